@@ -1,0 +1,1 @@
+"""The data plane: downstream, upstream, and the forwarding between them."""

@@ -1,0 +1,1 @@
+"""The subject: a newsletter API, as three releases of one program."""

@@ -1,0 +1,1 @@
+"""Rollouts: strategies over the verbs of a Rollout, on any platform."""

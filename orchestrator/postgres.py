@@ -1,0 +1,1 @@
+"""The database of a run: an embedded server, or a given URL."""

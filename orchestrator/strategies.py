@@ -1,0 +1,1 @@
+"""Strategies: coroutines over the verbs of a Rollout, and nothing else."""

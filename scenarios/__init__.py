@@ -1,0 +1,1 @@
+"""Experiments: a release under traffic, and a verdict."""

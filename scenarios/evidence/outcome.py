@@ -1,0 +1,90 @@
+"""One request's outcome: what was sent, what came back, and when.
+
+The load generator writes one line of `requests.ndjson` for each request that the schedule
+planned, also for those that it could not send. Everything that the verdict says about requests is
+computed from these lines.
+
+All stamps are `time.monotonic_ns()` of the machine, so that they compare with the stamps of every
+other process of the run.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from scenarios.evidence.ndjson import read_lines
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one planned request.
+
+    Attributes:
+        request_id: sent as `X-Request-Id`; joins this line with the evidence of the balancer, the
+            application and the database.
+        journey: the user story that the request belongs to, such as `subscribe`.
+        endpoint: method and path without the query, such as `GET /subscriptions/confirm`.
+        connection: `new` when the request opened its connection, `reused` otherwise.
+        planned_ns: when the schedule wanted it sent; latency counts from here, so that a stalled
+            generator or a stalled system cannot hide (no coordinated omission).
+        sent_ns: when its first byte was written; absent if it never was.
+        first_byte_ns: when the first byte of the response arrived; absent if none did.
+        done_ns: when the outcome was known.
+        status: the status of the complete response; absent if none arrived.
+        expected: the statuses that count as success for this request.
+        error: why there is no complete response: `connect_refused`, `connect_timeout`, `reset`,
+            `eof` (closed without a complete response), `timeout`, `malformed`, `undispatched`
+            (the generator never sent it). Absent when there is a complete response.
+        error_detail: the error's own words, for people.
+        served_by: the replica named by `X-Served-By`.
+        proxy_status: the `Proxy-Status` field (RFC 9209): why the balancer answered by itself.
+        sqlstate: from the `application/problem+json` body, where the database refused.
+        problem: the `title` of that body.
+        subject: what the request was about, such as the email address, so that the final state
+            can be checked against it.
+        cause_id: the `request_id` of the request that led to this one, such as the subscription
+            whose mail was clicked.
+    """
+
+    request_id: str
+    journey: str
+    endpoint: str
+    connection: str
+    planned_ns: int
+    done_ns: int
+    expected: tuple[int, ...]
+    sent_ns: int | None = None
+    first_byte_ns: int | None = None
+    status: int | None = None
+    error: str | None = None
+    error_detail: str | None = None
+    served_by: str | None = None
+    proxy_status: str | None = None
+    sqlstate: str | None = None
+    problem: str | None = None
+    subject: str | None = None
+    cause_id: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether a complete response with an expected status arrived."""
+        return self.error is None and self.status in self.expected
+
+    @property
+    def latency_seconds(self) -> float:
+        """Seconds from the planned time until the outcome was known."""
+        return (self.done_ns - self.planned_ns) / 1e9
+
+    @property
+    def dispatched(self) -> bool:
+        """Whether the generator got to send it."""
+        return self.error != "undispatched"
+
+
+def read_outcomes(path: Path) -> Iterator[Outcome]:
+    """Read `requests.ndjson`, line by line.
+
+    Raises:
+        EvidenceError: a line is not an Outcome, or the last one is cut short.
+    """
+    yield from read_lines(path, Outcome)
