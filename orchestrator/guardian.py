@@ -1,0 +1,84 @@
+"""The guardian: ends the processes of a run whose owner is gone.
+
+A run that is killed (`kill -9`, out of memory) cannot clean up after itself, so a process of its
+own waits for that moment. It is started first, in a session of its own, and reads its standard
+input: the pipe's end of file says that the owner is gone, whatever ended it. Then it kills
+
+1. every process group that the owner registered and did not take back, and
+2. on Linux, every process whose environment carries the run's mark: also grandchildren that moved
+   to another session, and a child that was being started at that very moment,
+
+and removes the directories that the owner registered. After an orderly end nothing is left to do.
+
+The lines it reads: `group PGID`, `ended PGID`, `directory PATH`, `removed PATH`.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+MARK = "HITLESS_RUN"
+"""The environment variable whose value marks all processes of one run."""
+
+_ROUNDS = 100  # a marked process that forks while we look is found in the next round
+
+
+def marked_processes(mark: str) -> list[int]:
+    """The ids of the processes that carry the mark, this one excluded; empty without `/proc`."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            # A process may end while we look, or belong to somebody else: then it is not ours.
+            with contextlib.suppress(OSError):
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
+
+
+def end_all(groups: Iterable[int], mark: str) -> None:
+    """Kill the groups, and then whatever carries the mark, until nothing does."""
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+    for _ in range(_ROUNDS):
+        left = marked_processes(mark)
+        if not left:
+            return
+        for process in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+
+
+def main() -> None:
+    """Wait for the owner's end, then clean up after it."""
+    mark = sys.argv[1]
+    # A terminal's Ctrl-C or a supervisor's SIGTERM is for the owner; the end of the pipe is ours.
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    groups: set[int] = set()
+    directories: set[str] = set()
+    for line in sys.stdin:
+        verb, _, value = line.rstrip("\n").partition(" ")
+        match verb:
+            case "group":
+                groups.add(int(value))
+            case "ended":
+                groups.discard(int(value))
+            case "directory":
+                directories.add(value)
+            case "removed":
+                directories.discard(value)
+    end_all(groups, mark)
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
