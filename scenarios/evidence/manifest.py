@@ -1,0 +1,95 @@
+"""What a run was: `run.json`, written once at its end, from what was asked and what happened."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from scenarios.evidence.ndjson import EvidenceError
+
+Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
+
+
+class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the run is judged by.
+
+    Attributes:
+        failed_requests: how many requests may fail.
+        latency_seconds: a request that takes longer, from its planned time, is slow.
+        slow_requests: how many requests may be slow; absent: any number, they are only reported.
+        availability: the least share of requests that must succeed, such as 0.999.
+        schedule_lag_p99_seconds: above this the generator was the bottleneck: the run is invalid.
+    """
+
+    failed_requests: int = 0
+    latency_seconds: float = 1.0
+    slow_requests: int | None = None
+    availability: float | None = None
+    schedule_lag_p99_seconds: float = 0.1
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What was run.
+
+    Attributes:
+        scenario: its name.
+        strategy: the deployment strategy.
+        platform: where the replicas ran, such as `local`.
+        router: who balanced, such as `hitless`.
+        seed: of all randomness of the run.
+        replicas: how many of them serve.
+        rate: arrivals a second that were asked for.
+        existing_rows: rows that were in the database before the run.
+        versions: the versions of the release in order, the first one served before it.
+        states: the states that a subject can have, in the order in which it moves through them.
+        confirmed_state: the state of a subject whose confirmation was answered with success.
+        confirm_endpoint: the endpoint whose success promises that state.
+        subject_endpoint: the endpoint whose success promises that the subject is there.
+        expected_outcome: how the release should end.
+        outcome: how it ended.
+        outcome_reason: why, when it is not `completed`.
+        objectives: what it is judged by.
+        replay: the command that runs the same again.
+        hitless: the version of this program.
+        started_at: wall-clock time, ISO 8601, for people only.
+        interrupted: whether the run was cut short by a signal.
+    """
+
+    schema: int = 1
+    scenario: str
+    strategy: str
+    platform: str
+    router: str
+    seed: int
+    replicas: int
+    rate: float
+    existing_rows: int
+    versions: tuple[str, ...]
+    states: tuple[str, ...] = ()
+    confirmed_state: str | None = None
+    confirm_endpoint: str | None = None
+    subject_endpoint: str | None = None
+    expected_outcome: Outcome = "completed"
+    outcome: Outcome
+    outcome_reason: str | None = None
+    objectives: Objectives = Objectives()
+    replay: str
+    hitless: str
+    started_at: str
+    interrupted: bool = False
+    environment: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read `run.json`.
+
+    Raises:
+        EvidenceError: the file is missing or not a Manifest.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise EvidenceError(f"{path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise EvidenceError(f"{path}: {error}") from error

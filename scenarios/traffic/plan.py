@@ -1,0 +1,85 @@
+"""What the load generator is asked to do: a Plan, and the journeys that a scenario declares."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One request of a journey.
+
+    Text values may hold `{unique}` (a word that no other journey of the run has), `{user}` (the
+    same, as an email address), `{journey}`, `{seed}`, and whatever an earlier step captured.
+
+    Attributes:
+        method: the request's method.
+        path: its target, path and query; `{link}` is the path and query of a mail's first link.
+        headers: further fields.
+        form: fields of an `application/x-www-form-urlencoded` body.
+        body: the body as it is, when there is no form.
+        expect: the statuses that are a success.
+        connection: `new` opens a connection and closes it after; `reused` takes an idle one when
+            there is one; `any` takes either, chosen by the seed, half and half.
+        subject: what the request is about, so that the final state can be checked against it.
+        after: what starts the step: the end of the step before (only if that succeeded), or each
+            mail that reaches `{user}` (then the step waits for it, and runs once for each mail).
+        delay_seconds: the mean of an exponential pause before the step, such as a reader's.
+    """
+
+    path: str
+    method: str = "GET"
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    form: Mapping[str, str] | None = None
+    body: str | None = None
+    expect: tuple[int, ...] = (200,)
+    connection: Literal["new", "reused", "any"] = "reused"
+    subject: str | None = None
+    after: Literal["step", "mail"] = "step"
+    delay_seconds: float = 0.0
+
+
+class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A user story: steps in order, started by an arrival.
+
+    Attributes:
+        name: what evidence calls it.
+        steps: its requests.
+        weight: how often it is chosen, relative to the other journeys.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    weight: float = 1.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The first line on the generator's standard input.
+
+    Attributes:
+        host: where the requests go.
+        port: the same.
+        rate: arrivals (journeys that start) a second.
+        arrivals: `poisson` (exponential gaps) or `constant` gaps.
+        seed: of all randomness.
+        journeys: what the users do.
+        requests_path: where outcomes are written.
+        mails_path: where mails are written.
+        timeout_seconds: when a request is given up.
+        max_in_flight: above this an arrival is recorded as undispatched.
+        tick_seconds: how often a tick is printed.
+        mail_domain: the domain of the users' addresses.
+    """
+
+    host: str
+    port: int
+    rate: float
+    journeys: tuple[Journey, ...]
+    requests_path: str
+    mails_path: str
+    arrivals: Literal["poisson", "constant"] = "poisson"
+    seed: int = 0
+    timeout_seconds: float = 10.0
+    max_in_flight: int = 4000
+    tick_seconds: float = 0.25
+    mail_domain: str = "example.com"
