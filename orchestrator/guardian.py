@@ -15,9 +15,11 @@ The lines it reads: `group PGID`, `ended PGID`, `directory PATH`, `removed PATH`
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +27,7 @@ MARK = "HITLESS_RUN"
 """The environment variable whose value marks all processes of one run."""
 
 _ROUNDS = 100  # a marked process that forks while we look is found in the next round
+_ROUND_SECONDS = 5.0  # a killed process that takes longer to go (large memory) is looked at again
 
 
 def marked_processes(mark: str) -> list[int]:
@@ -42,6 +45,27 @@ def marked_processes(mark: str) -> list[int]:
     return found
 
 
+def _kill_and_wait(processes: Iterable[int]) -> None:
+    """Kill the processes and wait for their ends, each on its pidfd."""
+    poll = select.poll()
+    descriptors = []
+    for process in processes:
+        # It may end before we get there, or change to a user whom we may not signal.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            descriptor = os.pidfd_open(process)
+            descriptors.append(descriptor)
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            poll.register(descriptor, select.POLLIN)
+    waiting = len(descriptors)
+    deadline = time.monotonic() + _ROUND_SECONDS
+    while waiting and (left := deadline - time.monotonic()) > 0:
+        for descriptor, _ in poll.poll(left * 1000):
+            poll.unregister(descriptor)
+            waiting -= 1
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
 def end_all(groups: Iterable[int], mark: str) -> None:
     """Kill the groups, and then whatever carries the mark, until nothing does."""
     for group in groups:
@@ -51,9 +75,7 @@ def end_all(groups: Iterable[int], mark: str) -> None:
         left = marked_processes(mark)
         if not left:
             return
-        for process in left:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(process, signal.SIGKILL)
+        _kill_and_wait(left)
 
 
 def main() -> None:

@@ -221,6 +221,18 @@ class Processes:
         self._reapers.create_task(self._reap(child), name=f"reap {name}")
         return child
 
+    @property
+    def mark(self) -> str:
+        """What marks every process of this run: see `orchestrator.guardian.MARK`."""
+        return self._mark
+
+    @property
+    def guardian_pid(self) -> int:
+        """The process id of the guardian; when it ends, nothing of the run is left."""
+        if self._guardian is None:
+            raise RuntimeError("Processes is used outside of its async with block")
+        return self._guardian.pid
+
     @asynccontextmanager
     async def directory(self, prefix: str) -> AsyncIterator[Path]:
         """A temporary directory that is removed at the end, also when this process is killed."""
