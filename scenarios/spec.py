@@ -1,1 +1,259 @@
-"""What a scenario says."""
+"""What a scenario says: the structs of a scenario file.
+
+How a file is found, read, merged with what it extends and refused with file, line and key is in
+`scenarios.loading`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+from scenarios.evidence.manifest import Objectives, Outcome
+from scenarios.traffic.plan import Journey
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Percentage = Annotated[float, msgspec.Meta(gt=0, le=100)]
+
+
+class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is true of every version of the application.
+
+    Attributes:
+        health_path: what the balancer probes.
+        env: environment variables; a version's own come on top.
+        cwd: the working directory, relative to the scenario file.
+        termination_grace_seconds: how long a replica may take to stop before it is killed.
+    """
+
+    health_path: str = "/"
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
+    cwd: str | None = None
+    termination_grace_seconds: Positive = 10.0
+
+
+class VersionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One version of the application.
+
+    Attributes:
+        command: the program and its arguments, without a shell. Placeholders, here and in `env`:
+            `{host}`, `{port}`, `{version}`, `{replica_id}`, `{python}`, `{database_url}`,
+            `{smtp_url}`, `{base_url}` (the balancer's, for links).
+        env: environment variables on top of the application's.
+        cwd: the working directory, relative to the scenario file.
+    """
+
+    command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
+    cwd: str | None = None
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rows that are in the database before the run, made with COPY.
+
+    Attributes:
+        table: where they go.
+        columns: a template for each column's text: `{n}` (1, 2, …), `{uuid}`, `{now}`.
+        count: how many.
+    """
+
+    table: str
+    columns: Mapping[str, str]
+    count: Annotated[int, msgspec.Meta(ge=0)] = 20_000
+
+
+class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The application's Postgres database; a scenario without this table has none.
+
+    Attributes:
+        base: the directory of the yoyo migrations that the first version needs.
+        rows: what is there before the run.
+    """
+
+    base: str | None = None
+    rows: Rows | None = None
+
+
+class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One step of a release: a migration, or the deployment of a version.
+
+    Attributes:
+        migrate: a directory of yoyo migrations: relative to the scenario file, or
+            `package:folder` inside an installed package.
+        through: the last migration of it to apply; absent: all.
+        deploy: the version to deploy.
+    """
+
+    migrate: str | None = None
+    through: str | None = None
+    deploy: str | None = None
+
+
+# `from` is a Python keyword, so the field has another name than its key.
+class ReleaseSpec(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"serving": "from"},
+):
+    """The release: from the version that serves, through steps in order.
+
+    Attributes:
+        serving: the version that serves before it; its key is `from`.
+        steps: what is done, in order.
+    """
+
+    serving: str
+    steps: Annotated[tuple[ReleaseStep, ...], msgspec.Meta(min_length=1)]
+
+
+class PolicySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How versions are deployed; names as in Kubernetes.
+
+    Attributes:
+        replicas: how many serve.
+        max_surge: how many more than that may run during a rolling update.
+        max_unavailable: how many fewer than that may serve during a rolling update.
+        min_ready_seconds: how long a new replica must serve before the next step.
+        progress_deadline_seconds: how long a new replica may take until it is ready.
+        drain_timeout_seconds: how long a replica's requests in flight are waited for.
+        canary_steps: the new version's share of the traffic at each step, in percent.
+        canary_soak_seconds: how long each canary step is watched before it is judged.
+    """
+
+    replicas: Count = 3
+    max_surge: Annotated[int, msgspec.Meta(ge=0)] = 1
+    max_unavailable: Annotated[int, msgspec.Meta(ge=0)] = 0
+    min_ready_seconds: NotNegative = 0.5
+    progress_deadline_seconds: Positive = 30.0
+    drain_timeout_seconds: NotNegative = 30.0
+    canary_steps: Annotated[tuple[Percentage, ...], msgspec.Meta(min_length=1)] = (5, 25, 50, 100)
+    canary_soak_seconds: NotNegative = 1.0
+
+
+class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the balancer judges its backends.
+
+    Attributes:
+        health_interval_seconds: between two checks of a backend in a steady state.
+        health_fast_interval_seconds: between two checks of a backend whose state may change.
+        health_timeout_seconds: when a check counts as failed.
+        rise: how many checks in a row admit a backend.
+        fall: how many failed checks in a row take it out.
+        hold_seconds: how long a request may wait for a backend when none is up; 0: not at all.
+    """
+
+    health_interval_seconds: Positive = 1.0
+    health_fast_interval_seconds: Positive = 0.25
+    health_timeout_seconds: Positive = 1.0
+    rise: Count = 2
+    fall: Count = 3
+    hold_seconds: NotNegative = 0.0
+
+
+class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the users do.
+
+    Attributes:
+        rate: arrivals (journeys that start) a second.
+        arrivals: `poisson` or `constant` gaps.
+        timeout_seconds: when a user gives up on a request.
+        mail_domain: the domain of the users' addresses.
+        journeys: what an arrival does.
+    """
+
+    rate: Positive = 100.0
+    arrivals: Literal["poisson", "constant"] = "poisson"
+    timeout_seconds: Positive = 10.0
+    mail_domain: str = "example.com"
+    journeys: Annotated[tuple[Journey, ...], msgspec.Meta(min_length=1)]
+
+
+class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How what was acknowledged is checked against the database.
+
+    Attributes:
+        subjects: a query for every row that matters: the columns `subject` and `state`.
+        settled_when: a query for one boolean: whether the application has no work left. While its
+            table does not exist, there is none.
+        settle_timeout_seconds: how long to wait for that.
+        states: the states of a subject, in the order in which it moves through them.
+        subject_endpoint: the endpoint whose success promises that the subject is there.
+        confirm_endpoint: the endpoint whose success promises `confirmed_state`.
+        confirmed_state: the state that is meant.
+    """
+
+    subjects: str
+    settled_when: str | None = None
+    settle_timeout_seconds: Positive = 30.0
+    states: tuple[str, ...] = ()
+    subject_endpoint: str | None = None
+    confirm_endpoint: str | None = None
+    confirmed_state: str | None = None
+
+
+class PhasesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the traffic runs around the release.
+
+    Attributes:
+        baseline_seconds: before it; this must be free of failures.
+        settle_seconds: after it.
+    """
+
+    baseline_seconds: NotNegative = 3.0
+    settle_seconds: NotNegative = 2.0
+
+
+class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the release is expected to come to.
+
+    Attributes:
+        outcome: how it ends; any other end is a fail.
+        fails_with: the negative controls: strategies under which requests must fail, each with
+            the causes of which at least one must be found. Under all others nothing may fail.
+    """
+
+    outcome: Outcome = "completed"
+    fails_with: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole scenario file.
+
+    Attributes:
+        name: what runs are called.
+        title: one line on what it shows.
+        teaches: what a reader learns from it.
+        extends: a built-in scenario, or a file beside this one, that this one adds to: tables are
+            merged key by key, all other values are replaced.
+        application: what is true of every version.
+        versions: the versions by name.
+        database: the database, when the application has one.
+        release: what is done.
+        expect: how that should end.
+        policy: how versions are deployed.
+        balancer: how backends are judged.
+        traffic: what the users do.
+        integrity: how acknowledged data is checked.
+        phases: how long the traffic runs around the release.
+        objectives: what the run is judged by.
+    """
+
+    name: str
+    title: str = ""
+    teaches: str = ""
+    extends: str | None = None
+    application: Application = Application()
+    versions: Mapping[str, VersionSpec]
+    database: DatabaseSpec | None = None
+    release: ReleaseSpec
+    expect: Expectation = Expectation()
+    policy: PolicySpec = PolicySpec()
+    balancer: BalancerSpec = BalancerSpec()
+    traffic: TrafficSpec
+    integrity: IntegritySpec | None = None
+    phases: PhasesSpec = PhasesSpec()
+    objectives: Objectives = Objectives()

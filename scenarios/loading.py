@@ -1,0 +1,277 @@
+"""Scenario files: found, read, merged with what they extend; refused with file, line and key."""
+
+import difflib
+import importlib.util
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+
+from scenarios.spec import Scenario
+
+CATALOG = Path(__file__).parent / "catalog"
+"""The built-in scenarios; a file whose name begins with `_` is only there to be extended."""
+
+_PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`")
+_MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`")
+
+
+class ScenarioError(Exception):
+    """A scenario is not there or not right; the message is one line for its author."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A scenario with where it came from.
+
+    Attributes:
+        scenario: what it says.
+        path: its file; relative paths in it start from there.
+    """
+
+    scenario: Scenario
+    path: Path
+
+    def directory(self, reference: str) -> Path:
+        """The directory that a scenario names: beside its file, or `package:folder`.
+
+        Raises:
+            ScenarioError: there is no such directory or package.
+        """
+        package, colon, folder = reference.partition(":")
+        if colon:
+            try:
+                found = importlib.util.find_spec(package)
+            except (ImportError, ValueError):
+                found = None
+            if found is None or not found.submodule_search_locations:
+                raise ScenarioError(f"{self.path}: {reference!r}: no package {package!r} here")
+            directory = Path(found.submodule_search_locations[0]) / folder
+        else:
+            directory = self.path.parent / reference
+        if not directory.is_dir():
+            raise ScenarioError(f"{self.path}: {reference!r}: there is no directory {directory}")
+        return directory
+
+
+def builtin_names() -> list[str]:
+    """The names of the built-in scenarios, in the order in which the book meets them."""
+    order = ("big-bang", "code-first", "with-default", "expand-contract")
+    names = [path.stem for path in CATALOG.glob("*.toml") if not path.stem.startswith("_")]
+    return sorted(names, key=lambda name: (order.index(name) if name in order else 99, name))
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A hint at the name that was meant, or the list of those that there are."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(word) for word in close) + "?"
+    return "there are: " + ", ".join(known)
+
+
+def load(reference: str) -> Loaded:
+    """Read a scenario: a built-in one by its name, or a file by its path.
+
+    Raises:
+        ScenarioError: it is not there, or something in it is wrong.
+    """
+    if "/" in reference or reference.endswith(".toml"):
+        path = Path(reference)
+        if not path.is_file():
+            raise ScenarioError(f"{reference}: there is no such scenario file")
+    else:
+        path = CATALOG / f"{reference}.toml"
+        if reference not in builtin_names():
+            raise ScenarioError(
+                f"unknown scenario {reference!r}; {near(reference, builtin_names())} "
+                "(a file of your own: give its path, ending in .toml)"
+            )
+    document, sources = _read(path, seen=())
+    try:
+        scenario = msgspec.convert(document, Scenario)
+    except msgspec.ValidationError as error:
+        raise ScenarioError(_explain(str(error), sources)) from error
+    _check(scenario, sources)
+    return Loaded(scenario, path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    path: Path
+    text: str
+
+    def find(self, keys: list[str], *, exactly: bool = True) -> tuple[int, list[str]] | None:
+        """The line that sets the last of the keys, as well as text can tell, and their real names.
+
+        `*` stands for any one key. Not `exactly`: a line that sets a table above it will do.
+        """
+        table: list[str] = []
+        for number, line in enumerate(self.text.splitlines(), start=1):
+            header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?", line)
+            key = re.match(r"\s*([\w.\"'-]+)\s*=", line)
+            if header:
+                table = header[1].split(".")
+                full = table
+            elif key:
+                full = [*table, *key[1].split(".")]
+            else:
+                continue
+            wanted = keys if exactly else keys[: len(full)]
+            if len(full) == len(wanted) and all(
+                want in ("*", name) for want, name in zip(wanted, full, strict=True)
+            ):
+                return number, [*full, *keys[len(full) :]]
+        return None
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, object], list[_Source]]:
+    """The merged document, and its sources, the file itself first."""
+    if path.resolve() in seen:
+        raise ScenarioError(f"{path}: key 'extends': the files extend each other in a circle")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}") from error
+    try:
+        document: dict[str, object] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{path}: not TOML: {error}") from error
+    source = _Source(path, text)
+    extends = document.get("extends")
+    if extends is None:
+        return document, [source]
+    if not isinstance(extends, str):
+        raise ScenarioError(f"{path}: key 'extends': expected the name of a scenario, as text")
+    base = path.parent / extends if extends.endswith(".toml") else CATALOG / f"{extends}.toml"
+    if not base.is_file():
+        names = [p.stem for p in CATALOG.glob("*.toml")]
+        raise ScenarioError(
+            f"{path}: key 'extends': there is no {extends!r}; " + near(extends, sorted(names))
+        )
+    below, sources = _read(base, (*seen, path.resolve()))
+    return _merged(below, document), [source, *sources]
+
+
+def _merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        both_tables = isinstance(old, dict) and isinstance(value, dict)
+        result[key] = _merged(old, value) if both_tables else value  # type: ignore[arg-type]
+    return result
+
+
+def _explain(message: str, sources: list[_Source]) -> str:
+    """One line with file, line and key from msgspec's message."""
+    place = _PLACE.search(message)
+    what = _PLACE.sub("", message)
+    keys = _keys(place["path"]) if place else []
+    unknown, missing = _UNKNOWN.match(what), _MISSING.match(what)
+    if unknown:
+        hint = near(unknown["name"], _fields(keys))
+        return _at(sources, [*keys, unknown["name"]]) + f"unknown key; {hint}"
+    if missing:
+        return _at(sources, [*keys, missing["name"]]) + "this key is required and absent"
+    what = what.replace("`", "").replace("Expected", "expected").replace("Invalid", "invalid")
+    return _at(sources, keys) + what
+
+
+def _keys(path: str) -> list[str]:
+    """`.versions[...].env` as `versions`, `*`, `env`; the number in `steps[0]` is left out."""
+    path = re.sub(r"\[\d+\]", "", path).replace("[...]", ".*")
+    return [part for part in path.split(".") if part]
+
+
+def _at(sources: list[_Source], keys: list[str]) -> str:
+    """Where the keys are set: `file:line: key 'name': `."""
+    for exactly in (True, False):
+        for source in sources:
+            found = source.find(keys, exactly=exactly)
+            if found is not None:
+                line, names = found
+                return f"{source.path}:{line}: key {'.'.join(names)!r}: "
+    return f"{sources[0].path}: key {'.'.join(keys)!r}: "
+
+
+def _fields(keys: list[str]) -> list[str]:
+    """The keys that the table at this place may have."""
+    kind: object = Scenario
+    for key in keys:
+        kind = _step_into(kind, key)
+    kind = _struct_in(kind)
+    if kind is None:
+        return []
+    return list(kind.__struct_encode_fields__)
+
+
+def _step_into(kind: object, key: str) -> object:
+    struct = _struct_in(kind)
+    if struct is not None:
+        for field in msgspec.structs.fields(struct):
+            if field.encode_name == key:
+                return field.type
+    arguments = get_args(kind)
+    return arguments[-1] if arguments else None  # a mapping: what it maps to
+
+
+def _struct_in(kind: object) -> type[msgspec.Struct] | None:
+    """The struct in an annotation such as `X`, `X | None`, `tuple[X, ...]` or `Annotated[X, …]`."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    for argument in get_args(kind):
+        found = _struct_in(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _check(scenario: Scenario, sources: list[_Source]) -> None:
+    """What types cannot say."""
+    _check_release(scenario, sources)
+    if scenario.integrity is not None and scenario.database is None:
+        raise ScenarioError(_at(sources, ["integrity"]) + "needs a [database] table")
+    policy = scenario.policy
+    if policy.max_surge == 0 and policy.max_unavailable == 0:
+        raise ScenarioError(
+            _at(sources, ["policy", "max_surge"])
+            + "max_surge and max_unavailable are both 0, so that no replica could be replaced"
+        )
+    steps = policy.canary_steps
+    if list(steps) != sorted(set(steps)) or steps[-1] != 100:  # noqa: PLR2004 - the whole
+        raise ScenarioError(
+            _at(sources, ["policy", "canary_steps"])
+            + "expected rising percentages that end at 100, such as [5, 25, 50, 100]"
+        )
+
+
+def _check_release(scenario: Scenario, sources: list[_Source]) -> None:
+    versions = scenario.versions
+    serving = scenario.release.serving
+    if serving not in versions:
+        raise ScenarioError(
+            _at(sources, ["release", "from"])
+            + f"unknown version {serving!r}; {near(serving, versions)}"
+        )
+    at = _at(sources, ["release", "steps"])
+    for number, step in enumerate(scenario.release.steps, start=1):
+        if (step.migrate is None) == (step.deploy is None):
+            raise ScenarioError(at + f"step {number} needs either 'migrate' or 'deploy'")
+        if step.through is not None and step.migrate is None:
+            raise ScenarioError(at + f"step {number}: 'through' belongs to a step with 'migrate'")
+        if step.migrate is not None and scenario.database is None:
+            raise ScenarioError(at + f"step {number}: 'migrate' needs a [database] table")
+        if step.deploy is not None and step.deploy not in versions:
+            raise ScenarioError(
+                at
+                + f"step {number}: unknown version {step.deploy!r}; {near(step.deploy, versions)}"
+            )
+    if not any(step.deploy for step in scenario.release.steps):
+        raise ScenarioError(at + "no step deploys a version")
