@@ -1,0 +1,45 @@
+"""From the folder of a run to its verdict: the same after the run and a year later."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from scenarios.evidence import folder as files
+from scenarios.evidence.event import read_events
+from scenarios.evidence.mail import read_mails
+from scenarios.evidence.manifest import read_manifest
+from scenarios.evidence.ndjson import EvidenceError, read_lines
+from scenarios.evidence.outcome import read_outcomes
+from scenarios.evidence.subject import Subject, read_subjects
+from scenarios.evidence.tick import read_ticks
+from scenarios.verdict import Verdict, encode, judge
+from scenarios.verdict.exchange import Exchange
+
+
+def reach_verdict(folder: Path) -> Verdict:
+    """Judge a run from its files alone, and write `verdict.json` beside them.
+
+    Raises:
+        EvidenceError: the folder is not that of a run, or a file in it is damaged.
+        OSError: the verdict cannot be written.
+    """
+    if not folder.is_dir():
+        raise EvidenceError(f"{folder}: there is no such folder")
+    if not (folder / files.MANIFEST).is_file():
+        raise EvidenceError(f"{folder}: not the folder of a run: it has no {files.MANIFEST}")
+    log = folder / files.ACCESS_LOG
+    verdict = judge(
+        read_manifest(folder / files.MANIFEST),
+        read_outcomes(folder / files.REQUESTS),
+        read_events(folder / files.EVENTS),
+        read_ticks(folder / files.TICKS),
+        read_mails(folder / files.MAILS),
+        _subjects(folder / files.BEFORE),
+        _subjects(folder / files.AFTER),
+        read_lines(log, Exchange) if log.is_file() else (),
+    )
+    (folder / files.VERDICT).write_bytes(encode(verdict))
+    return verdict
+
+
+def _subjects(path: Path) -> Iterator[Subject] | None:
+    return read_subjects(path) if path.is_file() else None
