@@ -1,1 +1,256 @@
 """Schema migrations: yoyo, or any command."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from orchestrator.errors import MigrationFailed
+from orchestrator.journal import Entry, Journal
+from orchestrator.placeholders import fill
+from orchestrator.processes import Child, ProcessError, Processes
+
+APPLICATION_NAME = "hitless-migrator"
+"""What a migrator's sessions are called in `pg_stat_activity` and in the server's log."""
+
+_STOP_SECONDS = 10.0
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """One line of the runner's output: see `orchestrator.yoyo_runner`."""
+
+    event: Literal["started", "retried", "completed", "failed"]
+    migration: str | None = None
+    sqlstate: str | None = None
+    message: str | None = None
+    seconds: float = 0.0
+
+
+class YoyoMigrator:
+    """Applies yoyo's migrations to one database, each in a process of its own.
+
+    A migration that loses against a lock (55P03, 40P01) is tried again as a whole, until the
+    deadline. Its journal entry's floor is the time of the try that succeeded.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        url: str,
+        *,
+        log: Path,
+        lock_timeout: float | None = None,
+        deadline: float = 60.0,
+    ) -> None:
+        """Describe a migrator; nothing is connected yet.
+
+        Args:
+            processes: what owns its processes.
+            url: the database, as `postgresql://...`.
+            log: the file that its output is appended to.
+            lock_timeout: how many seconds a statement waits for a lock before it gives way, where
+                the migration itself does not say; absent: for ever, as is Postgres' default.
+            deadline: for how many seconds a step of a release may go on trying.
+        """
+        self._processes = processes
+        self._url = url
+        self._log = log
+        self._options = ["--deadline", f"{deadline:g}", "--application-name", APPLICATION_NAME]
+        if lock_timeout is not None:
+            self._options += ["--lock-timeout", f"{lock_timeout:g}"]
+
+    async def apply(self, directory: Path, through: str | None, journal: Journal) -> None:
+        """Apply what is not applied yet, up to and with `through`.
+
+        Raises:
+            MigrationFailed: a migration failed; those before it stay applied.
+        """
+        await self._run("apply", directory, through, journal)
+
+    async def roll_back(self, directory: Path, through: str | None, journal: Journal) -> None:
+        """Undo what is applied, newest first, down to and with `through`.
+
+        Raises:
+            MigrationFailed: a migration has no rollback (then nothing was done), or its failed.
+        """
+        await self._run("rollback", directory, through, journal)
+
+    async def _run(
+        self, direction: str, directory: Path, through: str | None, journal: Journal
+    ) -> None:
+        command = [sys.executable, "-m", "orchestrator.yoyo_runner", direction]
+        command += ["--directory", str(directory), *self._options]
+        if through is not None:
+            command += ["--through", through]
+        async with _running(
+            self._processes, command, log=self._log, env={"DATABASE_URL": self._url}
+        ) as child:
+            while (line := await _next(child)) is not None:
+                detail = {"migration": line.migration, "direction": direction}
+                async with journal.verb("migrate", detail=detail) as entry:
+                    try:
+                        await _one(child, line, entry, journal)
+                    except MigrationFailed as failure:
+                        entry.detail["sqlstate"] = failure.sqlstate
+                        raise
+            if await child.wait():
+                raise MigrationFailed(
+                    f"the migrator ended with status {child.returncode}: {_last_words(child)}"
+                )
+
+
+class CommandMigrator:
+    """Runs any command for each step; its exit status 0 says that the step is done.
+
+    The command may hold the placeholders `{directory}`, `{through}` (empty when the step has
+    none), `{python}`, and whatever it is given; the same values are in its environment as
+    `HITLESS_DIRECTORY` and `HITLESS_THROUGH`.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        command: Sequence[str],
+        *,
+        log: Path,
+        values: Mapping[str, str],
+        rollback_command: Sequence[str] = (),
+        deadline: float = 60.0,
+    ) -> None:
+        """Describe a migrator.
+
+        Args:
+            processes: what owns its processes.
+            command: what applies.
+            log: the file that its output is appended to.
+            values: further placeholders, such as `database_url`.
+            rollback_command: what undoes; empty: a rollback is refused.
+            deadline: how many seconds it may take.
+        """
+        self._processes = processes
+        self._command = command
+        self._rollback_command = rollback_command
+        self._log = log
+        self._values = values
+        self._deadline = deadline
+
+    async def apply(self, directory: Path, through: str | None, journal: Journal) -> None:
+        """Run the command.
+
+        Raises:
+            MigrationFailed: it cannot be started, fails, or takes too long.
+        """
+        await self._run(self._command, directory, through, journal, "apply")
+
+    async def roll_back(self, directory: Path, through: str | None, journal: Journal) -> None:
+        """Run the command that undoes.
+
+        Raises:
+            MigrationFailed: there is none, it cannot be started, fails, or takes too long.
+        """
+        if not self._rollback_command:
+            raise MigrationFailed("there is no command that rolls migrations back")
+        await self._run(self._rollback_command, directory, through, journal, "rollback")
+
+    async def _run(
+        self,
+        template: Sequence[str],
+        directory: Path,
+        through: str | None,
+        journal: Journal,
+        direction: str,
+    ) -> None:
+        values = {
+            "python": sys.executable,
+            "directory": str(directory),
+            "through": through or "",
+            **self._values,
+        }
+        command = [fill(part, values) for part in template]
+        env = {"HITLESS_DIRECTORY": str(directory), "HITLESS_THROUGH": through or ""}
+        detail = {"migration": through or str(directory), "direction": direction}
+        async with (
+            journal.verb("migrate", detail=detail) as entry,
+            _running(self._processes, command, log=self._log, env=env, dialogue=False) as child,
+        ):
+            try:
+                async with asyncio.timeout(self._deadline):
+                    status = await child.wait()
+            except TimeoutError:
+                raise MigrationFailed(f"{command[0]} did not end in {self._deadline:g} s") from None
+            if status:
+                raise MigrationFailed(
+                    f"{command[0]} ended with status {status}: {_last_words(child)}"
+                )
+            entry.floor_seconds = (time.monotonic_ns() - child.started_ns) / 1e9
+
+
+@asynccontextmanager
+async def _running(
+    processes: Processes,
+    command: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str],
+    dialogue: bool = True,
+) -> AsyncIterator[Child]:
+    """Start the migrator; when the block is left early, it is told to stop and waited for."""
+    try:
+        child = await processes.start(command, name="migrator", log=log, env=env, dialogue=dialogue)
+    except ProcessError as error:
+        raise MigrationFailed(str(error)) from error
+    try:
+        yield child
+    finally:
+        await child.stop(_STOP_SECONDS)
+
+
+async def _next(child: Child) -> _Line | None:
+    """Read a line that begins something; None at the end.
+
+    Raises:
+        MigrationFailed: the line says so, or makes no sense.
+    """
+    raw = await child.stdout.readline()
+    if not raw:
+        return None
+    try:
+        line = msgspec.json.decode(raw, type=_Line)
+    except msgspec.DecodeError as error:
+        raise MigrationFailed(f"the migrator said what nobody understands: {error}") from error
+    if line.event == "failed":
+        raise MigrationFailed(
+            line.message or "the migrator gave no reason",
+            migration=line.migration,
+            sqlstate=line.sqlstate,
+        )
+    return line
+
+
+async def _one(child: Child, started: _Line, entry: Entry, journal: Journal) -> None:
+    """Follow one migration to its end."""
+    retries = 0
+    while (line := await _next(child)) is not None:
+        if line.event == "completed":
+            entry.floor_seconds = line.seconds
+            entry.detail["retries"] = retries
+            return
+        retries += 1
+        journal.note(
+            "migrate",
+            error=line.message,
+            detail={"migration": started.migration, "sqlstate": line.sqlstate, "retry": retries},
+        )
+    raise MigrationFailed(
+        f"the migrator ended amid {started.migration}: {_last_words(child)}",
+        migration=started.migration,
+    )
+
+
+def _last_words(child: Child) -> str:
+    return " | ".join(child.last_lines(3).splitlines()) or "(it said nothing)"

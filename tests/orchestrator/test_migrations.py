@@ -1,0 +1,308 @@
+"""Migrations: in order, tried again when a lock stood in the way, and never half forgotten."""
+
+import argparse
+import asyncio
+import io
+import itertools
+import os
+import signal
+import sys
+from pathlib import Path
+
+import asyncpg
+import psycopg
+import pytest
+
+from orchestrator.errors import MigrationFailed
+from orchestrator.journal import Journal
+from orchestrator.migrations import APPLICATION_NAME, CommandMigrator, YoyoMigrator
+from orchestrator.model import Event
+from orchestrator.postgres import EmbeddedServer
+from orchestrator.processes import Processes
+from orchestrator.yoyo_runner import Runner, yoyo_url
+
+FILES = {
+    "one.people.sql": "CREATE TABLE people (id int, name text);\n"
+    "SELECT 'a row that a migration selects';\n"
+    "INSERT INTO people VALUES (1, 'Ann');",
+    "one.people.rollback.sql": "DROP TABLE people;",
+    "two.status.sql": "-- depends: one.people\nALTER TABLE people ADD COLUMN status text;",
+    "two.status.rollback.sql": "ALTER TABLE people DROP COLUMN status;",
+    "three.backfill.py": "from yoyo import step\n__depends__ = {'two.status'}\n"
+    "__transactional__ = False\n"
+    "step(\"UPDATE people SET status = 'active'\", 'UPDATE people SET status = NULL')",
+}
+
+NUMBERS = itertools.count()
+
+
+class Desk:
+    """A database, a directory of migrations, and a journal that remembers."""
+
+    def __init__(self, processes: Processes, url: str, folder: Path) -> None:
+        self.processes = processes
+        self.url = url
+        self.log = folder / "migrator.log"
+        self.directory = folder / "migrations [odd name]"
+        self.directory.mkdir()
+        self.events: list[Event] = []
+        self.seen = asyncio.Condition()
+        self.journal = Journal(listeners=[self.events.append, self._tell])
+        self._waiting: list[tuple[str, str, asyncio.Event]] = []
+
+    def write(self, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            (self.directory / name).write_text(text)
+
+    def migrator(self, **options: float) -> YoyoMigrator:
+        return YoyoMigrator(self.processes, self.url, log=self.log, **options)
+
+    async def apply(self, through: str | None = None, **options: float) -> None:
+        await self.migrator(**options).apply(self.directory, through, self.journal)
+
+    async def roll_back(self, through: str | None = None) -> None:
+        await self.migrator().roll_back(self.directory, through, self.journal)
+
+    def when(self, verb: str, state: str) -> asyncio.Event:
+        """Return what is set at the next such event."""
+        happened = asyncio.Event()
+        self._waiting.append((verb, state, happened))
+        return happened
+
+    def _tell(self, event: Event) -> None:
+        for verb, state, happened in self._waiting:
+            if (event.verb, event.state) == (verb, state):
+                happened.set()
+
+    def done(self) -> list[object]:
+        return [e.detail["migration"] for e in self.events if e.state == "completed"]
+
+    async def fetch(self, query: str) -> list[tuple[object, ...]]:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return [tuple(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
+
+@pytest.fixture
+async def desk(processes: Processes, postgres: EmbeddedServer, tmp_path: Path) -> Desk:
+    name = f"desk_{next(NUMBERS)}"
+    return Desk(processes, await postgres.create_database(name), tmp_path)
+
+
+async def test_apply_through_and_back(desk: Desk) -> None:
+    """Migrations run in their declared order, as far as asked, once, and back the same way."""
+    desk.write(FILES)
+    await desk.apply(through="two.status")
+    assert desk.done() == ["one.people", "two.status"]
+    await desk.apply()
+    assert desk.done() == ["one.people", "two.status", "three.backfill"]
+    await desk.apply()
+    assert len(desk.done()) == 3
+    assert await desk.fetch("SELECT * FROM people") == [(1, "Ann", "active")]
+    await desk.roll_back(through="two.status")
+    assert desk.done()[3:] == ["three.backfill", "two.status"]
+    assert await desk.fetch("SELECT * FROM people") == [(1, "Ann")]
+    await desk.roll_back()
+    assert await desk.fetch("SELECT to_regclass('people')") == [(None,)]
+
+
+async def test_each_migration_is_in_the_journal(desk: Desk) -> None:
+    """Each migration has its start and its end, and its floor is no more than it took."""
+    desk.write(FILES)
+    await desk.apply()
+    assert [(event.verb, event.state) for event in desk.events] == [
+        ("migrate", "started"),
+        ("migrate", "completed"),
+    ] * 3
+    for event in desk.events[1::2]:
+        assert event.seconds is not None
+        assert event.floor_seconds is not None
+        assert 0 < event.floor_seconds <= event.seconds
+
+
+async def test_a_lock_in_the_way_is_waited_for(desk: Desk) -> None:
+    """A migration that loses against a lock is tried again, and done once the lock is gone."""
+    desk.write(FILES)
+    await desk.apply(through="one.people")
+    other = await asyncpg.connect(desk.url)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute("LOCK TABLE people")
+    retried = desk.when("migrate", "noted")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(desk.apply(lock_timeout=0.05))
+        await retried.wait()
+        await transaction.commit()
+    await other.close()
+    notes = [event for event in desk.events if event.state == "noted"]
+    assert {event.detail["sqlstate"] for event in notes} == {"55P03"}
+    assert await desk.fetch("SELECT status FROM people") == [("active",)]
+
+
+async def test_trying_again_has_an_end(desk: Desk) -> None:
+    """When the lock stays, the migration fails in bounded time, with the SQLSTATE."""
+    desk.write(FILES)
+    await desk.apply(through="one.people")
+    other = await asyncpg.connect(desk.url)
+    async with other.transaction():
+        await other.execute("LOCK TABLE people")
+        with pytest.raises(MigrationFailed, match=r"two.status failed.*time .* is up") as info:
+            await desk.apply(lock_timeout=0.05, deadline=0.5)
+    await other.close()
+    assert (info.value.migration, info.value.sqlstate) == ("two.status", "55P03")
+
+
+async def test_a_migration_that_fails(desk: Desk) -> None:
+    """A failed migration is undone, those before it stay, and Postgres' reason is known."""
+    desk.write(FILES)
+    (desk.directory / "two.status.sql").write_text(
+        "-- depends: one.people\nALTER TABLE people ADD COLUMN nick text;\n"
+        "ALTER TABLE people ALTER COLUMN nick SET NOT NULL;"
+    )
+    with pytest.raises(MigrationFailed, match=r"two.status failed: .*null values") as info:
+        await desk.apply()
+    assert (info.value.migration, info.value.sqlstate) == ("two.status", "23502")
+    assert "\n" not in str(info.value)
+    assert desk.events[-1].state == "failed"
+    assert desk.events[-1].detail["sqlstate"] == "23502"
+    assert await desk.fetch("SELECT * FROM people") == [(1, "Ann")]
+
+
+async def test_a_python_migration_that_fails(desk: Desk) -> None:
+    """An exception of a migration's own Python is one line, not a traceback."""
+    desk.write({"odd.py": "from yoyo import step\nstep(lambda connection: 1 / 0)"})
+    with pytest.raises(MigrationFailed, match="odd failed: ZeroDivisionError"):
+        await desk.apply()
+
+
+async def test_no_rollback_no_undoing(desk: Desk) -> None:
+    """A rollback that one migration lacks is refused before anything is undone."""
+    desk.write(FILES)
+    (desk.directory / "one.people.rollback.sql").unlink()
+    await desk.apply()
+    with pytest.raises(MigrationFailed, match=r"one.people has no rollback"):
+        await desk.roll_back()
+    assert await desk.fetch("SELECT * FROM people") == [(1, "Ann", "active")]
+
+
+@pytest.mark.parametrize(
+    ("files", "through", "message"),
+    [
+        (FILES, "two.statsu", r"no migration two.statsu .* one.people, two.status"),
+        ({}, None, "no migrations in"),
+        ({"one.sql": "-- depends: zero\nSELECT 1"}, None, r"BadMigration.*dependencies"),
+        ({"one.py": "syntax error"}, None, "BadMigration"),
+    ],
+)
+async def test_what_cannot_be_run(
+    desk: Desk, files: dict[str, str], through: str | None, message: str
+) -> None:
+    """A directory that cannot be run is refused in one line, before anything is done."""
+    desk.write(files)
+    with pytest.raises(MigrationFailed, match=message) as info:
+        await desk.apply(through)
+    assert "\n" not in str(info.value)
+    assert desk.events == []
+
+
+async def test_a_killed_migrator_can_be_followed(desk: Desk) -> None:
+    """After `kill -9` of a migrator the next one waits for what it left, and does its work."""
+    desk.write({"slow.sql": "SELECT pg_sleep(0.5); CREATE TABLE done (id int);"})
+    started = desk.when("migrate", "started")
+    with pytest.raises(MigrationFailed, match="ended amid slow"):
+        async with asyncio.timeout(60):
+            task = asyncio.ensure_future(desk.apply())
+            await started.wait()
+            await _until_it_sleeps(desk)
+            (child,) = (c for c in desk.processes._children.values() if c.name == "migrator")
+            os.kill(child.pid, signal.SIGKILL)
+            await task
+    assert await desk.fetch("SELECT count(*) FROM yoyo_lock") == [(1,)]
+    await desk.apply()
+    assert await desk.fetch("SELECT count(*) FROM done") == [(0,)]
+    assert await desk.fetch("SELECT count(*) FROM yoyo_lock") == [(0,)]
+
+
+async def test_cancelling_ends_the_statement(desk: Desk) -> None:
+    """A cancelled step leaves no statement of the migrator running, and no lock."""
+    desk.write({"slow.sql": "SELECT pg_sleep(600);"})
+    started = desk.when("migrate", "started")
+    task = asyncio.ensure_future(desk.apply())
+    await started.wait()
+    await _until_it_sleeps(desk)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await desk.fetch("SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_sleep.600'") == [
+        (1,)  # this very query
+    ]
+    assert await desk.fetch("SELECT * FROM yoyo_lock") == []
+    assert (desk.events[-1].state, desk.events[-1].error) == ("failed", "cancelled")
+
+
+async def _until_it_sleeps(desk: Desk) -> None:
+    connection = await asyncpg.connect(desk.url)
+    query = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1 AND wait_event = 'PgSleep'"
+    while not await connection.fetch(query, APPLICATION_NAME):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.02)
+    await connection.close()
+
+
+def _break(desk: Desk, pid: int) -> list[object]:
+    """Write a lock row for the process, let the runner look at it, return what is left."""
+    arguments = argparse.Namespace(
+        directory=desk.directory,
+        through=None,
+        application_name=APPLICATION_NAME,
+        lock_timeout=None,
+        deadline=20.0,
+    )
+    with psycopg.connect(desk.url, autocommit=True) as connection:
+        connection.execute("DELETE FROM yoyo_lock")
+        connection.execute("INSERT INTO yoyo_lock VALUES (1, now(), %s)", (pid,))
+        Runner(arguments, desk.url, io.StringIO())._break_stale_lock(connection)
+        return [pid for (pid,) in connection.execute("SELECT pid FROM yoyo_lock").fetchall()]
+
+
+async def test_only_a_dead_migrators_lock_is_broken(desk: Desk, tmp_path: Path) -> None:
+    """The lock row of a process that lives is left alone; that of a dead one is removed."""
+    desk.write(FILES)
+    await desk.apply()
+    dead = await desk.processes.start([sys.executable, "-c", ""], name="x", log=tmp_path / "x")
+    await dead.wait()
+    assert await asyncio.to_thread(_break, desk, os.getpid()) == [os.getpid()]
+    assert await asyncio.to_thread(_break, desk, dead.pid) == []
+
+
+def test_the_url_for_yoyo() -> None:
+    """The URL keeps what it had, and gains the driver, the name and the lock timeout."""
+    assert yoyo_url("postgres://u:p%40@h:5/d?options=-c%20a%3Db&sslmode=off", "me", 0.25) == (
+        "postgresql+psycopg://u:p%40@h:5/d?options=-c%20a%3Db%20-c%20lock_timeout%3D250ms"
+        "&sslmode=off&application_name=me"
+    )
+
+
+async def test_a_command_as_migrator(processes: Processes, tmp_path: Path) -> None:
+    """Any command migrates; its failure is the step's, with its last words."""
+    events: list[Event] = []
+    journal = Journal(listeners=[events.append])
+    program = "import os, sys; print(sys.argv[1:], os.environ['HITLESS_THROUGH'])"
+    log = tmp_path / "log"
+    good = CommandMigrator(
+        processes,
+        ["{python}", "-c", program, "{directory}", "{database_url}"],
+        log=log,
+        values={"database_url": "postgresql://x"},
+    )
+    await good.apply(Path("sql"), "0007", journal)
+    assert log.read_text() == "['sql', 'postgresql://x'] 0007\n"
+    bad = CommandMigrator(
+        processes, ["{python}", "-c", "print('no'); raise SystemExit(3)"], log=log, values={}
+    )
+    with pytest.raises(MigrationFailed, match=r"status 3: .*no"):
+        await bad.apply(Path("sql"), None, journal)
+    with pytest.raises(MigrationFailed, match="no command that rolls"):
+        await bad.roll_back(Path("sql"), None, journal)
+    assert [event.state for event in events] == ["started", "completed", "started", "failed"]
