@@ -1,0 +1,342 @@
+"""Why a request failed: a ladder of rules, of which the first that matches gives the cause.
+
+The order is fixed, from what invalidates the other evidence down to the bare symptom: the harness
+itself, the balancer without a backend, the life of the replica, the race of a reused connection,
+what the database refused, what the balancer saw, what the client saw, the status. So the same
+evidence always gives the same cause.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from scenarios.evidence.outcome import Outcome
+from scenarios.verdict import proxy_status, sqlstates
+from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.model import Cause, CauseEvidence, Confidence, FailedRequest
+from scenarios.verdict.proxy_status import ProxyStatus
+from scenarios.verdict.timeline import Life, Timeline
+
+EXAMPLES = 3
+EXAMPLE_IDS = 10
+SLACK_NS = 1_000_000_000
+"""How much later than its effect on a request a replica's end may be noticed and journaled."""
+
+EXHAUSTED = {
+    "Too many open files": ("harness:descriptors", "the load generator ran out of descriptors"),
+    "Cannot assign requested address": ("harness:ports", "the load generator ran out of ports"),
+}
+
+TRANSPORT = {
+    "connect_refused": "the balancer refused the connection",
+    "connect_timeout": "the connection to the balancer timed out",
+    "reset": "the connection was reset before a complete response",
+    "eof": "the connection was closed before a complete response",
+    "timeout": "no complete response in time",
+    "malformed": "the response was not HTTP",
+}
+
+BALANCER = {
+    "connection_refused": "the replica refused the balancer's connection",
+    "connection_terminated": "the replica closed the connection before it answered",
+    "connection_timeout": "the balancer could not connect to the replica in time",
+    "http_response_incomplete": "the replica's response ended too early",
+    "http_response_timeout": "the replica did not answer in time",
+    "http_protocol_error": "the replica's response was not HTTP",
+    "proxy_internal_error": "an error of the balancer itself",
+}
+
+
+class Finding(NamedTuple):
+    """What one rule says."""
+
+    cause: str
+    title: str
+    confidence: Confidence
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed request joined with everything else that is known about it.
+
+    Attributes:
+        outcome: what the client saw.
+        exchange: what the balancer logged of it, if anything.
+        proxy: why the balancer answered by itself, if it did.
+        at_ns: the instant that counts: when the outcome was known; of a timeout, when it was due,
+            since what held it up happened then.
+        replica: who answered or was asked, as far as known.
+        version: of that replica.
+        life: that replica's, if the journal knows it.
+        timeline: the journal.
+    """
+
+    outcome: Outcome
+    exchange: Exchange | None
+    proxy: ProxyStatus | None
+    at_ns: int
+    replica: str | None
+    version: str | None
+    life: Life | None
+    timeline: Timeline
+
+    @classmethod
+    def join(cls, outcome: Outcome, exchange: Exchange | None, timeline: Timeline) -> "Failure":
+        """Join the evidence of one request."""
+        proxy = proxy_status.parse(outcome.proxy_status)
+        replica = outcome.served_by or (exchange.backend if exchange else None)
+        if replica is None and proxy is not None and proxy.next_hop in timeline.lives:
+            replica = proxy.next_hop
+        logged = exchange.version if exchange else None
+        return cls(
+            outcome=outcome,
+            exchange=exchange,
+            proxy=proxy,
+            at_ns=outcome.planned_ns if outcome.error == "timeout" else outcome.done_ns,
+            replica=replica,
+            version=logged or timeline.version_of(replica),
+            life=timeline.lives.get(replica) if replica else None,
+            timeline=timeline,
+        )
+
+    @property
+    def cut(self) -> bool:
+        """Whether the exchange broke off, rather than being answered by an application."""
+        if self.proxy is not None:
+            return self.proxy.error in proxy_status.CUT
+        return self.outcome.error in ("reset", "eof", "malformed")
+
+
+def harness(failure: Failure) -> Finding | None:
+    """The load generator's own failure says nothing about the application."""
+    outcome = failure.outcome
+    if outcome.error == "undispatched":
+        return Finding("harness:undispatched", "the load generator could not send it", "certain")
+    for words, (cause, title) in EXHAUSTED.items():
+        if outcome.error_detail and words in outcome.error_detail:
+            return Finding(cause, title, "certain")
+    return None
+
+
+def no_backend(failure: Failure) -> Finding | None:
+    """The balancer says that it had nobody to ask."""
+    if failure.proxy is None or failure.proxy.error != "destination_unavailable":
+        return None
+    return Finding("no_backend", "no backend: no replica was there to serve", "certain")
+
+
+def lifecycle(failure: Failure) -> Finding | None:
+    """The exchange broke off while its replica was coming or going."""
+    life, now = failure.life, failure.at_ns
+    if life is None or not failure.cut:
+        return None
+    if _by(life.stop_started_ns, now) or (life.cut and _near(life.drained_ns, now)):
+        return _stopped(life)
+    if _by(life.died_ns, now + SLACK_NS):
+        return Finding("lifecycle:died", "the replica had died", "likely")
+    if life.started_ns is not None and (life.ready_ns is None or life.ready_ns > now):
+        return Finding("lifecycle:not_ready", "the replica was not ready yet", "likely")
+    return None
+
+
+def _stopped(life: Life) -> Finding:
+    if life.cut:
+        return Finding(
+            "lifecycle:drain_exceeded",
+            "cut when the drain of its replica ran out of time",
+            "likely",
+        )
+    if life.drain_started_ns is None:
+        return Finding(
+            "lifecycle:undrained", "its replica was stopped without being drained", "likely"
+        )
+    return Finding("lifecycle:stopped", "its replica was being stopped", "likely")
+
+
+def _by(event_ns: int | None, now: int) -> bool:
+    return event_ns is not None and event_ns <= now
+
+
+def _near(event_ns: int | None, now: int) -> bool:
+    return event_ns is not None and abs(event_ns - now) <= SLACK_NS
+
+
+def reused_connection(failure: Failure) -> Finding | None:
+    """A kept-alive connection was closed under the request, which the balancer never logged."""
+    outcome = failure.outcome
+    if (
+        outcome.error in ("reset", "eof")
+        and outcome.connection == "reused"
+        and outcome.first_byte_ns is None
+        and failure.exchange is None
+    ):
+        return Finding(
+            "transport:reused_connection",
+            "a reused connection was closed just as the request was sent",
+            "likely",
+        )
+    return None
+
+
+def database(failure: Failure) -> Finding | None:
+    """The application passed on why Postgres refused."""
+    sqlstate = failure.outcome.sqlstate
+    if sqlstate is None:
+        return None
+    return Finding(
+        f"sqlstate:{sqlstate}", f"SQLSTATE {sqlstate}: {sqlstates.describe(sqlstate)}", "certain"
+    )
+
+
+def balancer(failure: Failure) -> Finding | None:
+    """The balancer says why it answered by itself."""
+    if failure.proxy is None:
+        return None
+    error = failure.proxy.error
+    words = BALANCER.get(error) or error.replace("_", " ")
+    return Finding(f"balancer:{error}", f"balancer: {words}", "certain")
+
+
+def transport(failure: Failure) -> Finding | None:
+    """The client got no complete response, and nobody said why."""
+    error = failure.outcome.error
+    if error is None:
+        return None
+    words = TRANSPORT.get(error) or error.replace("_", " ")
+    return Finding(f"transport:{error}", words, "symptom")
+
+
+def status(failure: Failure) -> Finding:
+    """There is a response, with a status that was not expected."""
+    found = failure.outcome.status
+    problem = f": {failure.outcome.problem}" if failure.outcome.problem else ""
+    return Finding(f"status:{found}", f"HTTP {found}{problem}", "symptom")
+
+
+Rule = Callable[[Failure], Finding | None]
+
+LADDER: tuple[Rule, ...] = (
+    harness,
+    no_backend,
+    lifecycle,
+    reused_connection,
+    database,
+    balancer,
+    transport,
+    status,
+)
+
+
+def attribute(failure: Failure) -> Finding:
+    """The cause of one failed request: what the first matching rule of the ladder says."""
+    for rule in LADDER:
+        finding = rule(failure)
+        if finding is not None:
+            return finding
+    raise AssertionError("the last rule of the ladder always matches")
+
+
+@dataclass(slots=True)
+class _Group:
+    finding: Finding
+    failures: list[Failure]
+
+
+def find_causes(
+    failed: Iterable[Outcome],
+    exchanges: Mapping[str, Exchange],
+    timeline: Timeline,
+    succeeded: Mapping[tuple[str, str], int],
+    origin_ns: int,
+) -> tuple[Cause, ...]:
+    """The causes of all failed requests, most frequent first.
+
+    Args:
+        failed: the failed requests, in any order.
+        exchanges: the balancer's log lines of them, by request id; may be empty.
+        timeline: the journal.
+        succeeded: how many requests succeeded, by endpoint and version: shows what one version
+            knows and another does not.
+        origin_ns: the instant 0.0.
+    """
+    groups: dict[str, _Group] = {}
+    for outcome in sorted(failed, key=lambda o: (o.planned_ns, o.request_id)):
+        failure = Failure.join(outcome, exchanges.get(outcome.request_id), timeline)
+        finding = attribute(failure)
+        group = groups.setdefault(finding.cause, _Group(finding, []))
+        group.failures.append(failure)
+    causes = [_cause(group, succeeded, origin_ns) for group in groups.values()]
+    return tuple(sorted(causes, key=lambda cause: (-cause.count, cause.cause)))
+
+
+def _cause(group: _Group, succeeded: Mapping[tuple[str, str], int], origin_ns: int) -> Cause:
+    failures, timeline = group.failures, group.failures[0].timeline
+    outcomes = [failure.outcome for failure in failures]
+    return Cause(
+        cause=group.finding.cause,
+        title=group.finding.title,
+        confidence=group.finding.confidence,
+        count=len(failures),
+        evidence=CauseEvidence(
+            requests=tuple(outcome.request_id for outcome in outcomes[:EXAMPLE_IDS]),
+            first=(outcomes[0].planned_ns - origin_ns) / 1e9,
+            last=(outcomes[-1].planned_ns - origin_ns) / 1e9,
+            replicas=count(failure.replica for failure in failures),
+            versions=count(failure.version for failure in failures),
+            endpoints=count(outcome.endpoint for outcome in outcomes),
+            connections=count(outcome.connection for outcome in outcomes),
+            steps=count(timeline.step_at(failure.at_ns) for failure in failures),
+            schemas=count(timeline.schema_at(failure.at_ns) for failure in failures),
+            examples=tuple(_example(failure, origin_ns) for failure in failures[:EXAMPLES]),
+            note=_skew(failures, succeeded),
+        ),
+    )
+
+
+def _skew(failures: Sequence[Failure], succeeded: Mapping[tuple[str, str], int]) -> str | None:
+    """Whether a route that one version does not have succeeded on another."""
+    if failures[0].outcome.status not in (404, 405, 501):
+        return None
+    for endpoint, version in sorted({(f.outcome.endpoint, f.version or "") for f in failures}):
+        others = sorted(
+            other
+            for (known, other), number in succeeded.items()
+            if known == endpoint and other != version and number
+        )
+        if version and others:
+            return (
+                f"version {version} answered {failures[0].outcome.status} to {endpoint}, which "
+                f"succeeded on version {others[0]}: a mixed fleet serves what one of them lacks"
+            )
+    return None
+
+
+def _example(failure: Failure, origin_ns: int) -> FailedRequest:
+    outcome, exchange = failure.outcome, failure.exchange
+    return FailedRequest(
+        request_id=outcome.request_id,
+        at=(outcome.planned_ns - origin_ns) / 1e9,
+        seconds=outcome.latency_seconds,
+        endpoint=outcome.endpoint,
+        connection=outcome.connection,
+        journey=outcome.journey,
+        step=failure.timeline.step_at(failure.at_ns),
+        schema=failure.timeline.schema_at(failure.at_ns),
+        replica=failure.replica,
+        version=failure.version,
+        status=outcome.status,
+        error=outcome.error,
+        error_detail=outcome.error_detail,
+        proxy_status=outcome.proxy_status,
+        sqlstate=outcome.sqlstate,
+        problem=outcome.problem,
+        attempts=exchange.attempts if exchange else None,
+        end=exchange.end if exchange else None,
+    )
+
+
+def count(names: Iterable[str | None]) -> dict[str, int]:
+    """How often each name occurs, most frequent first; None is left out."""
+    counts = Counter(name for name in names if name is not None)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

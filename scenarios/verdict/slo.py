@@ -1,0 +1,243 @@
+"""Service levels from requests: availability, bounds, downtime windows, percentiles.
+
+Pure functions over planned times in integer nanoseconds. Everything counts by *planned* time, so
+that requests that a stalled system held back still count when they were due.
+"""
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+CONFIDENCE = 0.95
+PEAK_OVER = 10
+MERGE_SECONDS = 1.0
+SLOT_SECONDS = 0.1
+
+
+class Marks:
+    """The planned times of requests, each with whether it failed, in eight bytes a request."""
+
+    def __init__(self) -> None:
+        self._marks = array("q")
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def add(self, planned_ns: int, *, failed: bool) -> None:
+        """Add one request; the order of additions does not matter."""
+        self._marks.append(planned_ns << 1 | failed)
+
+    def extend(self, other: "Marks") -> None:
+        """Add all requests of another collection."""
+        self._marks.extend(other._marks)  # noqa: SLF001 - of the same class
+
+    def ordered(self) -> "Ordered":
+        """The requests in order of their planned times."""
+        marks = sorted(self._marks)
+        return Ordered(array("q", (mark >> 1 for mark in marks)), bytes(mark & 1 for mark in marks))
+
+
+class Ordered(NamedTuple):
+    """Requests in order of their planned times.
+
+    Attributes:
+        planned: their planned times in nanoseconds.
+        failed: for each, 1 if it failed, else 0.
+    """
+
+    planned: Sequence[int]
+    failed: Sequence[int]
+
+    @property
+    def span_ns(self) -> int:
+        """From the first planned time to the last."""
+        return self.planned[-1] - self.planned[0] if self.planned else 0
+
+    @property
+    def gap_ns(self) -> int:
+        """The mean distance of two requests; 0 with fewer than two."""
+        return self.span_ns // (len(self.planned) - 1) if len(self.planned) > 1 else 0
+
+
+class Window(NamedTuple):
+    """A stretch of failures; see `model.Downtime`. Indices and times of the requests that bound it.
+
+    Attributes:
+        first_ns: the first failure.
+        last_ns: the last failure.
+        before_ns: the last success before.
+        after_ns: the first success after.
+        failed: the failures in it.
+        requests: all requests from the first to the last failure.
+        peak: the highest share of failures among `PEAK_OVER` requests in a row.
+    """
+
+    first_ns: int
+    last_ns: int
+    before_ns: int | None
+    after_ns: int | None
+    failed: int
+    requests: int
+    peak: float
+
+
+class SlotCount(NamedTuple):
+    """How many slots of time were good, bad, and without a request."""
+
+    good: int
+    bad: int
+    no_data: int
+
+
+def failure_rate_upper(failed: int, total: int, confidence: float = CONFIDENCE) -> float:
+    """The exact one-sided upper bound of the failure rate after `failed` of `total` failed.
+
+    Clopper and Pearson (1934): the rate at which so few failures would be seen with probability
+    1 - confidence. Without failures that is 1 - (1 - confidence)^(1/n), about 3/n. Without
+    requests nothing is known: 1.0. The bound assumes independent failures; those of a deployment
+    cluster, so it speaks of requests like these and not of the next rollout.
+    """
+    if failed >= total:
+        return 1.0
+    if failed == 0:
+        return -math.expm1(math.log(1 - confidence) / total)
+    from scipy.special import betaincinv  # noqa: PLC0415 - importing scipy takes a good while
+
+    return float(betaincinv(failed + 1, total - failed, confidence))
+
+
+def bad_rollout_upper(rollouts: int, confidence: float = CONFIDENCE) -> float:
+    """The upper bound of the probability of a bad rollout after so many good ones and no other."""
+    return failure_rate_upper(0, rollouts, confidence)
+
+
+def smallest_detectable_outage(
+    requests: int, seconds: float, *, share: float = 1.0
+) -> float | None:
+    """Seconds of an outage of a `share` of the service that a request meets with 95 % probability.
+
+    An outage of L seconds is missed with probability e^(-λ·L·share); 3/(λ·share) makes that 5 %.
+    None when there is no rate to speak of.
+    """
+    if requests <= 1 or seconds <= 0:
+        return None
+    return 3.0 * seconds / ((requests - 1) * share)
+
+
+def percentile(ordered: Sequence[int], share: float) -> int | None:
+    """The nearest-rank percentile of ordered values; None of nothing.
+
+    The smallest value that at least `share` of all values do not exceed: always one that was seen.
+    """
+    if not ordered:
+        return None
+    # The product may be a hair above a whole number that it should be equal to: 0.99 * 100.
+    rank = math.ceil(round(share * len(ordered), 9))
+    return ordered[max(rank, 1) - 1]
+
+
+def count_slots(requests: Ordered, slot_ns: int) -> SlotCount:
+    """Cut the time from the first to the last planned request into slots and judge each.
+
+    A slot is good if every request planned in it succeeded, bad if one failed. A slot without a
+    request is neither: nobody looked.
+    """
+    if not requests.planned:
+        return SlotCount(0, 0, 0)
+    origin = requests.planned[0]
+    seen: dict[int, int] = {}
+    for planned, failed in zip(requests.planned, requests.failed, strict=True):
+        slot = (planned - origin) // slot_ns
+        seen[slot] = seen.get(slot, 0) | failed
+    bad = sum(seen.values())
+    return SlotCount(len(seen) - bad, bad, requests.span_ns // slot_ns + 1 - len(seen))
+
+
+def merge_gap_ns(requests: Ordered, least_seconds: float = MERGE_SECONDS) -> int:
+    """Failures closer than this belong to one window: three mean gaps, and at least a second."""
+    return max(3 * requests.gap_ns, int(least_seconds * 1e9))
+
+
+def downtime_windows(requests: Ordered, gap_ns: int) -> list[Window]:
+    """The stretches of failures, in order of time; each failure is in exactly one of them.
+
+    Two failures belong together if they are less than `gap_ns` apart, or if no request succeeded
+    between them: then nothing shows that the service was back.
+    """
+    windows = []
+    for first, last in _runs(requests, gap_ns):
+        planned, failed = requests
+        windows.append(
+            Window(
+                first_ns=planned[first],
+                last_ns=planned[last],
+                before_ns=planned[first - 1] if first > 0 else None,
+                after_ns=planned[last + 1] if last + 1 < len(planned) else None,
+                failed=sum(failed[first : last + 1]),
+                requests=last + 1 - first,
+                peak=_peak(failed, first, last),
+            )
+        )
+    return windows
+
+
+def _runs(requests: Ordered, gap_ns: int) -> Iterator[tuple[int, int]]:
+    """The first and last index of each run of failures that belong together."""
+    first = last = -1
+    for index, failed in enumerate(requests.failed):
+        if not failed:
+            continue
+        if first < 0:
+            first = index
+        elif index - last > 1 and requests.planned[index] - requests.planned[last] >= gap_ns:
+            yield first, last
+            first = index
+        last = index
+    if first >= 0:
+        yield first, last
+
+
+def _peak(failed: Sequence[int], first: int, last: int) -> float:
+    """The highest share of failures among `PEAK_OVER` requests in a row that touch the window."""
+    low, high = max(0, first - PEAK_OVER + 1), min(len(failed), last + PEAK_OVER)
+    width = min(PEAK_OVER, high - low)
+    count = best = sum(failed[low : low + width])
+    for index in range(low + width, high):
+        count += failed[index] - failed[index - width]
+        best = max(best, count)
+    return best / width
+
+
+def availability_text(ok: int, total: int) -> str:
+    """What is known of the availability, for people, such as `4,812 of 4,812 succeeded; ...`.
+
+    Never says 100 %: no finite number of requests shows that.
+    """
+    if total == 0:
+        return "no request was made"
+    bound = percent_up(failure_rate_upper(total - ok, total))
+    share = "" if ok == total else f" ({percent_down(ok / total)})"
+    return f"{ok:,} of {total:,} succeeded{share}; failure rate below {bound} (95 %)"
+
+
+def percent_up(ratio: float) -> str:
+    """A share in per cent with two significant digits, rounded up, so that a bound stays one.
+
+    A share below 1 never becomes 100 %, however close it is.
+    """
+    percent = ratio * 100
+    if percent <= 0 or ratio >= 1:
+        return "0 %" if percent <= 0 else "100 %"
+    digits = max(0, 1 - math.floor(math.log10(percent)))
+    while (shown := math.ceil(round(percent * 10**digits, 6)) / 10**digits) >= 100:  # noqa: PLR2004 - per cent
+        digits += 1
+    return f"{shown:.{digits}f} %"
+
+
+def percent_down(ratio: float) -> str:
+    """A share in per cent, rounded down, with as many digits as it takes not to say 100."""
+    missing = (1 - ratio) * 100
+    digits = 2 if missing <= 0 else max(2, -math.floor(math.log10(missing)))
+    shown = math.floor(round(ratio * 100 * 10**digits, 6)) / 10**digits
+    return f"{shown:.{digits}f} %"

@@ -1,0 +1,146 @@
+"""The journal as a function of time: what the rollout was doing at an instant, on which schema."""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from scenarios.evidence.event import Event
+
+BEFORE = "before the release"
+BETWEEN = "between steps"
+CONTAINERS = frozenset({"phase", "release", "deploy"})
+"""Verbs that contain others: they say less of an instant than what runs within them."""
+
+
+class PhaseStart(NamedTuple):
+    """A phase and when it began."""
+
+    name: str
+    start_ns: int
+
+
+@dataclass(slots=True)
+class Life:
+    """One replica's life as far as the journal tells; each instant is None if it never came."""
+
+    version: str | None = None
+    started_ns: int | None = None
+    ready_ns: int | None = None
+    drain_started_ns: int | None = None
+    drained_ns: int | None = None
+    cut: int = 0
+    stop_started_ns: int | None = None
+    stopped_ns: int | None = None
+    died_ns: int | None = None
+
+
+class Timeline:
+    """The events of a run, in order, with the questions that a verdict asks of them.
+
+    Attributes:
+        events: in order of time.
+        phases: in order of time.
+        lives: by replica id.
+    """
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self.events = sorted(events, key=lambda event: (event.at_ns, event.number))
+        self.phases = [
+            PhaseStart(str(event.detail.get("name", "?")), event.at_ns)
+            for event in self.events
+            if event.verb == "phase" and event.state == "started"
+        ]
+        self._phase_starts = [phase.start_ns for phase in self.phases]
+        self.lives: dict[str, Life] = {}
+        self._steps: list[tuple[int, str]] = [(0, BEFORE)]
+        self._schemas: list[tuple[int, str | None]] = [(0, None)]
+        self._release: Event | None = None
+        self._read()
+        self._step_starts = [at for at, _ in self._steps]
+        self._schema_starts = [at for at, _ in self._schemas]
+
+    @property
+    def release_seconds(self) -> float | None:
+        """How long the release took; None if its end is not in the journal."""
+        return None if self._release is None else self._release.seconds
+
+    @property
+    def floor_seconds(self) -> float | None:
+        """How much of that no orchestrator could have saved; None if unknown."""
+        return None if self._release is None else self._release.floor_seconds
+
+    def phase_at(self, at_ns: int) -> int:
+        """The index of the phase at an instant; -1 before the first one."""
+        return bisect_right(self._phase_starts, at_ns) - 1
+
+    def step_at(self, at_ns: int) -> str:
+        """What the rollout was doing: the innermost verb under way, such as `drain a-1`."""
+        return self._steps[bisect_right(self._step_starts, at_ns) - 1][1]
+
+    def schema_at(self, at_ns: int) -> str | None:
+        """The last migration that had completed; None before the first one."""
+        return self._schemas[bisect_right(self._schema_starts, at_ns) - 1][1]
+
+    def version_of(self, replica: str | None) -> str | None:
+        """The version of a replica: from the journal, else from its id (`bridge-4`)."""
+        if replica is None:
+            return None
+        life = self.lives.get(replica)
+        if life is not None and life.version is not None:
+            return life.version
+        return replica.rpartition("-")[0] or None
+
+    def _read(self) -> None:
+        running: dict[int, Event] = {}
+        for event in self.events:
+            self._read_life(event)
+            if event.verb == "release" and event.state in ("completed", "failed"):
+                self._release = event
+            if event.verb == "migrate" and event.state == "completed":
+                self._read_migration(event)
+            if event.verb in CONTAINERS or event.state == "noted":
+                continue
+            if event.state == "started":
+                running[event.number] = event
+            else:
+                running.pop(event.number, None)
+            step = max(running.values(), key=lambda e: (e.at_ns, e.number), default=None)
+            self._steps.append((event.at_ns, BETWEEN if step is None else describe(step)))
+
+    def _read_migration(self, event: Event) -> None:
+        migration = event.detail.get("migration")
+        if migration is not None:
+            self._schemas.append((event.at_ns, str(migration)))
+
+    def _read_life(self, event: Event) -> None:
+        for replica in event.replicas:
+            life = self.lives.setdefault(replica, Life())
+            if event.verb in ("start", "wait_ready", "attach") and event.version is not None:
+                life.version = event.version
+            match event.verb, event.state:
+                case "start", "started" | "completed":
+                    life.started_ns = event.at_ns if life.started_ns is None else life.started_ns
+                case "wait_ready", "completed":
+                    life.ready_ns = event.at_ns
+                case "drain", "started":
+                    life.drain_started_ns = event.at_ns
+                case "drain", "completed" | "failed":
+                    life.drained_ns = event.at_ns
+                    cut = event.detail.get("cut", 0)
+                    life.cut = cut if isinstance(cut, int) else 0
+                case "stop", "started":
+                    life.stop_started_ns = event.at_ns
+                case "stop", "completed" | "failed":
+                    life.stopped_ns = event.at_ns
+                case "replica", "noted":
+                    life.died_ns = event.at_ns
+
+
+def describe(event: Event) -> str:
+    """A verb in few words: `migrate 0003.backfill`, `drain a-1 a-2`, `soak b`."""
+    migration = event.detail.get("migration")
+    if migration is not None:
+        return f"{event.verb} {migration}"
+    about = " ".join(event.replicas) or event.version or ""
+    return f"{event.verb} {about}".rstrip()
