@@ -1,0 +1,191 @@
+"""The mails that subscriptions owe: one each, none lost, none in the way of a request."""
+
+import asyncio
+import re
+
+import aiohttp
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from newsletter_app.outbox import retry_seconds
+from tests.newsletter_app.conftest import (
+    Database,
+    Mailbox,
+    link_of,
+    replica,
+    replica_process,
+    rows,
+    running_mailbox,
+)
+
+# Whether every mail that is owed has been accepted: what a scenario may wait for.
+DRAINED = (
+    "SELECT NOT EXISTS (SELECT FROM subscription_tokens t JOIN subscriptions s"
+    " ON s.id = t.subscriber_id WHERE t.sent_at IS NULL AND s.status = 'pending_confirmation')"
+)
+
+
+async def test_a_subscriber_is_mailed_a_link_that_confirms(
+    database: Database, mailbox: Mailbox
+) -> None:
+    """One mail comes, its texts hold the same single link, and that makes the subscriber active."""
+    url = database("S3")
+    async with replica("b", url, mailbox) as client:
+        answer = await client.subscribe("ursula@bücher.example", headers={"X-Request-Id": "r-17"})
+        assert answer[0] == 200
+        mail = await mailbox.arrived.get()
+        assert mail["X-Envelope-To"] == mail["To"] == "ursula@xn--bcher-kva.example"
+        assert mail["X-Request-Id"] == "r-17"
+        assert mail["X-Replica-Id"] == "b-1"
+        link = link_of(mail)
+        html = mail.get_body(("html",))
+        assert html
+        assert re.findall(r'href="([^"]+)"', html.get_content()) == [link]
+        base, _, token = link.partition("?token=")
+        assert base == "http://127.0.0.1:8000/subscriptions/confirm"
+        assert re.fullmatch("[A-Za-z0-9]{25}", token)
+        assert await rows(url, "SELECT status FROM subscriptions") == [("pending_confirmation",)]
+        assert (await client.confirm(token))[0] == 200
+        assert await rows(url, "SELECT status FROM subscriptions") == [("active",)]
+        assert (await client.confirm(token))[0] == 200
+    assert mailbox.arrived.empty()
+
+
+async def test_two_workers_send_one_mail_each_subscriber(
+    database: Database, mailbox: Mailbox
+) -> None:
+    """With two replicas on one outbox, each subscriber gets exactly one mail."""
+    url = database("S3")
+    addresses = [f"user{n}@example.com" for n in range(60)]
+    async with replica("b", url, mailbox) as one, replica("b", url, mailbox) as two:
+        answers = await asyncio.gather(
+            *((one, two)[n % 2].subscribe(address) for n, address in enumerate(addresses))
+        )
+        assert {status for status, _ in answers} == {200}
+    # Both have stopped, so nothing is under way.
+    assert await rows(url, DRAINED) == [(True,)]
+    mails = [mailbox.arrived.get_nowait()["To"] for _ in range(mailbox.arrived.qsize())]
+    assert sorted(mails) == sorted(addresses)
+    assert len(mailbox.sessions) <= 6, "a connection serves more than one mail"
+
+
+async def test_a_duplicate_is_mailed_again_only_while_pending(
+    database: Database, mailbox: Mailbox
+) -> None:
+    """A pending subscriber who subscribes again gets the same link again; an active one nothing."""
+    async with replica("b", database("S3"), mailbox) as client:
+        await client.subscribe(headers={"X-Request-Id": "first"})
+        first = await mailbox.arrived.get()
+        await client.subscribe(headers={"X-Request-Id": "second"})
+        second = await mailbox.arrived.get()
+        assert second["X-Request-Id"] == "second"
+        assert second["Message-ID"] != first["Message-ID"]
+        assert link_of(second) == link_of(first)
+        await client.confirm(link_of(first).partition("=")[2])
+        assert (await client.subscribe())[0] == 200
+    assert mailbox.arrived.empty()
+
+
+@pytest.mark.parametrize("refusal", ["451 try again later", "550 no such mailbox"])
+async def test_a_refused_mail_is_tried_again(
+    refusal: str, database: Database, mailbox: Mailbox
+) -> None:
+    """A mail server that refuses once changes nothing but the time."""
+    url = database("S3")
+    mailbox.refusals.append(refusal)
+    async with replica("b", url, mailbox) as client:
+        assert (await client.subscribe())[0] == 200
+        await mailbox.arrived.get()
+    assert await rows(url, "SELECT attempts, sent_at IS NULL FROM subscription_tokens") == [
+        (1, False)
+    ]
+
+
+async def test_a_mail_server_that_is_away_delays_mails_only(database: Database) -> None:
+    """Subscriptions are answered 200 without a mail server, and mailed once there is one."""
+    async with running_mailbox() as gone:
+        port = gone.port
+    url = database("S3")
+    async with replica("b", url, gone) as client:
+        assert (await client.subscribe())[0] == 200
+        assert await rows(url, DRAINED) == [(False,)]
+        async with running_mailbox(port) as back:
+            await back.arrived.get()
+        # The connection that the replica kept is closed now: the next mail opens another.
+        async with running_mailbox(port) as again:
+            assert (await client.subscribe("second@example.com"))[0] == 200
+            assert (await again.arrived.get())["To"] == "second@example.com"
+
+
+async def test_a_worker_killed_while_it_sends_loses_nothing(
+    database: Database, mailbox: Mailbox
+) -> None:
+    """What a replica had claimed when it was killed is sent by another, once."""
+    url = database("S3")
+    mailbox.hold = asyncio.Event()
+    mailbox.refusals.append("451 the first one is refused")
+    async with (
+        replica_process("b", url, mailbox) as process,
+        aiohttp.ClientSession() as session,
+    ):
+        form = {"name": "le guin", "email": "ursula@example.com"}
+        async with session.post(process.base + "/subscriptions", data=form) as answer:
+            assert answer.status == 200
+        await mailbox.in_data.wait()
+        process.process.kill()
+        await process.ended()
+        assert await rows(url, DRAINED) == [(False,)]
+    mailbox.hold.set()
+    async with replica("b", url, mailbox):
+        assert (await mailbox.arrived.get())["To"] == "ursula@example.com"
+    assert mailbox.arrived.empty()
+    assert await rows(url, DRAINED) == [(True,)]
+
+
+async def test_a_slow_mail_server_is_in_nobodys_way(database: Database, mailbox: Mailbox) -> None:
+    """While a mail is handed over, neither a duplicate, nor a click, nor DDL has to wait."""
+    url = database("S3")
+    mailbox.hold = asyncio.Event()
+    async with replica("b", url, mailbox) as client:
+        await client.subscribe()
+        await mailbox.in_data.wait()
+        assert (await client.subscribe())[0] == 200
+        ((token,),) = await rows(url, "SELECT subscription_token FROM subscription_tokens")
+        connection = await asyncpg.connect(url, server_settings={"lock_timeout": "100ms"})
+        try:
+            await connection.execute("ALTER TABLE subscriptions ADD COLUMN further text")
+        finally:
+            await connection.close()
+        assert (await client.confirm(token))[0] == 200
+        mailbox.hold.set()
+        await mailbox.arrived.get()
+    assert mailbox.arrived.empty()
+
+
+async def test_stopping_delivers_what_is_queued(database: Database, mailbox: Mailbox) -> None:
+    """A replica that stops has delivered the mails of all its subscriptions."""
+    url = database("S3")
+    async with replica("b", url, mailbox) as client:
+        await asyncio.gather(*(client.subscribe(f"user{n}@example.com") for n in range(30)))
+    assert await rows(url, DRAINED) == [(True,)]
+    assert mailbox.arrived.qsize() == 30
+
+
+async def test_a_token_that_was_lost_is_made_anew(database: Database, mailbox: Mailbox) -> None:
+    """A pending subscriber whose token went with a rolled back table gets another."""
+    url = database("S3")
+    async with replica("b", url, mailbox) as client:
+        await client.subscribe()
+        await mailbox.arrived.get()
+        await rows(url, "DELETE FROM subscription_tokens")
+        await client.subscribe()
+        token = link_of(await mailbox.arrived.get()).partition("=")[2]
+        assert (await client.confirm(token))[0] == 200
+
+
+@given(st.integers(min_value=0, max_value=2**31))
+def test_retries_come_ever_later_up_to_a_minute(attempts: int) -> None:
+    """Pauses between deliveries grow from a second and stay at a minute."""
+    assert 1.0 <= retry_seconds(attempts) <= retry_seconds(attempts + 1) <= 60.0
