@@ -114,7 +114,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             value = getattr(self, name)
             if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
                 raise PolicyError(f"{name} is {value}; it must be a number, 0 or more")
-        if self.surge == 0 and self.unavailable == 0:
+        if self.surge + self.unavailable == 0:
             raise PolicyError(
                 f"max_surge {self.max_surge} and max_unavailable {self.max_unavailable} of "
                 f"{self.replicas} replicas are both 0: no replica could ever be replaced"

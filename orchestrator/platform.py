@@ -55,6 +55,10 @@ class Platform(Protocol):
         """Start a replica; it need not be ready, nor listen yet."""
         ...
 
+    def is_running(self, replica: Replica) -> bool:
+        """Whether the replica has not ended yet."""
+        ...
+
     async def wait_listening(self, replica: Replica) -> None:
         """Wait until the replica accepts connections."""
         ...

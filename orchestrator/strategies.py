@@ -1,1 +1,79 @@
-"""Strategies: coroutines over the verbs of a Rollout, and nothing else."""
+"""Strategies: coroutines over the verbs of a Rollout, and nothing else.
+
+Each replaces whatever serves by `policy.replicas` replicas of the new version. A verb that fails
+ends the strategy; what then happens to the fleet is the release's business.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+from orchestrator.model import Policy, Version
+from orchestrator.rollout import Replicas, Rollout
+
+Strategy: TypeAlias = Callable[[Rollout, Version, Policy], Awaitable[None]]
+
+
+async def naive(rollout: Rollout, new: Version, policy: Policy) -> None:
+    """Stop everything, then start everything: what a restart by hand does."""
+    await rollout.stop(rollout.serving())
+    fresh = await rollout.start(new, policy.replicas)
+    await rollout.wait_ready(fresh)
+    await rollout.attach(fresh)
+
+
+async def rolling(rollout: Rollout, new: Version, policy: Policy) -> None:
+    """Replace a few at a time, within what surge and unavailability allow.
+
+    At every moment at most `replicas + max_surge` replicas exist, those that are still leaving
+    included, and at least `replicas - max_unavailable` serve.
+    """
+    old = list(rollout.serving())
+    ready = 0
+    while old or ready < policy.replicas:
+        spare = len(old) + ready - (policy.replicas - policy.unavailable)
+        leaving, old = old[: max(spare, 0)], old[max(spare, 0) :]
+        await rollout.drain(leaving)
+        await rollout.stop(leaving)
+
+        room = policy.replicas + policy.surge - len(old) - ready
+        fresh = await rollout.start(new, min(room, policy.replicas - ready))
+        await rollout.wait_ready(fresh)
+        await rollout.attach(fresh)
+        await rollout.soak(fresh)
+        ready += len(fresh)
+
+
+async def blue_green(rollout: Rollout, new: Version, policy: Policy) -> None:
+    """Start a full second set beside the first, then switch all traffic in one assignment."""
+    blue = rollout.serving()
+    green = await rollout.start(new, policy.replicas)
+    await rollout.wait_ready(green)
+    await rollout.switch(green)
+    await rollout.soak(green)  # the first set still stands by, one switch away
+    await rollout.drain(blue)
+    await rollout.stop(blue)
+
+
+async def canary(rollout: Rollout, new: Version, policy: Policy) -> None:
+    """Give the new version a growing share of the traffic, judged at each step."""
+    stable = rollout.serving()
+    fresh: Replicas = ()
+    for percent in policy.canary_steps:
+        wanted = -(-policy.replicas * percent // 100)  # rounded up: the share, in replicas
+        added = await rollout.start(new, int(wanted) - len(fresh))
+        await rollout.wait_ready(added)
+        fresh += added
+        await rollout.weigh(fresh, percent)
+        await rollout.soak(fresh, policy.canary_soak_seconds)
+        await rollout.analyse(fresh)
+    await rollout.drain(stable)
+    await rollout.stop(stable)
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "naive": naive,
+    "rolling": rolling,
+    "blue-green": blue_green,
+    "canary": canary,
+}
+"""The strategies by the names that people type."""

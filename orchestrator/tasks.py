@@ -1,0 +1,65 @@
+"""Structured concurrency with errors that people can read: one error, not a group of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+from orchestrator.errors import OrchestratorError, RolloutFailed
+
+T = TypeVar("T")
+
+
+@contextmanager
+def first_error() -> Iterator[None]:
+    """Raise the first error of a group instead of the group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from error.__cause__
+
+
+async def all_or_first_error(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do everything at the same time; the first error ends the rest, and is raised."""
+    with first_error():
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    return [task.result() for task in tasks]
+
+
+async def each_to_its_end(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do everything at the same time; an error is raised once the rest is done as well."""
+    outcomes = await all_or_first_error(_outcome(one) for one in work)
+    done: list[T] = []
+    for result, error in outcomes:
+        if error is not None:
+            raise error
+        done.extend(result)
+    return done
+
+
+@asynccontextmanager
+async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
+    """Give the block so much time.
+
+    Raises:
+        RolloutFailed: it was not enough; `what` says what had not happened by then.
+    """
+    timer = asyncio.timeout(seconds)
+    try:
+        async with timer:
+            yield
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise RolloutFailed(f"{what} within {seconds:g} s") from None
+
+
+async def _outcome(one: Coroutine[Any, Any, T]) -> tuple[list[T], OrchestratorError | None]:
+    try:
+        return [await one], None
+    except OrchestratorError as error:
+        return [], error
