@@ -14,7 +14,7 @@ Which of them wins, when several could be said:
 4. `pass` otherwise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from scenarios.evidence.manifest import Manifest
@@ -31,6 +31,12 @@ from scenarios.verdict.slo import percent_down
 
 CPU_SATURATED = 0.95
 HARNESS_MADE = ("harness:",)
+ENDED: Mapping[str, str] = {
+    "completed": "was completed",
+    "rolled_back": "was rolled back",
+    "aborted": "was aborted",
+    "failed": "failed",
+}
 LOAD_MADE = ("transport:timeout", "transport:connect_timeout")
 
 
@@ -92,8 +98,8 @@ def _fell_behind(findings: Findings) -> Iterable[str]:
         )
     if harness.cpu_max is not None and harness.cpu_max >= CPU_SATURATED:
         yield (
-            f"the load generator was saturated: {harness.cpu_max:.0%} of a processor over a second"
-            f", limit {CPU_SATURATED:.0%}"
+            f"the load generator was saturated: {harness.cpu_max * 100:.0f} % of a processor over "
+            f"a second, limit {CPU_SATURATED * 100:.0f} %"
         )
 
 
@@ -121,8 +127,8 @@ def _breaches(findings: Findings, *, behind: bool) -> Iterable[str]:
     if manifest.outcome != manifest.expected_outcome and not manifest.interrupted:
         because = f": {manifest.outcome_reason}" if manifest.outcome_reason else ""
         yield (
-            f"the release ended {_words(manifest.outcome)}, expected "
-            f"{_words(manifest.expected_outcome)}{because}"
+            f"the release {ENDED[manifest.outcome]}{because}; expected: "
+            f"{manifest.expected_outcome.replace('_', ' ')}"
         )
 
 
@@ -165,13 +171,9 @@ def _praise(findings: Findings) -> Iterable[str]:
         yield f"none of {number(sent, 'request')} failed"
     if findings.integrity.status == "held":
         yield f"no violation of data integrity in {number(findings.integrity.checked, 'subject')}"
-    yield f"the release ended {_words(manifest.outcome)}, as expected"
+    yield f"the release {ENDED[manifest.outcome]}, as expected"
 
 
 def number(count: int, thing: str) -> str:
     """A count with its noun, such as `1 request` or `4,812 requests`."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

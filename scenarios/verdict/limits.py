@@ -28,10 +28,11 @@ def limits_of(findings: Findings, availability: Availability, *, logged: bool) -
         f"a failure rate of up to {bound} is compatible with these requests (95 %, if failures "
         "were independent)"
     )
-    yield (
-        "the sample of rollouts is one: by itself it only shows (95 %) that fewer than "
-        f"{bad_rollout_upper(1):.0%} of such rollouts go wrong"
-    )
+    if findings.requests.ok and not findings.requests.failed:
+        yield (
+            f"one good rollout only shows (95 %) that fewer than {bad_rollout_upper(1) * 100:.0f} %"
+            " of such rollouts go wrong; 59 in a row would show fewer than 5 %"
+        )
     if availability.slots.no_data:
         slots = availability.slots
         yield (

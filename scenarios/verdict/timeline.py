@@ -110,8 +110,10 @@ class Timeline:
 
     def _read_migration(self, event: Event) -> None:
         migration = event.detail.get("migration")
-        if migration is not None:
-            self._schemas.append((event.at_ns, str(migration)))
+        if migration is None:
+            return
+        undone = " rolled back" if event.detail.get("direction") == "rollback" else ""
+        self._schemas.append((event.at_ns, f"{migration}{undone}"))
 
     def _read_life(self, event: Event) -> None:
         for replica in event.replicas:
@@ -138,9 +140,10 @@ class Timeline:
 
 
 def describe(event: Event) -> str:
-    """A verb in few words: `migrate 0003.backfill`, `drain a-1 a-2`, `soak b`."""
+    """A verb in few words: `migrate 0003.backfill`, `drain a-1 a-2`, `deploy b`."""
     migration = event.detail.get("migration")
     if migration is not None:
-        return f"{event.verb} {migration}"
+        back = " back" if event.detail.get("direction") == "rollback" else ""
+        return f"{event.verb} {migration}{back}"
     about = " ".join(event.replicas) or event.version or ""
     return f"{event.verb} {about}".rstrip()

@@ -1,0 +1,289 @@
+"""The live dashboard: a run on one screen while it happens."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from scenarios.evidence.event import Event
+from scenarios.evidence.tick import Tick
+from scenarios.verdict.slo import failure_rate_upper, percent_down
+from scenarios.verdict.timeline import describe
+from scenarios.views import words
+from scenarios.views.live import LiveState, Point, ReplicaView, RunHeader
+
+REDRAW_SECONDS = 0.2
+QUIET_SECONDS = 0.5
+"""Without a tick for so long, events and replicas draw the screen; else the next tick does."""
+LEVELS = "▁▂▃▄▅▆▇█"
+WIDE = 120
+TALL = 40
+MAX_ROWS = 8
+INDENT = 11
+STATE_STYLE = {"up": "green", "new": "cyan", "draining": "yellow", "down": "red", "removed": "dim"}
+
+
+class Dashboard:
+    """Shows a run on the whole screen, at most five times a second.
+
+    It draws when it is told something and never by itself, so it needs neither a thread nor a
+    timer; ticks come a few times a second for as long as a run lasts.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        header: RunHeader,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make a dashboard.
+
+        Args:
+            console: where it is drawn.
+            header: what is known before the run.
+            clock: seconds, only to limit how often it is drawn.
+        """
+        self.state = LiveState(header)
+        self._clock = clock
+        self._drawn = float("-inf")
+        self._live = Live(self, console=console, auto_refresh=False, screen=True)
+
+    def __enter__(self) -> Self:
+        failure_rate_upper(1, 2)  # imports scipy now rather than at the first failure
+        self._live.__enter__()
+        self._redraw()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.__exit__(kind, error, traceback)
+
+    def on_tick(self, tick: Tick) -> None:
+        """The load generator's account of the last fraction of a second."""
+        self.state.tick(tick)
+        self._redraw()
+
+    def on_event(self, event: Event) -> None:
+        """One line of the journal."""
+        self.state.event(event)
+        self._redraw(QUIET_SECONDS)
+
+    def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
+        """All replicas as they are now."""
+        self.state.replicas = tuple(sorted(replicas, key=_by_number))
+        self._redraw(QUIET_SECONDS)
+
+    def _redraw(self, least: float = REDRAW_SECONDS) -> None:
+        now = self._clock()
+        if now - self._drawn >= least and self._live.is_started:
+            self._drawn = now
+            self._live.refresh()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width, height = options.max_width, options.height or console.height
+        yield from screen(self.state, width, height)
+
+
+def screen(state: LiveState, width: int, height: int) -> Sequence[Text | Table]:
+    """The parts of the dashboard for a screen of this size, at most `height` lines in all."""
+    head = _header(state, width)
+    room = height - len(head) - 1
+    if width >= WIDE:
+        half = width // 2
+        rows = min(max((room - 7) // 3, 1), MAX_ROWS)
+        charts = _charts(state, half - 2, rows)[:room]
+        return [*head, _beside(charts, _details(state, width - half, room), half, width)]
+    rows = 1 if height < TALL else 4
+    charts = _charts(state, width, rows)
+    return [*head, *charts, Text(), *_details(state, width, room - len(charts) - 1)][:height]
+
+
+def _details(state: LiveState, width: int, room: int) -> list[Text]:
+    """Replicas, failures and journal in so many lines; the journal gives way first."""
+    causes = _causes(state, width)
+    lines = [*_replicas(state, max(room - len(causes) - 1, 2)), Text(), *causes]
+    left = room - len(lines) - 1
+    if left > 0:
+        lines += [Text(), *_journal(state, left, width)]
+    return lines[:room]
+
+
+def _beside(left: Sequence[Text], right: Sequence[Text], half: int, width: int) -> Table:
+    grid = Table.grid()
+    grid.add_column(width=half, no_wrap=True, overflow="ellipsis")
+    grid.add_column(width=width - half, no_wrap=True, overflow="ellipsis")
+    for index in range(max(len(left), len(right))):
+        grid.add_row(
+            left[index] if index < len(left) else Text(),
+            right[index] if index < len(right) else Text(),
+        )
+    return grid
+
+
+def _header(state: LiveState, width: int) -> list[Text]:
+    header = state.header
+    name = Text.assemble(
+        ("hitless ", "bold"),
+        (f" {words.clean(header.scenario)} · {words.clean(header.strategy)}", "bold cyan"),
+        (f"  seed {header.seed} · {header.replicas} replicas · {header.rate:g}/s", "dim"),
+    )
+    step = state.step
+    total = len(header.steps)
+    where = Text.assemble((state.phase, "bold"))
+    if step is not None:
+        where.append(f"  step {step[0]} of {total}: ", "dim").append(words.clean(step[1]))
+    doing = state.doing
+    if doing is not None:
+        where.append("  now: ", "dim").append(words.clean(doing[0]), "bold")
+        where.append(f" for {words.duration(doing[1])}", "dim")
+    return [
+        _ends(name, Text(words.clock(state.elapsed), "bold"), width),
+        _fit(where, width),
+        Text("─" * width, "dim"),
+    ]
+
+
+def _charts(state: LiveState, width: int, rows: int) -> list[Text]:
+    """What the users get: availability, latency and traffic, each as a number and over time."""
+    last = state.last
+    total = last.ok + last.failed
+    if not total:
+        now = Text("no answer in the last second", "bold yellow" if state.points else "dim")
+    elif last.failed:
+        now = Text(f"{percent_down(last.ok / total)} in the last second", "bold red")
+    else:
+        now = Text(f"{last.ok} of {total} in the last second", "bold green")
+    columns = state.columns(width - INDENT)
+    latency = Text(f"p50 {words.duration(last.p50)}   p99 {words.duration(last.p99)}")
+    slowest = max((column.p99 or 0.0 for column in columns), default=0.0)
+    if slowest:
+        latency.append(f"   p99 below, up to {words.duration(slowest)}", "dim")
+    rate = total / last.seconds if last.seconds else 0.0
+    traffic = Text(f"{rate:,.0f}/s   {state.in_flight:,} under way")
+    for version, part in state.shares.items():
+        traffic.append(f"   {words.clean(version)} {words.share(part)}", "cyan")
+    if state.undispatched:
+        traffic.append(f"   {state.undispatched:,} not sent", "bold yellow")
+    counts = [float(column.ok + column.failed) for column in columns]
+    lines = [
+        _named("available", now),
+        *_bars([_level(column) for column in columns], rows, [_colour(c) for c in columns]),
+        _named("in all", Text(state.availability)),
+        _named("latency", latency),
+        *_bars(_scaled([column.p99 or 0.0 for column in columns]), rows, "magenta"),
+        _named("traffic", traffic),
+    ]
+    if rows > 1:
+        lines += _bars(_scaled(counts), rows, "blue")
+    return [_fit(line, width) for line in lines]
+
+
+def _named(name: str, text: Text) -> Text:
+    return Text.assemble((name.ljust(INDENT), "bold"), text)
+
+
+def _level(column: Point) -> float:
+    """How much of a stretch succeeded; even one failure in a thousand takes off a visible step."""
+    total = column.ok + column.failed
+    if not total:
+        return 0.0
+    return 1.0 if not column.failed else min(column.ok / total, 0.85)
+
+
+def _colour(column: Point) -> str:
+    return "green" if not column.failed else "red"
+
+
+def _scaled(values: Sequence[float]) -> list[float]:
+    top = max(values, default=0.0)
+    return [value / top if top else 0.0 for value in values]
+
+
+def _bars(values: Sequence[float], rows: int, style: str | Sequence[str]) -> list[Text]:
+    """A bar for each value from 0 to 1, so many lines high, in eighths of a line."""
+    steps = len(LEVELS)
+    lines = []
+    for row in reversed(range(rows)):
+        line = Text(" " * INDENT)
+        for index, value in enumerate(values):
+            eighths = math.ceil(value * rows * steps) - row * steps
+            letter = " " if eighths <= 0 else LEVELS[min(eighths, steps) - 1]
+            line.append(letter, style if isinstance(style, str) else style[index])
+        lines.append(line)
+    return lines
+
+
+def _replicas(state: LiveState, room: int) -> list[Text]:
+    shown = state.replicas[: max(room - 1, 0)]
+    number = max((len(replica.id) for replica in state.replicas), default=7)
+    number = min(max(number, 7), 20)
+    head = f"{'replica':{number}}  version   state     weight  under way  answered"
+    lines = [Text(head, "bold")]
+    for replica in shown:
+        style = STATE_STYLE.get(replica.state, "")
+        line = Text(f"{words.clean(replica.id)[:number]:{number}}  ")
+        line.append(f"{words.clean(replica.version)[:8]:8}  ")
+        line.append(f"{words.clean(replica.state)[:8]:8}", style)
+        line.append(f"  {replica.weight:>6g}  {replica.in_flight:>9,}")
+        line.append(f"  {state.answered[replica.id]:>8,}")
+        lines.append(line)
+    hidden = len(state.replicas) - len(shown)
+    if hidden:
+        lines[-1] = Text(f"and {hidden + 1} more", "dim")
+    return lines
+
+
+def _causes(state: LiveState, width: int) -> list[Text]:
+    if not state.failures:
+        return [Text("no failures", "dim")]
+    lines = [Text("failures", "bold")]
+    for cause, count in sorted(state.failures.items(), key=lambda item: (-item[1], item[0]))[:5]:
+        line = Text(f"{count:>7,}  ", "bold red")
+        line.append(words.clean(cause), "bold").append(f"  {words.cause_words(cause)}")
+        lines.append(_fit(line, width))
+    return lines
+
+
+def _journal(state: LiveState, room: int, width: int) -> list[Text]:
+    """The last events that ended, newest last."""
+    ended = [event for event in state.journal if event.state != "started"]
+    lines = []
+    for event in ended[-room:] if room > 0 else []:
+        when = (event.at_ns - state.began_ns) / 1e9
+        line = Text(f"{words.clock(when):>6}  ", "dim")
+        line.append(words.clean(describe(event)), "red" if event.state == "failed" else "")
+        if event.seconds is not None:
+            line.append(f"  {words.duration(event.seconds)}", "dim")
+        if event.error:
+            line.append(f"  {words.clean(event.error)}", "red")
+        lines.append(_fit(line, width))
+    return lines
+
+
+def _ends(left: Text, right: Text, width: int) -> Text:
+    """Two texts at the two ends of a line."""
+    left.truncate(max(width - right.cell_len - 1, 0), overflow="ellipsis")
+    left.pad_right(max(width - left.cell_len - right.cell_len, 0))
+    return left.append_text(right)
+
+
+def _fit(text: Text, width: int) -> Text:
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def _by_number(replica: ReplicaView) -> tuple[int, str]:
+    """Old replicas first: the number behind the dash counts up in a run."""
+    number = replica.id.rpartition("-")[2]
+    return (int(number) if number.isdecimal() else 0, replica.id)

@@ -1,0 +1,263 @@
+"""A run while it happens: what is known of it so far, apart from how that is drawn.
+
+Time here is the evidence's own: the stamps of ticks and events, never a clock of the view.
+"""
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from scenarios.evidence.event import Event
+from scenarios.evidence.tick import Tick
+from scenarios.verdict.slo import availability_text
+from scenarios.verdict.timeline import CONTAINERS, describe
+
+LAST_SECONDS = 1.0
+JOURNAL = 50
+
+
+class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a run before it begins.
+
+    Attributes:
+        scenario: its name.
+        strategy: the deployment strategy.
+        seed: of all randomness.
+        replicas: how many serve.
+        rate: arrivals a second.
+        steps: the release's steps in order, each beginning with its verb, such as
+            `migrate expand` or `deploy b`.
+    """
+
+    scenario: str
+    strategy: str
+    seed: int
+    replicas: int
+    rate: float
+    steps: tuple[str, ...] = ()
+
+
+class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
+    """One replica as it is now.
+
+    Attributes:
+        id: its id.
+        version: what it runs.
+        state: as the router sees it: `new`, `up`, `down`, `draining`, `removed`.
+        weight: its weight; 0 takes no new traffic.
+        in_flight: requests that it is busy with.
+    """
+
+    id: str
+    version: str
+    state: str
+    weight: float
+    in_flight: int
+
+
+class Progress(Protocol):
+    """Something that shows a run while it happens; a context manager."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def on_tick(self, tick: Tick) -> None:
+        """The load generator's account of the last fraction of a second."""
+
+    def on_event(self, event: Event) -> None:
+        """One line of the journal."""
+
+    def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
+        """All replicas as they are now."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One tick, as far as it is drawn."""
+
+    at_ns: int
+    seconds: float
+    ok: int
+    failed: int
+    p50: float | None
+    p99: float | None
+
+
+class LiveState:
+    """Everything that a live view shows, fed piece by piece.
+
+    Attributes:
+        header: what was known before.
+        points: the ticks so far.
+        replicas: the last that was heard of them, in order of their numbers.
+        failures: failed requests by the first sight of their cause.
+        answered: answers so far, by replica.
+        journal: the last events.
+        phase: the current phase.
+        ok: requests that succeeded so far.
+        failed: requests that failed so far.
+        undispatched: requests that could not be sent so far.
+        in_flight: requests under way.
+        now_ns: the latest stamp that was seen.
+        began_ns: the first.
+    """
+
+    def __init__(self, header: RunHeader) -> None:
+        self.header = header
+        self.points: list[Point] = []
+        self.replicas: tuple[ReplicaView, ...] = ()
+        self.failures: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()
+        self._versions: dict[str, str] = {}
+        self._served: deque[tuple[int, Mapping[str, int]]] = deque()
+        self.journal: list[Event] = []
+        self.phase = "starting"
+        self.ok = self.failed = self.undispatched = self.in_flight = 0
+        self.now_ns = self.began_ns = 0
+        self._running: dict[int, Event] = {}
+        self._step = -1
+
+    def tick(self, tick: Tick) -> None:
+        """Take in a tick."""
+        self._see(tick.at_ns)
+        self.ok += tick.ok
+        self.failed += tick.failed
+        self.undispatched += tick.undispatched
+        self.in_flight = tick.in_flight
+        self.failures.update(tick.failures)
+        self.answered.update(tick.served_by)
+        self._served.append((tick.at_ns, tick.served_by))
+        while tick.at_ns - self._served[0][0] >= LAST_SECONDS * 1e9:
+            self._served.popleft()
+        self.points.append(
+            Point(
+                tick.at_ns, tick.seconds, tick.ok, tick.failed, tick.p50_seconds, tick.p99_seconds
+            )
+        )
+
+    def event(self, event: Event) -> None:
+        """Take in an event."""
+        self._see(event.at_ns)
+        self.journal.append(event)
+        del self.journal[:-JOURNAL]
+        if event.verb == "phase":
+            if event.state == "started":
+                self.phase = str(event.detail.get("name", "?"))
+            return
+        if event.version is not None:
+            self._versions.update(dict.fromkeys(event.replicas, event.version))
+        if event.state == "started":
+            self._running[event.number] = event
+            self._advance(event.verb)
+        elif event.state != "noted":
+            self._running.pop(event.number, None)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first stamp."""
+        return (self.now_ns - self.began_ns) / 1e9
+
+    @property
+    def step(self) -> tuple[int, str] | None:
+        """The number (from 1) and the name of the release's current step; None before the first."""
+        steps = self.header.steps
+        return (self._step + 1, steps[self._step]) if 0 <= self._step < len(steps) else None
+
+    @property
+    def doing(self) -> tuple[str, float] | None:
+        """The innermost verb under way and for how many seconds; None between verbs."""
+        inner = [event for event in self._running.values() if event.verb not in CONTAINERS]
+        if not inner:
+            return None
+        event = max(inner, key=lambda event: (event.at_ns, event.number))
+        return describe(event), (self.now_ns - event.at_ns) / 1e9
+
+    @property
+    def last(self) -> Point:
+        """What happened in the last second."""
+        ok = failed = 0
+        seconds = 0.0
+        for point in reversed(self.points):
+            if seconds + point.seconds > LAST_SECONDS + point.seconds / 2:
+                break
+            ok, failed, seconds = ok + point.ok, failed + point.failed, seconds + point.seconds
+        newest = next((point for point in reversed(self.points) if point.p50 is not None), None)
+        return Point(
+            self.now_ns,
+            seconds,
+            ok,
+            failed,
+            newest.p50 if newest else None,
+            newest.p99 if newest else None,
+        )
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Which version answered what share of the last second."""
+        counts: Counter[str] = Counter()
+        for _, served in self._served:
+            for replica, number in served.items():
+                counts[self._versions.get(replica) or replica.rpartition("-")[0]] += number
+        total = counts.total()
+        return {version: counts[version] / total for version in sorted(counts)} if total else {}
+
+    @property
+    def availability(self) -> str:
+        """What is known of the availability of the whole run so far."""
+        return availability_text(self.ok, self.ok + self.failed)
+
+    def columns(self, width: int) -> list[Point]:
+        """The run so far in at most `width` equal stretches of time.
+
+        A stretch is as short as fits: a tick, or 0.5, 1, 2, 5, ... seconds.
+        """
+        if not self.points or width < 1:
+            return []
+        first = self.points[0].at_ns - int(self.points[0].seconds * 1e9)
+        span = (self.points[-1].at_ns - first) / 1e9
+        tick = max(point.seconds for point in self.points[-20:])
+        stretch = next((s for s in _stretches() if s >= tick * 0.9 and span / s <= width), span)
+        stretch_ns = int(stretch * 1e9)
+        columns: dict[int, list[Point]] = {}
+        for point in self.points:
+            middle = point.at_ns - int(point.seconds * 5e8)
+            columns.setdefault((middle - first) // stretch_ns, []).append(point)
+        return [
+            _together(columns.get(number, []), first + number * stretch_ns, stretch)
+            for number in range(min(max(columns) + 1, width))
+        ]
+
+    def _see(self, at_ns: int) -> None:
+        self.began_ns = self.began_ns or at_ns
+        self.now_ns = max(self.now_ns, at_ns)
+
+    def _advance(self, verb: str) -> None:
+        """A deploy is a step of its own; migrations in a row are one step, of one directory."""
+        steps = self.header.steps
+        current = steps[self._step].split()[0] if 0 <= self._step < len(steps) else None
+        if verb == "deploy" or (verb == "migrate" and current != "migrate"):
+            following = range(self._step + 1, len(steps))
+            self._step = next((i for i in following if steps[i].split()[0] == verb), self._step)
+
+
+def _stretches() -> Sequence[float]:
+    return [0.25, *(base * 10**power for power in range(6) for base in (0.5, 1.0, 2.0))]
+
+
+def _together(points: Sequence[Point], at_ns: int, stretch: float) -> Point:
+    return Point(
+        at_ns,
+        stretch,
+        sum(point.ok for point in points),
+        sum(point.failed for point in points),
+        max((point.p50 for point in points if point.p50 is not None), default=None),
+        max((point.p99 for point in points if point.p99 is not None), default=None),
+    )
