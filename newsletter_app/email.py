@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import aiosmtplib
 
-from newsletter_app.errors import MailError
+from newsletter_app.errors import InvalidInputError, MailError
 from newsletter_app.settings import Settings, SmtpServer
 from newsletter_app.store import OutboxEntry
 from newsletter_app.subscriber import ascii_email
@@ -43,9 +43,15 @@ def confirmation_mail(entry: OutboxEntry, *, request_id: str, settings: Settings
 
     Its Message-ID is the same however often this entry is delivered for the same request, so that
     a mail server can drop a repetition.
+
+    Raises:
+        MailError: the entry's address is none; only a foreign hand can have stored it.
     """
     link = f"{settings.base_url}/subscriptions/confirm?token={entry.token}"
-    recipient = ascii_email(entry.email)
+    try:
+        recipient = ascii_email(entry.email)
+    except InvalidInputError as error:
+        raise MailError("the address is not valid") from error
     digest = hashlib.sha256(f"{entry.token} {request_id}".encode()).hexdigest()[:32]
     message = EmailMessage(policy=SMTP)
     message["From"] = settings.mail_from

@@ -17,7 +17,7 @@ from newsletter_app.email import Mailer, confirmation_mail
 from newsletter_app.errors import MailError, StoreError
 from newsletter_app.settings import Settings
 from newsletter_app.store import OutboxEntry, Store
-from newsletter_app.telemetry import LOG, adopt_request_id
+from newsletter_app.telemetry import LOG, about_request
 
 SENDERS = 3
 """Mails that are under way at a time: with 50 ms for a mail, 60 a second from each replica."""
@@ -82,9 +82,9 @@ class Outbox:
                 try:
                     await self._deliver(entry, mailer)
                 except StoreError as error:
-                    LOG.warning(
-                        "outbox entry not settled", extra={"fields": {"sqlstate": error.sqlstate}}
-                    )
+                    LOG.warning("mail not settled", extra={"fields": {"sqlstate": error.sqlstate}})
+                except Exception:  # noqa: BLE001 - one entry must not end the replica
+                    LOG.exception("unexpected error")
                 finally:
                     self._queue.task_done()
 
@@ -92,20 +92,23 @@ class Outbox:
         async with self._store.claimed(entry.token) as claim:
             if claim is None:
                 return
-            adopt_request_id(claim.request_id)
-            mail = confirmation_mail(entry, request_id=claim.request_id, settings=self._settings)
-            try:
-                await mailer.send(mail)
-            except MailError as error:
-                pause = retry_seconds(claim.attempts)
-                LOG.warning(
-                    "mail not accepted",
-                    extra={"fields": {"reason": str(error), "retry_seconds": pause}},
-                )
-                await claim.postpone(pause)
-            else:
-                await claim.sent()
-                LOG.info("mail sent")
+            with about_request(claim.request_id):
+                try:
+                    await mailer.send(
+                        confirmation_mail(
+                            entry, request_id=claim.request_id, settings=self._settings
+                        )
+                    )
+                except MailError as error:
+                    pause = retry_seconds(claim.attempts)
+                    LOG.warning(
+                        "mail not accepted",
+                        extra={"fields": {"reason": str(error), "retry_seconds": pause}},
+                    )
+                    await claim.postpone(pause)
+                else:
+                    await claim.sent()
+                    LOG.info("mail sent")
 
     async def _poll(self) -> None:
         while True:
@@ -122,7 +125,7 @@ class Outbox:
             # A schema without the outbox fails every second: once is enough to know.
             if str(error) != self._poll_error:
                 self._poll_error = str(error)
-                LOG.warning("outbox cannot be read", extra={"fields": {"sqlstate": error.sqlstate}})
+                LOG.warning("outbox not read", extra={"fields": {"sqlstate": error.sqlstate}})
             return False
         self._poll_error = None
         for entry in entries:

@@ -12,6 +12,8 @@ import sys
 import time
 import traceback
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TextIO
@@ -31,6 +33,16 @@ def adopt_request_id(given: str | None) -> str:
     request_id = given if given and _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     _REQUEST_ID.set(request_id)
     return request_id
+
+
+@contextmanager
+def about_request(request_id: str) -> Iterator[None]:
+    """Log lines of the block bear this request id: it is work that an earlier request led to."""
+    token = _REQUEST_ID.set(request_id)
+    try:
+        yield
+    finally:
+        _REQUEST_ID.reset(token)
 
 
 def current_request_id() -> str:

@@ -170,6 +170,7 @@ async def test_a_pool_that_is_used_up_is_an_error_in_time(database: Database) ->
     """When every connection waits for a lock, a further request fails after 2 s, and says why."""
     url = database("S0")
     async with replica("a", url) as client:
+        await asyncio.gather(*(client.subscribe(f"warm{n}@example.com") for n in range(10)))
         holder = await asyncpg.connect(url)
         try:
             transaction = holder.transaction()

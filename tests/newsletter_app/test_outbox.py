@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from newsletter_app import outbox
 from newsletter_app.outbox import retry_seconds
 from tests.newsletter_app.conftest import (
     Database,
@@ -171,6 +172,38 @@ async def test_stopping_delivers_what_is_queued(database: Database, mailbox: Mai
         await asyncio.gather(*(client.subscribe(f"user{n}@example.com") for n in range(30)))
     assert await rows(url, DRAINED) == [(True,)]
     assert mailbox.arrived.qsize() == 30
+
+
+async def test_stopping_does_not_wait_for_a_dead_mail_server(
+    database: Database, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica whose mail server never answers stops all the same, and leaves the mail owed."""
+    monkeypatch.setattr(outbox, "STOP_SECONDS", 0.1)
+    url = database("S3")
+    mailbox.hold = asyncio.Event()
+    async with replica("b", url, mailbox) as client:
+        await client.subscribe()
+        await mailbox.in_data.wait()
+    assert await rows(url, DRAINED) == [(False,)]
+
+
+async def test_an_entry_that_cannot_be_mailed_is_in_nobodys_way(
+    database: Database, mailbox: Mailbox
+) -> None:
+    """An address that a foreign hand has stored, and that is none, harms no other mail."""
+    url = database("S3")
+    await rows(
+        url,
+        "WITH s AS (INSERT INTO subscriptions VALUES (gen_random_uuid(), 'no\nbody', 'x', now(),"
+        " 'pending_confirmation') RETURNING id)"
+        " INSERT INTO subscription_tokens SELECT 'foreign', id, 'r', now() FROM s",
+    )
+    async with replica("b", url, mailbox) as client:
+        attempts = "SELECT attempts FROM subscription_tokens WHERE subscription_token = 'foreign'"
+        while await rows(url, attempts) == [(0,)]:
+            pass
+        await client.subscribe()
+        assert (await mailbox.arrived.get())["To"] == "ursula@example.com"
 
 
 async def test_a_token_that_was_lost_is_made_anew(database: Database, mailbox: Mailbox) -> None:
