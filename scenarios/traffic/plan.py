@@ -6,6 +6,14 @@ from typing import Literal
 import msgspec
 
 
+class TrafficError(Exception):
+    """The traffic cannot go on; the message says what, where, and what would be right."""
+
+
+class PlanError(TrafficError):
+    """What is asked for cannot be done, in the plan or by a command; the message names it."""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request of a journey.
 
@@ -24,6 +32,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         subject: what the request is about, so that the final state can be checked against it.
         after: what starts the step: the end of the step before (only if that succeeded), or each
             mail that reaches `{user}` (then the step waits for it, and runs once for each mail).
+            A journey can wait for mail once, and not in its first step.
         delay_seconds: the mean of an exponential pause before the step, such as a reader's.
     """
 

@@ -1,0 +1,85 @@
+"""Writes evidence: one JSON document a line, buffered, in one write for many lines."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import msgspec
+
+from scenarios.evidence.ndjson import EvidenceError
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# Encoding happens at once and only the bytes wait, so memory is bounded by this whatever the
+# rate, and a flush is a single short write.
+_FULL = 256 * 1024
+
+
+class Recorder(Generic[T]):
+    """A file of evidence that is being written; a context manager that flushes and closes it.
+
+    The file is created anew. Lines reach it when `flush` is called and when the buffer is full,
+    always whole.
+
+    Raises:
+        EvidenceError: the file cannot be created or written; the message names it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._encoder = msgspec.json.Encoder()
+        self._buffer = bytearray()
+        try:
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise EvidenceError(f"{path}: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def write(self, line: T) -> None:
+        """Add a line.
+
+        Raises:
+            EvidenceError: the buffer was full and the file could not be written.
+        """
+        self._encoder.encode_into(line, self._buffer, -1)
+        self._buffer += b"\n"
+        self.count += 1
+        if len(self._buffer) >= _FULL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand every line so far to the operating system.
+
+        Raises:
+            EvidenceError: the file could not be written.
+        """
+        try:
+            while self._buffer:
+                written = self._file.write(self._buffer)
+                del self._buffer[:written]
+        except OSError as error:
+            raise EvidenceError(f"{self.path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Flush, and close the file; a second call does nothing.
+
+        Raises:
+            EvidenceError: the file could not be written.
+        """
+        if self._file.closed:
+            return
+        try:
+            self.flush()
+        finally:
+            self._file.close()

@@ -1,0 +1,173 @@
+"""An HTTP/1.1 client that reports what happened, and hides nothing of it.
+
+It never retries, never follows, and never waits for a connection: each exchange is sent at once,
+on an idle connection or on one of its own. Every way to fail has its name. One sweep, some times
+a second, finds the exchanges that have outlived their deadlines.
+"""
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from scenarios.traffic.connection import Connection, Exchange, connect_error, words
+
+# How late a deadline may be noticed. The outcome is stamped with the time it was noticed at.
+SWEEP_SECONDS: Final = 0.05
+# A client that reuses older connections than this races with servers that close idle ones: 5 s is
+# the shortest such limit in wide use. A failure of that race would say nothing of a deployment.
+IDLE_SECONDS: Final = 4.0
+
+# One read's worth.
+_CHUNK: Final = 64 * 1024
+
+# Our own limits, not the server's doing: the request was never sent.
+_OURS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
+)
+
+
+# What `socket.connect` takes: as many parts as the family has.
+Address: TypeAlias = tuple[str | int | bytes, ...]
+
+
+class Client:
+    """Sends exchanges to one address.
+
+    Args:
+        loop: the running loop.
+        family: of the address, such as `socket.AF_INET`.
+        address: what a socket of that family connects to.
+        timeout_seconds: how long an exchange may take from its sending.
+        on_done: called once for each exchange, when its outcome is known; also from within `send`.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        family: int,
+        address: Address,
+        timeout_seconds: float,
+        on_done: Callable[[Exchange], None],
+    ) -> None:
+        self._loop = loop
+        self._family = family
+        self._address = address
+        self._timeout_ns = round(timeout_seconds * 1e9)
+        self._on_done = on_done
+        # In the order of their deadlines, since every exchange is given the same time.
+        self._under_way: dict[Exchange, None] = {}
+        self._idle: dict[Connection, None] = {}  # in the order in which they became idle
+        # Shared by all connections, since nothing of it is kept after a callback.
+        self._buffer = memoryview(bytearray(_CHUNK))
+        self._closed = False
+        self._timer = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    @property
+    def in_flight(self) -> int:
+        """How many exchanges have no outcome yet."""
+        return len(self._under_way)
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for an exchange."""
+        return len(self._idle)
+
+    def send(self, exchange: Exchange) -> None:
+        """Send it now."""
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        exchange.deadline_ns = time.monotonic_ns() + self._timeout_ns
+        self._under_way[exchange] = None
+        connection = None if exchange.close else self._take_idle()
+        if connection is None:
+            try:
+                connection = self._open()
+            except OSError as error:
+                self._fail_to_open(exchange, error)
+                return
+        else:
+            exchange.opened = False
+        connection.carry(exchange)
+
+    def close(self) -> None:
+        """Drop every connection. Exchanges under way get no outcome: `on_done` is not called."""
+        self._closed = True
+        self._timer.cancel()
+        for exchange in self._under_way:
+            if exchange.connection is not None:
+                exchange.connection.close()
+        self._under_way.clear()
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    def _take_idle(self) -> Connection | None:
+        """The connection that was used last, if it can still be used."""
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.usable():
+                return connection
+            connection.close()
+        return None
+
+    def _open(self) -> Connection:
+        """A connection whose connecting has begun.
+
+        Raises:
+            OSError: it could not be begun, or it failed at once.
+        """
+        sock = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.connect(self._address)
+        except BlockingIOError:
+            pass  # it is under way
+        except OSError:
+            sock.close()
+            raise
+        return Connection(self._loop, sock, buffer=self._buffer, owner=self)
+
+    def _fail_to_open(self, exchange: Exchange, error: OSError) -> None:
+        if error.errno in _OURS:
+            self.finished(exchange, "undispatched", f"{error.strerror} in this generator")
+        else:
+            self.finished(exchange, connect_error(error), words(error))
+
+    def finished(self, exchange: Exchange, error: str | None, detail: str | None) -> None:
+        """A connection reports that the outcome of an exchange is known."""
+        exchange.done_ns = time.monotonic_ns()
+        exchange.error = error
+        exchange.error_detail = detail
+        exchange.connection = None
+        del self._under_way[exchange]
+        self._on_done(exchange)
+
+    def idled(self, connection: Connection) -> None:
+        """A connection reports that it can carry another exchange."""
+        self._idle[connection] = None
+
+    def dropped(self, connection: Connection) -> None:
+        """An idle connection reports that its other end has closed it."""
+        self._idle.pop(connection, None)
+
+    def _sweep(self) -> None:
+        now = time.monotonic_ns()
+        overdue = []
+        for exchange in self._under_way:
+            if exchange.deadline_ns > now:
+                break
+            overdue.append(exchange)
+        for exchange in overdue:
+            if exchange in self._under_way and exchange.connection is not None:
+                exchange.connection.give_up()
+        oldest = now - round(IDLE_SECONDS * 1e9)
+        for connection in list(self._idle):
+            if connection.idle_since_ns > oldest:
+                break
+            del self._idle[connection]
+            connection.close()
+        self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)

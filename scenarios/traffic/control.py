@@ -1,0 +1,254 @@
+r"""The generator's dialogue with whoever started it, over standard input and output.
+
+In: the Plan as one line of JSON, then lines such as `{"do":"start"}`, `{"do":"stop"}` (no new
+arrivals; mails and what follows from them go on) and `{"do":"finish"}` (complete what is in
+flight and what is already planned, then end). The end of the input, SIGTERM and SIGINT abort at
+once. Out: `{"event":"ready","smtp":"127.0.0.1:PORT"}` when the mailbox listens, a line for each
+tick from the start on, `{"event":"finished","requests":N}` when every file is complete.
+
+Exit status: 0 finished, 2 the plan or a command is wrong, 4 a file or a port cannot be had, 130
+aborted. What was recorded is on disk in every case.
+"""
+
+import asyncio
+import os
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import uvloop
+
+from scenarios.evidence.mail import Mail
+from scenarios.evidence.ndjson import EvidenceError
+from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.tick import Tick
+from scenarios.traffic.generator import Generator
+from scenarios.traffic.mailbox import mailbox
+from scenarios.traffic.plan import Plan, PlanError, TrafficError
+
+EXIT_FINISHED = 0
+EXIT_USAGE = 2
+EXIT_ENVIRONMENT = 4
+EXIT_ABORTED = 130
+
+
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line on standard input, after the first."""
+
+    do: Literal["start", "stop", "finish"]
+
+
+class _Ready(msgspec.Struct, frozen=True, tag_field="event", tag="ready"):
+    smtp: str
+
+
+class _Finished(msgspec.Struct, frozen=True, tag_field="event", tag="finished"):
+    requests: int
+
+
+class _Aborted(Exception):  # noqa: N818 - an order, not an error
+    """Standard input has ended, or a signal has come."""
+
+
+class Inbox(asyncio.Protocol):
+    """Standard input as lines, and everything else that ends the dialogue, in one queue.
+
+    Signals arrive here, and so do errors of the loop's callbacks: those belong to no task, so
+    that without this they would only be logged.
+    """
+
+    def __init__(self) -> None:
+        self._partial = b""
+        self._queue: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+
+    async def next(self) -> bytes:
+        """The next line.
+
+        Raises:
+            Exception: what came next was no line but what `fail` was called with.
+        """
+        item = await self._queue.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def fail(self, error: Exception) -> None:
+        """Let `next` raise this once it has handed out what came before."""
+        self._queue.put_nowait(error)
+
+    def data_received(self, data: bytes) -> None:
+        """Split what has arrived into lines; blank ones mean nothing."""
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            if line.strip():
+                self._queue.put_nowait(line)
+
+    def eof_received(self) -> None:
+        """Whoever started us is gone, or wants us gone."""
+        self.fail(_Aborted())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The same."""
+        del exc
+        self.fail(_Aborted())
+
+
+class _Voice(asyncio.BaseProtocol):
+    """Standard output. A reader that lags behind never makes the generator wait."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._transport: asyncio.WriteTransport | None = None
+        self._gone = asyncio.Event()
+
+    def say(self, event: msgspec.Struct | dict[str, object]) -> None:
+        """Write one line of JSON."""
+        line = msgspec.json.encode(event) + b"\n"
+        if self._transport is None:
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+        else:
+            self._transport.write(line)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.WriteTransport):
+            self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._gone.set()
+        self._inbox.fail(_Aborted())
+
+    async def close(self) -> None:
+        """Wait until all of it is written."""
+        if self._transport is not None:
+            self._transport.close()
+            await self._gone.wait()
+
+
+def main() -> int:
+    """Hold the dialogue; returns the exit status."""
+    try:
+        return uvloop.run(_dialogue())
+    except (PlanError, TrafficError, EvidenceError) as error:
+        print(f"traffic: {error}", file=sys.stderr)  # noqa: T201 - the one line for the user
+        return EXIT_USAGE if isinstance(error, PlanError) else EXIT_ENVIRONMENT
+
+
+async def _dialogue() -> int:
+    loop = asyncio.get_running_loop()
+    inbox = Inbox()
+    loop.set_exception_handler(lambda _, context: inbox.fail(_error_of(context)))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, inbox.fail, _Aborted())
+    if not _is_pipe(sys.stdin.fileno()):
+        raise PlanError("standard input must be a pipe: its end is what aborts the traffic")
+    await loop.connect_read_pipe(lambda: inbox, sys.stdin)
+    async with _voice(loop, inbox) as voice:
+        try:
+            await _follow(inbox, voice)
+        except _Aborted:
+            return EXIT_ABORTED
+    return EXIT_FINISHED
+
+
+@asynccontextmanager
+async def _voice(loop: asyncio.AbstractEventLoop, inbox: Inbox) -> AsyncIterator[_Voice]:
+    voice = _Voice(inbox)
+    if _is_pipe(sys.stdout.fileno()):
+        await loop.connect_write_pipe(lambda: voice, sys.stdout)
+    try:
+        yield voice
+    finally:
+        await voice.close()
+
+
+async def _follow(inbox: Inbox, voice: _Voice) -> None:
+    plan = _plan_of(await inbox.next())
+    with (
+        Recorder[Outcome](Path(plan.requests_path)) as requests,
+        Recorder[Mail](Path(plan.mails_path)) as mails,
+    ):
+        async with Generator(plan, requests=requests, mails=mails) as generator:
+            try:
+                async with mailbox(generator.deliver) as (host, port):
+                    voice.say(_Ready(smtp=f"{host}:{port}"))
+                    await _run(inbox, voice, generator, plan.tick_seconds)
+            except OSError as error:
+                raise TrafficError(f"the mailbox cannot listen: {error.strerror}") from error
+    voice.say(_Finished(requests=requests.count))
+
+
+async def _run(inbox: Inbox, voice: _Voice, generator: Generator, tick_seconds: float) -> None:
+    """Obey until the traffic is finished."""
+    started = asyncio.Event()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = (
+                group.create_task(_obey(inbox, generator, started), name="obey"),
+                group.create_task(_tick(voice, generator, started, tick_seconds), name="tick"),
+            )
+            await generator.drained()
+            for task in tasks:
+                task.cancel()
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    if started.is_set():
+        _say_tick(voice, generator.tick())
+
+
+async def _obey(inbox: Inbox, generator: Generator, started: asyncio.Event) -> None:
+    while True:
+        line = await inbox.next()
+        try:
+            command = msgspec.json.decode(line, type=Command)
+        except msgspec.DecodeError as error:
+            raise PlanError(f"not a command: {line.decode(errors='replace')}: {error}") from None
+        match command.do:
+            case "start":
+                generator.start()
+                started.set()
+            case "stop":
+                generator.stop()
+            case "finish":
+                generator.finish()
+
+
+async def _tick(
+    voice: _Voice, generator: Generator, started: asyncio.Event, seconds: float
+) -> None:
+    await started.wait()
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+    while True:
+        await asyncio.sleep(due - loop.time())
+        _say_tick(voice, generator.tick())
+        # After a stall the ticks that were missed are one long tick.
+        due = max(due + seconds, loop.time())
+
+
+def _say_tick(voice: _Voice, tick: Tick) -> None:
+    voice.say({"event": "tick", **msgspec.structs.asdict(tick)})
+
+
+def _plan_of(line: bytes) -> Plan:
+    try:
+        return msgspec.json.decode(line, type=Plan)
+    except msgspec.DecodeError as error:
+        raise PlanError(f"the plan, line 1 of standard input: {error}") from None
+
+
+def _error_of(context: dict[str, Any]) -> Exception:
+    error = context.get("exception")
+    return error if isinstance(error, Exception) else RuntimeError(context["message"])
+
+
+def _is_pipe(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)

@@ -1,0 +1,291 @@
+"""The open loop: sends what the plan says when it says so, whatever becomes of it.
+
+Arrivals come from the schedule. Later steps of a journey are planned when their cause happened (a
+response, a mail) plus the reader's pause. A request is sent as soon as its planned time has come;
+how late that was is in its outcome, since every latency counts from the planned time.
+"""
+
+import asyncio
+import socket
+import time
+from array import array
+from types import TracebackType
+from typing import Self
+
+from scenarios.evidence.mail import Mail
+from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.tick import Tick
+from scenarios.traffic.agenda import Agenda, Turn
+from scenarios.traffic.client import Address, Client
+from scenarios.traffic.clock import Alarm
+from scenarios.traffic.connection import Exchange
+from scenarios.traffic.journeys import Cast, Script, target_of
+from scenarios.traffic.plan import Plan, PlanError, TrafficError
+from scenarios.traffic.tally import Tally
+
+# After a stall many requests are due at once. Between such batches the loop reads responses, so
+# that catching up does not itself delay what has already arrived.
+_BATCH = 64
+
+
+class Generator:
+    """Follows one plan; an async context manager that drops every connection at its end.
+
+    Args:
+        plan: what to send.
+        requests: where each outcome is written.
+        mails: where each mail is written.
+
+    Raises:
+        PlanError: the plan cannot be followed.
+        TrafficError: on entering, the plan's host has no address.
+    """
+
+    def __init__(self, plan: Plan, *, requests: Recorder[Outcome], mails: Recorder[Mail]) -> None:
+        self._plan = plan
+        self._requests = requests
+        self._mails = mails
+        self._cast = Cast(plan)
+        self._agenda = Agenda(plan, self._cast)
+        self._tally = Tally(at_ns=time.monotonic_ns(), cpu_ns=time.process_time_ns())
+        # How many mails each journey's user got: all that is kept of a journey, four bytes.
+        self._mail_counts = array("I")
+        self._started = False
+        self._stopped = False
+        self._finishing = False
+        self._drained = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        family, address = await _resolve(self._plan.host, self._plan.port)
+        self._loop = loop
+        self._client = Client(
+            loop,
+            family=family,
+            address=address,
+            timeout_seconds=self._plan.timeout_seconds,
+            on_done=self._ended,
+        )
+        self._alarm = Alarm(loop, self._send_due)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._alarm.close()
+        self._client.close()
+
+    @property
+    def arrived(self) -> int:
+        """How many journeys have started."""
+        return self._agenda.arrived
+
+    def start(self) -> None:
+        """Let arrivals begin now.
+
+        Raises:
+            PlanError: they have begun, or have been stopped, before.
+        """
+        if self._started or self._stopped:
+            raise PlanError("start is asked for once, and before stop and finish")
+        self._started = True
+        now = time.monotonic_ns()
+        self._tally = Tally(at_ns=now, cpu_ns=time.process_time_ns())
+        self._agenda.start(now)
+        self._set_alarm()
+
+    def stop(self) -> None:
+        """End the arrivals; what follows from those before, mails included, goes on."""
+        if not self._stopped:
+            self._stopped = True
+            self._agenda.stop(time.monotonic_ns())
+
+    def finish(self) -> None:
+        """Complete what is under way or planned, and plan nothing for mails that come now."""
+        self.stop()
+        self._finishing = True
+        self._set_alarm()
+        self._look_for_the_end()
+
+    async def drained(self) -> None:
+        """Wait until nothing is under way or planned any more; that is so only after `finish`."""
+        await self._drained.wait()
+
+    def deliver(self, mail: Mail) -> None:
+        """A mail has reached the mailbox: record it, and plan the click of a user who waits."""
+        self._mails.write(mail)
+        number = self._cast.number_of(mail.recipient)
+        if number is None or number >= self._agenda.arrived or self._finishing:
+            return
+        script = self._cast.script(number)
+        if script.mail_step is None:
+            return
+        link = _first_target(mail)
+        if link is None and script.recipes[script.mail_step].needs_link:
+            return  # nothing to click; the mail's own line says so
+        self._agenda.plan(
+            mail.at_ns,
+            number=number,
+            step=script.mail_step,
+            repetition=self._count_mail(number),
+            link=link,
+            cause_id=self._cause_of(mail, number, script.mail_step),
+        )
+        self._set_alarm()
+
+    def tick(self) -> Tick:
+        """What happened since the tick before; flushes the files."""
+        self._requests.flush()
+        self._mails.flush()
+        return self._tally.tick(
+            at_ns=time.monotonic_ns(),
+            cpu_ns=time.process_time_ns(),
+            in_flight=self._client.in_flight,
+        )
+
+    def _count_mail(self, number: int) -> int:
+        """How many mails this journey's user had before this one."""
+        missing = number + 1 - len(self._mail_counts)
+        if missing > 0:
+            self._mail_counts.extend([0] * missing)
+        before = self._mail_counts[number]
+        self._mail_counts[number] = before + 1
+        return before
+
+    def _cause_of(self, mail: Mail, number: int, step: int) -> str:
+        """The request that led to a mail: its own word, if that names one of this journey's."""
+        if mail.request_id is not None and mail.request_id.startswith(
+            f"{self._cast.unique(number)}-"
+        ):
+            return mail.request_id
+        return self._cast.request_id(number, step - 1)
+
+    def _set_alarm(self) -> None:
+        at_ns = self._agenda.next_ns()
+        if at_ns is not None:
+            self._alarm.set(at_ns)
+
+    def _send_due(self) -> None:
+        for _ in range(_BATCH):
+            turn = self._agenda.pop(time.monotonic_ns())
+            if turn is None:
+                break
+            self._send(turn)
+        self._set_alarm()
+        self._look_for_the_end()
+
+    def _send(self, turn: Turn) -> None:
+        script = self._cast.script(turn.number)
+        recipe = script.recipes[turn.step]
+        values = self._cast.values(turn.number, script, turn.link)
+        request_id = self._cast.request_id(turn.number, turn.step, turn.repetition)
+        exchange = _Sent(
+            recipe.request(values, request_id=request_id, close=turn.close),
+            is_head=recipe.method == "HEAD",
+            close=turn.close,
+        )
+        exchange.turn = turn
+        exchange.script = script
+        exchange.request_id = request_id
+        exchange.subject = recipe.subject(values)
+        if self._client.in_flight >= self._plan.max_in_flight:
+            self._tally.planned(None)
+            exchange.error = "undispatched"
+            exchange.error_detail = f"{self._plan.max_in_flight} requests were in flight"
+            exchange.done_ns = time.monotonic_ns()
+            self._ended(exchange)
+            return
+        self._tally.planned(time.monotonic_ns() - turn.planned_ns)
+        self._client.send(exchange)
+
+    def _ended(self, exchange: Exchange) -> None:
+        if not isinstance(exchange, _Sent):
+            raise TypeError("this generator sends only exchanges of its own")
+        outcome = exchange.outcome()
+        self._requests.write(outcome)
+        self._tally.ended(outcome)
+        if outcome.ok:
+            self._go_on(exchange.turn, exchange.script, outcome)
+        self._look_for_the_end()
+
+    def _go_on(self, turn: Turn, script: Script, outcome: Outcome) -> None:
+        """Plan the journey's next step, unless that one waits for mail."""
+        step = turn.step + 1
+        if step < len(script.recipes) and step != script.mail_step:
+            self._agenda.plan(
+                outcome.done_ns,
+                number=turn.number,
+                step=step,
+                repetition=turn.repetition,
+                link=turn.link,
+                cause_id=outcome.request_id,
+            )
+            self._set_alarm()
+
+    def _look_for_the_end(self) -> None:
+        if self._finishing and self._agenda.next_ns() is None and self._client.in_flight == 0:
+            self._drained.set()
+
+
+class _Sent(Exchange):
+    """An exchange that knows whose it is."""
+
+    __slots__ = ("request_id", "script", "subject", "turn")
+
+    turn: Turn
+    script: Script
+    request_id: str
+    subject: str | None
+
+    def outcome(self) -> Outcome:
+        """The line that is recorded."""
+        recipe = self.script.recipes[self.turn.step]
+        return Outcome(
+            request_id=self.request_id,
+            journey=self.script.name,
+            endpoint=recipe.endpoint_for(self.turn.link),
+            connection="new" if self.opened else "reused",
+            planned_ns=self.turn.planned_ns,
+            done_ns=self.done_ns,
+            expected=recipe.expect,
+            sent_ns=self.sent_ns,
+            first_byte_ns=self.first_byte_ns,
+            status=self.status,
+            error=self.error,
+            error_detail=self.error_detail,
+            served_by=self.served_by,
+            proxy_status=self.proxy_status,
+            sqlstate=self.sqlstate,
+            problem=self.problem,
+            subject=self.subject,
+            cause_id=self.turn.cause_id,
+        )
+
+
+def _first_target(mail: Mail) -> str | None:
+    for link in mail.links:
+        try:
+            return target_of(link)
+        except ValueError:
+            continue  # not a URL after all
+    return None
+
+
+async def _resolve(host: str, port: int) -> tuple[int, Address]:
+    """The address to connect to; IPv4 where a name has both, as local servers listen on it.
+
+    Raises:
+        TrafficError: the name has no address.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise TrafficError(f"host {host}: {error.strerror or error}") from error
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+    family, _, _, _, address = found[0]
+    return family, address

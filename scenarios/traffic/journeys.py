@@ -1,0 +1,341 @@
+"""From the journeys that a plan declares to the bytes of one request.
+
+Everything here follows from the seed, the journey's number and, for a click, the mailed link. No
+state is kept for a journey, so memory stays flat: a mail's recipient names the journey, and the
+journey's number says which story it is.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from itertools import accumulate
+from urllib.parse import quote, quote_plus, urlsplit
+
+from scenarios.traffic.plan import Journey, Plan, PlanError, Step
+from scenarios.traffic.stream import Stream
+
+# The first keys of the streams for a journey's choice and for the details of its requests.
+_CHOICE = 2
+_REQUEST = 3
+_HALF = 0.5
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_NAMES = ("unique", "user", "journey", "seed", "link")
+# RFC 9110, section 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# RFC 9110, section 5.5, without obs-text: what a field's value may be made of.
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
+# RFC 3986, appendix A: what may stand in a path and a query as it is.
+_TARGET = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]+")
+# RFC 9110, section 15: what can end an exchange.
+_STATUSES = range(200, 600)
+_PORTS = range(1, 65536)
+# The generator frames its messages by itself; a field of the plan's would contradict it.
+_OWN_FIELDS = frozenset(
+    {"connection", "content-length", "transfer-encoding", "x-request-id", "expect", "upgrade"}
+)
+
+
+class Template:
+    """Text with placeholders, parsed once.
+
+    Args:
+        text: the text, such as `user={user}`.
+        where: what messages call it, such as `journey subscribe, step 1, path`.
+
+    Raises:
+        PlanError: a placeholder that nobody fills.
+    """
+
+    __slots__ = ("_parts", "names", "text")
+
+    def __init__(self, text: str, *, where: str) -> None:
+        self.text = text
+        self._parts = _PLACEHOLDER.split(text)  # literal, name, literal, name, ..., literal
+        self.names = frozenset(self._parts[1::2])
+        for name in sorted(self.names - set(_NAMES)):
+            near = get_close_matches(name, _NAMES, n=1)
+            known = ", ".join(f"{{{known}}}" for known in _NAMES)
+            hint = f"did you mean {{{near[0]}}}?" if near else f"there are {known}"
+            raise PlanError(f"{where}: nothing fills {{{name}}}; {hint}")
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """The text with every placeholder filled from `values`."""
+        if not self.names:
+            return self.text
+        parts = self._parts.copy()
+        for index in range(1, len(parts), 2):
+            parts[index] = values[parts[index]]
+        return "".join(parts)
+
+
+class Recipe:
+    """One step of a journey, checked and ready to be made into requests."""
+
+    __slots__ = (
+        "_body",
+        "_endpoint",
+        "_fields",
+        "_form",
+        "_has_body",
+        "_path",
+        "_subject",
+        "connection",
+        "delay_seconds",
+        "expect",
+        "method",
+        "needs_link",
+    )
+
+    def __init__(self, step: Step, *, host: str, where: str) -> None:
+        if not _TOKEN.fullmatch(step.method) or step.method == "CONNECT":
+            raise PlanError(f"{where}: method {step.method!r} cannot be sent")
+        if not step.path.startswith(("/", "{link}")):
+            raise PlanError(f"{where}: path {step.path!r} must begin with / or be {{link}}")
+        if step.form is not None and step.body is not None:
+            raise PlanError(f"{where}: a form and a body exclude each other")
+        if not step.expect or not all(status in _STATUSES for status in step.expect):
+            raise PlanError(f"{where}: expect must name statuses from 200 to 599")
+        if not 0 <= step.delay_seconds < float("inf"):
+            raise PlanError(f"{where}: delay_seconds must be 0 or more")
+        self.method = step.method
+        self.expect = step.expect
+        self.connection = step.connection
+        self.delay_seconds = step.delay_seconds
+        self._path = Template(step.path, where=f"{where}, path")
+        _check_target(_PLACEHOLDER.sub("", step.path), where=f"{where}, path")
+        self._subject = Template(step.subject or "", where=f"{where}, subject")
+        fields = {"Host": host, "User-Agent": "hitless", "Accept": "*/*"}
+        if step.form is not None:
+            fields["Content-Type"] = "application/x-www-form-urlencoded"
+        self._fields = _fields({**fields, **step.headers}, where=where)
+        self._form = [
+            (f"{quote_plus(key)}=", Template(value, where=f"{where}, form field {key}"))
+            for key, value in (step.form or {}).items()
+        ]
+        self._body = Template(step.body or "", where=f"{where}, body")
+        # RFC 9110, section 8.6: a method that expects content says so also when it is empty.
+        self._has_body = (
+            step.form is not None
+            or step.body is not None
+            or step.method in ("POST", "PUT", "PATCH")
+        )
+        self.needs_link = any(
+            "link" in template.names
+            for template in (
+                self._path,
+                self._subject,
+                self._body,
+                *(value for _, value in self._fields),
+                *(value for _, value in self._form),
+            )
+        )
+        # One user's words would make an endpoint for each user, so they stay placeholders.
+        self._endpoint = f"{step.method} {step.path}"
+
+    def endpoint_for(self, link: str | None) -> str:
+        """Method and path without the query; only a mailed link is filled in."""
+        return self._endpoint.replace("{link}", link or "{link}").partition("?")[0]
+
+    def subject(self, values: Mapping[str, str]) -> str | None:
+        """What the request is about, or None when the step does not say."""
+        return self._subject.render(values) or None
+
+    def request(self, values: Mapping[str, str], *, request_id: str, close: bool) -> bytes:
+        """The whole request as it goes over the wire (RFC 9112).
+
+        Args:
+            values: what fills the placeholders.
+            request_id: its `X-Request-Id`.
+            close: whether the connection is for this request alone.
+        """
+        lines = [f"{self.method} {self._path.render(values)} HTTP/1.1"]
+        lines += [f"{name}: {value.render(values)}" for name, value in self._fields]
+        lines.append(f"X-Request-Id: {request_id}")
+        if close:
+            lines.append("Connection: close")
+        body = b""
+        if self._has_body:
+            if self._form:
+                text = "&".join(key + quote_plus(value.render(values)) for key, value in self._form)
+            else:
+                text = self._body.render(values)
+            body = text.encode()
+            lines.append(f"Content-Length: {len(body)}")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+class Script:
+    """A journey, checked: its steps as recipes, and which of them waits for mail."""
+
+    __slots__ = ("mail_step", "name", "recipes")
+
+    def __init__(self, journey: Journey, *, host: str) -> None:
+        where = f"journey {journey.name}"
+        if not journey.steps:
+            raise PlanError(f"{where}: it has no steps")
+        self.name = journey.name
+        self.recipes = tuple(
+            Recipe(step, host=host, where=f"{where}, step {number}")
+            for number, step in enumerate(journey.steps, start=1)
+        )
+        mail_steps = [index for index, step in enumerate(journey.steps) if step.after == "mail"]
+        if mail_steps[:1] == [0]:
+            raise PlanError(f"{where}, step 1: nothing was sent yet that a mail could answer")
+        if len(mail_steps) > 1:
+            raise PlanError(
+                f"{where}, step {mail_steps[1] + 1}: a journey can wait for mail only once"
+            )
+        self.mail_step = mail_steps[0] if mail_steps else None
+        for index, recipe in enumerate(self.recipes):
+            if recipe.needs_link and (self.mail_step is None or index < self.mail_step):
+                raise PlanError(
+                    f"{where}, step {index + 1}: {{link}} is known only from the step with "
+                    'after = "mail" on'
+                )
+
+
+class Cast:
+    """The journeys of a run: which one each arrival is, and whom each mail is for.
+
+    Raises:
+        PlanError: the plan cannot be followed.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        _check(plan)
+        self.seed = plan.seed
+        self.mail_domain = plan.mail_domain.lower()
+        host = f"[{plan.host}]" if ":" in plan.host else plan.host
+        self.scripts = tuple(
+            Script(journey, host=f"{host}:{plan.port}") for journey in plan.journeys
+        )
+        self._weights = list(accumulate(journey.weight for journey in plan.journeys))
+        self._address = re.compile(
+            rf"(s{plan.seed}-([0-9]{{6,}}))@{re.escape(self.mail_domain)}", re.ASCII
+        )
+
+    def script(self, number: int) -> Script:
+        """The story of the arrival with this number, chosen by the seed and the weights."""
+        if len(self.scripts) == 1:
+            return self.scripts[0]
+        at = Stream(_CHOICE, self.seed, number).uniform() * self._weights[-1]
+        # Rounding can make the product reach the last sum, which is one past the last journey.
+        return self.scripts[min(bisect_right(self._weights, at), len(self.scripts) - 1)]
+
+    def unique(self, number: int) -> str:
+        """The word that only this journey has, such as `s7-000123`."""
+        return f"s{self.seed}-{number:06d}"
+
+    def user(self, number: int) -> str:
+        """The same, as an email address."""
+        return f"{self.unique(number)}@{self.mail_domain}"
+
+    def number_of(self, address: str) -> int | None:
+        """The journey whose user has this address, or None for an address that none can have."""
+        match = self._address.fullmatch(address.lower())
+        if match is None:
+            return None
+        number = int(match[2])
+        return number if match[1] == self.unique(number) else None
+
+    def request_id(self, number: int, step: int, repetition: int = 0) -> str:
+        """The id of a journey's request: `s7-000123-1`, and `s7-000123-2-2` for a second click."""
+        again = f"-{repetition + 1}" if repetition else ""
+        return f"{self.unique(number)}-{step + 1}{again}"
+
+    def values(self, number: int, script: Script, link: str | None) -> dict[str, str]:
+        """What fills the placeholders of a journey's requests."""
+        unique = self.unique(number)
+        values = {
+            "unique": unique,
+            "user": f"{unique}@{self.mail_domain}",
+            "journey": script.name,
+            "seed": str(self.seed),
+        }
+        if link is not None:
+            values["link"] = link
+        return values
+
+    def details(self, number: int, step: int, repetition: int, recipe: Recipe) -> tuple[int, bool]:
+        """What the seed decides about one request.
+
+        Returns:
+            the pause before it in ns, and whether it opens a connection for itself.
+        """
+        connection = recipe.connection
+        if not recipe.delay_seconds and connection != "any":
+            return 0, connection == "new"
+        stream = Stream(_REQUEST, self.seed, number, step, repetition)
+        pause = round(stream.exponential(recipe.delay_seconds) * 1e9)
+        if connection == "any":
+            return pause, stream.uniform() < _HALF
+        return pause, connection == "new"
+
+
+def target_of(link: str) -> str:
+    """The path and query of a mailed link: what a browser would put into its request line.
+
+    Characters that may not stand there are percent-encoded, as a browser does.
+
+    Raises:
+        ValueError: the link is not a URL.
+    """
+    parts = urlsplit(link)
+    path = quote(parts.path or "/", safe="/%!$&'()*+,;=:@~")
+    query = quote(parts.query, safe="/%!$&'()*+,;=:@~?")
+    return f"{path}?{query}" if query else path
+
+
+def _fields(fields: Mapping[str, str], *, where: str) -> list[tuple[str, Template]]:
+    """The header fields, each name once whatever its case; the later one wins."""
+    named: dict[str, tuple[str, Template]] = {}
+    for name, value in fields.items():
+        if not _TOKEN.fullmatch(name):
+            raise PlanError(f"{where}: {name!r} is not the name of a header field")
+        if name.lower() in _OWN_FIELDS:
+            raise PlanError(f"{where}: the field {name} is the generator's own")
+        if not _FIELD_VALUE.fullmatch(value):
+            raise PlanError(f"{where}: the value of {name} must be printable ASCII")
+        named[name.lower()] = (name, Template(value, where=f"{where}, header {name}"))
+    return list(named.values())
+
+
+def _check_target(text: str, *, where: str) -> None:
+    if text and not _TARGET.fullmatch(text):
+        raise PlanError(f"{where}: it holds a character that must be percent-encoded: {text!r}")
+
+
+def _check(plan: Plan) -> None:
+    infinity = float("inf")
+    if not 0 < plan.rate < infinity:
+        raise PlanError(f"rate must be a number above 0, not {plan.rate}")
+    if not 0 < plan.timeout_seconds < infinity:
+        raise PlanError(f"timeout_seconds must be above 0, not {plan.timeout_seconds}")
+    if not 0 < plan.tick_seconds < infinity:
+        raise PlanError(f"tick_seconds must be above 0, not {plan.tick_seconds}")
+    if plan.max_in_flight < 1:
+        raise PlanError(f"max_in_flight must be 1 or more, not {plan.max_in_flight}")
+    if plan.port not in _PORTS:
+        raise PlanError(f"port must be from 1 to 65535, not {plan.port}")
+    if not plan.host or not plan.host.isascii():
+        raise PlanError(f"host {plan.host!r} is not a host's name or address")
+    if not plan.mail_domain or not plan.mail_domain.isascii():
+        raise PlanError(f"mail_domain {plan.mail_domain!r} is not a domain")
+    _check_journeys(plan.journeys)
+
+
+def _check_journeys(journeys: Sequence[Journey]) -> None:
+    if not journeys:
+        raise PlanError("journeys is empty: there is nothing to send")
+    names = [journey.name for journey in journeys]
+    for name in names:
+        if names.count(name) > 1:
+            raise PlanError(f"journey {name}: there are two of that name")
+    for journey in journeys:
+        if not 0 <= journey.weight < float("inf"):
+            raise PlanError(f"journey {journey.name}: weight must be 0 or more")
+    if not any(journey.weight for journey in journeys):
+        raise PlanError("journeys: every weight is 0, so none would ever start")

@@ -1,0 +1,360 @@
+"""The open loop keeps to its schedule, and its journeys go on as the plan says."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+import aiosmtplib
+import pytest
+
+from scenarios.evidence.mail import Mail, read_mails
+from scenarios.evidence.outcome import Outcome, read_outcomes
+from scenarios.evidence.recorder import Recorder
+from scenarios.traffic.generator import Generator
+from scenarios.traffic.mailbox import mailbox
+from scenarios.traffic.plan import Journey, Plan, Step, TrafficError
+from tests.scenarios.traffic.servers import Site, serving
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Served-By: a-1\r\n\r\n"
+HEALTH = Journey(name="health", steps=(Step(path="/health_check"),))
+SUBSCRIBE = Journey(
+    name="subscribe",
+    steps=(
+        Step(method="POST", path="/subscriptions", form={"email": "{user}"}, subject="{user}"),
+        Step(path="{link}", after="mail", subject="{user}", delay_seconds=0.02),
+        Step(path="{link}&again=1", expect=(200, 204)),
+    ),
+)
+
+Run = Callable[..., AbstractAsyncContextManager["Running"]]
+
+
+class Running(NamedTuple):
+    generator: Generator
+    requests: "Watched"
+
+    async def finish(self) -> None:
+        self.generator.finish()
+        await self.generator.drained()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs a generator against a port; `outcomes(tmp_path)` is what it recorded."""
+
+    @asynccontextmanager
+    async def running(port: int, *journeys: Journey, **fields: object) -> AsyncIterator[Running]:
+        base: dict[str, object] = {
+            "host": "127.0.0.1",
+            "port": port,
+            "rate": 200.0,
+            "seed": 7,
+            "journeys": journeys,
+            "requests_path": str(tmp_path / "requests.ndjson"),
+            "mails_path": str(tmp_path / "mails.ndjson"),
+            "timeout_seconds": 30.0,
+        }
+        plan = Plan(**(base | fields))  # type: ignore[arg-type]
+        with (
+            Watched(Path(plan.requests_path)) as requests,
+            Recorder[Mail](Path(plan.mails_path)) as mails,
+        ):
+            async with Generator(plan, requests=requests, mails=mails) as generator:
+                yield Running(generator, requests)
+
+    return running
+
+
+def outcomes(folder: Path) -> list[Outcome]:
+    return list(read_outcomes(folder / "requests.ndjson"))
+
+
+class Watched(Recorder[Outcome]):
+    """A recorder whose lines can be waited for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._wanted: list[tuple[int, asyncio.Event]] = []
+
+    def write(self, line: Outcome) -> None:
+        super().write(line)
+        for count, event in self._wanted:
+            if self.count >= count:
+                event.set()
+
+    async def until(self, count: int) -> None:
+        event = asyncio.Event()
+        self._wanted.append((count, event))
+        if self.count >= count:
+            return
+        await event.wait()
+
+
+class Stalling(Site):
+    """Answers the first requests, and the others once it may go on."""
+
+    def __init__(self, answered: int) -> None:
+        super().__init__(OK)
+        self.answered = answered
+        self.go_on = asyncio.Event()
+
+    async def respond(self, request: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(self.requests) > self.answered:
+            await self.go_on.wait()
+        await super().respond(request, writer)
+
+
+class Newsletter(Site):
+    """Mails a link for each subscription, and answers everything with 200."""
+
+    def __init__(self, copies: int = 1) -> None:
+        super().__init__(OK)
+        self.copies = copies
+        self.smtp: tuple[str, int] = ("", 0)
+
+    async def respond(self, request: bytes, writer: asyncio.StreamWriter) -> None:
+        if request.startswith(b"POST"):
+            (user,) = parse_qs(request.rpartition(b"\r\n\r\n")[2].decode())["email"]
+            for copy in range(self.copies):
+                await self.mail(user, f"http://h/confirm?token={copy}")
+        await super().respond(request, writer)
+
+    async def mail(self, recipient: str, link: str) -> None:
+        await aiosmtplib.send(
+            f"From: n@x.com\r\nSubject: Hi\r\n\r\nVisit {link}",
+            sender="n@x.com",
+            recipients=[recipient],
+            hostname=self.smtp[0],
+            port=self.smtp[1],
+        )
+
+
+async def test_a_mail_leads_to_a_click_and_that_to_the_next_step(tmp_path: Path, run: Run) -> None:
+    """Subscribe, mail, click, and on: each with its cause, its subject and its planned time."""
+    site = Newsletter()
+    async with (
+        serving(site) as server,
+        run(server.port, SUBSCRIBE, rate=50.0) as running,
+        mailbox(running.generator.deliver) as site.smtp,
+    ):
+        running.generator.start()
+        await site.until(10)
+        running.generator.stop()
+        await site.until(3 * running.generator.arrived)
+        await running.finish()
+    done = {outcome.request_id: outcome for outcome in outcomes(tmp_path)}
+    mails = {mail.recipient: mail for mail in read_mails(tmp_path / "mails.ndjson")}
+    assert all(outcome.ok for outcome in done.values())
+    post, click, again = (done[f"s7-000000-{step}"] for step in (1, 2, 3))
+    assert (post.endpoint, click.endpoint, again.endpoint) == (
+        "POST /subscriptions",
+        "GET /confirm",
+        "GET /confirm",
+    )
+    assert (post.cause_id, click.cause_id, again.cause_id) == (None, "s7-000000-1", "s7-000000-2")
+    assert post.subject == click.subject == "s7-000000@example.com"
+    assert again.subject is None
+    # A reader's pause after the mail; no pause after the click.
+    assert click.planned_ns > mails["s7-000000@example.com"].at_ns
+    assert again.planned_ns == click.done_ns
+
+
+async def test_each_mail_is_clicked(tmp_path: Path, run: Run) -> None:
+    """Two mails to one user are two clicks, with ids of their own."""
+    site = Newsletter(copies=2)
+    async with (
+        serving(site) as server,
+        run(server.port, SUBSCRIBE, rate=50.0) as running,
+        mailbox(running.generator.deliver) as site.smtp,
+    ):
+        running.generator.start()
+        await site.until(5)
+        running.generator.stop()
+        await site.until(5 * running.generator.arrived)
+        await running.finish()
+    ids = [each.request_id for each in outcomes(tmp_path) if "s7-000000-" in each.request_id]
+    assert sorted(ids) == [
+        "s7-000000-1",
+        "s7-000000-2",
+        "s7-000000-2-2",
+        "s7-000000-3",
+        "s7-000000-3-2",
+    ]
+
+
+async def test_the_mail_says_which_request_led_to_it(tmp_path: Path, run: Run) -> None:
+    """Where a mail names its request, that one is the click's cause; a stranger's id is not."""
+    async with serving(Site(OK)) as server, run(server.port, SUBSCRIBE) as running:
+        running.generator.start()
+        await running.requests.until(1)
+        for request_id in ("s7-000000-9", "another-1"):
+            mail = Mail(
+                at_ns=time.monotonic_ns(),
+                recipient="s7-000000@example.com",
+                links=("http://h/click",),
+                request_id=request_id,
+            )
+            running.generator.deliver(mail)
+        await running.finish()
+    causes = {o.request_id: o.cause_id for o in outcomes(tmp_path) if o.endpoint == "GET /click"}
+    assert causes["s7-000000-2"] == "s7-000000-9"
+    assert causes["s7-000000-2-2"] == "s7-000000-1"
+
+
+async def test_a_click_that_is_planned_is_made_after_finish(tmp_path: Path, run: Run) -> None:
+    """Finish waits for the clicks that are planned for later; mails after it lead to none."""
+    slow = Journey(
+        name="slow",
+        steps=(
+            Step(method="POST", path="/", form={"email": "{user}"}),
+            Step(path="{link}", after="mail", delay_seconds=0.5),
+        ),
+    )
+    site = Newsletter()
+    async with (
+        serving(site) as server,
+        run(server.port, slow, rate=50.0) as running,
+        mailbox(running.generator.deliver) as site.smtp,
+    ):
+        running.generator.start()
+        await running.requests.until(3)
+        running.generator.stop()
+        # Each subscription is answered after its mail was accepted.
+        await running.requests.until(running.generator.arrived)
+        running.generator.finish()
+        await site.mail("s7-000000@example.com", "http://h/late")
+        await running.generator.drained()
+        journeys = running.generator.arrived
+    made = outcomes(tmp_path)
+    assert sum(outcome.endpoint == "GET /confirm" for outcome in made) == journeys
+    assert not any(outcome.endpoint == "GET /late" for outcome in made)
+    assert "http://h/late" in {mail.links[0] for mail in read_mails(tmp_path / "mails.ndjson")}
+
+
+async def test_a_mail_to_nobody_is_recorded_and_leads_nowhere(tmp_path: Path, run: Run) -> None:
+    """Mail for a stranger, and for a user who has not come yet, is kept and clicked by nobody."""
+    async with serving(Site(OK)) as server, run(server.port, SUBSCRIBE) as running:
+        for recipient in ("someone@else.com", "s7-000099@example.com"):
+            running.generator.deliver(Mail(at_ns=1, recipient=recipient, links=("http://h/x",)))
+        await running.finish()
+    assert len(list(read_mails(tmp_path / "mails.ndjson"))) == 2
+    assert outcomes(tmp_path) == []
+
+
+async def test_a_mail_without_a_link_is_recorded_and_not_clicked(tmp_path: Path, run: Run) -> None:
+    """Where there is nothing to click, the mail's own line is all that there is."""
+    async with serving(Site(OK)) as server, run(server.port, SUBSCRIBE) as running:
+        running.generator.start()
+        await running.requests.until(1)
+        for links in ((), ("http://[broken",)):
+            running.generator.deliver(Mail(at_ns=1, recipient="s7-000000@example.com", links=links))
+        await running.finish()
+    assert {outcome.endpoint for outcome in outcomes(tmp_path)} == {"POST /subscriptions"}
+
+
+async def test_a_failed_step_ends_its_journey(tmp_path: Path, run: Run) -> None:
+    """The next step follows a success only: an unexpected status ends the journey."""
+    two = Journey(name="two", steps=(Step(path="/first"), Step(path="/second")))
+    site = Site(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+    async with serving(site) as server, run(server.port, two) as running:
+        running.generator.start()
+        await running.requests.until(3)
+        await running.finish()
+    assert {outcome.endpoint for outcome in outcomes(tmp_path)} == {"GET /first"}
+
+
+async def test_a_stall_is_in_the_latency_of_everyone_who_came_during_it(
+    tmp_path: Path, run: Run
+) -> None:
+    """An origin that stops for a second delays each arrival of that second, not one of them.
+
+    That is what a closed loop hides: its users wait, so that one slow answer is all it sees.
+    """
+    site = Stalling(answered=20)
+    fields = {"rate": 100.0, "arrivals": "constant"}
+    async with serving(site) as server, run(server.port, HEALTH, **fields) as running:
+        running.generator.start()
+        await site.until(20 + 100)  # a second's arrivals are waiting
+        site.go_on.set()
+        await running.finish()
+    made = outcomes(tmp_path)
+    latencies = sorted(outcome.latency_seconds for outcome in made)
+    assert all(outcome.ok for outcome in made)
+    assert sum(latency > 0.5 for latency in latencies) >= 45
+    assert sum(latency > 0.1 for latency in latencies) >= 85
+    assert latencies[-1] >= 0.95
+
+
+async def test_more_than_may_be_in_flight_is_undispatched(tmp_path: Path, run: Run) -> None:
+    """Above the limit an arrival is not sent, not skipped and not delayed: it is recorded."""
+    site = Stalling(answered=0)
+    async with serving(site) as server, run(server.port, HEALTH, max_in_flight=3) as running:
+        running.generator.start()
+        await running.requests.until(7)
+        site.go_on.set()
+        await running.finish()
+        tick = running.generator.tick()
+    made = outcomes(tmp_path)
+    undispatched = [outcome for outcome in made if not outcome.dispatched]
+    assert len(undispatched) >= 7
+    assert all(outcome.sent_ns is None for outcome in undispatched)
+    assert undispatched[0].error_detail == "3 requests were in flight"
+    assert (tick.planned, tick.ok) == (len(made), len(made) - len(undispatched))
+    assert tick.undispatched == len(undispatched)
+
+
+async def test_two_runs_of_one_seed_plan_the_same(tmp_path: Path, run: Run) -> None:
+    """However the runs went, the same requests are planned at the same offsets."""
+    plans = []
+    for response in (OK, b"HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"):
+        async with (
+            serving(Site(response)) as server,
+            run(server.port, SUBSCRIBE, HEALTH) as running,
+        ):
+            running.generator.start()
+            await running.requests.until(50)
+            await running.finish()
+        made = sorted(outcomes(tmp_path), key=lambda outcome: outcome.request_id)[:50]
+        plans.append(
+            [
+                (each.request_id, each.planned_ns - made[0].planned_ns, each.endpoint)
+                for each in made
+            ]
+        )
+    assert plans[0] == plans[1]
+
+
+async def test_a_tick_counts_its_interval(run: Run) -> None:
+    """A tick holds what ended since the one before, by replica, and how late requests were sent."""
+    async with serving(Site(OK)) as server, run(server.port, HEALTH) as running:
+        running.generator.start()
+        await running.requests.until(5)
+        await running.finish()
+        tick, empty = running.generator.tick(), running.generator.tick()
+    assert tick.planned == tick.ok == tick.served_by["a-1"] >= 5
+    assert tick.p50_seconds is not None
+    assert tick.p99_seconds is not None
+    assert tick.schedule_lag_p99_seconds is not None
+    assert 0 < tick.p50_seconds <= tick.p99_seconds
+    assert (empty.planned, empty.ok, empty.p50_seconds, empty.served_by) == (0, 0, None, {})
+
+
+async def test_a_host_without_an_address_is_one_clear_line(run: Run) -> None:
+    """A host that does not exist is named."""
+    with pytest.raises(TrafficError, match=r"^host nowhere\.invalid: "):
+        async with run(1, HEALTH, host="nowhere.invalid"):
+            pass
+
+
+async def test_leaving_drops_every_connection(run: Run) -> None:
+    """A generator that is left in the middle closes what it had open."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    site = Stalling(answered=0)
+    async with serving(site) as server, run(server.port, HEALTH) as running:
+        running.generator.start()
+        await site.until(3)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
