@@ -94,7 +94,7 @@ def matrix_table(rows: Sequence[MatrixRow]) -> Table:
     How each release ended is a column only if not all of them were completed.
     """
     columns = COLUMNS if any(row.outcome != "completed" for row in rows) else COLUMNS[:-1]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for name in columns:
         table.add_column(
             name,

@@ -58,7 +58,8 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
 
 def badge(word: str) -> Text:
     """The verdict's word, so that nobody overlooks it."""
-    return Text(f" {word.upper()} ", style=STYLE.get(word, "bold"))
+    # A span, not the text's own style: that would also colour what is appended to it.
+    return Text.assemble((f" {word.upper()} ", STYLE.get(word, "bold")))
 
 
 def _headline(verdict: Verdict) -> Text:

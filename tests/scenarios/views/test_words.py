@@ -1,0 +1,44 @@
+"""Numbers read as people expect them, and outside text cannot drive a terminal."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenarios.views import words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (0, "0 s"),
+        (0.000_000_4, "0.400 µs"),
+        (0.000_412, "412 µs"),
+        (0.004_123, "4.12 ms"),
+        (0.0513, "51.3 ms"),
+        (1.926, "1.93 s"),
+        (12.34, "12.3 s"),
+        (123.4, "0:02:03"),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    """A duration has three digits and the unit that suits it."""
+    assert words.duration(seconds) == text
+
+
+@given(st.text())
+def test_clean_text_is_printable(text: str) -> None:
+    """No control character survives, an escape sequence least of all."""
+    assert words.clean(text).isprintable()
+    assert len(words.clean(text)) == len(text)
+
+
+def test_clocks() -> None:
+    """Elapsed time reads like a clock."""
+    assert [words.clock(s) for s in (0, 7.9, 67, 3723)] == ["0:00", "0:07", "1:07", "1:02:03"]
+
+
+def test_counted() -> None:
+    """Of many names the first few are shown, and the rest is counted."""
+    names = {f"a-{n}": 10 - n for n in range(6)}
+    assert words.counted(names) == "a-0 (10), a-1 (9), a-2 (8), a-3 (7) and 2 more"
