@@ -11,7 +11,9 @@ aborted. What was recorded is on disk in every case.
 """
 
 import asyncio
+import gc
 import os
+import resource
 import signal
 import stat
 import sys
@@ -36,6 +38,9 @@ EXIT_FINISHED = 0
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 4
 EXIT_ABORTED = 130
+
+# Where there is no limit, the kernel's own must not be exceeded; this is far below any.
+_DESCRIPTORS = 65536
 
 
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +71,7 @@ class Inbox(asyncio.Protocol):
     def __init__(self) -> None:
         self._partial = b""
         self._queue: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+        self._aborted = asyncio.Event()
 
     async def next(self) -> bytes:
         """The next line.
@@ -82,6 +88,15 @@ class Inbox(asyncio.Protocol):
         """Let `next` raise this once it has handed out what came before."""
         self._queue.put_nowait(error)
 
+    def abort(self) -> None:
+        """End the dialogue at once."""
+        self._aborted.set()
+        self.fail(_Aborted())
+
+    async def aborted(self) -> None:
+        """Wait until the dialogue was ended by `abort`."""
+        await self._aborted.wait()
+
     def data_received(self, data: bytes) -> None:
         """Split what has arrived into lines; blank ones mean nothing."""
         *lines, self._partial = (self._partial + data).split(b"\n")
@@ -91,12 +106,12 @@ class Inbox(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Whoever started us is gone, or wants us gone."""
-        self.fail(_Aborted())
+        self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The same."""
         del exc
-        self.fail(_Aborted())
+        self.abort()
 
 
 class _Voice(asyncio.BaseProtocol):
@@ -123,17 +138,26 @@ class _Voice(asyncio.BaseProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._gone.set()
-        self._inbox.fail(_Aborted())
+        self._inbox.abort()
 
     async def close(self) -> None:
-        """Wait until all of it is written."""
-        if self._transport is not None:
-            self._transport.close()
+        """Wait until all of it is written, or the dialogue was aborted."""
+        if self._transport is None:
+            return
+        self._transport.close()
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(self._abort(self._transport), name="watch")
             await self._gone.wait()
+            watch.cancel()
+
+    async def _abort(self, transport: asyncio.WriteTransport) -> None:
+        await self._inbox.aborted()
+        transport.abort()
 
 
 def main() -> int:
     """Hold the dialogue; returns the exit status."""
+    _allow_descriptors()
     try:
         return uvloop.run(_dialogue())
     except (PlanError, TrafficError, EvidenceError) as error:
@@ -146,7 +170,7 @@ async def _dialogue() -> int:
     inbox = Inbox()
     loop.set_exception_handler(lambda _, context: inbox.fail(_error_of(context)))
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, inbox.fail, _Aborted())
+        loop.add_signal_handler(number, inbox.abort)
     if not _is_pipe(sys.stdin.fileno()):
         raise PlanError("standard input must be a pipe: its end is what aborts the traffic")
     await loop.connect_read_pipe(lambda: inbox, sys.stdin)
@@ -175,13 +199,12 @@ async def _follow(inbox: Inbox, voice: _Voice) -> None:
         Recorder[Outcome](Path(plan.requests_path)) as requests,
         Recorder[Mail](Path(plan.mails_path)) as mails,
     ):
-        async with Generator(plan, requests=requests, mails=mails) as generator:
-            try:
-                async with mailbox(generator.deliver) as (host, port):
-                    voice.say(_Ready(smtp=f"{host}:{port}"))
-                    await _run(inbox, voice, generator, plan.tick_seconds)
-            except OSError as error:
-                raise TrafficError(f"the mailbox cannot listen: {error.strerror}") from error
+        async with (
+            Generator(plan, requests=requests, mails=mails) as generator,
+            mailbox(generator.deliver) as (host, port),
+        ):
+            voice.say(_Ready(smtp=f"{host}:{port}"))
+            await _run(inbox, voice, generator, plan.tick_seconds)
     voice.say(_Finished(requests=requests.count))
 
 
@@ -189,6 +212,10 @@ async def _run(inbox: Inbox, voice: _Voice, generator: Generator, tick_seconds: 
     """Obey until the traffic is finished."""
     started = asyncio.Event()
     try:
+        # What stands now stands to the end: collections need not look at it again, so that none
+        # is long enough to make a request late.
+        gc.collect()
+        gc.freeze()
         async with asyncio.TaskGroup() as group:
             tasks = (
                 group.create_task(_obey(inbox, generator, started), name="obey"),
@@ -242,6 +269,13 @@ def _plan_of(line: bytes) -> Plan:
         return msgspec.json.decode(line, type=Plan)
     except msgspec.DecodeError as error:
         raise PlanError(f"the plan, line 1 of standard input: {error}") from None
+
+
+def _allow_descriptors() -> None:
+    """As many descriptors as this user may have: each request in flight needs one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _error_of(context: dict[str, Any]) -> Exception:

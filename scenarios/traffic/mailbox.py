@@ -9,11 +9,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.message import Message
-from typing import Protocol
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from scenarios.evidence.mail import Mail
+from scenarios.traffic.plan import TrafficError
 
 # Bigger messages are refused (RFC 1870); a confirmation has a few hundred bytes.
 _MAX_MESSAGE = 1024 * 1024
@@ -25,17 +25,6 @@ _HREF = re.compile(r"""\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+))""", re.I
 
 # aiosmtpd describes every session at INFO; warnings, such as a broken command, still reach stderr.
 logging.getLogger("mail.log").setLevel(logging.WARNING)
-
-
-class Mailbox(Protocol):
-    """A mailbox that listens.
-
-    Attributes:
-        host, port: where.
-    """
-
-    host: str
-    port: int
 
 
 @asynccontextmanager
@@ -52,12 +41,17 @@ async def mailbox(
         port: 0 picks a free one.
 
     Raises:
-        OSError: the port cannot be had.
+        TrafficError: the port cannot be had.
     """
     loop = asyncio.get_running_loop()
     sessions = _Sessions()
     handler = _Handler(loop, on_mail)
-    server = await loop.create_server(lambda: _Protocol(handler, sessions, loop=loop), host, port)
+    try:
+        server = await loop.create_server(
+            lambda: _Protocol(handler, sessions, loop=loop), host, port
+        )
+    except OSError as error:
+        raise TrafficError(f"the mailbox cannot listen on {host}:{port}: {error}") from error
     try:
         bound = server.sockets[0].getsockname()
         yield bound[0], bound[1]

@@ -203,3 +203,22 @@ async def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         assert await talk.process.wait() == 4
         errors = await talk.errors()
     assert errors == f"traffic: {tmp_path}/missing/requests.ndjson: No such file or directory\n"
+
+
+async def test_an_abort_does_not_wait_for_a_reader(tmp_path: Path) -> None:
+    """A process whose output nobody reads, and has filled its pipe, ends with its input."""
+    site = Site(OK)
+    async with serving(site) as server, dialogue() as talk:
+        talk.say(plan(tmp_path, server.port, tick_seconds=0.0005))
+        await talk.hear()
+        transport = talk.process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
+        transport.pause_reading()
+        talk.say({"do": "start"})
+        await site.until(100)
+        assert talk.process.stdin is not None
+        talk.process.stdin.close()
+        async with asyncio.timeout(30):
+            while talk.process.returncode is None:  # noqa: ASYNC110 - wait() waits for the pipes too
+                await asyncio.sleep(0.02)
+        transport.resume_reading()
+    assert len(list(read_outcomes(tmp_path / "requests.ndjson"))) >= 50

@@ -9,6 +9,7 @@ import pytest
 
 from scenarios.evidence.mail import Mail
 from scenarios.traffic.mailbox import mailbox, read_mails
+from scenarios.traffic.plan import TrafficError
 
 
 def message(text: str | None = None, html: str | None = None, **fields: str) -> EmailMessage:
@@ -134,6 +135,14 @@ async def test_a_mail_that_cannot_be_recorded_is_refused_and_reported() -> None:
         with pytest.raises(aiosmtplib.SMTPDataError, match="could not be recorded"):
             await smtp.send_message(message("x"))
     assert str(failures[0]["exception"]) == "disk full"
+
+
+async def test_a_port_that_is_taken_is_one_clear_line() -> None:
+    """The error names the address that cannot be had."""
+    async with mailbox(lambda _: None) as (host, port):
+        with pytest.raises(TrafficError, match=f"^the mailbox cannot listen on {host}:{port}: "):
+            async with mailbox(lambda _: None, host=host, port=port):
+                pass
 
 
 async def test_leaving_ends_open_sessions() -> None:
