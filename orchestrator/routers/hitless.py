@@ -1,0 +1,218 @@
+"""Our own balancer as the router: `python -m balancer`, told what to do by its admin API."""
+
+import asyncio
+import secrets
+import sys
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import msgspec
+
+from balancer.client import AdminClient, AdminError
+from orchestrator.errors import EnvironmentFailure, RouterError
+from orchestrator.model import Replica
+from orchestrator.platform import Count, Drained
+from orchestrator.processes import Child, ProcessError, Processes
+
+_START_SECONDS = 20.0
+_GRACE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How the balancer finds out who is up.
+
+    Attributes:
+        path: what it asks each replica for; a 2xx is healthy.
+        interval: seconds between two checks in a steady state.
+        fast_interval: seconds between two checks while the state may change.
+        timeout: seconds until a check counts as failed.
+        rise: good checks in a row that take a replica up.
+        fall: bad checks in a row that take it down.
+    """
+
+    path: str
+    interval: float = 1.0
+    fast_interval: float = 0.25
+    timeout: float = 1.0
+    rise: int = 2
+    fall: int = 3
+
+
+class HitlessRouter:
+    """The Router over the balancer's admin API; replica ids are the backends'."""
+
+    def __init__(self, client: AdminClient, health: HealthCheck) -> None:
+        """Describe the router.
+
+        Args:
+            client: the admin API, opened by the caller.
+            health: what the balancer was told.
+        """
+        self._client = client
+        self._health = health
+
+    @property
+    def admission_seconds(self) -> float:
+        """The least time from a healthy replica's registration until it is up.
+
+        The first check is made at once, each further one a fast interval later.
+        """
+        return (self._health.rise - 1) * self._health.fast_interval
+
+    async def register(self, replica: Replica) -> None:
+        """Begin to check the replica; it gets no traffic yet."""
+        with _translated(f"register {replica.id}"):
+            await self._client.put_backend(
+                replica.id, address=replica.address, version=replica.version, weight=0.0
+            )
+
+    async def wait_up(self, ids: Collection[str]) -> None:
+        """Wait until the balancer's own checks say that all of them are up."""
+        with _translated("wait until all are up"):
+            await self._client.wait_up(ids)
+
+    async def why_not_up(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return those of them that are not up, each with the balancer's last word on it."""
+        if not ids:
+            return {}
+        with _translated("list backends"):
+            known = {backend.id: backend for backend in await self._client.backends()}
+        why = {}
+        for name in ids:
+            backend = known.get(name)
+            if backend is None:
+                why[name] = "the balancer does not know it"
+            elif backend.state != "up":
+                checked = f", last check: {backend.last_check}" if backend.last_check else ""
+                why[name] = f"the balancer says {backend.state}{checked}"
+        return why
+
+    async def weigh(self, weights: Mapping[str, float]) -> None:
+        """Give these replicas these weights in one assignment; the others keep theirs."""
+        with _translated("set weights"):
+            await self._client.set_weights(weights)
+
+    async def switch(self, ids: Collection[str]) -> None:
+        """Give weight 1 to these replicas and 0 to all others in one assignment."""
+        with _translated("switch"):
+            await self._client.set_active(ids)
+
+    async def drain(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - the balancer's
+        """Send the replica nothing new, and wait until what it has in flight has ended."""
+        with _translated(f"drain {replica_id}"):
+            drained = await self._client.drain(replica_id, timeout=timeout)
+        return Drained(drained.cut, drained.seconds)
+
+    async def remove(self, replica_id: str) -> None:
+        """Forget the replica; fine if it is unknown."""
+        with _translated(f"remove {replica_id}"):
+            try:
+                await self._client.delete(replica_id)
+            except AdminError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+
+    async def counts(self) -> Mapping[str, Count]:
+        """Return the cumulative counts of each replica that the balancer knows."""
+        with _translated("read statistics"):
+            statistics = await self._client.statistics()
+        return {
+            name: Count(one["requests"], one["failed"])
+            for name, one in statistics["backends"].items()
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balancer:
+    """A balancer that runs.
+
+    Attributes:
+        address: where clients connect, as `host:port`.
+        admin: where its admin API is, as `unix:/path`.
+        router: what a rollout needs of it.
+        process: it.
+    """
+
+    address: str
+    admin: str
+    router: HitlessRouter
+    process: Child
+
+
+class _Listening(msgspec.Struct, frozen=True):
+    """The first line that the balancer prints."""
+
+    listen: str
+    admin: str
+
+
+@asynccontextmanager
+async def start_balancer(
+    processes: Processes,
+    *,
+    directory: Path,
+    log: Path,
+    health: HealthCheck,
+    access_log: Path | None = None,
+    listen: str = "127.0.0.1:0",
+    hold_seconds: float = 0.0,
+) -> AsyncIterator[Balancer]:
+    """Start a balancer in a process of its own, and stop it when the block is left.
+
+    Args:
+        processes: what owns its process.
+        directory: a private directory, for the socket of its admin API.
+        log: the file that its own messages are appended to.
+        health: how it finds out who is up.
+        access_log: the file that gets one line an exchange.
+        listen: where clients connect; port 0 lets the kernel choose.
+        hold_seconds: how long a request may wait for a backend when none is up.
+
+    Raises:
+        EnvironmentFailure: it does not start.
+    """
+    socket = directory / f"balancer-{secrets.token_hex(4)}.sock"
+    command = [sys.executable, "-m", "balancer", "--listen", listen, "--admin", f"unix:{socket}"]
+    command += ["--health-path", health.path]
+    command += ["--health-interval", f"{health.interval:g}"]
+    command += ["--health-fast-interval", f"{health.fast_interval:g}"]
+    command += ["--health-timeout", f"{health.timeout:g}"]
+    command += ["--rise", str(health.rise), "--fall", str(health.fall)]
+    command += ["--hold-seconds", f"{hold_seconds:g}"]
+    if access_log is not None:
+        command += ["--access-log", str(access_log)]
+    async with AsyncExitStack() as stack:
+        try:
+            child = await processes.start(command, name="balancer", log=log, dialogue=True)
+        except ProcessError as error:
+            raise EnvironmentFailure(str(error)) from error
+        stack.push_async_callback(child.stop, _GRACE_SECONDS)
+        said = await _first_line(child)
+        client = await stack.enter_async_context(AdminClient(said.admin))
+        yield Balancer(
+            address=said.listen,
+            admin=said.admin,
+            router=HitlessRouter(client, health),
+            process=child,
+        )
+
+
+async def _first_line(child: Child) -> _Listening:
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            return msgspec.json.decode(await child.stdout.readline(), type=_Listening)
+    except (TimeoutError, msgspec.DecodeError) as error:
+        last = " | ".join(child.last_lines(3).splitlines()) or "(it said nothing)"
+        raise EnvironmentFailure(f"the balancer does not start: {last}") from error
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except AdminError as error:
+        raise RouterError(f"{what}: {error}") from error
