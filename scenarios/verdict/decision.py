@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from scenarios.evidence.manifest import Manifest
 from scenarios.verdict.model import (
     Cause,
+    Check,
     Harness,
     Integrity,
     Phase,
@@ -56,11 +57,13 @@ class Findings:
     floor_seconds: float | None
 
 
-def decide(findings: Findings) -> tuple[Word, tuple[str, ...], tuple[str, ...]]:
+def decide(
+    findings: Findings, checks: tuple[Check, ...]
+) -> tuple[Word, tuple[str, ...], tuple[str, ...]]:
     """The verdict, its reasons, and the doubts that did not decide: see the module's order."""
     ground = tuple(_no_ground(findings))
     behind = tuple(_fell_behind(findings))
-    breaches = tuple(_breaches(findings, behind=bool(behind)))
+    breaches = tuple(check.sentence for check in checks if check.held is False)
     blind = (*behind, *_saw_nothing(findings))
     if ground:
         return "invalid", ground, (*blind, *breaches)
@@ -68,7 +71,7 @@ def decide(findings: Findings) -> tuple[Word, tuple[str, ...], tuple[str, ...]]:
         return "fail", breaches, blind
     if blind:
         return "invalid", blind, ()
-    return "pass", tuple(_praise(findings)), ()
+    return "pass", tuple(check.sentence for check in checks if check.held), ()
 
 
 def _no_ground(findings: Findings) -> Iterable[str]:
@@ -115,63 +118,111 @@ def _saw_nothing(findings: Findings) -> Iterable[str]:
             yield "no request was made while the release was under way"
 
 
-def _breaches(findings: Findings, *, behind: bool) -> Iterable[str]:
-    yield from _broken_requests(findings, behind=behind)
-    integrity, manifest = findings.integrity, findings.manifest
+def check_objectives(findings: Findings) -> tuple[Check, ...]:
+    """Each objective of the run, and whether the application held it.
+
+    What the load generator may have caused itself does not count here: see the module.
+    """
+    behind = any(True for _ in _fell_behind(findings))
+    return tuple(
+        check
+        for check in (
+            _check_failures(findings, behind=behind),
+            _check_availability(findings, behind=behind),
+            _check_slow(findings, behind=behind),
+            _check_integrity(findings.integrity),
+            _check_outcome(findings.manifest),
+        )
+        if check is not None
+    )
+
+
+def _proven(findings: Findings, *, behind: bool) -> list[Cause]:
+    ignored = (*HARNESS_MADE, *LOAD_MADE) if behind else HARNESS_MADE
+    return [cause for cause in findings.causes if not cause.cause.startswith(ignored)]
+
+
+def _check_failures(findings: Findings, *, behind: bool) -> Check:
+    causes = _proven(findings, behind=behind)
+    failed, may = sum(cause.count for cause in causes), findings.manifest.objectives.failed_requests
+    sent = number(findings.requests.ok + findings.requests.failed, "request")
+    mostly = f"; mostly: {causes[0].title} ({causes[0].count:,})" if causes else ""
+    return Check(
+        check="failed_requests",
+        title=f"at most {number(may, 'request')} may fail" if may else "no request may fail",
+        held=failed <= may if findings.requests.planned else None,
+        sentence=f"{failed:,} of {sent} failed; {may:,} may{mostly}",
+    )
+
+
+def _check_availability(findings: Findings, *, behind: bool) -> Check | None:
+    objective = findings.manifest.objectives.availability
+    sent = findings.requests.ok + findings.requests.failed
+    if objective is None or not sent:
+        return None
+    failed = sum(cause.count for cause in _proven(findings, behind=behind))
+    share = percent_down(1 - failed / sent) if failed else f"all {sent:,}"
+    return Check(
+        check="availability",
+        title=f"at least {objective * 100:g} % of the requests succeed",
+        held=1 - failed / sent >= objective,
+        sentence=f"{share} of the requests succeeded, objective {objective * 100:g} %",
+    )
+
+
+def _check_slow(findings: Findings, *, behind: bool) -> Check | None:
+    objectives, slow = findings.manifest.objectives, findings.requests.slow
+    if objectives.slow_requests is None:
+        return None
+    held = slow <= objectives.slow_requests
+    return Check(
+        check="slow_requests",
+        title=(
+            f"at most {number(objectives.slow_requests, 'request')} may take longer than "
+            f"{objectives.latency_seconds:g} s"
+        ),
+        held=None if behind and not held else held,
+        sentence=(
+            f"{number(slow, 'request')} took longer than {objectives.latency_seconds:g} s; "
+            f"{objectives.slow_requests:,} may"
+        ),
+    )
+
+
+def _check_integrity(integrity: Integrity) -> Check:
+    subjects = number(integrity.checked, "subject")
     if integrity.violation_count:
         first = integrity.violations[0]
-        yield (
+        sentence = (
             f"{number(integrity.violation_count, 'violation')} of data integrity; 0 may be: "
             f"{first.subject}: expected {first.expected}, found {first.found}"
         )
-    if manifest.outcome != manifest.expected_outcome and not manifest.interrupted:
-        because = f": {manifest.outcome_reason}" if manifest.outcome_reason else ""
-        yield (
-            f"the release {ENDED[manifest.outcome]}{because}; expected: "
-            f"{manifest.expected_outcome.replace('_', ' ')}"
-        )
-
-
-def _broken_requests(findings: Findings, *, behind: bool) -> Iterable[str]:
-    objectives, requests = findings.manifest.objectives, findings.requests
-    ignored = (*HARNESS_MADE, *LOAD_MADE) if behind else HARNESS_MADE
-    proven = [cause for cause in findings.causes if not cause.cause.startswith(ignored)]
-    failed = sum(cause.count for cause in proven)
-    sent = requests.ok + requests.failed
-    if failed > objectives.failed_requests:
-        yield (
-            f"{failed:,} of {number(sent, 'request')} failed; {objectives.failed_requests:,} may; "
-            f"mostly: {proven[0].title} ({proven[0].count:,})"
-        )
-    if objectives.availability is not None and sent:
-        share = 1 - failed / sent
-        if share < objectives.availability:
-            yield (
-                f"{percent_down(share)} of the requests succeeded, objective "
-                f"{objectives.availability * 100:g} %"
-            )
-    if (
-        objectives.slow_requests is not None
-        and requests.slow > objectives.slow_requests
-        and not behind
-    ):
-        yield (
-            f"{number(requests.slow, 'request')} took longer than "
-            f"{objectives.latency_seconds:g} s; {objectives.slow_requests:,} may"
-        )
-
-
-def _praise(findings: Findings) -> Iterable[str]:
-    requests, manifest = findings.requests, findings.manifest
-    sent = requests.ok + requests.failed
-    allowed = manifest.objectives.failed_requests
-    if requests.failed:
-        yield f"{requests.failed:,} of {number(sent, 'request')} failed; {allowed:,} may"
+    elif integrity.status == "unchecked":
+        sentence = "data integrity was not checked: there was no database to read"
     else:
-        yield f"none of {number(sent, 'request')} failed"
-    if findings.integrity.status == "held":
-        yield f"no violation of data integrity in {number(findings.integrity.checked, 'subject')}"
-    yield f"the release {ENDED[manifest.outcome]}, as expected"
+        sentence = f"no violation of data integrity in {subjects}"
+    return Check(
+        check="integrity",
+        title="no data is lost, doubled or made up",
+        held={"held": True, "violated": False}.get(integrity.status),
+        sentence=sentence,
+    )
+
+
+def _check_outcome(manifest: Manifest) -> Check:
+    held = manifest.outcome == manifest.expected_outcome
+    because = f": {manifest.outcome_reason}" if manifest.outcome_reason and not held else ""
+    expected = manifest.expected_outcome.replace("_", " ")
+    return Check(
+        check="outcome",
+        title=f"the release ends {expected}",
+        held=None if manifest.interrupted else held,
+        sentence=(
+            f"the release {ENDED[manifest.outcome]}, as expected"
+            if held
+            else f"the release {ENDED[manifest.outcome]}{because}; expected: {expected}"
+        ),
+    )
 
 
 def number(count: int, thing: str) -> str:

@@ -328,6 +328,22 @@ class VersionShare(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
 
 
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One objective of the run.
+
+    Attributes:
+        check: its id: `failed_requests`, `availability`, `slow_requests`, `integrity`, `outcome`.
+        title: what should be.
+        held: whether it is so; absent when this run cannot tell.
+        sentence: what is, with its number and its limit.
+    """
+
+    check: str
+    title: str
+    held: bool | None
+    sentence: str
+
+
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """How the release went.
 
@@ -353,6 +369,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         schema: the version of this format.
         verdict: `pass`, `fail`, or `invalid`: the run says nothing about the release.
         reasons: why, in sentences, each with its number and its limit.
+        checks: the objectives one by one; `fail` comes from those that did not hold.
         doubts: what would have made the run invalid, had it not failed for other reasons.
         limits: what the run could not have seen.
         interrupted: whether the run was cut short by a signal.
@@ -369,6 +386,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
     verdict: Word
     reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
     doubts: tuple[str, ...]
     limits: tuple[str, ...]
     scenario: str

@@ -27,12 +27,41 @@ class Life:
     version: str | None = None
     started_ns: int | None = None
     ready_ns: int | None = None
+    attached_ns: int | None = None
     drain_started_ns: int | None = None
     drained_ns: int | None = None
     cut: int = 0
     stop_started_ns: int | None = None
     stopped_ns: int | None = None
     died_ns: int | None = None
+
+    def come(self, event: Event) -> None:
+        """Take in how it came: started, ready, given traffic."""
+        if event.verb in ("start", "wait_ready", "attach") and event.version is not None:
+            self.version = event.version
+        match event.verb, event.state:
+            case "start", "started" | "completed" if self.started_ns is None:
+                self.started_ns = event.at_ns
+            case "wait_ready", "completed":
+                self.ready_ns = event.at_ns
+            case "attach" | "weigh" | "switch", "started" if self.attached_ns is None:
+                self.attached_ns = event.at_ns
+
+    def go(self, event: Event) -> None:
+        """Take in how it went: drained, stopped, or died by itself."""
+        match event.verb, event.state:
+            case "drain", "started":
+                self.drain_started_ns = event.at_ns
+            case "drain", "completed" | "failed":
+                self.drained_ns = event.at_ns
+                cut = event.detail.get("cut", 0)
+                self.cut = cut if isinstance(cut, int) else 0
+            case "stop", "started":
+                self.stop_started_ns = event.at_ns
+            case "stop", "completed" | "failed":
+                self.stopped_ns = event.at_ns
+            case "replica", "noted":
+                self.died_ns = event.at_ns
 
 
 class Timeline:
@@ -118,25 +147,8 @@ class Timeline:
     def _read_life(self, event: Event) -> None:
         for replica in event.replicas:
             life = self.lives.setdefault(replica, Life())
-            if event.verb in ("start", "wait_ready", "attach") and event.version is not None:
-                life.version = event.version
-            match event.verb, event.state:
-                case "start", "started" | "completed":
-                    life.started_ns = event.at_ns if life.started_ns is None else life.started_ns
-                case "wait_ready", "completed":
-                    life.ready_ns = event.at_ns
-                case "drain", "started":
-                    life.drain_started_ns = event.at_ns
-                case "drain", "completed" | "failed":
-                    life.drained_ns = event.at_ns
-                    cut = event.detail.get("cut", 0)
-                    life.cut = cut if isinstance(cut, int) else 0
-                case "stop", "started":
-                    life.stop_started_ns = event.at_ns
-                case "stop", "completed" | "failed":
-                    life.stopped_ns = event.at_ns
-                case "replica", "noted":
-                    life.died_ns = event.at_ns
+            life.come(event)
+            life.go(event)
 
 
 def describe(event: Event) -> str:

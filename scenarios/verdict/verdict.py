@@ -9,7 +9,7 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.attribution import find_causes
-from scenarios.verdict.decision import Findings, decide
+from scenarios.verdict.decision import Findings, check_objectives, decide
 from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.integrity import Ledger
 from scenarios.verdict.limits import limits_of
@@ -87,12 +87,14 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
         seconds=timeline.release_seconds,
         floor_seconds=timeline.floor_seconds,
     )
-    word, reasons, doubts = decide(findings)
+    checks = check_objectives(findings)
+    word, reasons, doubts = decide(findings, checks)
     requests = tally.all_marks().ordered()
     availability = _availability(requests, findings.requests, manifest.replicas)
     return Verdict(
         verdict=word,
         reasons=reasons,
+        checks=checks,
         doubts=doubts,
         limits=tuple(limits_of(findings, availability, logged=bool(exchanges) or not failed_ids)),
         scenario=manifest.scenario,
