@@ -1,0 +1,36 @@
+"""`python -m balancer`: the balancer alone, as a reverse proxy."""
+
+import gc
+import logging
+import sys
+
+import uvloop
+
+from balancer.config import parse
+from balancer.errors import ConfigError, StartError
+from balancer.server import serve
+
+
+def main(arguments: list[str]) -> int:
+    """Run until it is told to stop; returns the exit status.
+
+    0: stopped in order. 2: the command line is wrong. 4: the machine refused, such as an address
+    in use.
+    """
+    logging.basicConfig(stream=sys.stderr, format="balancer: %(message)s", level=logging.INFO)
+    try:
+        config = parse(arguments)
+        # What is there now stays until the end: collections need not visit it.
+        gc.freeze()
+        uvloop.run(serve(config, lambda line: print(line, flush=True)))  # noqa: T201 - the contract
+    except ConfigError as error:
+        print(f"balancer: {error}", file=sys.stderr)  # noqa: T201 - for the operator
+        return 2
+    except StartError as error:
+        print(f"balancer: {error}", file=sys.stderr)  # noqa: T201 - for the operator
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

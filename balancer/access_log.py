@@ -1,0 +1,135 @@
+"""The access log: one JSON line an exchange, written without blocking the event loop.
+
+Lines are gathered in memory and written by a thread. If the disk cannot follow, lines beyond a
+bound are dropped and counted, since a stuck disk must not take the service down; the count is in
+`/statistics` and `/metrics`.
+"""
+
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import msgspec
+
+from balancer.errors import StartError
+
+_MAX_PENDING = 200_000
+
+
+class Access(NamedTuple):
+    """One exchange.
+
+    Attributes:
+        at_ns: when its head had arrived, on the monotonic clock.
+        request_id: the client's `X-Request-Id`, or the one that it was given.
+        method: of the request.
+        path: its target without the query.
+        status: of the response that was sent; 0 if none was.
+        backend: the id of the last backend that was tried; None if there was none.
+        version: that backend's version.
+        wait_ns: from `at_ns` until a backend was chosen for the last time; -1 if none was.
+        connect_ns: how long the last connect took; 0 on a reused connection; -1 without one.
+        first_byte_ns: from `at_ns` to the response's head; -1 if there was none.
+        total_ns: from `at_ns` to the end.
+        reused: whether the connection to the backend had been used before.
+        attempts: how many backends or connections were tried.
+        bytes_out: body bytes relayed to the client.
+        end: why it ended: `complete`, `client_gone`, `client_timeout`, `tunnel_ended`, or an
+            error type of RFC 9209.
+        client_connection: `new` or `reused`.
+    """
+
+    at_ns: int
+    request_id: str
+    method: str
+    path: str
+    status: int
+    backend: str | None
+    version: str | None
+    wait_ns: int
+    connect_ns: int
+    first_byte_ns: int
+    total_ns: int
+    reused: bool
+    attempts: int
+    bytes_out: int
+    end: str
+    client_connection: str
+
+
+class AccessLog:
+    """Appends to a file from a thread of its own; a context manager that loses nothing at its end.
+
+    Attributes:
+        dropped: lines that were given up because the disk could not follow.
+        failed: the last error of the disk, for the metrics and the log; None if there was none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file for appending.
+
+        Raises:
+            StartError: it cannot be opened.
+        """
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise StartError(f"--access-log {path}: {error.strerror}") from error
+        self.dropped = 0
+        self.failed: str | None = None
+        self._encoder = msgspec.json.Encoder()
+        self._pending: list[Access] = []
+        self._wake = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over = True
+        self._wake.set()
+        self._thread.join()
+        os.close(self._file)
+
+    def add(self, entry: Access) -> None:
+        """Take one line."""
+        if len(self._pending) < _MAX_PENDING:
+            self._pending.append(entry)
+        else:
+            self.dropped += 1
+
+    def flush(self) -> None:
+        """Hand what is gathered to the thread; called a few times a second."""
+        if self._pending:
+            self._wake.set()
+
+    def _write(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            over = self._over
+            batch, self._pending = self._pending, []
+            # Small portions, so that the thread gives the interpreter back often.
+            for start in range(0, len(batch), 100):
+                self._append(batch[start : start + 100])
+            if over and not self._pending:
+                return
+
+    def _append(self, entries: list[Access]) -> None:
+        lines = [dict(zip(Access._fields, entry, strict=True)) for entry in entries]
+        data = memoryview(self._encoder.encode_lines(lines))
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError as error:
+            self.dropped += len(entries)
+            self.failed = error.strerror

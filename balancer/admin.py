@@ -1,0 +1,205 @@
+"""The admin API: JSON over HTTP, on a unix socket or a loopback address."""
+
+import hmac
+import ipaddress
+import json
+import math
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from balancer import metrics
+from balancer.config import Config
+from balancer.control import Control, check_weights
+from balancer.errors import BalancerError, ConfigError, ConflictError, UnknownBackendError
+
+_DRAIN_SECONDS = 30.0
+
+
+def build_app(control: Control, config: Config) -> web.Application:
+    """Make the admin API's application."""
+    api = _Api(control)
+    app = web.Application(middlewares=[_errors, _guard(config)], client_max_size=1 << 20)
+    app.add_routes(
+        [
+            web.get("/backends", api.backends),
+            web.put("/backends/{id}", api.put_backend),
+            web.post("/backends/{id}/drain", api.drain),
+            web.delete("/backends/{id}", api.delete),
+            web.put("/active", api.set_active),
+            web.put("/weights", api.set_weights),
+            web.get("/statistics", api.statistics),
+            web.get("/events", api.events),
+            web.get("/metrics", api.metrics),
+        ]
+    )
+    return app
+
+
+class _Api:
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def backends(self, request: web.Request) -> web.Response:
+        del request
+        control = self._control
+        return web.json_response(
+            {
+                "sequence": control.events.sequence,
+                "backends": [control.describe(one) for one in control.pool.backends],
+            }
+        )
+
+    async def put_backend(self, request: web.Request) -> web.Response:
+        body = await _object(request, {"address", "version", "weight"})
+        weight = body.get("weight", 1.0)
+        if not isinstance(weight, int | float) or isinstance(weight, bool):
+            raise ConfigError('"weight" is a number')
+        address, version = body.get("address"), body.get("version", "default")
+        if not isinstance(address, str) or not isinstance(version, str):
+            raise ConfigError('"address" and "version" are strings')
+        backend = self._control.put(
+            request.match_info["id"], address=address, version=version, weight=float(weight)
+        )
+        return web.json_response(self._control.describe(backend))
+
+    async def drain(self, request: web.Request) -> web.Response:
+        timeout = _seconds(request, "timeout")
+        drained = await self._control.drain(
+            request.match_info["id"],
+            timeout=_DRAIN_SECONDS if timeout is None else timeout,
+            tunnel_timeout=_seconds(request, "tunnel_timeout"),
+        )
+        return web.json_response(drained._asdict())
+
+    async def delete(self, request: web.Request) -> web.Response:
+        return web.json_response({"cut": self._control.delete(request.match_info["id"])})
+
+    async def set_active(self, request: web.Request) -> web.Response:
+        ids = (await _object(request, {"ids"})).get("ids")
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            raise ConfigError('"ids" is a list of backend ids')
+        self._control.set_active(ids)
+        return await self.backends(request)
+
+    async def set_weights(self, request: web.Request) -> web.Response:
+        body = await _object(request, {"weights"})
+        self._control.set_weights(check_weights(body.get("weights")))
+        return await self.backends(request)
+
+    async def statistics(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response(self._control.statistics())
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        del request
+        text = metrics.render(self._control)
+        return web.Response(
+            body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        events = self._control.events
+        after = events.sequence
+        if "after" in request.query:
+            text = request.query["after"]
+            if not text.isascii() or not text.isdigit():
+                raise ConfigError('"after" is a sequence number')
+            after = min(int(text), after)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        snapshot = {
+            "sequence": after,
+            "event": "snapshot",
+            "backends": [self._control.describe(one) for one in self._control.pool.backends],
+        }
+        await response.prepare(request)
+        await response.write(_line(snapshot))
+        async for event in events.follow(after):
+            await response.write(_line(event))
+        return response
+
+
+def _line(event: dict[str, object]) -> bytes:
+    return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+
+async def _object(request: web.Request, known: set[str]) -> dict[str, object]:
+    try:
+        body = json.loads(await request.read() or b"{}")
+    except (ValueError, RecursionError):
+        raise ConfigError("the body is no JSON") from None
+    if not isinstance(body, dict):
+        raise ConfigError("the body is no JSON object")
+    if unknown := set(body) - known:
+        raise ConfigError(f"{min(unknown)!r} is unknown here; known: {', '.join(sorted(known))}")
+    return body
+
+
+def _seconds(request: web.Request, name: str) -> float | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ConfigError(f'"{name}" is a number of seconds from 0 up')
+    return seconds
+
+
+def _problem(status: int, detail: str) -> web.Response:
+    return web.json_response(
+        {"title": HTTPStatus(status).phrase, "status": status, "detail": detail},
+        status=status,
+        content_type="application/problem+json",
+    )
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except UnknownBackendError as error:
+        return _problem(404, str(error))
+    except ConflictError as error:
+        return _problem(409, str(error))
+    except BalancerError as error:
+        return _problem(400, str(error))
+    except web.HTTPException as error:
+        return _problem(error.status, error.reason)
+
+
+def _guard(config: Config) -> Middleware:
+    """Let in whoever has the token; without one, whoever the socket itself lets in.
+
+    A web page open on the same machine can send requests to a loopback address: such requests
+    carry an Origin, or (after DNS rebinding) a Host that is no loopback name, and are refused.
+    """
+    expected = None if config.admin_token is None else f"Bearer {config.admin_token}".encode()
+    local = config.admin is None or config.admin.path is not None
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if expected is not None:
+            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, expected):
+                return _problem(401, "a bearer token is required")
+        elif not local and ("Origin" in request.headers or not _is_loopback(request.host)):
+            return _problem(
+                403, "without a token, only direct requests to a loopback host are served"
+            )
+        return await handler(request)
+
+    return guard
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False

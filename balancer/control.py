@@ -1,0 +1,271 @@
+"""The verbs of the control plane, over the pool, the data plane and the probes."""
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from balancer.config import Config, parse_address, parse_name
+from balancer.errors import ConfigError, ConflictError
+from balancer.events import EventLog
+from balancer.outliers import Outliers
+from balancer.pool import Backend, Change, Pool, State
+from balancer.probes import Prober
+from balancer.proxy.plane import Plane
+from balancer.statistics import Counters
+
+
+class Drained(NamedTuple):
+    """How a drain ended.
+
+    Attributes:
+        cut: exchanges that the deadline ended; each is a failure that a client saw.
+        cut_tunnels: upgraded connections that it ended.
+        seconds: how long the drain took.
+    """
+
+    cut: int
+    cut_tunnels: int
+    seconds: float
+
+
+class Control:
+    """What an operator or an orchestrator can do.
+
+    Args:
+        config: what the operator said at the start.
+        tasks: owns the probes.
+        events: takes what happens.
+    """
+
+    def __init__(self, config: Config, tasks: asyncio.TaskGroup, events: EventLog) -> None:
+        self.config = config
+        self.events = events
+        self.pool = Pool(self._changed)
+        self.plane: Plane | None = None
+        self._tasks = tasks
+        self._outliers = Outliers(config.outliers)
+        self._probes: dict[Backend, tuple[Prober, asyncio.Task[None]]] = {}
+        self._idle: dict[Backend, asyncio.Event] = {}
+
+    # Verbs
+
+    def put(self, backend_id: str, *, address: str, version: str, weight: float) -> Backend:
+        """Attach a backend, or change the weight or version of one; again is the same as once.
+
+        Raises:
+            ConfigError: an argument is malformed.
+            ConflictError: the id belongs to another address or is draining.
+        """
+        parse_name(backend_id, "backend id")
+        parse_name(version, "version")
+        place = parse_address(address)
+        backend = self.pool.attach(
+            backend_id, host=place.host, port=place.port, version=version, weight=weight
+        )
+        self._probe(backend)
+        return backend
+
+    async def drain(
+        self,
+        backend_id: str,
+        *,
+        timeout: float,  # noqa: ASYNC109 - at its end exchanges are cut, the call goes on
+        tunnel_timeout: float | None = None,
+    ) -> Drained:
+        """Take a backend out for good, and wait until nothing is under way with it.
+
+        Args:
+            backend_id: which.
+            timeout: seconds after which exchanges are cut.
+            tunnel_timeout: the same for upgraded connections; `timeout` if not given.
+
+        Raises:
+            UnknownBackendError: there is none with this id.
+        """
+        started = time.monotonic()
+        backend = self.pool.drain(backend_id, "asked")
+        limit = timeout if tunnel_timeout is None else tunnel_timeout
+        calm = await self._wait(backend, started + timeout, tunnels=False)
+        cut = 0 if calm else self._cut(backend)
+        calm = await self._wait(backend, started + limit, tunnels=True)
+        cut_tunnels = 0 if calm else self._cut_tunnels(backend)
+        seconds = time.monotonic() - started
+        self.events.publish(
+            "drained", id=backend.id, version=backend.version, cut=cut,
+            cut_tunnels=cut_tunnels, seconds=seconds,
+        )  # fmt: skip
+        return Drained(cut, cut_tunnels, seconds)
+
+    def delete(self, backend_id: str) -> int:
+        """Forget a backend; returns how many exchanges that cut (0 after a drain)."""
+        backend = self.pool.drain(backend_id, "deleted")
+        cut = self._cut(backend)
+        self._cut_tunnels(backend)
+        self.pool.remove(backend_id)
+        return cut
+
+    def set_active(self, ids: list[str]) -> None:
+        """Switch all traffic to these backends in one step."""
+        self.pool.set_active(ids)
+
+    def set_weights(self, weights: dict[str, float]) -> None:
+        """Give several backends their weights in one step."""
+        self.pool.set_weights(weights)
+
+    # Views
+
+    def describe(self, backend: Backend) -> dict[str, object]:
+        """One backend, for JSON."""
+        prober = self._probes.get(backend)
+        return {
+            "id": backend.id,
+            "address": backend.address,
+            "version": backend.version,
+            "weight": backend.weight,
+            "state": backend.state.value,
+            "routable": backend.routable,
+            "ejected": backend.ejected,
+            "in_flight": backend.in_flight + backend.inherited,
+            "tunnels": backend.tunnels,
+            "last_check": prober[0].last if prober else "",
+        }
+
+    def statistics(self) -> dict[str, object]:
+        """Cumulative counters by version, by backend, and of the balancer as its clients saw it."""
+        versions: dict[str, Counters] = {}
+        in_flight: dict[str, int] = {}
+        for version, counters in self.pool.retired.items():
+            versions.setdefault(version, Counters()).add(counters)
+        backends: dict[str, object] = {}
+        for one in self.pool.backends:
+            versions.setdefault(one.version, Counters()).add(one.counters)
+            under_way = one.in_flight + one.inherited
+            in_flight[one.version] = in_flight.get(one.version, 0) + under_way
+            backends[one.id] = {
+                **one.counters.as_dict(), "in_flight": under_way, "tunnels": one.tunnels,
+                "version": one.version, "state": one.state.value,
+            }  # fmt: skip
+        plane = self._data_plane()
+        log = plane.log
+        return {
+            "versions": {
+                version: {**counters.as_dict(), "in_flight": in_flight.get(version, 0)}
+                for version, counters in versions.items()
+            },
+            "backends": backends,
+            "balancer": {
+                **plane.counters.as_dict(),
+                "in_flight": plane.in_flight,
+                "held": len(plane.hold),
+                "retries": plane.retries,
+                "connections": len(plane.clients),
+                "refused_connections": plane.refused_connections,
+                "access_log_dropped": 0 if log is None else log.dropped,
+            },
+        }
+
+    # Health
+
+    def refused(self, backend: Backend) -> None:
+        """Live traffic met a refused connection: ask at once what is the matter."""
+        probe = self._probes.get(backend)
+        if probe is not None:
+            probe[0].hurry()
+
+    async def watch_outliers(self) -> None:
+        """Look at the counters once a second; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            up = [one for one in self.pool.backends if one.state is State.UP]
+            for verdict in self._outliers.sweep(up, now):
+                if verdict.reason is None:
+                    self.pool.restore(verdict.backend)
+                elif self.pool.eject(verdict.backend, verdict.reason):
+                    self._outliers.ejected(verdict.backend, now)
+
+    def stop_probes(self) -> None:
+        """Cancel all probes."""
+        for _, task in self._probes.values():
+            task.cancel()
+        self._probes.clear()
+
+    def _probe(self, backend: Backend) -> None:
+        if backend in self._probes or backend.state in (State.DRAINING, State.REMOVED):
+            return
+        prober = Prober(self.pool, backend, self.config.health)
+        self._probes[backend] = (prober, self._tasks.create_task(prober.run()))
+
+    # What follows from a change
+
+    def _changed(self, change: Change) -> None:
+        backend = change.backend
+        if backend is None:
+            self.events.publish(
+                change.what, weights={one.id: one.weight for one in self.pool.backends}
+            )
+        else:
+            self.events.publish(
+                "backend", change=change.what, reason=change.reason, **self.describe(backend)
+            )
+            if change.what == "draining":
+                self._begin_drain(backend)
+            elif change.what == "idle" and (event := self._idle.get(backend)):
+                event.set()
+            elif change.what == "removed":
+                self._idle.pop(backend, None)
+        if self.plane is not None:
+            self.plane.wake()
+
+    def _begin_drain(self, backend: Backend) -> None:
+        probe = self._probes.pop(backend, None)
+        if probe is not None and probe[1] is not asyncio.current_task():
+            probe[1].cancel()
+        self._data_plane().lines.close_idle(backend)
+
+    async def _wait(self, backend: Backend, until: float, *, tunnels: bool) -> bool:
+        """Wait until nothing is under way; False when the time is over first."""
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                while backend.state is State.DRAINING and (
+                    backend.busy or (tunnels and backend.tunnels)
+                ):
+                    event = self._idle.setdefault(backend, asyncio.Event())
+                    event.clear()
+                    await event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _cut(self, backend: Backend) -> int:
+        cut = sum(
+            line.exchange.cut()
+            for line in self._data_plane().lines.of(backend)
+            if line.exchange is not None
+        )
+        return cut + backend.inherited
+
+    def _cut_tunnels(self, backend: Backend) -> int:
+        lines = [line for line in self._data_plane().lines.of(backend) if line.peer is not None]
+        for line in lines:
+            line.transport.abort()
+        return len(lines)
+
+    def _data_plane(self) -> Plane:
+        if self.plane is None:
+            raise ConflictError("the balancer has not started")
+        return self.plane
+
+
+def check_weights(weights: object) -> dict[str, float]:
+    """Check the `weights` of a request's JSON.
+
+    Raises:
+        ConfigError: it is no object of numbers.
+    """
+    if not isinstance(weights, dict) or not all(
+        isinstance(weight, int | float) and not isinstance(weight, bool)
+        for weight in weights.values()
+    ):
+        raise ConfigError('"weights" is an object of numbers by backend id')
+    return {str(key): float(weight) for key, weight in weights.items()}

@@ -1,0 +1,39 @@
+"""Every error that the balancer raises on purpose, split by who is to blame."""
+
+
+class BalancerError(Exception):
+    """The root: anything that this package raises on purpose."""
+
+
+class ConfigError(BalancerError):
+    """The operator asked for something that cannot be; the message says what would be right."""
+
+
+class StartError(BalancerError):
+    """The configuration is sound but the machine refused it: an address in use, too few files."""
+
+
+class UnknownBackendError(BalancerError):
+    """No backend has this id."""
+
+
+class ConflictError(BalancerError):
+    """The request is well formed, but the pool is in no state for it; nothing was changed."""
+
+
+class IllegalTransitionError(BalancerError):
+    """The lifecycle table has no such step; nothing was changed."""
+
+
+class MessageError(BalancerError):
+    """A peer's HTTP message breaks a rule.
+
+    Attributes:
+        status: the status that a client is owed for it.
+        reason: the rule, in a constant phrase that holds no byte of the message.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason

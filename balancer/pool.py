@@ -1,0 +1,372 @@
+"""The backends: their lifecycle, and which of them takes the next request.
+
+Pure: no clock, no socket, no task. Every method is synchronous, so a choice and its claim are one
+step that nothing can come between, and a simulator can drive the same code.
+
+The lifecycle is a table. A step that it does not have raises, and changes nothing:
+
+    new ──► up ⇄ down          new, up, down ──► draining ──► removed
+
+A backend takes traffic when it is *routable*: up, with a weight above 0, and not ejected. An
+ejected backend (see `balancer.outliers`) counts again when no other is routable: passive health
+never takes the last one.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import isfinite
+
+from balancer.errors import ConflictError, IllegalTransitionError, UnknownBackendError
+from balancer.statistics import Counters
+
+
+class State(StrEnum):
+    """Where a backend is in its life."""
+
+    NEW = "new"  # attached, not yet checked often enough: takes no traffic
+    UP = "up"  # its checks pass
+    DOWN = "down"  # its checks fail, or a connection to it was refused
+    DRAINING = "draining"  # takes nothing new; what it has may end
+    REMOVED = "removed"  # forgotten
+
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.NEW: frozenset({State.UP, State.DRAINING}),
+    State.UP: frozenset({State.DOWN, State.DRAINING}),
+    State.DOWN: frozenset({State.UP, State.DRAINING}),
+    State.DRAINING: frozenset({State.REMOVED}),
+    State.REMOVED: frozenset(),
+}
+
+
+@dataclass(slots=True, eq=False)
+class Backend:
+    """One replica, as the balancer sees it. Only the pool changes its state.
+
+    Attributes:
+        id: its name in the run; never reused for another address while it is known.
+        host: where it listens.
+        port: the same.
+        version: what it runs, for statistics and affinity.
+        weight: its share of new requests, relative to the others; 0 is a standby.
+        state: where it is in its life.
+        in_flight: exchanges that have claimed it and not ended.
+        tunnels: upgraded connections, which are counted apart.
+        inherited: exchanges that a predecessor of this balancer still has with it.
+        ejected: whether passive health took it out of the choice for a while.
+        credit: its place in the smooth weighted round robin.
+        counters: what became of its requests.
+    """
+
+    id: str
+    host: str
+    port: int
+    version: str
+    weight: float
+    state: State = State.NEW
+    in_flight: int = 0
+    tunnels: int = 0
+    inherited: int = 0
+    ejected: bool = False
+    credit: float = 0.0
+    counters: Counters = field(default_factory=Counters)
+    served_by: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.served_by = b"X-Served-By: " + self.id.encode("ascii") + b"\r\n"
+
+    @property
+    def address(self) -> str:
+        """`host:port`, with brackets around an IPv6 host."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def routable(self) -> bool:
+        """Whether it may take new requests."""
+        return self.state is State.UP and self.weight > 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange with it is under way, tunnels apart."""
+        return self.in_flight > 0 or self.inherited > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that the pool did, told to its listener right after.
+
+    Attributes:
+        what: `attached`, `up`, `down`, `weight`, `active`, `draining`, `idle` (a draining backend
+            has nothing left under way), `removed`, `ejected`, `restored`.
+        backend: the one that it is about; None when it is about several.
+        reason: why, for people.
+    """
+
+    what: str
+    backend: Backend | None = None
+    reason: str | None = None
+
+
+def _ignore(change: Change) -> None:
+    del change
+
+
+class Pool:
+    """All backends, and the choice among them.
+
+    Args:
+        listener: told of each change, in order, after it is complete. It must not raise.
+    """
+
+    def __init__(self, listener: Callable[[Change], None] = _ignore) -> None:
+        self._listener = listener
+        self._backends: dict[str, Backend] = {}
+        self._ring: tuple[Backend, ...] = ()
+        self._uniform = True
+        self._next = 0
+        self._retired: dict[str, Counters] = {}
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """All that are known, in the order in which they were attached."""
+        return tuple(self._backends.values())
+
+    @property
+    def ring(self) -> tuple[Backend, ...]:
+        """Those that take new requests now."""
+        return self._ring
+
+    @property
+    def retired(self) -> Mapping[str, Counters]:
+        """The counters of removed backends, summed by version."""
+        return self._retired
+
+    def get(self, backend_id: str) -> Backend:
+        """Look a backend up.
+
+        Raises:
+            UnknownBackendError: there is none with this id.
+        """
+        try:
+            return self._backends[backend_id]
+        except KeyError:
+            raise UnknownBackendError(f"there is no backend {backend_id!r}") from None
+
+    # Membership
+
+    def attach(
+        self, backend_id: str, *, host: str, port: int, version: str, weight: float
+    ) -> Backend:
+        """Make a backend known, as new; or, if it is known, set its weight and version.
+
+        Raises:
+            ConflictError: the id belongs to another address, or is draining.
+        """
+        _check_weight(backend_id, weight)
+        known = self._backends.get(backend_id)
+        if known is None:
+            backend = Backend(backend_id, host, port, version, weight)
+            self._backends[backend_id] = backend
+            self._tell("attached", backend)
+            return backend
+        if (known.host, known.port) != (host, port):
+            raise ConflictError(
+                f"backend {backend_id} is at {known.address}; drain and delete it before its id "
+                "can have another address"
+            )
+        if known.state is State.DRAINING:
+            raise ConflictError(f"backend {backend_id} is draining; that cannot be undone")
+        if known.version != version:
+            if known.in_flight or known.counters.requests:
+                self._retired.setdefault(known.version, Counters()).add(known.counters)
+                known.counters = Counters()
+            known.version = version
+        if known.weight != weight:
+            known.weight = weight
+            self._rebuild()
+            self._tell("weight", known)
+        return known
+
+    def mark(self, backend: Backend, state: State, reason: str | None = None) -> None:
+        """Move a backend one step along the table.
+
+        Raises:
+            IllegalTransitionError: the table has no such step; nothing is changed.
+        """
+        if state not in TRANSITIONS[backend.state]:
+            raise IllegalTransitionError(
+                f"backend {backend.id}: {backend.state} cannot become {state}"
+            )
+        backend.state = state
+        self._rebuild()
+        self._tell(state.value, backend, reason)
+        if state is State.DRAINING and not backend.busy:
+            self._tell("idle", backend)
+
+    def drain(self, backend_id: str, reason: str | None = None) -> Backend:
+        """Take a backend out of the choice for good; again is the same as once."""
+        backend = self.get(backend_id)
+        if backend.state is not State.DRAINING:
+            self.mark(backend, State.DRAINING, reason)
+        return backend
+
+    def remove(self, backend_id: str) -> Backend:
+        """Forget a backend; one that is not draining yet is drained in the same step."""
+        backend = self.drain(backend_id)
+        del self._backends[backend_id]
+        self._retired.setdefault(backend.version, Counters()).add(backend.counters)
+        self.mark(backend, State.REMOVED)
+        return backend
+
+    # Shares
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Give several backends their weights in one step, all or none.
+
+        Raises:
+            UnknownBackendError: one of them is not known.
+            ConflictError: a weight is negative or no finite number.
+        """
+        chosen = {self.get(backend_id): weight for backend_id, weight in weights.items()}
+        for backend, weight in chosen.items():
+            _check_weight(backend.id, weight)
+        for backend, weight in chosen.items():
+            backend.weight = weight
+        self._rebuild()
+        self._tell("weight")
+
+    def set_active(self, ids: Collection[str]) -> None:
+        """Give weight 1 to these backends and 0 to all others, in one step.
+
+        Raises:
+            UnknownBackendError: one of them is not known.
+            ConflictError: one of them is not up, or the set is empty; nothing is changed.
+        """
+        chosen = [self.get(backend_id) for backend_id in ids]
+        if not chosen:
+            raise ConflictError(
+                "the active set must not be empty; weights of 0 take all traffic away"
+            )
+        late = [f"{one.id} is {one.state}" for one in chosen if one.state is not State.UP]
+        if late:
+            raise ConflictError(f"every member of the active set must be up: {', '.join(late)}")
+        for backend in self._backends.values():
+            backend.weight = 0.0
+        for backend in chosen:
+            backend.weight = 1.0
+        self._rebuild()
+        self._tell("active")
+
+    def eject(self, backend: Backend, reason: str) -> bool:
+        """Take a backend out of the choice for a while, unless it is the last one in it."""
+        if backend.ejected or not any(one is not backend for one in self._ring if not one.ejected):
+            return False
+        backend.ejected = True
+        self._rebuild()
+        self._tell("ejected", backend, reason)
+        return True
+
+    def restore(self, backend: Backend) -> None:
+        """End a backend's ejection."""
+        if backend.ejected:
+            backend.ejected = False
+            self._rebuild()
+            self._tell("restored", backend)
+
+    # The choice
+
+    def acquire(
+        self, tried: Collection[Backend] = (), version: str | None = None
+    ) -> Backend | None:
+        """Choose the backend of one exchange and claim it, in one step.
+
+        Smooth weighted round robin (nginx, `ngx_http_upstream_round_robin.c`; Willy Tarreau's
+        and Maxim Dounin's published description): of weights 5, 1, 1 the first is chosen five
+        times in seven, and never five times in a row.
+
+        Args:
+            tried: backends that this exchange must not go to again.
+            version: prefer backends of this version, when one is routable.
+
+        Returns:
+            The backend, its `in_flight` already counted; None when there is none to choose.
+        """
+        ring = self._ring
+        if not tried and version is None and self._uniform:
+            if not ring:
+                return None
+            place = self._next
+            if place >= len(ring):
+                place = 0
+            self._next = place + 1
+            chosen = ring[place]
+        else:
+            fit = [one for one in ring if one not in tried]
+            if version is not None:
+                fit = [one for one in fit if one.version == version] or fit
+            if not fit:
+                return None
+            chosen = _smooth(fit)
+        chosen.in_flight += 1
+        return chosen
+
+    def release(self, backend: Backend) -> None:
+        """Give back one claim."""
+        backend.in_flight -= 1
+        if backend.state is State.DRAINING and not backend.busy:
+            self._tell("idle", backend)
+
+    def to_tunnel(self, backend: Backend) -> None:
+        """Turn one claim into a tunnel."""
+        backend.tunnels += 1
+        self.release(backend)
+
+    def end_tunnel(self, backend: Backend) -> None:
+        """Give back one tunnel."""
+        backend.tunnels -= 1
+        if backend.state is State.DRAINING and not backend.tunnels:
+            self._tell("idle", backend)
+
+    def inherit(self, counts: Mapping[str, int]) -> None:
+        """Take note of what a predecessor still has under way with each backend."""
+        for backend in self.backends:
+            was_busy = backend.busy
+            backend.inherited = counts.get(backend.id, 0)
+            if backend.state is State.DRAINING and was_busy and not backend.busy:
+                self._tell("idle", backend)
+
+    def adopt(self, backends: Iterable[Backend], retired: Mapping[str, Counters]) -> None:
+        """Begin with the backends of a predecessor, in the states that it knew them in."""
+        self._backends = {one.id: one for one in backends}
+        self._retired = dict(retired)
+        self._rebuild()
+        self._tell("adopted")
+
+    def _rebuild(self) -> None:
+        routable = tuple(one for one in self._backends.values() if one.routable)
+        ring = tuple(one for one in routable if not one.ejected) or routable
+        for one in set(ring) - set(self._ring):
+            one.credit = 0.0
+        self._ring = ring
+        self._uniform = len({one.weight for one in ring}) <= 1
+
+    def _tell(self, what: str, backend: Backend | None = None, reason: str | None = None) -> None:
+        self._listener(Change(what, backend, reason))
+
+
+def _check_weight(backend_id: str, weight: float) -> None:
+    if not isfinite(weight) or weight < 0:
+        raise ConflictError(f"backend {backend_id}: a weight is a number from 0 up, not {weight}")
+
+
+def _smooth(fit: list[Backend]) -> Backend:
+    total = 0.0
+    best = fit[0]
+    for one in fit:
+        one.credit += one.weight
+        total += one.weight
+        if one.credit > best.credit:
+            best = one
+    best.credit -= total
+    return best

@@ -1,0 +1,93 @@
+"""The probe loop: asks each backend how it is, and tells the pool what follows."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+
+from balancer.health import HealthPolicy, Probe, Streak
+from balancer.pool import Backend, Pool, State
+from balancer.proxy.grammar import RESPONSE_HEAD
+
+_LIMIT = 64 * 1024
+_LINGER_SECONDS = 0.05
+
+
+class Prober:
+    """Probes one backend for as long as it may take traffic.
+
+    Args:
+        pool: told of changes of state.
+        backend: which.
+        policy: how.
+    """
+
+    def __init__(self, pool: Pool, backend: Backend, policy: HealthPolicy) -> None:
+        self._pool = pool
+        self._backend = backend
+        self._policy = policy
+        self._streak = Streak(policy)
+        self._hurry = asyncio.Event()
+        self._chance: Callable[[], float] = random.random
+        self.last = ""
+
+    def hurry(self) -> None:
+        """Probe at once: live traffic has seen something."""
+        self._hurry.set()
+
+    async def run(self) -> None:
+        """Probe until the backend drains; the first probe comes at once."""
+        backend = self._backend
+        while True:
+            self._hurry.clear()
+            result, self.last = await self._probe()
+            state = backend.state
+            if state in (State.DRAINING, State.REMOVED):
+                return
+            new = self._streak.observe(state, result)
+            if new is not None:
+                self._pool.mark(backend, new, f"health check: {self.last}")
+            if new is State.DRAINING:
+                return
+            try:
+                async with asyncio.timeout(self._streak.pause(backend.state, self._chance())):
+                    await self._hurry.wait()
+            except TimeoutError:
+                continue
+
+    async def _probe(self) -> tuple[Probe, str]:
+        policy = self._policy
+        try:
+            async with asyncio.timeout(policy.timeout):
+                status = await self._ask()
+        except TimeoutError:
+            return Probe.FAILED, f"no answer within {policy.timeout:g} s"
+        except ConnectionRefusedError:
+            return Probe.REFUSED, "the connection was refused"
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            return Probe.FAILED, type(error).__name__
+        if status is None:
+            return Probe.FAILED, "the answer is malformed"
+        return policy.judge(status), f"status {status}"
+
+    async def _ask(self) -> int | None:
+        backend = self._backend
+        reader, writer = await asyncio.open_connection(backend.host, backend.port, limit=_LIMIT)
+        try:
+            writer.write(
+                f"GET {self._policy.path} HTTP/1.1\r\nHost: {backend.address}\r\n"
+                "User-Agent: hitless-health\r\nConnection: close\r\n\r\n".encode("ascii")
+            )
+            head = RESPONSE_HEAD.fullmatch(await reader.readuntil(b"\r\n\r\n"))
+            if head is not None:
+                await self._read_on(reader)
+            return None if head is None else int(head[2])
+        finally:
+            writer.transport.abort()
+
+    async def _read_on(self, reader: asyncio.StreamReader) -> None:
+        """Give the backend a moment to close first: it then sees an orderly end and no reset."""
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while await reader.read(_LIMIT):
+                    pass

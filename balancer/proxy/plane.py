@@ -1,0 +1,152 @@
+"""What all connections of the data plane share."""
+
+import asyncio
+import ipaddress
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+from balancer.access_log import AccessLog
+from balancer.affinity import Affinity
+from balancer.budget import RetryBudget
+from balancer.config import Config
+from balancer.holding import HoldQueue
+from balancer.pool import Backend, Pool
+from balancer.proxy.answers import Refusal
+from balancer.proxy.lines import Lines
+from balancer.proxy.ports import Client, Held
+from balancer.proxy.wheel import Wheel, ticks
+from balancer.statistics import Counters
+
+
+class Plane:
+    """The data plane: one for each balancer.
+
+    Args:
+        config: what the operator said.
+        pool: the backends.
+        tasks: owns the tasks that connect; they never raise.
+        log: takes the access lines; None for none.
+        refused: told of each backend that refused a live connection.
+
+    Attributes:
+        counters: what clients saw, over all backends.
+        in_flight: exchanges under way.
+        clients: open client connections.
+        retries: requests that were sent a second time.
+        stopping: whether the balancer takes its leave: every response closes its connection.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        pool: Pool,
+        *,
+        tasks: asyncio.TaskGroup,
+        log: AccessLog | None,
+        refused: Callable[[Backend], None],
+    ) -> None:
+        self.config = config
+        self.limits = config.limits
+        self.pool = pool
+        self.tasks = tasks
+        self.log = log
+        self.refused = refused
+        self.wheel = Wheel(self._tick)
+        self.lines = Lines(
+            self.wheel,
+            reuse=config.timeouts.reuse,
+            head_limit=config.limits.response_header_bytes,
+        )
+        self.hold: HoldQueue[Held] = HoldQueue(config.hold)
+        self.budget = RetryBudget(ratio=config.retry_ratio, minimum=config.retry_minimum)
+        self.random = random.Random()  # noqa: S311 - spreads retries, hides nothing
+        self.counters = Counters()
+        self.in_flight = 0
+        self.arrived = 0
+        self.retries = 0
+        self.refused_connections = 0
+        self.stopping = False
+        self.clients: set[Client] = set()
+        self.empty = asyncio.Event()
+        self.client_counts: dict[str, int] = {}
+        self._next_mark = 0
+        self._id_prefix = secrets.token_hex(8)
+        self._id_count = 0
+        wait = config.timeouts
+        self.affinity = Affinity(config.affinity) if config.affinity else None
+        self.replay_bytes = config.replay_bytes
+        self.loop = asyncio.get_running_loop()
+        self.ticks_head = ticks(wait.head)
+        self.ticks_body = _ticks(wait.body)
+        self.ticks_keep_alive = _ticks(wait.keep_alive)
+        self.ticks_connect = ticks(wait.connect)
+        self.ticks_first_byte = _ticks(wait.first_byte)
+        self.ticks_stream = _ticks(wait.stream)
+        self.ticks_total = _ticks(wait.total)
+        self.ticks_tunnel = _ticks(wait.tunnel)
+        self.ticks_hold = ticks(config.hold.seconds)
+        self.connect_ns = round(wait.connect * 1e9)
+
+    def new_request_id(self) -> bytes:
+        """An id that no other request of this machine has."""
+        self._id_count += 1
+        return f"{self._id_prefix}-{self._id_count:x}".encode("ascii")
+
+    def count_refused(self, refusal: Refusal) -> None:
+        """Count an answer to something that never became an exchange."""
+        self.counters.complete(refusal.status, 0, 0)
+
+    def client_left(self) -> None:
+        """A client's connection is gone; in a graceful stop, the last one ends it."""
+        if self.stopping and not self.clients:
+            self.empty.set()
+
+    def close_idle_clients(self) -> None:
+        """Close the connections of clients that have no request under way."""
+        for client in list(self.clients):
+            client.leave()
+
+    def abort_clients(self) -> None:
+        """Close all that are left; the last act of a stop."""
+        for client in list(self.clients):
+            client.abort()
+
+    def may_retry(self) -> bool:
+        """Claim one retry from the budget."""
+        return self.budget.allow(now_ns(), self.arrived)
+
+    def is_trusted(self, peer: str) -> bool:
+        """Whether what this peer says about its client is believed."""
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        return any(address in network for network in self.config.trust)
+
+    def wake(self) -> None:
+        """Let waiting requests go on, in order, for as long as there is a backend for them."""
+        if not self.hold or not self.pool.ring:
+            return
+        for held in self.hold.drain():
+            held.resume()
+            if not self.pool.ring:
+                return
+
+    def _tick(self, now_ns: int) -> None:
+        if self.log is not None:
+            self.log.flush()
+        if now_ns >= self._next_mark:
+            self._next_mark = now_ns + 1_000_000_000
+            self.budget.mark(now_ns, self.arrived)
+
+
+def _ticks(seconds: float) -> int:
+    """In ticks; a limit of 0 is none, which a century stands for."""
+    return ticks(seconds or 100 * 365 * 86400.0)
+
+
+def now_ns() -> int:
+    """The machine's monotonic clock."""
+    return time.monotonic_ns()

@@ -1,0 +1,256 @@
+"""One connection to a backend: reads responses, and says what came of them to its exchange."""
+
+import asyncio
+import select
+from typing import cast
+
+from balancer.errors import MessageError
+from balancer.pool import Backend
+from balancer.proxy import answers
+from balancer.proxy.framing import ChunkedBody
+from balancer.proxy.grammar import (
+    CHUNKED,
+    HOPELESS,
+    NO_BODY,
+    RESPONSE_HEAD,
+    UNTIL_CLOSE,
+    ResponseHead,
+    parse_response,
+)
+from balancer.proxy.ports import Client, Conversation, Keeper
+from balancer.proxy.wheel import Deadline
+
+_HEAD = -3  # no response is being read, or its head is
+_MAX_INTERIM = 16
+
+
+class Upstream(asyncio.Protocol, Deadline):
+    """A protocol of the event loop; as a deadline, it is the end of an idle connection.
+
+    Attributes:
+        backend: whose it is.
+        exchange: the one that has it now; None while it is idle.
+        idle_since_ns: when it was last put aside.
+        used: whether it has carried an exchange before the present one.
+        transport: set once it is connected.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_chunked",
+        "_interim",
+        "_keeper",
+        "_left",
+        "_persistent",
+        "_poll",
+        "backend",
+        "exchange",
+        "idle_since_ns",
+        "peer",
+        "transport",
+        "used",
+    )
+
+    def __init__(self, keeper: Keeper, backend: Backend) -> None:
+        Deadline.__init__(self)
+        self._keeper = keeper
+        self.backend = backend
+        self.exchange: Conversation | None = None
+        self.peer: Client | None = None
+        self.idle_since_ns = 0
+        self.used = False
+        self._buffer = b""
+        self._left = _HEAD
+        self._chunked: ChunkedBody | None = None
+        self._persistent = False
+        self._interim = 0
+        self._poll: select.poll | None = None
+        self.transport = cast("asyncio.Transport", None)
+
+    # The event loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        self.transport = cast("asyncio.Transport", transport)
+        self._keeper.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop."""
+        self._keeper.closed(self)
+        self._keeper.wheel.disarm(self)
+        if self.peer is not None:
+            self.peer.tunnel_lost()
+        elif self.exchange is not None:
+            self._ended(clean=exc is None)
+
+    def eof_received(self) -> bool:
+        """Called by the event loop; returns whether to leave our side open."""
+        if self.peer is not None:
+            return self.peer.tunnel_eof()
+        if self.exchange is not None:
+            self._ended(clean=True)
+        return False
+
+    def pause_writing(self) -> None:
+        """Called by the event loop: the backend reads slowly."""
+        if self.peer is not None:
+            self.peer.pause_reading()
+        elif self.exchange is not None:
+            self.exchange.peer.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Called by the event loop: the backend has caught up."""
+        if self.peer is not None:
+            self.peer.resume_reading()
+        elif self.exchange is not None:
+            self.exchange.peer.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        exchange = self.exchange
+        if exchange is None:
+            if self.peer is not None:
+                self.peer.tunnel_data(data)
+            else:
+                # Nobody asked: whatever this is, it must not become someone's answer.
+                self.discard()
+        elif self._left == _HEAD:
+            self._head(exchange, data)
+        else:
+            self._body(exchange, data)
+
+    def expired(self) -> None:
+        """Called by the wheel."""
+        if self.exchange is None and self.peer is None:
+            self.discard()
+
+    # The exchange's side
+
+    def is_quiet(self) -> bool:
+        """Whether it is open with nothing to read, also nothing that the loop has not seen."""
+        if self.transport.is_closing():
+            return False
+        if self._poll is None:
+            self._poll = select.poll()
+            fd = self.transport.get_extra_info("socket").fileno()
+            self._poll.register(fd, select.POLLIN | select.POLLRDHUP)
+        return not self._poll.poll(0)
+
+    def discard(self) -> None:
+        """Close at once; what the backend still sends concerns nobody."""
+        self.exchange = None
+        self.peer = None
+        self.transport.abort()
+
+    # Reading
+
+    def _head(self, exchange: Conversation, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        match = RESPONSE_HEAD.match(data)
+        limit = self._keeper.head_limit
+        if match is None:
+            if b"\r\n\r\n" in data or len(data) > limit or HOPELESS.search(data):
+                exchange.upstream_failed(answers.MALFORMED, silent=False)
+            else:
+                self._buffer = data
+            return
+        end = match.end()
+        if end > limit:
+            exchange.upstream_failed(answers.MALFORMED, silent=False)
+            return
+        try:
+            head = parse_response(match, exchange.head.method)
+        except MessageError:
+            exchange.upstream_failed(answers.MALFORMED, silent=False)
+            return
+        rest = data[end:]
+        if head.status >= 200:  # noqa: PLR2004 - final responses, RFC 9110 section 15
+            self._final_head(exchange, head, rest)
+        else:
+            self._interim_head(exchange, head, rest)
+
+    def _final_head(self, exchange: Conversation, head: ResponseHead, rest: bytes) -> None:
+        length = head.length
+        if length >= 0 and length == len(rest):
+            # Most responses come whole in one read.
+            exchange.whole_response(head, rest, reusable=head.persistent)
+            return
+        if length == NO_BODY:
+            # Bytes after a complete response: relay it, trust this connection no further.
+            exchange.whole_response(head, b"", reusable=False)
+            return
+        self._left = length
+        self._persistent = head.persistent
+        if length == CHUNKED:
+            self._chunked = ChunkedBody(502)
+        exchange.response_head(head)
+        if rest and self.exchange is exchange:
+            self._body(exchange, rest)
+
+    def _interim_head(self, exchange: Conversation, head: ResponseHead, rest: bytes) -> None:
+        self._interim += 1
+        if head.status == 101:  # noqa: PLR2004 - Switching Protocols, RFC 9110 section 15.2.2
+            if exchange.head.upgrade is None or head.upgrade is None:
+                exchange.upstream_failed(answers.MALFORMED, silent=False)
+            else:
+                exchange.switch_protocols(head.fields, head.upgrade, rest)
+            return
+        if self._interim > _MAX_INTERIM:
+            exchange.upstream_failed(answers.MALFORMED, silent=False)
+            return
+        exchange.interim(head.status, head.fields)
+        if rest and self.exchange is exchange:
+            self._head(exchange, rest)
+
+    def _body(self, exchange: Conversation, data: bytes) -> None:
+        left = self._left
+        if left >= 0:
+            size = len(data)
+            if size < left:
+                self._left = left - size
+                exchange.relay(data)
+            elif size == left:
+                exchange.relay_last(data, reusable=self._persistent)
+            else:
+                exchange.relay_last(data[:left], reusable=False)
+        elif left == UNTIL_CLOSE:
+            exchange.relay(data)
+        else:
+            self._chunks(exchange, data)
+
+    def _chunks(self, exchange: Conversation, data: bytes) -> None:
+        body = cast("ChunkedBody", self._chunked)
+        try:
+            pieces, used = body.feed(data)
+        except MessageError:
+            exchange.upstream_failed(answers.MALFORMED, silent=False)
+            return
+        if not body.done:
+            if pieces:
+                exchange.relay_pieces(pieces)
+            return
+        exchange.relay_pieces(
+            pieces,
+            trailers=body.trailers,
+            last=True,
+            reusable=self._persistent and used == len(data),
+        )
+
+    def _ended(self, *, clean: bool) -> None:
+        exchange = cast("Conversation", self.exchange)
+        if self._left == _HEAD:
+            refusal = answers.INCOMPLETE if self._buffer else answers.TERMINATED
+            exchange.upstream_failed(refusal, silent=not self._buffer)
+        elif self._left == UNTIL_CLOSE and clean:
+            exchange.relay_last(b"", reusable=False)
+        else:
+            exchange.upstream_failed(answers.INCOMPLETE, silent=False)
+
+    def claim(self, exchange: Conversation) -> None:
+        """Begin an exchange on it."""
+        self.exchange = exchange
+        self._left = _HEAD
+        self._chunked = None
+        self._interim = 0

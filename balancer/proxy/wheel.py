@@ -1,0 +1,114 @@
+"""Deadlines that cost an attribute each, not a timer.
+
+A connection's deadline moves with every request, a timer for each would be made and cancelled
+thousands of times a second. Here a connection sits in one slot of a wheel, and setting its
+deadline later than that slot only writes a number: when the slot comes round, a connection whose
+deadline has moved is put where it now belongs (Varghese and Lauck, "Hashed and Hierarchical
+Timing Wheels", 1987, scheme 6, with lazy re-insertion).
+
+Deadlines are kept to within one tick, never early.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+TICK_SECONDS = 0.05
+_TICK_NS = round(TICK_SECONDS * 1e9)
+_NEVER = 1 << 62
+# Nothing sits in a slot further ahead than this, so that what has closed is not kept for long.
+_HORIZON = 40
+
+
+class Deadline:
+    """The base of whatever can run out of time."""
+
+    __slots__ = ("_due", "_slot")
+
+    def __init__(self) -> None:
+        self._due = _NEVER
+        self._slot = _NEVER
+
+    def expired(self) -> None:
+        """Called once when the deadline has passed."""
+        raise NotImplementedError
+
+
+class Wheel:
+    """All deadlines of the data plane, turned by one timer of the event loop.
+
+    Args:
+        every_tick: further things to do at each tick; they must not raise.
+
+    Attributes:
+        now: the current tick.
+    """
+
+    def __init__(self, every_tick: Callable[[int], None] | None = None) -> None:
+        self._slots: dict[int, list[Deadline]] = {}
+        self.now = 0
+        self._start_ns = time.monotonic_ns()
+        self._every_tick = every_tick
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Begin to turn, on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(TICK_SECONDS, self._turn)
+
+    def stop(self) -> None:
+        """Stop turning; deadlines no longer expire."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def arm(self, item: Deadline, ticks: int) -> None:
+        """Let `item` expire `ticks` from now (see `ticks`), instead of whenever it would have."""
+        due = self.now + ticks
+        item._due = due  # noqa: SLF001 - the wheel owns these fields of its items
+        if due < item._slot:  # noqa: SLF001
+            self._put(item, due)
+
+    def disarm(self, item: Deadline) -> None:
+        """Let `item` never expire, until it is armed again."""
+        item._due = _NEVER  # noqa: SLF001
+
+    def _turn(self) -> None:
+        now_ns = time.monotonic_ns()
+        target = (now_ns - self._start_ns) // _TICK_NS
+        while self.now < target:
+            self.now += 1
+            for item in self._slots.pop(self.now, ()):
+                self._visit(item)
+        if self._every_tick is not None:
+            self._every_tick(now_ns)
+        if self._timer is not None and self._loop is not None:
+            self._timer = self._loop.call_later(TICK_SECONDS, self._turn)
+
+    def _visit(self, item: Deadline) -> None:
+        if item._slot != self.now:  # noqa: SLF001 - it was put into an earlier slot meanwhile
+            return
+        item._slot = _NEVER  # noqa: SLF001
+        due = item._due  # noqa: SLF001
+        if due <= self.now:
+            item._due = _NEVER  # noqa: SLF001
+            item.expired()
+        elif due < _NEVER:
+            self._put(item, due)
+
+    def _put(self, item: Deadline, due: int) -> None:
+        place = min(due, self.now + _HORIZON)
+        if place >= item._slot:  # noqa: SLF001
+            return
+        item._slot = place  # noqa: SLF001
+        slot = self._slots.get(place)
+        if slot is None:
+            self._slots[place] = [item]
+        else:
+            slot.append(item)
+
+
+def ticks(seconds: float) -> int:
+    """The deadline in ticks, rounded up, and one more since the current tick has begun."""
+    return int(-(-seconds // TICK_SECONDS)) + 1

@@ -1,0 +1,132 @@
+"""Listening sockets: opened with errors that name the fix."""
+
+import contextlib
+import errno
+import os
+import resource
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from balancer.config import Address, Config
+from balancer.errors import StartError
+
+BACKLOG = 4096
+# Files that are open besides connections, with room to spare.
+_OTHER_FILES = 128
+
+
+@contextmanager
+def listening(place: Address) -> Iterator[socket.socket]:
+    """Listen; a unix socket is only for its owner, and its path is taken away at the end.
+
+    Raises:
+        StartError: the address is in use or not ours.
+    """
+    if place.path is not None:
+        with _listening_unix(place.path) as sock:
+            yield sock
+        return
+    with _open_tcp(place) as sock:
+        sock.listen(BACKLOG)
+        yield sock
+
+
+def _open_tcp(place: Address) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise StartError(f"{place}: {error.strerror}") from error
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            fix = "stop whoever listens there, or choose another port"
+            raise StartError(f"{place} is in use: {fix}") from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise StartError(f"{place}: this machine has no such address") from error
+        raise StartError(f"{place}: {error.strerror}") from error
+    return sock
+
+
+@contextmanager
+def _listening_unix(path: Path) -> Iterator[socket.socket]:
+    _clear(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with sock:
+        mask = os.umask(0o177)
+        try:
+            sock.bind(os.fspath(path))
+            mine = path.stat().st_ino
+        except OSError as error:
+            raise StartError(f"unix:{path}: {error.strerror}") from error
+        finally:
+            os.umask(mask)
+        sock.listen(BACKLOG)
+        try:
+            yield sock
+        finally:
+            # A successor may have put its own socket there.
+            with contextlib.suppress(OSError):
+                if path.stat().st_ino == mine:
+                    path.unlink()
+
+
+def _clear(path: Path) -> None:
+    """Take away a socket that nobody listens on; whatever else is there is not ours to remove."""
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise StartError(f"unix:{path} is there already and is no socket")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StartError(f"unix:{path}: {error.strerror}") from error
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except OSError as error:
+            raise StartError(f"unix:{path}: {error.strerror}") from error
+        else:
+            raise StartError(f"unix:{path} is in use: stop whoever listens there")
+
+
+def fit_to_file_limit(config: Config) -> Config:
+    """Raise the limit of open files as far as is allowed, and fit the connections to it.
+
+    Each client may need a connection to a backend as well.
+
+    Raises:
+        StartError: `--max-connections` was given, and cannot be had.
+    """
+    wanted = 2 * config.limits.connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    top = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < top:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (top, hard))
+        soft = top
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return config
+    room = (soft - _OTHER_FILES) // 2
+    if config.connections_given or room < 1:
+        raise StartError(
+            f"--max-connections {config.limits.connections} needs {wanted} open files, "
+            f"and {soft} are allowed: raise that with `ulimit -n {wanted}`, "
+            f"or ask for at most {max(room, 1)}"
+        )
+    return replace(config, limits=replace(config.limits, connections=room))
+
+
+def name(sock: socket.socket) -> str:
+    """The address that a TCP socket listens on."""
+    host, port = sock.getsockname()[:2]
+    return str(Address(host, port))

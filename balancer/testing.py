@@ -1,0 +1,236 @@
+"""For tests of and with the balancer: it as a process, and backends that do as they are told."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from balancer.client import AdminClient, wait_listening
+
+# Options for tests: health checks that do not make one wait.
+FAST = (
+    "--health-path", "/health", "--health-interval", "0.2", "--health-fast-interval", "0.05",
+    "--health-timeout", "10",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Running:
+    """A balancer process that listens.
+
+    Attributes:
+        process: the process.
+        host: where clients connect.
+        port: the same.
+        admin: a client of its admin API.
+        admin_path: the unix socket of that.
+        access_log: its access log.
+        errors: what it wrote to its standard error.
+    """
+
+    process: asyncio.subprocess.Process
+    host: str
+    port: int
+    admin: AdminClient
+    admin_path: Path
+    access_log: Path
+    errors: Path
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"http://{self.host}:{self.port}"
+
+    async def attach(self, **backends: "Backend") -> None:
+        """Attach backends, named as `a_1=...`, and wait until they are up."""
+        ids = [name.replace("_", "-") for name in backends]
+        for name, one in zip(ids, backends.values(), strict=True):
+            version = name.partition("-")[0]
+            await self.admin.put_backend(name, address=one.address, version=version, weight=1)
+        await self.admin.wait_up(ids)
+
+    async def stop(self) -> int:
+        """Ask it to stop; returns its exit status."""
+        if self.process.returncode is None:
+            self.process.terminate()
+        return await self.process.wait()
+
+
+@asynccontextmanager
+async def running_balancer(directory: Path, *options: str) -> AsyncIterator[Running]:
+    """Run `python -m balancer` on a free port, with its files in `directory`."""
+    admin_path, access_log = directory / "admin.sock", directory / "access.ndjson"
+    errors = directory / "stderr"
+    with errors.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "balancer",
+            *(() if "--listen" in options else ("--listen", "127.0.0.1:0")),
+            "--admin", f"unix:{admin_path}", "--access-log", str(access_log), *options,
+            stdout=asyncio.subprocess.PIPE, stderr=output,
+        )  # fmt: skip
+    try:
+        if process.stdout is None:
+            raise RuntimeError("the process was started without a pipe")
+        where = await wait_listening(process.stdout)
+        host, _, port = where["listen"].rpartition(":")
+        async with AdminClient(where["admin"]) as admin:
+            yield Running(process, host, int(port), admin, admin_path, access_log, errors)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, as a backend got it, and the means to answer it.
+
+    Attributes:
+        head: the request's head, as it came.
+        body: its body, without any chunks.
+        connection: the number of the connection that it came by.
+        reader: what follows on that connection.
+        writer: to answer with.
+    """
+
+    head: bytes
+    body: bytes
+    connection: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def line(self) -> bytes:
+        """The request line."""
+        return self.head.partition(b"\r\n")[0]
+
+    @property
+    def path(self) -> bytes:
+        """The request target."""
+        return self.line.split(b" ")[1]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of a field, in order."""
+        fields = (line.partition(b":") for line in self.head.split(b"\r\n")[1:])
+        return [value.strip() for key, _, value in fields if key.lower() == name.lower()]
+
+
+Handler = Callable[[Call], Awaitable[None]]
+
+
+def response(body: bytes = b"ok", *, status: str = "200 OK", fields: bytes = b"") -> bytes:
+    """A whole response; `fields` are lines with their line ends."""
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n%b\r\n%b" % (
+        status.encode(), len(body), fields, body,
+    )  # fmt: skip
+
+
+async def answer_ok(call: Call) -> None:
+    """Answer 200."""
+    call.writer.write(response())
+
+
+@dataclass
+class Backend:
+    """A backend; it answers `GET /health` by itself and leaves all else to `handler`.
+
+    Attributes:
+        handler: answers requests.
+        health_status: what `GET /health` is answered with.
+        read_body: whether bodies are read before the handler is called.
+        calls: the requests so far, without the health checks.
+        connections: how many were opened so far.
+        address: where it listens.
+    """
+
+    handler: Handler = answer_ok
+    health_status: str = "200 OK"
+    read_body: bool = True
+    calls: list[Call] = field(default_factory=list)
+    connections: int = 0
+    address: str = ""
+    _server: asyncio.Server | None = None
+    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    async def wait_calls(self, count: int) -> None:
+        """Wait until so many requests have come."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: len(self.calls) >= count)
+
+    async def start(self, port: int = 0) -> None:
+        """Listen on a loopback port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        host, number = self._server.sockets[0].getsockname()
+        self.address = f"{host}:{number}"
+
+    async def stop(self) -> None:
+        """Stop listening and reset every connection, as a crash would."""
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._writers.add(writer)
+        # A peer that goes away, and our own stop, end a connection as they may.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await self._converse(reader, writer, self.connections)
+        self._writers.discard(writer)
+        writer.close()
+
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> None:
+        while not writer.is_closing():
+            call = Call(await reader.readuntil(b"\r\n\r\n"), b"", number, reader, writer)
+            if call.path == b"/health":
+                writer.write(response(status=self.health_status, fields=b"Connection: close\r\n"))
+                return
+            if self.read_body:
+                call.body = await read_body(call)
+            self.calls.append(call)
+            async with self._arrived:
+                self._arrived.notify_all()
+            await self.handler(call)
+            await writer.drain()
+
+
+async def read_body(call: Call) -> bytes:
+    """Read the body of a request, by its framing."""
+    reader = call.reader
+    if lengths := call.values(b"content-length"):
+        return await reader.readexactly(int(lengths[0]))
+    body = b""
+    if call.values(b"transfer-encoding"):
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            body += (await reader.readexactly(size + 2))[:-2]
+        while await reader.readuntil(b"\r\n") != b"\r\n":
+            pass
+    return body
+
+
+@asynccontextmanager
+async def backend(
+    handler: Handler = answer_ok, *, read_body: bool = True
+) -> AsyncIterator[Backend]:
+    """Run a backend in this event loop."""
+    one = Backend(handler, read_body=read_body)
+    await one.start()
+    try:
+        yield one
+    finally:
+        await one.stop()
