@@ -4,7 +4,7 @@ In: the Plan as one line of JSON, then lines such as `{"do":"start"}`, `{"do":"s
 arrivals; mails and what follows from them go on) and `{"do":"finish"}` (complete what is in
 flight and what is already planned, then end). The end of the input, SIGTERM and SIGINT abort at
 once. Out: `{"event":"ready","smtp":"127.0.0.1:PORT"}` when the mailbox listens, a line for each
-tick from the start on, `{"event":"finished","requests":N}` when every file is complete.
+tick from the start on, `{"event":"finished","requests":N,...}` when every file is complete.
 
 Exit status: 0 finished, 2 the plan or a command is wrong, 4 a file or a port cannot be had, 130
 aborted. What was recorded is on disk in every case.
@@ -17,8 +17,6 @@ import resource
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +29,7 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.evidence.tick import Tick
 from scenarios.traffic.generator import Generator
+from scenarios.traffic.histogram import Spread
 from scenarios.traffic.mailbox import mailbox
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
 
@@ -53,8 +52,20 @@ class _Ready(msgspec.Struct, frozen=True, tag_field="event", tag="ready"):
     smtp: str
 
 
-class _Finished(msgspec.Struct, frozen=True, tag_field="event", tag="finished"):
+class Finished(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="finished"):
+    """The last line on standard output: the run in numbers.
+
+    Attributes:
+        requests: lines in `requests.ndjson`.
+        latency: of the requests that were sent, from their planned times; absent if none was.
+        schedule_lag: how late they were sent; absent if none was.
+        latency_hdr: the latencies in HdrHistogram's exchange format, in microseconds.
+    """
+
     requests: int
+    latency: Spread | None
+    schedule_lag: Spread | None
+    latency_hdr: str
 
 
 class _Aborted(Exception):  # noqa: N818 - an order, not an error
@@ -114,45 +125,61 @@ class Inbox(asyncio.Protocol):
         self.abort()
 
 
-class _Voice(asyncio.BaseProtocol):
+class _Voice:
     """Standard output. A reader that lags behind never makes the generator wait."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, inbox: Inbox, fd: int) -> None:
+        self._loop = loop
         self._inbox = inbox
-        self._transport: asyncio.WriteTransport | None = None
-        self._gone = asyncio.Event()
+        self._fd = fd
+        self._unsaid = bytearray()
+        self._waits = False
+        self._said = asyncio.Event()
+        self._said.set()
 
     def say(self, event: msgspec.Struct | dict[str, object]) -> None:
-        """Write one line of JSON."""
-        line = msgspec.json.encode(event) + b"\n"
-        if self._transport is None:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
-        else:
-            self._transport.write(line)
+        """Write one line of JSON, now or as soon as there is room for it."""
+        self._unsaid += msgspec.json.encode(event) + b"\n"
+        self._said.clear()
+        if not self._waits:
+            self._write()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.WriteTransport):
-            self._transport = transport
+    async def silence(self) -> None:
+        """Wait until all of it is written.
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-        self._gone.set()
-        self._inbox.abort()
-
-    async def close(self) -> None:
-        """Wait until all of it is written, or the dialogue was aborted."""
-        if self._transport is None:
-            return
-        self._transport.close()
+        Raises:
+            _Aborted: the dialogue was aborted before that.
+        """
         async with asyncio.TaskGroup() as group:
-            watch = group.create_task(self._abort(self._transport), name="watch")
-            await self._gone.wait()
+            watch = group.create_task(self._give_up_when_aborted(), name="watch")
+            await self._said.wait()
             watch.cancel()
+        if self._unsaid:
+            raise _Aborted
 
-    async def _abort(self, transport: asyncio.WriteTransport) -> None:
+    def _write(self) -> None:
+        try:
+            while self._unsaid:
+                written = os.write(self._fd, self._unsaid)
+                del self._unsaid[:written]
+        except BlockingIOError:
+            if not self._waits:
+                self._waits = True
+                self._loop.add_writer(self._fd, self._write)
+            return
+        except BrokenPipeError:
+            self._unsaid.clear()
+            self._inbox.abort()
+        self._said.set()
+        if self._waits:
+            self._waits = False
+            self._loop.remove_writer(self._fd)
+
+    async def _give_up_when_aborted(self) -> None:
         await self._inbox.aborted()
-        transport.abort()
+        if self._waits:
+            self._loop.remove_writer(self._fd)
+        self._said.set()
 
 
 def main() -> int:
@@ -174,23 +201,15 @@ async def _dialogue() -> int:
     if not _is_pipe(sys.stdin.fileno()):
         raise PlanError("standard input must be a pipe: its end is what aborts the traffic")
     await loop.connect_read_pipe(lambda: inbox, sys.stdin)
-    async with _voice(loop, inbox) as voice:
-        try:
-            await _follow(inbox, voice)
-        except _Aborted:
-            return EXIT_ABORTED
-    return EXIT_FINISHED
-
-
-@asynccontextmanager
-async def _voice(loop: asyncio.AbstractEventLoop, inbox: Inbox) -> AsyncIterator[_Voice]:
-    voice = _Voice(inbox)
-    if _is_pipe(sys.stdout.fileno()):
-        await loop.connect_write_pipe(lambda: voice, sys.stdout)
+    # A file or a terminal takes every line at once; a pipe may have a reader that lags behind.
+    os.set_blocking(sys.stdout.fileno(), not _is_pipe(sys.stdout.fileno()))
+    voice = _Voice(loop, inbox, sys.stdout.fileno())
     try:
-        yield voice
-    finally:
-        await voice.close()
+        await _follow(inbox, voice)
+        await voice.silence()
+    except _Aborted:
+        return EXIT_ABORTED
+    return EXIT_FINISHED
 
 
 async def _follow(inbox: Inbox, voice: _Voice) -> None:
@@ -205,7 +224,14 @@ async def _follow(inbox: Inbox, voice: _Voice) -> None:
         ):
             voice.say(_Ready(smtp=f"{host}:{port}"))
             await _run(inbox, voice, generator, plan.tick_seconds)
-    voice.say(_Finished(requests=requests.count))
+    voice.say(
+        Finished(
+            requests=requests.count,
+            latency=generator.latency.spread(),
+            schedule_lag=generator.schedule_lag.spread(),
+            latency_hdr=generator.latency.encode(),
+        )
+    )
 
 
 async def _run(inbox: Inbox, voice: _Voice, generator: Generator, tick_seconds: float) -> None:

@@ -20,6 +20,7 @@ from scenarios.traffic.agenda import Agenda, Turn
 from scenarios.traffic.client import Address, Client
 from scenarios.traffic.clock import Alarm
 from scenarios.traffic.connection import Exchange
+from scenarios.traffic.histogram import Histogram
 from scenarios.traffic.journeys import Cast, Script, target_of
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
 from scenarios.traffic.tally import Tally
@@ -36,6 +37,10 @@ class Generator:
         plan: what to send.
         requests: where each outcome is written.
         mails: where each mail is written.
+
+    Attributes:
+        latency: of all requests that were sent, from their planned times.
+        schedule_lag: how late each of them was sent.
 
     Raises:
         PlanError: the plan cannot be followed.
@@ -54,6 +59,8 @@ class Generator:
         self._started = False
         self._stopped = False
         self._finishing = False
+        self.latency = Histogram()
+        self.schedule_lag = Histogram()
         self._drained = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -199,7 +206,9 @@ class Generator:
             exchange.done_ns = time.monotonic_ns()
             self._ended(exchange)
             return
-        self._tally.planned(time.monotonic_ns() - turn.planned_ns)
+        lag_ns = time.monotonic_ns() - turn.planned_ns
+        self._tally.planned(lag_ns)
+        self.schedule_lag.record(lag_ns)
         self._client.send(exchange)
 
     def _ended(self, exchange: Exchange) -> None:
@@ -208,6 +217,8 @@ class Generator:
         outcome = exchange.outcome()
         self._requests.write(outcome)
         self._tally.ended(outcome)
+        if outcome.dispatched:
+            self.latency.record(outcome.done_ns - outcome.planned_ns)
         if outcome.ok:
             self._go_on(exchange.turn, exchange.script, outcome)
         self._look_for_the_end()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hdrh.histogram import HdrHistogram
 
 from scenarios.evidence.mail import read_mails
 from scenarios.evidence.outcome import read_outcomes
@@ -106,7 +107,11 @@ async def test_a_whole_dialogue(tmp_path: Path) -> None:
         assert await talk.hear() == {}
         assert await talk.errors() == ""
     made = list(read_outcomes(tmp_path / "requests.ndjson"))
-    assert last == {"event": "finished", "requests": len(made)}
+    assert (last["event"], last["requests"]) == ("finished", len(made))
+    assert HdrHistogram.decode(last["latency_hdr"]).get_total_count() == len(made)
+    assert 0 < last["latency"]["p50"] <= last["latency"]["p99"] <= last["latency"]["max"]
+    assert last["latency"]["max"] == pytest.approx(max(each.latency_seconds for each in made))
+    assert last["schedule_lag"]["p50"] > 0
     assert sum(tick["planned"] for tick in ticks) == len(made)
     assert sum(tick["ok"] for tick in ticks) == len(made)
     assert list(read_mails(tmp_path / "mails.ndjson")) == []
@@ -151,7 +156,8 @@ async def test_finish_without_start_is_a_run_without_requests(tmp_path: Path) ->
         talk.say(plan(tmp_path, 1))
         assert (await talk.hear())["event"] == "ready"
         talk.say({"do": "finish"})
-        assert await talk.hear() == {"event": "finished", "requests": 0}
+        last = await talk.hear()
+        assert (last["event"], last["requests"], last["latency"]) == ("finished", 0, None)
         assert await talk.process.wait() == 0
     assert list(read_outcomes(tmp_path / "requests.ndjson")) == []
 

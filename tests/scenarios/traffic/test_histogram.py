@@ -1,0 +1,62 @@
+"""A histogram keeps three digits of every value, and forgets nothing else."""
+
+import pytest
+from hdrh.histogram import HdrHistogram
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenarios.traffic.histogram import Histogram
+from scenarios.traffic.tally import quantile
+
+durations = st.lists(st.integers(0, 10**13), min_size=1)
+
+
+def filled(values: list[int]) -> Histogram:
+    histogram = Histogram()
+    for value in values:
+        histogram.record(value)
+    return histogram
+
+
+@given(values=durations, share=st.floats(0.001, 1.0))
+def test_a_quantile_is_within_a_thousandth_of_the_exact_one(
+    values: list[int], share: float
+) -> None:
+    """Whatever was recorded, no quantile is above the exact one or 0.1 % below it."""
+    exact = quantile(sorted(values), share)
+    assert exact is not None
+    (found,) = filled(values).quantiles([share])
+    assert exact * (1 - 1 / 1024) - 1e-9 <= found <= exact
+
+
+@given(one=durations, other=durations)
+def test_adding_is_the_same_as_recording_all(one: list[int], other: list[int]) -> None:
+    """Counts of two processes, added, are the counts of one that saw everything."""
+    added, whole = filled(one), filled(one + other)
+    added.add(Histogram.load(filled(other).counts(), max(other)))
+    assert added.spread() == whole.spread()
+    assert added.count == whole.count
+
+
+@given(values=st.lists(st.integers(10**6, 10**11), min_size=1, max_size=50))
+def test_the_exchange_format_says_the_same(values: list[int]) -> None:
+    """What HdrHistogram's own reader decodes has the same count and the same quantiles."""
+    histogram = filled(values)
+    read = HdrHistogram.decode(histogram.encode())
+    assert read.get_total_count() == histogram.count
+    (median,) = histogram.quantiles([0.5])
+    assert read.get_value_at_percentile(50) / 1e6 == pytest.approx(median, rel=0.003)
+
+
+def test_memory_does_not_grow_with_the_run() -> None:
+    """A hundred thousand values from a microsecond to ten seconds are some thousand counts."""
+    histogram = filled([round(1_000 * 1.000161**step) for step in range(100_000)])
+    assert histogram.count == 100_000
+    assert len(histogram.counts()) < 25_000
+
+
+def test_nothing_has_no_spread() -> None:
+    """Where nothing was recorded there is no number, not a zero."""
+    assert Histogram().spread() is None
+    with pytest.raises(ValueError, match="quantile of nothing"):
+        Histogram().quantiles([0.5])
