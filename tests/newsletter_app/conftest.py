@@ -30,6 +30,12 @@ from newsletter_app.app import serving
 from newsletter_app.settings import Settings
 from newsletter_app.versions import load
 
+# Whether every mail that is owed has been accepted: what a scenario may wait for.
+DRAINED = (
+    "SELECT NOT EXISTS (SELECT FROM subscription_tokens t JOIN subscriptions s"
+    " ON s.id = t.subscriber_id WHERE t.sent_at IS NULL AND s.status = 'pending_confirmation')"
+)
+
 MIGRATIONS = Path(sys.modules["newsletter_app"].__path__[0]) / "migrations"
 
 EXPANDED = [
@@ -337,6 +343,12 @@ async def rows(url: str, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await connection.fetch(sql, *arguments)]
     finally:
         await connection.close()
+
+
+async def drained(url: str) -> None:
+    """Wait until mails that have arrived are also noted as sent; only then a duplicate re-sends."""
+    while await rows(url, DRAINED) != [(True,)]:
+        pass
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from tests.newsletter_app.conftest import (
     Database,
     Mailbox,
+    drained,
     link_of,
     replica_process,
     rows,
@@ -108,6 +109,7 @@ async def test_logs_join_by_request_and_hold_no_secret(
 
         assert await post(data=form) == 200
         token = link_of(await mailbox.arrived.get()).partition("=")[2]
+        await drained(url)
         assert await post(data=form) == 200
         await mailbox.arrived.get()
         assert await post(data={**form, "name": ""}) == 400
