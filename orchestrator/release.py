@@ -56,8 +56,8 @@ class ReleaseRun:
     """One release on a fleet whose start version already serves.
 
     Attributes:
-        result: how it ended; None until then. After a cancellation, which `run` passes on, it
-            is `aborted`.
+        result: how it ended; None until then. It is there also after a cancellation (`aborted`),
+            which `run` passes on.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ReleaseRun:
         began = loop.time()
         floor_before = self._rollout.journal.floor_seconds
         outcome: Outcome = "aborted"
-        reason: str | None = "cancelled"
+        reason: str | None = None
         try:
             async with self._rollout.journal.verb(
                 "release", version=self._release.start.name, encloses=True
@@ -90,6 +90,12 @@ class ReleaseRun:
                 entry.detail["name"] = self._release.name
                 outcome, reason = await self._steps()
                 entry.detail |= {"outcome": outcome, "reason": reason}
+        except asyncio.CancelledError:
+            reason = "cancelled"
+            raise
+        except Exception as error:
+            outcome, reason = "failed", f"{type(error).__name__}: {error}"
+            raise
         finally:
             self.result = ReleaseResult(
                 outcome=outcome,

@@ -1,8 +1,8 @@
 """A tiny application for the tests: `tiny_app.py PORT VERSION`; it answers with its version.
 
 `MODE` in the environment: `sick` (its health check answers 503), `dies` (it says why and exits
-before it listens), `mortal` (GET /die ends it), `failing` (all but the health check is a 500),
-`deaf` (it ignores SIGTERM). SIGTERM is graceful: what is in flight is finished.
+before it listens), `failing` (all but the health check is a 503), `deaf` (it ignores SIGTERM).
+GET /slow takes a while, GET /hang for ever. SIGTERM is graceful: what is in flight is finished.
 """
 
 import asyncio
@@ -31,8 +31,10 @@ async def main() -> None:
                 idle.discard(task)
                 busy.add(task)
                 path = head.split(b" ", 2)[1].decode()
-                if path == "/die" and MODE == "mortal":
-                    os.kill(os.getpid(), signal.SIGKILL)
+                if path == "/hang":
+                    sys.stdout.write("hanging\n")
+                    sys.stdout.flush()
+                    await asyncio.Event().wait()
                 if path == "/slow":
                     await asyncio.sleep(0.3)
                 bad = MODE == "sick" if path == "/health" else MODE == "failing"
