@@ -10,9 +10,12 @@ import errno
 import socket
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Final, TypeAlias
 
 from scenarios.traffic.connection import Connection, Exchange, connect_error, words
+from scenarios.traffic.paced import PacedConnection, limit_receive_buffer
+from scenarios.traffic.plan import Pace
 
 # How late a deadline may be noticed. The outcome is stamped with the time it was noticed at.
 SWEEP_SECONDS: Final = 0.05
@@ -25,7 +28,7 @@ _CHUNK: Final = 64 * 1024
 
 # Our own limits, not the server's doing: the request was never sent.
 _OURS: Final = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
 
 
@@ -58,8 +61,9 @@ class Client:
         self._address = address
         self._timeout_ns = round(timeout_seconds * 1e9)
         self._on_done = on_done
-        # In the order of their deadlines, since every exchange is given the same time.
-        self._under_way: dict[Exchange, None] = {}
+        # By the time that they are given: each group is in the order of its deadlines.
+        self._under_way: dict[int, dict[Exchange, None]] = {self._timeout_ns: {}}
+        self._in_flight = 0
         self._idle: dict[Connection, None] = {}  # in the order in which they became idle
         # Shared by all connections, since nothing of it is kept after a callback.
         self._buffer = memoryview(bytearray(_CHUNK))
@@ -69,7 +73,7 @@ class Client:
     @property
     def in_flight(self) -> int:
         """How many exchanges have no outcome yet."""
-        return len(self._under_way)
+        return self._in_flight
 
     @property
     def idle(self) -> int:
@@ -80,12 +84,14 @@ class Client:
         """Send it now."""
         if self._closed:
             raise RuntimeError("the client is closed")
-        exchange.deadline_ns = time.monotonic_ns() + self._timeout_ns
-        self._under_way[exchange] = None
+        self._in_flight += 1
+        timeout_ns = self._timeout_of(exchange)
+        exchange.deadline_ns = time.monotonic_ns() + timeout_ns
+        self._under_way.setdefault(timeout_ns, {})[exchange] = None
         connection = None if exchange.close else self._take_idle()
         if connection is None:
             try:
-                connection = self._open()
+                connection = self._open(exchange.pace)
             except OSError as error:
                 self._fail_to_open(exchange, error)
                 return
@@ -97,9 +103,10 @@ class Client:
         """Drop every connection. Exchanges under way get no outcome: `on_done` is not called."""
         self._closed = True
         self._timer.cancel()
-        for exchange in self._under_way:
-            if exchange.connection is not None:
-                exchange.connection.close()
+        for group in self._under_way.values():
+            for exchange in group:
+                if exchange.connection is not None:
+                    exchange.connection.close()
         self._under_way.clear()
         for connection in self._idle:
             connection.close()
@@ -114,7 +121,12 @@ class Client:
             connection.close()
         return None
 
-    def _open(self) -> Connection:
+    def _timeout_of(self, exchange: Exchange) -> int:
+        if exchange.timeout_seconds is None:
+            return self._timeout_ns
+        return round(exchange.timeout_seconds * 1e9)
+
+    def _open(self, pace: Pace | None) -> Connection:
         """A connection whose connecting has begun.
 
         Raises:
@@ -123,12 +135,16 @@ class Client:
         sock = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if pace is not None:
+                limit_receive_buffer(sock, pace)
             sock.connect(self._address)
         except BlockingIOError:
             pass  # it is under way
         except OSError:
             sock.close()
             raise
+        if pace is not None:
+            return PacedConnection(self._loop, sock, owner=self, pace=pace)
         return Connection(self._loop, sock, buffer=self._buffer, owner=self)
 
     def _fail_to_open(self, exchange: Exchange, error: OSError) -> None:
@@ -143,7 +159,8 @@ class Client:
         exchange.error = error
         exchange.error_detail = detail
         exchange.connection = None
-        del self._under_way[exchange]
+        del self._under_way[self._timeout_of(exchange)][exchange]
+        self._in_flight -= 1
         self._on_done(exchange)
 
     def idled(self, connection: Connection) -> None:
@@ -156,13 +173,13 @@ class Client:
 
     def _sweep(self) -> None:
         now = time.monotonic_ns()
-        overdue = []
-        for exchange in self._under_way:
-            if exchange.deadline_ns > now:
-                break
-            overdue.append(exchange)
+        overdue = [
+            exchange
+            for group in self._under_way.values()
+            for exchange in takewhile(lambda each: each.deadline_ns <= now, group)
+        ]
         for exchange in overdue:
-            if exchange in self._under_way and exchange.connection is not None:
+            if exchange.connection is not None:  # else it has ended in the meantime
                 exchange.connection.give_up()
         oldest = now - round(IDLE_SECONDS * 1e9)
         for connection in list(self._idle):

@@ -11,6 +11,7 @@ import socket
 import time
 from typing import Protocol
 
+from scenarios.traffic.plan import Pace
 from scenarios.traffic.response import MalformedResponse, ResponseReader
 
 
@@ -21,6 +22,8 @@ class Exchange:
         payload: the request's bytes.
         is_head: whether its method is HEAD.
         close: whether it opens a connection for itself alone.
+        pace: how slowly it is sent and read; None for as fast as the kernel takes it.
+        timeout_seconds: how long it may take; None for as long as the client gives each.
         sent_ns: when its first byte was written; None if it never was.
         first_byte_ns: when the first byte of the response arrived.
         done_ns: when the outcome was known.
@@ -43,6 +46,7 @@ class Exchange:
         "first_byte_ns",
         "is_head",
         "opened",
+        "pace",
         "payload",
         "problem",
         "proxy_status",
@@ -50,12 +54,23 @@ class Exchange:
         "served_by",
         "sqlstate",
         "status",
+        "timeout_seconds",
     )
 
-    def __init__(self, payload: bytes, *, is_head: bool, close: bool) -> None:
+    def __init__(
+        self,
+        payload: bytes,
+        *,
+        is_head: bool,
+        close: bool,
+        pace: Pace | None = None,
+        timeout_seconds: float | None = None,
+    ) -> None:
         self.payload = payload
         self.is_head = is_head
         self.close = close
+        self.pace = pace
+        self.timeout_seconds = timeout_seconds
         self.opened = True
         self.sent_ns: int | None = None
         self.first_byte_ns: int | None = None
@@ -168,7 +183,7 @@ class Connection:
             return
         now = time.monotonic_ns()
         try:
-            written = self._sock.send(self._unsent)
+            written = self._sock.send(self._piece(self._unsent))
         except BlockingIOError:
             self._write_later()
             return
@@ -182,9 +197,18 @@ class Connection:
             self._loop.add_reader(self._fd, self._read)
         if written < len(self._unsent):
             self._unsent = self._unsent[written:]
-            self._write_later()
+            self._write_more(written)
         else:
             self._stop_writing()
+
+    def _piece(self, unsent: memoryview) -> memoryview:
+        """What to hand to the kernel next."""
+        return unsent
+
+    def _write_more(self, written: int) -> None:
+        """See to the rest after some bytes were written."""
+        del written
+        self._write_later()
 
     def _write_later(self) -> None:
         if not self._waits_to_write:
@@ -193,6 +217,9 @@ class Connection:
 
     def _stop_writing(self) -> None:
         self._unsent = None
+        self._pause_writing()
+
+    def _pause_writing(self) -> None:
         if self._waits_to_write:
             self._waits_to_write = False
             self._loop.remove_writer(self._fd)

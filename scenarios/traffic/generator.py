@@ -194,6 +194,8 @@ class Generator:
             recipe.request(values, request_id=request_id, close=turn.close),
             is_head=recipe.method == "HEAD",
             close=turn.close,
+            pace=recipe.pace if recipe.is_paced else None,
+            timeout_seconds=recipe.timeout_seconds,
         )
         exchange.turn = turn
         exchange.script = script

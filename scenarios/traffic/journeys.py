@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from itertools import accumulate
 from urllib.parse import quote, quote_plus, urlsplit
 
-from scenarios.traffic.plan import Journey, Plan, PlanError, Step
+from scenarios.traffic.plan import Journey, Pace, Plan, PlanError, Step
 from scenarios.traffic.stream import Stream
 
 # The first keys of the streams for a journey's choice and for the details of its requests.
@@ -85,8 +85,11 @@ class Recipe:
         "connection",
         "delay_seconds",
         "expect",
+        "is_paced",
         "method",
         "needs_link",
+        "pace",
+        "timeout_seconds",
     )
 
     def __init__(self, step: Step, *, host: str, where: str) -> None:
@@ -98,11 +101,13 @@ class Recipe:
             raise PlanError(f"{where}: a form and a body exclude each other")
         if not step.expect or not all(status in _STATUSES for status in step.expect):
             raise PlanError(f"{where}: expect must name statuses from 200 to 599")
-        if not 0 <= step.delay_seconds < float("inf"):
-            raise PlanError(f"{where}: delay_seconds must be 0 or more")
+        _check_numbers(step, where=where)
         self.method = step.method
         self.expect = step.expect
-        self.connection = step.connection
+        self.timeout_seconds = step.timeout_seconds
+        self.pace = Pace(step.upload_bytes_per_second, step.download_bytes_per_second)
+        self.is_paced = self.pace != Pace()
+        self.connection = "new" if self.is_paced else step.connection
         self.delay_seconds = step.delay_seconds
         self._path = Template(step.path, where=f"{where}, path")
         _check_target(_PLACEHOLDER.sub("", step.path), where=f"{where}, path")
@@ -301,6 +306,15 @@ def _fields(fields: Mapping[str, str], *, where: str) -> list[tuple[str, Templat
             raise PlanError(f"{where}: the value of {name} must be printable ASCII")
         named[name.lower()] = (name, Template(value, where=f"{where}, header {name}"))
     return list(named.values())
+
+
+def _check_numbers(step: Step, *, where: str) -> None:
+    if not 0 <= step.delay_seconds < float("inf"):
+        raise PlanError(f"{where}: delay_seconds must be 0 or more")
+    for name in ("upload_bytes_per_second", "download_bytes_per_second", "timeout_seconds"):
+        value = getattr(step, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise PlanError(f"{where}: {name} must be above 0, not {value}")
 
 
 def _check_target(text: str, *, where: str) -> None:

@@ -1,7 +1,7 @@
 """What the load generator is asked to do: a Plan, and the journeys that a scenario declares."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -12,6 +12,18 @@ class TrafficError(Exception):
 
 class PlanError(TrafficError):
     """What is asked for cannot be done, in the plan or by a command; the message names it."""
+
+
+class Pace(NamedTuple):
+    """How slowly an exchange goes, in bytes a second; None is as fast as the kernel takes it.
+
+    Attributes:
+        upload: of the request's body; its head goes out at once.
+        download: of the response.
+    """
+
+    upload: float | None = None
+    download: float | None = None
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +46,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             mail that reaches `{user}` (then the step waits for it, and runs once for each mail).
             A journey can wait for mail once, and not in its first step.
         delay_seconds: the mean of an exponential pause before the step, such as a reader's.
+        upload_bytes_per_second: how slowly the body is sent; absent: at once.
+        download_bytes_per_second: how slowly the response is read; absent: as it comes. A slow
+            request has a connection of its own.
+        timeout_seconds: when this request is given up; absent: the plan's.
     """
 
     path: str
@@ -46,6 +62,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     subject: str | None = None
     after: Literal["step", "mail"] = "step"
     delay_seconds: float = 0.0
+    upload_bytes_per_second: float | None = None
+    download_bytes_per_second: float | None = None
+    timeout_seconds: float | None = None
 
 
 class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from scenarios.traffic.client import Client
 from scenarios.traffic.connection import Exchange
+from scenarios.traffic.plan import Pace
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -104,8 +105,12 @@ class Asker:
         *,
         is_head: bool = False,
         close: bool = False,
+        pace: Pace | None = None,
+        timeout_seconds: float | None = None,
     ) -> asyncio.Future[Exchange]:
-        exchange = Exchange(payload, is_head=is_head, close=close)
+        exchange = Exchange(
+            payload, is_head=is_head, close=close, pace=pace, timeout_seconds=timeout_seconds
+        )
         future: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
         self._waiting[exchange] = future
         self.client.send(exchange)

@@ -255,6 +255,14 @@ def test_an_impossible_plan_is_one_clear_line(made: dict[str, object], message: 
             "step 1: the field Content-Length is the generator's own",
         ),
         ([Step(path="/", delay_seconds=-1.0)], "step 1: delay_seconds must be 0 or more"),
+        (
+            [Step(path="/", upload_bytes_per_second=0.0)],
+            "step 1: upload_bytes_per_second must be above 0, not 0.0",
+        ),
+        (
+            [Step(path="/", timeout_seconds=-1.0)],
+            "step 1: timeout_seconds must be above 0, not -1.0",
+        ),
     ],
 )
 def test_an_impossible_step_is_one_clear_line(parts: list[Step], message: str) -> None:
