@@ -170,6 +170,7 @@ class Mailbox:
     port: int = 0
     refusals: list[str] = field(default_factory=list)
     hold: asyncio.Event | None = None
+    hang_up: bool = False
     arrived: asyncio.Queue[EmailMessage] = field(default_factory=asyncio.Queue)
     in_data: asyncio.Event = field(default_factory=asyncio.Event)
     sessions: set[Session] = field(default_factory=set)
@@ -177,6 +178,17 @@ class Mailbox:
     @property
     def url(self) -> str:
         return f"smtp://127.0.0.1:{self.port}"
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, _: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.hang_up:
+            self.hang_up = False
+            assert server.transport
+            server.transport.close()
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
     async def handle_DATA(self, _: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         self.sessions.add(session)

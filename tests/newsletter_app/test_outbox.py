@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from newsletter_app import outbox
-from newsletter_app.outbox import retry_seconds
+from newsletter_app.outbox import SENDERS, retry_seconds
+from newsletter_app.store import open_store
+from newsletter_app.subscriber import Subscriber
 from tests.newsletter_app.conftest import (
     DRAINED,
     Database,
@@ -101,6 +103,43 @@ async def test_a_refused_mail_is_tried_again(
     assert await rows(url, "SELECT attempts, sent_at IS NULL FROM subscription_tokens") == [
         (1, False)
     ]
+
+
+async def test_a_claim_is_held_by_one(database: Database) -> None:
+    """An entry can be claimed once at a time, again after a failure, and never once it is sent."""
+    url = database("S3")
+    async with (
+        open_store(url, name="one", connections=2) as one,
+        open_store(url, name="two", connections=2) as two,
+    ):
+        entry = await one.add_pending(Subscriber("le guin", "u@example.com"), request_id="r")
+        assert entry
+        async with one.claimed(entry.token) as first, two.claimed(entry.token) as second:
+            assert first
+            assert second is None
+            await first.postpone(0.0)
+        assert await two.due(10) == [entry]
+        async with two.claimed(entry.token) as third:
+            assert third
+            assert third.attempts == 1
+            await third.sent()
+        async with one.claimed(entry.token) as fourth:
+            assert fourth is None
+        assert await two.due(10) == []
+
+
+async def test_a_kept_connection_that_breaks_is_no_failure(
+    database: Database, mailbox: Mailbox
+) -> None:
+    """When the mail server hangs up on a kept connection, the mail goes over a new one at once."""
+    url = database("S3")
+    async with replica("b", url, mailbox) as client:
+        for number in range(2 * SENDERS):  # by then each of them has a connection of its own
+            mailbox.hang_up = number >= SENDERS
+            await client.subscribe(f"user{number}@example.com")
+            await mailbox.arrived.get()
+    assert not mailbox.hang_up
+    assert await rows(url, "SELECT DISTINCT attempts FROM subscription_tokens") == [(0,)]
 
 
 async def test_a_mail_server_that_is_away_delays_mails_only(database: Database) -> None:
