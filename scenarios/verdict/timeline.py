@@ -9,6 +9,7 @@ from scenarios.evidence.event import Event
 
 BEFORE = "before the release"
 BETWEEN = "between steps"
+AFTER = "after the release"
 CONTAINERS = frozenset({"phase", "release", "deploy"})
 """Verbs that contain others: they say less of an instant than what runs within them."""
 
@@ -122,10 +123,15 @@ class Timeline:
 
     def _read(self) -> None:
         running: dict[int, Event] = {}
+        idle = BEFORE
         for event in self.events:
             self._read_life(event)
-            if event.verb == "release" and event.state in ("completed", "failed"):
-                self._release = event
+            if event.verb == "release" and event.state != "noted":
+                ended = event.state != "started"
+                self._release = event if ended else None
+                idle = AFTER if ended else BETWEEN
+                if not running:
+                    self._steps.append((event.at_ns, idle))
             if event.verb == "migrate" and event.state == "completed":
                 self._read_migration(event)
             if event.verb in CONTAINERS or event.state == "noted":
@@ -135,7 +141,7 @@ class Timeline:
             else:
                 running.pop(event.number, None)
             step = max(running.values(), key=lambda e: (e.at_ns, e.number), default=None)
-            self._steps.append((event.at_ns, BETWEEN if step is None else describe(step)))
+            self._steps.append((event.at_ns, idle if step is None else describe(step)))
 
     def _read_migration(self, event: Event) -> None:
         migration = event.detail.get("migration")

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from scenarios.verdict.model import Verdict
 from scenarios.views import words
+from scenarios.views.markdown import escape
 from scenarios.views.terminal import COLOUR, badge
 
 
@@ -120,22 +121,14 @@ def matrix_markdown(rows: Sequence[MatrixRow]) -> str:
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     for row in rows:
         plan, strategy, verdict, *rest = _cells(row)
-        cells = (plan, strategy, f"**{verdict}**", *rest)
-        lines.append(f"| {' | '.join(markdown(cell) for cell in cells)} |")
+        cells = (escape(plan), escape(strategy), f"**{verdict}**", *map(escape, rest))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def matrix_json(rows: Sequence[MatrixRow]) -> bytes:
     """The matrix as JSON: a list of rows."""
     return msgspec.json.format(msgspec.json.encode(list(rows)), indent=2) + b"\n"
-
-
-def markdown(text: str) -> str:
-    """Text from outside as a cell of a Markdown table: no markup, no new cell."""
-    escaped = "".join(f"\\{letter}" if letter in "\\`*_[]<>|#~" else letter for letter in text)
-    if text.startswith("**") and text.endswith("**"):
-        return text
-    return escaped
 
 
 def comparison(verdicts: Sequence[Verdict]) -> Table:

@@ -136,6 +136,8 @@ def journal() -> list[Event]:
         event(-1.0, "start", "started", 1, **old),
         event(-0.6, "start", "completed", 1, **old),
         event(-0.5, "wait_ready", "completed", 2, **old),
+        event(-0.4, "attach", "started", 14, **old),
+        event(-0.3, "attach", "completed", 14, **old),
         event(0.0, "phase", "started", 3, detail={"name": "baseline"}),
         event(2.0, "phase", "started", 4, detail={"name": "rollout"}),
         event(2.0, "release", "started", 5),

@@ -7,7 +7,7 @@ import pytest
 from scenarios.verdict import proxy_status
 from scenarios.verdict.attribution import Failure, attribute
 from scenarios.verdict.exchange import Exchange
-from scenarios.verdict.timeline import BEFORE, BETWEEN, Timeline
+from scenarios.verdict.timeline import AFTER, BEFORE, BETWEEN, Timeline
 
 NO_BACKEND = 'hitless; error=destination_unavailable; details="no backend is up"'
 CUT = "hitless; error=connection_terminated; next-hop=a-1"
@@ -192,6 +192,7 @@ def test_timeline_knows_step_and_schema(make: Any) -> None:
     assert timeline.step_at(make.at(2.2)) == "migrate 0002.expand"
     assert timeline.step_at(make.at(2.45)) == BETWEEN
     assert timeline.step_at(make.at(3.3)) == "drain a-1"
+    assert timeline.step_at(make.at(4.5)) == AFTER
     assert timeline.schema_at(make.at(2.39)) is None
     assert timeline.schema_at(make.at(2.41)) == "0002.expand"
     assert timeline.version_of("bridge-12") == "bridge"

@@ -1,0 +1,337 @@
+"""The report: one HTML file that opens anywhere, with no network, and prints.
+
+Everything is in the file: style, script, drawing and data. The script only adds zoom and hover;
+without it everything can still be read.
+"""
+
+from collections.abc import Iterable, Sequence
+from importlib import resources
+
+import msgspec
+
+from scenarios.evidence.event import Event
+from scenarios.evidence.tick import Tick
+from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
+from scenarios.views import words
+from scenarios.views.drawing import COLOURS, LEFT, LETTER, WIDTH, Drawing, draw, escape
+
+ALL_VIOLATIONS = 200
+SHOWN_WINDOWS = 50
+
+
+def html_report(
+    verdict: Verdict,
+    events: Iterable[Event],
+    ticks: Iterable[Tick],
+    folder: str | None = None,
+) -> str:
+    """The report of a run.
+
+    Args:
+        verdict: what it means.
+        events: its journal.
+        ticks: the load generator's account.
+        folder: where the evidence is.
+    """
+    drawing = draw(verdict, events, ticks)
+    title = f"{verdict.verdict.upper()}: {verdict.scenario} · {verdict.strategy}"
+    body = "".join(
+        (
+            _head(verdict),
+            _facts(verdict),
+            _timeline(drawing),
+            _downtime(verdict),
+            _causes(verdict),
+            _data(verdict),
+            _latency(verdict),
+            _limits(verdict),
+            _foot(verdict, folder),
+        )
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">"
+        '<link rel="icon" href="data:,">'
+        f"<title>{escape(title)}</title><style>{_asset('report.css')}</style></head>"
+        f"<body>{body}"
+        f'<script type="application/json" id="data">{_json(drawing)}</script>'
+        f"<script>{_asset('report.js')}</script></body></html>\n"
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("scenarios.views").joinpath("assets", name).read_text("utf-8")
+
+
+def _json(drawing: Drawing) -> str:
+    data = {
+        "left": LEFT,
+        "width": WIDTH,
+        "from": drawing.start,
+        "to": drawing.end,
+        "floor": drawing.floor,
+        "points": [tuple(column) for column in drawing.columns],
+        "letter": LETTER,
+        "labels": [(a, b, y, words.clean(text)) for a, b, y, text in drawing.labels],
+        "spans": [(span.start, span.end, words.clean(span.name)) for span in drawing.spans],
+    }
+    # In a script element only `<` could end the data (HTML Living Standard, 4.12.1.3).
+    return msgspec.json.encode(data).decode().replace("<", "\\u003c")
+
+
+def _head(verdict: Verdict) -> str:
+    doubts = _list(verdict.doubts, "reasons doubts") if verdict.doubts else ""
+    return (
+        f'<header><h1><span class="badge {verdict.verdict}">{verdict.verdict.upper()}</span>'
+        f"{escape(verdict.scenario)} · {escape(verdict.strategy)}</h1>"
+        f'<p class="soft">{escape(verdict.started_at)} · seed {verdict.seed} · {verdict.replicas} '
+        f"replicas · {verdict.rate:g} arrivals/s · {verdict.existing_rows:,} existing rows · "
+        f"{escape(verdict.platform)} · {escape(verdict.router)}</p>"
+        f"{_list(verdict.reasons, 'reasons')}{doubts}</header><main>"
+    )
+
+
+def _facts(verdict: Verdict) -> str:
+    requests = verdict.requests
+    violations = verdict.integrity.violation_count
+    facts = (
+        ("requests failed", f"{requests.failed:,}", words.requests_text(verdict), requests.failed),
+        ("downtime", words.downtime_text(verdict), verdict.availability.text, requests.failed),
+        ("data", _data_word(verdict), words.integrity_text(verdict), violations),
+        (
+            "latency, 99 of 100",
+            words.duration(verdict.latency.p99),
+            words.latency_text(verdict.latency),
+            0,
+        ),
+        (
+            "release",
+            words.duration(verdict.rollout.seconds),
+            words.release_text(verdict),
+            verdict.rollout.outcome != verdict.rollout.expected,
+        ),
+    )
+    cards = "".join(
+        f'<div class="fact"><span>{escape(name)}</span><b{" class=bad" if bad else ""}>'
+        f"{escape(value)}</b><span>{escape(text)}</span></div>"
+        for name, value, text, bad in facts
+    )
+    return f'<section class="facts" aria-label="Key numbers">{cards}</section>'
+
+
+def _data_word(verdict: Verdict) -> str:
+    return {"held": "intact", "violated": f"{verdict.integrity.violation_count:,} wrong"}.get(
+        verdict.integrity.status, "unknown"
+    )
+
+
+def _timeline(drawing: Drawing) -> str:
+    versions = "".join(
+        f'<span><i style="background:var(--v{index % COLOURS})"></i>{escape(version)}</span>'
+        for index, version in enumerate(drawing.versions)
+    )
+    colours = (
+        ("--ok", "answered well"),
+        ("--bad", "failed"),
+        ("--p50", "p50"),
+        ("--p99", "p99"),
+        ("--migrate", "migrations"),
+        ("--v3", "steps and verbs"),
+    )
+    rest = "".join(
+        f'<span><i style="background:var({colour})"></i>{name}</span>' for colour, name in colours
+    )
+    buttons = "".join(
+        f'<button type="button" data-act="{act}" aria-label="{label}">{sign}</button>'
+        for act, label, sign in (
+            ("in", "zoom in", "+"),
+            ("out", "zoom out", "\N{MINUS SIGN}"),
+            ("left", "earlier", "←"),
+            ("right", "later", "→"),
+            ("all", "the whole run", "all"),
+        )
+    )
+    return (
+        "<section><h2>What happened when</h2>"
+        f'<div class="tools">{buttons}<span class="legend">{versions}{rest}</span></div>'
+        f'<div id="timeline" tabindex="0" aria-label="Timeline; plus, minus and arrows zoom and '
+        f'move">{drawing.svg}<div id="tip" role="status"></div></div>'
+        '<p class="soft">Pale: starting, ready, draining, stopping. Drag to zoom, double click for '
+        "the whole run; times are seconds since the first planned request.</p></section>"
+    )
+
+
+def _downtime(verdict: Verdict) -> str:
+    if not verdict.downtime:
+        return ""
+    windows = (*verdict.downtime, *verdict.downtime_by_endpoint)
+    rows = [_window_row(window) for window in windows[:SHOWN_WINDOWS]]
+    head = ("requests", "from", "lasted at least", "at most", "peak error ratio", "failed")
+    hidden = len(windows) - len(rows)
+    more = f'<p class="soft">and {hidden:,} more in verdict.json</p>' if hidden > 0 else ""
+    caption = "Stretches of failures, by planned time; at most: from the last good request before"
+    return (
+        f"<section><h2>Downtime</h2>{_table(head, rows, f'{caption} to the first good one after')}"
+        f"{more}</section>"
+    )
+
+
+def _window_row(window: Downtime) -> tuple[str, ...]:
+    of = "all" if window.endpoint is None else f"{window.endpoint}, {window.connection}"
+    upper = "open" if window.seconds_upper is None else words.duration(window.seconds_upper)
+    return (
+        of,
+        words.instant(window.start),
+        words.duration(window.seconds_lower),
+        upper,
+        words.share(window.peak_error_ratio),
+        f"{window.failed:,} of {window.requests:,}",
+    )
+
+
+def _causes(verdict: Verdict) -> str:
+    if not verdict.causes:
+        return ""
+    return (
+        "<section><h2>Why requests failed</h2>"
+        f"{''.join(_cause(cause, number) for number, cause in enumerate(verdict.causes))}</section>"
+    )
+
+
+def _cause(cause: Cause, number: int) -> str:
+    evidence = cause.evidence
+    facts = {
+        "note": evidence.note,
+        "replicas": words.counted(evidence.replicas, 12),
+        "versions": words.counted(evidence.versions),
+        "requests": words.counted(evidence.endpoints),
+        "connections": words.counted(evidence.connections),
+        "during": words.counted(evidence.steps, 8),
+        "schema": words.counted(evidence.schemas),
+        "from, to": f"{words.instant(evidence.first)}, {words.instant(evidence.last)}",
+        "request ids": " ".join(evidence.requests),
+    }
+    known = "".join(
+        f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts.items() if text
+    )
+    head = ("request", "planned", "took", "asked", "got", "from", "while", "schema")
+    rows = [_example_row(example) for example in evidence.examples]
+    return (
+        f"<details{' open' if number == 0 else ''}><summary><b>{cause.count:,}</b>"
+        f"<code>{escape(cause.cause)}</code> {escape(cause.title)} "
+        f'<span class="soft">({cause.confidence})</span></summary><div><dl>{known}</dl>'
+        f"{_table(head, rows, 'The first of them')}</div></details>"
+    )
+
+
+def _example_row(example: FailedRequest) -> tuple[str, ...]:
+    got = (
+        example.status and f"HTTP {example.status}",
+        example.error,
+        example.sqlstate and f"SQLSTATE {example.sqlstate}",
+        example.problem,
+        example.proxy_status,
+        example.error_detail,
+    )
+    return (
+        example.request_id,
+        words.instant(example.at),
+        words.duration(example.seconds),
+        f"{example.endpoint} ({example.connection})",
+        "; ".join(str(part) for part in got if part),
+        example.replica or words.MISSING,
+        example.step,
+        example.schema or words.MISSING,
+    )
+
+
+def _data(verdict: Verdict) -> str:
+    integrity = verdict.integrity
+    rows = [
+        (
+            invariant.title,
+            f"{invariant.checked:,}",
+            f"{invariant.violations:,}" if invariant.violations else "none",
+        )
+        for invariant in integrity.invariants
+    ]
+    table = _table(("promise", "checked", "broken"), rows, "") if rows else ""
+    broken = [
+        (v.invariant, v.subject, v.expected, v.found, " ".join(v.requests), " ".join(v.replicas))
+        for v in integrity.violations[:ALL_VIOLATIONS]
+    ]
+    head = ("promise", "subject", "expected", "found", "requests", "answered by")
+    found = _table(head, broken, "The first of each kind") if broken else ""
+    return (
+        f"<section><h2>Data</h2><p>{escape(words.integrity_text(verdict))}</p>{table}{found}"
+        "</section>"
+    )
+
+
+def _latency(verdict: Verdict) -> str:
+    phases = [
+        (
+            phase.name,
+            f"{phase.requests.planned:,}",
+            f"{phase.requests.failed:,}",
+            words.duration(phase.latency.p50),
+            words.duration(phase.latency.p99),
+            words.duration(phase.latency.max),
+        )
+        for phase in verdict.phases
+    ]
+    slow = [
+        (
+            request.request_id,
+            request.endpoint,
+            words.instant(request.at),
+            words.duration(request.seconds),
+            "ok" if request.ok else "failed",
+            request.replica or words.MISSING,
+            request.step,
+        )
+        for request in verdict.latency.slowest
+    ]
+    shares = [(s.version, f"{s.requests:,}", f"{s.failed:,}") for s in verdict.versions]
+    slow_head = ("request", "asked", "planned", "took", "ended", "answered by", "while")
+    return (
+        "<section><h2>Latency and phases</h2>"
+        f"{_table(('phase', 'requests', 'failed', 'p50', 'p99', 'max'), phases, '')}"
+        f"{_table(('version', 'answered', 'of these failed'), shares, '')}"
+        f"{_table(slow_head, slow, 'The slowest')}"
+        f'<p class="soft">Load generator: {escape(words.harness_text(verdict))}</p></section>'
+    )
+
+
+def _limits(verdict: Verdict) -> str:
+    limits = _list(verdict.limits, "")
+    return f"<section><h2>What this run could not have seen</h2>{limits}</section>"
+
+
+def _foot(verdict: Verdict, folder: str | None) -> str:
+    where = f"<p>Evidence: <code>{escape(folder)}</code></p>" if folder is not None else ""
+    return (
+        f"</main><footer><p>Again: <code>{escape(verdict.replay)}</code></p>{where}"
+        f"<p>hitless {escape(verdict.hitless)}; verdict.json schema {verdict.schema}</p></footer>"
+    )
+
+
+def _list(sentences: Sequence[str], style: str) -> str:
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="{style}">{items}</ul>'
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    if not rows:
+        return ""
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return (
+        f'<div class="wide"><table>{title}<thead><tr>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )

@@ -1,0 +1,225 @@
+"""The reports for CI systems and browsers tell the facts, and are not broken by what they tell."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import msgspec
+import pytest
+
+from scenarios.evidence.event import Event
+from scenarios.evidence.tick import Tick
+from scenarios.verdict import Verdict
+from scenarios.views.drawing import MOST_POINTS, merge
+from scenarios.views.html_report import html_report
+from scenarios.views.junit import junit
+from scenarios.views.markdown import LIMIT_BYTES, code, escape, summary
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Reads a page, and complains about tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] not in (["script"], ["style"]):
+            self.words.append(data)
+
+
+@pytest.fixture(scope="session")
+def report(broken: Any, failed: Verdict) -> str:
+    """The report of the broken run."""
+    return html_report(failed, broken.events, broken.ticks, "runs/x")
+
+
+def test_report_tells_the_facts(report: str, failed: Verdict) -> None:
+    """Verdict, reasons, causes with evidence, data, limits and the command are in the page."""
+    page = Page(report)
+    text = " ".join(" ".join(page.words).split())
+    assert text.index("FAIL") < text.index("What happened when")
+    for sentence in (*failed.reasons, *failed.limits, failed.replay, "runs/x"):
+        assert " ".join(sentence.split()) in text
+    for cause in failed.causes:
+        assert cause.cause in text
+        assert cause.evidence.requests[0] in text
+    assert "found" in text
+    assert "u0@example.com" in text
+
+
+def test_report_takes_nothing_as_markup(report: str) -> None:
+    """Hostile text in a response is shown and never run."""
+    page = Page(report)
+    assert page.tags.count("script") == 2
+    assert "<script>alert" not in report
+    assert any("<script>alert('x')</script>" in words for words in page.words)
+    assert "\x1b" not in report
+    assert "\x07" not in report
+
+
+def test_report_needs_no_network(report: str) -> None:
+    """Nothing in the file points elsewhere, and its policy forbids to load anything."""
+    assert Page(report).links == ["data:,"]
+    assert set(re.findall(r"https?://[^\"'\s<]+", report)) == {"http://www.w3.org/2000/svg"}
+    assert "@import" not in report
+    assert "default-src 'none'" in report
+
+
+def test_report_draws_every_replica_and_failure(report: str) -> None:
+    """Each replica has its lane, each version its colour, and failures are drawn in theirs."""
+    for name in ("a-1", "b-2", "phase", "step", "verb", "answers/s", "latency"):
+        assert f">{name}</text>" in report
+    assert 'class="life v0 serving"' in report
+    assert 'class="life v1 starting"' in report
+    assert 'class="verb migrate"' in report
+    assert 'class="down"' in report
+
+
+def test_report_of_a_run_without_anything(make: Any) -> None:
+    """A run that was over before it began still has a report that says so."""
+    run = make.clean().but(outcomes=[], events=[], ticks=[], mails=[], before=None, after=None)
+    text = " ".join(Page(html_report(run.judge(), [], [])).words)
+    assert "INVALID" in text
+    assert "no request was made" in text
+
+
+def test_report_of_a_long_run_stays_small(make: Any, failed: Verdict) -> None:
+    """Hours of ticks and hundreds of replicas do not make a file that no browser opens."""
+    ticks = [
+        Tick(at_ns=make.at(n / 4), seconds=0.25, ok=100, failed=n % 2, p99_seconds=0.01)
+        for n in range(1, 40_000)
+    ]
+    events = [
+        Event(at_ns=make.at(n), verb="start", state=state, number=n, replicas=(f"a-{n}",))
+        for n in range(400)
+        for state in ("started", "completed")
+    ]
+    text = html_report(failed, events, ticks)
+    assert len(text) < 2_000_000
+    columns = merge(ticks, make.START)
+    assert len(columns) <= MOST_POINTS
+    assert sum(column.failed for column in columns) == sum(tick.failed for tick in ticks)
+
+
+def test_report_in_a_browser(report: str, tmp_path: Path) -> None:
+    """In a browser the script runs without an error and draws the axis anew."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("there is no chromium on this machine")
+    spy = "<script>addEventListener('error', (e) => { document.title = `BROKEN ${e.message}` })"
+    page = tmp_path / "report.html"
+    page.write_text(
+        report.replace("<body>", f"<body>{spy}</script>").replace(
+            "</body>", "<script>document.querySelector('[data-act=in]').click()</script></body>"
+        )
+    )
+    done = subprocess.run(
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=80,
+        check=True,
+    )
+    assert "<title>BROKEN" not in done.stdout
+    (scale,) = re.findall(
+        r'class="zoom" transform="translate\([^)]*\) scale\((\S+) 1\)"', done.stdout
+    )
+    assert float(scale) == pytest.approx(2.0)
+    assert done.stdout.count('class="grid"') > 5
+
+
+def suite_of(verdict: Verdict) -> ET.Element:
+    return ET.fromstring(junit(verdict))[0]  # noqa: S314 - what we wrote ourselves
+
+
+def test_junit_of_a_failure(failed: Verdict) -> None:
+    """A failed objective is a failed test case, with causes and the command in its text."""
+    suite = suite_of(failed)
+    cases = {case.get("name"): case for case in suite.iter("testcase")}
+    assert suite.get("tests") == str(len(cases))
+    assert suite.get("failures") == str(
+        sum(len(case.findall("failure")) for case in cases.values())
+    )
+    text = cases["no request may fail"].findtext("failure") or ""
+    assert "sqlstate:23502" in text
+    assert failed.replay in text
+    assert cases["the release ends completed"].find("failure") is None
+    stored = cases["stored: what was answered with success is there exactly once"]
+    assert "u0@example.com" in (stored.findtext("failure") or "")
+
+
+def test_junit_of_other_verdicts(passed: Verdict, invalid: Verdict, make: Any) -> None:
+    """A pass has no failure, an invalid run is an error, and what was not checked is skipped."""
+    suite = suite_of(passed)
+    assert (suite.get("failures"), suite.get("errors"), suite.get("skipped")) == ("0", "0", "0")
+    suite = suite_of(invalid)
+    assert suite.get("errors") == "1"
+    unchecked = make.clean().but(before=None, after=None).judge()
+    assert suite_of(unchecked).get("skipped") == "1"
+
+
+def test_summary(failed: Verdict, passed: Verdict) -> None:
+    """The step summary has the verdict, its reasons, the causes, the limits and the command."""
+    text = summary(failed, "artifact")
+    assert text.startswith("## ❌ FAIL: expand-contract · rolling")
+    assert escape(failed.reasons[0]) in text
+    assert "sqlstate:23502" in text
+    assert code(failed.replay) in text
+    assert "`artifact`" in text
+    assert "<script>" not in text.replace("\\<script\\>", "")
+    assert summary(passed).startswith("## ✅ PASS")
+    assert "100 %" not in summary(passed)
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(len(re.findall(r"(?<!\\)\|", line)) in (3, 6, 7) for line in tables)
+
+
+def test_summary_keeps_within_its_limit(failed: Verdict) -> None:
+    """GitHub refuses a summary over 1,024 KiB as a whole, so it is cut before that."""
+    long = msgspec.structs.replace(failed, reasons=("é" * 2_000_000,))
+    assert len(summary(long).encode()) <= LIMIT_BYTES + 100
+
+
+def test_code_with_backticks() -> None:
+    """Inline code holds any number of backticks."""
+    assert code("a`b") == "``a`b``"
+    assert code("`a`") == "`` `a` ``"
