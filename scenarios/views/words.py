@@ -31,6 +31,7 @@ def duration(seconds: float | None) -> str:
 
 
 def _three_digits(value: float) -> str:
+    value = float(f"{value:.3g}")  # first, so that 99.96 becomes 100 and not 100.0
     if value == 0:
         return "0"
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
