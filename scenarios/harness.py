@@ -1,1 +1,329 @@
-"""The only wiring: run(scenario) -> Run."""
+"""The only wiring: a scenario, a strategy and an environment become a run's folder."""
+
+import asyncio
+import platform as machine
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+
+import msgspec
+
+from balancer.client import AdminClient, AdminError
+from orchestrator.errors import EnvironmentFailure, OrchestratorError
+from orchestrator.journal import Journal
+from orchestrator.migrations import YoyoMigrator
+from orchestrator.model import Deploy, Migrate, Policy, Release, ReleaseResult, Replica, Version
+from orchestrator.model import Event as JournalEvent
+from orchestrator.platform import Ended
+from orchestrator.platforms.local import LocalPlatform
+from orchestrator.processes import Processes
+from orchestrator.release import ReleaseRun, bring_up, take_down
+from orchestrator.rollout import Rollout
+from orchestrator.routers.hitless import HealthCheck, start_balancer
+from orchestrator.strategies import STRATEGIES
+from orchestrator.tasks import first_error
+from scenarios.database import record_subjects, wait_settled
+from scenarios.environment import Environment
+from scenarios.evidence import folder as files
+from scenarios.evidence.event import Event
+from scenarios.evidence.manifest import Manifest
+from scenarios.load import LoadGenerator, load_generator
+from scenarios.loading import Loaded
+from scenarios.spec import IntegritySpec, Scenario
+from scenarios.traffic.plan import Plan
+from scenarios.views.live import Progress, ReplicaView
+
+STRATEGY_NAMES = tuple(STRATEGIES)
+
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """One run, before it is run.
+
+    Attributes:
+        loaded: the scenario, with whatever flags changed in it.
+        strategy: one of `STRATEGY_NAMES`.
+        seed: of all randomness.
+        replay: the command that runs the same again.
+    """
+
+    loaded: Loaded
+    strategy: str
+    seed: int
+    replay: str
+
+    @property
+    def scenario(self) -> Scenario:
+        """What the scenario says."""
+        return self.loaded.scenario
+
+
+class Run:
+    """A run under way; `run` makes it.
+
+    Attributes:
+        folder: where its evidence goes.
+    """
+
+    def __init__(
+        self, experiment: Experiment, environment: Environment, folder: Path, watcher: Progress
+    ) -> None:
+        self.folder = folder
+        self._experiment = experiment
+        self._scenario = experiment.scenario
+        self._environment = environment
+        self._watcher = watcher
+        self._result: ReleaseResult | None = None
+        self._started_at = datetime.now(UTC)
+
+    async def go(self) -> None:
+        """Do all of it; what was recorded by then is on disk however it ends.
+
+        Raises:
+            EnvironmentFailure: it could not begin, or something that it stands on broke.
+        """
+        try:
+            async with AsyncExitStack() as stack:
+                stack.enter_context(first_error())
+                stack.enter_context(self._environment.postgres_log(self.folder))
+                await self._inside(stack)
+        except asyncio.CancelledError:
+            self._write_manifest(interrupted=True)
+            raise
+        except OrchestratorError as error:
+            raise EnvironmentFailure(str(error)) from error
+        self._write_manifest(interrupted=False)
+
+    async def _inside(self, stack: AsyncExitStack) -> None:
+        experiment, scenario, folder = self._experiment, self._scenario, self.folder
+        url = ""
+        if scenario.database is not None:
+            url = await stack.enter_async_context(
+                self._environment.database(experiment.loaded, scenario.database)
+            )
+        # The run's own, so that none of them outlives it when it fails: the server is shared.
+        processes = await stack.enter_async_context(Processes())
+        balancer = await stack.enter_async_context(
+            start_balancer(
+                processes,
+                directory=self._environment.private,
+                log=folder / "balancer.log",
+                access_log=folder / files.ACCESS_LOG,
+                health=HealthCheck(
+                    path=scenario.application.health_path,
+                    interval=scenario.balancer.health_interval_seconds,
+                    fast_interval=scenario.balancer.health_fast_interval_seconds,
+                    timeout=scenario.balancer.health_timeout_seconds,
+                    rise=scenario.balancer.rise,
+                    fall=scenario.balancer.fall,
+                ),
+                hold_seconds=scenario.balancer.hold_seconds,
+            )
+        )
+        host, _, port = balancer.address.rpartition(":")
+        load = await stack.enter_async_context(
+            load_generator(
+                processes,
+                self._plan(host, int(port)),
+                python=sys.executable,
+                folder=folder,
+                on_tick=self._watcher.on_tick,
+            )
+        )
+        journal = stack.enter_context(Journal(folder / files.EVENTS, listeners=[self._hear]))
+        platform = await stack.enter_async_context(
+            LocalPlatform(
+                processes,
+                log_directory=folder,
+                values={
+                    "database_url": url,
+                    "smtp_url": f"smtp://{load.smtp}",
+                    "base_url": f"http://{balancer.address}",
+                },
+                on_exit=lambda replica, ended: _note_exit(journal, replica, ended),
+            )
+        )
+        rollout = Rollout(platform, balancer.router, journal, self._policy())
+        migrator = YoyoMigrator(processes, url, log=folder / "migrator.log")
+        release = self._release()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(load.listen(), name="ticks of the load generator")
+            looking = group.create_task(self._look(balancer.admin), name="look at the replicas")
+            async with _phase(journal, "setup"):
+                await bring_up(rollout, release.start)
+            if scenario.integrity is not None:
+                await record_subjects(url, scenario.integrity.subjects, folder / files.BEFORE)
+            await load.start()
+            async with _phase(journal, "baseline"):
+                await asyncio.sleep(scenario.phases.baseline_seconds)
+            releasing = ReleaseRun(release, rollout, STRATEGIES[experiment.strategy], migrator)
+            async with _phase(journal, "rollout"):
+                self._result = await releasing.run()
+            async with _phase(journal, "settle"):
+                await asyncio.sleep(scenario.phases.settle_seconds)
+                await self._settle(load, url, scenario.integrity, journal)
+            looking.cancel()
+        if scenario.integrity is not None:
+            await record_subjects(url, scenario.integrity.subjects, folder / files.AFTER)
+        async with _phase(journal, "teardown"):
+            await take_down(rollout)
+
+    async def _look(self, admin: str) -> None:
+        """Show the replicas as the balancer sees them, twice a second."""
+        async with AdminClient(admin) as client:
+            while True:
+                try:
+                    backends = await client.backends()
+                except AdminError as error:
+                    raise EnvironmentFailure(f"the balancer: {error}") from error
+                self._watcher.on_replicas(
+                    [
+                        ReplicaView(
+                            id=one.id,
+                            version=one.version,
+                            state=one.state,
+                            weight=one.weight,
+                            in_flight=one.in_flight,
+                        )
+                        for one in backends
+                    ]
+                )
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _settle(
+        self, load: LoadGenerator, url: str, integrity: IntegritySpec | None, journal: Journal
+    ) -> None:
+        """End the traffic: first the arrivals, then what the application owes, then the rest."""
+        await load.stop()
+        if integrity is not None and integrity.settled_when is not None:
+            settled = await wait_settled(
+                url, integrity.settled_when, integrity.settle_timeout_seconds
+            )
+            if not settled:
+                waited = f"not settled after {integrity.settle_timeout_seconds:g} s"
+                journal.note("phase", error=waited, detail={"name": "settle"})
+        await load.finish()
+
+    def _hear(self, event: JournalEvent) -> None:
+        self._watcher.on_event(msgspec.convert(event, Event, from_attributes=True))
+
+    def _plan(self, host: str, port: int) -> Plan:
+        traffic = self._scenario.traffic
+        return Plan(
+            host=host,
+            port=port,
+            rate=traffic.rate,
+            journeys=traffic.journeys,
+            requests_path=str(self.folder / files.REQUESTS),
+            mails_path=str(self.folder / files.MAILS),
+            arrivals=traffic.arrivals,
+            seed=self._experiment.seed,
+            timeout_seconds=traffic.timeout_seconds,
+            mail_domain=traffic.mail_domain,
+        )
+
+    def _policy(self) -> Policy:
+        policy = self._scenario.policy
+        return Policy(
+            replicas=policy.replicas,
+            max_surge=policy.max_surge,
+            max_unavailable=policy.max_unavailable,
+            min_ready_seconds=policy.min_ready_seconds,
+            progress_deadline_seconds=policy.progress_deadline_seconds,
+            drain_timeout=policy.drain_timeout_seconds,
+            termination_grace_seconds=self._scenario.application.termination_grace_seconds,
+            canary_steps=policy.canary_steps,
+            canary_soak_seconds=policy.canary_soak_seconds,
+        )
+
+    def _release(self) -> Release:
+        loaded, spec = self._experiment.loaded, self._scenario.release
+        steps: list[Migrate | Deploy] = []
+        for step in spec.steps:
+            if step.migrate is not None:
+                directory = loaded.directory(step.migrate)
+                steps.append(Migrate(directory=directory, through=step.through))
+            elif step.deploy is not None:
+                steps.append(Deploy(version=self._version(step.deploy)))
+        return Release(
+            name=self._scenario.name, start=self._version(spec.serving), steps=tuple(steps)
+        )
+
+    def _version(self, name: str) -> Version:
+        application, spec = self._scenario.application, self._scenario.versions[name]
+        cwd = spec.cwd or application.cwd
+        return Version(
+            name=name,
+            command=spec.command,
+            env={**application.env, **spec.env},
+            cwd=None if cwd is None else (self._experiment.loaded.path.parent / cwd).resolve(),
+        )
+
+    def _write_manifest(self, *, interrupted: bool) -> None:
+        scenario, result = self._scenario, self._result
+        integrity = scenario.integrity or IntegritySpec(subjects="")
+        rows = scenario.database.rows if scenario.database else None
+        deployed = [step.deploy for step in scenario.release.steps if step.deploy]
+        manifest = Manifest(
+            scenario=scenario.name,
+            strategy=self._experiment.strategy,
+            platform="local",
+            router="hitless",
+            seed=self._experiment.seed,
+            replicas=scenario.policy.replicas,
+            rate=scenario.traffic.rate,
+            existing_rows=rows.count if rows else 0,
+            versions=(scenario.release.serving, *deployed),
+            states=integrity.states,
+            confirmed_state=integrity.confirmed_state,
+            confirm_endpoint=integrity.confirm_endpoint,
+            subject_endpoint=integrity.subject_endpoint,
+            expected_outcome=scenario.expect.outcome,
+            outcome=result.outcome if result else "aborted",
+            outcome_reason=result.reason if result else "interrupted",
+            objectives=scenario.objectives,
+            replay=self._experiment.replay,
+            hitless=distribution_version("hitless"),
+            started_at=self._started_at.isoformat(timespec="seconds"),
+            interrupted=interrupted,
+            environment={
+                "python": machine.python_version(),
+                "system": f"{machine.system()} {machine.release()}",
+                "machine": machine.machine(),
+            },
+        )
+        path = self.folder / files.MANIFEST
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+
+
+async def run(
+    experiment: Experiment, environment: Environment, folder: Path, watcher: Progress
+) -> None:
+    """Run an experiment; its evidence, the manifest included, is then in the folder.
+
+    Raises:
+        EnvironmentFailure: it could not begin, or something that it stands on broke.
+    """
+    await Run(experiment, environment, folder, watcher).go()
+
+
+@asynccontextmanager
+async def _phase(journal: Journal, name: str) -> AsyncIterator[None]:
+    async with journal.verb("phase", detail={"name": name}, encloses=True):
+        yield
+
+
+def _note_exit(journal: Journal, replica: Replica, ended: Ended) -> None:
+    journal.note(
+        "replica",
+        version=replica.version,
+        replicas=[replica.id],
+        error=ended.reason,
+        detail={"log": list(ended.log)},
+    )

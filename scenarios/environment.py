@@ -1,0 +1,112 @@
+"""What several runs share: the processes' guardian, and one Postgres server with its templates."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from orchestrator.journal import Journal
+from orchestrator.migrations import YoyoMigrator
+from orchestrator.postgres import EmbeddedServer, ExternalServer
+from orchestrator.processes import Processes
+from scenarios.database import fill
+from scenarios.loading import Loaded
+from scenarios.spec import DatabaseSpec
+
+
+class Environment:
+    """Where runs happen; made by `environment`.
+
+    Attributes:
+        processes: the owner of every process.
+        private: a directory that is removed at the end.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        private: Path,
+        database_url: str | None,
+        stack: AsyncExitStack,
+    ) -> None:
+        self.processes = processes
+        self.private = private
+        self._database_url = database_url
+        self._stack = stack
+        self._server: EmbeddedServer | ExternalServer | None = None
+        self._starting = asyncio.Lock()
+        self._databases = 0
+
+    async def server(self) -> EmbeddedServer | ExternalServer:
+        """The Postgres server, started or looked at when it is first asked for.
+
+        Raises:
+            EnvironmentFailure: it does not start, or the given one does not answer.
+        """
+        async with self._starting:
+            if self._server is None:
+                server = (
+                    EmbeddedServer(self.processes, log_directory=self.private)
+                    if self._database_url is None
+                    else ExternalServer(self._database_url)
+                )
+                await self._stack.enter_async_context(server)
+                self._server = server
+            return self._server
+
+    @asynccontextmanager
+    async def database(self, loaded: Loaded, spec: DatabaseSpec) -> AsyncIterator[str]:
+        """A database of its own as the scenario wants it before the run; yields its URL.
+
+        Raises:
+            EnvironmentFailure: it cannot be made.
+            MigrationFailed: its base cannot be applied.
+        """
+        server = await self.server()
+        base = None if spec.base is None else loaded.directory(spec.base)
+
+        async def build(url: str) -> None:
+            if base is not None:
+                log = self.private / "base.log"
+                migrator = YoyoMigrator(self.processes, url, log=log)
+                with Journal() as journal:
+                    await migrator.apply(base, None, journal)
+            if spec.rows is not None and spec.rows.count:
+                await fill(url, spec.rows)
+
+        template = await server.template(f"{base} {spec.rows}", build)
+        self._databases += 1
+        name = f"run_{self._databases}"
+        url = await server.create_database(name, template=template)
+        try:
+            yield url
+        finally:
+            await server.drop_database(name)
+
+    @contextmanager
+    def postgres_log(self, folder: Path) -> Iterator[None]:
+        """Copy what the embedded server logs inside the block into the folder."""
+        log = self.private / "postgres.log"
+        start = log.stat().st_size if log.is_file() else 0
+        try:
+            yield
+        finally:
+            if log.is_file():
+                with log.open("rb") as file:
+                    file.seek(start)
+                    (folder / "postgres.log").write_bytes(file.read())
+
+
+@asynccontextmanager
+async def environment(database_url: str | None = None) -> AsyncIterator[Environment]:
+    """An environment; everything that was started in it has ended when the block is left.
+
+    Args:
+        database_url: a Postgres server to use instead of an embedded one.
+    """
+    async with (
+        Processes() as processes,
+        processes.directory("hitless-") as private,
+        AsyncExitStack() as stack,
+    ):
+        yield Environment(processes, private, database_url, stack)

@@ -1,0 +1,70 @@
+"""What flags change in a scenario: the experiment that a command line asks for."""
+
+import shlex
+
+import msgspec
+
+from scenarios.harness import STRATEGY_NAMES, Experiment
+from scenarios.loading import Loaded, load, near
+
+
+class UsageError(Exception):
+    """The command was given something that it cannot use; the message is one line."""
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What flags change in a scenario; None: nothing."""
+
+    replicas: int | None = None
+    rate: float | None = None
+    existing_rows: int | None = None
+    baseline: float | None = None
+    settle: float | None = None
+    database: str | None = None
+
+    def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
+        """The experiment that the command asks for.
+
+        Raises:
+            UsageError: a flag makes no sense.
+            ScenarioError: the scenario is not there or not right.
+        """
+        if strategy not in STRATEGY_NAMES:
+            raise UsageError(f"unknown strategy {strategy!r}; {near(strategy, STRATEGY_NAMES)}")
+        if self.rate is not None and not 0 < self.rate < float("inf"):
+            raise UsageError(f"--rate {self.rate:g}: expected a number above 0")
+        loaded = load(reference)
+        scenario = loaded.scenario
+        replace = msgspec.structs.replace
+        if self.replicas is not None:
+            policy = replace(scenario.policy, replicas=self.replicas)
+            scenario = replace(scenario, policy=policy)
+        if self.rate is not None:
+            scenario = replace(scenario, traffic=replace(scenario.traffic, rate=self.rate))
+        if self.existing_rows is not None:
+            if scenario.database is None or scenario.database.rows is None:
+                raise UsageError(f"--existing-rows: {reference} describes no rows to make")
+            rows = replace(scenario.database.rows, count=self.existing_rows)
+            scenario = replace(scenario, database=replace(scenario.database, rows=rows))
+        phases = scenario.phases
+        if self.baseline is not None:
+            phases = replace(phases, baseline_seconds=self.baseline)
+        if self.settle is not None:
+            phases = replace(phases, settle_seconds=self.settle)
+        scenario = replace(scenario, phases=phases)
+        return Experiment(
+            loaded=Loaded(scenario, loaded.path),
+            strategy=strategy,
+            seed=seed,
+            replay=self._command(reference, strategy, seed),
+        )
+
+    def _command(self, reference: str, strategy: str, seed: int) -> str:
+        words = ["hitless", "run", reference, "--strategy", strategy, "--seed", str(seed)]
+        for name in ("replicas", "rate", "existing_rows", "baseline", "settle"):
+            value = getattr(self, name)
+            if value is not None:
+                words += [f"--{name.replace('_', '-')}", f"{value:g}"]
+        if self.database is not None:
+            words += ["--database", "URL"]  # a URL may hold a password
+        return shlex.join(words)

@@ -1,0 +1,45 @@
+"""What the whole suite shares."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from scenarios.environment import environment
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of an embedded Postgres that lives as long as the session.
+
+    It is held open by a thread with an event loop of its own, since tests have one loop each.
+    """
+    ready, done = threading.Event(), threading.Event()
+    found: list[str] = []
+    errors: list[BaseException] = []
+
+    async def hold() -> None:
+        async with environment() as place:
+            server = await place.server()
+            found.append(await server.create_database("tests"))
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    def work() -> None:
+        try:
+            asyncio.run(hold())
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits
+            errors.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=work, name="postgres for the tests")
+    thread.start()
+    ready.wait()
+    if found:
+        yield found[0]
+    done.set()
+    thread.join()
+    if errors:
+        raise errors[0]

@@ -1,0 +1,84 @@
+"""Bad input is one line and a status, with nothing started and nothing left."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scenarios.cli import status
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "expand-contact"], "unknown scenario 'expand-contact'; did you mean 'expand-"),
+        (["run", "--strategy", "roling"], "unknown strategy 'roling'; did you mean 'rolling'?"),
+        (["run", "--replicas", "0"], "'--replicas': 0 is not in the range x>=1"),
+        (["run", "--replicas", "three"], "'--replicas': 'three' is not a valid int"),
+        (["run", "--rate", "-5"], "--rate -5: expected a number above 0"),
+        (["run", "--rate", "nan"], "--rate nan: expected a number above 0"),
+        (["run", "--existing-rows", "-1"], "'--existing-rows': -1 is not in the range x>=0"),
+        (["run", "--baseline", "-1"], "'--baseline': -1.0 is not in the range x>=0"),
+        (["run", "--seed", "x"], "'--seed': 'x' is not a valid int"),
+        (["run", "--stategy", "naive"], "No such option: --stategy"),
+        (["run", "none.toml"], "none.toml: there is no such scenario file"),
+        (["matrix", "big-bang", "codefirst"], "unknown scenario 'codefirst'; did you mean 'code-"),
+        (["report", "nowhere"], "nowhere: there is no such folder"),
+        (["rum"], "No such command 'rum'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A mistake on the command line is one clear line, exit status 2, and no folder is made."""
+    out = tmp_path / "runs"
+    if arguments[0] in ("run", "matrix"):
+        arguments = [*arguments, "--out", str(out)]
+    assert status(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.startswith("hitless: ")
+    assert captured.err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_folder_that_holds_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`report` of a folder that is not a run's says so."""
+    assert status(["report", str(tmp_path)]) == 2
+    assert "not the folder of a run: it has no run.json" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_hold_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`--out` that names a file is a mistake of one line."""
+    (tmp_path / "file").write_text("")
+    assert status(["run", "--out", str(tmp_path / "file")]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_a_database_that_does_not_answer(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A database URL that does not answer is the environment's failure: status 4, no password."""
+    url = "postgresql://someone:hush@127.0.0.1:1/nothing"
+    assert status(["run", "--no-live", "--database", url, "--out", str(tmp_path)]) == 4
+    error = capsys.readouterr().err
+    assert "127.0.0.1:1/nothing does not answer" in error
+    assert "hush" not in error
+
+
+def test_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    """`list` shows the built-in scenarios, for people and as JSON."""
+    assert status(["list"]) == 0
+    text = capsys.readouterr().out
+    assert status(["list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows][:4] == [
+        "big-bang",
+        "code-first",
+        "with-default",
+        "expand-contract",
+    ]
+    for row in rows:
+        assert row["name"] in text
+        assert row["teaches"]

@@ -1,0 +1,114 @@
+"""However a run ends, nothing of it is left."""
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MARK = "HITLESS_TEST_MARK"
+RUN = [
+    *(sys.executable, "-m", "scenarios.cli", "run", "expand-contract", "--no-live"),
+    *("--replicas", "2", "--rate", "40", "--existing-rows", "100"),
+]
+MOMENTS = ["phase setup", "phase baseline", "phase rollout", "deploy bridge", "phase settle"]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+QUICK = [
+    (signal.SIGINT, "phase setup"),
+    (signal.SIGTERM, "phase rollout"),
+    (signal.SIGKILL, "phase baseline"),
+    (signal.SIGKILL, "deploy bridge"),
+]
+
+
+def carriers(mark: str) -> list[int]:
+    """The processes that inherited the mark."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
+
+
+def listening(pids: list[int]) -> list[int]:
+    """The TCP ports that the processes listen on."""
+    inodes = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    target = str(link.readlink())
+                    if target.startswith("socket:["):
+                        inodes.add(target[8:-1])
+    ports = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in inodes:
+            ports.append(int(fields[1].split(":")[1], 16))
+    return ports
+
+
+@contextlib.contextmanager
+def ends(pids: list[int]) -> Iterator[list[int]]:
+    """A pidfd for each of the processes that is still there."""
+    descriptors = []
+    try:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                descriptors.append(os.pidfd_open(pid))
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def case(number: signal.Signals, moment: str) -> object:
+    marks = [] if (number, moment) in QUICK else [pytest.mark.soak]
+    return pytest.param(number, moment, marks=marks)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("number", "moment"), [case(number, moment) for number in SIGNALS for moment in MOMENTS]
+)
+def test_a_run_that_is_ended_leaves_nothing(
+    number: signal.Signals, moment: str, tmp_path: Path
+) -> None:
+    """After Ctrl-C, SIGTERM and `kill -9`, at any moment, no process and no port is left."""
+    mark = uuid.uuid4().hex
+    with subprocess.Popen(
+        [*RUN, "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, MARK: mark},
+    ) as run:
+        assert run.stdout is not None
+        assert any(moment in line for line in run.stdout), run.communicate()
+        pids = carriers(mark)
+        ports = listening(pids)
+        assert ports
+        with ends([pid for pid in pids if pid != run.pid]) as descriptors:
+            run.send_signal(number)
+            _, errors = run.communicate()
+            assert run.returncode == (-9 if number == signal.SIGKILL else 130), errors
+            for descriptor in descriptors:
+                assert select.select([descriptor], [], [], 60)[0], "a process is left"
+    assert carriers(mark) == []
+    for port in ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+    if number != signal.SIGKILL:
+        assert errors.startswith(f"hitless: interrupted by {number.name}")
+        assert errors.count("\n") == 1

@@ -1,0 +1,122 @@
+"""Scenario files are read, merged and refused as their authors would wish."""
+
+from pathlib import Path
+
+import pytest
+
+from scenarios.loading import ScenarioError, builtin_names, load
+
+OWN = """
+name = "own"
+
+[versions.one]
+command = ["serve", "{port}"]
+
+[versions.two]
+command = ["serve", "--new", "{port}"]
+
+[release]
+from = "one"
+steps = [{ deploy = "two" }]
+
+[[traffic.journeys]]
+name = "look"
+steps = [{ path = "/" }]
+"""
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "scenario.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_every_builtin_scenario_loads(name: str) -> None:
+    """Each built-in scenario is valid, says what it teaches, and its directories are there."""
+    loaded = load(name)
+    scenario = loaded.scenario
+    assert scenario.name == name
+    assert scenario.title
+    assert scenario.teaches
+    for step in scenario.release.steps:
+        if step.migrate is not None:
+            directory = loaded.directory(step.migrate)
+            assert list(directory.glob("*.sql")) + list(directory.glob("*.py"))
+            if step.through is not None:
+                assert [path for path in directory.iterdir() if path.stem == step.through]
+
+
+def test_the_design_s_four_plans_come_first() -> None:
+    """The list begins with the four plans, in the order in which the book meets them."""
+    assert builtin_names()[:4] == ["big-bang", "code-first", "with-default", "expand-contract"]
+
+
+def test_a_file_of_one_s_own(tmp_path: Path) -> None:
+    """A scenario without a database and with only the required keys is enough."""
+    loaded = load(written(tmp_path, OWN))
+    assert loaded.scenario.database is None
+    assert loaded.scenario.policy.replicas == 3
+    assert list(loaded.scenario.versions) == ["one", "two"]
+
+
+def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
+    """`extends` takes over what the file does not say itself, key by key."""
+    text = 'extends = "big-bang"\nname = "mine"\n[policy]\nreplicas = 5\n[versions.a]\ncwd = "/"\n'
+    scenario = load(written(tmp_path, text)).scenario
+    assert (scenario.name, scenario.policy.replicas) == ("mine", 5)
+    assert scenario.versions["a"].cwd == "/"
+    assert scenario.versions["a"].command == load("big-bang").scenario.versions["a"].command
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "_newsletr"', "key 'extends': there is no '_newsletr'; did you mean"),
+        ('extends = "scenario.toml"', "the files extend each other in a circle"),
+        ('extends = "big-bang"\n[policy]\nreplica = 3', ":3: key 'policy.replica': unknown key; "),
+        ('extends = "big-bang"\n[policy]\nreplicas = "3"', ":3: key 'policy.replicas': expected "),
+        ('extends = "big-bang"\n[policy]\nreplicas = 0', ":3: key 'policy.replicas': expected int"),
+        ('extends = "big-bang"\n[versions.c]\ncomand = ["x"]', ":3: key 'versions.c.comand': "),
+        ('extends = "big-bang"\n[traffic]\nrate = -2', ":3: key 'traffic.rate': expected float > "),
+        ('extends = "big-bang"\n[release]\nsteps = []', ":3: key 'release.steps': expected array"),
+        ('extends = "big-bang"\n[release]\nsteps = [{}]', "step 1 needs either 'migrate' or"),
+        ('extends = "big-bang"\n[release]\nsteps = [{ deploy = "c" }]', "unknown version 'c'"),
+        ('extends = "big-bang"\n[release]\nfrom = "z"', ":3: key 'release.from': unknown version"),
+        ('extends = "big-bang"\n[policy]\nmax_surge = 0', "are both 0"),
+        ('extends = "big-bang"\n[policy]\ncanary_steps = [50, 5]', "rising percentages"),
+        ("name = 'x'", "key 'versions': this key is required and absent"),
+        ("x = [", "not TOML: "),
+        (OWN.replace("from =", "form ="), "key 'release.form': unknown key; did you mean 'from'?"),
+        (OWN + '[integrity]\nsubjects = "SELECT 1"', "key 'integrity': needs a [database] table"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, text: str, message: str) -> None:
+    """A mistake is one line with the file, the line, the key and what would be right."""
+    path = written(tmp_path, text)
+    with pytest.raises(ScenarioError) as caught:
+        load(path)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_names_the_near_ones() -> None:
+    """An unknown scenario is answered with the name that was meant."""
+    with pytest.raises(ScenarioError, match="did you mean 'expand-contract'"):
+        load("expand-contact")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """A path that leads nowhere is said to."""
+    with pytest.raises(ScenarioError, match="there is no such scenario file"):
+        load(str(tmp_path / "none.toml"))
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    """A directory or package that a scenario names and that is missing is said to be."""
+    loaded = load(written(tmp_path, OWN))
+    with pytest.raises(ScenarioError, match="there is no directory"):
+        loaded.directory("migrations")
+    with pytest.raises(ScenarioError, match="no package 'nowhere'"):
+        loaded.directory("nowhere:migrations")
