@@ -36,8 +36,8 @@ class Access(NamedTuple):
         reused: whether the connection to the backend had been used before.
         attempts: how many backends or connections were tried.
         bytes_out: body bytes relayed to the client.
-        end: why it ended: `complete`, `client_gone`, `client_timeout`, `tunnel_ended`, or an
-            error type of RFC 9209.
+        end: why it ended: `complete`, `client_gone`, `client_timeout`, `tunnel_ended`, `stopped`
+            (the balancer's own end came first), or an error type of RFC 9209.
         client_connection: `new` or `reused`.
     """
 

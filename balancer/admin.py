@@ -12,7 +12,13 @@ from aiohttp.typedefs import Handler, Middleware
 from balancer import metrics
 from balancer.config import Config
 from balancer.control import Control, check_weights
-from balancer.errors import BalancerError, ConfigError, ConflictError, UnknownBackendError
+from balancer.errors import (
+    BalancerError,
+    ConfigError,
+    ConflictError,
+    HandedOverError,
+    UnknownBackendError,
+)
 
 _DRAIN_SECONDS = 30.0
 
@@ -20,7 +26,9 @@ _DRAIN_SECONDS = 30.0
 def build_app(control: Control, config: Config) -> web.Application:
     """Make the admin API's application."""
     api = _Api(control)
-    app = web.Application(middlewares=[_errors, _guard(config)], client_max_size=1 << 20)
+    app = web.Application(
+        middlewares=[_errors, _guard(config), _while_in_charge(control)], client_max_size=1 << 20
+    )
     app.add_routes(
         [
             web.get("/backends", api.backends),
@@ -165,6 +173,10 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _problem(404, str(error))
     except ConflictError as error:
         return _problem(409, str(error))
+    except HandedOverError as error:
+        response = _problem(503, str(error))
+        response.force_close()
+        return response
     except BalancerError as error:
         return _problem(400, str(error))
     except web.HTTPException as error:
@@ -193,6 +205,18 @@ def _guard(config: Config) -> Middleware:
         return await handler(request)
 
     return guard
+
+
+def _while_in_charge(control: Control) -> Middleware:
+    """Send callers on to the successor, once there is one: a new connection reaches it."""
+
+    @web.middleware
+    async def in_charge(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if control.handed_over:
+            raise HandedOverError("a successor has taken over; ask again")
+        return await handler(request)
+
+    return in_charge
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,7 +1,8 @@
 """The admin API's client, for orchestrators and dashboards."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Collection, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,8 @@ from balancer.errors import BalancerError
 _CONNECT_SECONDS = 5.0
 # On top of a drain's own deadline: the answer only has to travel.
 _MARGIN_SECONDS = 15.0
+_HANDING_OVER = 503
+_RETRY_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class AdminError(BalancerError):
@@ -27,6 +30,10 @@ class AdminError(BalancerError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class _HandingOverError(AdminError):
+    """A successor is taking over."""
 
 
 class BackendView(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,12 +157,29 @@ class AdminClient:
         """Cumulative counters: `versions`, `backends`, `balancer`."""
         return await self._call("GET", "statistics")
 
-    async def events(self, after: int | None = None) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, after: int | None = None) -> AsyncGenerator[dict[str, Any], None]:
         """Yield a `snapshot` of the backends and then every event, until the balancer stops.
+
+        When a successor takes over, its events follow, after a further `snapshot`.
 
         Args:
             after: a sequence number to go on from; none begins with what happens next.
         """
+        handed_over = True
+        while handed_over:
+            handed_over = False
+            stream = self._stream(after)
+            try:
+                async for event in stream:
+                    if event["event"] == "handed_over":
+                        # The successor goes on counting from here.
+                        handed_over, after = True, event["sequence"] - 1
+                        break
+                    yield event
+            finally:
+                await stream.aclose()
+
+    async def _stream(self, after: int | None) -> AsyncGenerator[dict[str, Any], None]:
         query = {} if after is None else {"after": str(after)}
         decode = msgspec.json.Decoder(dict[str, Any]).decode
         try:
@@ -194,7 +218,7 @@ class AdminClient:
                 if set(found.values()) <= {"up"}:
                     return
         finally:
-            await stream.aclose()  # type: ignore[attr-defined]  # it is an async generator
+            await stream.aclose()
         raise AdminError(f"the balancer at {self._address} ended its events")
 
     async def _call(
@@ -207,12 +231,13 @@ class AdminClient:
         timeout: float = 30.0,  # noqa: ASYNC109 - handed to aiohttp, which watches it
     ) -> dict[str, Any]:
         try:
-            async with self._request(
-                method, path, json=json, params=params, timeout=timeout
-            ) as response:
-                await self._check(response)
-                answer: dict[str, Any] = await response.json()
-                return answer
+            for delay in _RETRY_DELAYS:
+                # Every verb is idempotent, so asking again is safe; a balancer that is handing
+                # over answers 503, and its successor is there in a moment.
+                with contextlib.suppress(_HandingOverError, aiohttp.ServerDisconnectedError):
+                    return await self._ask(method, path, json=json, params=params, timeout=timeout)
+                await asyncio.sleep(delay)
+            return await self._ask(method, path, json=json, params=params, timeout=timeout)
         except TimeoutError as error:
             raise AdminError(
                 f"the balancer at {self._address} did not answer {method} /{path} "
@@ -220,6 +245,22 @@ class AdminClient:
             ) from error
         except aiohttp.ClientError as error:
             raise self._unreachable(error) from error
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object,
+        params: Mapping[str, str] | None,
+        timeout: float,  # noqa: ASYNC109 - handed to aiohttp, which watches it
+    ) -> dict[str, Any]:
+        async with self._request(
+            method, path, json=json, params=params, timeout=timeout
+        ) as response:
+            await self._check(response)
+            answer: dict[str, Any] = await response.json()
+            return answer
 
     def _request(
         self,
@@ -242,7 +283,8 @@ class AdminClient:
                 detail = msgspec.json.decode(text)["detail"]
             except (msgspec.DecodeError, KeyError, TypeError):
                 detail = text.strip()
-            raise AdminError(f"the balancer refused: {detail}", response.status)
+            kind = _HandingOverError if response.status == _HANDING_OVER else AdminError
+            raise kind(f"the balancer refused: {detail}", response.status)
 
     def _unreachable(self, error: Exception) -> AdminError:
         return AdminError(f"the balancer at {self._address} cannot be reached: {error}")

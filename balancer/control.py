@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from balancer.config import Config, parse_address, parse_name
-from balancer.errors import ConfigError, ConflictError
+from balancer.errors import ConfigError, ConflictError, HandedOverError
 from balancer.events import EventLog
 from balancer.outliers import Outliers
 from balancer.pool import Backend, Change, Pool, State
@@ -46,6 +47,34 @@ class Control:
         self._outliers = Outliers(config.outliers)
         self._probes: dict[Backend, tuple[Prober, asyncio.Task[None]]] = {}
         self._idle: dict[Backend, asyncio.Event] = {}
+        self._frozen = False
+        self.handed_over = False
+        self.on_change: Callable[[], None] | None = None
+
+    # A successor
+
+    def freeze(self) -> None:
+        """Refuse verbs: what would be changed now might not reach the successor."""
+        self._frozen = True
+
+    def thaw(self) -> None:
+        """Accept verbs again: there is no successor after all."""
+        self._frozen = False
+
+    def hand_over(self) -> None:
+        """A successor decides from now on; it also does the health checks."""
+        self.handed_over = True
+        self.stop_probes()
+
+    def adopt(self, backends: list[Backend], retired: dict[str, Counters]) -> None:
+        """Begin with a predecessor's backends, and go on with their health checks."""
+        self.pool.adopt(backends, retired)
+        for one in backends:
+            self._probe(one)
+
+    def _check_thawed(self) -> None:
+        if self._frozen:
+            raise HandedOverError("a successor is taking over; ask again")
 
     # Verbs
 
@@ -56,6 +85,7 @@ class Control:
             ConfigError: an argument is malformed.
             ConflictError: the id belongs to another address or is draining.
         """
+        self._check_thawed()
         parse_name(backend_id, "backend id")
         parse_name(version, "version")
         place = parse_address(address)
@@ -82,6 +112,7 @@ class Control:
         Raises:
             UnknownBackendError: there is none with this id.
         """
+        self._check_thawed()
         started = time.monotonic()
         backend = self.pool.drain(backend_id, "asked")
         limit = timeout if tunnel_timeout is None else tunnel_timeout
@@ -98,6 +129,7 @@ class Control:
 
     def delete(self, backend_id: str) -> int:
         """Forget a backend; returns how many exchanges that cut (0 after a drain)."""
+        self._check_thawed()
         backend = self.pool.drain(backend_id, "deleted")
         cut = self._cut(backend)
         self._cut_tunnels(backend)
@@ -106,10 +138,12 @@ class Control:
 
     def set_active(self, ids: list[str]) -> None:
         """Switch all traffic to these backends in one step."""
+        self._check_thawed()
         self.pool.set_active(ids)
 
     def set_weights(self, weights: dict[str, float]) -> None:
         """Give several backends their weights in one step."""
+        self._check_thawed()
         self.pool.set_weights(weights)
 
     # Views
@@ -145,7 +179,7 @@ class Control:
                 **one.counters.as_dict(), "in_flight": under_way, "tunnels": one.tunnels,
                 "version": one.version, "state": one.state.value,
             }  # fmt: skip
-        plane = self._data_plane()
+        plane = self.data_plane
         log = plane.log
         return {
             "versions": {
@@ -214,6 +248,8 @@ class Control:
                 event.set()
             elif change.what == "removed":
                 self._idle.pop(backend, None)
+        if self.on_change is not None and change.what != "idle":
+            self.on_change()
         if self.plane is not None:
             self.plane.wake()
 
@@ -221,7 +257,7 @@ class Control:
         probe = self._probes.pop(backend, None)
         if probe is not None and probe[1] is not asyncio.current_task():
             probe[1].cancel()
-        self._data_plane().lines.close_idle(backend)
+        self.data_plane.lines.close_idle(backend)
 
     async def _wait(self, backend: Backend, until: float, *, tunnels: bool) -> bool:
         """Wait until nothing is under way; False when the time is over first."""
@@ -240,18 +276,20 @@ class Control:
     def _cut(self, backend: Backend) -> int:
         cut = sum(
             line.exchange.cut()
-            for line in self._data_plane().lines.of(backend)
+            for line in self.data_plane.lines.of(backend)
             if line.exchange is not None
         )
         return cut + backend.inherited
 
     def _cut_tunnels(self, backend: Backend) -> int:
-        lines = [line for line in self._data_plane().lines.of(backend) if line.peer is not None]
+        lines = [line for line in self.data_plane.lines.of(backend) if line.peer is not None]
         for line in lines:
             line.transport.abort()
         return len(lines)
 
-    def _data_plane(self) -> Plane:
+    @property
+    def data_plane(self) -> Plane:
+        """The data plane, once there is one."""
         if self.plane is None:
             raise ConflictError("the balancer has not started")
         return self.plane

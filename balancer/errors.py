@@ -21,6 +21,10 @@ class ConflictError(BalancerError):
     """The request is well formed, but the pool is in no state for it; nothing was changed."""
 
 
+class HandedOverError(BalancerError):
+    """Another process takes over: ask that one."""
+
+
 class IllegalTransitionError(BalancerError):
     """The lifecycle table has no such step; nothing was changed."""
 

@@ -336,6 +336,23 @@ class Pool:
             if backend.state is State.DRAINING and was_busy and not backend.busy:
                 self._tell("idle", backend)
 
+    def mirror(self, views: Iterable[Backend]) -> None:
+        """Follow a successor, which decides from now on: take over its states and weights."""
+        fresh = {one.id: one for one in views}
+        for known in self.backends:
+            view = fresh.pop(known.id, None)
+            if view is None:
+                self.remove(known.id)
+                continue
+            leaves = view.state is State.DRAINING and known.state is not State.DRAINING
+            known.weight, known.state = view.weight, view.state
+            known.ejected = view.ejected
+            if leaves:
+                self._tell("draining", known, "mirrored")
+        self._backends.update(fresh)
+        self._rebuild()
+        self._tell("mirrored")
+
     def adopt(self, backends: Iterable[Backend], retired: Mapping[str, Counters]) -> None:
         """Begin with the backends of a predecessor, in the states that it knew them in."""
         self._backends = {one.id: one for one in backends}

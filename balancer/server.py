@@ -4,20 +4,22 @@ import asyncio
 import json
 import logging
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
-from balancer import sockets
+from balancer import handover, sockets
 from balancer.access_log import AccessLog
 from balancer.admin import build_app
-from balancer.config import Config
+from balancer.config import Address, Config
 from balancer.control import Control
 from balancer.events import EventLog
 from balancer.proxy.downstream import Downstream
 from balancer.proxy.plane import Plane
+from balancer.sockets import Listener
 
 _log = logging.getLogger("balancer")
 
@@ -51,7 +53,7 @@ class Stop:
 
 
 async def serve(config: Config, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then stop gracefully.
+    """Serve until SIGTERM or SIGINT, or until a successor has taken over; then stop gracefully.
 
     Args:
         config: what to do.
@@ -62,93 +64,189 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     """
     stop = Stop()
     config = sockets.fit_to_file_limit(config)
+    estate = None
+    if config.handover is not None:
+        estate = await handover.take_over(config.handover)
     with ExitStack() as files:
-        listeners = [files.enter_context(sockets.listening(place)) for place in config.listen]
-        admin = None
-        if config.admin is not None:
-            admin = files.enter_context(sockets.listening(config.admin))
+        inherited = {} if estate is None else estate.sockets
+        if estate is not None:
+            files.callback(estate.close_unused)
+        files.enter_context(stop.on_signals())
+
+        def listen(place: Address) -> Listener:
+            return files.enter_context(sockets.listening(place, inherited))
+
+        listeners = [listen(place) for place in config.listen]
+        admin = None if config.admin is None else listen(config.admin)
+        waiting = None if config.handover is None else listen(Address(path=config.handover))
         log = None
         if config.access_log is not None:
             log = files.enter_context(AccessLog(config.access_log))
-        files.enter_context(stop.on_signals())
-        await _run(config, listeners, admin, log=log, stop=stop, announce=announce)
+        sequence = 0 if estate is None else estate.sequence
+        async with assembled(config, log=log, sequence=sequence) as balancer:
+            if estate is None:
+                balancer.attach_configured()
+            else:
+                estate.apply(balancer.control)
+            await _serve(balancer, _Doors(listeners, admin, waiting), estate, stop, announce)
 
 
-async def _run(
-    config: Config,
-    listeners: list[socket.socket],
-    admin: socket.socket | None,
-    *,
-    log: AccessLog | None,
+@dataclass(frozen=True, slots=True)
+class _Doors:
+    """Where one can come in."""
+
+    clients: Sequence[Listener]
+    admin: Listener | None
+    handover: Listener | None
+
+    @property
+    def all(self) -> list[Listener]:
+        others = [one for one in (self.admin, self.handover) if one is not None]
+        return [*self.clients, *others]
+
+
+async def _serve(
+    balancer: "Balancer",
+    doors: _Doors,
+    estate: handover.Inheritance | None,
     stop: Stop,
     announce: Callable[[str], None],
 ) -> None:
-    events = EventLog()
-    async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
-        control = Control(config, tasks, events)
-        plane = Plane(config, control.pool, tasks=tasks, log=log, refused=control.refused)
-        control.plane = plane
-        stack.callback(control.stop_probes)
-        stack.callback(tasks.create_task(control.watch_outliers()).cancel)
-        plane.wheel.start()
-        stack.callback(plane.wheel.stop)
-        if admin is not None:
-            await stack.enter_async_context(_admin_api(control, config, admin))
-        stack.callback(events.close)
-        for one in config.backends:
-            control.put(one.id, address=str(one.address), version=one.version, weight=one.weight)
-        loop = asyncio.get_running_loop()
-        servers = [
-            await loop.create_server(lambda: Downstream(plane), sock=one, backlog=sockets.BACKLOG)
-            for one in listeners
-        ]
-        stack.callback(plane.abort_clients)
-        announce(_announcement(config, listeners, admin))
+    passing = handover.Handover(balancer.control, doors.all, done=stop.asked.set)
+    async with AsyncExitStack() as stack:
+        close_admin = None
+        if doors.admin is not None:
+            close_admin = await stack.enter_async_context(_admin_api(balancer, doors.admin))
+        servers = [await balancer.open(one) for one in doors.clients]
+        if estate is not None:
+            balancer.background(estate.follow(balancer.control))
+        if doors.handover is not None:
+            balancer.background(passing.wait(doors.handover))
+        announce(_announcement(doors))
         await stop.asked.wait()
-        events.publish("stopping")
         for server in servers:
             server.close()
-        await _leave(plane, config, stop)
+        if passing.is_done and close_admin is not None:
+            await close_admin()
+        events = balancer.control.events
+        events.publish("handed_over" if passing.is_done else "stopping")
+        if passing.is_done:
+            events.close()
+        async with passing.following(balancer.tasks):
+            await _leave(balancer, stop, patient=passing.is_done)
+        events.close()
 
 
-async def _leave(plane: Plane, config: Config, stop: Stop) -> None:
-    """Let exchanges end, each with `Connection: close`, and idle connections go after a while."""
+class Balancer:
+    """A data plane and a control plane at work; see `assembled`.
+
+    Attributes:
+        config: what the operator said.
+        control: the verbs.
+        plane: the data plane.
+        tasks: owns everything that runs beside.
+    """
+
+    def __init__(
+        self, config: Config, control: Control, plane: Plane, tasks: asyncio.TaskGroup
+    ) -> None:
+        self.config = config
+        self.control = control
+        self.plane = plane
+        self.tasks = tasks
+        self._background: list[asyncio.Task[None]] = []
+
+    def attach_configured(self) -> None:
+        """Attach the backends of the command line."""
+        for one in self.config.backends:
+            self.control.put(
+                one.id, address=str(one.address), version=one.version, weight=one.weight
+            )
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something until the balancer ends."""
+        self._background.append(self.tasks.create_task(work))
+
+    async def open(self, listener: Listener) -> asyncio.Server:
+        """Accept clients."""
+        return await asyncio.get_running_loop().create_server(
+            lambda: Downstream(self.plane), sock=listener.sock, backlog=sockets.BACKLOG
+        )
+
+    def close(self) -> None:
+        """End everything at once."""
+        self.control.events.close()
+        self.plane.wheel.stop()
+        self.plane.cut_off_clients()
+        self.control.stop_probes()
+        for task in self._background:
+            task.cancel()
+
+
+@asynccontextmanager
+async def assembled(
+    config: Config, *, log: AccessLog | None = None, sequence: int = 0
+) -> AsyncIterator[Balancer]:
+    """Put the parts together and let them work; nothing listens yet."""
+    async with asyncio.TaskGroup() as tasks:
+        control = Control(config, tasks, EventLog(sequence))
+        plane = Plane(config, control.pool, tasks=tasks, log=log, refused=control.refused)
+        control.plane = plane
+        balancer = Balancer(config, control, plane, tasks)
+        plane.wheel.start()
+        balancer.background(control.watch_outliers())
+        try:
+            yield balancer
+        finally:
+            balancer.close()
+
+
+async def _leave(balancer: Balancer, stop: Stop, *, patient: bool) -> None:
+    """Let exchanges end, each with `Connection: close`, and idle connections go after a while.
+
+    Args:
+        balancer: which takes its leave.
+        stop: a second call ends the wait.
+        patient: wait for the next request of every idle connection, since a client that sends it
+            just when we close would see a failure; there is somebody else to serve meanwhile.
+    """
+    plane, timeouts = balancer.plane, balancer.config.timeouts
     plane.stopping = True
     if not plane.clients:
         return
     stop.in_a_hurry = plane.empty.set
-    timer = asyncio.get_running_loop().call_later(
-        config.timeouts.stop_idle, plane.close_idle_clients
-    )
+    loop = asyncio.get_running_loop()
+    idle = timeouts.stop if patient else timeouts.stop_idle
+    timer = loop.call_later(idle, plane.close_idle_clients)
     try:
-        async with asyncio.timeout(config.timeouts.stop):
+        async with asyncio.timeout(timeouts.stop + (timeouts.stop_idle if patient else 0.0)):
             await plane.empty.wait()
     except TimeoutError:
-        pass
+        _log.warning("stopped with %d exchanges under way", plane.in_flight)
     finally:
         timer.cancel()
-    if plane.in_flight:
-        _log.warning("stopped with %d exchanges under way", plane.in_flight)
 
 
 @asynccontextmanager
-async def _admin_api(control: Control, config: Config, sock: socket.socket) -> AsyncIterator[None]:
-    runner = web.AppRunner(build_app(control, config), access_log=None, shutdown_timeout=1.0)
+async def _admin_api(
+    balancer: Balancer, listener: Listener
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Serve the admin API; yields what ends its accepting, while running calls go on."""
+    app = build_app(balancer.control, balancer.config)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.SockSite(runner, sock, backlog=sockets.BACKLOG).start()
-        yield
+        site = web.SockSite(runner, listener.sock, backlog=sockets.BACKLOG)
+        await site.start()
+        yield site.stop
     finally:
         await runner.cleanup()
 
 
-def _announcement(
-    config: Config, listeners: list[socket.socket], admin: socket.socket | None
-) -> str:
-    places = [sockets.name(one) for one in listeners]
-    facts: dict[str, object] = {"event": "listening", "listen": places[0]}
-    if admin is not None and config.admin is not None:
-        facts["admin"] = str(config.admin) if config.admin.path else sockets.name(admin)
-    if len(places) > 1:
-        facts["listeners"] = places
+def _announcement(doors: _Doors) -> str:
+    facts: dict[str, object] = {"event": "listening", "listen": doors.clients[0].name}
+    if doors.admin is not None:
+        facts["admin"] = doors.admin.name
+    if len(doors.clients) > 1:
+        facts["listeners"] = [one.name for one in doors.clients]
     return json.dumps(facts, separators=(",", ":"))

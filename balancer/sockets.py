@@ -1,14 +1,13 @@
 """Listening sockets: opened with errors that name the fix."""
 
-import contextlib
 import errno
 import os
 import resource
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from balancer.config import Address, Config
@@ -19,20 +18,56 @@ BACKLOG = 4096
 _OTHER_FILES = 128
 
 
+@dataclass(slots=True)
+class Listener:
+    """A listening socket.
+
+    Attributes:
+        place: what was asked for, such as port 0.
+        sock: the socket.
+        handed_over: whether a successor has it now, so that its path must stay.
+    """
+
+    place: Address
+    sock: socket.socket
+    handed_over: bool = False
+
+    @property
+    def name(self) -> str:
+        """Where it really listens."""
+        if self.place.path is not None:
+            return str(self.place)
+        host, port = self.sock.getsockname()[:2]
+        return str(Address(host, port))
+
+
 @contextmanager
-def listening(place: Address) -> Iterator[socket.socket]:
+def listening(place: Address, inherited: Mapping[str, socket.socket]) -> Iterator[Listener]:
     """Listen; a unix socket is only for its owner, and its path is taken away at the end.
+
+    Args:
+        place: where.
+        inherited: the sockets of a predecessor, by the place that it had been asked for.
 
     Raises:
         StartError: the address is in use or not ours.
     """
-    if place.path is not None:
-        with _listening_unix(place.path) as sock:
-            yield sock
-        return
-    with _open_tcp(place) as sock:
-        sock.listen(BACKLOG)
-        yield sock
+    known = inherited.get(str(place))
+    if known is not None:
+        sock = known
+    elif place.path is not None:
+        sock = _open_unix(place.path)
+    else:
+        sock = _open_tcp(place)
+    listener = Listener(place, sock)
+    with sock:
+        if known is None:
+            sock.listen(BACKLOG)
+        try:
+            yield listener
+        finally:
+            if place.path is not None and not listener.handed_over:
+                place.path.unlink(missing_ok=True)
 
 
 def _open_tcp(place: Address) -> socket.socket:
@@ -57,27 +92,18 @@ def _open_tcp(place: Address) -> socket.socket:
     return sock
 
 
-@contextmanager
-def _listening_unix(path: Path) -> Iterator[socket.socket]:
+def _open_unix(path: Path) -> socket.socket:
     _clear(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with sock:
-        mask = os.umask(0o177)
-        try:
-            sock.bind(os.fspath(path))
-            mine = path.stat().st_ino
-        except OSError as error:
-            raise StartError(f"unix:{path}: {error.strerror}") from error
-        finally:
-            os.umask(mask)
-        sock.listen(BACKLOG)
-        try:
-            yield sock
-        finally:
-            # A successor may have put its own socket there.
-            with contextlib.suppress(OSError):
-                if path.stat().st_ino == mine:
-                    path.unlink()
+    mask = os.umask(0o177)
+    try:
+        sock.bind(os.fspath(path))
+    except OSError as error:
+        sock.close()
+        raise StartError(f"unix:{path}: {error.strerror}") from error
+    finally:
+        os.umask(mask)
+    return sock
 
 
 def _clear(path: Path) -> None:
@@ -124,9 +150,3 @@ def fit_to_file_limit(config: Config) -> Config:
             f"or ask for at most {max(room, 1)}"
         )
     return replace(config, limits=replace(config.limits, connections=room))
-
-
-def name(sock: socket.socket) -> str:
-    """The address that a TCP socket listens on."""
-    host, port = sock.getsockname()[:2]
-    return str(Address(host, port))

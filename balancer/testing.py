@@ -61,7 +61,12 @@ class Running:
 
 @asynccontextmanager
 async def running_balancer(directory: Path, *options: str) -> AsyncIterator[Running]:
-    """Run `python -m balancer` on a free port, with its files in `directory`."""
+    """Run `python -m balancer` on a free port, with its files in `directory`.
+
+    Args:
+        directory: an existing one, for its admin socket, access log and standard error.
+        options: further options of the command line.
+    """
     admin_path, access_log = directory / "admin.sock", directory / "access.ndjson"
     errors = directory / "stderr"
     with errors.open("ab") as output:
@@ -234,3 +239,82 @@ async def backend(
         yield one
     finally:
         await one.stop()
+
+
+@dataclass
+class Load:
+    """Clients that ask as fast as they are answered, each in its own way, until told to stop.
+
+    One third of them keep their connections, one third open one for each request, one third
+    send bodies; whatever is not a complete 200 is a failure.
+
+    Attributes:
+        host: where they connect.
+        port: the same.
+        ok: complete answers with status 200.
+        failures: all others, in words.
+    """
+
+    host: str
+    port: int
+    ok: int = 0
+    failures: list[str] = field(default_factory=list)
+    stopping: bool = False
+    _progress: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def more(self, count: int) -> None:
+        """Wait until so many further requests have ended."""
+        goal = self.ok + len(self.failures) + count
+        async with self._progress:
+            await self._progress.wait_for(lambda: self.ok + len(self.failures) >= goal)
+
+    async def client(self, number: int) -> None:
+        """One client."""
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        sent = 0
+        while not self.stopping:
+            sent += 1
+            keep = number % 3 != 1
+            body = b"x" * 100 if number % 3 == 2 else b""  # noqa: PLR2004 - one of three kinds
+            try:
+                if streams is None:
+                    streams = await asyncio.open_connection(self.host, self.port)
+                streams[1].write(
+                    b"%b /%d/%d HTTP/1.1\r\nHost: test\r\n%b%b\r\n%b"
+                    % (
+                        b"POST" if body else b"GET", number, sent,
+                        b"Content-Length: %d\r\n" % len(body) if body else b"",
+                        b"" if keep else b"Connection: close\r\n", body,
+                    )
+                )  # fmt: skip
+                head = await streams[0].readuntil(b"\r\n\r\n")
+                length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                await streams[0].readexactly(int(length))
+            except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+                self.failures.append(f"client {number} request {sent}: {error!r}")
+                head = b""
+            else:
+                if head.startswith(b"HTTP/1.1 200 "):
+                    self.ok += 1
+                else:
+                    self.failures.append(f"client {number} request {sent}: {head!r}")
+            if streams is not None and (not head or not keep or b"Connection: close" in head):
+                streams[1].close()
+                streams = None
+            async with self._progress:
+                self._progress.notify_all()
+        if streams is not None:
+            streams[1].close()
+
+
+@asynccontextmanager
+async def load(host: str, port: int, clients: int = 6) -> AsyncIterator[Load]:
+    """Run clients while the block runs; at its end each completes what it has begun."""
+    one = Load(host, port)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(clients):
+            tasks.create_task(one.client(number))
+        try:
+            yield one
+        finally:
+            one.stopping = True

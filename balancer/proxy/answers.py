@@ -13,6 +13,7 @@ COMPLETE = "complete"
 CLIENT_GONE = "client_gone"
 CLIENT_TIMEOUT = "client_timeout"
 TUNNEL_ENDED = "tunnel_ended"
+STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Downstream(asyncio.Protocol, Client):
 
     __slots__ = (
         "_advancing",
+        "_backend_eof",
         "_begun",
         "_buffer",
         "_chunked",
@@ -69,6 +70,7 @@ class Downstream(asyncio.Protocol, Client):
         self._witness = Witness()
         self._eof = False
         self._begun = False
+        self._backend_eof = False
         self._advancing = False
         self._peer = ""
         self._trusted = False
@@ -126,6 +128,8 @@ class Downstream(asyncio.Protocol, Client):
         """Called by the event loop; returns whether to leave our side open."""
         self._eof = True
         if self._state == _TUNNEL and self._tunnel is not None:
+            if self._backend_eof or self._tunnel.transport.is_closing():
+                return False
             self._tunnel.transport.write_eof()
             return True
         # Between requests or after the last one, an end is an end. A client that only closed its
@@ -148,6 +152,8 @@ class Downstream(asyncio.Protocol, Client):
             self._tunnel.transport.resume_reading()
         elif self._exchange is not None:
             self._exchange.resume_upstream()
+        elif self._buffer and not self._advancing:
+            self._advance()
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
@@ -174,7 +180,8 @@ class Downstream(asyncio.Protocol, Client):
         try:
             while self._buffer:
                 if self._state == _HEAD:
-                    if not self._take_head():
+                    # A client that does not read its answers gets to ask no more for now.
+                    if self.blocked or not self._take_head():
                         return
                 elif self._state == _BODY:
                     self._take_body()
@@ -251,6 +258,7 @@ class Downstream(asyncio.Protocol, Client):
         data = self._buffer
         exchange = self._exchange
         if exchange is None:
+            self._buffer = b""
             return
         if self._chunked is not None:
             self._take_chunks(self._chunked, data, exchange)
@@ -294,8 +302,9 @@ class Downstream(asyncio.Protocol, Client):
         if exchange is not None:
             exchange.reject(refusal)
             return
-        self._plane.count_refused(refusal)
-        self.answer(refusal, request_id=self._plane.new_request_id(), unread=True, method=b"")
+        request_id = self._plane.new_request_id()
+        self._plane.count_refused(refusal, request_id, self.kind)
+        self.answer(refusal, request_id=request_id, unread=True, method=b"")
 
     def answer(self, refusal: Refusal, *, request_id: bytes, unread: bool, method: bytes) -> None:
         """Answer in the backend's place, and end the exchange."""
@@ -341,7 +350,7 @@ class Downstream(asyncio.Protocol, Client):
         self._plane.refused_connections += 1
         self.persistent = False
         self._state = _LINGER
-        self._plane.count_refused(refusal)
+        self._plane.count_refused(refusal, self._plane.new_request_id(), self.kind)
         self.transport.write(answers.render(refusal, persistent=False, with_body=True))
         self._linger()
 
@@ -371,6 +380,13 @@ class Downstream(asyncio.Protocol, Client):
         """Close if nothing is under way; called late in a graceful stop."""
         if self._exchange is None and self._state == _HEAD:
             self.transport.close()
+
+    def cut_off(self) -> None:
+        """End whatever is under way; the last act of a stop."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_gone(answers.STOPPED)
+        self.abort()
 
     def pause_reading(self) -> None:
         """Read no more from the client for now."""
@@ -430,6 +446,7 @@ class Downstream(asyncio.Protocol, Client):
 
     def tunnel_eof(self) -> bool:
         """The backend will send no more; returns whether it may still be sent to."""
+        self._backend_eof = True
         if self._eof or self.transport.is_closing():
             return False
         self.transport.write_eof()

@@ -238,14 +238,12 @@ class Exchange:
         self._sent = True
         head = self._request_head(line.backend)
         kept = self._kept
-        if kept:
-            line.transport.write(b"".join((head, *kept)))
-            if not self._idempotent:
-                self._kept = None
-            if not self._body_done:
-                self.client.resume_reading()
-        else:
-            line.transport.write(head)
+        if not self._idempotent or self._kept_size > self._plane.replay_bytes:
+            self._kept = None
+        if not self._body_done:
+            # Before the write, which may find that the backend reads slowly and pause again.
+            self.client.resume_reading()
+        line.transport.write(b"".join((head, *kept)) if kept else head)
         self._arm(self._plane.ticks_first_byte if self._body_done else self._plane.ticks_body)
 
     def _request_head(self, backend: Backend) -> bytes:
@@ -323,7 +321,10 @@ class Exchange:
     def response_head(self, head: ResponseHead) -> None:
         """The head of a response arrived; its body follows."""
         self._first_ns = now_ns()
-        self.client.transport.write(self._start_response(head))
+        client = self.client
+        client.transport.write(self._start_response(head))
+        if client.blocked and self._line is not None:
+            self._line.transport.pause_reading()
         self._arm(self._plane.ticks_stream)
 
     def _start_response(self, head: ResponseHead) -> bytes:
@@ -444,8 +445,10 @@ class Exchange:
         self._line = self.backend = None
         plane = self._plane
         line.exchange = None
+        if self.client.blocked:
+            # The last write may have paused it, and nobody would resume it later.
+            line.transport.resume_reading()
         if reusable and self._body_done:
-            line.used = True
             plane.lines.put(line)
         else:
             line.discard()

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from balancer.access_log import AccessLog
+from balancer.access_log import Access, AccessLog
 from balancer.affinity import Affinity
 from balancer.budget import RetryBudget
 from balancer.config import Config
@@ -94,9 +94,16 @@ class Plane:
         self._id_count += 1
         return f"{self._id_prefix}-{self._id_count:x}".encode("ascii")
 
-    def count_refused(self, refusal: Refusal) -> None:
-        """Count an answer to something that never became an exchange."""
+    def count_refused(self, refusal: Refusal, request_id: bytes, kind: str) -> None:
+        """Count and log an answer to something that never became an exchange."""
         self.counters.complete(refusal.status, 0, 0)
+        if self.log is not None:
+            self.log.add(
+                Access(
+                    now_ns(), request_id.decode("ascii"), "", "", refusal.status, None, None,
+                    -1, -1, -1, 0, False, 0, 0, refusal.error, kind,
+                )
+            )  # fmt: skip
 
     def client_left(self) -> None:
         """A client's connection is gone; in a graceful stop, the last one ends it."""
@@ -108,10 +115,10 @@ class Plane:
         for client in list(self.clients):
             client.leave()
 
-    def abort_clients(self) -> None:
+    def cut_off_clients(self) -> None:
         """Close all that are left; the last act of a stop."""
         for client in list(self.clients):
-            client.abort()
+            client.cut_off()
 
     def may_retry(self) -> bool:
         """Claim one retry from the budget."""

@@ -55,6 +55,10 @@ class Client(Deadline):
         """Close if nothing is under way."""
         raise NotImplementedError
 
+    def cut_off(self) -> None:
+        """End whatever is under way; the last act of a stop."""
+        raise NotImplementedError
+
     def abort(self) -> None:
         """End the connection so that nobody can take it for a clean end."""
         raise NotImplementedError

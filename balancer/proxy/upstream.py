@@ -31,7 +31,6 @@ class Upstream(asyncio.Protocol, Deadline):
         backend: whose it is.
         exchange: the one that has it now; None while it is idle.
         idle_since_ns: when it was last put aside.
-        used: whether it has carried an exchange before the present one.
         transport: set once it is connected.
     """
 
@@ -48,7 +47,6 @@ class Upstream(asyncio.Protocol, Deadline):
         "idle_since_ns",
         "peer",
         "transport",
-        "used",
     )
 
     def __init__(self, keeper: Keeper, backend: Backend) -> None:
@@ -58,7 +56,6 @@ class Upstream(asyncio.Protocol, Deadline):
         self.exchange: Conversation | None = None
         self.peer: Client | None = None
         self.idle_since_ns = 0
-        self.used = False
         self._buffer = b""
         self._left = _HEAD
         self._chunked: ChunkedBody | None = None
