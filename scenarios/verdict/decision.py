@@ -198,7 +198,7 @@ def _check_integrity(integrity: Integrity) -> Check:
             f"{first.subject}: expected {first.expected}, found {first.found}"
         )
     elif integrity.status == "unchecked":
-        sentence = "data integrity was not checked: there was no database to read"
+        sentence = "data integrity was not checked: the database was not read"
     else:
         sentence = f"no violation of data integrity in {subjects}"
     return Check(

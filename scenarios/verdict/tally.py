@@ -72,7 +72,7 @@ class Tally:
         failed: the failed requests.
         marks: planned times and failures by endpoint and kind of connection.
         succeeded: how many succeeded, by endpoint and version.
-        early_failures: failed requests that were over before the first phase was.
+        early_failures: failed requests that were over before the rollout began.
         origin_ns: the first planned time; 0 without requests.
         end_ns: the last planned time; 0 without requests.
     """
@@ -202,9 +202,8 @@ class Tally:
         bucket.failed += 1
         bucket.unknown += effect_of(outcome) is Effect.INFO
         self.failed.append(outcome)
-        phases = self._timeline.phases
         # A request that was under way when the rollout began may have failed because of it.
-        if len(phases) > 1 and outcome.done_ns < phases[1].start_ns:
+        if outcome.done_ns < self._timeline.rollout_ns:
             self.early_failures += 1
 
     def _add_answer(self, outcome: Outcome, *, ok: bool) -> None:

@@ -1,5 +1,6 @@
 """The journal as a function of time: what the rollout was doing at an instant, on which schema."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -99,6 +100,15 @@ class Timeline:
     def floor_seconds(self) -> float | None:
         """How much of that no orchestrator could have saved; None if unknown."""
         return None if self._release is None else self._release.floor_seconds
+
+    @property
+    def rollout_ns(self) -> float:
+        """When the phase `rollout` began: before that nothing was deployed.
+
+        Infinite if the journal has other phases but not that one; 0 if it has none.
+        """
+        missing = math.inf if self.phases else 0
+        return next((start for name, start in self.phases if name == "rollout"), missing)
 
     def phase_at(self, at_ns: int) -> int:
         """The index of the phase at an instant; -1 before the first one."""

@@ -151,7 +151,7 @@ def _versions(verdict: Verdict, timeline: Timeline) -> list[str]:
 def _verb_lanes(verdict: Verdict, timeline: Timeline, end: float) -> list[Lane]:
     """Phases; releases, deployments and migrations; and the verbs within them."""
     phases = tuple(
-        Span(phase.start, phase.end, f"phase {phase.name}", "phase odd" if odd % 2 else "phase")
+        Span(phase.start, phase.end, phase.name, "phase odd" if odd % 2 else "phase")
         for odd, phase in enumerate(verdict.phases)
     )
     steps: list[Span] = []

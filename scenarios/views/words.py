@@ -127,7 +127,7 @@ def integrity_text(verdict: Verdict) -> str:
     unknown = f"; {integrity.unknown:,} of unknown effect" if integrity.unknown else ""
     match integrity.status:
         case "unchecked":
-            return "not checked: there was no database to read"
+            return "not checked: the database was not read"
         case "unknown":
             return f"no request promised anything; {integrity.checked:,} subjects looked at"
         case "held":

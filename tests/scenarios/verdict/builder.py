@@ -133,6 +133,7 @@ def journal() -> list[Event]:
     """A release that migrates, replaces a-1 by b-2, and takes two seconds, from 2.0 to 4.0."""
     new, old = {"version": "b", "replicas": ("b-2",)}, {"version": "a", "replicas": ("a-1",)}
     return [
+        event(-1.1, "phase", "started", 15, detail={"name": "setup"}),
         event(-1.0, "start", "started", 1, **old),
         event(-0.6, "start", "completed", 1, **old),
         event(-0.5, "wait_ready", "completed", 2, **old),

@@ -31,7 +31,7 @@ def test_clean_run_passes(clean_run: Any) -> None:
     assert verdict.rollout.floor_seconds == 1.1
     assert "100 %" not in encode(verdict).decode()
     assert any("shorter than" in limit for limit in verdict.limits)
-    assert [phase.name for phase in verdict.phases] == ["baseline", "rollout", "settle"]
+    assert [phase.name for phase in verdict.phases] == ["setup", "baseline", "rollout", "settle"]
     assert sum(phase.requests.planned for phase in verdict.phases) == verdict.requests.planned
     assert {share.version: share.failed for share in verdict.versions} == {"a": 0, "b": 0}
 
