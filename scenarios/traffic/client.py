@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from scenarios.traffic.connection import Connection, Exchange, connect_error, words
 from scenarios.traffic.paced import PacedConnection, limit_receive_buffer
-from scenarios.traffic.plan import Pace
+from scenarios.traffic.websocket import WebSocketConnection
 
 # How late a deadline may be noticed. The outcome is stamped with the time it was noticed at.
 SWEEP_SECONDS: Final = 0.05
@@ -91,13 +91,20 @@ class Client:
         connection = None if exchange.close else self._take_idle()
         if connection is None:
             try:
-                connection = self._open(exchange.pace)
+                connection = self._open(exchange)
             except OSError as error:
                 self._fail_to_open(exchange, error)
                 return
         else:
             exchange.opened = False
         connection.carry(exchange)
+
+    def hang_up(self) -> None:
+        """End what would stay open for long, in order; its outcomes follow."""
+        for group in self._under_way.values():
+            for exchange in list(group):
+                if exchange.connection is not None:
+                    exchange.connection.hang_up()
 
     def close(self) -> None:
         """Drop every connection. Exchanges under way get no outcome: `on_done` is not called."""
@@ -122,11 +129,14 @@ class Client:
         return None
 
     def _timeout_of(self, exchange: Exchange) -> int:
-        if exchange.timeout_seconds is None:
-            return self._timeout_ns
-        return round(exchange.timeout_seconds * 1e9)
+        timeout_ns = self._timeout_ns
+        if exchange.timeout_seconds is not None:
+            timeout_ns = round(exchange.timeout_seconds * 1e9)
+        if exchange.websocket is not None:
+            timeout_ns += round(exchange.websocket.seconds * 1e9)
+        return timeout_ns
 
-    def _open(self, pace: Pace | None) -> Connection:
+    def _open(self, exchange: Exchange) -> Connection:
         """A connection whose connecting has begun.
 
         Raises:
@@ -135,16 +145,25 @@ class Client:
         sock = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if pace is not None:
-                limit_receive_buffer(sock, pace)
+            if exchange.pace is not None:
+                limit_receive_buffer(sock, exchange.pace)
             sock.connect(self._address)
         except BlockingIOError:
             pass  # it is under way
         except OSError:
             sock.close()
             raise
-        if pace is not None:
-            return PacedConnection(self._loop, sock, owner=self, pace=pace)
+        if exchange.pace is not None:
+            return PacedConnection(self._loop, sock, owner=self, pace=exchange.pace)
+        if exchange.websocket is not None:
+            return WebSocketConnection(
+                self._loop,
+                sock,
+                buffer=self._buffer,
+                owner=self,
+                websocket=exchange.websocket,
+                timeout_seconds=exchange.timeout_seconds or self._timeout_ns / 1e9,
+            )
         return Connection(self._loop, sock, buffer=self._buffer, owner=self)
 
     def _fail_to_open(self, exchange: Exchange, error: OSError) -> None:

@@ -11,7 +11,7 @@ import socket
 import time
 from typing import Protocol
 
-from scenarios.traffic.plan import Pace
+from scenarios.traffic.plan import Pace, WebSocket
 from scenarios.traffic.response import MalformedResponse, ResponseReader
 
 
@@ -24,6 +24,7 @@ class Exchange:
         close: whether it opens a connection for itself alone.
         pace: how slowly it is sent and read; None for as fast as the kernel takes it.
         timeout_seconds: how long it may take; None for as long as the client gives each.
+        websocket: makes it a websocket that stays open, for longer than that.
         sent_ns: when its first byte was written; None if it never was.
         first_byte_ns: when the first byte of the response arrived.
         done_ns: when the outcome was known.
@@ -55,6 +56,7 @@ class Exchange:
         "sqlstate",
         "status",
         "timeout_seconds",
+        "websocket",
     )
 
     def __init__(
@@ -65,12 +67,14 @@ class Exchange:
         close: bool,
         pace: Pace | None = None,
         timeout_seconds: float | None = None,
+        websocket: WebSocket | None = None,
     ) -> None:
         self.payload = payload
         self.is_head = is_head
         self.close = close
         self.pace = pace
         self.timeout_seconds = timeout_seconds
+        self.websocket = websocket
         self.opened = True
         self.sent_ns: int | None = None
         self.first_byte_ns: int | None = None
@@ -164,6 +168,9 @@ class Connection:
             self._fail("timeout", "no complete response in time")
         else:
             self._fail("connect_timeout", "no connection in time")
+
+    def hang_up(self) -> None:
+        """What could go on for long should end now; an ordinary exchange ends by itself."""
 
     def close(self) -> None:
         """Close the socket; a second call does nothing."""

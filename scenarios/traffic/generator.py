@@ -112,9 +112,13 @@ class Generator:
             self._agenda.stop(time.monotonic_ns())
 
     def finish(self) -> None:
-        """Complete what is under way or planned, and plan nothing for mails that come now."""
+        """Complete what is under way or planned, and plan nothing for mails that come now.
+
+        Websockets are closed in order instead of being waited for.
+        """
         self.stop()
         self._finishing = True
+        self._client.hang_up()
         self._set_alarm()
         self._look_for_the_end()
 
@@ -196,6 +200,7 @@ class Generator:
             close=turn.close,
             pace=recipe.pace if recipe.is_paced else None,
             timeout_seconds=recipe.timeout_seconds,
+            websocket=recipe.websocket,
         )
         exchange.turn = turn
         exchange.script = script

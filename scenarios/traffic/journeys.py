@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from itertools import accumulate
 from urllib.parse import quote, quote_plus, urlsplit
 
+from scenarios.traffic.frames import key_for
 from scenarios.traffic.plan import Journey, Pace, Plan, PlanError, Step
 from scenarios.traffic.stream import Stream
 
@@ -31,6 +32,7 @@ _WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
 _TARGET = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]+")
 # RFC 9110, section 15: what can end an exchange.
 _STATUSES = range(200, 600)
+_SWITCHING = 101
 _PORTS = range(1, 65536)
 # The generator frames its messages by itself; a field of the plan's would contradict it.
 _OWN_FIELDS = frozenset(
@@ -90,6 +92,7 @@ class Recipe:
         "needs_link",
         "pace",
         "timeout_seconds",
+        "websocket",
     )
 
     def __init__(self, step: Step, *, host: str, where: str) -> None:
@@ -99,15 +102,19 @@ class Recipe:
             raise PlanError(f"{where}: path {step.path!r} must begin with / or be {{link}}")
         if step.form is not None and step.body is not None:
             raise PlanError(f"{where}: a form and a body exclude each other")
+        if step.websocket is not None:
+            _check_websocket(step, where=where)
         if not step.expect or not all(status in _STATUSES for status in step.expect):
             raise PlanError(f"{where}: expect must name statuses from 200 to 599")
         _check_numbers(step, where=where)
         self.method = step.method
-        self.expect = step.expect
+        self.websocket = step.websocket
+        self.expect = step.expect if step.websocket is None else (_SWITCHING,)
         self.timeout_seconds = step.timeout_seconds
         self.pace = Pace(step.upload_bytes_per_second, step.download_bytes_per_second)
         self.is_paced = self.pace != Pace()
-        self.connection = "new" if self.is_paced else step.connection
+        alone = self.is_paced or step.websocket is not None
+        self.connection = "new" if alone else step.connection
         self.delay_seconds = step.delay_seconds
         self._path = Template(step.path, where=f"{where}, path")
         _check_target(_PLACEHOLDER.sub("", step.path), where=f"{where}, path")
@@ -159,7 +166,10 @@ class Recipe:
         lines = [f"{self.method} {self._path.render(values)} HTTP/1.1"]
         lines += [f"{name}: {value.render(values)}" for name, value in self._fields]
         lines.append(f"X-Request-Id: {request_id}")
-        if close:
+        if self.websocket is not None:
+            lines += ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+            lines.append(f"Sec-WebSocket-Key: {key_for(request_id)}")
+        elif close:
             lines.append("Connection: close")
         body = b""
         if self._has_body:
@@ -315,6 +325,19 @@ def _check_numbers(step: Step, *, where: str) -> None:
         value = getattr(step, name)
         if value is not None and not 0 < value < float("inf"):
             raise PlanError(f"{where}: {name} must be above 0, not {value}")
+
+
+def _check_websocket(step: Step, *, where: str) -> None:
+    if step.method != "GET" or step.form is not None or step.body is not None:
+        raise PlanError(f"{where}: a websocket begins with a GET without a body")
+    if (step.upload_bytes_per_second, step.download_bytes_per_second) != (None, None):
+        raise PlanError(f"{where}: a websocket has no bytes per second")
+    websocket = step.websocket
+    if websocket is not None:
+        for name in ("seconds", "ping_seconds"):
+            value = getattr(websocket, name)
+            if not 0 < value < float("inf"):
+                raise PlanError(f"{where}: websocket.{name} must be above 0, not {value}")
 
 
 def _check_target(text: str, *, where: str) -> None:

@@ -26,6 +26,21 @@ class Pace(NamedTuple):
     download: float | None = None
 
 
+class WebSocket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A connection that stays open (RFC 6455).
+
+    It fails when it breaks, when a ping is not answered within the request's timeout, and when the
+    server closes it, however politely, before its time.
+
+    Attributes:
+        seconds: how long it stays; then it is closed in order.
+        ping_seconds: how often it is tried.
+    """
+
+    seconds: float
+    ping_seconds: float = 1.0
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request of a journey.
 
@@ -50,6 +65,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         download_bytes_per_second: how slowly the response is read; absent: as it comes. A slow
             request has a connection of its own.
         timeout_seconds: when this request is given up; absent: the plan's.
+        websocket: makes it a websocket; the status that is a success is then 101.
     """
 
     path: str
@@ -65,6 +81,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     upload_bytes_per_second: float | None = None
     download_bytes_per_second: float | None = None
     timeout_seconds: float | None = None
+    websocket: WebSocket | None = None
 
 
 class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -51,6 +51,8 @@ class ResponseReader:
         keep_alive: whether the connection can carry another exchange; valid once complete.
         served_by: `X-Served-By`.
         proxy_status: `Proxy-Status`; several fields are joined with commas (RFC 9110, 5.3).
+        accept: `Sec-WebSocket-Accept`.
+        rest: what came after a 101, which is no longer HTTP.
     """
 
     __slots__ = (
@@ -61,12 +63,17 @@ class ResponseReader:
         "_is_head",
         "_is_problem",
         "_parser",
+        "accept",
         "complete",
         "keep_alive",
         "proxy_status",
+        "rest",
         "served_by",
         "status",
     )
+
+    _head_done: bool
+    _head_size: int
 
     def __init__(self) -> None:
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
@@ -91,9 +98,9 @@ class ResponseReader:
             self._head_size += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # 101 without being asked. What follows is another protocol's.
-            self.keep_alive = False
+        except httptools.HttpParserUpgrade as upgrade:
+            # What follows a 101 is another protocol's.
+            self.rest = bytes(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             if isinstance(error.__context__, MalformedResponse):
                 raise error.__context__ from None
@@ -129,6 +136,8 @@ class ResponseReader:
         self.status = 0
         self.served_by: str | None = None
         self.proxy_status: str | None = None
+        self.accept: str | None = None
+        self.rest = b""
         self._framed = False
         self._head_done = False
         self._head_size = 0
@@ -153,6 +162,8 @@ class ResponseReader:
             case b"proxy-status":
                 text = value.decode("latin-1")
                 self.proxy_status = f"{self.proxy_status}, {text}" if self.proxy_status else text
+            case b"sec-websocket-accept":
+                self.accept = value.decode("latin-1")
             case b"content-length" | b"transfer-encoding":
                 self._framed = True
             case b"content-type":

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from scenarios.traffic.client import Client
 from scenarios.traffic.connection import Exchange
-from scenarios.traffic.plan import Pace
+from scenarios.traffic.plan import Pace, WebSocket
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -107,9 +107,15 @@ class Asker:
         close: bool = False,
         pace: Pace | None = None,
         timeout_seconds: float | None = None,
+        websocket: WebSocket | None = None,
     ) -> asyncio.Future[Exchange]:
         exchange = Exchange(
-            payload, is_head=is_head, close=close, pace=pace, timeout_seconds=timeout_seconds
+            payload,
+            is_head=is_head,
+            close=close,
+            pace=pace,
+            timeout_seconds=timeout_seconds,
+            websocket=websocket,
         )
         future: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
         self._waiting[exchange] = future

@@ -1,6 +1,7 @@
 """The generator as a process: the dialogue that whoever starts it relies on."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -228,3 +229,20 @@ async def test_an_abort_does_not_wait_for_a_reader(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
         transport.resume_reading()
     assert len(list(read_outcomes(tmp_path / "requests.ndjson"))) >= 50
+
+
+async def test_an_open_mail_session_does_not_keep_it_from_finishing(tmp_path: Path) -> None:
+    """A sender that keeps its SMTP session open is told goodbye by the end of the connection."""
+    async with dialogue() as talk:
+        talk.say(plan(tmp_path, 1))
+        host, _, port = (await talk.hear())["smtp"].rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        assert (await reader.readline()).startswith(b"220")
+        talk.say({"do": "finish"})
+        assert (await talk.hear())["event"] == "finished"
+        assert await talk.process.wait() == 0
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+        with contextlib.suppress(ConnectionResetError):
+            await writer.wait_closed()
