@@ -48,6 +48,9 @@ BALANCER = {
 }
 
 
+_NO_SUCH_ROUTE = frozenset({404, 405, 501})
+
+
 class Finding(NamedTuple):
     """What one rule says."""
 
@@ -273,10 +276,11 @@ def find_causes(
 def _cause(group: _Group, succeeded: Mapping[tuple[str, str], int], origin_ns: int) -> Cause:
     failures, timeline = group.failures, group.failures[0].timeline
     outcomes = [failure.outcome for failure in failures]
+    note, finding = _skew(failures, succeeded) or (None, group.finding)
     return Cause(
-        cause=group.finding.cause,
-        title=group.finding.title,
-        confidence=group.finding.confidence,
+        cause=finding.cause,
+        title=finding.title,
+        confidence=finding.confidence,
         count=len(failures),
         evidence=CauseEvidence(
             requests=tuple(outcome.request_id for outcome in outcomes[:EXAMPLE_IDS]),
@@ -289,26 +293,32 @@ def _cause(group: _Group, succeeded: Mapping[tuple[str, str], int], origin_ns: i
             steps=count(timeline.step_at(failure.at_ns) for failure in failures),
             schemas=count(timeline.schema_at(failure.at_ns) for failure in failures),
             examples=tuple(_example(failure, origin_ns) for failure in failures[:EXAMPLES]),
-            note=_skew(failures, succeeded),
+            note=note,
         ),
     )
 
 
-def _skew(failures: Sequence[Failure], succeeded: Mapping[tuple[str, str], int]) -> str | None:
-    """Whether a route that one version does not have succeeded on another."""
-    if failures[0].outcome.status not in (404, 405, 501):
+def _skew(
+    failures: Sequence[Failure], succeeded: Mapping[tuple[str, str], int]
+) -> tuple[str, Finding] | None:
+    """The note and the better cause, if one version lacks a route that another one serves."""
+    status = failures[0].outcome.status
+    if status not in _NO_SUCH_ROUTE:
         return None
-    for endpoint, version in sorted({(f.outcome.endpoint, f.version or "") for f in failures}):
-        others = sorted(
-            other
-            for (known, other), number in succeeded.items()
-            if known == endpoint and other != version and number
-        )
-        if version and others:
-            return (
-                f"version {version} answered {failures[0].outcome.status} to {endpoint}, which "
-                f"succeeded on version {others[0]}: a mixed fleet serves what one of them lacks"
+    for endpoint in count(failure.outcome.endpoint for failure in failures):
+        for version in count(f.version for f in failures if f.outcome.endpoint == endpoint):
+            others = sorted(
+                other
+                for (known, other), number in succeeded.items()
+                if known == endpoint and other != version and number
             )
+            if others:
+                note = (
+                    f"version {version} answered {status} to {endpoint}, which succeeded on "
+                    f"version {others[0]}: a mixed fleet serves what one of them lacks"
+                )
+                title = f"HTTP {status}: version {version} lacks what version {others[0]} serves"
+                return note, Finding(f"status:{status}", title, "likely")
     return None
 
 

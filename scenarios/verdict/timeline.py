@@ -173,5 +173,7 @@ def describe(event: Event) -> str:
     if migration is not None:
         back = " back" if event.detail.get("direction") == "rollback" else ""
         return f"{event.verb} {migration}{back}"
+    if event.verb in ("phase", "release"):
+        return f"{event.verb} {event.detail.get('name', '')}".rstrip()
     about = " ".join(event.replicas) or event.version or ""
     return f"{event.verb} {about}".rstrip()

@@ -257,7 +257,7 @@ def _causes(state: LiveState, width: int) -> list[Text]:
 
 def _journal(state: LiveState, room: int, width: int) -> list[Text]:
     """The last events that ended, newest last."""
-    ended = [event for event in state.journal if event.state != "started"]
+    ended = [e for e in state.journal if e.state != "started" and e.verb != "phase"]
     lines = []
     for event in ended[-room:] if room > 0 else []:
         when = (event.at_ns - state.began_ns) / 1e9

@@ -1,9 +1,15 @@
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# An example's time says more of the machine than of the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def load_builder() -> ModuleType:
@@ -12,7 +18,6 @@ def load_builder() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    import sys  # noqa: PLC0415 - dataclasses look their module up there
 
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

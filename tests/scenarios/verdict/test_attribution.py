@@ -163,6 +163,8 @@ def test_a_route_that_one_version_lacks_is_noted(make: Any, clean_run: Any) -> N
     assert cause.evidence.note is not None
     assert "version a answered 404" in cause.evidence.note
     assert "succeeded on version b" in cause.evidence.note
+    assert cause.title == "HTTP 404: version a lacks what version b serves"
+    assert cause.confidence == "likely"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from scenarios.verdict import Verdict
 
@@ -14,6 +15,10 @@ NO_BACKEND = {
     "served_by": None,
 }
 EVIL = "[bold red]boo[/] <script>alert('x')</script> \x1b[31m | `tick` ]]> & \x07"
+
+# An example's time says more of the machine than of the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
