@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.cli import PLANS, status
+from scenarios.cli import status
+from scenarios.commands.matrix import PLANS
 from scenarios.harness import STRATEGY_NAMES
 from scenarios.loading import load
 from scenarios.verdict import Verdict, decode

@@ -1,0 +1,54 @@
+"""`hitless demo`: one deployment that breaks, and the same release, planned well."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from scenarios.commands.options import (
+    NoLiveOption,
+    OutOption,
+)
+from scenarios.commands.running import progress, run_one
+from scenarios.environment import environment
+from scenarios.expectation import surprise
+from scenarios.interrupts import run_interruptibly
+from scenarios.overrides import Changes
+from scenarios.verdict import Verdict
+from scenarios.views.matrix import comparison
+from scenarios.views.terminal import print_verdict
+
+DEMO = (("big-bang", "rolling"), ("expand-contract", "rolling"))
+
+
+def demo_command(out: OutOption = Path("runs"), no_live: NoLiveOption = False) -> int:
+    """See one deployment break, and the same release, planned well, not break."""
+    console = Console()
+    changes = Changes()
+    experiments = [changes.experiment(scenario, strategy, 1) for scenario, strategy in DEMO]
+
+    async def work() -> list[tuple[Verdict, Path]]:
+        async with environment() as place:
+            done = []
+            for experiment in experiments:
+                console.rule(
+                    f"{experiment.scenario.name} · {experiment.strategy}: "
+                    f"{experiment.scenario.title}"
+                )
+                watcher = progress(console, experiment, no_live=no_live)
+                verdict, folder = await run_one(experiment, place, out, watcher)
+                print_verdict(console, verdict, str(folder))
+                done.append((verdict, folder))
+            return done
+
+    done = run_interruptibly(work())
+    console.rule("The same release, twice")
+    console.print(comparison([verdict for verdict, _ in done]))
+    surprises = [
+        text
+        for experiment, (verdict, _) in zip(experiments, done, strict=True)
+        if (text := surprise(experiment.scenario.expect, verdict)) is not None
+    ]
+    for text in surprises:
+        console.print(Text(text, "red"))
+    return 1 if surprises else 0

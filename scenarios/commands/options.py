@@ -1,0 +1,32 @@
+"""The arguments and flags that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scenarios.harness import STRATEGY_NAMES
+
+ScenarioArgument = Annotated[
+    str, typer.Argument(help="A built-in scenario (see `hitless list`), or the path of a file.")
+]
+StrategyOption = Annotated[str, typer.Option(help=f"One of: {', '.join(STRATEGY_NAMES)}.")]
+ReplicasOption = Annotated[int | None, typer.Option(min=1, help="How many replicas serve.")]
+RateOption = Annotated[float | None, typer.Option(help="Arrivals a second.")]
+RowsOption = Annotated[
+    int | None, typer.Option(min=0, help="Rows that are in the database before the run.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="The seed of all randomness.")]
+BaselineOption = Annotated[
+    float | None, typer.Option(min=0, help="Seconds of traffic before the release.")
+]
+SettleOption = Annotated[
+    float | None, typer.Option(min=0, help="Seconds of traffic after the release.")
+]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(help="The URL of a Postgres server to use instead of an embedded one."),
+]
+OutOption = Annotated[Path, typer.Option(help="Where the folders of runs go.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+NoLiveOption = Annotated[bool, typer.Option("--no-live", help="Plain lines, no dashboard.")]

@@ -1,0 +1,28 @@
+"""`hitless report`: the verdict of a run again."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from scenarios.commands.options import (
+    JsonOption,
+)
+from scenarios.report import reach_verdict
+from scenarios.verdict import encode
+from scenarios.views.terminal import print_verdict
+
+
+def report_command(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    as_json: JsonOption = False,
+) -> int:
+    """Reach the verdict of a run again, from its evidence alone."""
+    verdict = reach_verdict(folder)
+    if as_json:
+        sys.stdout.buffer.write(encode(verdict))
+    else:
+        print_verdict(Console(), verdict, str(folder))
+    return verdict.exit_status

@@ -1,0 +1,65 @@
+"""`hitless run`: one experiment."""
+
+import sys
+from pathlib import Path
+
+from scenarios.commands.options import (
+    BaselineOption,
+    DatabaseOption,
+    JsonOption,
+    NoLiveOption,
+    OutOption,
+    RateOption,
+    ReplicasOption,
+    RowsOption,
+    ScenarioArgument,
+    SeedOption,
+    SettleOption,
+    StrategyOption,
+)
+from scenarios.commands.running import progress, progress_console, run_one
+from scenarios.environment import environment
+from scenarios.interrupts import run_interruptibly
+from scenarios.overrides import Changes
+from scenarios.verdict import Verdict, encode
+from scenarios.views.terminal import print_verdict
+
+
+def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
+    scenario: ScenarioArgument = "expand-contract",
+    strategy: StrategyOption = "rolling",
+    replicas: ReplicasOption = None,
+    rate: RateOption = None,
+    existing_rows: RowsOption = None,
+    seed: SeedOption = 1,
+    baseline: BaselineOption = None,
+    settle: SettleOption = None,
+    database: DatabaseOption = None,
+    out: OutOption = Path("runs"),
+    as_json: JsonOption = False,
+    no_live: NoLiveOption = False,
+) -> int:
+    """Run one experiment: live dashboard, verdict, report."""
+    changes = Changes(
+        replicas=replicas,
+        rate=rate,
+        existing_rows=existing_rows,
+        baseline=baseline,
+        settle=settle,
+        database=database,
+    )
+    experiment = changes.experiment(scenario, strategy, seed)
+    console = progress_console(as_json=as_json)
+
+    async def work() -> tuple[Verdict, Path]:
+        async with environment(database) as place:
+            return await run_one(
+                experiment, place, out, progress(console, experiment, no_live=no_live)
+            )
+
+    verdict, folder = run_interruptibly(work())
+    if as_json:
+        sys.stdout.buffer.write(encode(verdict))
+    else:
+        print_verdict(console, verdict, str(folder))
+    return verdict.exit_status

@@ -1,0 +1,96 @@
+"""What commands that run experiments share: the folder, the progress, the verdict."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+
+from scenarios import harness
+from scenarios.environment import Environment
+from scenarios.evidence.event import Event
+from scenarios.evidence.folder import create_run_folder
+from scenarios.evidence.tick import Tick
+from scenarios.harness import Experiment
+from scenarios.overrides import UsageError
+from scenarios.report import reach_verdict
+from scenarios.spec import ReleaseStep
+from scenarios.verdict import Verdict
+from scenarios.views.dashboard import Dashboard
+from scenarios.views.live import Progress, ReplicaView, RunHeader
+from scenarios.views.plain import PlainProgress
+
+
+async def run_one(
+    experiment: Experiment,
+    place: Environment,
+    out: Path,
+    watcher: Progress,
+) -> tuple[Verdict, Path]:
+    """Run an experiment in a new folder under `out`, and reach its verdict.
+
+    Raises:
+        UsageError: no folder can be made there.
+        EnvironmentFailure: the run could not begin, or something that it stands on broke.
+    """
+    try:
+        folder = create_run_folder(
+            out,
+            datetime.now().astimezone(),
+            experiment.scenario.name,
+            experiment.strategy,
+        )
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror}") from error
+    with watcher as looking_on:
+        await harness.run(experiment, place, folder, looking_on)
+    return reach_verdict(folder), folder
+
+
+class Silence:
+    """A watcher that says nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def on_event(self, event: Event) -> None:
+        """Say nothing."""
+
+    def on_tick(self, tick: Tick) -> None:
+        """Say nothing."""
+
+    def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
+        """Say nothing."""
+
+
+def progress_console(*, as_json: bool) -> Console:
+    """Where people look: not on standard output, where that is for JSON."""
+    return Console(stderr=as_json)
+
+
+def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Progress:
+    """The dashboard, or plain lines where there is no terminal for one."""
+    scenario = experiment.scenario
+    header = RunHeader(
+        scenario=scenario.name,
+        strategy=experiment.strategy,
+        seed=experiment.seed,
+        replicas=scenario.policy.replicas,
+        rate=scenario.traffic.rate,
+        steps=tuple(
+            f"deploy {step.deploy}" if step.deploy else f"migrate {_short(step)}"
+            for step in scenario.release.steps
+        ),
+    )
+    if no_live or not console.is_terminal or console.is_dumb_terminal:
+        return PlainProgress(console, header)
+    return Dashboard(console, header)
+
+
+def _short(step: ReleaseStep) -> str:
+    folder = (step.migrate or "").rpartition("/")[2]
+    return f"{folder} to {step.through}" if step.through else folder
