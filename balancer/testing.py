@@ -7,8 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from balancer import sockets
+from balancer.access_log import AccessLog
 from balancer.client import AdminClient, wait_listening
+from balancer.config import Address, Config
+from balancer.health import HealthPolicy
+from balancer.pool import State
+from balancer.server import Balancer, assembled
 
 # Options for tests: health checks that do not make one wait.
 FAST = (
@@ -318,3 +325,68 @@ async def load(host: str, port: int, clients: int = 6) -> AsyncIterator[Load]:
             yield one
         finally:
             one.stopping = True
+
+
+@dataclass(slots=True)
+class Local:
+    """A balancer within this process, for tests that need many.
+
+    Attributes:
+        balancer: its parts.
+        host: where clients connect.
+        port: the same.
+    """
+
+    balancer: Balancer
+    host: str
+    port: int
+
+    async def attach(self, **backends: Backend) -> None:
+        """Attach backends, named as `a_1=...`, and wait until they are up."""
+        control = self.balancer.control
+        for name, one in backends.items():
+            backend_id = name.replace("_", "-")
+            version = backend_id.partition("-")[0]
+            control.put(backend_id, address=one.address, version=version, weight=1)
+        await self.wait(lambda: all(one.state is State.UP for one in control.pool.backends))
+
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait for events until the condition holds."""
+        events = self.balancer.control.events
+        if not condition():
+            async for _ in events.follow(events.sequence):
+                if condition():
+                    return
+
+    async def exchange(self, data: bytes) -> bytes:
+        """Send bytes on a connection of their own; returns all that comes back until its end."""
+        async with self.connection() as (reader, writer):
+            writer.write(data)
+            return await reader.read()
+
+    @asynccontextmanager
+    async def connection(
+        self,
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A client's connection."""
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def local_balancer(log: AccessLog | None = None, **settings: Any) -> AsyncIterator[Local]:  # noqa: ANN401
+    """Run a balancer in this event loop; `settings` are fields of `Config`."""
+    place = Address("127.0.0.1", 0)
+    health = HealthPolicy(path="/health", interval=0.2, fast_interval=0.05, timeout=30, rise=1)
+    config = Config(**{"listen": (place,), "health": health, **settings})
+    with sockets.listening(place, {}) as listener:
+        async with assembled(config, log=log) as balancer:
+            server = await balancer.open(listener)
+            host, _, port = listener.name.rpartition(":")
+            try:
+                yield Local(balancer, host, int(port))
+            finally:
+                server.close()

@@ -5,11 +5,12 @@ import re
 from balancer.errors import MessageError
 from balancer.proxy.grammar import FIELD_LINE, FORBIDDEN_TRAILERS
 
-# RFC 9112 section 7.1.1; 15 digits cannot overflow 64 bits. Extensions are checked and dropped.
+# RFC 9112 section 7.1.1, without the spaces that it calls bad; 15 digits cannot overflow 64 bits.
+# Extensions are checked and dropped.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _SIZE_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,15})"
-    rb"((?:[ \t]*+;[ \t]*+" + _TOKEN + rb"(?:[ \t]*+=[ \t]*+(?:" + _TOKEN +
+    rb"((?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN +
     rb'|"(?:[\t\x20!#-\[\]-\x7e]|\\[\t\x20-\x7e])*+"))?)*+)\r\n'
 )  # fmt: skip
 _MAX_LINE = 4096

@@ -89,6 +89,9 @@ FORBIDDEN_TRAILERS = _HOP_BY_HOP | frozenset({
     b"x-served-by", b"x-real-ip",
 })  # fmt: skip
 
+# Tunnels for these only: through one for h2c, requests would pass that nobody has checked.
+_UPGRADES = frozenset({b"websocket"})
+
 NO_BODY = 0
 CHUNKED = -1
 UNTIL_CLOSE = -2
@@ -390,7 +393,10 @@ class _RequestFields:
             raise MessageError(400, "TRACE has no body")
         named = self._connection
         if head.upgrade is not None and (
-            b"upgrade" not in named or not head.minor or head.length != NO_BODY
+            head.upgrade not in _UPGRADES
+            or b"upgrade" not in named
+            or not head.minor
+            or head.length != NO_BODY
         ):
             head.upgrade = None
         if head.expect and (not head.minor or head.length == NO_BODY):
