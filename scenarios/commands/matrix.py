@@ -29,7 +29,7 @@ from scenarios.harness import STRATEGY_NAMES, Experiment
 from scenarios.interrupts import run_interruptibly
 from scenarios.load import LoadError
 from scenarios.overrides import Changes
-from scenarios.views.matrix import MatrixRow, matrix_row, matrix_table
+from scenarios.views.matrix import MatrixRow, matrix_markdown, matrix_row, matrix_table
 
 PLANS = ("big-bang", "code-first", "with-default", "expand-contract")
 INVALID, ENVIRONMENT = 3, 4
@@ -48,6 +48,9 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     database: DatabaseOption = None,
     out: OutOption = Path("runs"),
     as_json: JsonOption = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the table as Markdown on standard output.")
+    ] = False,
 ) -> int:
     """Run every release plan under every strategy: one table.
 
@@ -67,12 +70,14 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         for scenario in (scenarios or PLANS)
         for strategy in STRATEGY_NAMES
     ]
-    console = progress_console(as_json=as_json)
+    console = progress_console(as_json=as_json or markdown)
     cells = run_interruptibly(_matrix(experiments, database, out, console))
     rows = [cell.row for cell in cells]
     surprises = [cell for cell in cells if cell.surprise is not None]
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(cells), indent=2) + b"\n")
+    elif markdown:
+        sys.stdout.write(matrix_markdown(rows))
     else:
         console.print(matrix_table(rows))
     for cell in surprises:

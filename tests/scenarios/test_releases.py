@@ -38,6 +38,22 @@ def released(plan: str, strategy: str, url: str, out: Path) -> tuple[int, Verdic
     return code, decode((folder / "verdict.json").read_bytes())
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("strategy", ["rolling", "blue-green", "canary"])
+def test_ten_seeds_in_a_row_drop_nothing(strategy: str, postgres_url: str, tmp_path: Path) -> None:
+    """At full size, ten runs with ten seeds fail no request and lose no row."""
+    for seed in range(1, 11):
+        out = tmp_path / str(seed)
+        command = ["run", "expand-contract", "--strategy", strategy, "--seed", str(seed)]
+        size = ["--replicas", "3", "--rate", "200", "--existing-rows", "20000"]
+        code = status([*command, *size, "--no-live", "--database", postgres_url, "--out", str(out)])
+        (folder,) = out.iterdir()
+        verdict = decode((folder / "verdict.json").read_bytes())
+        assert (code, verdict.requests.failed) == (0, 0), (seed, verdict.reasons)
+        assert verdict.integrity.violations == (), seed
+
+
 def test_all_cells_are_promised_something() -> None:
     """Each of the sixteen cells is either promised to be clean or declared as a control."""
     assert len(CLEAN) + len(CONTROLS) == 16
