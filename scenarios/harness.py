@@ -156,7 +156,13 @@ class Run:
             group.create_task(load.listen(), name="ticks of the load generator")
             looking = group.create_task(self._look(balancer.admin), name="look at the replicas")
             async with _phase(journal, "setup"):
-                await bring_up(rollout, release.start)
+                try:
+                    await bring_up(rollout, release.start)
+                except OrchestratorError as error:
+                    raise EnvironmentFailure(
+                        f"version {release.start.name} does not come up, so there is nothing to "
+                        f"release: {error} (its logs: {folder})"
+                    ) from error
             if scenario.integrity is not None:
                 await record_subjects(url, scenario.integrity.subjects, folder / files.BEFORE)
             await load.start()
