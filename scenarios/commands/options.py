@@ -28,5 +28,8 @@ DatabaseOption = Annotated[
     typer.Option(help="The URL of a Postgres server to use instead of an embedded one."),
 ]
 OutOption = Annotated[Path, typer.Option(help="Where the folders of runs go.")]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", help="Write JUnit XML here too, besides the run's folder.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 NoLiveOption = Annotated[bool, typer.Option("--no-live", help="Plain lines, no dashboard.")]

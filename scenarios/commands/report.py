@@ -9,18 +9,23 @@ from rich.console import Console
 
 from scenarios.commands.options import (
     JsonOption,
+    JunitOption,
 )
 from scenarios.report import reach_verdict
+from scenarios.reporting import write_junit, write_reports
 from scenarios.verdict import encode
 from scenarios.views.terminal import print_verdict
 
 
 def report_command(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    junit: JunitOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Reach the verdict of a run again, from its evidence alone."""
+    """Reach the verdict of a run again, from its evidence alone, and write its reports anew."""
     verdict = reach_verdict(folder)
+    write_reports(folder, verdict)
+    write_junit(junit, verdict)
     if as_json:
         sys.stdout.buffer.write(encode(verdict))
     else:

@@ -7,6 +7,7 @@ from scenarios.commands.options import (
     BaselineOption,
     DatabaseOption,
     JsonOption,
+    JunitOption,
     NoLiveOption,
     OutOption,
     RateOption,
@@ -21,6 +22,7 @@ from scenarios.commands.running import progress, progress_console, run_one
 from scenarios.environment import environment
 from scenarios.interrupts import run_interruptibly
 from scenarios.overrides import Changes
+from scenarios.reporting import tell_github, write_junit
 from scenarios.verdict import Verdict, encode
 from scenarios.views.terminal import print_verdict
 
@@ -36,6 +38,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     settle: SettleOption = None,
     database: DatabaseOption = None,
     out: OutOption = Path("runs"),
+    junit: JunitOption = None,
     as_json: JsonOption = False,
     no_live: NoLiveOption = False,
 ) -> int:
@@ -62,4 +65,6 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         sys.stdout.buffer.write(encode(verdict))
     else:
         print_verdict(console, verdict, str(folder))
+    write_junit(junit, verdict)
+    tell_github(verdict, folder, console.file)
     return verdict.exit_status

@@ -15,6 +15,7 @@ from scenarios.evidence.tick import Tick
 from scenarios.harness import Experiment
 from scenarios.overrides import UsageError
 from scenarios.report import reach_verdict
+from scenarios.reporting import write_reports
 from scenarios.spec import ReleaseStep
 from scenarios.verdict import Verdict
 from scenarios.views.dashboard import Dashboard
@@ -28,7 +29,7 @@ async def run_one(
     out: Path,
     watcher: Progress,
 ) -> tuple[Verdict, Path]:
-    """Run an experiment in a new folder under `out`, and reach its verdict.
+    """Run an experiment in a new folder under `out`, reach its verdict, and write its reports.
 
     Raises:
         UsageError: no folder can be made there.
@@ -45,7 +46,9 @@ async def run_one(
         raise UsageError(f"--out {out}: {error.strerror}") from error
     with watcher as looking_on:
         await harness.run(experiment, place, folder, looking_on)
-    return reach_verdict(folder), folder
+    verdict = reach_verdict(folder)
+    write_reports(folder, verdict)
+    return verdict, folder
 
 
 class Silence:

@@ -13,6 +13,10 @@ ACCESS_LOG = "balancer.ndjson"
 BEFORE = "subjects-before.ndjson"
 AFTER = "subjects-after.ndjson"
 VERDICT = "verdict.json"
+REPORT = "report.html"
+JUNIT = "junit.xml"
+SUMMARY = "summary.md"
+METRICS = "metrics.prom"
 
 
 def create_run_folder(parent: Path, now: datetime, scenario: str, strategy: str) -> Path:

@@ -1,0 +1,99 @@
+"""The verdict as Prometheus text, for a node exporter's textfile collector or a push gateway."""
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from scenarios.verdict.model import Verdict
+
+Sample = tuple[Mapping[str, str], float | None]
+
+
+def metrics(verdict: Verdict) -> bytes:
+    """Gauges of one run, each with its scenario and strategy; what is unknown is left out."""
+    registry = CollectorRegistry()
+    run = {"scenario": verdict.scenario, "strategy": verdict.strategy}
+    for name, text, samples in _families(verdict):
+        known = [(labels, value) for labels, value in samples if value is not None]
+        if not known:
+            continue
+        names = [*run, *known[0][0]]
+        gauge = Gauge(f"hitless_{name}", text, names, registry=registry)
+        for labels, value in known:
+            gauge.labels(**run, **labels).set(value)
+    return generate_latest(registry)
+
+
+def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
+    requests, rollout, integrity = verdict.requests, verdict.rollout, verdict.integrity
+    yield (
+        "verdict",
+        "1 for the verdict of the run.",
+        [
+            ({"verdict": word}, float(word == verdict.verdict))
+            for word in ("pass", "fail", "invalid")
+        ],
+    )
+    yield (
+        "requests",
+        "Planned requests by what became of them; slow ones are ok.",
+        [
+            ({"outcome": name}, float(getattr(requests, name)))
+            for name in ("ok", "failed", "slow", "undispatched")
+        ],
+    )
+    yield (
+        "failures",
+        "Failed requests by cause.",
+        [({"cause": cause.cause}, float(cause.count)) for cause in verdict.causes],
+    )
+    availability = verdict.availability
+    yield (
+        "availability_ratio",
+        "Requests that succeeded, of those that were sent.",
+        [({}, availability.request_based)],
+    )
+    yield (
+        "failure_rate_upper_95",
+        "Exact one-sided 95 % upper bound of the failure rate.",
+        [({}, availability.failure_rate_upper_95)],
+    )
+    yield (
+        "downtime_seconds",
+        "How long requests failed at least, all windows together.",
+        [({}, sum(window.seconds_lower for window in verdict.downtime))],
+    )
+    latency = verdict.latency
+    yield (
+        "latency_seconds",
+        "Latency from the planned time.",
+        [
+            ({"quantile": quantile}, value)
+            for quantile, value in (
+                ("0.5", latency.p50),
+                ("0.99", latency.p99),
+                ("0.999", latency.p999),
+                ("1", latency.max),
+            )
+        ],
+    )
+    yield (
+        "rollout_seconds",
+        "How long the release took.",
+        [({"outcome": rollout.outcome}, rollout.seconds)],
+    )
+    yield (
+        "rollout_floor_seconds",
+        "How much of that no orchestrator could have saved.",
+        [({}, rollout.floor_seconds)],
+    )
+    yield (
+        "integrity_violations",
+        "Subjects for which a promise about the data does not hold.",
+        [({}, None if integrity.status == "unchecked" else float(integrity.violation_count))],
+    )
+    yield (
+        "schedule_lag_p99_seconds",
+        "How late the load generator sent, 99th percentile.",
+        [({}, verdict.harness.schedule_lag_p99)],
+    )
