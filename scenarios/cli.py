@@ -12,6 +12,7 @@ import typer
 from orchestrator.errors import OrchestratorError
 from orchestrator.processes import ProcessError
 from scenarios.commands.catalog import list_command
+from scenarios.commands.compare import compare_command
 from scenarios.commands.demo import demo_command
 from scenarios.commands.matrix import matrix_command
 from scenarios.commands.report import report_command
@@ -52,6 +53,7 @@ app.command("matrix")(matrix_command)
 app.command("demo")(demo_command)
 app.command("list")(list_command)
 app.command("report")(report_command)
+app.command("compare")(compare_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,15 +1,17 @@
 """`hitless demo`: one deployment that breaks, and the same release, planned well."""
 
+import sys
 from pathlib import Path
 
-from rich.console import Console
+import msgspec
 from rich.text import Text
 
 from scenarios.commands.options import (
+    JsonOption,
     NoLiveOption,
     OutOption,
 )
-from scenarios.commands.running import progress, run_one
+from scenarios.commands.running import progress, progress_console, run_one
 from scenarios.environment import environment
 from scenarios.expectation import surprise
 from scenarios.interrupts import run_interruptibly
@@ -21,9 +23,11 @@ from scenarios.views.terminal import print_verdict
 DEMO = (("big-bang", "rolling"), ("expand-contract", "rolling"))
 
 
-def demo_command(out: OutOption = Path("runs"), no_live: NoLiveOption = False) -> int:
+def demo_command(
+    out: OutOption = Path("runs"), no_live: NoLiveOption = False, as_json: JsonOption = False
+) -> int:
     """See one deployment break, and the same release, planned well, not break."""
-    console = Console()
+    console = progress_console(as_json=as_json)
     changes = Changes()
     experiments = [changes.experiment(scenario, strategy, 1) for scenario, strategy in DEMO]
 
@@ -51,4 +55,7 @@ def demo_command(out: OutOption = Path("runs"), no_live: NoLiveOption = False) -
     ]
     for text in surprises:
         console.print(Text(text, "red"))
+    if as_json:
+        verdicts = msgspec.json.encode([verdict for verdict, _ in done])
+        sys.stdout.buffer.write(msgspec.json.format(verdicts, indent=2) + b"\n")
     return 1 if surprises else 0

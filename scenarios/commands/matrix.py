@@ -29,6 +29,8 @@ from scenarios.harness import STRATEGY_NAMES, Experiment
 from scenarios.interrupts import run_interruptibly
 from scenarios.load import LoadError
 from scenarios.overrides import Changes
+from scenarios.reporting import add_to_step_summary, annotate
+from scenarios.views.github import MOST, annotation
 from scenarios.views.matrix import MatrixRow, matrix_markdown, matrix_row, matrix_table
 
 PLANS = ("big-bang", "code-first", "with-default", "expand-contract")
@@ -86,6 +88,7 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         )
     if not surprises:
         console.print(f"All {len(cells)} cells came out as their scenarios declare.")
+    _tell_github(cells, console)
     if any(row.verdict == "error" for row in rows):
         return ENVIRONMENT
     if any(row.verdict == "invalid" for row in rows):
@@ -103,6 +106,21 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     row: MatrixRow
     surprise: str | None
+
+
+def _tell_github(cells: Sequence[Cell], console: Console) -> None:
+    """The table as a step summary, and what nobody declared as annotations."""
+    surprises = [cell for cell in cells if cell.surprise is not None]
+    add_to_step_summary(f"## hitless matrix\n\n{matrix_markdown([cell.row for cell in cells])}")
+    annotate(
+        [
+            annotation(
+                "error", f"hitless: {cell.row.scenario}, {cell.row.strategy}", cell.surprise or ""
+            )
+            for cell in surprises[:MOST]
+        ],
+        console.file,
+    )
 
 
 async def _matrix(

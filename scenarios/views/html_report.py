@@ -5,7 +5,6 @@ without it everything can still be read.
 """
 
 from collections.abc import Iterable, Sequence
-from importlib import resources
 
 import msgspec
 
@@ -14,6 +13,7 @@ from scenarios.evidence.tick import Tick
 from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
 from scenarios.views import words
 from scenarios.views.drawing import COLOURS, LEFT, LETTER, WIDTH, Drawing, draw, escape
+from scenarios.views.page import asset, page
 
 ALL_VIOLATIONS = 200
 SHOWN_WINDOWS = 50
@@ -48,21 +48,12 @@ def html_report(
             _foot(verdict, folder),
         )
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">"
-        '<link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{_asset('report.css')}</style></head>"
-        f"<body>{body}"
+    return page(
+        title,
+        body,
         f'<script type="application/json" id="data">{_json(drawing)}</script>'
-        f"<script>{_asset('report.js')}</script></body></html>\n"
+        f"<script>{asset('report.js')}</script>",
     )
-
-
-def _asset(name: str) -> str:
-    return resources.files("scenarios.views").joinpath("assets", name).read_text("utf-8")
 
 
 def _json(drawing: Drawing) -> str:

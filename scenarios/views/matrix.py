@@ -141,7 +141,7 @@ def comparison(verdicts: Sequence[Verdict]) -> Table:
             overflow="fold",
         )
     table.add_row("verdict", *(badge(verdict.verdict) for verdict in verdicts))
-    for name, show in _FACTS:
+    for name, show in FACTS:
         table.add_row(name, *(Text(show(verdict)) for verdict in verdicts))
     return table
 
@@ -157,7 +157,7 @@ def _why(verdict: Verdict) -> str:
     return "\n".join(f"{cause.count:,} {words.clean(cause.title)}" for cause in verdict.causes[:2])
 
 
-_FACTS = (
+FACTS = (
     ("requests failed", _failed),
     ("because of", _why),
     ("downtime", words.downtime_text),

@@ -1,6 +1,7 @@
 """Every run leaves its reports beside its evidence, and CI systems are told where they listen."""
 
 import io
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,33 @@ def test_step_summary_keeps_within_its_limit(tmp_path: Path) -> None:
     assert step.read_text().endswith("small\n")
     with pytest.raises(UsageError, match="GITHUB_STEP_SUMMARY"):
         add_to_step_summary("x", {"GITHUB_STEP_SUMMARY": str(tmp_path)})
+
+
+def test_compare(
+    broken: Any, make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`hitless compare` puts runs side by side: in the terminal, as a page, as JSON."""
+    one = write_folder(broken, tmp_path / "one")
+    other = write_folder(make.clean().asked(strategy="canary"), tmp_path / "other")
+    html = tmp_path / "compare.html"
+    assert status(["compare", str(one), str(other), "--html", str(html)]) == 0
+    text = capsys.readouterr().out
+    for word in ("rolling", "canary", "FAIL", "PASS", "none seen"):
+        assert word in text
+    page = html.read_text()
+    assert page.count("<figure>") == 2
+    assert page.count('class="bad"') > 1
+    assert "http://" not in page
+    assert "https://" not in page
+    assert status(["compare", str(one), str(other), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["verdict"]["verdict"] for row in rows] == ["fail", "pass"]
+
+
+def test_compare_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One run is no comparison, and a damaged verdict says how to write it anew."""
+    (tmp_path / files.VERDICT).write_text("{}")
+    assert status(["compare", str(tmp_path)]) == 2
+    assert "two runs or more" in capsys.readouterr().err
+    assert status(["compare", str(tmp_path), str(tmp_path)]) == 2
+    assert f"`hitless report {tmp_path}` writes it anew" in capsys.readouterr().err

@@ -1,0 +1,29 @@
+"""The frame of every page: one file, with its style and script inside and no way out."""
+
+from importlib import resources
+
+from scenarios.views.drawing import escape
+
+
+def page(title: str, body: str, script: str = "") -> str:
+    """A whole HTML document.
+
+    Args:
+        title: plain text.
+        body: HTML.
+        script: elements that follow it.
+    """
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">"
+        '<link rel="icon" href="data:,">'
+        f"<title>{escape(title)}</title><style>{asset('report.css')}</style></head>"
+        f"<body>{body}{script}</body></html>\n"
+    )
+
+
+def asset(name: str) -> str:
+    """The text of a file that is part of the program."""
+    return resources.files("scenarios.views").joinpath("assets", name).read_text("utf-8")
