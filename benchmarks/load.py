@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import cast
 
@@ -249,18 +250,17 @@ def run_locust(task: Task) -> Measured:
         output, cpu_seconds = output_of([task.command, *options])
     (entry,) = json.loads(output)
     requests = entry["num_requests"]
-    seen = 0
-    milliseconds = 0.0
-    for milliseconds, count in sorted((float(k), v) for k, v in entry["response_times"].items()):
-        seen += count
-        if seen >= 0.99 * requests:
-            break
+    times = sorted((float(key), count) for key, count in entry["response_times"].items())
+    totals = accumulate(count for _, count in times)
+    p99 = next(
+        time for (time, _), seen in zip(times, totals, strict=True) if seen >= 0.99 * requests
+    )
     return Measured(
         tool="locust",
         requests=requests,
         seconds=entry["last_request_timestamp"] - entry["start_time"],
         cpu_seconds=cpu_seconds,
-        p99_seconds=milliseconds / 1e3,
+        p99_seconds=p99 / 1e3,
         max_seconds=entry["max_response_time"] / 1e3,
     )
 

@@ -18,20 +18,23 @@ _FULL = 256 * 1024
 class Recorder(Generic[T]):
     """A file of evidence that is being written; a context manager that flushes and closes it.
 
-    The file is created anew. Lines reach it when `flush` is called and when the buffer is full,
-    always whole.
+    Lines reach the file when `flush` is called and when the buffer is full, always whole.
+
+    Args:
+        path: the file. It is created anew, unless
+        append: is set: then lines are added to it, also by several processes at a time.
 
     Raises:
         EvidenceError: the file cannot be created or written; the message names it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, append: bool = False) -> None:
         self.path = path
         self.count = 0
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
         try:
-            self._file = path.open("wb", buffering=0)
+            self._file = path.open("ab" if append else "wb", buffering=0)
         except OSError as error:
             raise EvidenceError(f"{path}: {error.strerror}") from error
 

@@ -41,14 +41,17 @@ class Agenda:
         self._start_ns = 0
         self._until_ns: int | None = None
         self._arrival_ns: int | None = None
-        self._arrived = 0
+        # A shard goes through all arrivals and plans every n-th: the plan is that of one process.
+        self._shards = plan.shards
+        self._number = -1
+        self._shard = plan.shard or 0
         self._later: list[tuple[int, int, Turn]] = []
         self._order = count()  # turns of one instant keep the order in which they were planned
 
     @property
     def arrived(self) -> int:
-        """How many journeys have started; the next one has this number."""
-        return self._arrived
+        """The number below which every journey of this process has started."""
+        return max(self._number, 0)
 
     @property
     def pending(self) -> int:
@@ -82,8 +85,7 @@ class Agenda:
                 return heapq.heappop(self._later)[2]
             if arrival is None or arrival > now_ns:
                 return None
-            number = self._arrived
-            self._arrived += 1
+            number = self._number
             self._next_arrival()
             # A pause before its first step puts a turn behind others.
             self.plan(arrival, number=number, step=0)
@@ -105,7 +107,13 @@ class Agenda:
         heapq.heappush(self._later, (turn.planned_ns, next(self._order), turn))
 
     def _next_arrival(self) -> None:
-        self._arrival_ns = self._start_ns + next(self._offsets)
+        offset = next(self._offsets)
+        self._number += 1
+        if self._shards > 1:
+            while self._number % self._shards != self._shard:
+                offset = next(self._offsets)
+                self._number += 1
+        self._arrival_ns = self._start_ns + offset
         self._end_arrivals()
 
     def _end_arrivals(self) -> None:

@@ -17,8 +17,10 @@ import resource
 import signal
 import stat
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import msgspec
 import uvloop
@@ -27,11 +29,13 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.ndjson import EvidenceError
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
-from scenarios.evidence.tick import Tick
+from scenarios.traffic.dialogue import Aborted, Command, Finished, Inbox, Ready, Voice
 from scenarios.traffic.generator import Generator
-from scenarios.traffic.histogram import Spread
+from scenarios.traffic.histogram import Histogram
 from scenarios.traffic.mailbox import mailbox
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
+from scenarios.traffic.shards import Shards
+from scenarios.traffic.tally import Interval
 
 EXIT_FINISHED = 0
 EXIT_USAGE = 2
@@ -42,144 +46,30 @@ EXIT_ABORTED = 130
 _DESCRIPTORS = 65536
 
 
-class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line on standard input, after the first."""
+class Traffic(Protocol):
+    """What sends: a generator, or the shards that send in its place."""
 
-    do: Literal["start", "stop", "finish"]
+    @property
+    def count(self) -> int:
+        """How many requests have been recorded."""
 
+    def start(self, at_ns: int | None = None) -> None:
+        """Let arrivals begin."""
 
-class _Ready(msgspec.Struct, frozen=True, tag_field="event", tag="ready"):
-    smtp: str
+    def stop(self) -> None:
+        """End the arrivals."""
 
+    def finish(self) -> None:
+        """Complete what is under way."""
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="finished"):
-    """The last line on standard output: the run in numbers.
+    async def drained(self) -> None:
+        """Wait until nothing is left to do."""
 
-    Attributes:
-        requests: lines in `requests.ndjson`.
-        latency: of the requests that were sent, from their planned times; absent if none was.
-        schedule_lag: how late they were sent; absent if none was.
-        latency_hdr: the latencies in HdrHistogram's exchange format, in microseconds.
-    """
+    def deliver(self, mail: Mail) -> None:
+        """A mail has reached the mailbox."""
 
-    requests: int
-    latency: Spread | None
-    schedule_lag: Spread | None
-    latency_hdr: str
-
-
-class _Aborted(Exception):  # noqa: N818 - an order, not an error
-    """Standard input has ended, or a signal has come."""
-
-
-class Inbox(asyncio.Protocol):
-    """Standard input as lines, and everything else that ends the dialogue, in one queue.
-
-    Signals arrive here, and so do errors of the loop's callbacks: those belong to no task, so
-    that without this they would only be logged.
-    """
-
-    def __init__(self) -> None:
-        self._partial = b""
-        self._queue: asyncio.Queue[bytes | Exception] = asyncio.Queue()
-        self._aborted = asyncio.Event()
-
-    async def next(self) -> bytes:
-        """The next line.
-
-        Raises:
-            Exception: what came next was no line but what `fail` was called with.
-        """
-        item = await self._queue.get()
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def fail(self, error: Exception) -> None:
-        """Let `next` raise this once it has handed out what came before."""
-        self._queue.put_nowait(error)
-
-    def abort(self) -> None:
-        """End the dialogue at once."""
-        self._aborted.set()
-        self.fail(_Aborted())
-
-    async def aborted(self) -> None:
-        """Wait until the dialogue was ended by `abort`."""
-        await self._aborted.wait()
-
-    def data_received(self, data: bytes) -> None:
-        """Split what has arrived into lines; blank ones mean nothing."""
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        for line in lines:
-            if line.strip():
-                self._queue.put_nowait(line)
-
-    def eof_received(self) -> None:
-        """Whoever started us is gone, or wants us gone."""
-        self.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The same."""
-        del exc
-        self.abort()
-
-
-class _Voice:
-    """Standard output. A reader that lags behind never makes the generator wait."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, inbox: Inbox, fd: int) -> None:
-        self._loop = loop
-        self._inbox = inbox
-        self._fd = fd
-        self._unsaid = bytearray()
-        self._waits = False
-        self._said = asyncio.Event()
-        self._said.set()
-
-    def say(self, event: msgspec.Struct | dict[str, object]) -> None:
-        """Write one line of JSON, now or as soon as there is room for it."""
-        self._unsaid += msgspec.json.encode(event) + b"\n"
-        self._said.clear()
-        if not self._waits:
-            self._write()
-
-    async def silence(self) -> None:
-        """Wait until all of it is written.
-
-        Raises:
-            _Aborted: the dialogue was aborted before that.
-        """
-        async with asyncio.TaskGroup() as group:
-            watch = group.create_task(self._give_up_when_aborted(), name="watch")
-            await self._said.wait()
-            watch.cancel()
-        if self._unsaid:
-            raise _Aborted
-
-    def _write(self) -> None:
-        try:
-            while self._unsaid:
-                written = os.write(self._fd, self._unsaid)
-                del self._unsaid[:written]
-        except BlockingIOError:
-            if not self._waits:
-                self._waits = True
-                self._loop.add_writer(self._fd, self._write)
-            return
-        except BrokenPipeError:
-            self._unsaid.clear()
-            self._inbox.abort()
-        self._said.set()
-        if self._waits:
-            self._waits = False
-            self._loop.remove_writer(self._fd)
-
-    async def _give_up_when_aborted(self) -> None:
-        await self._inbox.aborted()
-        if self._waits:
-            self._loop.remove_writer(self._fd)
-        self._said.set()
+    def tick(self) -> Interval:
+        """What happened since the tick before."""
 
 
 def main() -> int:
@@ -203,40 +93,97 @@ async def _dialogue() -> int:
     await loop.connect_read_pipe(lambda: inbox, sys.stdin)
     # A file or a terminal takes every line at once; a pipe may have a reader that lags behind.
     os.set_blocking(sys.stdout.fileno(), not _is_pipe(sys.stdout.fileno()))
-    voice = _Voice(loop, inbox, sys.stdout.fileno())
+    voice = Voice(loop, inbox, sys.stdout.fileno())
     try:
         await _follow(inbox, voice)
         await voice.silence()
-    except _Aborted:
+    except Aborted:
         return EXIT_ABORTED
     return EXIT_FINISHED
 
 
-async def _follow(inbox: Inbox, voice: _Voice) -> None:
+async def _follow(inbox: Inbox, voice: Voice) -> None:
     plan = _plan_of(await inbox.next())
-    with (
-        Recorder[Outcome](Path(plan.requests_path)) as requests,
-        Recorder[Mail](Path(plan.mails_path)) as mails,
-    ):
-        async with (
-            Generator(plan, requests=requests, mails=mails) as generator,
-            mailbox(generator.deliver) as (host, port),
-        ):
-            voice.say(_Ready(smtp=f"{host}:{port}"))
-            await _run(inbox, voice, generator, plan.tick_seconds)
+    totals = _Totals()
+    async with _traffic(plan) as (traffic, smtp):
+        voice.say(Ready(smtp=smtp))
+        await _run(inbox, _Ticker(plan, voice, traffic, totals), traffic)
     voice.say(
         Finished(
-            requests=requests.count,
-            latency=generator.latency.spread(),
-            schedule_lag=generator.schedule_lag.spread(),
-            latency_hdr=generator.latency.encode(),
+            requests=traffic.count,
+            latency=totals.latencies.spread(),
+            schedule_lag=totals.lags.spread(),
+            latency_hdr=totals.latencies.encode(),
         )
     )
 
 
-async def _run(inbox: Inbox, voice: _Voice, generator: Generator, tick_seconds: float) -> None:
+@asynccontextmanager
+async def _traffic(plan: Plan) -> AsyncIterator[tuple[Traffic, str]]:
+    """What sends, and where its mailbox listens."""
+    requests_path = Path(plan.requests_path)
+    if plan.shard is not None:
+        with Recorder[Outcome](requests_path, append=True) as requests:
+            async with Generator(plan, requests=requests, mails=None) as generator:
+                yield generator, ""
+        return
+    with (
+        Recorder[Outcome](requests_path) as requests,
+        Recorder[Mail](Path(plan.mails_path)) as mails,
+    ):
+        sender: Generator | Shards
+        if plan.shards > 1:
+            sender = Shards(plan, mails=mails)
+        else:
+            sender = Generator(plan, requests=requests, mails=mails)
+        async with sender as traffic, mailbox(traffic.deliver) as (host, port):
+            yield traffic, f"{host}:{port}"
+
+
+class _Totals:
+    """The durations of the whole run."""
+
+    def __init__(self) -> None:
+        self.latencies = Histogram()
+        self.lags = Histogram()
+
+    def add(self, interval: Interval) -> None:
+        self.latencies.add(interval.latencies)
+        self.lags.add(interval.lags)
+
+
+class _Ticker:
+    """Says what happens, tick by tick."""
+
+    def __init__(self, plan: Plan, voice: Voice, traffic: Traffic, totals: _Totals) -> None:
+        self._seconds = plan.tick_seconds
+        self._is_shard = plan.shard is not None
+        self._voice = voice
+        self._traffic = traffic
+        self._totals = totals
+        self.started = asyncio.Event()
+
+    async def run(self) -> None:
+        await self.started.wait()
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._seconds
+        while True:
+            await asyncio.sleep(due - loop.time())
+            self.tick()
+            # After a stall the ticks that were missed are one long tick.
+            due = max(due + self._seconds, loop.time())
+
+    def tick(self) -> None:
+        interval = self._traffic.tick()
+        self._totals.add(interval)
+        if self._is_shard:
+            self._voice.say(interval)
+        else:
+            self._voice.say({"event": "tick", **msgspec.structs.asdict(interval.tick)})
+
+
+async def _run(inbox: Inbox, ticker: _Ticker, traffic: Traffic) -> None:
     """Obey until the traffic is finished."""
-    started = asyncio.Event()
     try:
         # What stands now stands to the end: collections need not look at it again, so that none
         # is long enough to make a request late.
@@ -244,19 +191,19 @@ async def _run(inbox: Inbox, voice: _Voice, generator: Generator, tick_seconds: 
         gc.freeze()
         async with asyncio.TaskGroup() as group:
             tasks = (
-                group.create_task(_obey(inbox, generator, started), name="obey"),
-                group.create_task(_tick(voice, generator, started, tick_seconds), name="tick"),
+                group.create_task(_obey(inbox, ticker, traffic), name="obey"),
+                group.create_task(ticker.run(), name="tick"),
             )
-            await generator.drained()
+            await traffic.drained()
             for task in tasks:
                 task.cancel()
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
-    if started.is_set():
-        _say_tick(voice, generator.tick())
+    if ticker.started.is_set():
+        ticker.tick()
 
 
-async def _obey(inbox: Inbox, generator: Generator, started: asyncio.Event) -> None:
+async def _obey(inbox: Inbox, ticker: _Ticker, traffic: Traffic) -> None:
     while True:
         line = await inbox.next()
         try:
@@ -265,29 +212,16 @@ async def _obey(inbox: Inbox, generator: Generator, started: asyncio.Event) -> N
             raise PlanError(f"not a command: {line.decode(errors='replace')}: {error}") from None
         match command.do:
             case "start":
-                generator.start()
-                started.set()
+                traffic.start(command.at_ns)
+                ticker.started.set()
             case "stop":
-                generator.stop()
+                traffic.stop()
             case "finish":
-                generator.finish()
-
-
-async def _tick(
-    voice: _Voice, generator: Generator, started: asyncio.Event, seconds: float
-) -> None:
-    await started.wait()
-    loop = asyncio.get_running_loop()
-    due = loop.time() + seconds
-    while True:
-        await asyncio.sleep(due - loop.time())
-        _say_tick(voice, generator.tick())
-        # After a stall the ticks that were missed are one long tick.
-        due = max(due + seconds, loop.time())
-
-
-def _say_tick(voice: _Voice, tick: Tick) -> None:
-    voice.say({"event": "tick", **msgspec.structs.asdict(tick)})
+                traffic.finish()
+            case "deliver":
+                if command.mail is None:
+                    raise PlanError("not a command: deliver is of a mail")
+                traffic.deliver(command.mail)
 
 
 def _plan_of(line: bytes) -> Plan:

@@ -15,15 +15,13 @@ from typing import Self
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
-from scenarios.evidence.tick import Tick
 from scenarios.traffic.agenda import Agenda, Turn
 from scenarios.traffic.client import Address, Client
 from scenarios.traffic.clock import Alarm
 from scenarios.traffic.connection import Exchange
-from scenarios.traffic.histogram import Histogram
 from scenarios.traffic.journeys import Cast, Script, target_of
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
-from scenarios.traffic.tally import Tally
+from scenarios.traffic.tally import Interval, Tally
 
 # After a stall many requests are due at once. Between such batches the loop reads responses, so
 # that catching up does not itself delay what has already arrived.
@@ -36,18 +34,16 @@ class Generator:
     Args:
         plan: what to send.
         requests: where each outcome is written.
-        mails: where each mail is written.
-
-    Attributes:
-        latency: of all requests that were sent, from their planned times.
-        schedule_lag: how late each of them was sent.
+        mails: where each mail is written; None when somebody else writes them.
 
     Raises:
         PlanError: the plan cannot be followed.
         TrafficError: on entering, the plan's host has no address.
     """
 
-    def __init__(self, plan: Plan, *, requests: Recorder[Outcome], mails: Recorder[Mail]) -> None:
+    def __init__(
+        self, plan: Plan, *, requests: Recorder[Outcome], mails: Recorder[Mail] | None
+    ) -> None:
         self._plan = plan
         self._requests = requests
         self._mails = mails
@@ -59,8 +55,6 @@ class Generator:
         self._started = False
         self._stopped = False
         self._finishing = False
-        self.latency = Histogram()
-        self.schedule_lag = Histogram()
         self._drained = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -88,11 +82,19 @@ class Generator:
 
     @property
     def arrived(self) -> int:
-        """How many journeys have started."""
+        """The number below which every journey of this process has started."""
         return self._agenda.arrived
 
-    def start(self) -> None:
-        """Let arrivals begin now.
+    @property
+    def count(self) -> int:
+        """How many requests have been recorded."""
+        return self._requests.count
+
+    def start(self, at_ns: int | None = None) -> None:
+        """Let arrivals begin.
+
+        Args:
+            at_ns: what their offsets count from; now, when it is absent.
 
         Raises:
             PlanError: they have begun, or have been stopped, before.
@@ -102,7 +104,7 @@ class Generator:
         self._started = True
         now = time.monotonic_ns()
         self._tally = Tally(at_ns=now, cpu_ns=time.process_time_ns())
-        self._agenda.start(now)
+        self._agenda.start(now if at_ns is None else at_ns)
         self._set_alarm()
 
     def stop(self) -> None:
@@ -128,7 +130,8 @@ class Generator:
 
     def deliver(self, mail: Mail) -> None:
         """A mail has reached the mailbox: record it, and plan the click of a user who waits."""
-        self._mails.write(mail)
+        if self._mails is not None:
+            self._mails.write(mail)
         number = self._cast.number_of(mail.recipient)
         if number is None or number >= self._agenda.arrived or self._finishing:
             return
@@ -148,10 +151,11 @@ class Generator:
         )
         self._set_alarm()
 
-    def tick(self) -> Tick:
+    def tick(self) -> Interval:
         """What happened since the tick before; flushes the files."""
         self._requests.flush()
-        self._mails.flush()
+        if self._mails is not None:
+            self._mails.flush()
         return self._tally.tick(
             at_ns=time.monotonic_ns(),
             cpu_ns=time.process_time_ns(),
@@ -215,7 +219,6 @@ class Generator:
             return
         lag_ns = time.monotonic_ns() - turn.planned_ns
         self._tally.planned(lag_ns)
-        self.schedule_lag.record(lag_ns)
         self._client.send(exchange)
 
     def _ended(self, exchange: Exchange) -> None:
@@ -224,8 +227,6 @@ class Generator:
         outcome = exchange.outcome()
         self._requests.write(outcome)
         self._tally.ended(outcome)
-        if outcome.dispatched:
-            self.latency.record(outcome.done_ns - outcome.planned_ns)
         if outcome.ok:
             self._go_on(exchange.turn, exchange.script, outcome)
         self._look_for_the_end()

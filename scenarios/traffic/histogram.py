@@ -7,7 +7,7 @@ two for each value, several times what this dictionary does; at ten thousand req
 that is the difference between noise and a share of the processor.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
@@ -28,30 +28,33 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     max: float
 
 
-class Histogram:
-    """Counts of durations in ns, each kept to within one part in 1,024."""
+class Histogram(msgspec.Struct):
+    """Counts of durations in ns, each kept to within one part in 1,024.
 
-    __slots__ = ("_counts", "count", "max_ns")
+    Attributes:
+        counts: by the lower edges of the buckets.
+        count: all of them.
+        max_ns: the largest duration, exactly.
+    """
 
-    def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
-        self.count = 0
-        self.max_ns = 0
+    counts: dict[int, int] = msgspec.field(default_factory=dict)
+    count: int = 0
+    max_ns: int = 0
 
     def record(self, value_ns: int) -> None:
         """Count a duration; one below 0 counts as 0."""
         value_ns = max(value_ns, 0)
         shift = max(value_ns.bit_length() - 1 - _STEP_BITS, 0)
         bucket = value_ns >> shift << shift
-        counts = self._counts
+        counts = self.counts
         counts[bucket] = counts.get(bucket, 0) + 1
         self.count += 1
         self.max_ns = max(self.max_ns, value_ns)
 
     def add(self, other: "Histogram") -> None:
         """Count what another one has counted, as if it had been recorded here."""
-        for bucket, count in other.counts().items():
-            self._counts[bucket] = self._counts.get(bucket, 0) + count
+        for bucket, count in other.counts.items():
+            self.counts[bucket] = self.counts.get(bucket, 0) + count
         self.count += other.count
         self.max_ns = max(self.max_ns, other.max_ns)
 
@@ -69,7 +72,7 @@ class Histogram:
         if not self.count:
             raise ValueError("there is no quantile of nothing")
         found = []
-        buckets = iter(sorted(self._counts.items()))
+        buckets = iter(sorted(self.counts.items()))
         bucket, seen = next(buckets)
         for share in shares:
             while seen < share * self.count:
@@ -78,6 +81,10 @@ class Histogram:
             found.append(bucket / 1e9)
         return found
 
+    def quantile(self, share: float) -> float | None:
+        """One of them; None when nothing was counted."""
+        return self.quantiles((share,))[0] if self.count else None
+
     def spread(self) -> Spread | None:
         """The quantiles that reports show; None when nothing was counted."""
         if not self.count:
@@ -85,28 +92,10 @@ class Histogram:
         p50, p99, p999 = self.quantiles((0.5, 0.99, 0.999))
         return Spread(p50=p50, p99=p99, p999=p999, max=self.max_ns / 1e9)
 
-    def counts(self) -> Mapping[int, int]:
-        """The counts by the lower edges of their buckets in ns, for another process's `load`."""
-        return self._counts
-
-    @classmethod
-    def load(cls, counts: Mapping[int, int], max_ns: int) -> "Histogram":
-        """What another process has counted.
-
-        Args:
-            counts: its `counts()`.
-            max_ns: its largest value.
-        """
-        histogram = cls()
-        histogram._counts = dict(counts)
-        histogram.count = sum(counts.values())
-        histogram.max_ns = max_ns
-        return histogram
-
     def encode(self) -> str:
         """The same in HdrHistogram's exchange format (V2, compressed, base64), in microseconds."""
         histogram = HdrHistogram(1, _HOUR_MICROSECONDS, _DIGITS)
-        for bucket, count in self._counts.items():
+        for bucket, count in self.counts.items():
             microseconds = min(max(bucket // _MICROSECOND, 1), _HOUR_MICROSECONDS)
             histogram.record_value(microseconds, count)
         encoded: bytes = histogram.encode()

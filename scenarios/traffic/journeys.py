@@ -355,6 +355,8 @@ def _check(plan: Plan) -> None:
         raise PlanError(f"tick_seconds must be above 0, not {plan.tick_seconds}")
     if plan.max_in_flight < 1:
         raise PlanError(f"max_in_flight must be 1 or more, not {plan.max_in_flight}")
+    if plan.shards < 1:
+        raise PlanError(f"shards must be 1 or more, not {plan.shards}")
     if plan.port not in _PORTS:
         raise PlanError(f"port must be from 1 to 65535, not {plan.port}")
     if not plan.host or not plan.host.isascii():

@@ -114,6 +114,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         max_in_flight: above this an arrival is recorded as undispatched.
         tick_seconds: how often a tick is printed.
         mail_domain: the domain of the users' addresses.
+        shards: how many processes send; together they send what one would.
+        shard: which of them this one is; set by the generator itself.
     """
 
     host: str
@@ -128,3 +130,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = 4000
     tick_seconds: float = 0.25
     mail_domain: str = "example.com"
+    shards: int = 1
+    shard: int | None = None

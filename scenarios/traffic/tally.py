@@ -4,8 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.tick import Tick
+from scenarios.traffic.histogram import Histogram
 
 # RFC 9209, section 2.1.1: the parameter that names what the proxy saw.
 _PROXY_ERROR = re.compile(r";\s*error=\"?([a-z_]+)")
@@ -25,8 +28,59 @@ def first_sight(outcome: Outcome) -> str:
     return f"status:{outcome.status}"
 
 
+class Interval(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="interval"):
+    """A tick, and the durations behind its quantiles, so that ticks can be merged.
+
+    Attributes:
+        tick: what is printed and recorded.
+        latencies: of the requests that ended, from their planned times.
+        lags: how late requests were sent.
+    """
+
+    tick: Tick
+    latencies: Histogram
+    lags: Histogram
+
+
+def merge(intervals: Sequence[Interval], *, at_ns: int, seconds: float, in_flight: int) -> Interval:
+    """The intervals of several processes, or several of one, as one.
+
+    Args:
+        intervals: what each of them counted.
+        at_ns: the end of the whole.
+        seconds: its length.
+        in_flight: requests under way at its end.
+    """
+    latencies, lags = Histogram(), Histogram()
+    failures: Counter[str] = Counter()
+    served_by: Counter[str] = Counter()
+    for interval in intervals:
+        latencies.add(interval.latencies)
+        lags.add(interval.lags)
+        failures.update(interval.tick.failures)
+        served_by.update(interval.tick.served_by)
+    ticks = [interval.tick for interval in intervals]
+    tick = Tick(
+        at_ns=at_ns,
+        seconds=seconds,
+        planned=sum(tick.planned for tick in ticks),
+        ok=sum(tick.ok for tick in ticks),
+        failed=sum(tick.failed for tick in ticks),
+        undispatched=sum(tick.undispatched for tick in ticks),
+        in_flight=in_flight,
+        p50_seconds=latencies.quantile(0.5),
+        p99_seconds=latencies.quantile(0.99),
+        schedule_lag_p99_seconds=lags.quantile(0.99),
+        # One process that has no processor left is late, whatever the others do.
+        cpu=max((tick.cpu for tick in ticks), default=0.0),
+        failures=dict(failures),
+        served_by=dict(served_by),
+    )
+    return Interval(tick=tick, latencies=latencies, lags=lags)
+
+
 class Tally:
-    """Counts until the next tick; memory is that of one interval's requests."""
+    """Counts until the next tick; memory is that of the distinct durations of one interval."""
 
     def __init__(self, *, at_ns: int, cpu_ns: int) -> None:
         self._since_ns = at_ns
@@ -37,7 +91,7 @@ class Tally:
         """A request's time has come; `lag_ns` is how late it is sent, None if it is not."""
         self._planned += 1
         if lag_ns is not None:
-            self._lags.append(lag_ns)
+            self._lags.record(lag_ns)
 
     def ended(self, outcome: Outcome) -> None:
         """A request's outcome is known."""
@@ -51,9 +105,9 @@ class Tally:
             self._failures[first_sight(outcome)] += 1
         if outcome.served_by is not None:
             self._served_by[outcome.served_by] += 1
-        self._latencies.append(outcome.done_ns - outcome.planned_ns)
+        self._latencies.record(outcome.done_ns - outcome.planned_ns)
 
-    def tick(self, *, at_ns: int, cpu_ns: int, in_flight: int) -> Tick:
+    def tick(self, *, at_ns: int, cpu_ns: int, in_flight: int) -> Interval:
         """The interval that ends now; counting begins anew.
 
         Args:
@@ -62,8 +116,6 @@ class Tally:
             in_flight: requests under way now.
         """
         elapsed_ns = max(at_ns - self._since_ns, 1)
-        self._latencies.sort()
-        self._lags.sort()
         tick = Tick(
             at_ns=at_ns,
             seconds=elapsed_ns / 1e9,
@@ -72,32 +124,25 @@ class Tally:
             failed=self._failed,
             undispatched=self._undispatched,
             in_flight=in_flight,
-            p50_seconds=quantile(self._latencies, 0.5),
-            p99_seconds=quantile(self._latencies, 0.99),
-            schedule_lag_p99_seconds=quantile(self._lags, 0.99),
+            p50_seconds=self._latencies.quantile(0.5),
+            p99_seconds=self._latencies.quantile(0.99),
+            schedule_lag_p99_seconds=self._lags.quantile(0.99),
             cpu=(cpu_ns - self._cpu_ns) / elapsed_ns,
             failures=dict(self._failures),
             served_by=dict(self._served_by),
         )
+        interval = Interval(tick=tick, latencies=self._latencies, lags=self._lags)
         self._since_ns = at_ns
         self._cpu_ns = cpu_ns
         self._clear()
-        return tick
+        return interval
 
     def _clear(self) -> None:
         self._planned = 0
         self._ok = 0
         self._failed = 0
         self._undispatched = 0
-        self._latencies: list[int] = []
-        self._lags: list[int] = []
+        self._latencies = Histogram()
+        self._lags = Histogram()
         self._failures: Counter[str] = Counter()
         self._served_by: Counter[str] = Counter()
-
-
-def quantile(ordered_ns: Sequence[int], share: float) -> float | None:
-    """The smallest value that at least `share` of them do not exceed, in seconds (nearest rank)."""
-    if not ordered_ns:
-        return None
-    rank = -int(-share * len(ordered_ns) // 1)  # rounded up
-    return ordered_ns[max(rank, 1) - 1] / 1e9

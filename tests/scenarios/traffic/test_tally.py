@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.evidence.outcome import Outcome
-from scenarios.traffic.tally import Tally, first_sight, quantile
+from scenarios.traffic.tally import Interval, Tally, first_sight, merge
 
 
 def outcome(**fields: object) -> Outcome:
@@ -52,23 +52,30 @@ def test_a_tick_tells_good_from_bad() -> None:
     tally.ended(outcome(status=200, served_by="a-1"))
     tally.ended(outcome(status=404, served_by="a-1", done_ns=3_000_000))
     tally.ended(outcome(error="undispatched"))
-    tick = tally.tick(at_ns=2_000_000_000, cpu_ns=500_000_000, in_flight=4)
+    tick = tally.tick(at_ns=2_000_000_000, cpu_ns=500_000_000, in_flight=4).tick
     assert (tick.seconds, tick.cpu, tick.in_flight) == (2.0, 0.25, 4)
     assert (tick.planned, tick.ok, tick.failed, tick.undispatched) == (3, 1, 1, 1)
-    assert (tick.p50_seconds, tick.p99_seconds) == (0.001, 0.003)
+    assert tick.p50_seconds == pytest.approx(0.001, rel=0.001)
+    assert tick.p99_seconds == pytest.approx(0.003, rel=0.001)
     assert tick.schedule_lag_p99_seconds == 30e-9
     assert (tick.failures, tick.served_by) == ({"status:404": 1}, {"a-1": 2})
-    again = tally.tick(at_ns=3_000_000_000, cpu_ns=600_000_000, in_flight=0)
+    again = tally.tick(at_ns=3_000_000_000, cpu_ns=600_000_000, in_flight=0).tick
     assert (again.planned, again.failures, again.cpu) == (0, {}, 0.1)
 
 
-@given(values=st.lists(st.integers(0, 10**12), min_size=1), share=st.floats(0.01, 1.0))
-def test_a_quantile_is_the_nearest_rank(values: list[int], share: float) -> None:
-    """At least `share` of the values are at or below it, and it is the smallest such value."""
-    ordered = sorted(values)
-    found = quantile(ordered, share)
-    assert found is not None
-    at_or_below = sum(value / 1e9 <= found for value in ordered)
-    below = sum(value / 1e9 < found for value in ordered)
-    assert at_or_below >= share * len(ordered) - 1e-9
-    assert below < share * len(ordered) + 1e-9
+@given(
+    latencies=st.lists(st.lists(st.integers(0, 10**12), max_size=20), min_size=1, max_size=4),
+)
+def test_merged_intervals_are_those_of_one_process(latencies: list[list[int]]) -> None:
+    """What several processes counted, merged, is what one would have counted."""
+
+    def interval(values: list[int]) -> Interval:
+        tally = Tally(at_ns=0, cpu_ns=0)
+        for value in values:
+            tally.planned(value // 2)
+            status = 200 if value % 3 else 404
+            tally.ended(outcome(status=status, served_by=f"a-{value % 2}", done_ns=value))
+        return tally.tick(at_ns=10**9, cpu_ns=0, in_flight=3)
+
+    merged = merge([interval(each) for each in latencies], at_ns=10**9, seconds=1.0, in_flight=3)
+    assert merged == interval([value for each in latencies for value in each])
