@@ -1,7 +1,6 @@
 """The published formats are what the program writes."""
 
 import json
-from pathlib import Path
 
 import jsonschema
 
