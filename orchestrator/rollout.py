@@ -109,9 +109,10 @@ class Rollout:
         """
         if not replicas:
             return
-        async with self.journal.verb("wait_ready", **_about(replicas)) as entry:
-            members = [self._fleet[one.id] for one in replicas]
-            seconds = max(_start_seconds(one.version, self.policy) for one in members)
+        members = [self._fleet[one.id] for one in replicas]
+        seconds = max(_start_seconds(one.version, self.policy) for one in members)
+        limit = _at_most(seconds)
+        async with self.journal.verb("wait_ready", **_about(replicas), detail=limit) as entry:
             try:
                 async with asyncio.timeout(seconds):
                     listening = await self._unless_one_ends(
@@ -155,7 +156,8 @@ class Rollout:
         if not replicas:
             return
         wanted = self.policy.min_ready_seconds if seconds is None else seconds
-        async with self.journal.verb("soak", **_about(replicas)) as entry:
+        lasts = {"lasts_seconds": wanted}
+        async with self.journal.verb("soak", **_about(replicas), detail=lasts) as entry:
             entry.floor_seconds = wanted
             await self._unless_one_ends(replicas, asyncio.sleep(wanted))
             async with deadline(_ROUTER_SECONDS, "the router did not answer"):
@@ -169,7 +171,8 @@ class Rollout:
         Too few requests are waited for, as long as the policy's patience lasts.
         """
         policy = self.policy
-        async with self.journal.verb("analyse", **_about(canary)) as entry:
+        limit = _at_most(policy.canary_patience_seconds)
+        async with self.journal.verb("analyse", **_about(canary), detail=limit) as entry:
             began = _now()
             while True:
                 judgement = await self._judge(canary)
@@ -191,7 +194,8 @@ class Rollout:
         """Send them nothing new, and wait for what they have in flight, or the drain's timeout."""
         if not replicas:
             return
-        async with self.journal.verb("drain", **_about(replicas)) as entry:
+        limit = _at_most(self.policy.drain_timeout)
+        async with self.journal.verb("drain", **_about(replicas), detail=limit) as entry:
             members = [self._fleet[one.id] for one in replicas]
             seconds = self.policy.drain_timeout + _MARGIN_SECONDS
             async with deadline(seconds, "not drained"):
@@ -202,7 +206,8 @@ class Rollout:
         """Stop them, gently at first, and take them off the router's list."""
         if not replicas:
             return
-        async with self.journal.verb("stop", **_about(replicas)) as entry:
+        limit = _at_most(self.policy.termination_grace_seconds)
+        async with self.journal.verb("stop", **_about(replicas), detail=limit) as entry:
             members = [self._fleet[one.id] for one in replicas]
             seconds = self.policy.termination_grace_seconds + _ROUTER_SECONDS
             async with deadline(seconds, "not stopped"):
@@ -345,6 +350,11 @@ def _about(replicas: Sequence[Replica]) -> _About:
         "version": versions.pop() if len(versions) == 1 else None,
         "replicas": tuple(one.id for one in replicas),
     }
+
+
+def _at_most(seconds: float) -> dict[str, object]:
+    """Tell whoever watches how long that may take, so that they can count down."""
+    return {"at_most_seconds": seconds}
 
 
 def _start_seconds(version: Version, policy: Policy) -> float:
