@@ -12,7 +12,7 @@ import msgspec
 
 from orchestrator.errors import MigrationFailed
 from orchestrator.journal import Entry, Journal
-from orchestrator.placeholders import fill
+from orchestrator.model import RunCommand
 from orchestrator.processes import Child, ProcessError, Processes
 
 APPLICATION_NAME = "hitless-migrator"
@@ -32,10 +32,10 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class YoyoMigrator:
-    """Applies yoyo's migrations to one database, each in a process of its own.
+    """Applies migrations to one database, each in a process of its own: yoyo's, or any command's.
 
-    A migration that loses against a lock (55P03, 40P01) is tried again as a whole, until the
-    deadline. Its journal entry's floor is the time of the try that succeeded.
+    A migration of yoyo's that loses against a lock (55P03, 40P01) is tried again as a whole, until
+    the deadline. Its journal entry's floor is the time of the try that succeeded.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class YoyoMigrator:
         self._processes = processes
         self._url = url
         self._log = log
+        self._deadline = deadline
         self._options = ["--deadline", f"{deadline:g}", "--application-name", APPLICATION_NAME]
         if lock_timeout is not None:
             self._options += ["--lock-timeout", f"{lock_timeout:g}"]
@@ -79,6 +80,37 @@ class YoyoMigrator:
             MigrationFailed: a migration has no rollback (then nothing was done), or its failed.
         """
         await self._run("rollback", directory, through, journal)
+
+    async def run(self, step: RunCommand, journal: Journal) -> None:
+        """Run any command that migrates; its exit status 0 says that it did.
+
+        It finds the database in `DATABASE_URL`, unless the step sets that itself, and libpq's
+        `PGAPPNAME` names its sessions.
+
+        Raises:
+            MigrationFailed: it cannot be started, fails, or takes longer than the deadline.
+        """
+        env = {"DATABASE_URL": self._url, "PGAPPNAME": APPLICATION_NAME, **step.env}
+        detail = {"migration": step.name, "direction": "apply"}
+        async with (
+            journal.verb("migrate", detail=detail) as entry,
+            _running(
+                self._processes, step.command, log=self._log, env=env, cwd=step.cwd, dialogue=False
+            ) as child,
+        ):
+            try:
+                async with asyncio.timeout(self._deadline):
+                    status = await child.wait()
+            except TimeoutError:
+                raise MigrationFailed(
+                    f"{step.name} did not end in {self._deadline:g} s", migration=step.name
+                ) from None
+            if status:
+                raise MigrationFailed(
+                    f"{step.name} ended with status {status}: {_last_words(child)}",
+                    migration=step.name,
+                )
+            entry.floor_seconds = (time.monotonic_ns() - child.started_ns) / 1e9
 
     async def _run(
         self, direction: str, directory: Path, through: str | None, journal: Journal
@@ -104,92 +136,6 @@ class YoyoMigrator:
                 )
 
 
-class CommandMigrator:
-    """Runs any command for each step; its exit status 0 says that the step is done.
-
-    The command may hold the placeholders `{directory}`, `{through}` (empty when the step has
-    none), `{python}`, and whatever it is given; the same values are in its environment as
-    `HITLESS_DIRECTORY` and `HITLESS_THROUGH`.
-    """
-
-    def __init__(
-        self,
-        processes: Processes,
-        command: Sequence[str],
-        *,
-        log: Path,
-        values: Mapping[str, str],
-        rollback_command: Sequence[str] = (),
-        deadline: float = 60.0,
-    ) -> None:
-        """Describe a migrator.
-
-        Args:
-            processes: what owns its processes.
-            command: what applies.
-            log: the file that its output is appended to.
-            values: further placeholders, such as `database_url`.
-            rollback_command: what undoes; empty: a rollback is refused.
-            deadline: how many seconds it may take.
-        """
-        self._processes = processes
-        self._command = command
-        self._rollback_command = rollback_command
-        self._log = log
-        self._values = values
-        self._deadline = deadline
-
-    async def apply(self, directory: Path, through: str | None, journal: Journal) -> None:
-        """Run the command.
-
-        Raises:
-            MigrationFailed: it cannot be started, fails, or takes too long.
-        """
-        await self._run(self._command, directory, through, journal, "apply")
-
-    async def roll_back(self, directory: Path, through: str | None, journal: Journal) -> None:
-        """Run the command that undoes.
-
-        Raises:
-            MigrationFailed: there is none, it cannot be started, fails, or takes too long.
-        """
-        if not self._rollback_command:
-            raise MigrationFailed("there is no command that rolls migrations back")
-        await self._run(self._rollback_command, directory, through, journal, "rollback")
-
-    async def _run(
-        self,
-        template: Sequence[str],
-        directory: Path,
-        through: str | None,
-        journal: Journal,
-        direction: str,
-    ) -> None:
-        values = {
-            "python": sys.executable,
-            "directory": str(directory),
-            "through": through or "",
-            **self._values,
-        }
-        command = [fill(part, values) for part in template]
-        env = {"HITLESS_DIRECTORY": str(directory), "HITLESS_THROUGH": through or ""}
-        detail = {"migration": through or str(directory), "direction": direction}
-        async with (
-            journal.verb("migrate", detail=detail) as entry,
-            _running(self._processes, command, log=self._log, env=env, dialogue=False) as child,
-        ):
-            try:
-                async with asyncio.timeout(self._deadline):
-                    status = await child.wait()
-            except TimeoutError:
-                raise MigrationFailed(f"{command[0]} did not end in {self._deadline:g} s") from None
-            if status:
-                raise MigrationFailed(
-                    f"{command[0]} ended with status {status}: {_last_words(child)}"
-                )
-            entry.floor_seconds = (time.monotonic_ns() - child.started_ns) / 1e9
-
-
 @asynccontextmanager
 async def _running(
     processes: Processes,
@@ -197,11 +143,14 @@ async def _running(
     *,
     log: Path,
     env: Mapping[str, str],
+    cwd: Path | None = None,
     dialogue: bool = True,
 ) -> AsyncIterator[Child]:
     """Start the migrator; when the block is left early, it is told to stop and waited for."""
     try:
-        child = await processes.start(command, name="migrator", log=log, env=env, dialogue=dialogue)
+        child = await processes.start(
+            command, name="migrator", log=log, env=env, cwd=cwd, dialogue=dialogue
+        )
     except ProcessError as error:
         raise MigrationFailed(str(error)) from error
     try:

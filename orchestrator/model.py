@@ -22,8 +22,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     """One version of an application, and how to run it.
 
     The command and the environment's values may hold placeholders: `{host}`, `{port}`,
-    `{version}`, `{replica_id}`, `{python}` (this interpreter), and whatever the platform is given,
-    such as `{database_url}`. Two braces stand for one.
+    `{version}`, `{replica_id}`, `{replica_dir}` (a folder of its own), `{python}`, and whatever
+    the platform is given, such as `{database_url}`. Two braces stand for one.
 
     Attributes:
         name: what it is called, such as `b`; part of its replicas' ids.
@@ -34,6 +34,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         signal_group: whether that goes to the replica's whole process group.
         start_seconds: how long a replica may take until it is ready; absent: as long as the
             policy's `progress_deadline_seconds` allows.
+        python: the interpreter that `{python}` stands for; absent: this one.
+        warm_up: paths that a new replica must answer, each with a 2xx or 3xx, before the router
+            hears of it.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     stop_signal: signal.Signals = signal.SIGTERM
     signal_group: bool = False
     start_seconds: float | None = None
+    python: str | None = None
+    warm_up: tuple[str, ...] = ()
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +187,22 @@ class Migrate(msgspec.Struct, frozen=True, kw_only=True, tag="migrate"):
     through: str | None = None
 
 
+class RunCommand(msgspec.Struct, frozen=True, kw_only=True, tag="run_command"):
+    """A step of a release: a migration by any command.
+
+    Attributes:
+        name: what the journal calls it.
+        command: the program and its arguments, ready to be run.
+        env: variables on top of the orchestrator's own.
+        cwd: its working directory.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
+    cwd: Path | None = None
+
+
 class Deploy(msgspec.Struct, frozen=True, kw_only=True, tag="deploy"):
     """A step of a release: replace what serves.
 
@@ -203,7 +224,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     start: Version
-    steps: tuple[Migrate | Deploy, ...]
+    steps: tuple[Migrate | RunCommand | Deploy, ...]
 
 
 class ReleaseResult(msgspec.Struct, frozen=True, kw_only=True):

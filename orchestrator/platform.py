@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from orchestrator.journal import Journal
-from orchestrator.model import Replica, Version
+from orchestrator.model import Replica, RunCommand, Version
 
 
 class Ended(NamedTuple):
@@ -60,7 +60,11 @@ class Platform(Protocol):
         ...
 
     async def wait_listening(self, replica: Replica) -> None:
-        """Wait until the replica accepts connections."""
+        """Wait until the replica accepts connections, and has answered its warm-up."""
+        ...
+
+    def why_not_listening(self, replica: Replica) -> str:
+        """What `wait_listening` still waits for."""
         ...
 
     async def wait_ended(self, replica: Replica) -> Ended:
@@ -130,6 +134,10 @@ class Migrator(Protocol):
 
     async def roll_back(self, directory: Path, through: str | None, journal: Journal) -> None:
         """Undo what is applied, newest first, down to and with `through`."""
+        ...
+
+    async def run(self, step: RunCommand, journal: Journal) -> None:
+        """Run a command that migrates; one `migrate` entry."""
         ...
 
 

@@ -3,7 +3,15 @@
 import asyncio
 
 from orchestrator.errors import MigrationFailed, OrchestratorError
-from orchestrator.model import Deploy, Migrate, Outcome, Release, ReleaseResult, Version
+from orchestrator.model import (
+    Deploy,
+    Migrate,
+    Outcome,
+    Release,
+    ReleaseResult,
+    RunCommand,
+    Version,
+)
 from orchestrator.platform import Migrator
 from orchestrator.rollout import Rollout
 from orchestrator.strategies import Strategy
@@ -114,6 +122,11 @@ class ReleaseRun:
                         await self._migrator.apply(
                             step.directory, step.through, self._rollout.journal
                         )
+                    except MigrationFailed as error:
+                        return "failed", f"migration: {error}"
+                case RunCommand():
+                    try:
+                        await self._migrator.run(step, self._rollout.journal)
                     except MigrationFailed as error:
                         return "failed", f"migration: {error}"
                 case Deploy():

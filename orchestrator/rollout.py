@@ -240,7 +240,7 @@ class Rollout:
 
     async def _why_not_ready(self, members: Iterable[_Member]) -> str:
         why = {
-            one.replica.id: f"it does not listen on {one.replica.address}"
+            one.replica.id: self._platform.why_not_listening(one.replica)
             for one in members
             if not one.registered
         }

@@ -21,7 +21,7 @@ from scenarios.evidence.ndjson import EvidenceError
 from scenarios.interrupts import EXIT_STATUS as INTERRUPTED
 from scenarios.interrupts import InterruptedRunError
 from scenarios.load import LoadError
-from scenarios.loading import ScenarioError
+from scenarios.mistakes import ScenarioError
 from scenarios.overrides import UsageError
 
 USAGE, INVALID, ENVIRONMENT = 2, 3, 4

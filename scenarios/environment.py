@@ -9,6 +9,7 @@ from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.postgres import EmbeddedServer, ExternalServer
 from orchestrator.processes import Processes
+from scenarios import application
 from scenarios.database import fill
 from scenarios.loading import Loaded
 from scenarios.spec import DatabaseSpec
@@ -63,18 +64,22 @@ class Environment:
             MigrationFailed: its base cannot be applied.
         """
         server = await self.server()
-        base = None if spec.base is None else loaded.directory(spec.base)
+        using = spec.using or loaded.scenario.release.serving
+        base = loaded.directory(spec.migrate) if isinstance(spec.migrate, str) else spec.migrate
 
         async def build(url: str) -> None:
-            if base is not None:
-                log = self.private / "base.log"
-                migrator = YoyoMigrator(self.processes, url, log=log)
-                with Journal() as journal:
+            migrator = YoyoMigrator(self.processes, url, log=self.private / "base.log")
+            with Journal() as journal:
+                if isinstance(base, Path):
                     await migrator.apply(base, None, journal)
+                elif base is not None:
+                    step = application.command(loaded, base, using, self._values(url))
+                    await migrator.run(step, journal)
             if spec.rows is not None and spec.rows.count:
                 await fill(url, spec.rows)
 
-        template = await server.template(f"{base} {spec.rows}", build)
+        whose = "" if isinstance(base, Path) else f"{application.version(loaded, using)}"
+        template = await server.template(f"{base} {whose} {spec.rows}", build)
         self._databases += 1
         name = f"run_{self._databases}"
         url = await server.create_database(name, template=template)
@@ -82,6 +87,11 @@ class Environment:
             yield url
         finally:
             await server.drop_database(name)
+
+    def _values(self, url: str) -> dict[str, str]:
+        """What fills the placeholders of a command that runs before there is anything else."""
+        nothing = {"smtp_url": "", "base_url": ""}
+        return {**application.database_values(url), **nothing, "replica_dir": str(self.private)}
 
     @contextmanager
     def postgres_log(self, folder: Path) -> Iterator[None]:

@@ -16,8 +16,8 @@ from balancer.client import AdminClient, AdminError
 from orchestrator.errors import EnvironmentFailure, OrchestratorError
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
-from orchestrator.model import Deploy, Migrate, Policy, Release, ReleaseResult, Replica, Version
 from orchestrator.model import Event as JournalEvent
+from orchestrator.model import Policy, ReleaseResult, Replica
 from orchestrator.platform import Ended
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.processes import Processes
@@ -26,6 +26,7 @@ from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import HealthCheck, start_balancer
 from orchestrator.strategies import STRATEGIES
 from orchestrator.tasks import first_error
+from scenarios import application
 from scenarios.database import record_subjects, wait_settled
 from scenarios.environment import Environment
 from scenarios.evidence import folder as files
@@ -137,21 +138,24 @@ class Run:
             )
         )
         journal = stack.enter_context(Journal(folder / files.EVENTS, listeners=[self._hear]))
+        private = await stack.enter_async_context(processes.directory("hitless-run-"))
+        values = {
+            **application.database_values(url),
+            "smtp_url": f"smtp://{load.smtp}",
+            "base_url": f"http://{balancer.address}",
+        }
         platform = await stack.enter_async_context(
             LocalPlatform(
                 processes,
                 log_directory=folder,
-                values={
-                    "database_url": url,
-                    "smtp_url": f"smtp://{load.smtp}",
-                    "base_url": f"http://{balancer.address}",
-                },
+                replica_directories=private,
+                values=values,
                 on_exit=lambda replica, ended: _note_exit(journal, replica, ended),
             )
         )
         rollout = Rollout(platform, balancer.router, journal, self._policy())
         migrator = YoyoMigrator(processes, url, log=folder / "migrator.log")
-        release = self._release()
+        release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
         async with asyncio.TaskGroup() as group:
             group.create_task(load.listen(), name="ticks of the load generator")
             looking = group.create_task(self._look(balancer.admin), name="look at the replicas")
@@ -246,29 +250,6 @@ class Run:
             termination_grace_seconds=self._scenario.application.termination_grace_seconds,
             canary_steps=policy.canary_steps,
             canary_soak_seconds=policy.canary_soak_seconds,
-        )
-
-    def _release(self) -> Release:
-        loaded, spec = self._experiment.loaded, self._scenario.release
-        steps: list[Migrate | Deploy] = []
-        for step in spec.steps:
-            if step.migrate is not None:
-                directory = loaded.directory(step.migrate)
-                steps.append(Migrate(directory=directory, through=step.through))
-            elif step.deploy is not None:
-                steps.append(Deploy(version=self._version(step.deploy)))
-        return Release(
-            name=self._scenario.name, start=self._version(spec.serving), steps=tuple(steps)
-        )
-
-    def _version(self, name: str) -> Version:
-        application, spec = self._scenario.application, self._scenario.versions[name]
-        cwd = spec.cwd or application.cwd
-        return Version(
-            name=name,
-            command=spec.command,
-            env={**application.env, **spec.env},
-            cwd=None if cwd is None else (self._experiment.loaded.path.parent / cwd).resolve(),
         )
 
     def _write_manifest(self, *, interrupted: bool) -> None:

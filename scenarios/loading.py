@@ -1,16 +1,17 @@
 """Scenario files: found, read, merged with what they extend; refused with file, line and key."""
 
-import difflib
 import importlib.util
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import msgspec
 
+from scenarios.checking import check
+from scenarios.mistakes import ScenarioError, near
 from scenarios.spec import Scenario
 
 CATALOG = Path(__file__).parent / "catalog"
@@ -19,10 +20,6 @@ CATALOG = Path(__file__).parent / "catalog"
 _PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`")
 _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`")
-
-
-class ScenarioError(Exception):
-    """A scenario is not there or not right; the message is one line for its author."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +61,6 @@ def builtin_names() -> list[str]:
     order = ("big-bang", "code-first", "with-default", "expand-contract")
     names = [path.stem for path in CATALOG.glob("*.toml") if not path.stem.startswith("_")]
     return sorted(names, key=lambda name: (order.index(name) if name in order else 99, name))
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """A hint at the name that was meant, or the list of those that there are."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    if close:
-        return "did you mean " + " or ".join(repr(word) for word in close) + "?"
-    return "there are: " + ", ".join(known)
 
 
 def load(reference: str) -> Loaded:
@@ -235,9 +223,7 @@ def _struct_in(kind: object) -> type[msgspec.Struct] | None:
 
 def _check(scenario: Scenario, sources: list[_Source]) -> None:
     """What types cannot say."""
-    _check_release(scenario, sources)
-    if scenario.integrity is not None and scenario.database is None:
-        raise ScenarioError(_at(sources, ["integrity"]) + "needs a [database] table")
+    check(scenario, lambda keys: _at(sources, keys))
     policy = scenario.policy
     if policy.max_surge == 0 and policy.max_unavailable == 0:
         raise ScenarioError(
@@ -250,28 +236,3 @@ def _check(scenario: Scenario, sources: list[_Source]) -> None:
             _at(sources, ["policy", "canary_steps"])
             + "expected rising percentages that end at 100, such as [5, 25, 50, 100]"
         )
-
-
-def _check_release(scenario: Scenario, sources: list[_Source]) -> None:
-    versions = scenario.versions
-    serving = scenario.release.serving
-    if serving not in versions:
-        raise ScenarioError(
-            _at(sources, ["release", "from"])
-            + f"unknown version {serving!r}; {near(serving, versions)}"
-        )
-    at = _at(sources, ["release", "steps"])
-    for number, step in enumerate(scenario.release.steps, start=1):
-        if (step.migrate is None) == (step.deploy is None):
-            raise ScenarioError(at + f"step {number} needs either 'migrate' or 'deploy'")
-        if step.through is not None and step.migrate is None:
-            raise ScenarioError(at + f"step {number}: 'through' belongs to a step with 'migrate'")
-        if step.migrate is not None and scenario.database is None:
-            raise ScenarioError(at + f"step {number}: 'migrate' needs a [database] table")
-        if step.deploy is not None and step.deploy not in versions:
-            raise ScenarioError(
-                at
-                + f"step {number}: unknown version {step.deploy!r}; {near(step.deploy, versions)}"
-            )
-    if not any(step.deploy for step in scenario.release.steps):
-        raise ScenarioError(at + "no step deploys a version")

@@ -5,7 +5,8 @@ import shlex
 import msgspec
 
 from scenarios.harness import STRATEGY_NAMES, Experiment
-from scenarios.loading import Loaded, load, near
+from scenarios.loading import Loaded, load
+from scenarios.mistakes import near
 
 
 class UsageError(Exception):

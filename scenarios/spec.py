@@ -16,38 +16,61 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Percentage = Annotated[float, msgspec.Meta(gt=0, le=100)]
+HttpPath = Annotated[str, msgspec.Meta(pattern="^/")]
+Command = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+StopSignal = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]
 
 
 class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is true of every version of the application.
+    """What is true of every version of the application, unless the version says otherwise.
+
+    All relative paths start from the folder of the scenario file.
 
     Attributes:
-        health_path: what the balancer probes.
+        command: the program and its arguments, without a shell. Placeholders, here and in `env`:
+            `{host}` and `{port}` (where to listen), `{version}`, `{replica_id}`, `{replica_dir}` (a
+            private folder), `{python}`, `{database_url}` and its parts `{database_host}`,
+            `{database_port}`, `{database_user}`, `{database_password}`, `{database_name}`,
+            `{smtp_url}` (the users' mailbox), `{base_url}` (the balancer's, for links). Two braces
+            stand for one.
+        python: the interpreter that `{python}` stands for, such as `../venv-b/bin/python`; absent:
+            the one that runs hitless.
+        cwd: the working directory; absent: the folder of the scenario file.
         env: environment variables; a version's own come on top.
-        cwd: the working directory, relative to the scenario file.
+        health_path: what the balancer probes; a 2xx is healthy.
+        warm_up: paths that a new replica must answer, each with a 2xx or 3xx, before the balancer
+            hears of it.
+        stop_signal: what asks a replica to stop.
+        signal_group: whether that goes to the replica's whole process group, for programs that
+            leave their workers behind.
         termination_grace_seconds: how long a replica may take to stop before it is killed.
     """
 
-    health_path: str = "/"
-    env: Mapping[str, str] = msgspec.field(default_factory=dict)
+    command: Command | None = None
+    python: str | None = None
     cwd: str | None = None
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
+    health_path: HttpPath = "/"
+    warm_up: tuple[HttpPath, ...] = ()
+    stop_signal: StopSignal = "SIGTERM"
+    signal_group: bool = False
     termination_grace_seconds: Positive = 10.0
 
 
 class VersionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One version of the application.
+    """One version of the application: what is different from `application`.
 
     Attributes:
-        command: the program and its arguments, without a shell. Placeholders, here and in `env`:
-            `{host}`, `{port}`, `{version}`, `{replica_id}`, `{python}`, `{database_url}`,
-            `{smtp_url}`, `{base_url}` (the balancer's, for links).
+        command: the program and its arguments; absent: the application's.
+        python: the interpreter that `{python}` stands for; absent: the application's.
+        cwd: the working directory; absent: the application's.
         env: environment variables on top of the application's.
-        cwd: the working directory, relative to the scenario file.
     """
 
-    command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    env: Mapping[str, str] = msgspec.field(default_factory=dict)
+    command: Command | None = None
+    python: str | None = None
     cwd: str | None = None
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,11 +91,14 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The application's Postgres database; a scenario without this table has none.
 
     Attributes:
-        base: the directory of the yoyo migrations that the first version needs.
+        migrate: what makes the schema of the first version in the empty database: as in a step of
+            the release.
+        using: as in a step of the release; absent: the version that serves before it.
         rows: what is there before the run.
     """
 
-    base: str | None = None
+    migrate: str | Command | None = None
+    using: str | None = None
     rows: Rows | None = None
 
 
@@ -80,14 +106,18 @@ class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """One step of a release: a migration, or the deployment of a version.
 
     Attributes:
-        migrate: a directory of yoyo migrations: relative to the scenario file, or
-            `package:folder` inside an installed package.
-        through: the last migration of it to apply; absent: all.
+        migrate: text: a directory of yoyo migrations, or `package:folder` inside an installed
+            package; an array: any command, such as `["{python}", "-m", "alembic", "upgrade",
+            "head"]`, which finds the database in `DATABASE_URL` and may hold placeholders.
+        through: the last yoyo migration to apply; absent: all.
+        using: the version in whose directory, with whose interpreter and environment the command
+            runs; absent: the next one that is deployed.
         deploy: the version to deploy.
     """
 
-    migrate: str | None = None
+    migrate: str | Command | None = None
     through: str | None = None
+    using: str | None = None
     deploy: str | None = None
 
 

@@ -14,6 +14,7 @@ from orchestrator.placeholders import PlaceholderError, fill
 from orchestrator.platform import Ended
 from orchestrator.ports import Ports
 from orchestrator.processes import Child, ProcessError, Processes
+from orchestrator.warm_up import warm_up
 
 OnExit = Callable[[Replica, Ended], None]
 
@@ -32,6 +33,7 @@ class LocalPlatform:
         processes: Processes,
         *,
         log_directory: Path,
+        replica_directories: Path | None = None,
         values: Mapping[str, str] | None = None,
         on_exit: OnExit | None = None,
         host: str = "127.0.0.1",
@@ -41,17 +43,22 @@ class LocalPlatform:
         Args:
             processes: what owns the replicas' processes.
             log_directory: where each replica's output goes, as `<replica id>.log`.
+            replica_directories: where each replica gets a private folder, `{replica_dir}`, of its
+                own id; absent: there is none.
             values: further placeholders of commands and environments, such as `database_url`.
             on_exit: called when a replica ends that nobody told to.
             host: where the replicas listen.
         """
         self._processes = processes
         self._logs = log_directory
+        self._folders = replica_directories
         self._values = dict(values or {})
         self._on_exit = on_exit
         self._host = host
         self._ports = Ports(host)
         self._children: dict[str, Child] = {}
+        self._warm_ups: dict[str, tuple[str, ...]] = {}
+        self._waiting_for: dict[str, str] = {}
         self._stopping: set[str] = set()
         self._watchers = asyncio.TaskGroup()
         self._watching: set[asyncio.Task[None]] = set()
@@ -87,18 +94,26 @@ class LocalPlatform:
                 "port": str(port),
                 "version": version.name,
                 "replica_id": replica_id,
-                "python": sys.executable,
+                "python": version.python or sys.executable,
             }
+            if self._folders is not None:
+                folder = self._folders / replica_id
+                folder.mkdir(mode=0o700)
+                values["replica_dir"] = str(folder)
             child = await self._processes.start(
                 [fill(part, values) for part in version.command],
                 name=f"replica {replica_id}",
                 log=self._logs / f"{replica_id}.log",
-                env={name: fill(value, values) for name, value in version.env.items()},
+                env={
+                    # libpq's name for its sessions: the server's log then says whose they are.
+                    "PGAPPNAME": replica_id,
+                    **{name: fill(value, values) for name, value in version.env.items()},
+                },
                 cwd=version.cwd,
                 stop_signal=version.stop_signal,
                 signal_group=version.signal_group,
             )
-        except (ProcessError, PlaceholderError, EnvironmentFailure) as error:
+        except (ProcessError, PlaceholderError, EnvironmentFailure, OSError) as error:
             raise PlatformError(f"{replica_id}: {error}") from error
         replica = Replica(
             id=replica_id,
@@ -109,6 +124,7 @@ class LocalPlatform:
             started_ns=child.started_ns,
         )
         self._children[replica_id] = child
+        self._warm_ups[replica_id] = version.warm_up
         watcher = self._watchers.create_task(self._watch(replica), name=f"watch {replica_id}")
         self._watching.add(watcher)
         watcher.add_done_callback(self._watching.discard)
@@ -119,9 +135,17 @@ class LocalPlatform:
         return self._child(replica).returncode is None
 
     async def wait_listening(self, replica: Replica) -> None:
-        """Wait until the replica accepts connections; for ever, if it never does."""
+        """Wait until the replica accepts connections and is warm; for ever, if it never is."""
+        self._tell(replica, f"it does not listen on {replica.address}")
         while not await _accepts(replica.host, replica.port):  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(_LISTEN_PROBE_SECONDS)
+        await warm_up(
+            replica, self._warm_ups.get(replica.id, ()), lambda why: self._tell(replica, why)
+        )
+
+    def why_not_listening(self, replica: Replica) -> str:
+        """What `wait_listening` still waits for."""
+        return self._waiting_for.get(replica.id, f"it does not listen on {replica.address}")
 
     async def wait_ended(self, replica: Replica) -> Ended:
         """Wait until the replica's process has ended."""
@@ -140,6 +164,9 @@ class LocalPlatform:
         ended = await self.wait_ended(replica)
         if replica.id not in self._stopping and self._on_exit is not None:
             self._on_exit(replica, ended)
+
+    def _tell(self, replica: Replica, waiting_for: str) -> None:
+        self._waiting_for[replica.id] = waiting_for
 
     def _child(self, replica: Replica) -> Child:
         try:

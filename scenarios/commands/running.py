@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 
 from scenarios import harness
+from scenarios.application import command_name
 from scenarios.environment import Environment
 from scenarios.evidence.event import Event
 from scenarios.evidence.folder import create_run_folder
@@ -95,5 +96,7 @@ def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Prog
 
 
 def _short(step: ReleaseStep) -> str:
+    if isinstance(step.migrate, tuple):
+        return command_name(step.migrate)
     folder = (step.migrate or "").rpartition("/")[2]
     return f"{folder} to {step.through}" if step.through else folder

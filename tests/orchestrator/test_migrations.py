@@ -15,8 +15,8 @@ import pytest
 
 from orchestrator.errors import MigrationFailed
 from orchestrator.journal import Journal
-from orchestrator.migrations import APPLICATION_NAME, CommandMigrator, YoyoMigrator
-from orchestrator.model import Event
+from orchestrator.migrations import APPLICATION_NAME, YoyoMigrator
+from orchestrator.model import Event, RunCommand
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.processes import Processes
 from orchestrator.yoyo_runner import Runner, yoyo_url
@@ -285,24 +285,27 @@ def test_the_url_for_yoyo() -> None:
 
 
 async def test_a_command_as_migrator(processes: Processes, tmp_path: Path) -> None:
-    """Any command migrates; its failure is the step's, with its last words."""
+    """Any command migrates, with the URL in its environment; its failure is the step's."""
     events: list[Event] = []
     journal = Journal(listeners=[events.append])
-    program = "import os, sys; print(sys.argv[1:], os.environ['HITLESS_THROUGH'])"
     log = tmp_path / "log"
-    good = CommandMigrator(
-        processes,
-        ["{python}", "-c", program, "{directory}", "{database_url}"],
-        log=log,
-        values={"database_url": "postgresql://x"},
-    )
-    await good.apply(Path("sql"), "0007", journal)
-    assert log.read_text() == "['sql', 'postgresql://x'] 0007\n"
-    bad = CommandMigrator(
-        processes, ["{python}", "-c", "print('no'); raise SystemExit(3)"], log=log, values={}
-    )
-    with pytest.raises(MigrationFailed, match=r"status 3: .*no"):
-        await bad.apply(Path("sql"), None, journal)
-    with pytest.raises(MigrationFailed, match="no command that rolls"):
-        await bad.roll_back(Path("sql"), None, journal)
+    migrator = YoyoMigrator(processes, "postgresql://x", log=log)
+    program = "import os; print(os.environ['DATABASE_URL'], os.environ['PGAPPNAME'], os.getcwd())"
+    good = RunCommand(name="good", command=(sys.executable, "-c", program), cwd=tmp_path)
+    await migrator.run(good, journal)
+    assert log.read_text() == f"postgresql://x {APPLICATION_NAME} {tmp_path}\n"
+    program = "import os; print(os.environ['DATABASE_URL']); raise SystemExit(3)"
+    env = {"DATABASE_URL": "mysql://y"}
+    bad = RunCommand(name="bad", command=(sys.executable, "-c", program), env=env)
+    with pytest.raises(MigrationFailed, match=r"bad ended with status 3: .*mysql://y"):
+        await migrator.run(bad, journal)
     assert [event.state for event in events] == ["started", "completed", "started", "failed"]
+    assert [event.detail["migration"] for event in events[::2]] == ["good", "bad"]
+
+
+async def test_a_command_that_takes_too_long(processes: Processes, tmp_path: Path) -> None:
+    """A command that does not end in time is stopped, and the step fails."""
+    migrator = YoyoMigrator(processes, "postgresql://x", log=tmp_path / "log", deadline=0.1)
+    step = RunCommand(name="slow", command=(sys.executable, "-c", "import time; time.sleep(60)"))
+    with pytest.raises(MigrationFailed, match=r"slow did not end in 0.1 s"):
+        await migrator.run(step, Journal())

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from orchestrator.journal import Journal
-from orchestrator.model import Deploy, Event, Policy, Release, ReleaseResult, Version
+from orchestrator.model import (
+    Deploy,
+    Event,
+    Policy,
+    Release,
+    ReleaseResult,
+    RunCommand,
+    Version,
+)
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.processes import Processes
 from orchestrator.release import ReleaseRun, bring_up, take_down
@@ -95,6 +103,9 @@ class NoMigrator:
         raise NotImplementedError
 
     async def roll_back(self, directory: Path, through: str | None, journal: Journal) -> None:
+        raise NotImplementedError
+
+    async def run(self, step: RunCommand, journal: Journal) -> None:
         raise NotImplementedError
 
 

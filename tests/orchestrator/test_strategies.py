@@ -19,6 +19,7 @@ from orchestrator.model import (
     PolicyError,
     Release,
     Replica,
+    RunCommand,
     Version,
 )
 from orchestrator.platform import Count, Drained, Ended
@@ -93,6 +94,9 @@ class World:
         assert replica.id in self.running
         await self._call()
 
+    def why_not_listening(self, replica: Replica) -> str:
+        return f"{replica.id} does not listen"
+
     async def wait_ended(self, replica: Replica) -> Ended:
         await self.running[replica.id].wait()
         return Ended("exited with status 1", ("boom",))
@@ -158,6 +162,9 @@ class World:
                 raise MigrationFailed("planted", sqlstate="23502")
 
     async def roll_back(self, directory: Path, through: str | None, journal: Journal) -> None:
+        raise NotImplementedError
+
+    async def run(self, step: RunCommand, journal: Journal) -> None:
         raise NotImplementedError
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.loading import ScenarioError, builtin_names, load
+from scenarios.loading import builtin_names, load
+from scenarios.mistakes import ScenarioError
 
 OWN = """
 name = "own"
@@ -40,7 +41,7 @@ def test_every_builtin_scenario_loads(name: str) -> None:
     assert scenario.title
     assert scenario.teaches
     for step in scenario.release.steps:
-        if step.migrate is not None:
+        if isinstance(step.migrate, str):
             directory = loaded.directory(step.migrate)
             assert list(directory.glob("*.sql")) + list(directory.glob("*.py"))
             if step.through is not None:
@@ -89,6 +90,22 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
         ("x = [", "not TOML: "),
         (OWN.replace("from =", "form ="), "key 'release.form': unknown key; did you mean 'from'?"),
         (OWN + '[integrity]\nsubjects = "SELECT 1"', "key 'integrity': needs a [database] table"),
+        (OWN.replace('"{port}"', '"{prot}"', 1), ":5: key 'versions.one.command': no placeholder"),
+        (OWN + "[application.env]\nA = '{url}'", "key 'application.env.A': no placeholder {url} "),
+        (OWN.replace('command = ["serve", "{port}"]', ""), "'versions.one': this version has no "),
+        (OWN + '[application]\nhealth_path = "up"', "key 'application.health_path': expected str "),
+        (OWN + '[application]\nstop_signal = "TERM"', "'application.stop_signal': invalid enum"),
+        (OWN.replace('path = "/"', 'path = "/{usr}"'), "nothing fills {usr}; did you mean {user}?"),
+        (OWN + '[database]\nmigrate = ["x"]\nusing = "on"', "unknown version 'on'; did you mean"),
+        (OWN + '[database]\nmigrate = "x"\nusing = "one"', "belongs to a 'migrate' that is a com"),
+        (
+            OWN.replace("steps = [{", 'steps = [{ migrate = ["x"], through = "y" }, {', 1),
+            "step 1: 'through' belongs to a step with a directory",
+        ),
+        (
+            OWN.replace("steps = [{", 'steps = [{ migrate = "x" }, {', 1),
+            "step 1: 'migrate' needs a [database] table",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, text: str, message: str) -> None:

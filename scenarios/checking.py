@@ -1,0 +1,133 @@
+"""What the types of a scenario cannot say: names that must exist, and what excludes what."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from orchestrator.placeholders import PlaceholderError, fill
+from scenarios.mistakes import ScenarioError, near
+from scenarios.spec import DatabaseSpec, ReleaseStep, Scenario
+from scenarios.traffic.journeys import Cast
+from scenarios.traffic.plan import Plan, PlanError
+
+At = Callable[[list[str]], str]
+"""Says where some keys are set: `file:line: key 'name': `."""
+
+PLACEHOLDERS = (
+    "host",
+    "port",
+    "version",
+    "replica_id",
+    "replica_dir",
+    "python",
+    "database_url",
+    "database_host",
+    "database_port",
+    "database_user",
+    "database_password",
+    "database_name",
+    "smtp_url",
+    "base_url",
+)
+"""What commands and environments may hold."""
+
+_ANY_PORT = 80
+
+
+def check(scenario: Scenario, at: At) -> None:
+    """Refuse what would only be found out in the middle of a run.
+
+    Raises:
+        ScenarioError: something does not fit.
+    """
+    _check_versions(scenario, at)
+    _check_release(scenario, at)
+    if scenario.database is not None:
+        _check_database(scenario.database, scenario, at)
+    if scenario.integrity is not None and scenario.database is None:
+        raise ScenarioError(at(["integrity"]) + "needs a [database] table")
+    _check_traffic(scenario, at)
+
+
+def _check_versions(scenario: Scenario, at: At) -> None:
+    application = scenario.application
+    for name, version in scenario.versions.items():
+        if application.command is None and version.command is None:
+            raise ScenarioError(
+                at(["versions", name]) + "this version has no 'command', nor has [application]"
+            )
+        _check_placeholders(version.command or (), at(["versions", name, "command"]))
+        for variable, value in version.env.items():
+            _check_placeholders([value], at(["versions", name, "env", variable]))
+    _check_placeholders(application.command or (), at(["application", "command"]))
+    for variable, value in application.env.items():
+        _check_placeholders([value], at(["application", "env", variable]))
+
+
+def _check_placeholders(texts: Sequence[str], where: str) -> None:
+    for text in texts:
+        try:
+            fill(text, dict.fromkeys(PLACEHOLDERS, ""))
+        except PlaceholderError as error:
+            raise ScenarioError(f"{where}{error}") from error
+
+
+def _check_release(scenario: Scenario, at: At) -> None:
+    versions = scenario.versions
+    serving = scenario.release.serving
+    if serving not in versions:
+        raise ScenarioError(
+            at(["release", "from"]) + f"unknown version {serving!r}; {near(serving, versions)}"
+        )
+    where = at(["release", "steps"])
+    for number, step in enumerate(scenario.release.steps, start=1):
+        _check_step(step, scenario, f"{where}step {number}")
+    if not any(step.deploy for step in scenario.release.steps):
+        raise ScenarioError(where + "no step deploys a version")
+
+
+def _check_step(step: ReleaseStep, scenario: Scenario, where: str) -> None:
+    if (step.migrate is None) == (step.deploy is None):
+        raise ScenarioError(f"{where} needs either 'migrate' or 'deploy'")
+    if step.through is not None and not isinstance(step.migrate, str):
+        raise ScenarioError(f"{where}: 'through' belongs to a step with a directory to migrate")
+    if step.using is not None and not isinstance(step.migrate, tuple):
+        raise ScenarioError(f"{where}: 'using' belongs to a step with a command that migrates")
+    if isinstance(step.migrate, str) and scenario.database is None:
+        raise ScenarioError(f"{where}: 'migrate' needs a [database] table")
+    if isinstance(step.migrate, tuple):
+        _check_placeholders(step.migrate, f"{where}: ")
+    for name in (step.deploy, step.using):
+        _check_version(name, scenario.versions, f"{where}: ")
+
+
+def _check_database(database: DatabaseSpec, scenario: Scenario, at: At) -> None:
+    _check_version(database.using, scenario.versions, at(["database", "using"]))
+    if isinstance(database.migrate, tuple):
+        _check_placeholders(database.migrate, at(["database", "migrate"]))
+    elif database.using is not None:
+        raise ScenarioError(
+            at(["database", "using"]) + "belongs to a 'migrate' that is a command (an array)"
+        )
+
+
+def _check_version(name: str | None, versions: Mapping[str, object], where: str) -> None:
+    if name is not None and name not in versions:
+        raise ScenarioError(f"{where}unknown version {name!r}; {near(name, versions)}")
+
+
+def _check_traffic(scenario: Scenario, at: At) -> None:
+    traffic = scenario.traffic
+    try:
+        Cast(
+            Plan(
+                host="localhost",
+                port=_ANY_PORT,
+                rate=traffic.rate,
+                journeys=traffic.journeys,
+                requests_path="",
+                mails_path="",
+                timeout_seconds=traffic.timeout_seconds,
+                mail_domain=traffic.mail_domain,
+            )
+        )
+    except PlanError as error:
+        raise ScenarioError(f"{at(['traffic', 'journeys'])}{error}") from error
