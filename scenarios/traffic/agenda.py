@@ -107,12 +107,15 @@ class Agenda:
         heapq.heappush(self._later, (turn.planned_ns, next(self._order), turn))
 
     def _next_arrival(self) -> None:
-        offset = next(self._offsets)
+        offset = next(self._offsets, None)
         self._number += 1
         if self._shards > 1:
-            while self._number % self._shards != self._shard:
-                offset = next(self._offsets)
+            while offset is not None and self._number % self._shards != self._shard:
+                offset = next(self._offsets, None)
                 self._number += 1
+        if offset is None:  # the schedule has ended
+            self._arrival_ns = None
+            return
         self._arrival_ns = self._start_ns + offset
         self._end_arrivals()
 

@@ -9,7 +9,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from urllib.parse import quote, quote_plus, urlsplit
 
 from scenarios.traffic.frames import key_for
@@ -347,8 +347,7 @@ def _check_target(text: str, *, where: str) -> None:
 
 def _check(plan: Plan) -> None:
     infinity = float("inf")
-    if not 0 < plan.rate < infinity:
-        raise PlanError(f"rate must be a number above 0, not {plan.rate}")
+    _check_arrivals(plan)
     if not 0 < plan.timeout_seconds < infinity:
         raise PlanError(f"timeout_seconds must be above 0, not {plan.timeout_seconds}")
     if not 0 < plan.tick_seconds < infinity:
@@ -364,6 +363,25 @@ def _check(plan: Plan) -> None:
     if not plan.mail_domain or not plan.mail_domain.isascii():
         raise PlanError(f"mail_domain {plan.mail_domain!r} is not a domain")
     _check_journeys(plan.journeys)
+
+
+def _check_arrivals(plan: Plan) -> None:
+    if plan.arrivals == "recorded":
+        if plan.arrivals_path is None or plan.profile:
+            raise PlanError("recorded arrivals need arrivals_path, and have no profile")
+        return
+    if not plan.profile:
+        if not 0 < plan.rate < float("inf"):
+            raise PlanError(f"rate must be a number above 0, not {plan.rate}")
+        return
+    if plan.profile[0].at_seconds != 0:
+        raise PlanError("profile must begin at at_seconds = 0")
+    for earlier, later in pairwise(plan.profile):
+        if not earlier.at_seconds <= later.at_seconds < float("inf"):
+            raise PlanError(f"profile: at_seconds {later.at_seconds} is out of order")
+    for point in plan.profile:
+        if not 0 <= point.rate < float("inf"):
+            raise PlanError(f"profile: rate must be a number of 0 or more, not {point.rate}")
 
 
 def _check_journeys(journeys: Sequence[Journey]) -> None:

@@ -98,6 +98,18 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     weight: float = 1.0
 
 
+class RatePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A point of a rate that changes.
+
+    Attributes:
+        at_seconds: when, from the start.
+        rate: arrivals a second at that time.
+    """
+
+    at_seconds: float
+    rate: float
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The first line on the generator's standard input.
 
@@ -105,7 +117,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         host: where the requests go.
         port: the same.
         rate: arrivals (journeys that start) a second.
-        arrivals: `poisson` (exponential gaps) or `constant` gaps.
+        arrivals: `poisson` (exponential gaps), `constant` gaps, or `recorded`: those of
+            `arrivals_path`, once.
+        profile: how the rate changes: linear between the points, and after the last one as there.
+            Two points of one time are a jump; a rate of 0 at the end ends the arrivals. With a
+            profile, `rate` has no meaning.
+        arrivals_path: a file of recorded arrivals: one number a line, in seconds from the start,
+            in ascending order.
         seed: of all randomness.
         journeys: what the users do.
         requests_path: where outcomes are written.
@@ -124,7 +142,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     journeys: tuple[Journey, ...]
     requests_path: str
     mails_path: str
-    arrivals: Literal["poisson", "constant"] = "poisson"
+    arrivals: Literal["poisson", "constant", "recorded"] = "poisson"
+    profile: tuple[RatePoint, ...] = ()
+    arrivals_path: str | None = None
     seed: int = 0
     timeout_seconds: float = 10.0
     max_in_flight: int = 4000

@@ -1,11 +1,15 @@
 """Schedules are fixed by the seed alone."""
 
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
+from pathlib import Path
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.traffic.arrivals import constant, poisson
+from scenarios.traffic.arrivals import constant, poisson, profiled, recorded, schedule
+from scenarios.traffic.plan import Plan, PlanError, RatePoint
 from scenarios.traffic.stream import Stream
 
 rates = st.floats(min_value=0.01, max_value=100_000)
@@ -51,6 +55,99 @@ def test_equal_gaps_do_not_drift() -> None:
     assert next(islice(constant(3.0), 1_000_000, None)) == 1_000_000 * 10**9 // 3
 
 
+def points(*pairs: tuple[float, float]) -> list[RatePoint]:
+    return [RatePoint(at_seconds=at, rate=rate) for at, rate in pairs]
+
+
+def test_a_ramp_is_as_steep_as_it_is_asked_to_be() -> None:
+    """From 0 to 100 a second in 10 s: the n-th arrival is at sqrt(n / 5), and 500 come."""
+    ramp = points((0.0, 0.0), (10.0, 100.0), (10.0, 0.0))
+    offsets = list(profiled(ramp, count(1)))
+    assert len(offsets) == 500
+    for number in (1, 50, 200, 500):
+        assert offsets[number - 1] / 1e9 == pytest.approx((number / 5) ** 0.5)
+
+
+def test_a_burst_begins_and_ends_at_once() -> None:
+    """Between two jumps the rate is the burst's, and outside it is as before."""
+    burst = points((0.0, 10.0), (1.0, 10.0), (1.0, 1000.0), (2.0, 1000.0), (2.0, 10.0))
+    offsets = [offset / 1e9 for offset in islice(profiled(burst, count(1)), 1030)]
+    assert sum(at <= 1 for at in offsets) == 10
+    assert sum(1 < at <= 2 for at in offsets) == 1000
+    assert sum(2 < at <= 3 for at in offsets) == 10
+
+
+def test_a_pause_is_a_pause() -> None:
+    """A rate of 0 between two others sends nobody, and does not end the schedule."""
+    pause = points((0.0, 10.0), (1.0, 10.0), (1.0, 0.0), (5.0, 0.0), (5.0, 10.0))
+    offsets = [offset / 1e9 for offset in islice(profiled(pause, count(1)), 20)]
+    assert offsets[9] == pytest.approx(1.0)
+    assert offsets[10] == pytest.approx(5.1)
+
+
+@given(
+    profile=st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1000)), min_size=1, max_size=6),
+    seed=seeds,
+)
+def test_no_profile_goes_back(profile: list[tuple[float, float]], seed: int) -> None:
+    """Whatever the rate does, arrivals are in order, and never before the start."""
+    times = sorted(at for at, _ in profile)
+    times[0] = 0.0
+    made = [
+        RatePoint(at_seconds=at, rate=rate) for at, (_, rate) in zip(times, profile, strict=True)
+    ]
+    plan = Plan(
+        host="h",
+        port=1,
+        rate=1.0,
+        journeys=(),
+        requests_path="",
+        mails_path="",
+        seed=seed,
+        profile=tuple(made),
+    )
+    first = list(islice(schedule(plan), 300))
+    assert all(offset >= 0 for offset in first)
+    assert all(earlier <= later for earlier, later in pairwise(first))
+
+
+def test_a_steady_profile_is_a_steady_rate() -> None:
+    """A profile of one point plans what the same rate without a profile plans, to the rounding."""
+    plan = Plan(host="h", port=1, rate=250.0, journeys=(), requests_path="", mails_path="", seed=7)
+    profile = msgspec.structs.replace(plan, profile=tuple(points((0.0, 250.0))))
+    pairs = zip(islice(schedule(plan), 2000), islice(schedule(profile), 2000), strict=True)
+    assert all(abs(one - other) < 2000 for one, other in pairs)
+
+
+def test_recorded_arrivals_are_replayed(tmp_path: Path) -> None:
+    """Each line is an arrival, to the nanosecond, and the last one is the last."""
+    path = tmp_path / "arrivals.txt"
+    path.write_text("0\n0.000000001\n1e-3\n2.5\n2.5\n")
+    assert list(recorded(path)) == [0, 1, 1_000_000, 2_500_000_000, 2_500_000_000]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0\nsoon\n", "line 2: 'soon' is not a number"),
+        ("2\n1\n", "line 2: 1 is before the line above it"),
+        ("-1\n", "line 1: -1 is before the line above it"),
+        ("\n", "line 1: '' is not a number"),
+        ("ü", "it is not text"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_wrong_recording_is_one_clear_line(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
+    """The file, the line, and what is wrong with it."""
+    path = tmp_path / "arrivals.txt"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(PlanError, match=f"^arrivals_path {path}.*{message}$"):
+        list(recorded(path))
+
+
 @given(keys=st.lists(st.integers(), min_size=1, max_size=4))
 def test_a_stream_follows_from_its_keys(keys: list[int]) -> None:
     """Numbers are in [0, 1), the same for the same keys, and others for other keys."""
@@ -66,4 +163,4 @@ def test_streams_of_neighbouring_keys_are_independent() -> None:
     tenths = [0] * 10
     for number in range(10_000):
         tenths[int(Stream(7, number).uniform() * 10)] += 1
-    assert all(850 < count < 1150 for count in tenths)  # five standard deviations
+    assert all(850 < each < 1150 for each in tenths)  # five standard deviations

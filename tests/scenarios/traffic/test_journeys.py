@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scenarios.traffic.agenda import Agenda, Turn
 from scenarios.traffic.journeys import Cast, target_of
-from scenarios.traffic.plan import Journey, Plan, PlanError, Step
+from scenarios.traffic.plan import Journey, Plan, PlanError, RatePoint, Step
 
 SUBSCRIBE = Journey(
     name="subscribe",
@@ -202,6 +202,16 @@ def test_a_stopped_agenda_keeps_what_was_due() -> None:
     [
         ({"rate": 0.0}, "rate must be a number above 0, not 0.0"),
         ({"rate": float("nan")}, "rate must be a number above 0, not nan"),
+        ({"arrivals": "recorded"}, "recorded arrivals need arrivals_path, and have no profile"),
+        (
+            {"profile": (RatePoint(at_seconds=1.0, rate=1.0),)},
+            "profile must begin at at_seconds = 0",
+        ),
+        (
+            {"profile": (RatePoint(at_seconds=0.0, rate=-1.0),)},
+            "profile: rate must be a number of 0 or more, not -1.0",
+        ),
+        ({"shards": 0}, "shards must be 1 or more, not 0"),
         ({"timeout_seconds": 0.0}, "timeout_seconds must be above 0, not 0.0"),
         ({"max_in_flight": 0}, "max_in_flight must be 1 or more, not 0"),
         ({"port": 0}, "port must be from 1 to 65535, not 0"),
