@@ -1,6 +1,9 @@
 """What commands that run experiments share: the folder, the progress, the verdict."""
 
+import os
+import signal
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -14,6 +17,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.folder import create_run_folder
 from scenarios.evidence.tick import Tick
 from scenarios.harness import Experiment
+from scenarios.keyboard import Key, can_hear, legend, listening
 from scenarios.overrides import UsageError
 from scenarios.report import reach_verdict
 from scenarios.reporting import write_reports
@@ -22,6 +26,14 @@ from scenarios.verdict import Verdict
 from scenarios.views.dashboard import Dashboard
 from scenarios.views.live import Progress, ReplicaView, RunHeader
 from scenarios.views.plain import PlainProgress
+
+
+def _quit() -> None:
+    """Do what Ctrl-C does."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+KEYS = {"q": Key("quit", _quit)}
 
 
 async def run_one(
@@ -45,7 +57,8 @@ async def run_one(
         )
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from error
-    with watcher as looking_on:
+    hears = isinstance(watcher, Dashboard) and can_hear()
+    with listening(KEYS) if hears else nullcontext(), watcher as looking_on:
         await harness.run(experiment, place, folder, looking_on)
     verdict = reach_verdict(folder)
     write_reports(folder, verdict)
@@ -92,7 +105,7 @@ def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Prog
     )
     if no_live or not console.is_terminal or console.is_dumb_terminal:
         return PlainProgress(console, header)
-    return Dashboard(console, header)
+    return Dashboard(console, header, keys=legend(KEYS) if can_hear() else "")
 
 
 def _short(step: ReleaseStep) -> str:

@@ -16,7 +16,14 @@ from scenarios.evidence.tick import Tick
 from scenarios.verdict.slo import failure_rate_upper, percent_down
 from scenarios.verdict.timeline import describe
 from scenarios.views import words
-from scenarios.views.live import LiveState, Point, ReplicaView, RunHeader
+from scenarios.views.live import (
+    Countdown,
+    LiveState,
+    Point,
+    ReplicaLine,
+    ReplicaView,
+    RunHeader,
+)
 
 REDRAW_SECONDS = 0.2
 QUIET_SECONDS = 0.5
@@ -26,7 +33,39 @@ WIDE = 120
 TALL = 40
 MAX_ROWS = 8
 INDENT = 11
-STATE_STYLE = {"up": "green", "new": "cyan", "draining": "yellow", "down": "red", "removed": "dim"}
+STATE_STYLE = {
+    "starting": "cyan",
+    "new": "cyan",
+    "up": "green",
+    "draining": "yellow",
+    "stopping": "yellow",
+    "down": "red",
+    "died": "bold red",
+    "removed": "dim",
+}
+
+
+Shown = tuple[str, int, Callable[[ReplicaLine], str], int]
+LEFT = ("version", "state")
+COLUMNS: Sequence[Shown] = (
+    ("version", 8, lambda line: line.version, 8),
+    ("state", 8, lambda line: line.state, 1),
+    ("ready", 7, lambda line: _after(line.ready_after), 5),
+    ("weight", 6, lambda line: _known(line.weight), 3),
+    ("under way", 9, lambda line: _known(line.in_flight), 2),
+    ("answered", 8, lambda line: f"{line.answered:,}", 4),
+    ("restarts", 8, lambda line: str(line.restarts), 7),
+    ("age", 7, lambda line: "" if line.age is None else words.clock(line.age), 6),
+)
+"""Name, width, what it shows, and how soon it is left out on a narrow screen: the highest first."""
+
+
+def _after(seconds: float | None) -> str:
+    return "not yet" if seconds is None else words.duration(seconds)
+
+
+def _known(value: float | None) -> str:
+    return words.MISSING if value is None else f"{value:,g}"
 
 
 class Dashboard:
@@ -41,6 +80,7 @@ class Dashboard:
         console: Console,
         header: RunHeader,
         *,
+        keys: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a dashboard.
@@ -48,9 +88,11 @@ class Dashboard:
         Args:
             console: where it is drawn.
             header: what is known before the run.
+            keys: what can be pressed, shown in the last line.
             clock: seconds, only to limit how often it is drawn.
         """
         self.state = LiveState(header)
+        self._keys = keys
         self._clock = clock
         self._drawn = float("-inf")
         self._live = Live(self, console=console, auto_refresh=False, screen=True)
@@ -81,7 +123,7 @@ class Dashboard:
 
     def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
         """All replicas as they are now."""
-        self.state.replicas = tuple(sorted(replicas, key=_by_number))
+        self.state.replicas = tuple(replicas)
         self._redraw(QUIET_SECONDS)
 
     def _redraw(self, least: float = REDRAW_SECONDS) -> None:
@@ -92,27 +134,29 @@ class Dashboard:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = options.max_width, options.height or console.height
-        yield from screen(self.state, width, height)
+        yield from screen(self.state, width, height, self._keys)
 
 
-def screen(state: LiveState, width: int, height: int) -> Sequence[Text | Table]:
+def screen(state: LiveState, width: int, height: int, keys: str = "") -> Sequence[Text | Table]:
     """The parts of the dashboard for a screen of this size, at most `height` lines in all."""
     head = _header(state, width)
-    room = height - len(head) - 1
+    room = height - len(head) - 1 - bool(keys)
+    foot = [_fit(Text(keys, "dim"), width)] if keys else []
     if width >= WIDE:
         half = width // 2
-        rows = min(max((room - 7) // 3, 1), MAX_ROWS)
+        rows = min(max((room - 9) // 3, 1), MAX_ROWS)
         charts = _charts(state, half - 2, rows)[:room]
-        return [*head, _beside(charts, _details(state, width - half, room), half, width)]
+        return [*head, _beside(charts, _details(state, width - half, room), half, width), *foot]
     rows = 1 if height < TALL else 4
     charts = _charts(state, width, rows)
-    return [*head, *charts, Text(), *_details(state, width, room - len(charts) - 1)][:height]
+    details = _details(state, width, room - len(charts) - 1)
+    return [*[*head, *charts, Text(), *details][: height - len(foot)], *foot]
 
 
 def _details(state: LiveState, width: int, room: int) -> list[Text]:
     """Replicas, failures and journal in so many lines; the journal gives way first."""
     causes = _causes(state, width)
-    lines = [*_replicas(state, max(room - len(causes) - 1, 2)), Text(), *causes]
+    lines = [*_replicas(state, max(room - len(causes) - 1, 2), width), Text(), *causes]
     left = room - len(lines) - 1
     if left > 0:
         lines += [Text(), *_journal(state, left, width)]
@@ -145,13 +189,23 @@ def _header(state: LiveState, width: int) -> list[Text]:
         where.append(f"  step {step[0]} of {total}: ", "dim").append(words.clean(step[1]))
     doing = state.doing
     if doing is not None:
-        where.append("  now: ", "dim").append(words.clean(doing[0]), "bold")
-        where.append(f" for {words.duration(doing[1])}", "dim")
+        where.append("  now: ", "dim").append(words.clean(doing.text), "bold")
     return [
         _ends(name, Text(words.clock(state.elapsed), "bold"), width),
-        _fit(where, width),
+        _fit(where, width) if doing is None else _ends(where, _countdown(doing), width),
         Text("─" * width, "dim"),
     ]
+
+
+def _countdown(doing: Countdown) -> Text:
+    """How long it has taken, and how long it will or may still take."""
+    if doing.lasts is not None:
+        left = max(doing.lasts - doing.seconds, 0.0)
+        return Text(f"{words.duration(left)} left of {words.duration(doing.lasts)}", "yellow")
+    if doing.at_most is not None:
+        left = max(doing.at_most - doing.seconds, 0.0)
+        return Text(f"for {words.duration(doing.seconds)}, gives up in {left:.0f} s", "yellow")
+    return Text(f"for {words.duration(doing.seconds)}", "dim")
 
 
 def _charts(state: LiveState, width: int, rows: int) -> list[Text]:
@@ -171,8 +225,6 @@ def _charts(state: LiveState, width: int, rows: int) -> list[Text]:
         latency.append(f"   p99 below, up to {words.duration(slowest)}", "dim")
     rate = total / last.seconds if last.seconds else 0.0
     traffic = Text(f"{rate:,.0f}/s   {state.in_flight:,} under way")
-    for version, part in state.shares.items():
-        traffic.append(f"   {words.clean(version)} {words.share(part)}", "cyan")
     if state.undispatched:
         traffic.append(f"   {state.undispatched:,} not sent", "bold yellow")
     counts = [float(column.ok + column.failed) for column in columns]
@@ -186,7 +238,28 @@ def _charts(state: LiveState, width: int, rows: int) -> list[Text]:
     ]
     if rows > 1:
         lines += _bars(_scaled(counts), rows, "blue")
+    lines += [_named("split", _split(state)), _named("schema", _schema(state))]
     return [_fit(line, width) for line in lines]
+
+
+def _split(state: LiveState) -> Text:
+    """Each version's share of the last second's answers, and the share that it should have."""
+    actual, wanted = state.shares, state.wanted
+    line = Text()
+    for version in sorted({*actual, *wanted}):
+        line.append(f"{words.clean(version)} ", "bold cyan")
+        line.append(words.share(actual.get(version, 0.0)), "cyan")
+        line.append(f" ({words.share(wanted.get(version, 0.0))} wanted)   ", "dim")
+    return line or Text("no answers yet", "dim")
+
+
+def _schema(state: LiveState) -> Text:
+    """The migrations so far, and the one under way."""
+    done = state.migrations
+    if not done:
+        return Text("no migration yet", "dim")
+    number = f"{len(done)} migration{'' if len(done) == 1 else 's'}, last "
+    return Text.assemble((number, "dim"), words.clean(done[-1]))
 
 
 def _named(name: str, text: Text) -> Text:
@@ -224,24 +297,33 @@ def _bars(values: Sequence[float], rows: int, style: str | Sequence[str]) -> lis
     return lines
 
 
-def _replicas(state: LiveState, room: int) -> list[Text]:
-    shown = state.replicas[: max(room - 1, 0)]
-    number = max((len(replica.id) for replica in state.replicas), default=7)
-    number = min(max(number, 7), 20)
-    head = f"{'replica':{number}}  version   state     weight  under way  answered"
-    lines = [Text(head, "bold")]
+def _replicas(state: LiveState, room: int, width: int) -> list[Text]:
+    """The table of replicas; on a narrow screen the columns that tell least are left out."""
+    every = state.lines
+    shown = every[: max(room - 1, 0)]
+    id_width = min(max([7, *(len(line.id) for line in every)]), 20)
+    columns = _fitting(id_width, width)
+    lines = [Text("replica".ljust(id_width), "bold")]
+    for name, size, _, _ in columns:
+        lines[0].append(f"  {name:>{size}}" if name not in LEFT else f"  {name:{size}}")
     for replica in shown:
-        style = STATE_STYLE.get(replica.state, "")
-        line = Text(f"{words.clean(replica.id)[:number]:{number}}  ")
-        line.append(f"{words.clean(replica.version)[:8]:8}  ")
-        line.append(f"{words.clean(replica.state)[:8]:8}", style)
-        line.append(f"  {replica.weight:>6g}  {replica.in_flight:>9,}")
-        line.append(f"  {state.answered[replica.id]:>8,}")
+        line = Text(words.clean(replica.id)[:id_width].ljust(id_width))
+        for name, size, show, _ in columns:
+            text = words.clean(show(replica))[:size]
+            style = STATE_STYLE.get(replica.state, "") if name == "state" else ""
+            line.append("  ").append(text.ljust(size) if name in LEFT else text.rjust(size), style)
         lines.append(line)
-    hidden = len(state.replicas) - len(shown)
+    hidden = len(every) - len(shown)
     if hidden:
         lines[-1] = Text(f"and {hidden + 1} more", "dim")
     return lines
+
+
+def _fitting(id_width: int, width: int) -> list[Shown]:
+    columns = sorted(COLUMNS, key=lambda column: column[3])
+    while columns and id_width + sum(column[1] + 2 for column in columns) > width:
+        columns.pop()
+    return [column for column in COLUMNS if column in columns]
 
 
 def _causes(state: LiveState, width: int) -> list[Text]:
@@ -281,9 +363,3 @@ def _ends(left: Text, right: Text, width: int) -> Text:
 def _fit(text: Text, width: int) -> Text:
     text.truncate(width, overflow="ellipsis")
     return text
-
-
-def _by_number(replica: ReplicaView) -> tuple[int, str]:
-    """Old replicas first: the number behind the dash counts up in a run."""
-    number = replica.id.rpartition("-")[2]
-    return (int(number) if number.isdecimal() else 0, replica.id)

@@ -13,7 +13,7 @@ import msgspec
 from scenarios.evidence.event import Event
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.slo import availability_text
-from scenarios.verdict.timeline import CONTAINERS, describe
+from scenarios.verdict.timeline import CONTAINERS, Life, describe
 
 LAST_SECONDS = 1.0
 JOURNAL = 50
@@ -56,6 +56,48 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     weight: float
     in_flight: int
+
+
+class Countdown(msgspec.Struct, frozen=True):
+    """What the release waits for.
+
+    Attributes:
+        text: the verb, in few words.
+        seconds: for how long so far.
+        lasts: how long it will take, when that is known.
+        at_most: after how long it is given up, when that is known.
+    """
+
+    text: str
+    seconds: float
+    lasts: float | None
+    at_most: float | None
+
+
+class ReplicaLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One replica, from what the router says of it and what the journal does.
+
+    Attributes:
+        id: its id.
+        version: what it runs.
+        state: as the router sees it; `starting` before it knows it, `died` if it did.
+        ready_after: after how many seconds it was ready; absent before.
+        weight: its weight; absent when the router does not know it.
+        in_flight: requests that it is busy with; absent likewise.
+        answered: how many it answered so far.
+        age: for how many seconds it has been there.
+        restarts: how many replicas ended by themselves in whose place it stands.
+    """
+
+    id: str
+    version: str
+    state: str
+    ready_after: float | None
+    weight: float | None
+    in_flight: int | None
+    answered: int
+    age: float | None
+    restarts: int
 
 
 class Progress(Protocol):
@@ -102,6 +144,7 @@ class LiveState:
         answered: answers so far, by replica.
         journal: the last events.
         phase: the current phase.
+        migrations: those that were applied and not rolled back, in order.
         ok: requests that succeeded so far.
         failed: requests that failed so far.
         undispatched: requests that could not be sent so far.
@@ -119,7 +162,10 @@ class LiveState:
         self._versions: dict[str, str] = {}
         self._served: deque[tuple[int, Mapping[str, int]]] = deque()
         self.journal: list[Event] = []
-        self.phase = "starting"
+        self.phase = "starting the database, the balancer and the load generator"
+        self.migrations: list[str] = []
+        self._lives: dict[str, Life] = {}
+        self._restarts: Counter[str] = Counter()
         self.ok = self.failed = self.undispatched = self.in_flight = 0
         self.now_ns = self.began_ns = 0
         self._running: dict[int, Event] = {}
@@ -154,6 +200,9 @@ class LiveState:
             return
         if event.version is not None:
             self._versions.update(dict.fromkeys(event.replicas, event.version))
+        self._live(event)
+        if event.verb == "migrate" and event.state == "completed":
+            self._migrated(event)
         if event.state == "started":
             self._running[event.number] = event
             self._advance(event.verb)
@@ -172,13 +221,62 @@ class LiveState:
         return (self._step + 1, steps[self._step]) if 0 <= self._step < len(steps) else None
 
     @property
-    def doing(self) -> tuple[str, float] | None:
-        """The innermost verb under way and for how many seconds; None between verbs."""
+    def doing(self) -> Countdown | None:
+        """The innermost verb under way; None between verbs."""
         inner = [event for event in self._running.values() if event.verb not in CONTAINERS]
         if not inner:
             return None
         event = max(inner, key=lambda event: (event.at_ns, event.number))
-        return describe(event), (self.now_ns - event.at_ns) / 1e9
+        return Countdown(
+            describe(event),
+            (self.now_ns - event.at_ns) / 1e9,
+            _number(event.detail.get("lasts_seconds")),
+            _number(event.detail.get("at_most_seconds")),
+        )
+
+    @property
+    def wanted(self) -> dict[str, float]:
+        """Which version should get what share of the traffic, by the router's weights."""
+        weights: dict[str, float] = {}
+        for replica in self.replicas:
+            if replica.state == "up":
+                weights[replica.version] = weights.get(replica.version, 0.0) + replica.weight
+        total = sum(weights.values())
+        return {version: weights[version] / total for version in weights} if total else {}
+
+    @property
+    def lines(self) -> list[ReplicaLine]:
+        """Every replica that is there, the oldest first; also those that no router knows yet."""
+        known = {replica.id: replica for replica in self.replicas}
+        coming = [
+            name
+            for name, life in self._lives.items()
+            if life.started_ns is not None and life.stopped_ns is None
+        ]
+        names = dict.fromkeys([*known, *coming])
+        return [self._line(name, known.get(name)) for name in sorted(names, key=_number_of)]
+
+    def _line(self, name: str, replica: ReplicaView | None) -> ReplicaLine:
+        life = self._lives.get(name, Life())
+        state = "starting" if replica is None else replica.state
+        if life.died_ns is not None and life.stop_started_ns is None:
+            state = "died"
+        elif replica is None and life.stop_started_ns is not None:
+            state = "stopping"
+        started = life.started_ns
+        return ReplicaLine(
+            id=name,
+            version=life.version or self._versions.get(name) or name.rpartition("-")[0],
+            state=state,
+            ready_after=None
+            if started is None or life.ready_ns is None
+            else (life.ready_ns - started) / 1e9,
+            weight=None if replica is None else replica.weight,
+            in_flight=None if replica is None else replica.in_flight,
+            answered=self.answered[name],
+            age=None if started is None else (self.now_ns - started) / 1e9,
+            restarts=self._restarts[name],
+        )
 
     @property
     def last(self) -> Point:
@@ -235,6 +333,24 @@ class LiveState:
             for number in range(min(max(columns) + 1, width))
         ]
 
+    def _live(self, event: Event) -> None:
+        """Follow the lives of its replicas; one that replaces another inherits its restarts."""
+        for name in event.replicas:
+            life = self._lives.setdefault(name, Life())
+            life.come(event)
+            life.go(event)
+        replaces = event.detail.get("replaces")
+        if event.verb == "start" and event.state == "started" and isinstance(replaces, str):
+            for name in event.replicas:
+                self._restarts[name] = self._restarts[replaces] + 1
+
+    def _migrated(self, event: Event) -> None:
+        migration = str(event.detail.get("migration", "?"))
+        if event.detail.get("direction") != "rollback":
+            self.migrations.append(migration)
+        elif migration in self.migrations:
+            self.migrations.remove(migration)
+
     def _see(self, at_ns: int) -> None:
         self.began_ns = self.began_ns or at_ns
         self.now_ns = max(self.now_ns, at_ns)
@@ -246,6 +362,16 @@ class LiveState:
         if verb == "deploy" or (verb == "migrate" and current != "migrate"):
             following = range(self._step + 1, len(steps))
             self._step = next((i for i in following if steps[i].split()[0] == verb), self._step)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _number_of(name: str) -> tuple[int, str]:
+    """Old replicas first: the number behind the dash counts up in a run."""
+    number = name.rpartition("-")[2]
+    return (int(number) if number.isdecimal() else 0, name)
 
 
 def _stretches() -> Sequence[float]:

@@ -24,6 +24,9 @@ HEADER = RunHeader(
 )
 
 
+LIMIT = {"at_most_seconds": 30.0}
+
+
 def event(when: float, verb: str, state: str, number: int, **fields: Any) -> Event:
     return Event(
         at_ns=START + round(when * SECOND),
@@ -61,7 +64,7 @@ def story() -> Iterator[Tick | Event | list[ReplicaView]]:
     yield event(2.5, "deploy", "started", 4, version="bridge")
     yield event(2.6, "start", "started", 5, version="bridge", replicas=("bridge-4",))
     yield event(2.9, "start", "failed", 5, replicas=("bridge-4",), error="exit status 1 [b]")
-    yield event(3.0, "drain", "started", 6, version="a", replicas=("a-1",))
+    yield event(3.0, "drain", "started", 6, version="a", replicas=("a-1",), detail=LIMIT)
     yield [
         ReplicaView(id="bridge-4", version="bridge", state="up", weight=1, in_flight=3),
         ReplicaView(id="a-1", version="a", state="draining", weight=0, in_flight=1),
@@ -107,7 +110,10 @@ def test_dashboard_shows_what_happens(width: int, height: int) -> None:
     assert "big-bang [red] · rolling" in text
     assert "rollout" in text
     assert "step 2 of 4: deploy bridge" in text
-    assert "now: drain a-1 for 500 ms" in text
+    assert "now: drain a-1" in text
+    assert "for 500 ms, gives up in 30 s" in text
+    assert "(0 % wanted)   bridge" in text
+    assert "1 migration, last 0002.expand" in text
     assert "in the last second" in text
     assert "488 of 500 succeeded (97.60 %)" in text
     assert "a-1" in text
@@ -198,3 +204,55 @@ def test_columns_hold_the_whole_run(width: int) -> None:
     assert len(columns) <= width
     assert sum(column.ok for column in columns) == state.ok
     assert sum(column.failed for column in columns) == state.failed
+
+
+def test_replicas_are_known_before_the_router_knows_them() -> None:
+    """The table has a replica from its start to its end, with how it came and how old it is."""
+    state = LiveState(HEADER)
+    about = {"version": "b", "replicas": ("b-7",)}
+    state.event(event(1.0, "start", "started", 1, detail={"replaces": "b-3"}, **about))
+    state.event(event(2.5, "drain", "started", 2, version="a", replicas=("a-1",)))
+    (line,) = state.lines
+    assert (line.id, line.version, line.state, line.ready_after) == ("b-7", "b", "starting", None)
+    assert (line.age, line.restarts, line.weight) == (1.5, 1, None)
+    state.event(event(3.0, "wait_ready", "completed", 3, **about))
+    state.replicas = (ReplicaView(id="b-7", version="b", state="up", weight=1, in_flight=3),)
+    (line,) = state.lines
+    assert (line.state, line.ready_after, line.in_flight) == ("up", 2.0, 3)
+    assert state.wanted == {"b": 1.0}
+    state.event(event(4.0, "replica", "noted", 4, error="killed by SIGKILL", **about))
+    assert [line.state for line in state.lines] == ["died"]
+    state.event(event(5.0, "stop", "started", 5, **about))
+    state.event(event(5.5, "stop", "completed", 5, **about))
+    state.replicas = ()
+    assert state.lines == []
+
+
+def test_a_soak_counts_down() -> None:
+    """What lasts a known time says how much of it is left; a migration says how long it takes."""
+    state = LiveState(HEADER)
+    state.event(event(1.0, "soak", "started", 1, detail={"lasts_seconds": 5.0}))
+    state.event(event(3.0, "phase", "started", 2))
+    doing = state.doing
+    assert doing is not None
+    assert (doing.text, doing.seconds, doing.lasts, doing.at_most) == ("soak", 2.0, 5.0, None)
+
+
+def test_a_migration_taken_back_is_not_applied() -> None:
+    """The schema is what was applied and not rolled back."""
+    state = LiveState(HEADER)
+    for number, (name, direction) in enumerate(
+        [("0001", "apply"), ("0002", "apply"), ("0002", "rollback")]
+    ):
+        detail = {"migration": name, "direction": direction}
+        state.event(event(number, "migrate", "started", number, detail=detail))
+        state.event(event(number, "migrate", "completed", number, detail=detail))
+    assert state.migrations == ["0001"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 160, 200])
+def test_the_table_of_replicas_fits(width: int) -> None:
+    """However narrow the screen, a replica's state is shown, and with room everything else."""
+    text = "\n".join(drawn(width, 50))
+    assert "state" in text
+    assert ("restarts" in text) == (width in (80, 160, 200))
