@@ -14,6 +14,8 @@ from scenarios.traffic.plan import Plan, PlanError, RatePoint
 from scenarios.traffic.stream import Stream
 
 _SECOND = 1_000_000_000
+# Thirty years in ns: an arrival that comes later does not come.
+_NEVER = 1e18
 
 # The first key of every stream says what it is for, so that no two purposes share one.
 ARRIVALS = 1
@@ -38,7 +40,10 @@ def poisson(rate: float, seed: int) -> Iterator[int]:
     mean = _SECOND / rate
     at = 0
     while True:
-        at += round(stream.exponential(mean))
+        gap = stream.exponential(mean)
+        if gap > _NEVER:
+            return
+        at += round(gap)
         yield at
 
 
@@ -64,7 +69,10 @@ def profiled(points: Sequence[RatePoint], expected: Iterable[float]) -> Iterator
                 start, end = next(segments)
             except StopIteration:
                 return
-        yield round((start.at_seconds + _time_for(wanted - begun, start, end)) * _SECOND)
+        at = (start.at_seconds + _time_for(wanted - begun, start, end)) * _SECOND
+        if at > _NEVER:
+            return
+        yield round(at)
 
 
 def _area(start: RatePoint, end: RatePoint) -> float:
@@ -80,7 +88,8 @@ def _time_for(arrivals: float, start: RatePoint, end: RatePoint) -> float:
     slope = (end.rate - start.rate) / (end.at_seconds - start.at_seconds)
     # The root of rate * t + slope * t^2 / 2 = arrivals in the form that does not cancel.
     under = max(start.rate**2 + 2 * slope * arrivals, 0.0)
-    return 2 * arrivals / (start.rate + sqrt(under))
+    speed = start.rate + sqrt(under)
+    return 2 * arrivals / speed if speed else inf
 
 
 def recorded(path: Path) -> Iterator[int]:

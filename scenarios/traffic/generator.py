@@ -212,6 +212,7 @@ class Generator:
         exchange.subject = recipe.subject(values)
         if self._client.in_flight >= self._plan.max_in_flight:
             self._tally.planned(None)
+            exchange.opened = turn.close  # it would have
             exchange.error = "undispatched"
             exchange.error_detail = f"{self._plan.max_in_flight} requests were in flight"
             exchange.done_ns = time.monotonic_ns()

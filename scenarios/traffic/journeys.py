@@ -7,11 +7,12 @@ journey's number says which story it is.
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from urllib.parse import quote, quote_plus, urlsplit
 
+from scenarios.traffic.checks import check_numbers, check_plan, check_websocket
 from scenarios.traffic.frames import key_for
 from scenarios.traffic.plan import Journey, Pace, Plan, PlanError, Step
 from scenarios.traffic.stream import Stream
@@ -33,7 +34,6 @@ _TARGET = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]+")
 # RFC 9110, section 15: what can end an exchange.
 _STATUSES = range(200, 600)
 _SWITCHING = 101
-_PORTS = range(1, 65536)
 # The generator frames its messages by itself; a field of the plan's would contradict it.
 _OWN_FIELDS = frozenset(
     {"connection", "content-length", "transfer-encoding", "x-request-id", "expect", "upgrade"}
@@ -103,10 +103,10 @@ class Recipe:
         if step.form is not None and step.body is not None:
             raise PlanError(f"{where}: a form and a body exclude each other")
         if step.websocket is not None:
-            _check_websocket(step, where=where)
+            check_websocket(step, where=where)
         if not step.expect or not all(status in _STATUSES for status in step.expect):
             raise PlanError(f"{where}: expect must name statuses from 200 to 599")
-        _check_numbers(step, where=where)
+        check_numbers(step, where=where)
         self.method = step.method
         self.websocket = step.websocket
         self.expect = step.expect if step.websocket is None else (_SWITCHING,)
@@ -220,7 +220,7 @@ class Cast:
     """
 
     def __init__(self, plan: Plan) -> None:
-        _check(plan)
+        check_plan(plan)
         self.seed = plan.seed
         self.mail_domain = plan.mail_domain.lower()
         host = f"[{plan.host}]" if ":" in plan.host else plan.host
@@ -318,81 +318,6 @@ def _fields(fields: Mapping[str, str], *, where: str) -> list[tuple[str, Templat
     return list(named.values())
 
 
-def _check_numbers(step: Step, *, where: str) -> None:
-    if not 0 <= step.delay_seconds < float("inf"):
-        raise PlanError(f"{where}: delay_seconds must be 0 or more")
-    for name in ("upload_bytes_per_second", "download_bytes_per_second", "timeout_seconds"):
-        value = getattr(step, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise PlanError(f"{where}: {name} must be above 0, not {value}")
-
-
-def _check_websocket(step: Step, *, where: str) -> None:
-    if step.method != "GET" or step.form is not None or step.body is not None:
-        raise PlanError(f"{where}: a websocket begins with a GET without a body")
-    if (step.upload_bytes_per_second, step.download_bytes_per_second) != (None, None):
-        raise PlanError(f"{where}: a websocket has no bytes per second")
-    websocket = step.websocket
-    if websocket is not None:
-        for name in ("seconds", "ping_seconds"):
-            value = getattr(websocket, name)
-            if not 0 < value < float("inf"):
-                raise PlanError(f"{where}: websocket.{name} must be above 0, not {value}")
-
-
 def _check_target(text: str, *, where: str) -> None:
     if text and not _TARGET.fullmatch(text):
         raise PlanError(f"{where}: it holds a character that must be percent-encoded: {text!r}")
-
-
-def _check(plan: Plan) -> None:
-    infinity = float("inf")
-    _check_arrivals(plan)
-    if not 0 < plan.timeout_seconds < infinity:
-        raise PlanError(f"timeout_seconds must be above 0, not {plan.timeout_seconds}")
-    if not 0 < plan.tick_seconds < infinity:
-        raise PlanError(f"tick_seconds must be above 0, not {plan.tick_seconds}")
-    if plan.max_in_flight < 1:
-        raise PlanError(f"max_in_flight must be 1 or more, not {plan.max_in_flight}")
-    if plan.shards < 1:
-        raise PlanError(f"shards must be 1 or more, not {plan.shards}")
-    if plan.port not in _PORTS:
-        raise PlanError(f"port must be from 1 to 65535, not {plan.port}")
-    if not plan.host or not plan.host.isascii():
-        raise PlanError(f"host {plan.host!r} is not a host's name or address")
-    if not plan.mail_domain or not plan.mail_domain.isascii():
-        raise PlanError(f"mail_domain {plan.mail_domain!r} is not a domain")
-    _check_journeys(plan.journeys)
-
-
-def _check_arrivals(plan: Plan) -> None:
-    if plan.arrivals == "recorded":
-        if plan.arrivals_path is None or plan.profile:
-            raise PlanError("recorded arrivals need arrivals_path, and have no profile")
-        return
-    if not plan.profile:
-        if not 0 < plan.rate < float("inf"):
-            raise PlanError(f"rate must be a number above 0, not {plan.rate}")
-        return
-    if plan.profile[0].at_seconds != 0:
-        raise PlanError("profile must begin at at_seconds = 0")
-    for earlier, later in pairwise(plan.profile):
-        if not earlier.at_seconds <= later.at_seconds < float("inf"):
-            raise PlanError(f"profile: at_seconds {later.at_seconds} is out of order")
-    for point in plan.profile:
-        if not 0 <= point.rate < float("inf"):
-            raise PlanError(f"profile: rate must be a number of 0 or more, not {point.rate}")
-
-
-def _check_journeys(journeys: Sequence[Journey]) -> None:
-    if not journeys:
-        raise PlanError("journeys is empty: there is nothing to send")
-    names = [journey.name for journey in journeys]
-    for name in names:
-        if names.count(name) > 1:
-            raise PlanError(f"journey {name}: there are two of that name")
-    for journey in journeys:
-        if not 0 <= journey.weight < float("inf"):
-            raise PlanError(f"journey {journey.name}: weight must be 0 or more")
-    if not any(journey.weight for journey in journeys):
-        raise PlanError("journeys: every weight is 0, so none would ever start")

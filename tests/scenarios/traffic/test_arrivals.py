@@ -111,6 +111,14 @@ def test_no_profile_goes_back(profile: list[tuple[float, float]], seed: int) -> 
     assert all(earlier <= later for earlier, later in pairwise(first))
 
 
+@pytest.mark.parametrize("rate", [5e-324, 1e-300, 1e-12])
+def test_a_rate_that_brings_nobody_is_no_error(rate: float) -> None:
+    """However small a rate is, its schedule is one: it may end before anybody comes."""
+    ramp = points((0.0, 0.0), (5.0, rate))
+    for offsets in (poisson(rate, 7), profiled(ramp, count(1))):
+        assert list(islice(offsets, 1)) == []
+
+
 def test_a_steady_profile_is_a_steady_rate() -> None:
     """A profile of one point plans what the same rate without a profile plans, to the rounding."""
     plan = Plan(host="h", port=1, rate=250.0, journeys=(), requests_path="", mails_path="", seed=7)

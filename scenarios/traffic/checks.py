@@ -1,0 +1,98 @@
+"""What a plan must keep to so that it can be followed; each error is one line for its author."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import inf
+
+from scenarios.traffic.plan import Journey, Plan, PlanError, Step
+
+_PORTS = range(1, 65536)
+
+
+def check_plan(plan: Plan) -> None:
+    """Check everything but the steps of the journeys.
+
+    Raises:
+        PlanError: the plan cannot be followed; the message names the field and what it may be.
+    """
+    _check_arrivals(plan)
+    if not 0 < plan.timeout_seconds < inf:
+        raise PlanError(f"timeout_seconds must be above 0, not {plan.timeout_seconds}")
+    if not 0 < plan.tick_seconds < inf:
+        raise PlanError(f"tick_seconds must be above 0, not {plan.tick_seconds}")
+    if plan.max_in_flight < 1:
+        raise PlanError(f"max_in_flight must be 1 or more, not {plan.max_in_flight}")
+    if plan.shards < 1:
+        raise PlanError(f"shards must be 1 or more, not {plan.shards}")
+    if plan.port not in _PORTS:
+        raise PlanError(f"port must be from 1 to 65535, not {plan.port}")
+    if not plan.host or not plan.host.isascii():
+        raise PlanError(f"host {plan.host!r} is not a host's name or address")
+    if not plan.mail_domain or not plan.mail_domain.isascii():
+        raise PlanError(f"mail_domain {plan.mail_domain!r} is not a domain")
+    _check_journeys(plan.journeys)
+
+
+def _check_arrivals(plan: Plan) -> None:
+    if plan.arrivals == "recorded":
+        if plan.arrivals_path is None or plan.profile:
+            raise PlanError("recorded arrivals need arrivals_path, and have no profile")
+        return
+    if not plan.profile:
+        if not 0 < plan.rate < inf:
+            raise PlanError(f"rate must be a number above 0, not {plan.rate}")
+        return
+    if plan.profile[0].at_seconds != 0:
+        raise PlanError("profile must begin at at_seconds = 0")
+    for earlier, later in pairwise(plan.profile):
+        if not earlier.at_seconds <= later.at_seconds < inf:
+            raise PlanError(f"profile: at_seconds {later.at_seconds} is out of order")
+    for point in plan.profile:
+        if not 0 <= point.rate < inf:
+            raise PlanError(f"profile: rate must be a number of 0 or more, not {point.rate}")
+
+
+def _check_journeys(journeys: Sequence[Journey]) -> None:
+    if not journeys:
+        raise PlanError("journeys is empty: there is nothing to send")
+    names = [journey.name for journey in journeys]
+    for name in names:
+        if names.count(name) > 1:
+            raise PlanError(f"journey {name}: there are two of that name")
+    for journey in journeys:
+        if not 0 <= journey.weight < inf:
+            raise PlanError(f"journey {journey.name}: weight must be 0 or more")
+    if not any(journey.weight for journey in journeys):
+        raise PlanError("journeys: every weight is 0, so none would ever start")
+
+
+def check_numbers(step: Step, *, where: str) -> None:
+    """Check the durations and rates of a step.
+
+    Raises:
+        PlanError: one is impossible; the message begins with `where`.
+    """
+    if not 0 <= step.delay_seconds < inf:
+        raise PlanError(f"{where}: delay_seconds must be 0 or more")
+    for name in ("upload_bytes_per_second", "download_bytes_per_second", "timeout_seconds"):
+        value = getattr(step, name)
+        if value is not None and not 0 < value < inf:
+            raise PlanError(f"{where}: {name} must be above 0, not {value}")
+
+
+def check_websocket(step: Step, *, where: str) -> None:
+    """Check a step that is a websocket.
+
+    Raises:
+        PlanError: it cannot be one; the message begins with `where`.
+    """
+    if step.method != "GET" or step.form is not None or step.body is not None:
+        raise PlanError(f"{where}: a websocket begins with a GET without a body")
+    if (step.upload_bytes_per_second, step.download_bytes_per_second) != (None, None):
+        raise PlanError(f"{where}: a websocket has no bytes per second")
+    websocket = step.websocket
+    if websocket is not None:
+        for name in ("seconds", "ping_seconds"):
+            value = getattr(websocket, name)
+            if not 0 < value < inf:
+                raise PlanError(f"{where}: websocket.{name} must be above 0, not {value}")
