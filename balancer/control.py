@@ -8,7 +8,7 @@ from typing import NamedTuple
 from balancer.config import Config, parse_address, parse_name
 from balancer.errors import ConfigError, ConflictError, HandedOverError
 from balancer.events import EventLog
-from balancer.outliers import Outliers
+from balancer.outliers import Outliers, Verdict
 from balancer.pool import Backend, Change, Pool, State
 from balancer.probes import Prober
 from balancer.proxy.plane import Plane
@@ -210,13 +210,22 @@ class Control:
         """Look at the counters once a second; runs until it is cancelled."""
         while True:
             await asyncio.sleep(1.0)
-            now = time.monotonic()
-            up = [one for one in self.pool.backends if one.state is State.UP]
-            for verdict in self._outliers.sweep(up, now):
-                if verdict.reason is None:
-                    self.pool.restore(verdict.backend)
-                elif self.pool.eject(verdict.backend, verdict.reason):
-                    self._outliers.ejected(verdict.backend, now)
+            self._sentence(self._outliers.sweep(self._up(), time.monotonic()))
+
+    def failed(self, backend: Backend) -> None:
+        """Live traffic met a failure: see whether it is one too many in a row."""
+        if 0 < self.config.outliers.consecutive <= backend.counters.consecutive_failures:
+            self._sentence(self._outliers.judge(self._up(), time.monotonic()))
+
+    def _up(self) -> list[Backend]:
+        return [one for one in self.pool.backends if one.state is State.UP]
+
+    def _sentence(self, verdicts: list[Verdict]) -> None:
+        for verdict in verdicts:
+            if verdict.reason is None:
+                self.pool.restore(verdict.backend)
+            elif self.pool.eject(verdict.backend, verdict.reason):
+                self._outliers.ejected(verdict.backend, time.monotonic())
 
     def stop_probes(self) -> None:
         """Cancel all probes."""

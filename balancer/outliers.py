@@ -1,7 +1,8 @@
 """Passive health: what live traffic says about a backend, next to what its probes say.
 
 Pure. Once a second the balancer shows the counters of all backends; a window of the last ten
-seconds is the difference between the newest and the oldest. A backend is ejected when
+seconds is the difference between the newest and the oldest. Failures in a row are looked at with
+each failure. A backend is ejected when
 
 - it failed `consecutive` times in a row, or
 - its failure rate in the window is at least `failure_rate`, and twice that of the others, or
@@ -83,7 +84,7 @@ class Outliers:
         self._records: dict[Backend, _Record] = {}
 
     def sweep(self, backends: Iterable[Backend], now: float) -> list[Verdict]:
-        """Judge all backends.
+        """Move the window on, and judge all backends; called once a second.
 
         Args:
             backends: those that are up.
@@ -93,10 +94,15 @@ class Outliers:
         self._records = {one: self._records.get(one) or _Record() for one in fleet}
         for one, record in self._records.items():
             record.samples.append(self._sample(one.counters))
+        return self.judge(fleet, now)
+
+    def judge(self, backends: Iterable[Backend], now: float) -> list[Verdict]:
+        """Judge all backends by what the window shows and by their failures in a row."""
+        fleet = list(backends)
+        for one in fleet:
+            self._records.setdefault(one, _Record())
         verdicts = [
-            Verdict(one, None)
-            for one, record in self._records.items()
-            if one.ejected and record.until <= now
+            Verdict(one, None) for one in fleet if one.ejected and self._records[one].until <= now
         ]
         over = {verdict.backend for verdict in verdicts}
         ejected = sum(one.ejected for one in fleet) - len(over)
@@ -147,6 +153,8 @@ class Outliers:
 
     def _rate(self, backend: Backend) -> float | None:
         samples = self._records[backend].samples
+        if not samples:
+            return None
         requests = samples[-1].requests - samples[0].requests
         if requests < _LEAST_REQUESTS:
             return None
@@ -154,6 +162,8 @@ class Outliers:
 
     def _median(self, backend: Backend) -> float | None:
         samples = self._records[backend].samples
+        if not samples:
+            return None
         counts = [a - b for a, b in zip(samples[-1].buckets, samples[0].buckets, strict=True)]
         total = sum(counts)
         if total < _LEAST_REQUESTS:

@@ -190,7 +190,14 @@ async def assembled(
     """Put the parts together and let them work; nothing listens yet."""
     async with asyncio.TaskGroup() as tasks:
         control = Control(config, tasks, EventLog(sequence))
-        plane = Plane(config, control.pool, tasks=tasks, log=log, refused=control.refused)
+        plane = Plane(
+            config,
+            control.pool,
+            tasks=tasks,
+            log=log,
+            refused=control.refused,
+            failed=control.failed,
+        )
         control.plane = plane
         balancer = Balancer(config, control, plane, tasks)
         plane.wheel.start()

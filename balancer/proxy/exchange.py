@@ -218,7 +218,7 @@ class Exchange:
             self._go_elsewhere(backend, answers.CONNECT_TIMEOUT)
 
     def _go_elsewhere(self, backend: Backend, refusal: Refusal) -> None:
-        backend.counters.fail()
+        self._plane.count_failure(backend)
         self._tried = (*self._tried, backend)
         self._last_refusal = refusal
         self._give_back()
@@ -501,7 +501,7 @@ class Exchange:
         self._line = None
         line.discard()
         if self.relaying:
-            backend.counters.fail()
+            self._plane.count_failure(backend)
             self._give_back()
             self._break_off(refusal.error)
             return
@@ -511,7 +511,7 @@ class Exchange:
             self._give_back()
             self._retry()
             return
-        backend.counters.fail()
+        self._plane.count_failure(backend)
         self._give_back()
         if again and not self._second and self._plane.may_retry():
             self._second = True
@@ -620,7 +620,7 @@ class Exchange:
 
     def _timed_out(self, refusal: Refusal) -> None:
         if self.backend is not None:
-            self.backend.counters.fail()
+            self._plane.count_failure(self.backend)
         if self.relaying:
             self._abandon()
             self._break_off(refusal.error)

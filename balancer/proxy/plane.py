@@ -29,6 +29,7 @@ class Plane:
         tasks: owns the tasks that connect; they never raise.
         log: takes the access lines; None for none.
         refused: told of each backend that refused a live connection.
+        failed: told of each backend that gave no complete response.
 
     Attributes:
         counters: what clients saw, over all backends.
@@ -46,6 +47,7 @@ class Plane:
         tasks: asyncio.TaskGroup,
         log: AccessLog | None,
         refused: Callable[[Backend], None],
+        failed: Callable[[Backend], None],
     ) -> None:
         self.config = config
         self.limits = config.limits
@@ -53,6 +55,7 @@ class Plane:
         self.tasks = tasks
         self.log = log
         self.refused = refused
+        self._failed = failed
         self.wheel = Wheel(self._tick)
         self.lines = Lines(
             self.wheel,
@@ -119,6 +122,11 @@ class Plane:
         """Close all that are left; the last act of a stop."""
         for client in list(self.clients):
             client.cut_off()
+
+    def count_failure(self, backend: Backend) -> None:
+        """Count an attempt that got no complete response."""
+        backend.counters.fail()
+        self._failed(backend)
 
     def may_retry(self) -> bool:
         """Claim one retry from the budget."""
