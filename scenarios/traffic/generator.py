@@ -55,6 +55,7 @@ class Generator:
         self._started = False
         self._stopped = False
         self._finishing = False
+        self._sending = False
         self._drained = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -185,13 +186,30 @@ class Generator:
             self._alarm.set(at_ns)
 
     def _send_due(self) -> None:
+        self._sending = True
         for _ in range(_BATCH):
             turn = self._agenda.pop(time.monotonic_ns())
             if turn is None:
                 break
             self._send(turn)
+        self._sending = False
         self._set_alarm()
         self._look_for_the_end()
+
+    def _send_between(self, now_ns: int) -> None:
+        """Send one request that is due, if there is one, between two responses.
+
+        When a stalled system wakes, thousands of responses are ready in one turn of the loop; the
+        alarm would have to wait for all of them. A request that fails while it is being sent
+        sends no other one from within.
+        """
+        if self._sending:
+            return
+        turn = self._agenda.pop(now_ns)
+        if turn is not None:
+            self._sending = True
+            self._send(turn)
+            self._sending = False
 
     def _send(self, turn: Turn) -> None:
         script = self._cast.script(turn.number)
@@ -230,6 +248,7 @@ class Generator:
         self._tally.ended(outcome)
         if outcome.ok:
             self._go_on(exchange.turn, exchange.script, outcome)
+        self._send_between(outcome.done_ns)
         self._look_for_the_end()
 
     def _go_on(self, turn: Turn, script: Script, outcome: Outcome) -> None:

@@ -307,6 +307,25 @@ async def test_more_than_may_be_in_flight_is_undispatched(tmp_path: Path, run: R
     assert tick.undispatched == len(undispatched)
 
 
+@pytest.mark.parametrize("served", [True, False])
+async def test_catching_up_skips_nothing(tmp_path: Path, run: Run, *, served: bool) -> None:
+    """Thousands that are due at once are all sent, late and in order, also when all are refused."""
+    fields = {"rate": 2000.0, "arrivals": "constant"}
+    async with (
+        serving(Site(OK)) as server,
+        run(server.port if served else 1, HEALTH, **fields) as running,
+    ):
+        running.generator.start(time.monotonic_ns() - 2_000_000_000)
+        await running.requests.until(3000)
+        await running.finish()
+    made = outcomes(tmp_path)
+    assert all(each.error == (None if served else "connect_refused") for each in made)
+    numbers = sorted(int(each.request_id.split("-")[1]) for each in made)
+    assert numbers == list(range(len(made)))
+    late = [each.latency_seconds for each in made if each.request_id == "s7-000000-1"]
+    assert late[0] >= 1.9
+
+
 async def test_two_runs_of_one_seed_plan_the_same(tmp_path: Path, run: Run) -> None:
     """However the runs went, the same requests are planned at the same offsets."""
     plans = []
