@@ -1,11 +1,12 @@
 """What the types of a scenario cannot say: names that must exist, and what excludes what."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.mistakes import ScenarioError, near
 from scenarios.spec import DatabaseSpec, ReleaseStep, Scenario
-from scenarios.traffic.journeys import Cast
+from scenarios.traffic.journeys import Cast, recipes
 from scenarios.traffic.plan import Plan, PlanError
 
 At = Callable[[list[str]], str]
@@ -32,8 +33,13 @@ PLACEHOLDERS = (
 _ANY_PORT = 80
 
 
-def check(scenario: Scenario, at: At) -> None:
+def check(scenario: Scenario, at: At, folder: Path) -> None:
     """Refuse what would only be found out in the middle of a run.
+
+    Args:
+        scenario: what was read.
+        at: says where it was.
+        folder: where relative paths start.
 
     Raises:
         ScenarioError: something does not fit.
@@ -44,7 +50,7 @@ def check(scenario: Scenario, at: At) -> None:
         _check_database(scenario.database, scenario, at)
     if scenario.integrity is not None and scenario.database is None:
         raise ScenarioError(at(["integrity"]) + "needs a [database] table")
-    _check_traffic(scenario, at)
+    _check_traffic(scenario, at, folder)
 
 
 def _check_versions(scenario: Scenario, at: At) -> None:
@@ -114,9 +120,17 @@ def _check_version(name: str | None, versions: Mapping[str, object], where: str)
         raise ScenarioError(f"{where}unknown version {name!r}; {near(name, versions)}")
 
 
-def _check_traffic(scenario: Scenario, at: At) -> None:
+def _check_traffic(scenario: Scenario, at: At, folder: Path) -> None:
     traffic = scenario.traffic
+    for journey in traffic.journeys:
+        file = (journey.python or "").rpartition(":")[0]
+        if journey.python is not None and not (file and (folder / file).is_file()):
+            raise ScenarioError(
+                f"{at(['traffic', 'journeys'])}journey {journey.name}: python "
+                f"{journey.python!r}: expected file.py:function, and there is no file {file!r}"
+            )
     try:
+        tuple(recipes(traffic.set_up, host="localhost", where="set-up", known=frozenset()))
         Cast(
             Plan(
                 host="localhost",
@@ -127,6 +141,7 @@ def _check_traffic(scenario: Scenario, at: At) -> None:
                 mails_path="",
                 timeout_seconds=traffic.timeout_seconds,
                 mail_domain=traffic.mail_domain,
+                known=tuple(name for step in traffic.set_up for name in step.capture),
             )
         )
     except PlanError as error:

@@ -35,7 +35,8 @@ from scenarios.evidence.manifest import Manifest
 from scenarios.load import LoadGenerator, load_generator
 from scenarios.loading import Loaded
 from scenarios.spec import IntegritySpec, Scenario
-from scenarios.traffic.plan import Plan
+from scenarios.traffic.plan import Plan, TrafficError
+from scenarios.traffic.set_up import set_up
 from scenarios.views.live import Progress, ReplicaView
 
 STRATEGY_NAMES = tuple(STRATEGIES)
@@ -97,7 +98,7 @@ class Run:
         except asyncio.CancelledError:
             self._write_manifest(interrupted=True)
             raise
-        except OrchestratorError as error:
+        except (OrchestratorError, TrafficError) as error:
             raise EnvironmentFailure(str(error)) from error
         self._write_manifest(interrupted=False)
 
@@ -169,7 +170,15 @@ class Run:
                     ) from error
             if scenario.integrity is not None:
                 await record_subjects(url, scenario.integrity.subjects, folder / files.BEFORE)
-            await load.start()
+            await load.start(
+                await set_up(
+                    host,
+                    int(port),
+                    scenario.traffic.set_up,
+                    seed=experiment.seed,
+                    timeout_seconds=scenario.traffic.timeout_seconds,
+                )
+            )
             async with _phase(journal, "baseline"):
                 await asyncio.sleep(scenario.phases.baseline_seconds)
             releasing = ReleaseRun(release, rollout, STRATEGIES[experiment.strategy], migrator)
@@ -229,7 +238,8 @@ class Run:
             host=host,
             port=port,
             rate=traffic.rate,
-            journeys=traffic.journeys,
+            journeys=self._experiment.loaded.journeys(),
+            known=tuple(name for step in traffic.set_up for name in step.capture),
             requests_path=str(self.folder / files.REQUESTS),
             mails_path=str(self.folder / files.MAILS),
             arrivals=traffic.arrivals,

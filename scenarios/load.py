@@ -6,9 +6,10 @@ and `finished`. When its standard input closes it aborts, so it never outlives t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 import msgspec
@@ -47,9 +48,13 @@ class LoadGenerator:
         self._ticks = ticks
         self._on_tick = on_tick
 
-    async def start(self) -> None:
-        """Let the first arrival come now."""
-        await self._say("start")
+    async def start(self, values: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Let the first arrival come now.
+
+        Args:
+            values: what fills the plan's `known` placeholders.
+        """
+        await self._say("start", values=values)
 
     async def stop(self) -> None:
         """Let no further arrival come; what follows from earlier ones goes on."""
@@ -59,9 +64,9 @@ class LoadGenerator:
         """Let it complete what is under way and exit."""
         await self._say("finish")
 
-    async def _say(self, word: str) -> None:
+    async def _say(self, word: str, **more: object) -> None:
         try:
-            self._child.stdin.write(msgspec.json.encode({"do": word}) + b"\n")
+            self._child.stdin.write(msgspec.json.encode({"do": word, **more}) + b"\n")
             await self._child.stdin.drain()
         except (BrokenPipeError, ConnectionResetError) as error:
             raise _ended(self._child) from error

@@ -13,6 +13,7 @@ import msgspec
 from scenarios.checking import check
 from scenarios.mistakes import ScenarioError, near
 from scenarios.spec import Scenario
+from scenarios.traffic.plan import Journey
 
 CATALOG = Path(__file__).parent / "catalog"
 """The built-in scenarios; a file whose name begins with `_` is only there to be extended."""
@@ -33,6 +34,17 @@ class Loaded:
 
     scenario: Scenario
     path: Path
+
+    def journeys(self) -> tuple[Journey, ...]:
+        """The journeys, with the files of coroutines as they can be opened from anywhere."""
+        return tuple(
+            journey
+            if journey.python is None
+            else msgspec.structs.replace(
+                journey, python=str(self.path.parent.resolve() / journey.python)
+            )
+            for journey in self.scenario.traffic.journeys
+        )
 
     def directory(self, reference: str) -> Path:
         """The directory that a scenario names: beside its file, or `package:folder`.
@@ -223,7 +235,7 @@ def _struct_in(kind: object) -> type[msgspec.Struct] | None:
 
 def _check(scenario: Scenario, sources: list[_Source]) -> None:
     """What types cannot say."""
-    check(scenario, lambda keys: _at(sources, keys))
+    check(scenario, lambda keys: _at(sources, keys), sources[0].path.parent)
     policy = scenario.policy
     if policy.max_surge == 0 and policy.max_unavailable == 0:
         raise ScenarioError(

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from scenarios.evidence.manifest import Objectives, Outcome
-from scenarios.traffic.plan import Journey
+from scenarios.traffic.plan import Journey, Step
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -192,6 +192,8 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         arrivals: `poisson` or `constant` gaps.
         timeout_seconds: when a user gives up on a request.
         mail_domain: the domain of the users' addresses.
+        set_up: requests that are sent once, in order, before the first arrival; what they capture
+            is known in all journeys.
         journeys: what an arrival does.
     """
 
@@ -199,6 +201,7 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     arrivals: Literal["poisson", "constant"] = "poisson"
     timeout_seconds: Positive = 10.0
     mail_domain: str = "example.com"
+    set_up: tuple[Step, ...] = ()
     journeys: Annotated[tuple[Journey, ...], msgspec.Meta(min_length=1)]
 
 

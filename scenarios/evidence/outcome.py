@@ -40,6 +40,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         proxy_status: the `Proxy-Status` field (RFC 9209): why the balancer answered by itself.
         sqlstate: from the `application/problem+json` body, where the database refused.
         problem: the `title` of that body.
+        mismatch: in what the answer is not as the scenario expects, although its status is.
         subject: what the request was about, such as the email address, so that the final state
             can be checked against it.
         cause_id: the `request_id` of the request that led to this one, such as the subscription
@@ -62,13 +63,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     proxy_status: str | None = None
     sqlstate: str | None = None
     problem: str | None = None
+    mismatch: str | None = None
     subject: str | None = None
     cause_id: str | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether a complete response with an expected status arrived."""
-        return self.error is None and self.status in self.expected
+        """Whether a complete response with an expected status arrived, and no check failed."""
+        return self.error is None and self.status in self.expected and self.mismatch is None
 
     @property
     def latency_seconds(self) -> float:

@@ -1,6 +1,7 @@
 """What is to be sent next. Pure: it is told the time, and decides everything from the seed."""
 
 import heapq
+from collections.abc import Mapping
 from itertools import count
 
 import msgspec
@@ -21,6 +22,7 @@ class Turn(msgspec.Struct, frozen=True):
         close: whether it opens a connection for itself alone.
         link: the path and query of the mailed link, once a mail has come.
         cause_id: the request that led to it.
+        captured: what the steps before it captured.
     """
 
     planned_ns: int
@@ -30,6 +32,7 @@ class Turn(msgspec.Struct, frozen=True):
     close: bool
     link: str | None = None
     cause_id: str | None = None
+    captured: Mapping[str, str] | None = None
 
 
 class Agenda:
@@ -99,11 +102,15 @@ class Agenda:
         repetition: int = 0,
         link: str | None = None,
         cause_id: str | None = None,
+        captured: Mapping[str, str] | None = None,
     ) -> None:
         """Plan a journey's step, for the end of the reader's pause after `cause_ns`."""
-        recipe = self._cast.script(number).recipes[step]
-        pause, close = self._cast.details(number, step, repetition, recipe)
-        turn = Turn(cause_ns + pause, number, step, repetition, close, link, cause_id)
+        script = self._cast.script(number)
+        pause, close = 0, False
+        if script.python is None:
+            recipe = script.recipes[step]
+            pause, close = self._cast.details(number, step, repetition, recipe)
+        turn = Turn(cause_ns + pause, number, step, repetition, close, link, cause_id, captured)
         heapq.heappush(self._later, (turn.planned_ns, next(self._order), turn))
 
     def _next_arrival(self) -> None:

@@ -86,7 +86,7 @@ def check_websocket(step: Step, *, where: str) -> None:
     Raises:
         PlanError: it cannot be one; the message begins with `where`.
     """
-    if step.method != "GET" or step.form is not None or step.body is not None:
+    if step.method != "GET" or any(b is not None for b in (step.form, step.json, step.body)):
         raise PlanError(f"{where}: a websocket begins with a GET without a body")
     if (step.upload_bytes_per_second, step.download_bytes_per_second) != (None, None):
         raise PlanError(f"{where}: a websocket has no bytes per second")

@@ -11,6 +11,7 @@ import socket
 import time
 from typing import Protocol
 
+from scenarios.traffic.answer import Answer
 from scenarios.traffic.plan import Pace, WebSocket
 from scenarios.traffic.response import MalformedResponse, ResponseReader
 
@@ -25,6 +26,8 @@ class Exchange:
         pace: how slowly it is sent and read; None for as fast as the kernel takes it.
         timeout_seconds: how long it may take; None for as long as the client gives each.
         websocket: makes it a websocket that stays open, for longer than that.
+        keep: whether its answer is wanted.
+        answer: the fields and the body of the complete response, if they are.
         sent_ns: when its first byte was written; None if it never was.
         first_byte_ns: when the first byte of the response arrived.
         done_ns: when the outcome was known.
@@ -38,6 +41,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "answer",
         "close",
         "connection",
         "deadline_ns",
@@ -46,6 +50,7 @@ class Exchange:
         "error_detail",
         "first_byte_ns",
         "is_head",
+        "keep",
         "opened",
         "pace",
         "payload",
@@ -68,6 +73,7 @@ class Exchange:
         pace: Pace | None = None,
         timeout_seconds: float | None = None,
         websocket: WebSocket | None = None,
+        keep: bool = False,
     ) -> None:
         self.payload = payload
         self.is_head = is_head
@@ -75,6 +81,8 @@ class Exchange:
         self.pace = pace
         self.timeout_seconds = timeout_seconds
         self.websocket = websocket
+        self.keep = keep
+        self.answer: Answer | None = None
         self.opened = True
         self.sent_ns: int | None = None
         self.first_byte_ns: int | None = None
@@ -156,7 +164,7 @@ class Connection:
         """Send this exchange, now or as soon as the connection stands."""
         self._exchange = exchange
         exchange.connection = self
-        self._reader.begin(is_head=exchange.is_head)
+        self._reader.begin(is_head=exchange.is_head, keep=exchange.keep)
         self._unsent = memoryview(exchange.payload)
         # On loopback a connection stands as soon as it was asked for, so that writing at once
         # saves a turn of the loop; where it does not, the kernel says EAGAIN.
@@ -294,6 +302,8 @@ class Connection:
         problem = reader.problem()
         exchange.problem = problem.title
         exchange.sqlstate = problem.sqlstate
+        if exchange.keep:
+            exchange.answer = reader.answer()
         self._exchange = None
         # A request that is not all sent leaves its rest on the connection.
         if reader.keep_alive and not exchange.close and self._unsent is None:

@@ -17,9 +17,10 @@ import resource
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
@@ -53,7 +54,9 @@ class Traffic(Protocol):
     def count(self) -> int:
         """How many requests have been recorded."""
 
-    def start(self, at_ns: int | None = None) -> None:
+    def start(
+        self, at_ns: int | None = None, values: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Let arrivals begin."""
 
     def stop(self) -> None:
@@ -212,7 +215,7 @@ async def _obey(inbox: Inbox, ticker: _Ticker, traffic: Traffic) -> None:
             raise PlanError(f"not a command: {line.decode(errors='replace')}: {error}") from None
         match command.do:
             case "start":
-                traffic.start(command.at_ns)
+                traffic.start(command.at_ns, command.values)
                 ticker.started.set()
             case "stop":
                 traffic.stop()

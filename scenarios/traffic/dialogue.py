@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -17,11 +18,13 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         do: what to do. `deliver` is for shards, whose mail reaches another process.
         at_ns: for `start`: what the arrivals' offsets count from; absent: now.
         mail: for `deliver`: the mail.
+        values: for `start`: what fills the plan's `known` placeholders.
     """
 
     do: Literal["start", "stop", "finish", "deliver"]
     at_ns: int | None = None
     mail: Mail | None = None
+    values: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Ready(msgspec.Struct, frozen=True, tag_field="event", tag="ready"):

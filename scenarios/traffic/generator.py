@@ -9,19 +9,22 @@ import asyncio
 import socket
 import time
 from array import array
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.traffic.agenda import Agenda, Turn
+from scenarios.traffic.answer import Mismatch
 from scenarios.traffic.client import Address, Client
 from scenarios.traffic.clock import Alarm
 from scenarios.traffic.connection import Exchange
 from scenarios.traffic.journeys import Cast, Script, target_of
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
 from scenarios.traffic.tally import Interval, Tally
+from scenarios.traffic.user import RequestFailed, User, load_coroutine
 
 # After a stall many requests are due at once. Between such batches the loop reads responses, so
 # that catching up does not itself delay what has already arrived.
@@ -57,6 +60,13 @@ class Generator:
         self._finishing = False
         self._sending = False
         self._drained = asyncio.Event()
+        self._coroutines = {
+            script.name: load_coroutine(script.python, where=f"journey {script.name}")
+            for script in self._cast.scripts
+            if script.python is not None
+        }
+        self._users = asyncio.TaskGroup()
+        self._acting: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -70,6 +80,7 @@ class Generator:
             on_done=self._ended,
         )
         self._alarm = Alarm(loop, self._send_due)
+        await self._users.__aenter__()
         return self
 
     async def __aexit__(
@@ -80,6 +91,9 @@ class Generator:
     ) -> None:
         self._alarm.close()
         self._client.close()
+        self._dismiss_users()
+        # The group is not told of the error: it would wrap it in one of its own.
+        await self._users.__aexit__(None, None, None)
 
     @property
     def arrived(self) -> int:
@@ -91,17 +105,23 @@ class Generator:
         """How many requests have been recorded."""
         return self._requests.count
 
-    def start(self, at_ns: int | None = None) -> None:
+    def start(
+        self, at_ns: int | None = None, values: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Let arrivals begin.
 
         Args:
             at_ns: what their offsets count from; now, when it is absent.
+            values: what fills the plan's `known` placeholders.
 
         Raises:
             PlanError: they have begun, or have been stopped, before.
         """
         if self._started or self._stopped:
             raise PlanError("start is asked for once, and before stop and finish")
+        if missing := set(self._plan.known) - values.keys():
+            raise PlanError(f"start: no value for {', '.join(sorted(missing))}")
+        self._cast.shared.update(values)
         self._started = True
         now = time.monotonic_ns()
         self._tally = Tally(at_ns=now, cpu_ns=time.process_time_ns())
@@ -117,10 +137,12 @@ class Generator:
     def finish(self) -> None:
         """Complete what is under way or planned, and plan nothing for mails that come now.
 
-        Websockets are closed in order instead of being waited for.
+        Websockets are closed in order instead of being waited for. Coroutines get as long as a
+        request does.
         """
         self.stop()
         self._finishing = True
+        self._loop.call_later(self._plan.timeout_seconds, self._dismiss_users)
         self._client.hang_up()
         self._set_alarm()
         self._look_for_the_end()
@@ -211,10 +233,68 @@ class Generator:
             self._send(turn)
             self._sending = False
 
+    async def exchange(
+        self, payload: bytes, *, planned_ns: int, is_head: bool, close: bool
+    ) -> Exchange:
+        """Send a request of a user's coroutine, and wait for its outcome."""
+        asked = _Asked(payload, is_head=is_head, close=close, keep=True)
+        asked.done = self._loop.create_future()
+        self._dispatch(asked, planned_ns)
+        await asked.done
+        return asked
+
+    def record(self, outcome: Outcome) -> None:
+        """Write an outcome down."""
+        self._requests.write(outcome)
+        self._tally.ended(outcome)
+
+    def _act(self, turn: Turn, script: Script) -> None:
+        task = self._users.create_task(self._play(turn, script), name=script.name)
+        self._acting.add(task)
+        task.add_done_callback(self._left)
+
+    async def _play(self, turn: Turn, script: Script) -> None:
+        """A user's coroutine from its beginning to its end."""
+        user = User(
+            self,
+            journey=script.name,
+            unique=self._cast.unique(turn.number),
+            uuid=self._cast.uuid(turn.number),
+            address=self._cast.user(turn.number),
+            host=self._cast.host,
+            values=self._cast.shared,
+            planned_ns=turn.planned_ns,
+        )
+        mismatch = None
+        try:
+            await self._coroutines[script.name](user)
+        except RequestFailed:
+            pass  # it is recorded
+        except asyncio.CancelledError:
+            user.end()
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the journey's finding
+            mismatch = f"{type(error).__name__}: {error}"
+        try:
+            user.end(mismatch)
+        except TrafficError as error:
+            self._loop.call_exception_handler({"message": str(error), "exception": error})
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._acting.discard(task)
+        self._look_for_the_end()
+
+    def _dismiss_users(self) -> None:
+        for task in self._acting:
+            task.cancel()
+
     def _send(self, turn: Turn) -> None:
         script = self._cast.script(turn.number)
+        if script.python is not None:
+            self._act(turn, script)
+            return
         recipe = script.recipes[turn.step]
-        values = self._cast.values(turn.number, script, turn.link)
+        values = self._cast.values(turn.number, script, turn.link, turn.captured)
         request_id = self._cast.request_id(turn.number, turn.step, turn.repetition)
         exchange = _Sent(
             recipe.request(values, request_id=request_id, close=turn.close),
@@ -223,35 +303,51 @@ class Generator:
             pace=recipe.pace if recipe.is_paced else None,
             timeout_seconds=recipe.timeout_seconds,
             websocket=recipe.websocket,
+            keep=not recipe.examination.is_empty,
         )
         exchange.turn = turn
         exchange.script = script
         exchange.request_id = request_id
         exchange.subject = recipe.subject(values)
+        exchange.values = values if exchange.keep else None
+        self._dispatch(exchange, turn.planned_ns)
+
+    def _dispatch(self, exchange: Exchange, planned_ns: int) -> None:
+        """Send it, unless too many are under way."""
         if self._client.in_flight >= self._plan.max_in_flight:
             self._tally.planned(None)
-            exchange.opened = turn.close  # it would have
+            exchange.opened = exchange.close  # it would have
             exchange.error = "undispatched"
             exchange.error_detail = f"{self._plan.max_in_flight} requests were in flight"
             exchange.done_ns = time.monotonic_ns()
             self._ended(exchange)
             return
-        lag_ns = time.monotonic_ns() - turn.planned_ns
+        lag_ns = time.monotonic_ns() - planned_ns
         self._tally.planned(lag_ns)
         self._client.send(exchange)
 
     def _ended(self, exchange: Exchange) -> None:
+        if isinstance(exchange, _Asked):
+            if not exchange.done.done():  # else its user was dismissed
+                exchange.done.set_result(None)
+            return
         if not isinstance(exchange, _Sent):
             raise TypeError("this generator sends only exchanges of its own")
-        outcome = exchange.outcome()
-        self._requests.write(outcome)
-        self._tally.ended(outcome)
+        mismatch, captured = exchange.examine()
+        outcome = exchange.outcome(mismatch)
+        self.record(outcome)
         if outcome.ok:
-            self._go_on(exchange.turn, exchange.script, outcome)
+            self._go_on(exchange.turn, exchange.script, outcome, captured)
         self._send_between(outcome.done_ns)
         self._look_for_the_end()
 
-    def _go_on(self, turn: Turn, script: Script, outcome: Outcome) -> None:
+    def _go_on(
+        self,
+        turn: Turn,
+        script: Script,
+        outcome: Outcome,
+        captured: Mapping[str, str] | None,
+    ) -> None:
         """Plan the journey's next step, unless that one waits for mail."""
         step = turn.step + 1
         if step < len(script.recipes) and step != script.mail_step:
@@ -262,10 +358,13 @@ class Generator:
                 repetition=turn.repetition,
                 link=turn.link,
                 cause_id=outcome.request_id,
+                captured=captured,
             )
             self._set_alarm()
 
     def _look_for_the_end(self) -> None:
+        if self._acting:
+            return
         if self._finishing and self._agenda.next_ns() is None and self._client.in_flight == 0:
             self._drained.set()
 
@@ -273,14 +372,26 @@ class Generator:
 class _Sent(Exchange):
     """An exchange that knows whose it is."""
 
-    __slots__ = ("request_id", "script", "subject", "turn")
+    __slots__ = ("request_id", "script", "subject", "turn", "values")
 
     turn: Turn
     script: Script
     request_id: str
     subject: str | None
+    values: Mapping[str, str] | None
 
-    def outcome(self) -> Outcome:
+    def examine(self) -> tuple[str | None, Mapping[str, str] | None]:
+        """In what the answer is not as expected, if its status is; and all that was captured."""
+        recipe, captured = self.script.recipes[self.turn.step], self.turn.captured
+        if self.answer is None or self.values is None or self.status not in recipe.expect:
+            return None, captured
+        try:
+            found = recipe.examination.apply(self.answer, self.values)
+        except Mismatch as mismatch:
+            return str(mismatch), captured
+        return None, {**(captured or {}), **found} if found else captured
+
+    def outcome(self, mismatch: str | None) -> Outcome:
         """The line that is recorded."""
         recipe = self.script.recipes[self.turn.step]
         return Outcome(
@@ -300,9 +411,18 @@ class _Sent(Exchange):
             proxy_status=self.proxy_status,
             sqlstate=self.sqlstate,
             problem=self.problem,
+            mismatch=mismatch,
             subject=self.subject,
             cause_id=self.turn.cause_id,
         )
+
+
+class _Asked(Exchange):
+    """An exchange that a coroutine waits for."""
+
+    __slots__ = ("done",)
+
+    done: asyncio.Future[None]
 
 
 def _first_target(mail: Mail) -> str | None:

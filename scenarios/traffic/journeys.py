@@ -5,25 +5,28 @@ state is kept for a journey, so memory stays flat: a mail's recipient names the 
 journey's number says which story it is.
 """
 
+import hashlib
 import re
+import uuid
 from bisect import bisect_right
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from urllib.parse import quote, quote_plus, urlsplit
 
+import msgspec
+
+from scenarios.traffic.answer import Examination
 from scenarios.traffic.checks import check_numbers, check_plan, check_websocket
 from scenarios.traffic.frames import key_for
 from scenarios.traffic.plan import Journey, Pace, Plan, PlanError, Step
 from scenarios.traffic.stream import Stream
+from scenarios.traffic.templates import NAMES, PLACEHOLDER, Template
 
 # The first keys of the streams for a journey's choice and for the details of its requests.
 _CHOICE = 2
 _REQUEST = 3
 _HALF = 0.5
 
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
-_NAMES = ("unique", "user", "journey", "seed", "link")
 # RFC 9110, section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110, section 5.5, without obs-text: what a field's value may be made of.
@@ -40,39 +43,6 @@ _OWN_FIELDS = frozenset(
 )
 
 
-class Template:
-    """Text with placeholders, parsed once.
-
-    Args:
-        text: the text, such as `user={user}`.
-        where: what messages call it, such as `journey subscribe, step 1, path`.
-
-    Raises:
-        PlanError: a placeholder that nobody fills.
-    """
-
-    __slots__ = ("_parts", "names", "text")
-
-    def __init__(self, text: str, *, where: str) -> None:
-        self.text = text
-        self._parts = _PLACEHOLDER.split(text)  # literal, name, literal, name, ..., literal
-        self.names = frozenset(self._parts[1::2])
-        for name in sorted(self.names - set(_NAMES)):
-            near = get_close_matches(name, _NAMES, n=1)
-            known = ", ".join(f"{{{known}}}" for known in _NAMES)
-            hint = f"did you mean {{{near[0]}}}?" if near else f"there are {known}"
-            raise PlanError(f"{where}: nothing fills {{{name}}}; {hint}")
-
-    def render(self, values: Mapping[str, str]) -> str:
-        """The text with every placeholder filled from `values`."""
-        if not self.names:
-            return self.text
-        parts = self._parts.copy()
-        for index in range(1, len(parts), 2):
-            parts[index] = values[parts[index]]
-        return "".join(parts)
-
-
 class Recipe:
     """One step of a journey, checked and ready to be made into requests."""
 
@@ -82,26 +52,31 @@ class Recipe:
         "_fields",
         "_form",
         "_has_body",
+        "_is_json",
         "_path",
         "_subject",
         "connection",
         "delay_seconds",
+        "examination",
         "expect",
         "is_paced",
         "method",
+        "names",
         "needs_link",
         "pace",
         "timeout_seconds",
         "websocket",
     )
 
-    def __init__(self, step: Step, *, host: str, where: str) -> None:
+    def __init__(
+        self, step: Step, *, host: str, where: str, known: frozenset[str] = frozenset()
+    ) -> None:
         if not _TOKEN.fullmatch(step.method) or step.method == "CONNECT":
             raise PlanError(f"{where}: method {step.method!r} cannot be sent")
         if not step.path.startswith(("/", "{link}")):
             raise PlanError(f"{where}: path {step.path!r} must begin with / or be {{link}}")
-        if step.form is not None and step.body is not None:
-            raise PlanError(f"{where}: a form and a body exclude each other")
+        if sum(body is not None for body in (step.form, step.json, step.body)) > 1:
+            raise PlanError(f"{where}: form, json and body exclude each other")
         if step.websocket is not None:
             check_websocket(step, where=where)
         if not step.expect or not all(status in _STATUSES for status in step.expect):
@@ -116,34 +91,48 @@ class Recipe:
         alone = self.is_paced or step.websocket is not None
         self.connection = "new" if alone else step.connection
         self.delay_seconds = step.delay_seconds
-        self._path = Template(step.path, where=f"{where}, path")
-        _check_target(_PLACEHOLDER.sub("", step.path), where=f"{where}, path")
-        self._subject = Template(step.subject or "", where=f"{where}, subject")
+        self._path = Template(step.path, where=f"{where}, path", known=known)
+        _check_target(PLACEHOLDER.sub("", step.path), where=f"{where}, path")
+        self._subject = Template(step.subject or "", where=f"{where}, subject", known=known)
         fields = {"Host": host, "User-Agent": "hitless", "Accept": "*/*"}
         if step.form is not None:
             fields["Content-Type"] = "application/x-www-form-urlencoded"
-        self._fields = _fields({**fields, **step.headers}, where=where)
+        if step.json is not None:
+            fields["Content-Type"] = "application/json"
+        self._fields = _fields({**fields, **step.headers}, where=where, known=known)
         self._form = [
-            (f"{quote_plus(key)}=", Template(value, where=f"{where}, form field {key}"))
+            (
+                f"{quote_plus(key)}=",
+                Template(value, where=f"{where}, form field {key}", known=known),
+            )
             for key, value in (step.form or {}).items()
         ]
-        self._body = Template(step.body or "", where=f"{where}, body")
+        self._is_json = step.json is not None
+        body = step.body or ("" if step.json is None else msgspec.json.encode(step.json).decode())
+        self._body = Template(body, where=f"{where}, body", known=known)
+        self.examination = Examination(
+            step.expect_body, step.capture, where=where, known=known | step.capture.keys()
+        )
         # RFC 9110, section 8.6: a method that expects content says so also when it is empty.
         self._has_body = (
             step.form is not None
+            or step.json is not None
             or step.body is not None
             or step.method in ("POST", "PUT", "PATCH")
         )
-        self.needs_link = any(
-            "link" in template.names
-            for template in (
-                self._path,
-                self._subject,
-                self._body,
-                *(value for _, value in self._fields),
-                *(value for _, value in self._form),
+        self.names = self.examination.names.union(
+            *(
+                template.names
+                for template in (
+                    self._path,
+                    self._subject,
+                    self._body,
+                    *(value for _, value in self._fields),
+                    *(value for _, value in self._form),
+                )
             )
         )
+        self.needs_link = "link" in self.names
         # One user's words would make an endpoint for each user, so they stay placeholders.
         self._endpoint = f"{step.method} {step.path}"
 
@@ -175,6 +164,10 @@ class Recipe:
         if self._has_body:
             if self._form:
                 text = "&".join(key + quote_plus(value.render(values)) for key, value in self._form)
+            elif self._is_json:
+                text = self._body.render(
+                    {name: _in_json_text(values[name]) for name in self._body.names}
+                )
             else:
                 text = self._body.render(values)
             body = text.encode()
@@ -185,17 +178,18 @@ class Recipe:
 class Script:
     """A journey, checked: its steps as recipes, and which of them waits for mail."""
 
-    __slots__ = ("mail_step", "name", "recipes")
+    __slots__ = ("mail_step", "name", "needs_uuid", "python", "recipes")
 
-    def __init__(self, journey: Journey, *, host: str) -> None:
+    def __init__(self, journey: Journey, *, host: str, known: frozenset[str] = frozenset()) -> None:
         where = f"journey {journey.name}"
-        if not journey.steps:
+        if not journey.steps and journey.python is None:
             raise PlanError(f"{where}: it has no steps")
+        if journey.steps and journey.python is not None:
+            raise PlanError(f"{where}: steps and python exclude each other")
         self.name = journey.name
-        self.recipes = tuple(
-            Recipe(step, host=host, where=f"{where}, step {number}")
-            for number, step in enumerate(journey.steps, start=1)
-        )
+        self.python = journey.python
+        self.recipes = tuple(recipes(journey.steps, host=host, where=where, known=known))
+        self.needs_uuid = any("uuid" in recipe.names for recipe in self.recipes)
         mail_steps = [index for index, step in enumerate(journey.steps) if step.after == "mail"]
         if mail_steps[:1] == [0]:
             raise PlanError(f"{where}, step 1: nothing was sent yet that a mail could answer")
@@ -212,8 +206,35 @@ class Script:
                 )
 
 
+def recipes(
+    steps: Sequence[Step], *, host: str, where: str, known: frozenset[str]
+) -> Iterator[Recipe]:
+    """The recipes of steps in order; each knows what those before it captured.
+
+    Raises:
+        PlanError: a step cannot be carried out.
+    """
+    captured: frozenset[str] = frozenset()
+    for number, step in enumerate(steps, start=1):
+        place = f"{where}, step {number}"
+        if step.after == "mail":
+            captured = frozenset()  # nothing is kept while a journey waits for its mail
+        yield Recipe(step, host=host, where=place, known=known | captured)
+        for name in step.capture:
+            if name in NAMES or not PLACEHOLDER.fullmatch(f"{{{name}}}"):
+                raise PlanError(
+                    f"{place}, capture {name}: a name is lower-case letters and underscores, and "
+                    f"none of {', '.join(NAMES)}"
+                )
+        captured |= step.capture.keys()
+
+
 class Cast:
     """The journeys of a run: which one each arrival is, and whom each mail is for.
+
+    Attributes:
+        host: the requests' `Host`.
+        shared: what the set-up captured, for all journeys.
 
     Raises:
         PlanError: the plan cannot be followed.
@@ -224,8 +245,12 @@ class Cast:
         self.seed = plan.seed
         self.mail_domain = plan.mail_domain.lower()
         host = f"[{plan.host}]" if ":" in plan.host else plan.host
+        self.host = f"{host}:{plan.port}"
+        self.shared: dict[str, str] = {}
+        self._worker = str(plan.shard or 0)
         self.scripts = tuple(
-            Script(journey, host=f"{host}:{plan.port}") for journey in plan.journeys
+            Script(journey, host=self.host, known=frozenset(plan.known))
+            for journey in plan.journeys
         )
         self._weights = list(accumulate(journey.weight for journey in plan.journeys))
         self._address = re.compile(
@@ -261,15 +286,32 @@ class Cast:
         again = f"-{repetition + 1}" if repetition else ""
         return f"{self.unique(number)}-{step + 1}{again}"
 
-    def values(self, number: int, script: Script, link: str | None) -> dict[str, str]:
+    def uuid(self, number: int) -> str:
+        """A UUID that only this journey of this seed has."""
+        digest = hashlib.blake2b(self.unique(number).encode(), digest_size=16).digest()
+        return str(uuid.UUID(bytes=digest, version=4))
+
+    def values(
+        self,
+        number: int,
+        script: Script,
+        link: str | None,
+        captured: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:
         """What fills the placeholders of a journey's requests."""
         unique = self.unique(number)
         values = {
+            **self.shared,
             "unique": unique,
             "user": f"{unique}@{self.mail_domain}",
             "journey": script.name,
             "seed": str(self.seed),
+            "worker": self._worker,
         }
+        if script.needs_uuid:
+            values["uuid"] = self.uuid(number)
+        if captured is not None:
+            values.update(captured)
         if link is not None:
             values["link"] = link
         return values
@@ -290,6 +332,11 @@ class Cast:
         return pause, connection == "new"
 
 
+def _in_json_text(value: str) -> str:
+    """The value as it stands between the quotes of a JSON text."""
+    return msgspec.json.encode(value).decode()[1:-1]
+
+
 def target_of(link: str) -> str:
     """The path and query of a mailed link: what a browser would put into its request line.
 
@@ -304,7 +351,9 @@ def target_of(link: str) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _fields(fields: Mapping[str, str], *, where: str) -> list[tuple[str, Template]]:
+def _fields(
+    fields: Mapping[str, str], *, where: str, known: frozenset[str]
+) -> list[tuple[str, Template]]:
     """The header fields, each name once whatever its case; the later one wins."""
     named: dict[str, tuple[str, Template]] = {}
     for name, value in fields.items():
@@ -314,7 +363,8 @@ def _fields(fields: Mapping[str, str], *, where: str) -> list[tuple[str, Templat
             raise PlanError(f"{where}: the field {name} is the generator's own")
         if not _FIELD_VALUE.fullmatch(value):
             raise PlanError(f"{where}: the value of {name} must be printable ASCII")
-        named[name.lower()] = (name, Template(value, where=f"{where}, header {name}"))
+        template = Template(value, where=f"{where}, header {name}", known=known)
+        named[name.lower()] = (name, template)
     return list(named.values())
 
 

@@ -1,7 +1,7 @@
 """What the load generator is asked to do: a Plan, and the journeys that a scenario declares."""
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -41,19 +41,53 @@ class WebSocket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ping_seconds: float = 1.0
 
 
+class BodyCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the body of an answer must be like, on top of an expected status.
+
+    Attributes:
+        contains: texts that must be in it.
+        lacks: texts that must not be in it.
+        json: values of a JSON document by their paths, such as `items.0.name`.
+    """
+
+    contains: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    json: Mapping[str, str | int | float | bool] = msgspec.field(default_factory=dict)
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where in an answer a value for later steps is. An answer that lacks it is a failure.
+
+    Attributes:
+        json: a path in the JSON body, such as `item.id`.
+        header: a header field.
+        pattern: a regular expression, for the whole body or for what `json` or `header` found; its
+            first group is the value, or all of it when it has none.
+    """
+
+    json: str | None = None
+    header: str | None = None
+    pattern: str | None = None
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request of a journey.
 
     Text values may hold `{unique}` (a word that no other journey of the run has), `{user}` (the
-    same, as an email address), `{journey}`, `{seed}`, and whatever an earlier step captured.
+    same, as an email address), `{uuid}` (a UUID of the journey's), `{journey}`, `{seed}`,
+    `{worker}` (the number of the process that sends), and whatever an earlier step or the set-up
+    captured. A step that waits for mail, and those after it, know of the set-up alone.
 
     Attributes:
         method: the request's method.
         path: its target, path and query; `{link}` is the path and query of a mail's first link.
         headers: further fields.
         form: fields of an `application/x-www-form-urlencoded` body.
-        body: the body as it is, when there is no form.
+        json: the body as JSON, when there is no form.
+        body: the body as it is, when there is neither.
         expect: the statuses that are a success.
+        expect_body: what else makes a success.
+        capture: values for later steps, by the name of their placeholder.
         connection: `new` opens a connection and closes it after; `reused` takes an idle one when
             there is one; `any` takes either, chosen by the seed, half and half.
         subject: what the request is about, so that the final state can be checked against it.
@@ -72,8 +106,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     method: str = "GET"
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     form: Mapping[str, str] | None = None
+    json: dict[str, Any] | list[Any] | None = None
     body: str | None = None
     expect: tuple[int, ...] = (200,)
+    expect_body: BodyCheck | None = None
+    capture: Mapping[str, Capture] = msgspec.field(default_factory=dict)
     connection: Literal["new", "reused", "any"] = "reused"
     subject: str | None = None
     after: Literal["step", "mail"] = "step"
@@ -85,16 +122,20 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A user story: steps in order, started by an arrival.
+    """A user story: steps in order, or a coroutine, started by an arrival.
 
     Attributes:
         name: what evidence calls it.
         steps: its requests.
+        python: `file.py:function`, instead of steps: a coroutine that is called with a
+            `scenarios.traffic.user.User`, for what a template cannot say. The file is beside the
+            scenario.
         weight: how often it is chosen, relative to the other journeys.
     """
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] = ()
+    python: str | None = None
     weight: float = 1.0
 
 
@@ -132,6 +173,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         max_in_flight: above this an arrival is recorded as undispatched.
         tick_seconds: how often a tick is printed.
         mail_domain: the domain of the users' addresses.
+        known: placeholders that are filled when the arrivals start: what the set-up captures.
         shards: how many processes send; together they send what one would.
         shard: which of them this one is; set by the generator itself.
     """
@@ -150,5 +192,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = 4000
     tick_seconds: float = 0.25
     mail_domain: str = "example.com"
+    known: tuple[str, ...] = ()
     shards: int = 1
     shard: int | None = None

@@ -8,6 +8,8 @@ answer, trailers are not header fields, and impossible versions and statuses are
 import httptools
 import msgspec
 
+from scenarios.traffic.answer import Answer
+
 # More than any server of ours or others sends; beyond it, memory would be the server's to spend.
 _MAX_HEAD = 64 * 1024
 # RFC 9110, section 15: the classes of statuses, and those that change the framing.
@@ -15,8 +17,9 @@ _STATUSES = range(100, 600)
 _INTERIM = range(100, 200)
 _SWITCHING = 101
 _BODILESS = frozenset({101, 204, 304})
-# Of a body only a problem document is kept, and only this much of it.
+# Of a body only a problem document is kept, and only this much of it; or what somebody asked for.
 _MAX_PROBLEM = 16 * 1024
+_MAX_BODY = 4 * 1024 * 1024
 
 
 class MalformedResponse(Exception):  # noqa: N818 - it says what the response is
@@ -57,11 +60,13 @@ class ResponseReader:
 
     __slots__ = (
         "_body",
+        "_fields",
         "_framed",
         "_head_done",
         "_head_size",
         "_is_head",
         "_is_problem",
+        "_keep",
         "_parser",
         "accept",
         "complete",
@@ -79,9 +84,15 @@ class ResponseReader:
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.begin(is_head=False)
 
-    def begin(self, *, is_head: bool) -> None:
-        """Get ready for the response to a request that is a HEAD or is not."""
+    def begin(self, *, is_head: bool, keep: bool = False) -> None:
+        """Get ready for the response to a request that is a HEAD or is not.
+
+        Args:
+            is_head: whether it is.
+            keep: whether `answer` will be asked for.
+        """
         self._is_head = is_head
+        self._keep = keep
         self.complete = False
         self.keep_alive = False
         self._reset()
@@ -123,6 +134,10 @@ class ResponseReader:
         """Let go of the parser, which refers back to this object."""
         self._parser = None
 
+    def answer(self) -> Answer:
+        """The response's fields and body, if `begin` was told to keep them."""
+        return Answer(tuple(self._fields or ()), self._body)
+
     def problem(self) -> Problem:
         """What the problem document in the body says; empty when there is none to read."""
         if not self._is_problem:
@@ -143,6 +158,7 @@ class ResponseReader:
         self._head_size = 0
         self._is_problem = False
         self._body = b""
+        self._fields: list[tuple[str, str]] | None = [] if self._keep else None
 
     # What httptools calls.
 
@@ -156,6 +172,8 @@ class ResponseReader:
         """A field of the head, or of the trailer."""
         if self._head_done or self.complete:
             return  # a trailer (RFC 9110, 6.5.1), or a field of an answer that nobody asked for
+        if self._fields is not None:
+            self._fields.append((name.decode("latin-1"), value.decode("latin-1")))
         match name.lower():
             case b"x-served-by":
                 self.served_by = value.decode("latin-1")
@@ -192,7 +210,9 @@ class ResponseReader:
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        if self._is_problem and not self.complete and len(self._body) < _MAX_PROBLEM:
+        if self.complete or not (self._is_problem or self._keep):
+            return
+        if len(self._body) < (_MAX_BODY if self._keep else _MAX_PROBLEM):
             self._body += body
 
     def on_message_complete(self) -> None:

@@ -9,8 +9,9 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import msgspec
@@ -65,7 +66,9 @@ class Shards:
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
 
-    def start(self, at_ns: int | None = None) -> None:
+    def start(
+        self, at_ns: int | None = None, values: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Let arrivals begin, everywhere from the same time on.
 
         Raises:
@@ -75,7 +78,8 @@ class Shards:
             raise PlanError("start is asked for once, and before stop and finish")
         self._started = True
         self._since_ns = time.monotonic_ns()
-        self._tell(Command(do="start", at_ns=self._since_ns if at_ns is None else at_ns))
+        begin_ns = self._since_ns if at_ns is None else at_ns
+        self._tell(Command(do="start", at_ns=begin_ns, values=values))
 
     def stop(self) -> None:
         """End the arrivals; what follows from those before, mails included, goes on."""

@@ -25,6 +25,8 @@ def first_sight(outcome: Outcome) -> str:
             return "no_backend" if error == "destination_unavailable" else f"balancer:{error}"
     if outcome.sqlstate is not None:
         return f"sqlstate:{outcome.sqlstate}"
+    if outcome.mismatch is not None:
+        return "unexpected_answer"
     return f"status:{outcome.status}"
 
 

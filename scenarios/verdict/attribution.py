@@ -211,8 +211,11 @@ def transport(failure: Failure) -> Finding | None:
 
 
 def status(failure: Failure) -> Finding:
-    """There is a response, with a status that was not expected."""
+    """There is a response that was not expected, by its status or by what the scenario checks."""
     found = failure.outcome.status
+    if failure.outcome.mismatch is not None:
+        title = f"an answer that was not expected: {failure.outcome.mismatch}"
+        return Finding("unexpected_answer", title, "symptom")
     problem = f": {failure.outcome.problem}" if failure.outcome.problem else ""
     return Finding(f"status:{found}", f"HTTP {found}{problem}", "symptom")
 

@@ -252,7 +252,7 @@ def test_an_impossible_plan_is_one_clear_line(made: dict[str, object], message: 
             [Step(path="/"), Step(path="/", after="mail"), Step(path="/", after="mail")],
             "step 3: a journey can wait for mail only once",
         ),
-        ([Step(path="/", form={}, body="")], "step 1: a form and a body exclude each other"),
+        ([Step(path="/", form={}, body="")], "step 1: form, json and body exclude each other"),
         ([Step(path="/", method="G T")], "step 1: method 'G T' cannot be sent"),
         ([Step(path="/", expect=())], "step 1: expect must name statuses from 200 to 599"),
         ([Step(path="/", headers={"a b": "c"})], "step 1: 'a b' is not the name of a header field"),
