@@ -7,14 +7,19 @@ from typing import IO
 
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import read_events
+from scenarios.evidence.ndjson import read_lines
+from scenarios.evidence.outcome import read_outcomes
 from scenarios.evidence.tick import read_ticks
 from scenarios.overrides import UsageError
 from scenarios.verdict import Verdict
+from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.timeline import Timeline
 from scenarios.views.github import annotations
 from scenarios.views.html_report import html_report
 from scenarios.views.junit import junit
 from scenarios.views.markdown import LIMIT_BYTES, summary
 from scenarios.views.prometheus import metrics
+from scenarios.views.stories import Stories, failed_of, tell
 
 
 def write_reports(folder: Path, verdict: Verdict) -> None:
@@ -29,11 +34,28 @@ def write_reports(folder: Path, verdict: Verdict) -> None:
         read_events(folder / files.EVENTS),
         read_ticks(folder / files.TICKS),
         str(folder),
+        _stories(folder, verdict),
     )
     (folder / files.REPORT).write_text(page, encoding="utf-8")
     (folder / files.JUNIT).write_bytes(junit(verdict))
     (folder / files.SUMMARY).write_text(summary(verdict, str(folder)), encoding="utf-8")
     (folder / files.METRICS).write_bytes(metrics(verdict))
+
+
+def _stories(folder: Path, verdict: Verdict) -> Stories:
+    """What the evidence says of each failed request; without any, its files are not read again."""
+    if not verdict.requests.failed:
+        return Stories()
+    failed = failed_of(read_outcomes(folder / files.REQUESTS))
+    ids = {outcome.request_id for outcome in failed}
+    log = folder / files.ACCESS_LOG
+    lines = read_lines(log, Exchange) if log.is_file() else ()
+    return tell(
+        failed,
+        {line.request_id: line for line in lines if line.request_id in ids},
+        Timeline(read_events(folder / files.EVENTS)),
+        verdict.origin_ns,
+    )
 
 
 def write_junit(path: Path | None, verdict: Verdict) -> None:

@@ -14,6 +14,7 @@ from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
 from scenarios.views import words
 from scenarios.views.drawing import COLOURS, LEFT, LETTER, WIDTH, Drawing, draw, escape
 from scenarios.views.page import asset, page
+from scenarios.views.stories import FIELDS, Stories
 
 ALL_VIOLATIONS = 200
 SHOWN_WINDOWS = 50
@@ -24,6 +25,7 @@ def html_report(
     events: Iterable[Event],
     ticks: Iterable[Tick],
     folder: str | None = None,
+    stories: Stories | None = None,
 ) -> str:
     """The report of a run.
 
@@ -32,6 +34,7 @@ def html_report(
         events: its journal.
         ticks: the load generator's account.
         folder: where the evidence is.
+        stories: of the failed requests.
     """
     drawing = draw(verdict, events, ticks)
     title = f"{verdict.verdict.upper()}: {verdict.scenario} · {verdict.strategy}"
@@ -42,6 +45,7 @@ def html_report(
             _timeline(drawing),
             _downtime(verdict),
             _causes(verdict),
+            _stories(stories),
             _data(verdict),
             _latency(verdict),
             _limits(verdict),
@@ -51,12 +55,12 @@ def html_report(
     return page(
         title,
         body,
-        f'<script type="application/json" id="data">{_json(drawing)}</script>'
-        f"<script>{asset('report.js')}</script>",
+        f'<script type="application/json" id="data">{_json(drawing, verdict, stories)}</script>'
+        f"<script>{asset('report.js')}</script><script>{asset('stories.js')}</script>",
     )
 
 
-def _json(drawing: Drawing) -> str:
+def _json(drawing: Drawing, verdict: Verdict, stories: Stories | None) -> str:
     data = {
         "left": LEFT,
         "width": WIDTH,
@@ -67,6 +71,9 @@ def _json(drawing: Drawing) -> str:
         "letter": LETTER,
         "labels": [(a, b, y, words.clean(text)) for a, b, y, text in drawing.labels],
         "spans": [(span.start, span.end, words.clean(span.name)) for span in drawing.spans],
+        "fields": FIELDS,
+        "stories": stories,
+        "titles": {cause.cause: words.clean(cause.title) for cause in verdict.causes},
     }
     # In a script element only `<` could end the data (HTML Living Standard, 4.12.1.3).
     return msgspec.json.encode(data).decode().replace("<", "\\u003c")
@@ -188,6 +195,40 @@ def _causes(verdict: Verdict) -> str:
     return (
         "<section><h2>Why requests failed</h2>"
         f"{''.join(_cause(cause, number) for number, cause in enumerate(verdict.causes))}</section>"
+    )
+
+
+def _stories(stories: Stories | None) -> str:
+    """The frame of the table of failed requests; the script fills it."""
+    if stories is None or not stories.rows:
+        return ""
+    told = len(stories.rows)
+    shown = (
+        f"All {told:,} of them"
+        if told == stories.total
+        else f"{told:,} of {stories.total:,}, spread over each cause's time; requests.ndjson has "
+        "the rest"
+    )
+    causes = sorted({str(stories.texts[int(row[1] or 0)]) for row in stories.rows})
+    options = "".join(f"<option>{escape(cause)}</option>" for cause in causes)
+    return (
+        '<section id="stories"><h2>Each failed request</h2>'
+        f'<p class="soft">{shown}. Open one for its story: what its client, the balancer and the '
+        "journal say of it.</p><noscript><p>The table needs the script of this page; the first "
+        "of each cause are above.</p></noscript>"
+        '<div class="tools" hidden><label>cause <select id="story-cause"><option value="">any'
+        f"</option>{options}</select></label>"
+        '<label>with <input id="story-text" type="search" placeholder="request, replica, step, '
+        '…" size="26"></label>'
+        '<button type="button" id="story-back" aria-label="earlier requests">←</button>'
+        '<button type="button" id="story-on" aria-label="later requests">→</button>'
+        '<span id="story-count" role="status" class="soft"></span></div>'
+        '<div class="wide"><table hidden><thead><tr>'
+        + "".join(
+            f'<th scope="col">{name}</th>'
+            for name in ("request", "planned", "took", "asked", "got", "from", "while", "cause")
+        )
+        + '</tr></thead><tbody id="story-rows"></tbody></table></div></section>'
     )
 
 

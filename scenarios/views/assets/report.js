@@ -10,7 +10,7 @@
   const cursor = svg.querySelector(".cursor");
   const zoomed = svg.querySelectorAll(".zoom");
   const { left, width, from, to, floor } = data;
-  let low = from, high = to;
+  let low = from, high = to, marked = null;
 
   const x = (t) => left + (t - low) / (high - low) * width;
   const t = (px) => low + (px - left) / width * (high - low);
@@ -40,6 +40,12 @@
       label.setAttribute("text-anchor", "middle");
       label.textContent = `${at.toFixed(digits)} s`;
       axis.append(line, label);
+    }
+    if (marked !== null && marked >= low && marked <= high) {
+      const line = document.createElementNS(svg.namespaceURI, "line");
+      for (const [name, value] of [["x1", x(marked)], ["x2", x(marked)], ["y1", 0], ["y2", floor], ["class", "mark"]])
+        line.setAttribute(name, value);
+      axis.append(line);
     }
     labels.replaceChildren();
     for (const [start, end, y, name] of data.labels) {
@@ -115,5 +121,7 @@
     show(from, to);
     for (const part of document.querySelectorAll("details")) part.open = true;
   });
+  // For the other script: shows a stretch of time, with a mark at an instant.
+  window.hitless = { data, told, look: (at, before, after) => { marked = at; show(at - before, at + after); } };
   draw();
 })();

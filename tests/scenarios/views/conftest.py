@@ -1,5 +1,7 @@
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,17 +23,34 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
-@pytest.fixture(scope="session")
-def make() -> ModuleType:
-    """Builders of evidence, shared with the tests of the verdict."""
-    path = Path(__file__).parents[1] / "verdict" / "builder.py"
-    spec = importlib.util.spec_from_file_location("view_evidence_builder", path)
+def loaded(name: str, path: Path) -> ModuleType:
+    """A module beside the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def make() -> ModuleType:
+    """Builders of evidence, shared with the tests of the verdict."""
+    return loaded("view_evidence_builder", Path(__file__).parents[1] / "verdict" / "builder.py")
+
+
+@pytest.fixture(scope="session")
+def tab() -> Iterator[Any]:
+    """A tab in headless Chromium, see tests/browser.py; where it must be there, say so."""
+    module = loaded("view_browser", Path(__file__).parents[2] / "browser.py")
+    program = module.chromium()
+    if program is None:
+        if os.environ.get("HITLESS_NEEDS_CHROMIUM"):
+            pytest.fail("there is no chromium, and HITLESS_NEEDS_CHROMIUM is set")
+        pytest.skip("there is no chromium on this machine")
+    with module.browser(program) as page:
+        yield page
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,166 @@
+"""The story of each failed request: what its client, the balancer and the journal say of it.
+
+A report holds them as rows of numbers and indices into a table of texts, so that thousands of them
+stay small; its script tells them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.attribution import Failure, attribute
+from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.timeline import Timeline
+from scenarios.views import words
+
+MOST_STORIES = 20_000
+"""More do not fit a page that opens at once; `requests.ndjson` has all of them."""
+
+Row = tuple[int | float | str | None, ...]
+
+
+class Stories(msgspec.Struct, frozen=True, kw_only=True):
+    """Failed requests, as the report's script reads them.
+
+    Attributes:
+        total: how many requests failed.
+        texts: every text that rows refer to by its index; the first is empty.
+        rows: one for each request that is told of, by planned time; `FIELDS` names their columns.
+    """
+
+    total: int = 0
+    texts: tuple[str, ...] = ("",)
+    rows: tuple[Row, ...] = ()
+
+
+FIELDS = (
+    "id",
+    "cause",  # index, as for all texts
+    "at",  # seconds of the run, when it was planned
+    "sent",  # seconds from `at`, null if it never was; so are the next two
+    "first",
+    "done",
+    "endpoint",
+    "connection",
+    "journey",
+    "replica",
+    "version",
+    "step",
+    "schema",
+    "status",
+    "got",
+    "proxy",
+    "led",  # the request that led to this one
+    "arrived",  # at the balancer, seconds from `at`; null if that has no line of it
+    "waited",  # for a replica
+    "connected",
+    "answered",  # until the replica's first byte
+    "took",  # all of it, at the balancer
+    "attempts",
+    "reused",
+    "end",
+)
+
+
+def tell(
+    failed: Sequence[Outcome],
+    exchanges: Mapping[str, Exchange],
+    timeline: Timeline,
+    origin_ns: int,
+    most: int = MOST_STORIES,
+) -> Stories:
+    """Join what is known of the failed requests.
+
+    Args:
+        failed: all of them.
+        exchanges: the balancer's lines of them, by request id.
+        timeline: the journal.
+        origin_ns: the instant 0.0.
+        most: how many may be told; of each cause some are, spread over its time.
+    """
+    groups: dict[str, list[Failure]] = {}
+    for outcome in sorted(failed, key=lambda one: (one.planned_ns, one.request_id)):
+        failure = Failure.join(outcome, exchanges.get(outcome.request_id), timeline)
+        groups.setdefault(attribute(failure).cause, []).append(failure)
+    texts: dict[str, int] = {"": 0}
+    told = [
+        (failure.outcome.planned_ns, _row(failure, cause, texts, origin_ns))
+        for cause, failures in _shared(groups, most).items()
+        for failure in failures
+    ]
+    rows = [row for _, row in sorted(told, key=lambda item: (item[0], str(item[1][0])))]
+    return Stories(total=len(failed), texts=tuple(texts), rows=tuple(rows))
+
+
+def _shared(groups: Mapping[str, list[Failure]], most: int) -> dict[str, list[Failure]]:
+    """At most that many in all: small groups whole, large ones evenly spread."""
+    shared = {}
+    left, waiting = most, len(groups)
+    for cause, failures in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
+        share = max(left // waiting, 1)
+        step = max(len(failures) / share, 1.0)
+        shared[cause] = [
+            failures[int(number * step)] for number in range(min(share, len(failures)))
+        ]
+        left, waiting = left - len(shared[cause]), waiting - 1
+    return shared
+
+
+def _row(failure: Failure, cause: str, texts: dict[str, int], origin_ns: int) -> Row:
+    outcome, exchange, timeline = failure.outcome, failure.exchange, failure.timeline
+    planned = outcome.planned_ns
+
+    def text(value: object) -> int:
+        return texts.setdefault("" if value is None else words.clean(value), len(texts))
+
+    def since(at_ns: int | None) -> float | None:
+        return None if at_ns is None else round((at_ns - planned) / 1e9, 6)
+
+    got = (
+        outcome.error,
+        outcome.error_detail,
+        outcome.sqlstate and f"SQLSTATE {outcome.sqlstate}",
+        outcome.problem,
+    )
+    seen: Row = (None,) * 8
+    if exchange is not None:
+        seen = (
+            since(exchange.at_ns),
+            _timer(exchange.wait_ns),
+            _timer(exchange.connect_ns),
+            _timer(exchange.first_byte_ns),
+            _timer(exchange.total_ns),
+            exchange.attempts,
+            int(exchange.reused),
+            text(exchange.end),
+        )
+    return (
+        words.clean(outcome.request_id),
+        text(cause),
+        round((planned - origin_ns) / 1e9, 6),
+        since(outcome.sent_ns),
+        since(outcome.first_byte_ns),
+        since(outcome.done_ns),
+        text(outcome.endpoint),
+        text(outcome.connection),
+        text(outcome.journey),
+        text(failure.replica),
+        text(failure.version),
+        text(timeline.step_at(failure.at_ns)),
+        text(timeline.schema_at(failure.at_ns)),
+        outcome.status,
+        text("; ".join(part for part in got if part)),
+        text(outcome.proxy_status),
+        outcome.cause_id and words.clean(outcome.cause_id),
+        *seen,
+    )
+
+
+def _timer(nanoseconds: int) -> float | None:
+    return None if nanoseconds < 0 else round(nanoseconds / 1e9, 6)
+
+
+def failed_of(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """The requests that were sent and failed."""
+    return [outcome for outcome in outcomes if not outcome.ok and outcome.dispatched]
