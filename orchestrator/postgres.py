@@ -36,7 +36,9 @@ SETTINGS: Mapping[str, str] = {
     # Who waited for whom, and for how long, is evidence; the default of 1 s would miss most of it.
     "log_lock_waits": "on",
     "deadlock_timeout": "100ms",
-    "log_line_prefix": "%m [%p] %q%a@%d ",
+    # With the SQLSTATE, which says more than the message; read by `scenarios.evidence.server_log`.
+    "log_line_prefix": "%m [%p] %e %q%a@%d ",
+    "log_timezone": "UTC",
     # A killed run takes its clients with it; a backend in a long query then ends too, for its
     # postmaster's death is only seen while it waits.
     "client_connection_check_interval": "1s",

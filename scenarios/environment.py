@@ -1,6 +1,7 @@
 """What several runs share: the processes' guardian, and one Postgres server with its templates."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from orchestrator.postgres import EmbeddedServer, ExternalServer
 from orchestrator.processes import Processes
 from scenarios import application
 from scenarios.database import fill
+from scenarios.evidence import folder as files
+from scenarios.evidence.server_log import convert_log
 from scenarios.loading import Loaded
 from scenarios.spec import DatabaseSpec
 
@@ -95,7 +98,7 @@ class Environment:
 
     @contextmanager
     def postgres_log(self, folder: Path) -> Iterator[None]:
-        """Copy what the embedded server logs inside the block into the folder."""
+        """Copy what the embedded server logs inside the block into the folder, text and lines."""
         log = self.private / "postgres.log"
         start = log.stat().st_size if log.is_file() else 0
         try:
@@ -105,6 +108,8 @@ class Environment:
                 with log.open("rb") as file:
                     file.seek(start)
                     (folder / "postgres.log").write_bytes(file.read())
+                offset = time.monotonic_ns() - time.time_ns()
+                convert_log(folder / "postgres.log", folder / files.SERVER_LOG, offset)
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest
 from scenarios.load import LoadGenerator, load_generator
 from scenarios.loading import Loaded
+from scenarios.observers import Observers
 from scenarios.spec import IntegritySpec, Scenario
 from scenarios.traffic.plan import Plan, TrafficError
 from scenarios.traffic.set_up import set_up
@@ -138,7 +139,10 @@ class Run:
                 on_tick=self._watcher.on_tick,
             )
         )
-        journal = stack.enter_context(Journal(folder / files.EVENTS, listeners=[self._hear]))
+        observers = Observers(folder, url=url or None, admin=balancer.admin)
+        journal = stack.enter_context(
+            Journal(folder / files.EVENTS, listeners=[self._hear, observers.hear])
+        )
         private = await stack.enter_async_context(processes.directory("hitless-run-"))
         values = {
             **application.database_values(url),
@@ -157,7 +161,7 @@ class Run:
         rollout = Rollout(platform, balancer.router, journal, self._policy())
         migrator = YoyoMigrator(processes, url, log=folder / "migrator.log")
         release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
-        async with asyncio.TaskGroup() as group:
+        async with observers.watching(journal), asyncio.TaskGroup() as group:
             group.create_task(load.listen(), name="ticks of the load generator")
             looking = group.create_task(self._look(balancer.admin), name="look at the replicas")
             async with _phase(journal, "setup"):

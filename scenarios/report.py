@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scenarios.evidence import folder as files
+from scenarios.evidence.backend import read_backends
 from scenarios.evidence.event import read_events
+from scenarios.evidence.locks import read_locks
 from scenarios.evidence.mail import read_mails
 from scenarios.evidence.manifest import read_manifest
 from scenarios.evidence.ndjson import EvidenceError, read_lines
 from scenarios.evidence.outcome import read_outcomes
+from scenarios.evidence.server_log import read_server_log
 from scenarios.evidence.subject import Subject, read_subjects
 from scenarios.evidence.tick import read_ticks
 from scenarios.verdict import Verdict, encode, judge
@@ -27,6 +30,9 @@ def reach_verdict(folder: Path) -> Verdict:
     if not (folder / files.MANIFEST).is_file():
         raise EvidenceError(f"{folder}: not the folder of a run: it has no {files.MANIFEST}")
     log = folder / files.ACCESS_LOG
+    locks = folder / files.LOCKS
+    server_log = folder / files.SERVER_LOG
+    backends = folder / files.BACKENDS
     verdict = judge(
         read_manifest(folder / files.MANIFEST),
         read_outcomes(folder / files.REQUESTS),
@@ -36,6 +42,9 @@ def reach_verdict(folder: Path) -> Verdict:
         _subjects(folder / files.BEFORE),
         _subjects(folder / files.AFTER),
         read_lines(log, Exchange) if log.is_file() else (),
+        read_locks(locks) if locks.is_file() else None,
+        read_server_log(server_log) if server_log.is_file() else (),
+        read_backends(backends) if backends.is_file() else (),
     )
     (folder / files.VERDICT).write_bytes(encode(verdict))
     return verdict

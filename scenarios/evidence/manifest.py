@@ -19,6 +19,8 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         latency_seconds: a request that takes longer, from its planned time, is slow.
         slow_requests: how many requests may be slow; absent: any number, they are only reported.
         availability: the least share of requests that must succeed, such as 0.999.
+        longest_outage_seconds: no stretch of failures may certainly have lasted longer.
+        lock_wait_seconds: no session of the application may wait longer for a lock.
         schedule_lag_p99_seconds: above this the generator was the bottleneck: the run is invalid.
     """
 
@@ -26,6 +28,8 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     latency_seconds: float = 1.0
     slow_requests: int | None = None
     availability: float | None = None
+    longest_outage_seconds: float | None = None
+    lock_wait_seconds: float | None = None
     schedule_lag_p99_seconds: float = 0.1
 
 

@@ -2,10 +2,12 @@
 
 The order is fixed, from what invalidates the other evidence down to the bare symptom: the harness
 itself, the balancer without a backend, the life of the replica, the race of a reused connection,
-what the database refused, what the balancer saw, what the client saw, the status. So the same
-evidence always gives the same cause.
+what the database refused, locks, timeouts and pools, the database's absence, what the balancer
+saw, the application's own answer, and last what the client saw. So the same evidence always gives
+the same cause. Rules that would have matched as well are the contributing events.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +18,11 @@ from scenarios.verdict import proxy_status, sqlstates
 from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.model import Cause, CauseEvidence, Confidence, FailedRequest
 from scenarios.verdict.proxy_status import ProxyStatus
+from scenarios.verdict.surroundings import SLACK_NS, Surroundings
 from scenarios.verdict.timeline import Life, Timeline
 
 EXAMPLES = 3
 EXAMPLE_IDS = 10
-SLACK_NS = 1_000_000_000
-"""How much later than its effect on a request a replica's end may be noticed and journaled."""
-
 EXHAUSTED = {
     "Too many open files": ("harness:descriptors", "the load generator ran out of descriptors"),
     "Cannot assign requested address": ("harness:ports", "the load generator ran out of ports"),
@@ -48,6 +48,8 @@ BALANCER = {
 }
 
 
+_STATEMENT_TIMEOUT = re.compile(r"(?i)did not answer in time|statement timeout|query.*timed? ?out")
+_POOL = re.compile(r"(?i)no (free |database )?connection|\bpool\b|too many connections")
 _NO_SUCH_ROUTE = frozenset({404, 405, 501})
 
 
@@ -73,6 +75,7 @@ class Failure:
         version: of that replica.
         life: that replica's, if the journal knows it.
         timeline: the journal.
+        around: what else went on.
     """
 
     outcome: Outcome
@@ -83,10 +86,16 @@ class Failure:
     version: str | None
     life: Life | None
     timeline: Timeline
+    around: Surroundings
 
     @classmethod
-    def join(cls, outcome: Outcome, exchange: Exchange | None, timeline: Timeline) -> "Failure":
+    def join(
+        cls, outcome: Outcome, exchange: Exchange | None, around: Surroundings | Timeline
+    ) -> "Failure":
         """Join the evidence of one request."""
+        if isinstance(around, Timeline):
+            around = Surroundings(around)
+        timeline = around.timeline
         proxy = proxy_status.parse(outcome.proxy_status)
         replica = outcome.served_by or (exchange.backend if exchange else None)
         if replica is None and proxy is not None and proxy.next_hop in timeline.lives:
@@ -101,7 +110,20 @@ class Failure:
             version=logged or timeline.version_of(replica),
             life=timeline.lives.get(replica) if replica else None,
             timeline=timeline,
+            around=around,
         )
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """From when it was sent, or due if it never was, until its outcome was known."""
+        outcome = self.outcome
+        begin = outcome.planned_ns if outcome.sent_ns is None else outcome.sent_ns
+        return begin, outcome.done_ns
+
+    @property
+    def answered_badly(self) -> bool:
+        """Whether an application answered, with a server error (RFC 9110, section 15.6)."""
+        return self.proxy is None and (self.outcome.status or 0) >= 500  # noqa: PLR2004 - the RFC
 
     @property
     def cut(self) -> bool:
@@ -141,6 +163,21 @@ def lifecycle(failure: Failure) -> Finding | None:
     if life.started_ns is not None and (life.ready_ns is None or life.ready_ns > now):
         return Finding("lifecycle:not_ready", "the replica was not ready yet", "likely")
     return None
+
+
+def unresponsive(failure: Failure) -> Finding | None:
+    """The exchange led to nothing, and the balancer's checks of that replica neither."""
+    timed_out = failure.outcome.error == "timeout" and failure.outcome.first_byte_ns is None
+    if not (timed_out or failure.cut):
+        return None
+    down = failure.around.down(failure.replica, *failure.span)
+    if down is None:
+        return None
+    return Finding(
+        "lifecycle:unresponsive",
+        "the replica did not answer, and failed the balancer's checks as well",
+        "likely",
+    )
 
 
 def _stopped(life: Life) -> Finding:
@@ -192,6 +229,58 @@ def database(failure: Failure) -> Finding | None:
     )
 
 
+def server_log(failure: Failure) -> Finding | None:
+    """The application kept the reason to itself, but Postgres' own log has it."""
+    if not failure.answered_badly or failure.outcome.sqlstate is not None:
+        return None
+    line = failure.around.server_error(failure.replica, *failure.span)
+    if line is None:
+        return None
+    return Finding(
+        f"sqlstate:{line.sqlstate}",
+        f"SQLSTATE {line.sqlstate}: {sqlstates.describe(line.sqlstate)}",
+        "likely",
+    )
+
+
+def lock_wait(failure: Failure) -> Finding | None:
+    """Its replica waited for a lock, for at least half of the time."""
+    if not (failure.answered_badly or failure.outcome.error == "timeout" or failure.outcome.ok):
+        return None
+    if failure.around.blocked(failure.replica, *failure.span) is None:
+        return None
+    return Finding("lock_wait", "it waited for a lock in the database", "likely")
+
+
+def statement_timeout(failure: Failure) -> Finding | None:
+    """The application gave up on a statement."""
+    if failure.answered_badly and _says(failure, _STATEMENT_TIMEOUT):
+        return Finding("statement_timeout", "the database did not answer in time", "likely")
+    return None
+
+
+def pool_exhausted(failure: Failure) -> Finding | None:
+    """The application had no connection to the database left."""
+    if failure.answered_badly and _says(failure, _POOL):
+        return Finding(
+            "pool_exhausted", "the application had no database connection left", "likely"
+        )
+    return None
+
+
+def _says(failure: Failure, words: re.Pattern[str]) -> bool:
+    return words.search(failure.outcome.problem or "") is not None
+
+
+def database_away(failure: Failure) -> Finding | None:
+    """The database did not answer anybody at that time."""
+    if not (failure.answered_badly or failure.outcome.error == "timeout" or failure.outcome.ok):
+        return None
+    if failure.around.absence(*failure.span) is None:
+        return None
+    return Finding("database:away", "the database was not there", "likely")
+
+
 def balancer(failure: Failure) -> Finding | None:
     """The balancer says why it answered by itself."""
     if failure.proxy is None:
@@ -199,6 +288,18 @@ def balancer(failure: Failure) -> Finding | None:
     error = failure.proxy.error
     words = BALANCER.get(error) or error.replace("_", " ")
     return Finding(f"balancer:{error}", f"balancer: {words}", "certain")
+
+
+def application(failure: Failure) -> Finding | None:
+    """The application itself answered, with its own words for what went wrong."""
+    outcome = failure.outcome
+    if outcome.error is not None or not outcome.problem or not failure.answered_badly:
+        return None
+    return Finding(
+        f"status:{outcome.status}",
+        f"HTTP {outcome.status} of the application: {outcome.problem}",
+        "likely",
+    )
 
 
 def transport(failure: Failure) -> Finding | None:
@@ -226,9 +327,16 @@ LADDER: tuple[Rule, ...] = (
     harness,
     no_backend,
     lifecycle,
+    unresponsive,
     reused_connection,
     database,
+    server_log,
+    lock_wait,
+    statement_timeout,
+    pool_exhausted,
+    database_away,
     balancer,
+    application,
     transport,
     status,
 )
@@ -243,6 +351,24 @@ def attribute(failure: Failure) -> Finding:
     raise AssertionError("the last rule of the ladder always matches")
 
 
+def contributing(failure: Failure, primary: Finding) -> list[str]:
+    """What else may have had a part: further rules that match, a fault, a migration."""
+    found = [
+        finding.cause
+        for rule in LADDER
+        if rule not in (transport, status, application, balancer)
+        and (finding := rule(failure)) is not None
+        and finding.cause != primary.cause
+    ]
+    fault = failure.around.fault(failure.replica, *failure.span)
+    if fault is not None:
+        found.append(f"fault: {fault}")
+    migration = failure.around.migration(*failure.span)
+    if migration is not None:
+        found.append(f"migration: {migration}")
+    return list(dict.fromkeys(found))
+
+
 @dataclass(slots=True)
 class _Group:
     finding: Finding
@@ -252,24 +378,27 @@ class _Group:
 def find_causes(
     failed: Iterable[Outcome],
     exchanges: Mapping[str, Exchange],
-    timeline: Timeline,
+    around: Surroundings,
     succeeded: Mapping[tuple[str, str], int],
     origin_ns: int,
+    *,
+    explain: Callable[[Failure], Finding] = attribute,
 ) -> tuple[Cause, ...]:
-    """The causes of all failed requests, most frequent first.
+    """The causes of all failed requests, or of all slow ones, most frequent first.
 
     Args:
-        failed: the failed requests, in any order.
+        failed: the requests, in any order.
         exchanges: the balancer's log lines of them, by request id; may be empty.
-        timeline: the journal.
+        around: the journal, and what else went on.
         succeeded: how many requests succeeded, by endpoint and version: shows what one version
             knows and another does not.
         origin_ns: the instant 0.0.
+        explain: gives the cause of one of them.
     """
     groups: dict[str, _Group] = {}
     for outcome in sorted(failed, key=lambda o: (o.planned_ns, o.request_id)):
-        failure = Failure.join(outcome, exchanges.get(outcome.request_id), timeline)
-        finding = attribute(failure)
+        failure = Failure.join(outcome, exchanges.get(outcome.request_id), around)
+        finding = explain(failure)
         group = groups.setdefault(finding.cause, _Group(finding, []))
         group.failures.append(failure)
     causes = [_cause(group, succeeded, origin_ns) for group in groups.values()]
@@ -279,7 +408,7 @@ def find_causes(
 def _cause(group: _Group, succeeded: Mapping[tuple[str, str], int], origin_ns: int) -> Cause:
     failures, timeline = group.failures, group.failures[0].timeline
     outcomes = [failure.outcome for failure in failures]
-    note, finding = _skew(failures, succeeded) or (None, group.finding)
+    note, finding = _skew(failures, succeeded) or (_locked(failures), group.finding)
     return Cause(
         cause=finding.cause,
         title=finding.title,
@@ -296,9 +425,31 @@ def _cause(group: _Group, succeeded: Mapping[tuple[str, str], int], origin_ns: i
             steps=count(timeline.step_at(failure.at_ns) for failure in failures),
             schemas=count(timeline.schema_at(failure.at_ns) for failure in failures),
             examples=tuple(_example(failure, origin_ns) for failure in failures[:EXAMPLES]),
+            contributing=count(
+                name for failure in failures for name in contributing(failure, finding)
+            ),
             note=note,
         ),
     )
+
+
+def _locked(failures: Sequence[Failure]) -> str | None:
+    """Whose lock most of them waited for, if they waited for locks at all."""
+    roots: Counter[str] = Counter()
+    longest = 0.0
+    for failure in failures:
+        blocked = failure.around.blocked(failure.replica, *failure.span)
+        if blocked is None or blocked.wait.root is None:
+            continue
+        wait, root = blocked.wait, blocked.wait.root
+        about = f" on {wait.relation}" if wait.relation else ""
+        asked = f" ({root.query})" if root.query else ""
+        roots[f"{root.application or 'a session'}{asked}, for {wait.mode}{about}"] += 1
+        longest = max(longest, blocked.seconds)
+    if not roots:
+        return None
+    (root_text, number), *_ = sorted(roots.items(), key=lambda item: (-item[1], item[0]))
+    return f"{number:,} waited behind {root_text}; up to {longest:.2f} s"
 
 
 def _skew(

@@ -23,6 +23,7 @@ from scenarios.verdict.model import (
     Check,
     Harness,
     Integrity,
+    Locks,
     Phase,
     Requests,
     VersionShare,
@@ -53,6 +54,9 @@ class Findings:
     phases: tuple[Phase, ...]
     versions: tuple[VersionShare, ...]
     early_failures: int
+    contradictions: int
+    longest_outage: float
+    locks: Locks
     seconds: float | None
     floor_seconds: float | None
 
@@ -61,7 +65,7 @@ def decide(
     findings: Findings, checks: tuple[Check, ...]
 ) -> tuple[Word, tuple[str, ...], tuple[str, ...]]:
     """The verdict, its reasons, and the doubts that did not decide: see the module's order."""
-    ground = tuple(_no_ground(findings))
+    ground = (*_no_ground(findings), *_contradicted(findings))
     behind = tuple(_fell_behind(findings))
     breaches = tuple(check.sentence for check in checks if check.held is False)
     blind = (*behind, *_saw_nothing(findings))
@@ -83,6 +87,14 @@ def _no_ground(findings: Findings) -> Iterable[str]:
         yield (
             f"{number(findings.early_failures, 'request')} failed in the baseline, before anything"
             " was deployed; 0 may"
+        )
+
+
+def _contradicted(findings: Findings) -> Iterable[str]:
+    if findings.contradictions:
+        yield (
+            f"the balancer sent {number(findings.contradictions, 'answer')} that the load "
+            "generator's record lacks or tells otherwise: the evidence contradicts itself"
         )
 
 
@@ -130,6 +142,8 @@ def check_objectives(findings: Findings) -> tuple[Check, ...]:
             _check_failures(findings, behind=behind),
             _check_availability(findings, behind=behind),
             _check_slow(findings, behind=behind),
+            _check_outage(findings),
+            _check_locks(findings),
             _check_integrity(findings.integrity),
             _check_outcome(findings.manifest),
         )
@@ -185,6 +199,42 @@ def _check_slow(findings: Findings, *, behind: bool) -> Check | None:
         sentence=(
             f"{number(slow, 'request')} took longer than {objectives.latency_seconds:g} s; "
             f"{objectives.slow_requests:,} may"
+        ),
+    )
+
+
+def _check_outage(findings: Findings) -> Check | None:
+    may = findings.manifest.objectives.longest_outage_seconds
+    if may is None:
+        return None
+    return Check(
+        check="longest_outage",
+        title=f"no outage lasts longer than {may:g} s",
+        held=findings.longest_outage <= may,
+        sentence=(
+            f"the longest outage lasted at least {findings.longest_outage:.2f} s; it may last "
+            f"{may:g} s"
+            if findings.longest_outage
+            else f"no outage was seen; one may last {may:g} s"
+        ),
+    )
+
+
+def _check_locks(findings: Findings) -> Check | None:
+    may, locks = findings.manifest.objectives.lock_wait_seconds, findings.locks
+    if may is None:
+        return None
+    longest = locks.longest or 0.0
+    behind = max(locks.blockers, key=lambda one: one.seconds, default=None)
+    whom = "" if behind is None else f" behind {behind.application} ({behind.during})"
+    return Check(
+        check="lock_wait",
+        title=f"no session of the application waits longer than {may:g} s for a lock",
+        held=longest <= may if locks.watched else None,
+        sentence=(
+            f"the application waited up to {longest:.2f} s for a lock{whom}; it may wait {may:g} s"
+            if locks.watched
+            else "nobody looked at the database's locks"
         ),
     )
 

@@ -6,6 +6,9 @@ from scenarios.verdict.decision import Findings, number
 from scenarios.verdict.model import Availability, Slots
 from scenarios.verdict.slo import bad_rollout_upper, percent_up
 
+HELD_UP_SECONDS = 0.1
+"""From here on a generator that was late is worth a word."""
+
 
 def limits_of(findings: Findings, availability: Availability, *, logged: bool) -> Iterable[str]:
     """The limits of a run, in sentences.
@@ -52,8 +55,20 @@ def limits_of(findings: Findings, availability: Availability, *, logged: bool) -
         )
     if not any(share.requests for share in findings.versions) and findings.requests.ok:
         yield "no response named its replica (X-Served-By): who answered is not known"
+    yield from _unseen(findings)
     if not logged:
         yield "the balancer's access log has none of the failed requests: causes rest on the client"
+
+
+def _unseen(findings: Findings) -> Iterable[str]:
+    held_up = findings.harness.schedule_lag_max
+    if held_up is not None and held_up > HELD_UP_SECONDS:
+        yield (
+            f"the load generator was once {_short(held_up)} late: what happened meanwhile was "
+            "seen only afterwards"
+        )
+    if not findings.locks.watched:
+        yield "nobody looked at the database's locks: a wait for one has no name here"
 
 
 def _span(slots: Slots) -> float:

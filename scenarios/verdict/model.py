@@ -200,6 +200,8 @@ class CauseEvidence(msgspec.Struct, frozen=True, kw_only=True):
         steps: by what the rollout was doing.
         schemas: by the last completed migration, where there was one.
         examples: the first of them in full.
+        contributing: what else was going on around them, by how many it may have touched: rules of
+            the ladder that would have matched as well, migrations, faults.
         note: what else the evidence shows.
     """
 
@@ -213,11 +215,12 @@ class CauseEvidence(msgspec.Struct, frozen=True, kw_only=True):
     steps: Mapping[str, int]
     schemas: Mapping[str, int]
     examples: tuple[FailedRequest, ...]
+    contributing: Mapping[str, int] = msgspec.field(default_factory=dict)
     note: str | None = None
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """Why some requests failed.
+    """Why some requests failed, or why some took too long.
 
     Attributes:
         cause: its id, such as `no_backend` or `sqlstate:23502`.
@@ -328,11 +331,137 @@ class VersionShare(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
 
 
+class Blocker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A session for whose locks the application waited: the root, not the next in the queue.
+
+    Attributes:
+        application: its `application_name`.
+        during: the migration or fault that was under way, else what the rollout was doing.
+        query: what it ran, or ran last.
+        state: its state, such as `idle in transaction`.
+        mode: the lock that was waited for most.
+        relation: the table that it is on, where there is one.
+        waits: how many waits of the application it caused.
+        seconds: the longest of them.
+        first: when the first began.
+        last: when the last was last seen.
+        requests: how many requests it delayed.
+        slowest: the latency of the slowest of those.
+        examples: the first of those.
+    """
+
+    application: str
+    during: str
+    query: str | None = None
+    state: str | None = None
+    mode: str
+    relation: str | None = None
+    waits: int
+    seconds: float
+    first: float
+    last: float
+    requests: int = 0
+    slowest: float | None = None
+    examples: tuple[str, ...] = ()
+
+
+class Rewrite(msgspec.Struct, frozen=True, kw_only=True):
+    """A table that was written anew, under ACCESS EXCLUSIVE, as some migrations demand.
+
+    Attributes:
+        table: which.
+        during: the migration that ran.
+        at: when it was seen.
+    """
+
+    table: str
+    during: str
+    at: float
+
+
+class Locks(msgspec.Struct, frozen=True, kw_only=True):
+    """Who waited for whom in the database.
+
+    Attributes:
+        watched: whether anybody looked.
+        waits: how often a session of the application waited for a lock.
+        longest: the longest of these waits in seconds; absent without any.
+        requests: how many requests spent at least half of their time so.
+        blockers: whom they waited for, the one that delayed most requests first.
+        deadlocks: transactions that Postgres gave up for a deadlock (40P01).
+        gave_way: tries of migrations that gave up waiting for their lock (55P03).
+        rewrites: tables that were written anew.
+        invalid_indexes: indexes that a failed build left behind.
+    """
+
+    watched: bool = False
+    waits: int = 0
+    longest: float | None = None
+    requests: int = 0
+    blockers: tuple[Blocker, ...] = ()
+    deadlocks: int = 0
+    gave_way: int = 0
+    rewrites: tuple[Rewrite, ...] = ()
+    invalid_indexes: tuple[str, ...] = ()
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the failures that an objective allows this run has used.
+
+    Attributes:
+        objective: the share of requests that must succeed.
+        name: the same in words, such as `three nines (99.9 %)`.
+        downtime_a_year_seconds: what it allows in a year of 365.25 days.
+        allowed: how many requests of this run may fail: (1 - objective) · requests.
+        failed: how many did.
+        spent: failed / allowed; above 1 the run alone broke the objective.
+        month: failures as a share of what it allows in 30 days at the run's rate.
+    """
+
+    objective: float
+    name: str
+    downtime_a_year_seconds: float
+    allowed: float
+    failed: int
+    spent: float | None
+    month: float | None
+
+
+class WindowedUptime(msgspec.Struct, frozen=True, kw_only=True):
+    """The worst stretch of a given length.
+
+    Attributes:
+        seconds: the length.
+        worst: the lowest share of good requests in any such stretch.
+        start: when the first of the worst stretches began.
+    """
+
+    seconds: float
+    worst: float
+    start: float
+
+
+class Users(msgspec.Struct, frozen=True, kw_only=True):
+    """Availability as users saw it (user-uptime: Hauer and others, NSDI 2020).
+
+    Attributes:
+        users: how many made more than one request.
+        uptime: the sum of their time up over the sum of their time up and down: between two of
+            a user's requests the first one's outcome holds; absent without such users.
+        windows: by length, the worst availability: tells one long outage from many short ones.
+    """
+
+    users: int = 0
+    uptime: float | None = None
+    windows: tuple[WindowedUptime, ...] = ()
+
+
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One objective of the run.
 
     Attributes:
-        check: its id: `failed_requests`, `availability`, `slow_requests`, `integrity`, `outcome`.
+        check: its id: `failed_requests`, `availability`, `slow_requests`, `longest_outage`,
+            `lock_wait`, `integrity`, `outcome`.
         title: what should be.
         held: whether it is so; absent when this run cannot tell.
         sentence: what is, with its number and its limit.
@@ -381,6 +510,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         replay: the command that runs the same again.
         hitless: the version of the program that ran it.
         started_at: wall-clock time, for people only.
+        unattributed: failed requests of which only the symptom is known.
+        slow_causes: why requests took longer than the latency objective.
+        locks: who waited for whom in the database.
+        budget: how much of the error budget was spent.
+        users: availability as users saw it.
     """
 
     schema: int = 1
@@ -414,6 +548,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     replay: str
     hitless: str
     started_at: str
+    unattributed: int = 0
+    slow_causes: tuple[Cause, ...] = ()
+    locks: Locks = Locks()
+    budget: Budget | None = None
+    users: Users = Users()
 
     @property
     def exit_status(self) -> int:

@@ -2,13 +2,16 @@
 
 import heapq
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.tick import Tick
+from scenarios.verdict.budget import UserLedger
 from scenarios.verdict.effect import Effect, effect_of
+from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.model import (
     Harness,
     Latency,
@@ -66,10 +69,12 @@ class Bucket:
 class Tally:
     """Counts requests as they come, in any order.
 
-    Memory: about forty bytes a request, and the whole of each failed one.
+    Memory: about seventy bytes a request, and the whole of each failed or slow one.
 
     Attributes:
         failed: the failed requests.
+        late: those that succeeded, but took longer than the latency objective.
+        users: the requests by user.
         marks: planned times and failures by endpoint and kind of connection.
         succeeded: how many succeeded, by endpoint and version.
         early_failures: failed requests that were over before the rollout began.
@@ -79,6 +84,9 @@ class Tally:
 
     def __init__(self, manifest: Manifest, timeline: Timeline) -> None:
         self.failed: list[Outcome] = []
+        self.late: list[Outcome] = []
+        self.users = UserLedger()
+        self._answers = array("q")
         self.marks: dict[tuple[str, str], Marks] = {}
         self.succeeded: Counter[tuple[str, str]] = Counter()
         self.early_failures = 0
@@ -114,15 +122,36 @@ class Tally:
         marks.add(planned_ns, failed=not ok)
         if ok:
             bucket.ok += 1
-            bucket.slow += latency_ns > self._slow_ns
+            if latency_ns > self._slow_ns:
+                bucket.slow += 1
+                self.late.append(outcome)
         else:
             self._add_failed(bucket, outcome)
         self._add_answer(outcome, ok=ok)
+        self._answers.append(_answer_key(outcome.request_id, outcome.status or 0))
+        if outcome.subject is not None:
+            self.users.add(outcome.subject, planned_ns, failed=not ok)
         item = (latency_ns, outcome.request_id, outcome)
         if len(self._slowest) < SLOWEST:
             heapq.heappush(self._slowest, item)
         elif item[:2] > self._slowest[0][:2]:
             heapq.heapreplace(self._slowest, item)
+
+    def contradictions(self, exchanges: Iterable[Exchange]) -> int:
+        """How many complete answers the balancer sent that the generator's record denies.
+
+        Only requests of the plan are compared, by the prefix that their ids share.
+        """
+        prefix = f"s{self._manifest.seed}-"
+        answers = sorted(self._answers)
+        found = 0
+        for line in exchanges:
+            if line.end != "complete" or not line.request_id.startswith(prefix):
+                continue
+            if not _holds(answers, _answer_key(line.request_id, line.status or 0)):
+                # The client may have given up at the very moment when the answer was sent.
+                found += not _holds(answers, _answer_key(line.request_id, 0))
+        return found
 
     def total(self) -> Bucket:
         """The requests of all phases."""
@@ -220,6 +249,16 @@ class Tally:
             self.succeeded[outcome.endpoint, version] += 1
         else:
             self._answered_badly[version] += 1
+
+
+def _answer_key(request_id: str, status: int) -> int:
+    """A request's id and status in 63 bits; the same in one process only."""
+    return (hash(request_id) & (1 << 52) - 1) << 10 | status & 1023
+
+
+def _holds(ordered: list[int], key: int) -> bool:
+    index = bisect_left(ordered, key)
+    return index < len(ordered) and ordered[index] == key
 
 
 class _Account:

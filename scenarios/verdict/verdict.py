@@ -1,18 +1,23 @@
 """From the evidence of a run to its verdict."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 
+from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.server_log import ServerLine
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.attribution import find_causes
+from scenarios.verdict.budget import budget_of
 from scenarios.verdict.decision import Findings, check_objectives, decide
 from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.integrity import Ledger
 from scenarios.verdict.limits import limits_of
+from scenarios.verdict.locking import LockLedger
 from scenarios.verdict.model import (
     Availability,
     Downtime,
@@ -34,6 +39,8 @@ from scenarios.verdict.slo import (
     merge_gap_ns,
     smallest_detectable_outage,
 )
+from scenarios.verdict.slowness import explain_slow
+from scenarios.verdict.surroundings import Surroundings
 from scenarios.verdict.tally import Tally
 from scenarios.verdict.timeline import Timeline
 
@@ -47,6 +54,9 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
     before: Iterable[Subject] | None,
     after: Iterable[Subject] | None,
     access_log: Iterable[Exchange] = (),
+    locks: Iterable[LockWait] | None = None,
+    server_log: Iterable[ServerLine] = (),
+    backends: Iterable[BackendChange] = (),
 ) -> Verdict:
     """Judge a run by its evidence; the same evidence in any order gives the same verdict.
 
@@ -61,42 +71,61 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
         before: the rows before the first request; None if there is no database to read.
         after: the rows after the run had settled; None likewise.
         access_log: the balancer's log, if there is one.
+        locks: the waits for locks; None if nobody looked.
+        server_log: what Postgres logged, if that is known.
+        backends: what the balancer made of its backends, if that is known.
     """
     timeline = Timeline(events)
+    around = Surroundings(timeline, locks or (), server_log, backends)
     tally = Tally(manifest, timeline)
     ledger = Ledger(manifest)
+    waiting = LockLedger(around)
     for outcome in outcomes:
         tally.add(outcome)
         ledger.add(outcome)
+        waiting.add(outcome)
     if before is None or after is None:
         integrity = Integrity(status="unchecked")
     else:
         integrity = ledger.check(before, after, mails)
     total = tally.total()
     failed_ids = {outcome.request_id for outcome in tally.failed}
-    exchanges = {line.request_id: line for line in access_log if line.request_id in failed_ids}
+    exchanges: dict[str, Exchange] = {}
+    contradictions = tally.contradictions(
+        _keeping(access_log, failed_ids | {one.request_id for one in tally.late}, exchanges)
+    )
+    causes = find_causes(tally.failed, exchanges, around, tally.succeeded, tally.origin_ns)
+    blocking = waiting.locks(watched=locks is not None, origin_ns=tally.origin_ns)
+    requests = tally.all_marks().ordered()
+    downtime = _downtime(requests, tally.origin_ns)
     findings = Findings(
         manifest=manifest,
         requests=total.requests(),
-        causes=find_causes(tally.failed, exchanges, timeline, tally.succeeded, tally.origin_ns),
+        causes=causes,
         integrity=integrity,
         harness=tally.harness(ticks),
         phases=tally.phases(),
         versions=tally.versions(),
         early_failures=tally.early_failures,
+        contradictions=contradictions,
+        longest_outage=max((window.seconds_lower for window in downtime), default=0.0),
+        locks=blocking,
         seconds=timeline.release_seconds,
         floor_seconds=timeline.floor_seconds,
     )
     checks = check_objectives(findings)
     word, reasons, doubts = decide(findings, checks)
-    requests = tally.all_marks().ordered()
     availability = _availability(requests, findings.requests, manifest.replicas)
     return Verdict(
         verdict=word,
         reasons=reasons,
         checks=checks,
         doubts=doubts,
-        limits=tuple(limits_of(findings, availability, logged=bool(exchanges) or not failed_ids)),
+        limits=tuple(
+            limits_of(
+                findings, availability, logged=not failed_ids or bool(failed_ids & exchanges.keys())
+            )
+        ),
         scenario=manifest.scenario,
         strategy=manifest.strategy,
         platform=manifest.platform,
@@ -118,7 +147,7 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
         requests=findings.requests,
         availability=availability,
         latency=total.latency(tally.slowest()),
-        downtime=_downtime(requests, tally.origin_ns),
+        downtime=downtime,
         downtime_by_endpoint=_downtime_by_endpoint(tally.marks, tally.origin_ns),
         causes=findings.causes,
         integrity=integrity,
@@ -128,7 +157,29 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
         replay=manifest.replay,
         hitless=manifest.hitless,
         started_at=manifest.started_at,
+        unattributed=sum(one.count for one in causes if one.confidence == "symptom"),
+        slow_causes=find_causes(
+            tally.late, exchanges, around, {}, tally.origin_ns, explain=explain_slow
+        ),
+        locks=blocking,
+        budget=budget_of(
+            manifest.objectives.availability,
+            findings.requests.ok + findings.requests.failed,
+            findings.requests.failed,
+            requests.span_ns / 1e9,
+        ),
+        users=tally.users.users(requests),
     )
+
+
+def _keeping(
+    lines: Iterable[Exchange], wanted: Container[str], kept: dict[str, Exchange]
+) -> Iterator[Exchange]:
+    """The same lines; those that are wanted are kept by the way."""
+    for line in lines:
+        if line.request_id in wanted:
+            kept[line.request_id] = line
+        yield line
 
 
 def _availability(requests: Ordered, counts: Requests, replicas: int) -> Availability:

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.verdict.model import Cause, Downtime, Verdict, Violation
+from scenarios.verdict.model import Cause, Downtime, Locks, Verdict, Violation
 from scenarios.views import words
 
 STYLE = {"pass": "bold white on green", "fail": "bold white on red", "invalid": "bold on yellow"}
@@ -21,6 +21,7 @@ COLOUR = {"pass": "green", "fail": "red", "invalid": "yellow"}
 SHOWN_WINDOWS = 5
 SHOWN_CAUSES = 6
 SHOWN_VIOLATIONS = 5
+SHOWN_BLOCKERS = 4
 
 
 def print_verdict(console: Console, verdict: Verdict, folder: str | None = None) -> None:
@@ -47,6 +48,10 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
         parts += [Text(), _title("Downtime"), _windows(verdict.downtime)]
     if verdict.causes:
         parts += [Text(), _title("Why requests failed"), *_causes(verdict.causes)]
+    if verdict.slow_causes:
+        parts += [Text(), _title("Why requests were slow"), *_causes(verdict.slow_causes)]
+    if verdict.locks.blockers or verdict.locks.deadlocks or verdict.locks.rewrites:
+        parts += [Text(), _title("Locks"), *_locks(verdict.locks)]
     if verdict.integrity.violations:
         parts += [Text(), _title("Data"), *_violations(verdict)]
     if verdict.limits:
@@ -97,6 +102,9 @@ def _numbers(verdict: Verdict) -> Table:
     grid.add_row("Requests", Text(words.requests_text(verdict), failed))
     grid.add_row("Availability", Text(verdict.availability.text))
     grid.add_row("", Text(words.slots_text(verdict.availability)))
+    if verdict.budget is not None:
+        spent = "red" if (verdict.budget.spent or 0) > 1 else ""
+        grid.add_row("Budget", Text(words.budget_text(verdict.budget), spent))
     if not verdict.downtime:
         grid.add_row("Downtime", Text(words.downtime_text(verdict)))
     grid.add_row("Latency", Text(words.latency_text(verdict.latency)))
@@ -151,12 +159,48 @@ def _evidence(cause: Cause) -> Iterable[Text]:
     yield _fact("during", words.counted(evidence.steps))
     if evidence.schemas:
         yield _fact("schema", words.counted(evidence.schemas))
+    if evidence.contributing:
+        yield _fact("with", words.counted(evidence.contributing))
     yield _fact("from", f"{words.instant(evidence.first)} to {words.instant(evidence.last)}")
     yield _fact("e.g.", " ".join(words.clean(request) for request in evidence.requests[:3]))
 
 
 def _fact(name: str, text: str) -> Text:
     return Text.assemble((f"{name} ", "dim"), text)
+
+
+def _locks(locks: Locks) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for blocker in locks.blockers[:SHOWN_BLOCKERS]:
+        line = Text(f"  {blocker.requests:>6,}  ", "bold yellow")
+        line.append(
+            f"requests waited for {words.clean(blocker.application or 'a session')}", "bold"
+        )
+        line.append(f" during {words.clean(blocker.during)}")
+        about = f" on {blocker.relation}" if blocker.relation else ""
+        facts = [
+            Text(
+                words.clean(
+                    f"{blocker.waits:,} waits for {blocker.mode}{about}, "
+                    f"up to {words.duration(blocker.seconds)}"
+                )
+            )
+        ]
+        if blocker.query:
+            state = f" ({blocker.state})" if blocker.state else ""
+            facts.append(_fact("it ran", words.clean(f"{blocker.query}{state}")))
+        if blocker.examples:
+            facts.append(_fact("e.g.", words.clean(" ".join(blocker.examples[:3]))))
+        parts += [line, Padding(Group(*facts), (0, 0, 0, 10))]
+    if locks.deadlocks:
+        parts.append(Text(f"  {locks.deadlocks:>6,}  deadlocks (40P01)", "yellow"))
+    if locks.gave_way:
+        text = f"  {locks.gave_way:>6,}  tries of a migration gave way to a lock (55P03)"
+        parts.append(Text(text, "yellow"))
+    for rewrite in locks.rewrites:
+        text = f"          {rewrite.table} was written anew during {rewrite.during}"
+        parts.append(Text(words.clean(text), "yellow"))
+    return parts
 
 
 def _violations(verdict: Verdict) -> list[RenderableType]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from scenarios.verdict import sqlstates
-from scenarios.verdict.model import Availability, Downtime, Latency, Verdict
+from scenarios.verdict.model import Availability, Budget, Downtime, Latency, Verdict
 from scenarios.verdict.slo import percent_down
 
 MISSING = "-"
@@ -83,6 +83,23 @@ def slots_text(availability: Availability) -> str:
         return f"no slot with data{unseen}"
     share = "" if slots.bad == 0 else f" ({percent_down(availability.time_based)})"
     return f"{slots.good:,} of {seen:,} slots of {slots.seconds:g} s were good{share}{unseen}"
+
+
+def budget_text(budget: Budget) -> str:
+    """How much of the error budget is spent, in one line."""
+    year = duration(budget.downtime_a_year_seconds)
+    if budget.spent is None:
+        return f"{budget.name}: no request, nothing spent"
+    month = "" if not budget.month else f"; {budget.month * 100:.2g} % of 30 days at this traffic"
+    spent = (
+        f"{budget.spent * 100:.3g} %"
+        if budget.spent < 10  # noqa: PLR2004 - from here on times read better
+        else f"{budget.spent:,.0f} times the budget"
+    )
+    return (
+        f"{spent} of {budget.name} spent: {budget.failed:,} failed, "
+        f"{budget.allowed:,.1f} may{month} ({year} down a year)"
+    )
 
 
 def requests_text(verdict: Verdict) -> str:

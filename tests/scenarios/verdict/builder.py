@@ -60,7 +60,7 @@ class Evidence:
     after: Sequence[Subject] | None
     access_log: Sequence[Exchange] = ()
 
-    def judge(self) -> Verdict:
+    def judge(self, **further: Any) -> Verdict:
         return judge(
             self.manifest,
             self.outcomes,
@@ -70,6 +70,7 @@ class Evidence:
             self.before,
             self.after,
             self.access_log,
+            **further,
         )
 
     def but(self, **changes: Any) -> "Evidence":

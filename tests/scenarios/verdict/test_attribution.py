@@ -60,7 +60,15 @@ def failed(error: str, **fields: Any) -> dict[str, Any]:
         (1.0, {"status": 500, "sqlstate": "23502"}, "sqlstate:23502", "certain"),
         (1.0, {"status": 500, "sqlstate": "42P01"}, "sqlstate:42P01", "certain"),
         (1.0, {"status": 404, "served_by": "a-1"}, "status:404", "symptom"),
-        (1.0, {"status": 500, "problem": "the pool is exhausted"}, "status:500", "symptom"),
+        (1.0, {"status": 500, "problem": "the pool is exhausted"}, "pool_exhausted", "likely"),
+        (
+            1.0,
+            {"status": 500, "problem": "The database did not answer in time"},
+            "statement_timeout",
+            "likely",
+        ),
+        (1.0, {"status": 500, "problem": "The printer is on fire"}, "status:500", "likely"),
+        (1.0, {"status": 500}, "status:500", "symptom"),
         # A complete answer of the application is the application's, also while it stops.
         (
             3.5,

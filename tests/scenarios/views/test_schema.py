@@ -16,4 +16,7 @@ def test_verdicts_fit_their_schema(failed: Verdict, passed: Verdict, invalid: Ve
         jsonschema.validate(json.loads(encode(verdict)), schema)
     top = schema["$defs"]["Verdict"]["properties"]
     assert top["origin_ns"]["description"].startswith("the instant 0.0")
-    assert schema["$defs"]["Cause"]["description"] == "Why some requests failed."
+    assert (
+        schema["$defs"]["Cause"]["description"]
+        == "Why some requests failed, or why some took too long."
+    )

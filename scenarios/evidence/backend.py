@@ -1,0 +1,40 @@
+"""What the balancer made of its backends, as recorded in `backends.ndjson`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from scenarios.evidence.ndjson import read_lines
+
+
+class BackendChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One change of one backend, as the balancer's own event stream tells it.
+
+    Attributes:
+        at_ns: when, on the machine's monotonic clock.
+        change: `attached`, `up`, `down`, `weight`, `draining`, `idle`, `removed`, `ejected`,
+            `restored`.
+        id: the replica.
+        state: what it is afterwards.
+        version: its version.
+        weight: its weight.
+        reason: why, such as what its last check said.
+    """
+
+    at_ns: int
+    change: str
+    id: str
+    state: str = ""
+    version: str = ""
+    weight: float = 0.0
+    reason: str | None = None
+
+
+def read_backends(path: Path) -> Iterator[BackendChange]:
+    """Read `backends.ndjson`, line by line.
+
+    Raises:
+        EvidenceError: a line is not a BackendChange, or the last one is cut short.
+    """
+    yield from read_lines(path, BackendChange)

@@ -1,0 +1,61 @@
+"""Postgres' own log becomes lines with a code and the run's clock."""
+
+import time
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from scenarios.environment import environment
+from scenarios.evidence.server_log import convert_log, parse_log, read_server_log
+
+TEXT = """\
+cannot be read
+2026-11-24 23:43:35.250 UTC [77] 00000 LOG:  database system is ready to accept connections
+2026-11-24 23:43:36.001 UTC [80] 23502 newsletter_app a-1@run_1 ERROR:  null value in "status"
+2026-11-24 23:43:36.001 UTC [80] 23502 newsletter_app a-1@run_1 DETAIL:  Failing row contains (1).
+2026-11-24 23:43:36.001 UTC [80] 23502 newsletter_app a-1@run_1 STATEMENT:  INSERT INTO t
+\tVALUES ($1)
+2026-11-24 23:43:36.002 UTC [81] 40P01 me@home@run_1 ERROR:  deadlock detected
+"""
+
+
+def test_messages_are_whole() -> None:
+    """A message has its detail and its statement, however many lines they take."""
+    ready, refused, deadlock = parse_log(TEXT.splitlines(keepends=True), 0)
+    assert (ready.severity, ready.application) == ("LOG", None)
+    assert (refused.sqlstate, refused.application, refused.database) == (
+        "23502",
+        "newsletter_app a-1",
+        "run_1",
+    )
+    assert refused.detail == "Failing row contains (1)."
+    assert refused.statement == "INSERT INTO t VALUES ($1)"
+    assert deadlock.application == "me@home"
+    assert deadlock.at_ns - ready.at_ns == 752_000_000
+
+
+async def test_the_embedded_servers_log_can_be_read(tmp_path: Path) -> None:
+    """What the server that we start refuses is found with its SQLSTATE, at the time it happened."""
+    async with environment() as place:
+        server = await place.server()
+        with place.postgres_log(tmp_path):
+            url = await server.create_database("logs")
+            connection = await asyncpg.connect(url, server_settings={"application_name": "app a-1"})
+            before = time.monotonic_ns()
+            with pytest.raises(asyncpg.UndefinedTableError):
+                await connection.execute("SELECT * FROM nowhere")
+            after = time.monotonic_ns()
+            await connection.close()
+    (line,) = [
+        line for line in read_server_log(tmp_path / "postgres.ndjson") if line.severity == "ERROR"
+    ]
+    assert (line.sqlstate, line.application, line.database) == ("42P01", "app a-1", "logs")
+    assert before - 5_000_000 <= line.at_ns <= after + 5_000_000
+
+
+def test_an_empty_log_is_no_line(tmp_path: Path) -> None:
+    """A server that said nothing leaves an empty file."""
+    (tmp_path / "log").write_text("")
+    convert_log(tmp_path / "log", tmp_path / "lines", 0)
+    assert list(read_server_log(tmp_path / "lines")) == []
