@@ -4,6 +4,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+# Tests of real processes mostly wait, so a few more of them than cores run at once.
+WORKERS ?= 3
 
 .PHONY: demo test soak check clean
 
@@ -11,7 +13,7 @@ demo: $(READY)
 	$(BIN)/hitless demo
 
 test: check
-	$(BIN)/pytest -m "not soak"
+	$(BIN)/pytest -m "not soak" --numprocesses $(WORKERS) --dist worksteal
 
 soak: $(READY)
 	$(BIN)/pytest -m soak --timeout 3600
