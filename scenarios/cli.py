@@ -14,6 +14,7 @@ from orchestrator.processes import ProcessError
 from scenarios.commands.catalog import list_command
 from scenarios.commands.compare import compare_command
 from scenarios.commands.demo import demo_command
+from scenarios.commands.guide import epilog, root
 from scenarios.commands.matrix import matrix_command
 from scenarios.commands.report import report_command
 from scenarios.commands.run import run_command
@@ -41,19 +42,23 @@ _STATUS_OF: Mapping[type[Exception], int] = {
 }
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Will this deployment drop anything? A release under traffic, and a verdict.",
+    epilog="`hitless COMMAND --help` has examples; `docs/` has a tutorial.",
 )
+app.callback()(root)
 
-app.command("run")(run_command)
-app.command("matrix")(matrix_command)
-app.command("demo")(demo_command)
-app.command("list")(list_command)
-app.command("report")(report_command)
-app.command("compare")(compare_command)
+app.command("run", epilog=epilog("run"))(run_command)
+app.command("matrix", epilog=epilog("matrix"))(matrix_command)
+app.command(
+    "demo", epilog=epilog("demo"), short_help="One release that breaks, and one that does not."
+)(demo_command)
+app.command("list", epilog=epilog("list"))(list_command)
+app.command(
+    "report", epilog=epilog("report"), short_help="The verdict and reports of a run, anew."
+)(report_command)
+app.command("compare", epilog=epilog("compare"))(compare_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

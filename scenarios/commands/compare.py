@@ -27,10 +27,7 @@ def compare_command(
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Put runs side by side: strategies, versions, before and after.
-
-    Example: hitless compare runs/*-naive runs/*-rolling --html compare.html
-    """
+    """Put runs side by side: strategies, versions, before and after."""
     if len(folders) < 2:  # noqa: PLR2004 - fewer cannot be compared
         raise UsageError("hitless compare: expected the folders of two runs or more")
     runs = [

@@ -5,12 +5,20 @@ from typing import Annotated
 
 import typer
 
+from scenarios.commands.guide import complete_scenario, complete_strategy
 from scenarios.harness import STRATEGY_NAMES
 
 ScenarioArgument = Annotated[
-    str, typer.Argument(help="A built-in scenario (see `hitless list`), or the path of a file.")
+    str,
+    typer.Argument(
+        help="A built-in scenario (see `hitless list`), or the path of a file.",
+        autocompletion=complete_scenario,
+    ),
 ]
-StrategyOption = Annotated[str, typer.Option(help=f"One of: {', '.join(STRATEGY_NAMES)}.")]
+StrategyOption = Annotated[
+    str,
+    typer.Option(help=f"One of: {', '.join(STRATEGY_NAMES)}.", autocompletion=complete_strategy),
+]
 ReplicasOption = Annotated[int | None, typer.Option(min=1, help="How many replicas serve.")]
 RateOption = Annotated[float | None, typer.Option(help="Arrivals a second.")]
 RowsOption = Annotated[

@@ -1,11 +1,16 @@
 """Bad input is one line and a status, with nothing started and nothing left."""
 
+import contextlib
 import json
+import shlex
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 
-from scenarios.cli import status
+from scenarios.cli import app, status
+from scenarios.commands.guide import EXAMPLES
 
 
 @pytest.mark.parametrize(
@@ -82,3 +87,48 @@ def test_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
     for row in rows:
         assert row["name"] in text
         assert row["teaches"]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` names the program and its version."""
+    assert status(["--version"]) == 0
+    assert capsys.readouterr().out == f"hitless {version('hitless')}\n"
+
+
+def command_names() -> list[str]:
+    return list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_help_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command's help ends with examples, and the options in them exist."""
+    assert status([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Examples:" in text
+    assert "Exit status: 0 pass" in text
+    assert EXAMPLES[name]
+    for example in EXAMPLES[name]:
+        words = shlex.split(example.partition(" > ")[0].partition(" -- ")[0])
+        assert words[:2] == ["hitless", name]
+        assert status([*words[1:], "--help"]) == 0, example
+        capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("hitless ru", "run"),
+        ("hitless run expand", "expand-contract"),
+        ("hitless run --strategy blue", "blue-green"),
+    ],
+)
+def test_shells_complete(
+    typed: str, offered: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell that asks is offered commands, scenarios and strategies."""
+    monkeypatch.setenv("_HITLESS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    with contextlib.suppress(SystemExit):
+        status([])
+    assert offered in capsys.readouterr().out.split()
