@@ -14,7 +14,7 @@ from orchestrator.processes import ProcessError
 from scenarios.commands.catalog import list_command
 from scenarios.commands.compare import compare_command
 from scenarios.commands.demo import demo_command
-from scenarios.commands.guide import epilog, root
+from scenarios.commands.guide import root, with_epilogs
 from scenarios.commands.matrix import matrix_command
 from scenarios.commands.report import report_command
 from scenarios.commands.run import run_command
@@ -49,16 +49,12 @@ app = typer.Typer(
 )
 app.callback()(root)
 
-app.command("run", epilog=epilog("run"))(run_command)
-app.command("matrix", epilog=epilog("matrix"))(matrix_command)
-app.command(
-    "demo", epilog=epilog("demo"), short_help="One release that breaks, and one that does not."
-)(demo_command)
-app.command("list", epilog=epilog("list"))(list_command)
-app.command(
-    "report", epilog=epilog("report"), short_help="The verdict and reports of a run, anew."
-)(report_command)
-app.command("compare", epilog=epilog("compare"))(compare_command)
+app.command("run")(run_command)
+app.command("matrix")(matrix_command)
+app.command("demo", short_help="One release that breaks, and one that does not.")(demo_command)
+app.command("list")(list_command)
+app.command("report", short_help="The verdict and reports of a run, anew.")(report_command)
+app.command("compare")(compare_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def status(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments say; returns the exit status."""
     command = typer.main.get_command(app)
+    with_epilogs(command)
     try:
         result = command.main(
             args=None if arguments is None else list(arguments),

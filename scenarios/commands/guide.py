@@ -37,10 +37,12 @@ STATUS = (
 )
 
 
-def epilog(command: str) -> str:
-    """What stands below a command's help: examples, and what its exit status means."""
-    examples = "\n".join(f"  {example}" for example in EXAMPLES.get(command, ()))
-    return f"\b\nExamples:\n{examples}\n\nExit status: {STATUS}"
+def with_epilogs(group: object) -> None:
+    """Put below each command's help its examples, and what its exit status means."""
+    for name, command in getattr(group, "commands", {}).items():
+        examples = "\n".join(f"  {example}" for example in EXAMPLES.get(name, ()))
+        shown = f"\b\nExamples:\n{examples}\n\n" if examples else ""
+        command.epilog = f"{shown}Exit status: {STATUS}"
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
