@@ -1,17 +1,39 @@
-"""The canary judge: pure, from counts to a judgement with its reason."""
+"""The canary judge: pure, from two samples and its criteria to a judgement with its reason.
+
+It asks up to four questions, each with a sample below which the answer is *inconclusive*, never
+*pass*:
+
+1. Do more of the canary's requests fail? Fisher's exact test, one-sided: how likely it is that so
+   many of all failures fell to the canary if both failed alike.
+2. Is the canary slower? Mann and Whitney's test, one-sided, on the balancer's latency buckets
+   (midranks, variance corrected for ties). A difference that is certain may still matter to
+   nobody, so a fail also needs an effect: the chance that a request to the canary is slower than
+   one to the other, and a mean that is higher by a part and by an absolute time.
+3. Is its failure rate above a fixed limit? 4. Is its 99th percentile?
+
+Sources: R. A. Fisher, *Statistical Methods for Research Workers*, §21.02 (the exact test); Mann
+and Whitney, *Annals of Mathematical Statistics* 18 (1947); McGraw and Wong, *Psychological
+Bulletin* 111 (1992), for the common language effect size. Both tests are a few lines on counts,
+and importing SciPy in the middle of a rollout would cost it most of a second; the tests of this
+module hold them to SciPy's.
+"""
 
 import enum
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from orchestrator.platform import Count
+from orchestrator.platform import Count, Latency
+from orchestrator.policy import Criteria
 
 
 class Finding(enum.Enum):
-    """What the counts say."""
+    """What a sample says; `ERROR` is for those who could not get one."""
 
     PASS = "pass"  # noqa: S105 - not a password
-    FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+    FAIL = "fail"
 
 
 class Judgement(NamedTuple):
@@ -21,34 +43,167 @@ class Judgement(NamedTuple):
     reason: str
 
 
-def judge(canary: Count, stable: Count, *, minimum: int, tolerance: float) -> Judgement:
-    """Compare the canary's failure rate with the stable version's.
-
-    The limit is the stable version's rate plus the tolerance. Fewer than `minimum` requests are
-    inconclusive, with one exception: failures that would be above the limit even if all requests
-    still missing from the minimum were to succeed are a fail at once, so that a canary which fails
-    everything is not kept for the sake of a sample.
+def judge(canary: Count, other: Count, criteria: Criteria) -> Judgement:
+    """Answer all questions; the gravest finding is the judgement, and its line comes first.
 
     Args:
         canary: what the canary answered since it got this share of the traffic.
-        stable: what the stable version answered meanwhile.
-        minimum: the least number of the canary's requests that a judgement rests on.
-        tolerance: how much higher its failure rate may be; 0.01 is one percent.
+        other: what those that it is compared with answered meanwhile.
+        criteria: the tests' limits and least samples.
     """
-    limit = min(1.0, _rate(stable) + tolerance)
+    answers = [_failures(canary, other, criteria), _latency(canary, other, criteria)]
+    if criteria.max_failure_rate is not None:
+        answers.append(_failure_limit(canary, criteria.max_failure_rate, criteria.minimum_requests))
+    if criteria.max_p99_seconds is not None:
+        answers.append(_p99_limit(canary, criteria.max_p99_seconds, criteria.minimum_requests))
+    gravity = list(Finding)
+    worst = max((one.finding for one in answers), key=gravity.index)
+    return Judgement(worst, "; ".join(one.reason for one in answers if one.finding is worst))
+
+
+def fisher(failed: int, requests: int, other_failed: int, other_requests: int) -> float:
+    """The chance of so many failures in the first sample, or more, if both fail alike.
+
+    It is the upper tail of the hypergeometric distribution.
+    """
+    failures, total = failed + other_failed, requests + other_requests
+    most = min(failures, requests)
+    if failed <= max(0, failures - other_requests):
+        return 1.0
+    whole = _log_choose(total, failures)
+    terms = (
+        math.exp(_log_choose(requests, here) + _log_choose(other_requests, failures - here) - whole)
+        for here in range(failed, most + 1)
+    )
+    return min(1.0, math.fsum(terms))
+
+
+class Ranks(NamedTuple):
+    """What a rank test says.
+
+    Attributes:
+        chance: of such a difference or a greater one, if both samples are alike (one-sided).
+        effect: the chance that one of the first is greater than one of the second, ties half.
+    """
+
+    chance: float
+    effect: float
+
+
+def mann_whitney(first: Sequence[int], second: Sequence[int]) -> Ranks:
+    """Whether the first sample tends to higher buckets; both are counts of the same buckets.
+
+    The normal approximation with a continuity correction, good from some 20 values on.
+    """
+    size, other_size = sum(first), sum(second)
+    if not size or not other_size:
+        return Ranks(1.0, 0.5)
+    total = size + other_size
+    wins, below, ties = 0.0, 0, 0
+    for here, there in zip(first, second, strict=True):
+        wins += here * (below + there / 2)
+        below += there
+        ties += (here + there) ** 3 - (here + there)
+    spread = size * other_size / 12 * (total + 1 - ties / (total * (total - 1)))
+    effect = wins / (size * other_size)
+    if spread <= 0:
+        return Ranks(1.0, effect)
+    z = (wins - size * other_size / 2 - 0.5) / math.sqrt(spread)
+    return Ranks(0.5 * math.erfc(z / math.sqrt(2)), effect)
+
+
+def percentile(latency: Latency, share: float) -> float:
+    """The upper bound of the bucket that the percentile falls into; infinite past the last."""
+    wanted = math.ceil(share * sum(latency.counts))
+    seen = 0
+    for bound, count in zip((*latency.bounds, math.inf), latency.counts, strict=True):
+        seen += count
+        if seen >= wanted:
+            return bound
+    return math.inf
+
+
+def _failures(canary: Count, other: Count, criteria: Criteria) -> Judgement:
+    minimum = max(criteria.minimum_requests, 1)
+    # A canary that has failed too much already fails whatever the rest of its sample brings: it is
+    # judged as if all of that succeeded, so that it is not kept for the sake of the sample.
+    size = max(canary.requests, minimum)
+    chance = fisher(canary.failed, size, other.failed, other.requests)
+    limit = _rate(other) + criteria.failure_tolerance
     seen = (
         f"{canary.failed} of {canary.requests} requests to the canary failed "
-        f"({_rate(canary):.2%}; the limit is {limit:.2%}: "
-        f"{stable.failed} of {stable.requests} of the stable version, plus {tolerance:.2%})"
+        f"({_rate(canary):.2%}; the limit is {min(limit, 1):.2%}: {other.failed} of "
+        f"{other.requests} of the others, plus {criteria.failure_tolerance:.2%}; p = {chance:.2g}, "
+        f"at most {criteria.significance:g} is a fail)"
     )
-    if canary.failed > limit * max(canary.requests, minimum):
+    if other.requests >= minimum and (
+        canary.failed > limit * size and chance <= criteria.significance
+    ):
         return Judgement(Finding.FAIL, seen)
-    if canary.requests < max(minimum, 1):
+    if canary.requests < minimum or other.requests < minimum:
         return Judgement(
-            Finding.INCONCLUSIVE, f"{seen}; a judgement needs {minimum} requests to the canary"
+            Finding.INCONCLUSIVE, f"{seen}; a judgement needs {minimum} requests to each"
         )
     return Judgement(Finding.PASS, seen)
 
 
+def _latency(canary: Count, other: Count, criteria: Criteria) -> Judgement:
+    minimum = max(criteria.minimum_requests, 1)
+    here, there = canary.latency, other.latency
+    if min(sum(here.counts), sum(there.counts)) < minimum:
+        return Judgement(
+            Finding.INCONCLUSIVE,
+            f"{sum(here.counts)} latencies of the canary and {sum(there.counts)} of the others; "
+            f"a judgement needs {minimum} of each",
+        )
+    ranks = mann_whitney(here.counts, there.counts)
+    mean, usual = here.seconds / sum(here.counts), there.seconds / sum(there.counts)
+    limit = max(
+        usual * (1 + criteria.latency_tolerance), usual + criteria.latency_tolerance_seconds
+    )
+    seen = (
+        f"the canary takes {mean * 1e3:.1f} ms on average (the limit is {limit * 1e3:.1f} ms, for "
+        f"{usual * 1e3:.1f} ms of the others) and is the slower one with a chance of "
+        f"{ranks.effect:.2f} (the limit is {criteria.latency_effect:g}; p = {ranks.chance:.2g}, at "
+        f"most {criteria.significance:g} is a fail)"
+    )
+    slow = (
+        ranks.chance <= criteria.significance
+        and ranks.effect >= criteria.latency_effect
+        and mean > limit
+    )
+    return Judgement(Finding.FAIL if slow else Finding.PASS, seen)
+
+
+def _failure_limit(canary: Count, limit: float, minimum: int) -> Judgement:
+    seen = (
+        f"{canary.failed} of {canary.requests} requests to the canary failed "
+        f"({_rate(canary):.2%}; max_failure_rate is {limit:.2%})"
+    )
+    if canary.failed > limit * max(canary.requests, minimum, 1):
+        return Judgement(Finding.FAIL, seen)
+    if canary.requests < max(minimum, 1):
+        return Judgement(Finding.INCONCLUSIVE, f"{seen}; a judgement needs {minimum} requests")
+    return Judgement(Finding.PASS, seen)
+
+
+def _p99_limit(canary: Count, limit: float, minimum: int) -> Judgement:
+    size = sum(canary.latency.counts)
+    if size < max(minimum, 1):
+        return Judgement(
+            Finding.INCONCLUSIVE,
+            f"{size} latencies of the canary; its 99th percentile needs {minimum}",
+        )
+    found = percentile(canary.latency, 0.99)
+    seen = f"the canary's 99th percentile is at most {found:g} s (max_p99_seconds is {limit:g} s)"
+    # The percentile lies somewhere in its bucket: above the limit for certain only if all of it is.
+    floor = max((bound for bound in canary.latency.bounds if bound < found), default=0.0)
+    return Judgement(Finding.FAIL if floor >= limit else Finding.PASS, seen)
+
+
 def _rate(count: Count) -> float:
     return count.failed / count.requests if count.requests else 0.0
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

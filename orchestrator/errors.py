@@ -35,3 +35,11 @@ class RouterError(OrchestratorError):
 
 class RolloutFailed(OrchestratorError):  # noqa: N818 - an outcome, not a mistake
     """A verb of a rollout did not reach its goal; what served before should serve again."""
+
+
+class RolloutAborted(OrchestratorError):  # noqa: N818 - an outcome, not a mistake
+    """Somebody asked for the end of a rollout; what served before should serve again."""
+
+
+class RollbackRefused(OrchestratorError):  # noqa: N818 - an outcome, not a mistake
+    """Going back would break more than staying: the old version does not work with the schema."""

@@ -104,6 +104,7 @@ class Journal:
         replicas: Iterable[str] = (),
         detail: Mapping[str, object] | None = None,
         encloses: bool = False,
+        aside: bool = False,
     ) -> AsyncIterator[Entry]:
         """Write `started` now, and `completed` or `failed` when the block is left.
 
@@ -113,6 +114,7 @@ class Journal:
             replicas: the ids of the replicas that it is about.
             detail: what else is known; the block may add to its entry's.
             encloses: whether other verbs happen inside; its floor is then the sum of theirs.
+            aside: whether it happens beside the release, which does not wait for it.
         """
         self._number += 1
         entry = Entry(self._number, detail or {})
@@ -141,7 +143,8 @@ class Journal:
             else:
                 # Whoever measured the floor may have begun a moment before our own clock.
                 entry.floor_seconds = min(entry.floor_seconds, seconds)
-                self.floor_seconds += entry.floor_seconds
+                if not aside:
+                    self.floor_seconds += entry.floor_seconds
             self._write(
                 msgspec.structs.replace(
                     start,

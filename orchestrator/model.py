@@ -1,21 +1,14 @@
-"""What a rollout is about: versions, replicas, policy, release, and the events of its journal."""
+"""What a rollout is about: versions, replicas, release, and the events of its journal."""
 
-import math
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from orchestrator.errors import OrchestratorError
-
 Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
 State = Literal["started", "completed", "failed", "noted"]
-
-
-class PolicyError(OrchestratorError):
-    """A policy that no rollout can follow; the message says what would be right."""
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +30,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         python: the interpreter that `{python}` stands for; absent: this one.
         warm_up: paths that a new replica must answer, each with a 2xx or 3xx, before the router
             hears of it.
+        readiness_path: what a replica itself must answer with a 2xx before the router is told of
+            it, and before the version may come back to a schema that has changed; absent: nothing.
+        liveness_path: what it must go on answering, or be replaced; absent: nothing.
     """
 
     name: str
@@ -48,6 +44,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     start_seconds: float | None = None
     python: str | None = None
     warm_up: tuple[str, ...] = ()
+    readiness_path: str | None = None
+    liveness_path: str | None = None
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,74 +73,6 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The knobs of a rollout; durations are seconds. Names and rounding are Kubernetes'.
-
-    Source: kubernetes.io, "Deployments": maxSurge rounds up, maxUnavailable down, not both are 0.
-
-    Attributes:
-        replicas: how many replicas serve.
-        max_surge: how many more may run meanwhile; a number or a share such as `25%`.
-        max_unavailable: how many fewer may serve meanwhile; a number or a share such as `25%`.
-        min_ready_seconds: how long a new replica must serve well before it counts as available.
-        progress_deadline_seconds: how long new replicas may take until they are ready.
-        drain_timeout: how long a replica may finish what it has in flight.
-        termination_grace_seconds: how long it may take to stop before it is killed.
-        canary_steps: the shares of traffic that a canary gets, in percent, in order; ends with 100.
-        canary_soak_seconds: how long each of them lasts before it is judged.
-        canary_minimum_requests: the least requests to the canary that a judgement rests on.
-        canary_patience_seconds: how long to wait for that many, on top of the soak.
-        canary_tolerance: how much higher the canary's failure rate may be, 0.01 is one percent.
-        on_inconclusive: what too few requests lead to. `proceed` is the default, since a step is
-            what brings the requests that the next judgement rests on, and a service without
-            traffic must be deployable; `fail` rolls back.
-    """
-
-    replicas: int = 3
-    max_surge: int | str = 1
-    max_unavailable: int | str = 0
-    min_ready_seconds: float = 0.5
-    progress_deadline_seconds: float = 30.0
-    drain_timeout: float = 30.0
-    termination_grace_seconds: float = 10.0
-    canary_steps: tuple[float, ...] = (5, 25, 50, 100)
-    canary_soak_seconds: float = 1.0
-    canary_minimum_requests: int = 20
-    canary_patience_seconds: float = 5.0
-    canary_tolerance: float = 0.01
-    on_inconclusive: Literal["proceed", "fail"] = "proceed"
-
-    def __post_init__(self) -> None:
-        if self.replicas < 1:
-            raise PolicyError(f"replicas is {self.replicas}; it must be at least 1")
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-                raise PolicyError(f"{name} is {value}; it must be a number, 0 or more")
-        if self.surge + self.unavailable == 0:
-            raise PolicyError(
-                f"max_surge {self.max_surge} and max_unavailable {self.max_unavailable} of "
-                f"{self.replicas} replicas are both 0: no replica could ever be replaced"
-            )
-        steps = self.canary_steps
-        if not steps or steps[-1] != 100 or sorted(set(steps)) != list(steps) or steps[0] <= 0:  # noqa: PLR2004 - percent
-            raise PolicyError(
-                f"canary_steps are {', '.join(f'{step:g}' for step in steps) or 'empty'}; "
-                "they must rise from above 0 to 100"
-            )
-
-    @property
-    def surge(self) -> int:
-        """`max_surge` as a number of replicas."""
-        return _share("max_surge", self.max_surge, self.replicas, math.ceil)
-
-    @property
-    def unavailable(self) -> int:
-        """`max_unavailable` as a number of replicas, at most all of them."""
-        wanted = _share("max_unavailable", self.max_unavailable, self.replicas, math.floor)
-        return min(wanted, self.replicas)
-
-
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the journal.
 
@@ -152,7 +82,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         at_ns: when, on the machine's monotonic clock.
         verb: what: `phase`, `release`, `deploy`, `migrate`, `start`, `wait_ready`, `attach`,
-            `weigh`, `switch`, `soak`, `analyse`, `drain`, `stop`, `rollback`, `replica`.
+            `weigh`, `switch`, `soak`, `pause`, `preview`, `analyse`, `drain`, `stop`, `rollback`,
+            `undo`, `rehearse`, `hook`, `heal`, `scale`, `replica`.
         state: how far it is.
         number: joins the start of a verb with its end.
         version: the version that it is about.
@@ -213,6 +144,16 @@ class Deploy(msgspec.Struct, frozen=True, kw_only=True, tag="deploy"):
     version: Version
 
 
+class Undo(msgspec.Struct, frozen=True, kw_only=True, tag="undo"):
+    """A step of a release: deploy the version that served before the present one.
+
+    It is refused when that version does not work with the schema as it is by then.
+    """
+
+
+Step = Migrate | RunCommand | Deploy | Undo
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """What a release does, in order.
 
@@ -224,7 +165,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     start: Version
-    steps: tuple[Migrate | RunCommand | Deploy, ...]
+    steps: tuple[Step, ...]
 
 
 class ReleaseResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,7 +173,8 @@ class ReleaseResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         outcome: `completed`; `rolled_back`: a deployment failed and the version before it serves
-            again; `failed`: a migration failed, or the way back did; `aborted`: it was cancelled.
+            again; `failed`: a migration failed, or the way back did or was refused; `aborted`:
+            it was cancelled, or somebody asked for its end and the version before serves again.
         reason: why, when it is not completed.
         seconds: how long it took.
         floor_seconds: how much of that no orchestrator could have saved: see `Rollout`.
@@ -244,11 +186,3 @@ class ReleaseResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     floor_seconds: float
     versions: tuple[str, ...]
-
-
-def _share(name: str, value: int | str, replicas: int, rounding: Callable[[float], int]) -> int:
-    text = str(value)
-    number = text.removesuffix("%")
-    if not (number.isascii() and number.isdigit()):
-        raise PolicyError(f"{name} is {value!r}; it must be a number, or a share such as '25%'")
-    return rounding(int(number) * replicas / 100) if text.endswith("%") else int(number)

@@ -1,6 +1,6 @@
 """The ports of a rollout: what it needs of a platform, a router, a migrator and a database."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -36,16 +36,92 @@ class Drained(NamedTuple):
     seconds: float
 
 
+class Latency(NamedTuple):
+    """How long complete responses took, as cumulative counts by bucket.
+
+    Attributes:
+        bounds: the buckets' upper bounds, in seconds; a last bucket has none.
+        counts: how many fell into each bucket, one more than there are bounds.
+        seconds: all of them, summed.
+    """
+
+    bounds: tuple[float, ...] = ()
+    counts: tuple[int, ...] = (0,)
+    seconds: float = 0.0
+
+
 class Count(NamedTuple):
     """Cumulative counts of requests.
 
     Attributes:
         requests: how many have ended.
         failed: how many of them were answered 5xx, or not completely.
+        latency: how long those took that were answered completely.
+        in_flight: how many are under way now.
     """
 
     requests: int = 0
     failed: int = 0
+    latency: Latency = Latency()
+    in_flight: int = 0
+
+    def __sub__(self, before: "Count") -> "Count":
+        """What was counted since `before`."""
+        earlier = (
+            before.latency
+            if before.latency.bounds
+            else Latency(counts=(0,) * len(self.latency.counts))
+        )
+        counts = zip(self.latency.counts, earlier.counts, strict=True)
+        return Count(
+            self.requests - before.requests,
+            self.failed - before.failed,
+            Latency(
+                self.latency.bounds,
+                tuple(now - then for now, then in counts),
+                self.latency.seconds - earlier.seconds,
+            ),
+            self.in_flight,
+        )
+
+    def __add__(self, other: "Count") -> "Count":  # type: ignore[override]
+        """Both together."""
+        if not other.latency.bounds or not self.latency.bounds:
+            latency = max(self.latency, other.latency, key=lambda one: len(one.bounds))
+        else:
+            counts = zip(self.latency.counts, other.latency.counts, strict=True)
+            latency = Latency(
+                self.latency.bounds,
+                tuple(here + there for here, there in counts),
+                self.latency.seconds + other.latency.seconds,
+            )
+        return Count(
+            self.requests + other.requests,
+            self.failed + other.failed,
+            latency,
+            self.in_flight + other.in_flight,
+        )
+
+
+class Answer(NamedTuple):
+    """What a replica answered when it was asked directly.
+
+    Attributes:
+        status: of its response; None when there was none.
+        text: the beginning of the body, or why there was no response.
+    """
+
+    status: int | None
+    text: str
+
+    @property
+    def good(self) -> bool:
+        """Whether it is a 2xx."""
+        return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004 - RFC 9110
+
+    def __str__(self) -> str:
+        said = f": {self.text}" if self.text else ""
+        return f"answered {self.status}{said}" if self.status else f"did not answer{said}"
 
 
 class Platform(Protocol):
@@ -65,6 +141,10 @@ class Platform(Protocol):
 
     def why_not_listening(self, replica: Replica) -> str:
         """What `wait_listening` still waits for."""
+        ...
+
+    async def ask(self, replica: Replica, path: str, timeout: float) -> Answer:  # noqa: ASYNC109 - a request's
+        """Send the replica one GET, past the router."""
         ...
 
     async def wait_ended(self, replica: Replica) -> Ended:
@@ -121,7 +201,21 @@ class Router(Protocol):
         ...
 
     async def counts(self) -> Mapping[str, Count]:
-        """Return the cumulative counts of each version."""
+        """Return the cumulative counts of each replica."""
+        ...
+
+
+class Hooks(Protocol):
+    """Who runs hooks. The method raises `RolloutFailed` when a hook does not end well."""
+
+    async def run(
+        self,
+        name: str,
+        command: Sequence[str],
+        state: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109 - the hook's own
+    ) -> None:
+        """Run one to its end, with the state in its environment."""
         ...
 
 

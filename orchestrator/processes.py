@@ -21,9 +21,10 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from orchestrator import guardian
+from orchestrator.errors import EnvironmentFailure
 
 
-class ProcessError(Exception):
+class ProcessError(EnvironmentFailure):
     """A process could not be started; the message names the command and the reason."""
 
 

@@ -1,8 +1,16 @@
 """Runs a Release, step by step; a deployment that fails is taken back."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import TypeAlias
 
-from orchestrator.errors import MigrationFailed, OrchestratorError
+from orchestrator.errors import (
+    MigrationFailed,
+    OrchestratorError,
+    RollbackRefused,
+    RolloutAborted,
+    RolloutFailed,
+)
 from orchestrator.model import (
     Deploy,
     Migrate,
@@ -10,11 +18,15 @@ from orchestrator.model import (
     Release,
     ReleaseResult,
     RunCommand,
+    Undo,
     Version,
 )
 from orchestrator.platform import Migrator
+from orchestrator.policy import WHOLE
 from orchestrator.rollout import Rollout
 from orchestrator.strategies import Strategy
+
+_End: TypeAlias = tuple[Outcome, str | None]
 
 
 async def bring_up(rollout: Rollout, version: Version) -> None:
@@ -40,20 +52,29 @@ async def take_down(rollout: Rollout) -> None:
         await rollout.stop(rollout.all())
 
 
-async def restore(rollout: Rollout, version: Version) -> None:
+async def restore(rollout: Rollout, version: Version, *, pace: Sequence[float] = ()) -> None:
     """Let the version serve again, and it alone, in the order that drops nothing.
 
     Its replicas that still run are kept, those that lack are started, and only when all are up
-    they get all traffic at once; then the others are drained and stopped.
+    they get all traffic; then the others are drained and stopped.
+
+    Args:
+        rollout: what runs.
+        version: what shall serve.
+        pace: shares of the others, in percent and falling, that are gone through on the way, each
+            as long as a canary's step; empty: all traffic moves at once.
 
     Raises:
         OrchestratorError: the version does not come up again; what serves, serves on.
     """
-    async with rollout.journal.verb("rollback", version=version.name, encloses=True):
+    async with rollout.verb("rollback", version=version.name, encloses=True):
         kept = rollout.usable(version.name)
         added = await rollout.start(version, rollout.policy.replicas - len(kept))
         serving = kept + added
         await rollout.wait_ready(serving)
+        for share in pace:
+            await rollout.weigh(serving, WHOLE - share)
+            await rollout.soak(serving, rollout.policy.canary_soak_seconds)
         await rollout.switch(serving)
         others = tuple(one for one in rollout.all() if one not in serving)
         await rollout.drain(others)
@@ -76,15 +97,19 @@ class ReleaseRun:
         self._rollout = rollout
         self._strategy = strategy
         self._migrator = migrator
-        self._serving = release.start
-        self._served = [release.start.name]
+        self._served = [release.start]
+        self._schema = 0  # how often the schema has changed
+        self._met = [0]  # the schema that each of those that served was deployed on
 
     async def run(self) -> ReleaseResult:
         """Do the steps in order; the first that fails is the last.
 
-        A failed deployment is rolled back to the version that served before it: `rolled_back`. A
-        failed migration leaves the fleet as it is, for nothing was deployed on top of it: `failed`.
-        The schema is never taken back here: rows that were written meanwhile may depend on it.
+        A failed deployment is rolled back to the version that served before it: `rolled_back`, or
+        `aborted` when somebody asked for it. A failed migration leaves the fleet as it is, for
+        nothing was deployed on top of it: `failed`. The schema is never taken back here: rows that
+        were written meanwhile may depend on it. When it has changed since a version was deployed,
+        that version comes back only if one replica of it, away from all traffic, says that it is
+        ready; else the way back is refused (`failed`), and the fleet is held as it is.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -93,10 +118,13 @@ class ReleaseRun:
         reason: str | None = None
         try:
             async with self._rollout.journal.verb(
-                "release", version=self._release.start.name, encloses=True
+                "release",
+                version=self._release.start.name,
+                detail={"name": self._release.name},
+                encloses=True,
             ) as entry:
-                entry.detail["name"] = self._release.name
-                outcome, reason = await self._steps()
+                with self._rollout.control.release(), self._rollout.going("forward"):
+                    outcome, reason = await self._steps()
                 entry.detail |= {"outcome": outcome, "reason": reason}
         except asyncio.CancelledError:
             reason = "cancelled"
@@ -110,49 +138,98 @@ class ReleaseRun:
                 reason=reason,
                 seconds=loop.time() - began,
                 floor_seconds=self._rollout.journal.floor_seconds - floor_before,
-                versions=tuple(self._served),
+                versions=tuple(version.name for version in self._served),
             )
         return self.result
 
     async def _steps(self) -> tuple[Outcome, str | None]:
         for step in self._release.steps:
+            try:
+                await self._rollout.control.checkpoint()
+            except RolloutAborted as error:
+                return "aborted", str(error)
             match step:
-                case Migrate():
-                    try:
-                        await self._migrator.apply(
-                            step.directory, step.through, self._rollout.journal
-                        )
-                    except MigrationFailed as error:
-                        return "failed", f"migration: {error}"
-                case RunCommand():
-                    try:
-                        await self._migrator.run(step, self._rollout.journal)
-                    except MigrationFailed as error:
-                        return "failed", f"migration: {error}"
+                case Migrate() | RunCommand():
+                    end = await self._migrate(step)
                 case Deploy():
-                    failure = await self._deploy(step.version)
-                    if failure is not None:
-                        return await self._roll_back(step.version, failure)
+                    end = await self._deploy(step.version)
+                case Undo():
+                    end = await self._undo()
+            if end is not None:
+                return end
         return "completed", None
 
-    async def _deploy(self, version: Version) -> str | None:
-        """Deploy; returns why it failed, None when it did not."""
+    async def _migrate(self, step: Migrate | RunCommand) -> _End | None:
+        self._schema += 1  # also when it fails: those before the one that failed stay applied
         try:
-            async with self._rollout.journal.verb(
-                "deploy", version=version.name, encloses=True
-            ) as entry:
-                entry.detail["replaces"] = self._serving.name
-                await self._strategy(self._rollout, version, self._rollout.policy)
-        except OrchestratorError as error:
-            return str(error)
-        self._serving = version
-        self._served.append(version.name)
+            await self._rollout.hook("before_migrate")
+            if isinstance(step, Migrate):
+                await self._migrator.apply(step.directory, step.through, self._rollout.journal)
+            else:
+                await self._migrator.run(step, self._rollout.journal)
+            await self._rollout.hook("after_migrate")
+        except (MigrationFailed, RolloutFailed) as error:
+            return "failed", f"migration: {error}"
         return None
 
-    async def _roll_back(self, version: Version, failure: str) -> tuple[Outcome, str]:
-        reason = f"deploy {version.name}: {failure}"
+    async def _deploy(self, version: Version) -> _End | None:
+        """Deploy; returns how it ended when it did not succeed."""
+        rollout = self._rollout
+        rollout.path.clear()
         try:
-            await restore(self._rollout, self._serving)
+            with rollout.control.deployment(version.name):
+                async with rollout.verb("deploy", version=version.name, encloses=True) as entry:
+                    entry.detail["replaces"] = self._served[-1].name
+                    await self._strategy(rollout, version, rollout.policy)
         except OrchestratorError as error:
-            return "failed", f"{reason}; rollback to {self._serving.name}: {error}"
-        return "rolled_back", reason
+            return await self._go_back(version, error)
+        self._served.append(version)
+        self._met.append(self._schema)
+        return None
+
+    async def _undo(self) -> _End | None:
+        if len(self._served) == 1:
+            return "failed", "undo: no other version served before"
+        version = self._served[-2]
+        try:
+            await self._need_works(version, self._met[-2])
+        except OrchestratorError as error:
+            return "failed", f"undo to {version.name}: {error}"
+        return await self._deploy(version)
+
+    async def _go_back(self, version: Version, failure: OrchestratorError) -> _End:
+        reason = f"deploy {version.name}: {failure}"
+        before = self._served[-1]
+        aborted = isinstance(failure, RolloutAborted)
+        # What was taken away in time is not worth a hurry; what is broken is.
+        pace = self._rollout.path[-2::-1] if aborted else ()
+        try:
+            with self._rollout.going("back"):
+                await self._need_works(before, self._met[-1])
+                await restore(self._rollout, before, pace=pace)
+        except RollbackRefused as refused:
+            await self._hold(version)
+            return "failed", f"{reason}; rollback to {before.name}: {refused}"
+        except OrchestratorError as error:
+            return "failed", f"{reason}; rollback to {before.name}: {error}"
+        return ("aborted" if aborted else "rolled_back"), reason
+
+    async def _need_works(self, version: Version, schema: int) -> None:
+        """Raise RollbackRefused when the version does not work with the schema of now."""
+        if schema == self._schema:
+            return
+        why = await self._rollout.rehearse(version)
+        if why is not None:
+            raise RollbackRefused(
+                f"refused: the schema has changed, and version {version.name} does not work with "
+                f"it: {why}; what serves, serves on"
+            )
+
+    async def _hold(self, version: Version) -> None:
+        """Keep everything that serves; what never did is stopped."""
+        serving = set(self._rollout.serving())
+        idle = [one for one in self._rollout.all() if one not in serving]
+        with self._rollout.going("back"):
+            async with self._rollout.verb("hold", version=version.name, encloses=True):
+                await self._rollout.drain(idle)
+                await self._rollout.stop(idle)

@@ -1,39 +1,41 @@
 """A Rollout: the verbs that strategies are made of, each with its deadline and journal entries."""
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from itertools import count
-from typing import TypedDict, TypeVar
+from typing import Literal, TypedDict, TypeVar
+
+import msgspec
 
 from orchestrator.analysis import Finding, Judgement, judge
-from orchestrator.errors import RolloutFailed
-from orchestrator.journal import Journal
-from orchestrator.model import Policy, Replica, Version
-from orchestrator.platform import Count, Drained, Ended, Platform, Router
+from orchestrator.control import Control
+from orchestrator.errors import OrchestratorError, RolloutFailed, RouterError
+from orchestrator.fleet import Fleet, Member, Replicas
+from orchestrator.journal import Entry, Journal
+from orchestrator.model import Replica, Version
+from orchestrator.platform import Answer, Drained, Ended, Hooks, Platform, Router
+from orchestrator.policy import WHOLE, Policy
+from orchestrator.samples import Samples
 from orchestrator.tasks import all_or_first_error, deadline, each_to_its_end, first_error
+
+__all__ = ["Replicas", "Rollout"]
 
 T = TypeVar("T")
 
 _ROUTER_SECONDS = 10.0  # a router that takes longer to change its mind is broken
 _MARGIN_SECONDS = 5.0  # beyond a deadline that a platform or router keeps by itself
 _SAMPLE_SECONDS = 0.25  # how often a judgement that lacks requests looks again
+_ASK_SECONDS = 1.0  # for one readiness question
+_ASK_PAUSE_SECONDS = 0.1
+_REHEARSAL_SECONDS = 2.0  # how long a version that listens may take to say that it is ready
 
-_NOTHING = Count()
-
-Replicas = tuple[Replica, ...]
-
-
-@dataclass(slots=True)
-class _Member:
-    """What is known of a replica of the fleet."""
-
-    replica: Replica
-    version: Version
-    registered: bool = False
-    weight: float = 0.0
-    leaving: bool = False
-    before: Count = _NOTHING  # when its present share of the traffic, or its comparison, began
+# `forward`: a deployment, which people may pause and abort, and hooks may refuse; `back`: a way
+# back, which nothing may stop; `aside`: healing and scaling, beside all of that.
+_Mode = Literal["forward", "back", "aside"]
+_mode: ContextVar[_Mode] = ContextVar("mode", default="aside")
 
 
 class Rollout:
@@ -45,46 +47,108 @@ class Rollout:
     The **floor** of a verb is the part of its time that no orchestrator could have saved:
 
     - `start`: all of it, which is the fork;
-    - `wait_ready`: the application's own start, until its port accepts, and the router's fewest
-      checks after that (with rise 2: one fast interval);
-    - `soak`, and the wait for a sample in `analyse`: what the policy asks;
+    - `wait_ready`: the application's own start, until its port accepts and it says that it is
+      ready, and the router's fewest checks after that (with rise 2: one fast interval); all of it
+      when it fails by its deadline, which the policy asks for;
+    - `soak`, `pause`, `preview`, hooks, and the wait for a sample in `analyse`: what the policy
+      or somebody asks;
     - `migrate`: the try that succeeded;
     - `attach`, `weigh`, `switch`, `drain`, `stop`: 0. A drain waits for clients, and so it is not
       the rollout's own time, yet another order might have hidden it.
 
     With several replicas it is that of the slowest. Strategies do one verb after the other, so the
     critical path of a release is all of its verbs, and its floor is the sum of theirs.
+
+    Attributes:
+        policy: the knobs.
+        journal: what was done.
+        control: what people say to it.
+        fleet: what runs.
+        path: the shares that the deployment under way gave to its canary so far, in percent.
     """
 
     def __init__(
-        self, platform: Platform, router: Router, journal: Journal, policy: Policy
+        self,
+        platform: Platform,
+        router: Router,
+        journal: Journal,
+        policy: Policy,
+        *,
+        hooks: Hooks | None = None,
+        first_number: int = 1,
     ) -> None:
         self.policy = policy
         self.journal = journal
+        self.control = Control()
+        self.fleet = Fleet()
         self._platform = platform
         self._router = router
-        self._fleet: dict[str, _Member] = {}
-        self._numbers = count(1)
+        self._hooks = hooks
+        self._numbers = count(first_number)
+        self._samples = Samples(router, self.fleet)
+        self.path: list[float] = []
 
     # What there is
 
     def serving(self) -> Replicas:
         """Return the replicas that get traffic, oldest first."""
-        return tuple(one.replica for one in self._fleet.values() if one.weight > 0)
+        return self.fleet.serving()
 
     def all(self) -> Replicas:
         """Return every replica that was started and not stopped yet, oldest first."""
-        return tuple(one.replica for one in self._fleet.values())
+        return self.fleet.all()
 
     def usable(self, version: str) -> Replicas:
         """Return the version's replicas that run and were not told to go, with traffic or not."""
         return tuple(
             one.replica
-            for one in self._fleet.values()
+            for one in self.fleet
             if one.version.name == version
-            and not one.leaving
+            and not (one.leaving or one.lost)
             and self._platform.is_running(one.replica)
         )
+
+    def version_of(self, replica: Replica) -> Version:
+        """Return the version that a replica of the fleet runs."""
+        return self._present([replica])[0].version
+
+    @contextmanager
+    def going(self, mode: _Mode) -> Iterator[None]:
+        """Verbs inside of the block are part of a deployment, or of a way back."""
+        token = _mode.set(mode)
+        try:
+            yield
+        finally:
+            _mode.reset(token)
+
+    @asynccontextmanager
+    async def verb(
+        self,
+        verb: str,
+        replicas: Sequence[Replica] = (),
+        *,
+        version: str | None = None,
+        names: Iterable[str] = (),
+        detail: Mapping[str, object] | None = None,
+        encloses: bool = False,
+    ) -> AsyncIterator[Entry]:
+        """Do one verb: its checkpoint and hooks if it is part of a deployment, and its entries."""
+        about = _about(replicas)
+        version = version or about["version"]
+        ids = about["replicas"] or tuple(names)
+        if _mode.get() == "forward":
+            await self.control.checkpoint()
+        await self.hook(f"before_{verb}", version, ids)
+        async with self.journal.verb(
+            verb,
+            version=version,
+            replicas=ids,
+            detail=detail,
+            encloses=encloses,
+            aside=_mode.get() == "aside",
+        ) as entry:
+            yield entry
+        await self.hook(f"after_{verb}", version, ids)
 
     # The verbs
 
@@ -93,7 +157,7 @@ class Rollout:
         names = [f"{version.name}-{next(self._numbers)}" for _ in range(count)]
         if not names:
             return ()
-        async with self.journal.verb("start", version=version.name, replicas=names) as entry:
+        async with self.verb("start", version=version.name, names=names) as entry:
             began = _now()
             async with deadline(_start_seconds(version, self.policy), "not started"):
                 started = await each_to_its_end(self._start(version, name) for name in names)
@@ -103,152 +167,277 @@ class Rollout:
         return tuple(started)
 
     async def wait_ready(self, replicas: Sequence[Replica]) -> None:
-        """Wait until the router's own checks say that all of them are up.
+        """Wait until they say that they are ready, and then the router's own checks that they are.
 
         A replica that ends meanwhile ends the wait, with its last words as the reason.
         """
         if not replicas:
             return
-        members = [self._fleet[one.id] for one in replicas]
-        seconds = max(_start_seconds(one.version, self.policy) for one in members)
-        limit = _at_most(seconds)
-        async with self.journal.verb("wait_ready", **_about(replicas), detail=limit) as entry:
+        seconds = max(_start_seconds(one.version, self.policy) for one in self._present(replicas))
+        async with self.verb("wait_ready", replicas, detail=_at_most(seconds)) as entry:
+            members = self._present(replicas)
+            said: dict[str, Answer] = {}
             try:
                 async with asyncio.timeout(seconds):
-                    listening = await self._unless_one_ends(
-                        replicas, all_or_first_error(self._admit(member) for member in members)
+                    ready = await self._unless_one_ends(
+                        members, all_or_first_error(self._admit(member, said) for member in members)
                     )
             except TimeoutError:
-                why = await self._why_not_ready(members)
+                entry.floor_seconds = seconds
+                why = await self._why_not_ready(members, said)
                 raise RolloutFailed(f"not ready within {seconds:g} s: {why}") from None
-            entry.floor_seconds = max(listening) + self._router.admission_seconds
+            entry.floor_seconds = max(ready) + self._router.admission_seconds
+
+    async def rehearse(self, version: Version) -> str | None:
+        """Find out, away from all traffic, whether a version works with the schema as it is now.
+
+        A replica of it that still runs is asked, else one is started and stopped again. Returns
+        why it does not; None if it does, or if it has no `readiness_path` that could tell.
+        """
+        path = version.readiness_path
+        if path is None:
+            self.journal.note(
+                "rehearse",
+                version=version.name,
+                detail={"skipped": f"version {version.name} declares no readiness_path"},
+            )
+            return None
+        running = self.usable(version.name)
+        async with self.verb("rehearse", version=version.name, encloses=True) as entry:
+            replicas = running[:1] or await self.start(version, 1)
+            try:
+                why = await self._unless_one_ends(
+                    self._present(replicas), self._ready(replicas[0], path)
+                )
+            except RolloutFailed as error:
+                why = str(error)
+            finally:
+                if not running:
+                    await self.stop(replicas)
+            entry.detail["refused"] = why
+        return why
+
+    async def preview(self, replicas: Sequence[Replica]) -> None:
+        """Send requests of our own to each of them, past the router; all must be answered well."""
+        wanted = self.policy.preview
+        if wanted is None or not replicas:
+            return
+        async with self.verb("preview", replicas) as entry:
+            began = _now()
+            bad: list[str] = []
+            asked = 0
+            for path in wanted.paths:
+                for _ in range(wanted.requests):
+                    answers = await self._unless_one_ends(
+                        self._present(replicas),
+                        each_to_its_end(
+                            self._platform.ask(one, path, wanted.timeout_seconds)
+                            for one in replicas
+                        ),
+                    )
+                    asked += len(answers)
+                    bad += [
+                        f"{one.id} {answer} to GET {path}"
+                        for one, answer in zip(replicas, answers, strict=True)
+                        if not answer.good
+                    ]
+            entry.floor_seconds = _now() - began
+            entry.detail |= {"requests": asked, "failed": len(bad)}
+            if bad:
+                raise RolloutFailed(
+                    f"preview: {len(bad)} of {asked} requests failed; the limit is 0: {bad[0]}"
+                )
 
     async def attach(self, replicas: Sequence[Replica]) -> None:
         """Give each of them a full share of the traffic."""
         if replicas:
             await self._weigh("attach", replicas, {one.id: 1.0 for one in replicas})
 
-    async def weigh(self, replicas: Sequence[Replica], percent: float) -> None:
-        """Give them together that many percent of the traffic, and the rest to those that serve."""
-        chosen = {one.id for one in replicas}
-        others = [one.id for one in self.serving() if one.id not in chosen]
-        if percent >= 100 or not others:  # noqa: PLR2004 - percent
-            shares = dict.fromkeys(chosen, 1.0) | dict.fromkeys(others, 0.0)
+    async def weigh(
+        self, replicas: Sequence[Replica], percent: float, beside: Sequence[Replica] = ()
+    ) -> None:
+        """Give them together that many percent of the traffic, and the rest to those that serve.
+
+        Args:
+            replicas: the canary.
+            percent: its share.
+            beside: a baseline that gets as much as the canary does, up to 50 % each.
+        """
+        chosen = {one.replica.id for one in self._present(replicas)}
+        twins = {one.replica.id for one in self.fleet.present(beside)}
+        others = [one.id for one in self.serving() if one.id not in chosen | twins]
+        shares = dict.fromkeys(others, 1.0) | dict.fromkeys(twins, 1.0)
+        if percent >= WHOLE or not (others or twins):
+            shares = dict.fromkeys(shares, 0.0) | dict.fromkeys(chosen, 1.0)
+        elif twins and others and 2 * percent < WHOLE:
+            part = percent / (WHOLE - 2 * percent) * len(others)
+            shares |= dict.fromkeys(chosen, part / len(chosen))
+            shares |= dict.fromkeys(twins, part / len(twins))
         else:
             # The others keep weight 1, so that a replica attached later has its fair share.
-            each = percent / (100 - percent) * len(others) / len(chosen)
-            shares = dict.fromkeys(chosen, each) | dict.fromkeys(others, 1.0)
-        await self._remember_counts(chosen, others)
+            each = percent / (WHOLE - percent) * len(shares) / len(chosen)
+            shares |= dict.fromkeys(chosen, each)
+        await self._samples.begin(chosen, twins or others)
+        self.path.append(percent)
         await self._weigh("weigh", replicas, shares, detail={"percent": percent})
 
     async def switch(self, replicas: Sequence[Replica]) -> None:
         """Give all traffic to them and none to any other, in one atomic assignment."""
-        async with self.journal.verb("switch", **_about(replicas)) as entry:
-            ids = [one.id for one in replicas]
+        async with self.verb("switch", replicas) as entry:
+            ids = [one.replica.id for one in self._present(replicas)]
             async with deadline(_ROUTER_SECONDS, "the router did not switch"):
                 await self._router.switch(ids)
-            for name, member in self._fleet.items():
-                member.weight = 1.0 if name in ids else 0.0
-            entry.detail["shares"] = self._shares()
+            for member in self.fleet:
+                member.weight = 1.0 if member.replica.id in ids else 0.0
+            entry.detail["shares"] = self.fleet.shares()
 
     async def soak(self, replicas: Sequence[Replica], seconds: float | None = None) -> None:
         """Let them serve for so long, by default `min_ready_seconds`; they must stay up."""
         if not replicas:
             return
         wanted = self.policy.min_ready_seconds if seconds is None else seconds
-        lasts = {"lasts_seconds": wanted}
-        async with self.journal.verb("soak", **_about(replicas), detail=lasts) as entry:
+        async with self.verb("soak", replicas, detail={"lasts_seconds": wanted}) as entry:
+            members = self._present(replicas)
             entry.floor_seconds = wanted
-            await self._unless_one_ends(replicas, asyncio.sleep(wanted))
-            async with deadline(_ROUTER_SECONDS, "the router did not answer"):
-                why = await self._router.why_not_up([one.id for one in replicas])
-            if why:
-                raise RolloutFailed(f"not up any more: {_each(why)}")
+            await self._unless_one_ends(members, asyncio.sleep(wanted))
+            await self._need_up(members)
 
-    async def analyse(self, canary: Sequence[Replica]) -> Judgement:
-        """Judge them by their requests since `weigh`; those that served then are the comparison.
+    async def pause(self, replicas: Sequence[Replica], seconds: float | None, what: str) -> None:
+        """Wait for so long, or until somebody promotes; without a time, until somebody does.
 
-        Too few requests are waited for, as long as the policy's patience lasts.
+        Args:
+            replicas: what must stay up meanwhile.
+            seconds: how long; None is for ever.
+            what: what waits, for people.
         """
-        policy = self.policy
-        limit = _at_most(policy.canary_patience_seconds)
-        async with self.journal.verb("analyse", **_about(canary), detail=limit) as entry:
+        if self.control.full or not replicas:
+            return
+        detail = {"for": what} | ({} if seconds is None else {"lasts_seconds": seconds})
+        async with self.verb("pause", replicas, detail=detail) as entry:
+            began = _now()
+            members = self._present(replicas)
+            try:
+                entry.detail["promoted"] = await self._unless_one_ends(
+                    members, self.control.wait_promoted(what, seconds)
+                )
+            finally:
+                entry.floor_seconds = _now() - began
+            await self._need_up(members)
+
+    async def analyse(self, canary: Sequence[Replica], beside: Sequence[Replica] = ()) -> Judgement:
+        """Judge them by their requests since `weigh`.
+
+        The comparison is `beside`, or those that served then. Too few requests are waited for, as
+        long as the policy's patience lasts.
+        """
+        if self.control.full:
+            return Judgement(Finding.INCONCLUSIVE, "skipped: promoted in full")
+        criteria = self.policy.analysis
+        limit = _at_most(criteria.patience_seconds)
+        async with self.verb("analyse", canary, detail=limit) as entry:
             began = _now()
             while True:
-                judgement = await self._judge(canary)
-                left = policy.canary_patience_seconds - (_now() - began)
-                if judgement.finding is not Finding.INCONCLUSIVE or left <= 0:
+                judgement = await self._judge(canary, beside)
+                left = criteria.patience_seconds - (_now() - began)
+                again = judgement.finding in (Finding.INCONCLUSIVE, Finding.ERROR)
+                if not again or left <= 0:
                     break
                 pause = min(_SAMPLE_SECONDS, left)
-                await self._unless_one_ends(canary, asyncio.sleep(pause))
+                await self._unless_one_ends(self._present(canary), asyncio.sleep(pause))
                 entry.floor_seconds += pause
             entry.detail |= {"finding": judgement.finding.value, "reason": judgement.reason}
-            refused = {Finding.FAIL} | (
-                {Finding.INCONCLUSIVE} if policy.on_inconclusive == "fail" else set()
-            )
+            refused = {Finding.FAIL, Finding.ERROR}
+            if criteria.on_inconclusive == "fail":
+                refused |= {Finding.INCONCLUSIVE}
             if judgement.finding in refused:
                 raise RolloutFailed(f"analysis: {judgement.finding.value}: {judgement.reason}")
         return judgement
 
     async def drain(self, replicas: Sequence[Replica]) -> None:
         """Send them nothing new, and wait for what they have in flight, or the drain's timeout."""
-        if not replicas:
+        members = self.fleet.present(replicas)
+        if not members:
             return
-        limit = _at_most(self.policy.drain_timeout)
-        async with self.journal.verb("drain", **_about(replicas), detail=limit) as entry:
-            members = [self._fleet[one.id] for one in replicas]
-            seconds = self.policy.drain_timeout + _MARGIN_SECONDS
+        limit = _at_most(self.policy.drain_timeout_seconds)
+        async with self.verb("drain", [one.replica for one in members], detail=limit) as entry:
+            seconds = self.policy.drain_timeout_seconds + _MARGIN_SECONDS
             async with deadline(seconds, "not drained"):
                 drained = await each_to_its_end(self._drain(member) for member in members)
             entry.detail["cut"] = sum(one.cut for one in drained)
 
     async def stop(self, replicas: Sequence[Replica]) -> None:
         """Stop them, gently at first, and take them off the router's list."""
-        if not replicas:
+        members = self.fleet.present(replicas)
+        if not members:
             return
         limit = _at_most(self.policy.termination_grace_seconds)
-        async with self.journal.verb("stop", **_about(replicas), detail=limit) as entry:
-            members = [self._fleet[one.id] for one in replicas]
+        async with self.verb("stop", [one.replica for one in members], detail=limit) as entry:
             seconds = self.policy.termination_grace_seconds + _ROUTER_SECONDS
             async with deadline(seconds, "not stopped"):
                 ends = await each_to_its_end(self._stop(member) for member in members)
-            entry.detail["ended"] = {
-                one.id: end.reason for one, end in zip(replicas, ends, strict=True)
-            }
-            entry.detail["killed"] = [
-                one.id for one, end in zip(replicas, ends, strict=True) if end.killed
-            ]
+            named = [(one.replica.id, end) for one, end in zip(members, ends, strict=True)]
+            entry.detail["ended"] = {name: end.reason for name, end in named}
+            entry.detail["killed"] = [name for name, end in named if end.killed]
 
     # Their parts
 
     async def _start(self, version: Version, name: str) -> Replica:
         replica = await self._platform.start(version, name)
-        self._fleet[name] = _Member(replica, version)
+        self.fleet.add(Member(replica, version))
         return replica
 
-    async def _admit(self, member: _Member) -> float:
-        """Wait until it is up; returns after how many seconds it listened."""
+    async def _admit(self, member: Member, said: dict[str, Answer]) -> float:
+        """Wait until it is up; returns after how many seconds it was ready by its own account."""
         began = _now()
-        await self._platform.wait_listening(member.replica)
-        listening = _now() - began
+        replica, path = member.replica, member.version.readiness_path
+        await self._platform.wait_listening(replica)
+        while path is not None and not member.registered:
+            said[replica.id] = await self._platform.ask(replica, path, _ASK_SECONDS)
+            if said[replica.id].good:
+                break
+            await asyncio.sleep(_ASK_PAUSE_SECONDS)
+        ready = _now() - began
         # Not before: a check that comes too early costs the replica a whole interval.
         if not member.registered:
-            await self._router.register(member.replica)
+            await self._router.register(replica)
             member.registered = True
-        await self._router.wait_up([member.replica.id])
-        return listening
+        await self._router.wait_up([replica.id])
+        return ready
 
-    async def _why_not_ready(self, members: Iterable[_Member]) -> str:
-        why = {
-            one.replica.id: self._platform.why_not_listening(one.replica)
-            for one in members
-            if not one.registered
-        }
+    async def _ready(self, replica: Replica, path: str) -> str | None:
+        """Ask until it says that it is ready; returns what it says instead, None if it does."""
+        async with deadline(self.policy.progress_deadline_seconds, "it does not listen"):
+            await self._platform.wait_listening(replica)
+        until = _now() + _REHEARSAL_SECONDS
+        while True:
+            answer = await self._platform.ask(replica, path, _ASK_SECONDS)
+            if answer.good:
+                return None
+            if _now() >= until:
+                return f"it {answer} to GET {path}"
+            await asyncio.sleep(_ASK_PAUSE_SECONDS)
+
+    async def _why_not_ready(self, members: Iterable[Member], said: Mapping[str, Answer]) -> str:
+        why = {}
+        for one in members:
+            name = one.replica.id
+            if not one.registered:
+                why[name] = (
+                    f"it {said[name]} to GET {one.version.readiness_path}"
+                    if name in said
+                    else self._platform.why_not_listening(one.replica)
+                )
         async with deadline(_ROUTER_SECONDS, "the router did not answer"):
             why |= await self._router.why_not_up(
                 [one.replica.id for one in members if one.registered]
             )
         return _each(why)
+
+    async def _need_up(self, members: Iterable[Member]) -> None:
+        async with deadline(_ROUTER_SECONDS, "the router did not answer"):
+            why = await self._router.why_not_up([one.replica.id for one in members])
+        if why:
+            raise RolloutFailed(f"not up any more: {_each(why)}")
 
     async def _weigh(
         self,
@@ -257,86 +446,109 @@ class Rollout:
         weights: dict[str, float],
         detail: dict[str, object] | None = None,
     ) -> None:
-        async with self.journal.verb(verb, **_about(replicas), detail=detail) as entry:
+        async with self.verb(verb, replicas, detail=detail) as entry:
             async with deadline(_ROUTER_SECONDS, "the router did not take the weights"):
-                await self._router.weigh(weights)
+                await self._router.weigh(
+                    {name: weight for name, weight in weights.items() if self._routed(name)}
+                )
             for name, weight in weights.items():
-                self._fleet[name].weight = weight
-            entry.detail["shares"] = self._shares()
+                if (member := self.fleet.find(name)) is not None:
+                    member.weight = weight
+            entry.detail["shares"] = self.fleet.shares()
 
-    def _shares(self) -> dict[str, float]:
-        """How many percent of the traffic each version gets."""
-        total = sum(member.weight for member in self._fleet.values())
-        shares: dict[str, float] = {}
-        for member in self._fleet.values():
-            share = 100 * member.weight / total if total else 0.0
-            shares[member.version.name] = shares.get(member.version.name, 0.0) + share
-        return {version: round(share, 3) for version, share in shares.items()}
+    def _routed(self, name: str) -> bool:
+        """Whether the router knows it: one that is lost is given its weight with its successor."""
+        member = self.fleet.find(name)
+        return member is not None and member.registered
 
-    async def _remember_counts(self, chosen: Collection[str], others: Collection[str]) -> None:
-        """Begin the window of those chosen; those that they are compared with keep theirs."""
-        counts = await self._counts()
-        fresh = all(self._fleet[name].weight == 0 for name in chosen)
-        for name in {*chosen, *(others if fresh else ())}:
-            self._fleet[name].before = counts.get(name, _NOTHING)
-
-    async def _judge(self, canary: Sequence[Replica]) -> Judgement:
-        counts = await self._counts()
-        chosen = {one.id for one in canary}
-        stable = {
-            name
-            for name, member in self._fleet.items()
-            if name not in chosen and member.registered and not member.leaving
+    async def _judge(self, canary: Sequence[Replica], beside: Sequence[Replica]) -> Judgement:
+        chosen = {one.replica.id for one in self._present(canary)}
+        twins = {one.replica.id for one in self.fleet.present(beside)}
+        others = twins or {
+            one.replica.id
+            for one in self.fleet
+            if one.replica.id not in chosen and one.registered and not one.leaving
         }
-        return judge(
-            self._since(counts, chosen),
-            self._since(counts, stable),
-            minimum=self.policy.canary_minimum_requests,
-            tolerance=self.policy.canary_tolerance,
-        )
+        try:
+            mine, theirs = await self._samples.since(chosen, others)
+        except RouterError as error:
+            return Judgement(Finding.ERROR, f"no statistics: {error}")
+        return judge(mine, theirs, self.policy.analysis)
 
-    def _since(self, counts: Mapping[str, Count], names: Collection[str]) -> Count:
-        """Sum up what these replicas answered since their windows began."""
-        pairs = [(counts.get(name, _NOTHING), self._fleet[name].before) for name in names]
-        return Count(
-            sum(now.requests - before.requests for now, before in pairs),
-            sum(now.failed - before.failed for now, before in pairs),
-        )
-
-    async def _counts(self) -> dict[str, Count]:
-        async with deadline(_ROUTER_SECONDS, "the router did not tell its statistics"):
-            return dict(await self._router.counts())
-
-    async def _drain(self, member: _Member) -> Drained:
+    async def _drain(self, member: Member) -> Drained:
         member.leaving = True
         member.weight = 0.0
         if not member.registered:
             return Drained(0, 0.0)
-        return await self._router.drain(member.replica.id, self.policy.drain_timeout)
+        return await self._router.drain(member.replica.id, self.policy.drain_timeout_seconds)
 
-    async def _stop(self, member: _Member) -> Ended:
+    async def _stop(self, member: Member) -> Ended:
         member.leaving = True
         member.weight = 0.0
         ended = await self._platform.stop(member.replica, self.policy.termination_grace_seconds)
         # Even when it was never registered: a registration may have been cut short.
         await self._router.remove(member.replica.id)
-        del self._fleet[member.replica.id]
+        self.fleet.remove(member.replica.id)
         return ended
 
-    async def _unless_one_ends(self, replicas: Sequence[Replica], work: Awaitable[T]) -> T:
-        """Do the work; a replica that ends meanwhile ends it."""
-        with first_error():
-            async with asyncio.TaskGroup() as group:
-                watchers = [group.create_task(self._fail_at_end(replica)) for replica in replicas]
-                result = await work
-                for watcher in watchers:
-                    watcher.cancel()
+    async def _unless_one_ends(self, members: Sequence[Member], work: Awaitable[T]) -> T:
+        """Do the work; a replica that ends meanwhile ends it, as does somebody who says so."""
+        for one in members:
+            one.gated += 1
+        try:
+            with first_error():
+                async with asyncio.TaskGroup() as group:
+                    watchers = [
+                        group.create_task(self._fail_at_end(one.replica)) for one in members
+                    ]
+                    if _mode.get() == "forward":
+                        watchers.append(group.create_task(self.control.ended()))
+                    result = await work
+                    for watcher in watchers:
+                        watcher.cancel()
+        finally:
+            for one in members:
+                one.gated -= 1
         return result
 
     async def _fail_at_end(self, replica: Replica) -> None:
         ended = await self._platform.wait_ended(replica)
         last = f"; its log ends: {' | '.join(ended.log)}" if ended.log else ""
         raise RolloutFailed(f"{replica.id} {ended.reason}{last}")
+
+    def _present(self, replicas: Sequence[Replica]) -> list[Member]:
+        members = self.fleet.present(replicas)
+        if len(members) < len(replicas):
+            gone = [one.id for one in replicas if self.fleet.find(one.id) is None]
+            raise RolloutFailed(f"{', '.join(gone)} is not there any more")
+        return members
+
+    async def hook(
+        self, name: str, version: str | None = None, replicas: Iterable[str] = ()
+    ) -> None:
+        """Run the hook of this name, if the policy has one, in a deployment or on a way back."""
+        mode = _mode.get()
+        command = self.policy.hooks.get(name)
+        if command is None or self._hooks is None or mode == "aside":
+            return
+        state = {
+            "HITLESS_HOOK": name,
+            "HITLESS_VERSION": version or "",
+            "HITLESS_REPLICAS": " ".join(replicas),
+            "HITLESS_SHARES": msgspec.json.encode(self.fleet.shares()).decode(),
+            "HITLESS_SERVING": " ".join(one.id for one in self.serving()),
+        }
+        # A way back is not stopped by a hook: what it says is in the journal, as failed.
+        forgiven = (
+            contextlib.suppress(OrchestratorError) if mode == "back" else (contextlib.nullcontext())
+        )
+        with forgiven:
+            async with self.journal.verb("hook", version=version, detail={"name": name}) as entry:
+                began = _now()
+                try:
+                    await self._hooks.run(name, command, state, self.policy.hook_timeout_seconds)
+                finally:
+                    entry.floor_seconds = _now() - began
 
 
 class _About(TypedDict):

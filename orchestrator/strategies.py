@@ -7,7 +7,8 @@ ends the strategy; what then happens to the fleet is the release's business.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from orchestrator.model import Policy, Version
+from orchestrator.model import Version
+from orchestrator.policy import WHOLE, Policy
 from orchestrator.rollout import Replicas, Rollout
 
 Strategy: TypeAlias = Callable[[Rollout, Version, Policy], Awaitable[None]]
@@ -48,8 +49,15 @@ async def blue_green(rollout: Rollout, new: Version, policy: Policy) -> None:
     blue = rollout.serving()
     green = await rollout.start(new, policy.replicas)
     await rollout.wait_ready(green)
+    await rollout.preview(green)
+    if not policy.auto_promotion:
+        await rollout.pause(green, None, "the switch")
+    elif policy.auto_promotion_seconds:
+        await rollout.pause(green, policy.auto_promotion_seconds, "the switch")
     await rollout.switch(green)
     await rollout.soak(green)  # the first set still stands by, one switch away
+    if policy.scale_down_delay_seconds:
+        await rollout.pause(green, policy.scale_down_delay_seconds, "the end of the old set")
     await rollout.drain(blue)
     await rollout.stop(blue)
 
@@ -58,16 +66,27 @@ async def canary(rollout: Rollout, new: Version, policy: Policy) -> None:
     """Give the new version a growing share of the traffic, judged at each step."""
     stable = rollout.serving()
     fresh: Replicas = ()
-    for percent in policy.canary_steps:
-        wanted = -(-policy.replicas * percent // 100)  # rounded up: the share, in replicas
-        added = await rollout.start(new, int(wanted) - len(fresh))
-        await rollout.wait_ready(added)
-        fresh += added
-        await rollout.weigh(fresh, percent)
-        await rollout.soak(fresh, policy.canary_soak_seconds)
-        await rollout.analyse(fresh)
-    await rollout.drain(stable)
-    await rollout.stop(stable)
+    baseline: Replicas = ()
+    for step in policy.canary_plan:
+        if step.weight is not None:
+            wanted = -(
+                -policy.replicas * step.weight // WHOLE
+            )  # rounded up: the share, in replicas
+            added = await rollout.start(new, int(wanted) - len(fresh))
+            twins: Replicas = ()
+            if policy.analysis.against == "baseline" and step.weight < WHOLE:
+                twins = await rollout.start(rollout.version_of(stable[0]), len(added))
+            await rollout.wait_ready((*added, *twins))
+            fresh, baseline = fresh + added, baseline + twins
+            await rollout.weigh(fresh, step.weight, beside=baseline)
+        elif step.analysis:
+            await rollout.analyse(fresh, beside=baseline)
+        elif step.pause == "promoted":
+            await rollout.pause(fresh, None, f"the canary of {new.name}")
+        else:
+            await rollout.pause(fresh, step.pause, f"the canary of {new.name}")
+    await rollout.drain((*stable, *baseline))
+    await rollout.stop((*stable, *baseline))
 
 
 STRATEGIES: Mapping[str, Strategy] = {

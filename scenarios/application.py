@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from orchestrator.model import Deploy, Migrate, Release, RunCommand, Version
+from orchestrator.model import Deploy, Migrate, Release, RunCommand, Step, Undo, Version
 from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.loading import Loaded
 from scenarios.mistakes import ScenarioError
@@ -45,6 +45,8 @@ def version(loaded: Loaded, name: str) -> Version:
         signal_group=application.signal_group,
         python=_interpreter(loaded, spec.python or application.python),
         warm_up=application.warm_up,
+        readiness_path=application.readiness_path,
+        liveness_path=application.liveness_path,
     )
 
 
@@ -59,13 +61,15 @@ def release(loaded: Loaded, values: Mapping[str, str]) -> Release:
         ScenarioError: a directory is not there, or a placeholder is filled by nobody.
     """
     scenario = loaded.scenario
-    steps: list[Migrate | RunCommand | Deploy] = []
+    steps: list[Step] = []
     for number, step in enumerate(scenario.release.steps):
         if isinstance(step.migrate, str):
             steps.append(Migrate(directory=loaded.directory(step.migrate), through=step.through))
         elif step.migrate is not None:
             using = step.using or _next_deployed(scenario, number)
             steps.append(command(loaded, step.migrate, using, values))
+        elif step.undo:
+            steps.append(Undo())
         elif step.deploy is not None:
             steps.append(Deploy(version=version(loaded, step.deploy)))
     return Release(

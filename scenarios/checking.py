@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from orchestrator.placeholders import PlaceholderError, fill
+from orchestrator.policy import Policy, PolicyError
 from scenarios.mistakes import ScenarioError, near
 from scenarios.spec import DatabaseSpec, ReleaseStep, Scenario
 from scenarios.traffic.journeys import Cast, recipes
@@ -50,7 +53,27 @@ def check(scenario: Scenario, at: At, folder: Path) -> None:
         _check_database(scenario.database, scenario, at)
     if scenario.integrity is not None and scenario.database is None:
         raise ScenarioError(at(["integrity"]) + "needs a [database] table")
+    _check_policy(scenario, at)
     _check_traffic(scenario, at, folder)
+
+
+def policy_of(scenario: Scenario) -> Policy:
+    """How the scenario's versions are deployed, as the orchestrator has it.
+
+    Raises:
+        PolicyError: no rollout can follow it.
+    """
+    knobs = msgspec.to_builtins(scenario.policy)
+    knobs["termination_grace_seconds"] = scenario.application.termination_grace_seconds
+    return msgspec.convert(knobs, Policy)
+
+
+def _check_policy(scenario: Scenario, at: At) -> None:
+    try:
+        policy_of(scenario)
+    except PolicyError as error:
+        keys = str(error).split()[0].removesuffix(":").split(".")
+        raise ScenarioError(f"{at(['policy', *keys])}{error}") from error
 
 
 def _check_versions(scenario: Scenario, at: At) -> None:
@@ -91,8 +114,8 @@ def _check_release(scenario: Scenario, at: At) -> None:
 
 
 def _check_step(step: ReleaseStep, scenario: Scenario, where: str) -> None:
-    if (step.migrate is None) == (step.deploy is None):
-        raise ScenarioError(f"{where} needs either 'migrate' or 'deploy'")
+    if (step.migrate is not None) + (step.deploy is not None) + step.undo != 1:
+        raise ScenarioError(f"{where} needs exactly one of 'migrate', 'deploy', and 'undo'")
     if step.through is not None and not isinstance(step.migrate, str):
         raise ScenarioError(f"{where}: 'through' belongs to a step with a directory to migrate")
     if step.using is not None and not isinstance(step.migrate, tuple):

@@ -14,10 +14,11 @@ import msgspec
 
 from balancer.client import AdminClient, AdminError
 from orchestrator.errors import EnvironmentFailure, OrchestratorError
+from orchestrator.hooks import CommandHooks
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.model import Event as JournalEvent
-from orchestrator.model import Policy, ReleaseResult, Replica
+from orchestrator.model import ReleaseResult, Replica
 from orchestrator.platform import Ended
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.processes import Processes
@@ -27,6 +28,7 @@ from orchestrator.routers.hitless import HealthCheck, start_balancer
 from orchestrator.strategies import STRATEGIES
 from orchestrator.tasks import first_error
 from scenarios import application
+from scenarios.checking import policy_of
 from scenarios.database import record_subjects, wait_settled
 from scenarios.environment import Environment
 from scenarios.evidence import folder as files
@@ -127,6 +129,7 @@ class Run:
                     fall=scenario.balancer.fall,
                 ),
                 hold_seconds=scenario.balancer.hold_seconds,
+                affinity_cookie=scenario.balancer.affinity_cookie,
             )
         )
         host, _, port = balancer.address.rpartition(":")
@@ -158,7 +161,15 @@ class Run:
                 on_exit=lambda replica, ended: _note_exit(journal, replica, ended),
             )
         )
-        rollout = Rollout(platform, balancer.router, journal, self._policy())
+        rollout = Rollout(
+            platform,
+            balancer.router,
+            journal,
+            policy_of(scenario),
+            hooks=CommandHooks(
+                processes, log=folder / "hooks.log", cwd=experiment.loaded.path.parent
+            ),
+        )
         migrator = YoyoMigrator(processes, url, log=folder / "migrator.log")
         release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
         async with observers.watching(journal), asyncio.TaskGroup() as group:
@@ -252,20 +263,6 @@ class Run:
             mail_domain=traffic.mail_domain,
         )
 
-    def _policy(self) -> Policy:
-        policy = self._scenario.policy
-        return Policy(
-            replicas=policy.replicas,
-            max_surge=policy.max_surge,
-            max_unavailable=policy.max_unavailable,
-            min_ready_seconds=policy.min_ready_seconds,
-            progress_deadline_seconds=policy.progress_deadline_seconds,
-            drain_timeout=policy.drain_timeout_seconds,
-            termination_grace_seconds=self._scenario.application.termination_grace_seconds,
-            canary_steps=policy.canary_steps,
-            canary_soak_seconds=policy.canary_soak_seconds,
-        )
-
     def _write_manifest(self, *, interrupted: bool) -> None:
         scenario, result = self._scenario, self._result
         integrity = scenario.integrity or IntegritySpec(subjects="")
@@ -285,7 +282,9 @@ class Run:
             confirmed_state=integrity.confirmed_state,
             confirm_endpoint=integrity.confirm_endpoint,
             subject_endpoint=integrity.subject_endpoint,
-            expected_outcome=scenario.expect.outcome,
+            expected_outcome=scenario.expect.outcomes.get(
+                self._experiment.strategy, scenario.expect.outcome
+            ),
             outcome=result.outcome if result else "aborted",
             outcome_reason=result.reason if result else "interrupted",
             objectives=scenario.objectives,

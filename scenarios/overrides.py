@@ -22,6 +22,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     baseline: float | None = None
     settle: float | None = None
     database: str | None = None
+    settings: tuple[str, ...] = ()
 
     def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
         """The experiment that the command asks for.
@@ -34,7 +35,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"unknown strategy {strategy!r}; {near(strategy, STRATEGY_NAMES)}")
         if self.rate is not None and not 0 < self.rate < float("inf"):
             raise UsageError(f"--rate {self.rate:g}: expected a number above 0")
-        loaded = load(reference)
+        loaded = load(reference, self.settings)
         scenario = loaded.scenario
         replace = msgspec.structs.replace
         if self.replicas is not None:
@@ -66,6 +67,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if value is not None:
                 words += [f"--{name.replace('_', '-')}", f"{value:g}"]
+        for setting in self.settings:
+            words += ["--set", setting]
         if self.database is not None:
             words += ["--database", "URL"]  # a URL may hold a password
         return shlex.join(words)

@@ -10,14 +10,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from scenarios.evidence.manifest import Objectives, Outcome
+from scenarios.policy import Command, Count, NotNegative, PolicySpec, Positive
 from scenarios.traffic.plan import Journey, Step
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-Percentage = Annotated[float, msgspec.Meta(gt=0, le=100)]
 HttpPath = Annotated[str, msgspec.Meta(pattern="^/")]
-Command = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 StopSignal = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]
 
 
@@ -38,6 +34,9 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         cwd: the working directory; absent: the folder of the scenario file.
         env: environment variables; a version's own come on top.
         health_path: what the balancer probes; a 2xx is healthy.
+        readiness_path: what a replica itself must answer with a 2xx before the balancer hears of
+            it, and before its version may come back to a schema that has changed meanwhile.
+        liveness_path: what a replica must go on answering with a 2xx, or be replaced.
         warm_up: paths that a new replica must answer, each with a 2xx or 3xx, before the balancer
             hears of it.
         stop_signal: what asks a replica to stop.
@@ -51,6 +50,8 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cwd: str | None = None
     env: Mapping[str, str] = msgspec.field(default_factory=dict)
     health_path: HttpPath = "/"
+    readiness_path: HttpPath | None = None
+    liveness_path: HttpPath | None = None
     warm_up: tuple[HttpPath, ...] = ()
     stop_signal: StopSignal = "SIGTERM"
     signal_group: bool = False
@@ -113,12 +114,14 @@ class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         using: the version in whose directory, with whose interpreter and environment the command
             runs; absent: the next one that is deployed.
         deploy: the version to deploy.
+        undo: deploy the version that served before; refused when it does not work with the schema.
     """
 
     migrate: str | Command | None = None
     through: str | None = None
     using: str | None = None
     deploy: str | None = None
+    undo: bool = False
 
 
 # `from` is a Python keyword, so the field has another name than its key.
@@ -140,30 +143,6 @@ class ReleaseSpec(
     steps: Annotated[tuple[ReleaseStep, ...], msgspec.Meta(min_length=1)]
 
 
-class PolicySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How versions are deployed; names as in Kubernetes.
-
-    Attributes:
-        replicas: how many serve.
-        max_surge: how many more than that may run during a rolling update.
-        max_unavailable: how many fewer than that may serve during a rolling update.
-        min_ready_seconds: how long a new replica must serve before the next step.
-        progress_deadline_seconds: how long a new replica may take until it is ready.
-        drain_timeout_seconds: how long a replica's requests in flight are waited for.
-        canary_steps: the new version's share of the traffic at each step, in percent.
-        canary_soak_seconds: how long each canary step is watched before it is judged.
-    """
-
-    replicas: Count = 3
-    max_surge: Annotated[int, msgspec.Meta(ge=0)] = 1
-    max_unavailable: Annotated[int, msgspec.Meta(ge=0)] = 0
-    min_ready_seconds: NotNegative = 0.5
-    progress_deadline_seconds: Positive = 30.0
-    drain_timeout_seconds: NotNegative = 30.0
-    canary_steps: Annotated[tuple[Percentage, ...], msgspec.Meta(min_length=1)] = (5, 25, 50, 100)
-    canary_soak_seconds: NotNegative = 1.0
-
-
 class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the balancer judges its backends.
 
@@ -174,6 +153,7 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         rise: how many checks in a row admit a backend.
         fall: how many failed checks in a row take it out.
         hold_seconds: how long a request may wait for a backend when none is up; 0: not at all.
+        affinity_cookie: the name of a cookie that keeps a user on one version; absent: none does.
     """
 
     health_interval_seconds: Positive = 1.0
@@ -182,6 +162,7 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rise: Count = 2
     fall: Count = 3
     hold_seconds: NotNegative = 0.0
+    affinity_cookie: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
 
 
 class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -245,11 +226,13 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         outcome: how it ends; any other end is a fail.
+        outcomes: the same for single strategies, where they differ.
         fails_with: the negative controls: strategies under which requests must fail, each with
             the causes of which at least one must be found. Under all others nothing may fail.
     """
 
     outcome: Outcome = "completed"
+    outcomes: Mapping[str, Outcome] = msgspec.field(default_factory=dict)
     fails_with: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 

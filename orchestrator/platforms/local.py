@@ -8,10 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from orchestrator.asking import ask
 from orchestrator.errors import EnvironmentFailure, PlatformError
 from orchestrator.model import Replica, Version
 from orchestrator.placeholders import PlaceholderError, fill
-from orchestrator.platform import Ended
+from orchestrator.platform import Answer, Ended
 from orchestrator.ports import Ports
 from orchestrator.processes import Child, ProcessError, Processes
 from orchestrator.warm_up import warm_up
@@ -146,6 +147,10 @@ class LocalPlatform:
     def why_not_listening(self, replica: Replica) -> str:
         """What `wait_listening` still waits for."""
         return self._waiting_for.get(replica.id, f"it does not listen on {replica.address}")
+
+    async def ask(self, replica: Replica, path: str, timeout: float) -> Answer:  # noqa: ASYNC109 - a request's
+        """Send the replica one GET on a connection of its own."""
+        return await ask(replica.host, replica.port, path, timeout)
 
     async def wait_ended(self, replica: Replica) -> Ended:
         """Wait until the replica's process has ended."""

@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from balancer.client import AdminClient, AdminError
 from orchestrator.errors import EnvironmentFailure, RouterError
 from orchestrator.model import Replica
-from orchestrator.platform import Count, Drained
+from orchestrator.platform import Count, Drained, Latency
 from orchestrator.processes import Child, ProcessError, Processes
 
 _START_SECONDS = 20.0
@@ -120,10 +121,7 @@ class HitlessRouter:
         """Return the cumulative counts of each replica that the balancer knows."""
         with _translated("read statistics"):
             statistics = await self._client.statistics()
-        return {
-            name: Count(one["requests"], one["failed"])
-            for name, one in statistics["backends"].items()
-        }
+        return {name: _count(one) for name, one in statistics["backends"].items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +158,7 @@ async def start_balancer(
     access_log: Path | None = None,
     listen: str = "127.0.0.1:0",
     hold_seconds: float = 0.0,
+    affinity_cookie: str | None = None,
 ) -> AsyncIterator[Balancer]:
     """Start a balancer in a process of its own, and stop it when the block is left.
 
@@ -171,6 +170,7 @@ async def start_balancer(
         access_log: the file that gets one line an exchange.
         listen: where clients connect; port 0 lets the kernel choose.
         hold_seconds: how long a request may wait for a backend when none is up.
+        affinity_cookie: the name of the cookie that keeps a user on one version; absent: none.
 
     Raises:
         EnvironmentFailure: it does not start.
@@ -183,6 +183,8 @@ async def start_balancer(
     command += ["--health-timeout", f"{health.timeout:g}"]
     command += ["--rise", str(health.rise), "--fall", str(health.fall)]
     command += ["--hold-seconds", f"{hold_seconds:g}"]
+    if affinity_cookie is not None:
+        command += ["--affinity-cookie", affinity_cookie]
     if access_log is not None:
         command += ["--access-log", str(access_log)]
     async with AsyncExitStack() as stack:
@@ -199,6 +201,16 @@ async def start_balancer(
             router=HitlessRouter(client, health),
             process=child,
         )
+
+
+def _count(one: Mapping[str, Any]) -> Count:
+    *bounds, _ = one["latency_buckets"]  # the last one has no bound
+    latency = Latency(
+        tuple(float(bound) for bound in bounds),
+        tuple(one["latency_buckets"].values()),
+        one["latency_seconds_sum"],
+    )
+    return Count(one["requests"], one["failed"], latency, one["in_flight"])
 
 
 async def _first_line(child: Child) -> _Listening:

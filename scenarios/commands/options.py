@@ -35,6 +35,14 @@ DatabaseOption = Annotated[
     str | None,
     typer.Option(help="The URL of a Postgres server to use instead of an embedded one."),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any setting of the scenario, such as policy.max_surge=25%; may be repeated.",
+    ),
+]
 OutOption = Annotated[Path, typer.Option(help="Where the folders of runs go.")]
 JunitOption = Annotated[
     Path | None, typer.Option("--junit", help="Write JUnit XML here too, besides the run's folder.")

@@ -15,6 +15,7 @@ from scenarios.commands.options import (
     RowsOption,
     ScenarioArgument,
     SeedOption,
+    SetOption,
     SettleOption,
     StrategyOption,
 )
@@ -37,6 +38,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     baseline: BaselineOption = None,
     settle: SettleOption = None,
     database: DatabaseOption = None,
+    settings: SetOption = None,
     out: OutOption = Path("runs"),
     junit: JunitOption = None,
     as_json: JsonOption = False,
@@ -50,6 +52,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         baseline=baseline,
         settle=settle,
         database=database,
+        settings=tuple(settings or ()),
     )
     experiment = changes.experiment(scenario, strategy, seed)
     console = progress_console(as_json=as_json)

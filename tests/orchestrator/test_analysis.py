@@ -1,59 +1,154 @@
-"""The judge says what the counts say, with the number and the limit."""
+"""The judge says what the samples say, with the number and the limit."""
+
+from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as some
+from scipy import stats
 
-from orchestrator.analysis import Finding, judge
-from orchestrator.platform import Count
+from orchestrator.analysis import Finding, fisher, judge, mann_whitney, percentile
+from orchestrator.platform import Count, Latency
+from orchestrator.policy import Criteria
+
+BOUNDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512)
+CRITERIA = Criteria()
+
+
+def counted(requests: int, failed: int, bucket: int = 1, seconds: float = 0.0015) -> Count:
+    """So many requests, whose responses all took the same."""
+    counts = [0] * (len(BOUNDS) + 1)
+    counts[bucket] = requests
+    return Count(requests, failed, Latency(BOUNDS, tuple(counts), requests * seconds))
 
 
 @some.composite
 def counts(draw: some.DrawFn) -> Count:
-    requests = draw(some.integers(0, 5000))
-    return Count(requests, draw(some.integers(0, requests)))
+    requests = draw(some.integers(0, 3000))
+    return counted(requests, draw(some.integers(0, requests)), draw(some.integers(0, 10)))
 
 
 @pytest.mark.parametrize(
-    ("canary", "stable", "finding"),
+    ("canary", "other", "finding"),
     [
-        (Count(100, 0), Count(1000, 0), Finding.PASS),
-        (Count(100, 1), Count(1000, 0), Finding.PASS),
-        (Count(100, 2), Count(1000, 0), Finding.FAIL),
-        (Count(100, 10), Count(1000, 95), Finding.PASS),
-        (Count(19, 0), Count(1000, 0), Finding.INCONCLUSIVE),
-        (Count(0, 0), Count(1000, 0), Finding.INCONCLUSIVE),
-        (Count(3, 3), Count(1000, 0), Finding.FAIL),
-        (Count(20, 0), Count(0, 0), Finding.PASS),
+        ((200, 0), (1000, 0), Finding.PASS),
+        ((200, 1), (1000, 0), Finding.PASS),  # half a percent is tolerated
+        ((200, 10), (1000, 0), Finding.FAIL),
+        ((200, 10), (1000, 48), Finding.PASS),
+        ((50, 2), (1000, 0), Finding.FAIL),
+        ((50, 1), (1000, 0), Finding.PASS),  # it may be chance: p = 0.048
+        ((49, 0), (1000, 0), Finding.INCONCLUSIVE),
+        ((0, 0), (1000, 0), Finding.INCONCLUSIVE),
+        ((3, 3), (1000, 0), Finding.FAIL),
+        ((200, 200), (49, 0), Finding.INCONCLUSIVE),  # compared with what?
     ],
 )
-def test_cases(canary: Count, stable: Count, finding: Finding) -> None:
-    """The limit is the stable rate plus the tolerance; too few requests are inconclusive."""
-    judgement = judge(canary, stable, minimum=20, tolerance=0.01)
+def test_failures(canary: tuple[int, int], other: tuple[int, int], finding: Finding) -> None:
+    """More failures than chance and tolerance explain are a fail; too few requests are no pass."""
+    judgement = judge(counted(*canary), counted(*other), CRITERIA)
+    assert judgement.finding is finding, judgement.reason
+    assert f"{canary[1]} of {canary[0]} requests to the canary failed" in judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("canary", "other", "finding"),
+    [
+        ((8, 0.3), (1, 0.0015), Finding.FAIL),
+        ((3, 0.006), (1, 0.0015), Finding.PASS),  # certain, and nobody notices 4 ms
+        ((8, 0.200), (8, 0.190), Finding.PASS),
+        ((1, 0.0015), (8, 0.3), Finding.PASS),  # faster is fine
+    ],
+)
+def test_latency(canary: tuple[int, float], other: tuple[int, float], finding: Finding) -> None:
+    """A slower canary is a fail only when the difference is certain and large enough to matter."""
+    here, there = counted(100, 0, *canary), counted(1000, 0, *other)
+    judgement = judge(here, there, CRITERIA)
+    assert judgement.finding is finding, judgement.reason
+    assert f"{canary[1] * 1e3:.1f} ms on average (the limit is" in judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("limits", "finding", "reason"),
+    [
+        ({"max_failure_rate": 0.03}, Finding.FAIL, "5.00%; max_failure_rate is 3.00%"),
+        ({"max_failure_rate": 0.06}, Finding.PASS, "max_failure_rate is 6.00%"),
+        ({"max_p99_seconds": 0.1}, Finding.FAIL, "at most 0.256 s (max_p99_seconds is 0.1 s)"),
+        ({"max_p99_seconds": 0.2}, Finding.PASS, "max_p99_seconds is 0.2 s"),
+    ],
+)
+def test_fixed_limits(limits: dict[str, float], finding: Finding, reason: str) -> None:
+    """Fixed limits count whatever the others do."""
+    same = counted(400, 20, 8, 0.2)
+    judgement = judge(same, same, Criteria(**limits))  # type: ignore[arg-type]
     assert judgement.finding is finding
-    assert f"{canary.failed} of {canary.requests} requests" in judgement.reason
-    assert "the limit is" in judgement.reason
+    assert reason in judgement.reason
 
 
 @given(counts(), counts(), some.integers(0, 200), some.floats(0, 1))
 def test_never_a_pass_by_pretence(
-    canary: Count, stable: Count, minimum: int, tolerance: float
+    canary: Count, other: Count, minimum: int, tolerance: float
 ) -> None:
-    """A pass always has its sample, and more failures never turn a fail into anything else."""
-    finding = judge(canary, stable, minimum=minimum, tolerance=tolerance).finding
+    """A pass has its samples, and more failures never turn a fail into anything else."""
+    criteria = Criteria(minimum_requests=minimum, failure_tolerance=tolerance)
+    finding = judge(canary, other, criteria).finding
     if finding is Finding.PASS:
-        assert canary.requests >= max(minimum, 1)
+        assert min(canary.requests, other.requests) >= max(minimum, 1)
     if canary.failed < canary.requests and finding is Finding.FAIL:
-        worse = Count(canary.requests, canary.failed + 1)
-        assert judge(worse, stable, minimum=minimum, tolerance=tolerance).finding is Finding.FAIL
+        worse = canary._replace(failed=canary.failed + 1)
+        assert judge(worse, other, criteria).finding is Finding.FAIL
 
 
-@given(counts(), counts(), some.integers(0, 200), some.floats(0, 1), some.integers(0, 500))
+@given(counts(), counts(), some.integers(0, 200), some.integers(0, 500))
 def test_an_early_fail_would_have_been_one(
-    canary: Count, stable: Count, minimum: int, tolerance: float, more: int
+    canary: Count, other: Count, minimum: int, more: int
 ) -> None:
     """A fail before the sample is full stays one if all the requests that lack succeed."""
-    if judge(canary, stable, minimum=minimum, tolerance=tolerance).finding is Finding.FAIL:
-        full = Count(max(canary.requests, min(minimum, canary.requests + more)), canary.failed)
-        later = judge(full, stable, minimum=minimum, tolerance=tolerance)
-        assert later.finding is Finding.FAIL
+    criteria = Criteria(minimum_requests=minimum, latency_effect=1.0)
+    assume(judge(canary, other, criteria).finding is Finding.FAIL)
+    full = max(canary.requests, min(minimum, canary.requests + more))
+    later = judge(canary._replace(requests=full), other, criteria)
+    assert later.finding is Finding.FAIL
+
+
+@given(some.integers(1, 300), some.integers(1, 3000), some.data())
+def test_the_exact_test_is_fishers(requests: int, other: int, data: some.DataObject) -> None:
+    """Its chance is the one that SciPy gives."""
+    failed = data.draw(some.integers(0, requests))
+    other_failed = data.draw(some.integers(0, other))
+    table = [[failed, requests - failed], [other_failed, other - other_failed]]
+    wanted = stats.fisher_exact(table, alternative="greater").pvalue
+    found = fisher(failed, requests, other_failed, other)
+    assert found == pytest.approx(wanted, rel=1e-6, abs=1e-12)
+
+
+buckets = some.lists(some.integers(0, 30), min_size=6, max_size=6)
+
+
+@given(buckets, buckets)
+def test_the_rank_test_is_mann_and_whitneys(first: list[int], second: list[int]) -> None:
+    """Its chance and its effect are those that SciPy gives for the same values."""
+    ranks = mann_whitney(first, second)
+    here, there = values(first), values(second)
+    assume(here)
+    assume(there)
+    assume(len({*here, *there}) > 1)
+    wanted = stats.mannwhitneyu(here, there, alternative="greater", method="asymptotic")
+    assert ranks.chance == pytest.approx(wanted.pvalue, rel=1e-6, abs=1e-12)
+    assert ranks.effect == pytest.approx(wanted.statistic / (len(here) * len(there)))
+
+
+def values(counts: Sequence[int]) -> list[int]:
+    return [bucket for bucket, count in enumerate(counts) for _ in range(count)]
+
+
+def test_samples_that_say_nothing() -> None:
+    """Empty and constant samples are no difference."""
+    assert mann_whitney([0, 0], [3, 0]) == (1.0, 0.5)
+    assert mann_whitney([0, 3], [0, 3]) == (1.0, 0.5)
+    assert fisher(0, 10, 0, 10) == 1.0
+
+
+def test_percentiles() -> None:
+    """A percentile is the upper bound of its bucket, and infinite past the last one."""
+    latency = Latency((0.1, 0.2), (98, 1, 1), 1.0)
+    assert [percentile(latency, share) for share in (0.98, 0.99, 1.0)] == [0.1, 0.2, float("inf")]

@@ -14,13 +14,13 @@ from orchestrator.journal import Journal
 from orchestrator.model import (
     Deploy,
     Event,
-    Policy,
     Release,
     ReleaseResult,
     RunCommand,
     Version,
 )
 from orchestrator.platforms.local import LocalPlatform
+from orchestrator.policy import Criteria, Policy
 from orchestrator.processes import Processes
 from orchestrator.release import ReleaseRun, bring_up, take_down
 from orchestrator.rollout import Rollout
@@ -41,7 +41,10 @@ def version(name: str, mode: str = "") -> Version:
 
 
 POLICY = Policy(
-    replicas=2, min_ready_seconds=0.1, canary_soak_seconds=0.2, canary_minimum_requests=5
+    replicas=2,
+    min_ready_seconds=0.1,
+    canary_soak_seconds=0.2,
+    analysis=Criteria(minimum_requests=20),
 )
 
 

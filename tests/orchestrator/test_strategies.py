@@ -15,14 +15,13 @@ from orchestrator.model import (
     Deploy,
     Event,
     Migrate,
-    Policy,
-    PolicyError,
     Release,
     Replica,
     RunCommand,
     Version,
 )
-from orchestrator.platform import Count, Drained, Ended
+from orchestrator.platform import Answer, Count, Drained, Ended
+from orchestrator.policy import Criteria, Policy, PolicyError
 from orchestrator.release import ReleaseRun, bring_up, take_down
 from orchestrator.rollout import Rollout
 from orchestrator.strategies import STRATEGIES
@@ -45,6 +44,7 @@ class World:
         self.draining: set[str] = set()
         self.drained: set[str] = set()
         self.answers: dict[str, Count] = {}
+        self.says: dict[tuple[str, str], Answer] = {}
         self.calls = 0
         self.fail_at: int | None = None
         self.most = 0
@@ -96,6 +96,11 @@ class World:
 
     def why_not_listening(self, replica: Replica) -> str:
         return f"{replica.id} does not listen"
+
+    async def ask(self, replica: Replica, path: str, timeout: float) -> Answer:  # noqa: ASYNC109 - the port's
+        await self._call()
+        assert timeout > 0
+        return self.says.get((replica.version, path), Answer(200, ""))
 
     async def wait_ended(self, replica: Replica) -> Ended:
         await self.running[replica.id].wait()
@@ -178,7 +183,11 @@ policies = some.builds(
 
 
 def policy_of(knobs: dict[str, object]) -> Policy:
-    quick = {"min_ready_seconds": 0.0, "canary_soak_seconds": 0.0, "canary_patience_seconds": 0.0}
+    quick = {
+        "min_ready_seconds": 0.0,
+        "canary_soak_seconds": 0.0,
+        "analysis": Criteria(patience_seconds=0.0),
+    }
     return Policy(**quick | knobs)  # type: ignore[arg-type]
 
 
@@ -304,19 +313,19 @@ async def test_a_canary_that_fails_requests_goes_back() -> None:
     """A canary whose requests fail is rolled back at its first step, with the numbers as reason."""
     bench = Bench(policy_of({"canary_soak_seconds": 0.01}))
     bench.world.answers = {"a-1": Count(1000, 0)}
-    waiting = bench.rollout.soak
+    waiting = bench.rollout.pause
 
-    async def soak(*arguments: object) -> None:
+    async def pause(*arguments: object) -> None:
         bench.world.answers = {"a-1": Count(2000, 1), "b-4": Count(50, 5)}
         await waiting(*arguments)  # type: ignore[arg-type]
 
-    bench.rollout.soak = soak  # type: ignore[method-assign, assignment]
+    bench.rollout.pause = pause  # type: ignore[method-assign, assignment]
     run = await bench.release("canary", Deploy(version=B))
     assert run.result is not None
     assert run.result.outcome == "rolled_back"
     assert run.result.reason == (
         "deploy b: analysis: fail: 5 of 50 requests to the canary failed (10.00%; the limit is "
-        "1.10%: 1 of 1000 of the stable version, plus 1.00%)"
+        "1.10%: 1 of 1000 of the others, plus 1.00%; p = 1.2e-06, at most 0.01 is a fail)"
     )
     assert bench.versions() == {"a": 3}
 
@@ -324,7 +333,7 @@ async def test_a_canary_that_fails_requests_goes_back() -> None:
 @pytest.mark.parametrize(("wish", "outcome"), [("proceed", "completed"), ("fail", "rolled_back")])
 async def test_too_few_requests(wish: str, outcome: str) -> None:
     """Too few requests are inconclusive, which the journal says; the policy decides on it."""
-    bench = Bench(policy_of({"on_inconclusive": wish}))
+    bench = Bench(policy_of({"analysis": Criteria(patience_seconds=0.0, on_inconclusive=wish)}))
     run = await bench.release("canary", Deploy(version=B))
     assert run.result is not None
     assert run.result.outcome == outcome
@@ -420,9 +429,12 @@ def test_cancelled_at_any_moment(name: str, at: int) -> None:
         ({"max_surge": "0%", "max_unavailable": "10%", "replicas": 5}, "are both 0"),
         ({"max_surge": "many"}, "max_surge is 'many'; it must be a number, or a share"),
         ({"max_unavailable": -1}, "max_unavailable is -1"),
-        ({"drain_timeout": -1.0}, "drain_timeout is -1.0; it must be a number, 0 or more"),
+        (
+            {"drain_timeout_seconds": -1.0},
+            "drain_timeout_seconds is -1.0; it must be a number, 0 or more",
+        ),
         ({"min_ready_seconds": float("nan")}, "min_ready_seconds is nan"),
-        ({"canary_steps": (5, 50)}, "canary_steps are 5, 50; they must rise"),
+        ({"canary_steps": (5, 50)}, "canary_steps are 5, 50; their weights must rise"),
         ({"canary_steps": ()}, "canary_steps are empty"),
         ({"canary_steps": (50, 20, 100)}, "must rise"),
     ],

@@ -1,0 +1,55 @@
+"""Hooks: commands before and after the verbs of a deployment, with its state in the environment."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.errors import RolloutFailed
+from orchestrator.processes import ProcessError, Processes
+
+_STOP_SECONDS = 2.0
+
+
+class CommandHooks:
+    """Runs hooks as processes of this machine; exit status 0 says that all is well."""
+
+    def __init__(self, processes: Processes, *, log: Path, cwd: Path | None = None) -> None:
+        """Describe them.
+
+        Args:
+            processes: what owns their processes.
+            log: the file that their output is appended to.
+            cwd: where they run.
+        """
+        self._processes = processes
+        self._log = log
+        self._cwd = cwd
+
+    async def run(
+        self,
+        name: str,
+        command: Sequence[str],
+        state: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109 - the hook's own
+    ) -> None:
+        """Run one to its end.
+
+        Raises:
+            RolloutFailed: it cannot be started, fails, or takes too long.
+        """
+        try:
+            child = await self._processes.start(
+                command, name=f"hook {name}", log=self._log, env=state, cwd=self._cwd
+            )
+        except ProcessError as error:
+            raise RolloutFailed(str(error)) from error
+        try:
+            async with asyncio.timeout(timeout):
+                status = await child.wait()
+        except TimeoutError:
+            raise RolloutFailed(f"hook {name} did not end within {timeout:g} s") from None
+        finally:
+            await child.stop(_STOP_SECONDS)
+        if status:
+            last = " | ".join(child.last_lines(3).splitlines()) or "(it said nothing)"
+            raise RolloutFailed(f"hook {name} ended with status {status}: {last}")

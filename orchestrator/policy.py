@@ -1,0 +1,210 @@
+"""The knobs of a rollout; names and rounding are Kubernetes' where it has them."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import msgspec
+
+from orchestrator.errors import OrchestratorError
+
+WHOLE = 100.0  # percent
+
+
+class PolicyError(OrchestratorError):
+    """A policy that no rollout can follow; the message says what would be right."""
+
+
+HOOKED = (
+    "deploy", "start", "wait_ready", "preview", "attach", "weigh", "switch", "soak", "analyse",
+    "drain", "stop", "rollback", "migrate",
+)  # fmt: skip
+"""The verbs that a hook can run before and after."""
+
+
+def _check_numbers(prefix: str, policy: msgspec.Struct) -> None:
+    for name in policy.__struct_fields__:
+        value = getattr(policy, name)
+        if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
+            raise PolicyError(f"{prefix}{name} is {value}; it must be a number, 0 or more")
+
+
+class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a canary is judged by.
+
+    Attributes:
+        against: `stable`: it is compared with those that served before; `baseline`: with as many
+            replicas of the old version, started together with it, so that both are equally fresh.
+        minimum_requests: the least requests, of both sides, that a judgement rests on.
+        patience_seconds: how long to wait for that many, on top of the pause before.
+        significance: how unlikely a difference must be by chance to count as one.
+        failure_tolerance: how much higher its failure rate may be; 0.01 is one percent.
+        latency_tolerance: by which part its mean latency may be higher; 0.2 is a fifth.
+        latency_tolerance_seconds: by how many seconds it may be higher in any case.
+        latency_effect: up to which chance a request to it may be slower than one to the others.
+        max_failure_rate: a fixed limit; absent: none.
+        max_p99_seconds: a fixed limit for its 99th percentile; absent: none.
+        on_inconclusive: what too few requests lead to. `proceed` is the default, since a step is
+            what brings the requests that the next judgement rests on, and a service without
+            traffic must be deployable; `fail` rolls back.
+    """
+
+    against: Literal["stable", "baseline"] = "stable"
+    minimum_requests: int = 50
+    patience_seconds: float = 5.0
+    significance: float = 0.01
+    failure_tolerance: float = 0.01
+    latency_tolerance: float = 0.2
+    latency_tolerance_seconds: float = 0.02
+    latency_effect: float = 0.6
+    max_failure_rate: float | None = None
+    max_p99_seconds: float | None = None
+    on_inconclusive: Literal["proceed", "fail"] = "proceed"
+
+    def __post_init__(self) -> None:
+        _check_numbers("analysis.", self)
+
+
+class CanaryStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One step of a canary: exactly one of its fields.
+
+    Attributes:
+        weight: the share of the traffic that the new version gets from now on, in percent.
+        pause: how many seconds to wait; `promoted`: until somebody promotes it.
+        analysis: judge it by its requests since the last `weight`.
+    """
+
+    weight: float | None = None
+    pause: float | Literal["promoted"] | None = None
+    analysis: bool = False
+
+    def __post_init__(self) -> None:
+        given = (self.weight is not None) + (self.pause is not None) + self.analysis
+        if given != 1:
+            raise PolicyError(
+                "a step of canary_steps needs exactly one of weight, pause, and analysis = true"
+            )
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Requests that a full new set must answer before it gets any traffic (blue-green).
+
+    Attributes:
+        paths: what is asked for.
+        requests: how often each path is asked for, of each replica.
+        timeout_seconds: when a request counts as failed.
+    """
+
+    paths: tuple[str, ...]
+    requests: int = 20
+    timeout_seconds: float = 5.0
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The knobs of a rollout; durations are seconds.
+
+    Source: kubernetes.io, "Deployments": maxSurge rounds up, maxUnavailable down, not both are 0.
+
+    Attributes:
+        replicas: how many replicas serve.
+        max_surge: how many more may run meanwhile; a number or a share such as `25%`.
+        max_unavailable: how many fewer may serve meanwhile; a number or a share such as `25%`.
+        min_ready_seconds: how long a new replica must serve well before it counts as available.
+        progress_deadline_seconds: how long new replicas may take until they are ready.
+        drain_timeout_seconds: how long a replica may finish what it has in flight.
+        termination_grace_seconds: how long it may take to stop before it is killed.
+        preview: what a new set must answer before a blue-green switch; absent: only the checks.
+        auto_promotion: whether blue-green switches by itself; if not, when somebody promotes it.
+        auto_promotion_seconds: how long the new set waits for a promotion until it switches itself.
+        scale_down_delay_seconds: how long the old set stands by after a blue-green switch.
+        canary_steps: what a canary goes through, in order. A number is short for a weight, a pause
+            of `canary_soak_seconds`, and an analysis. Weights rise, and the last one is 100.
+        canary_soak_seconds: how long each such step lasts before it is judged.
+        analysis: what a canary is judged by.
+        hooks: commands by when they run: `before_` or `after_` and a verb, such as
+            `before_switch`, `after_deploy`. One that fails fails the step that it belongs to.
+        hook_timeout_seconds: how long one may take.
+    """
+
+    replicas: int = 3
+    max_surge: int | str = 1
+    max_unavailable: int | str = 0
+    min_ready_seconds: float = 0.5
+    progress_deadline_seconds: float = 30.0
+    drain_timeout_seconds: float = 30.0
+    termination_grace_seconds: float = 10.0
+    preview: Preview | None = None
+    auto_promotion: bool = True
+    auto_promotion_seconds: float = 0.0
+    scale_down_delay_seconds: float = 0.0
+    canary_steps: tuple[float | CanaryStep, ...] = (5, 25, 50, 100)
+    canary_soak_seconds: float = 1.0
+    analysis: Criteria = Criteria()
+    hooks: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    hook_timeout_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise PolicyError(f"replicas is {self.replicas}; it must be at least 1")
+        _check_numbers("", self)
+        if self.surge + self.unavailable == 0:
+            raise PolicyError(
+                f"max_surge {self.max_surge} and max_unavailable {self.max_unavailable} of "
+                f"{self.replicas} replicas are both 0: no replica could ever be replaced"
+            )
+        _check_steps(self.canary_steps)
+        for name, command in self.hooks.items():
+            when, _, verb = name.partition("_")
+            if when not in ("before", "after") or verb not in HOOKED or not command:
+                raise PolicyError(
+                    f"hooks.{name}: expected a command for before_ or after_ one of "
+                    f"{', '.join(HOOKED)}"
+                )
+
+    @property
+    def surge(self) -> int:
+        """`max_surge` as a number of replicas."""
+        return _share("max_surge", self.max_surge, self.replicas, math.ceil)
+
+    @property
+    def unavailable(self) -> int:
+        """`max_unavailable` as a number of replicas, at most all of them."""
+        wanted = _share("max_unavailable", self.max_unavailable, self.replicas, math.floor)
+        return min(wanted, self.replicas)
+
+    @property
+    def canary_plan(self) -> tuple[CanaryStep, ...]:
+        """The canary's steps, with each number spelled out."""
+        plan: list[CanaryStep] = []
+        for step in self.canary_steps:
+            if isinstance(step, CanaryStep):
+                plan.append(step)
+            else:
+                pause = CanaryStep(pause=self.canary_soak_seconds)
+                plan += [CanaryStep(weight=step), pause, CanaryStep(analysis=True)]
+        return tuple(plan)
+
+
+def _check_steps(steps: tuple[float | CanaryStep, ...]) -> None:
+    weights = [
+        weight
+        for step in steps
+        if (weight := step.weight if isinstance(step, CanaryStep) else step) is not None
+    ]
+    rising = sorted(set(weights)) == weights
+    if not weights or weights[-1] != WHOLE or not rising or weights[0] <= 0:
+        raise PolicyError(
+            f"canary_steps are {', '.join(f'{weight:g}' for weight in weights) or 'empty'}; "
+            "their weights must rise from above 0 to 100"
+        )
+    first = steps[0]
+    if isinstance(first, CanaryStep) and first.weight is None:
+        raise PolicyError("canary_steps begin with a pause or an analysis; first comes a weight")
+
+
+def _share(name: str, value: int | str, replicas: int, rounding: Callable[[float], int]) -> int:
+    text = str(value)
+    number = text.removesuffix("%")
+    if not (number.isascii() and number.isdigit()):
+        raise PolicyError(f"{name} is {value!r}; it must be a number, or a share such as '25%'")
+    return rounding(int(number) * replicas / 100) if text.endswith("%") else int(number)

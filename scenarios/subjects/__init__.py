@@ -1,0 +1,1 @@
+"""Small applications for the catalog, started by command like any other."""
