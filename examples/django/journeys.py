@@ -6,9 +6,7 @@ async def collect(user):
     books = {}
     for number in range(user.random.randint(1, 3)):
         title = f"{user.unique} {number}"
-        answer = await user.post(
-            "/books", json={"title": title}, expect=(201,), subject=title
-        )
+        answer = await user.post("/books", json={"title": title}, expect=(201,), subject=title)
         books[answer.json()["id"]] = title
     for book in user.random.sample(sorted(books), len(books)):
         answer = await user.get(f"/books/{book}", name="/books/{id}")

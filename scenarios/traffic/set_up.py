@@ -39,7 +39,7 @@ async def set_up(
     for number, recipe in enumerate(list(made), start=1):
         filled = {**values, **captured}
         what = f"set-up, step {number}: {recipe.endpoint_for(None)}"
-        payload = recipe.request(filled, request_id=f"s{seed}-set-up-{number}", close=True)
+        payload = recipe.request(filled, request_id=f"set-up-{number}-s{seed}", close=True)
         try:
             async with asyncio.timeout(timeout_seconds):
                 reader = await _exchange(host, port, payload, is_head=recipe.method == "HEAD")

@@ -8,7 +8,8 @@ down_revision = None
 
 def upgrade() -> None:
     op.execute(
-        "CREATE TABLE books (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, title text NOT NULL)"
+        "CREATE TABLE books ("
+        "id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, title text NOT NULL)"
     )
 
 

@@ -1,0 +1,67 @@
+"""The examples are applications of other people: each passes, and its broken variant is caught."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scenarios.cli import status
+from scenarios.loading import load
+from scenarios.verdict import Verdict, decode
+
+pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None, reason="the Node example needs `node` on PATH"
+)
+ALL = [
+    pytest.param("plain"),
+    pytest.param("node", marks=needs_node),
+    pytest.param("flask-alembic"),
+    pytest.param("django"),
+]
+
+
+def released(scenario: Path, out: Path, *more: str) -> tuple[int, Verdict]:
+    """Run it through the command line; the status and the verdict."""
+    code = status(["run", str(scenario), "--no-live", "--out", str(out), *more])
+    (folder,) = out.iterdir()
+    return code, decode((folder / "verdict.json").read_bytes())
+
+
+def test_every_example_is_tested() -> None:
+    """Each folder of examples has a scenario, a broken variant, and its place in this list."""
+    folders = {path.parent.name for path in EXAMPLES.glob("*/scenario.toml")}
+    assert folders == {path.parent.name for path in EXAMPLES.glob("*/broken.toml")}
+    assert folders == {str(each.values[0]) for each in ALL}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_example_passes(name: str, postgres_url: str, tmp_path: Path) -> None:
+    """A foreign application is released under traffic, and nothing of it fails."""
+    code, verdict = released(
+        EXAMPLES / name / "scenario.toml", tmp_path, "--database", postgres_url
+    )
+    assert (code, verdict.verdict) == (0, "pass"), verdict.reasons
+    assert verdict.requests.failed == 0
+    assert verdict.rollout.outcome == "completed"
+    answered = {share.version: share.requests for share in verdict.versions}
+    assert answered["v1"] > 0
+    assert answered["v2"] > 0
+    if load(str(EXAMPLES / name / "scenario.toml")).scenario.integrity is not None:
+        assert verdict.integrity.checked > 0
+        assert verdict.integrity.violations == ()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_its_broken_variant_fails_with_the_cause(name: str, tmp_path: Path) -> None:
+    """The variant that breaks is caught, and the cause is the one that its author planted.
+
+    Where the application says no more than 500, the SQLSTATE comes from the server's own log.
+    """
+    path = EXAMPLES / name / "broken.toml"
+    code, verdict = released(path, tmp_path)
+    assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
+    expected = load(str(path)).scenario.expect.fails_with["rolling"]
+    assert {cause.cause for cause in verdict.causes} == set(expected)
