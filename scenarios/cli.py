@@ -15,6 +15,7 @@ from scenarios.commands.catalog import list_command
 from scenarios.commands.compare import compare_command
 from scenarios.commands.demo import demo_command
 from scenarios.commands.guide import root, with_epilogs
+from scenarios.commands.explain import explain_command
 from scenarios.commands.matrix import matrix_command
 from scenarios.commands.report import report_command
 from scenarios.commands.run import run_command
@@ -55,6 +56,7 @@ app.command("demo", short_help="One release that breaks, and one that does not."
 app.command("list")(list_command)
 app.command("report", short_help="The verdict and reports of a run, anew.")(report_command)
 app.command("compare")(compare_command)
+app.command("explain")(explain_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

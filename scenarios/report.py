@@ -16,6 +16,8 @@ from scenarios.evidence.subject import Subject, read_subjects
 from scenarios.evidence.tick import read_ticks
 from scenarios.verdict import Verdict, encode, judge
 from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.surroundings import Surroundings
+from scenarios.verdict.timeline import Timeline
 
 
 def reach_verdict(folder: Path) -> Verdict:
@@ -25,10 +27,7 @@ def reach_verdict(folder: Path) -> Verdict:
         EvidenceError: the folder is not that of a run, or a file in it is damaged.
         OSError: the verdict cannot be written.
     """
-    if not folder.is_dir():
-        raise EvidenceError(f"{folder}: there is no such folder")
-    if not (folder / files.MANIFEST).is_file():
-        raise EvidenceError(f"{folder}: not the folder of a run: it has no {files.MANIFEST}")
+    check_folder(folder)
     log = folder / files.ACCESS_LOG
     locks = folder / files.LOCKS
     server_log = folder / files.SERVER_LOG
@@ -48,6 +47,34 @@ def reach_verdict(folder: Path) -> Verdict:
     )
     (folder / files.VERDICT).write_bytes(encode(verdict))
     return verdict
+
+
+def check_folder(folder: Path) -> None:
+    """See that the folder is that of a run.
+
+    Raises:
+        EvidenceError: it is not.
+    """
+    if not folder.is_dir():
+        raise EvidenceError(f"{folder}: there is no such folder")
+    if not (folder / files.MANIFEST).is_file():
+        raise EvidenceError(f"{folder}: not the folder of a run: it has no {files.MANIFEST}")
+
+
+def surroundings_of(folder: Path, timeline: Timeline) -> Surroundings:
+    """What went on around the requests of a run, from its files.
+
+    Raises:
+        EvidenceError: a file is damaged.
+    """
+    locks, log = folder / files.LOCKS, folder / files.SERVER_LOG
+    backends = folder / files.BACKENDS
+    return Surroundings(
+        timeline,
+        read_locks(locks) if locks.is_file() else (),
+        read_server_log(log) if log.is_file() else (),
+        read_backends(backends) if backends.is_file() else (),
+    )
 
 
 def _subjects(path: Path) -> Iterator[Subject] | None:

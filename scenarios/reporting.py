@@ -11,6 +11,7 @@ from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.outcome import read_outcomes
 from scenarios.evidence.tick import read_ticks
 from scenarios.overrides import UsageError
+from scenarios.report import surroundings_of
 from scenarios.verdict import Verdict
 from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.timeline import Timeline
@@ -53,7 +54,7 @@ def _stories(folder: Path, verdict: Verdict) -> Stories:
     return tell(
         failed,
         {line.request_id: line for line in lines if line.request_id in ids},
-        Timeline(read_events(folder / files.EVENTS)),
+        surroundings_of(folder, Timeline(read_events(folder / files.EVENTS))),
         verdict.origin_ns,
     )
 

@@ -25,6 +25,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless report runs/20260101-120000-big-bang-rolling",
         "hitless report runs/20260101-120000-big-bang-rolling --json",
     ),
+    "explain": ("hitless explain runs/20260101-120000-big-bang-rolling s1-000119-1",),
     "compare": (
         "hitless compare runs/20260101-120000-big-bang-naive runs/20260101-120100-big-bang-rolling",
         "hitless compare runs/*-rolling runs/*-canary --html compare.html",

@@ -11,6 +11,7 @@ import msgspec
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.attribution import Failure, attribute
 from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.surroundings import Surroundings
 from scenarios.verdict.timeline import Timeline
 from scenarios.views import words
 
@@ -66,7 +67,7 @@ FIELDS = (
 def tell(
     failed: Sequence[Outcome],
     exchanges: Mapping[str, Exchange],
-    timeline: Timeline,
+    around: Surroundings | Timeline,
     origin_ns: int,
     most: int = MOST_STORIES,
 ) -> Stories:
@@ -75,13 +76,13 @@ def tell(
     Args:
         failed: all of them.
         exchanges: the balancer's lines of them, by request id.
-        timeline: the journal.
+        around: the journal, and what else went on.
         origin_ns: the instant 0.0.
         most: how many may be told; of each cause some are, spread over its time.
     """
     groups: dict[str, list[Failure]] = {}
     for outcome in sorted(failed, key=lambda one: (one.planned_ns, one.request_id)):
-        failure = Failure.join(outcome, exchanges.get(outcome.request_id), timeline)
+        failure = Failure.join(outcome, exchanges.get(outcome.request_id), around)
         groups.setdefault(attribute(failure).cause, []).append(failure)
     texts: dict[str, int] = {"": 0}
     told = [

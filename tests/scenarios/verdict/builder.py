@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -72,6 +73,26 @@ class Evidence:
             self.access_log,
             **further,
         )
+
+    def write(self, folder: Path, **further: Any) -> Path:
+        """The same as the folder of a run; `further` are more files' lines, by file name."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_bytes(msgspec.json.encode(self.manifest))
+        lines = {
+            "requests": self.outcomes,
+            "mails": self.mails,
+            "events": self.events,
+            "ticks": self.ticks,
+            "subjects-before": self.before,
+            "subjects-after": self.after,
+            "balancer": self.access_log,
+            **further,
+        }
+        for name, structs in lines.items():
+            if structs is not None:
+                data = b"".join(msgspec.json.encode(one) + b"\n" for one in structs)
+                (folder / f"{name}.ndjson").write_bytes(data)
+        return folder
 
     def but(self, **changes: Any) -> "Evidence":
         """The same with whole kinds of evidence replaced."""

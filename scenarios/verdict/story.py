@@ -1,0 +1,237 @@
+"""One request's story: everything that the evidence has of it, in order of time."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from scenarios.evidence.locks import LockWait
+from scenarios.evidence.mail import Mail
+from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.attribution import Failure, attribute, contributing
+from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.model import Confidence
+from scenarios.verdict.slowness import explain_slow
+from scenarios.verdict.surroundings import Surroundings
+from scenarios.verdict.timeline import describe
+
+MARGIN_NS = 50_000_000
+"""What happened this shortly before or after a request belongs to its story as well."""
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """One thing that happened.
+
+    Attributes:
+        at: seconds of the run; absent where nobody stamped it.
+        source: who says so: `client`, `balancer`, a replica, `postgres`, `locks`, `rollout` or
+            `mail`.
+        text: what.
+    """
+
+    at: float | None
+    source: str
+    text: str
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one request.
+
+    Attributes:
+        request_id: which.
+        summary: what became of it.
+        cause: why it failed or was slow; absent when neither.
+        title: the same for people.
+        confidence: how well that is known.
+        contributing: what else may have had a part.
+        step: what the rollout was doing.
+        schema: the last migration that had completed.
+        led_by: the request that led to it.
+        led_to: the requests that it led to.
+        subject: what it was about.
+        found: the states of that subject's rows after the run; absent if the database was not read.
+        moments: what happened, in order.
+    """
+
+    request_id: str
+    summary: str
+    cause: str | None
+    title: str | None
+    confidence: Confidence | None
+    contributing: tuple[str, ...]
+    step: str
+    schema: str | None
+    led_by: str | None
+    led_to: tuple[str, ...]
+    subject: str | None
+    found: tuple[str, ...] | None
+    moments: tuple[Moment, ...]
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a replica's log that names the request.
+
+    Attributes:
+        replica: whose.
+        text: the line.
+        at_ns: its own stamp, if it has one of our clock.
+    """
+
+    replica: str
+    text: str
+    at_ns: int | None = None
+
+
+def tell_story(
+    outcome: Outcome,
+    exchange: Exchange | None,
+    around: Surroundings,
+    *,
+    origin_ns: int,
+    slow_seconds: float,
+    mails: Iterable[Mail] = (),
+    log: Iterable[LogLine] = (),
+    led_to: Iterable[str] = (),
+    found: tuple[str, ...] | None = None,
+) -> Story:
+    """Tell it.
+
+    Args:
+        outcome: the request.
+        exchange: the balancer's line of it, if it has one.
+        around: the journal, and what else went on.
+        origin_ns: the instant 0.0 of the run.
+        slow_seconds: the latency objective.
+        mails: the mails to its subject.
+        log: the lines of replicas' logs that name it.
+        led_to: the requests that it led to.
+        found: the states of its subject's rows after the run.
+    """
+    failure = Failure.join(outcome, exchange, around)
+    finding = None
+    if not outcome.ok:
+        finding = attribute(failure)
+    elif outcome.latency_seconds > slow_seconds:
+        finding = explain_slow(failure)
+    stamped: list[tuple[int, str, str]] = [
+        *_client(outcome),
+        *_balancer(exchange),
+        *_rollout(failure),
+        *_locks(failure),
+        *_server(failure),
+    ]
+    stamped += [
+        (mail.at_ns, "mail", f"a mail reaches {mail.recipient}")
+        for mail in mails
+        if mail.request_id in (None, outcome.request_id)
+    ]
+    lines = list(log)
+    stamped += [(line.at_ns, line.replica, line.text) for line in lines if line.at_ns is not None]
+    moments = [
+        Moment(at=round((at_ns - origin_ns) / 1e9, 6), source=source, text=text)
+        for at_ns, source, text in sorted(stamped)
+    ]
+    moments += [
+        Moment(at=None, source=line.replica, text=line.text) for line in lines if line.at_ns is None
+    ]
+    return Story(
+        request_id=outcome.request_id,
+        summary=_summary(outcome),
+        cause=finding.cause if finding else None,
+        title=finding.title if finding else None,
+        confidence=finding.confidence if finding else None,
+        contributing=tuple(contributing(failure, finding)) if finding else (),
+        step=failure.timeline.step_at(failure.at_ns),
+        schema=failure.timeline.schema_at(failure.at_ns),
+        led_by=outcome.cause_id,
+        led_to=tuple(led_to),
+        subject=outcome.subject,
+        found=found,
+        moments=tuple(moments),
+    )
+
+
+_Stamped = Iterable[tuple[int, str, str]]
+
+
+def _summary(outcome: Outcome) -> str:
+    got = f"HTTP {outcome.status}" if outcome.error is None else outcome.error.replace("_", " ")
+    word = "succeeded" if outcome.ok else "failed"
+    return f"{outcome.endpoint} {word}: {got} after {outcome.latency_seconds:.3f} s"
+
+
+def _client(outcome: Outcome) -> _Stamped:
+    yield outcome.planned_ns, "client", f"{outcome.endpoint} is due ({outcome.journey})"
+    if outcome.sent_ns is not None:
+        yield outcome.sent_ns, "client", f"sent on a {outcome.connection} connection"
+    if outcome.first_byte_ns is not None:
+        yield outcome.first_byte_ns, "client", "the response begins"
+    parts = [
+        outcome.error and outcome.error.replace("_", " "),
+        outcome.error_detail,
+        outcome.status and f"HTTP {outcome.status}",
+        outcome.problem,
+        outcome.sqlstate and f"SQLSTATE {outcome.sqlstate}",
+        outcome.proxy_status and f"Proxy-Status: {outcome.proxy_status}",
+        outcome.served_by and f"from {outcome.served_by}",
+    ]
+    yield outcome.done_ns, "client", "; ".join(str(part) for part in parts if part)
+
+
+def _balancer(exchange: Exchange | None) -> _Stamped:
+    if exchange is None:
+        return
+    start = exchange.at_ns
+    yield start, "balancer", "the request arrives"
+    if exchange.wait_ns >= 0:
+        how = "a reused connection" if exchange.reused else "a new connection"
+        text = f"gives it to {exchange.backend} (version {exchange.version}) on {how}"
+        tries = f", try {exchange.attempts}" if exchange.attempts > 1 else ""
+        yield start + exchange.wait_ns, "balancer", text + tries
+    if exchange.first_byte_ns >= 0:
+        yield start + exchange.first_byte_ns, "balancer", f"{exchange.backend} begins to answer"
+    if exchange.total_ns >= 0:
+        text = f"ends: {exchange.end}, status {exchange.status or 'none'}"
+        yield start + exchange.total_ns, "balancer", text
+
+
+def _span(failure: Failure) -> tuple[int, int]:
+    start, end = failure.outcome.planned_ns, failure.outcome.done_ns
+    return start - MARGIN_NS, end + MARGIN_NS
+
+
+def _rollout(failure: Failure) -> _Stamped:
+    first, last = _span(failure)
+    for event in failure.timeline.events:
+        if first <= event.at_ns <= last:
+            error = f": {event.error}" if event.error else ""
+            yield event.at_ns, "rollout", f"{describe(event)} {event.state}{error}"
+
+
+def _locks(failure: Failure) -> _Stamped:
+    for wait in failure.around.waits:
+        if wait.end_ns < failure.outcome.planned_ns or wait.at_ns > failure.outcome.done_ns:
+            continue
+        if failure.around.replica_of(wait.waiter) not in (failure.replica, None):
+            continue
+        yield wait.at_ns, "locks", _wait_text(wait)
+
+
+def _wait_text(wait: LockWait) -> str:
+    about = f" on {wait.relation}" if wait.relation else ""
+    chain = " behind ".join(
+        f"{one.application or one.pid}{f' ({one.query})' if one.query else ''}"
+        for one in wait.chain
+    )
+    return (
+        f"{wait.waiter.application or wait.waiter.pid} waits {wait.seconds:.3f} s for "
+        f"{wait.mode}{about}, behind {chain or 'somebody who was gone'}"
+    )
+
+
+def _server(failure: Failure) -> _Stamped:
+    first, last = _span(failure)
+    for line in failure.around.server_lines:
+        named = failure.around.replica_of(line)
+        if first <= line.at_ns <= last and named in (failure.replica, None):
+            text = f"{line.severity} {line.sqlstate} {line.message} ({line.application})"
+            yield line.at_ns, "postgres", text

@@ -1,0 +1,131 @@
+"""`hitless explain` tells one request's story, and refuses what it cannot tell."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scenarios.cli import status
+from scenarios.evidence.locks import LockWait, Session
+from scenarios.explain import explain
+from scenarios.verdict.exchange import Exchange
+
+
+@pytest.fixture
+def folder(make: Any, clean_run: Any, tmp_path: Path) -> Path:
+    """A run in which the insert at 2.25 s waited for a migration, and was then refused."""
+    run = clean_run.failing(
+        2.245, 2.255, status=500, sqlstate="23502", done_ns=make.at(2.75), served_by="a-1"
+    ).but(
+        access_log=[
+            Exchange(
+                at_ns=make.at(2.251),
+                request_id="s7-000225-1",
+                status=500,
+                backend="a-1",
+                version="a",
+                attempts=1,
+                end="complete",
+                wait_ns=0,
+                first_byte_ns=499_000_000,
+                total_ns=499_000_000,
+            )
+        ]
+    )
+    wait = LockWait(
+        at_ns=make.at(2.26),
+        end_ns=make.at(2.74),
+        gone_ns=make.at(2.75),
+        waiter=Session(pid=1, application="app a-1"),
+        mode="RowExclusiveLock",
+        kind="relation",
+        relation="subscriptions",
+        chain=(Session(pid=2, application="hitless-migrator", query="ALTER TABLE"),),
+    )
+    path: Path = run.write(tmp_path / "run", locks=[wait])
+    (path / "a-1.log").write_text(
+        json.dumps({"at_ns": make.at(2.749), "message": "refused", "request_id": "s7-000225-1"})
+        + "\nplain words of s7-000225-1\nnothing of s7-000225-12\n"
+    )
+    return path
+
+
+def test_a_story_in_order(folder: Path) -> None:
+    """What client, balancer, replica, locks and rollout say is told in order of time."""
+    story = explain(folder, "s7-000225-1")
+    assert story.cause == "sqlstate:23502"
+    assert set(story.contributing) == {"lock_wait", "migration: 0002.expand"}
+    assert story.subject == "u225@example.com"
+    assert story.found == ("active",)
+    stamped = [moment.at for moment in story.moments if moment.at is not None]
+    assert stamped == sorted(stamped)
+    told = [(moment.source, moment.text) for moment in story.moments]
+    sources = [source for source, _ in told]
+    assert sources[0] == "client"
+    assert {"client", "balancer", "a-1", "locks", "rollout"} <= set(sources)
+    assert ("a-1", "refused") in told
+    assert told[-1] == ("a-1", "plain words of s7-000225-1")
+    assert any("behind hitless-migrator (ALTER TABLE)" in text for _, text in told)
+    assert not any("s7-000225-12" in text for _, text in told)
+
+
+def test_a_good_request_has_no_cause(folder: Path) -> None:
+    """A request that was fine is told without a cause, with what it led to."""
+    story = explain(folder, "s7-000330-1")
+    assert story.cause is None
+    assert story.led_to == ("s7-000330-2",)
+    assert any(moment.source == "mail" for moment in story.moments)
+
+
+def test_the_command_prints_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For people and as JSON."""
+    assert status(["explain", str(folder), "s7-000225-1"]) == 0
+    text = capsys.readouterr().out
+    assert "sqlstate:23502" in text
+    assert "hitless-migrator" in text
+    assert status(["explain", str(folder), "s7-000225-1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["request_id"] == "s7-000225-1"
+
+
+def test_a_request_that_there_is_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An id that the run does not have is refused with those that come close."""
+    assert status(["explain", str(folder), "s7-000225-3"]) == 2
+    assert "did you mean s7-000225-1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("requests.ndjson", "events.ndjson", "ticks.ndjson", "mails.ndjson", "balancer.ndjson"),
+        *("locks.ndjson", "subjects-before.ndjson", "subjects-after.ndjson", "run.json"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["cut", "garbled"])
+def test_damaged_evidence_is_never_passed_over(
+    folder: Path, name: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is cut short or garbled is one line that names it, and no verdict is written."""
+    path = folder / name
+    data = path.read_bytes()
+    path.write_bytes(data[:-3] if damage == "cut" else data[:-9] + b"\x00}{!!\n")
+    assert status(["report", str(folder)]) == 2
+    captured = capsys.readouterr()
+    assert str(path) in captured.err
+    assert captured.out == ""
+    assert not (folder / "verdict.json").exists()
+
+
+def test_the_verdict_is_the_same_byte_for_byte(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Judged again, also from lines in another order, the evidence gives the same bytes."""
+    status(["report", str(folder)])
+    first = (folder / "verdict.json").read_bytes()
+    for name in ("requests", "locks", "balancer", "mails", "subjects-after"):
+        path = folder / f"{name}.ndjson"
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(reversed(lines)))
+    status(["report", str(folder)])
+    assert (folder / "verdict.json").read_bytes() == first
+    capsys.readouterr()
