@@ -297,6 +297,7 @@ class Run:
                 "system": f"{machine.system()} {machine.release()}",
                 "machine": machine.machine(),
             },
+            files=files.digests(self.folder),
         )
         path = self.folder / files.MANIFEST
         path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")

@@ -32,8 +32,9 @@ def reach_verdict(folder: Path) -> Verdict:
     locks = folder / files.LOCKS
     server_log = folder / files.SERVER_LOG
     backends = folder / files.BACKENDS
+    manifest = read_manifest(folder / files.MANIFEST)
     verdict = judge(
-        read_manifest(folder / files.MANIFEST),
+        manifest,
         read_outcomes(folder / files.REQUESTS),
         read_events(folder / files.EVENTS),
         read_ticks(folder / files.TICKS),
@@ -45,6 +46,8 @@ def reach_verdict(folder: Path) -> Verdict:
         read_server_log(server_log) if server_log.is_file() else (),
         read_backends(backends) if backends.is_file() else (),
     )
+    # After the lines themselves, whose errors say more: which line, and what is wrong with it.
+    files.check_files(folder, manifest.files)
     (folder / files.VERDICT).write_bytes(encode(verdict))
     return verdict
 

@@ -1,8 +1,12 @@
 """The folder of a run: which file holds what."""
 
+import hashlib
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+
+from scenarios.evidence.ndjson import EvidenceError
 
 MANIFEST = "run.json"
 REQUESTS = "requests.ndjson"
@@ -21,6 +25,35 @@ REPORT = "report.html"
 JUNIT = "junit.xml"
 SUMMARY = "summary.md"
 METRICS = "metrics.prom"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each evidence file in the folder, by name.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.ndjson")):
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def check_files(folder: Path, recorded: Mapping[str, str]) -> None:
+    """See that the evidence is what the run recorded.
+
+    Raises:
+        EvidenceError: a file is missing or was changed; the message names it.
+    """
+    found = digests(folder)
+    for name, digest in recorded.items():
+        if name not in found:
+            raise EvidenceError(f"{folder / name}: missing; the run recorded it")
+        if found[name] != digest:
+            raise EvidenceError(
+                f"{folder / name}: damaged: it is not what the run recorded (SHA-256)"
+            )
 
 
 def create_run_folder(parent: Path, now: datetime, scenario: str, strategy: str) -> Path:

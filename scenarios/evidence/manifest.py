@@ -58,6 +58,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         hitless: the version of this program.
         started_at: wall-clock time, ISO 8601, for people only.
         interrupted: whether the run was cut short by a signal.
+        files: the SHA-256 of each evidence file, by name, so that a damaged one is noticed.
     """
 
     schema: int = 1
@@ -83,6 +84,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     interrupted: bool = False
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
+    files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def read_manifest(path: Path) -> Manifest:

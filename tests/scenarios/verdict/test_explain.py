@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from scenarios.cli import status
+from scenarios.evidence.folder import digests
 from scenarios.evidence.locks import LockWait, Session
 from scenarios.explain import explain
 from scenarios.verdict.exchange import Exchange
@@ -113,6 +114,30 @@ def test_damaged_evidence_is_never_passed_over(
     captured = capsys.readouterr()
     assert str(path) in captured.err
     assert captured.out == ""
+    assert not (folder / "verdict.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["a line less", "a status changed", "gone"])
+def test_evidence_that_still_reads_well_is_not_trusted(
+    folder: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that lost whole lines, or says something else, is no longer what was recorded."""
+    manifest = json.loads((folder / "run.json").read_bytes())
+    manifest["files"] = digests(folder)
+    (folder / "run.json").write_text(json.dumps(manifest))
+    assert status(["report", str(folder)]) == 1
+    (folder / "verdict.json").unlink()
+    path = folder / "requests.ndjson"
+    lines = path.read_bytes().splitlines(keepends=True)
+    if damage == "gone":
+        path = folder / "locks.ndjson"
+        path.unlink()
+    elif damage == "a line less":
+        path.write_bytes(b"".join(lines[:-1]))
+    else:
+        path.write_bytes(b"".join(lines).replace(b'"status":500', b'"status":200'))
+    assert status(["report", str(folder)]) == 2
+    assert str(path) in capsys.readouterr().err
     assert not (folder / "verdict.json").exists()
 
 
