@@ -14,8 +14,8 @@ from orchestrator.processes import ProcessError
 from scenarios.commands.catalog import list_command
 from scenarios.commands.compare import compare_command
 from scenarios.commands.demo import demo_command
-from scenarios.commands.guide import root, with_epilogs
 from scenarios.commands.explain import explain_command
+from scenarios.commands.guide import root, with_epilogs
 from scenarios.commands.matrix import matrix_command
 from scenarios.commands.report import report_command
 from scenarios.commands.run import run_command
