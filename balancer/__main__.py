@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> int:
         config = parse(arguments)
         # What is there now stays until the end: collections need not visit it.
         gc.freeze()
+        # Exchanges leave no cycles behind, so there is little to find.
+        gc.set_threshold(20_000, 20, 50)
         uvloop.run(serve(config, lambda line: print(line, flush=True)))  # noqa: T201 - the contract
     except ConfigError as error:
         print(f"balancer: {error}", file=sys.stderr)  # noqa: T201 - for the operator

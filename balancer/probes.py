@@ -5,9 +5,10 @@ import contextlib
 import random
 from collections.abc import Callable
 
+from balancer.errors import MessageError
 from balancer.health import HealthPolicy, Probe, Streak
 from balancer.pool import Backend, Pool, State
-from balancer.proxy.grammar import RESPONSE_HEAD
+from balancer.proxy.response_head import read_response
 
 _LIMIT = 64 * 1024
 _LINGER_SECONDS = 0.05
@@ -78,10 +79,14 @@ class Prober:
                 f"GET {self._policy.path} HTTP/1.1\r\nHost: {backend.address}\r\n"
                 "User-Agent: hitless-health\r\nConnection: close\r\n\r\n".encode("ascii")
             )
-            head = RESPONSE_HEAD.fullmatch(await reader.readuntil(b"\r\n\r\n"))
-            if head is not None:
-                await self._read_on(reader)
-            return None if head is None else int(head[2])
+            try:
+                head = read_response(await reader.readuntil(b"\r\n\r\n"), b"GET")
+            except MessageError:
+                return None
+            if head is None:
+                return None
+            await self._read_on(reader)
+            return head.status
         finally:
             writer.transport.abort()
 

@@ -178,6 +178,7 @@ class Balancer:
         self.control.events.close()
         self.plane.wheel.stop()
         self.plane.cut_off_clients()
+        self.plane.lines.close_all()
         self.control.stop_probes()
         for task in self._background:
             task.cancel()

@@ -57,21 +57,6 @@ class Counters:
         """Responses with a status of 500 or more."""
         return self.statuses[5]
 
-    def complete(self, status: int, latency_ns: int, bytes_out: int) -> None:
-        """Count a complete response."""
-        self.requests += 1
-        hundred = status // 100
-        self.statuses[hundred] += 1
-        if hundred == 5:  # noqa: PLR2004 - the class of server errors, RFC 9110 section 15.6
-            self.failed += 1
-            self.consecutive_5xx += 1
-        else:
-            self.consecutive_5xx = 0
-        self.consecutive_failures = 0
-        self.latency_sum_ns += latency_ns
-        self.buckets[bisect_left(_BOUNDS_NS, latency_ns)] += 1
-        self.bytes_out += bytes_out
-
     def fail(self) -> None:
         """Count a request that got no complete response."""
         self.requests += 1
@@ -129,3 +114,28 @@ class Counters:
         counters.buckets = list(buckets.values())
         counters.latency_sum_ns = round(float(str(seconds)) * 1e9)
         return counters
+
+
+def complete(status: int, latency_ns: int, bytes_out: int, *counters: Counters) -> None:
+    """Count a complete response, in several places at once.
+
+    Args:
+        status: its status.
+        latency_ns: from the request to the response's end.
+        bytes_out: of its body.
+        counters: where.
+    """
+    hundred = status // 100
+    bucket = bisect_left(_BOUNDS_NS, latency_ns)
+    for one in counters:
+        one.requests += 1
+        one.statuses[hundred] += 1
+        one.consecutive_failures = 0
+        one.latency_sum_ns += latency_ns
+        one.buckets[bucket] += 1
+        one.bytes_out += bytes_out
+        if hundred == 5:  # noqa: PLR2004 - the class of server errors, RFC 9110 section 15.6
+            one.failed += 1
+            one.consecutive_5xx += 1
+        else:
+            one.consecutive_5xx = 0

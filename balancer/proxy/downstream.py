@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import cast
 
 from balancer.errors import MessageError
@@ -15,12 +16,10 @@ from balancer.proxy.grammar import (
     CHUNKED,
     HOPELESS,
     NO_BODY,
-    REQUEST_HEAD,
-    RequestHead,
-    parse_request,
 )
 from balancer.proxy.plane import Plane
 from balancer.proxy.ports import Client, Tunnelled
+from balancer.proxy.request_head import RequestHead, read_request
 from balancer.proxy.wheel import ticks
 from balancer.proxy.witness import Witness
 
@@ -52,6 +51,8 @@ class Downstream(asyncio.Protocol, Client):
         "_peer",
         "_plane",
         "_state",
+        "_told",
+        "_told_host",
         "_trusted",
         "_tunnel",
         "_tunnel_bytes",
@@ -74,6 +75,8 @@ class Downstream(asyncio.Protocol, Client):
         self._advancing = False
         self._peer = ""
         self._trusted = False
+        self._told = b""
+        self._told_host: bytes | None = None
         self._fields = b""
         self._tunnel: Tunnelled | None = None
         self._tunnel_bytes = 0
@@ -197,18 +200,17 @@ class Downstream(asyncio.Protocol, Client):
         data = self._buffer
         plane = self._plane
         limits = plane.limits
-        match = REQUEST_HEAD.match(data)
-        if match is None:
+        head = read_request(data, cookies=plane.affinity is not None)
+        if head is None:
             return self._take_part_of_head(data)
-        end = match.end()
-        if match.end(2) - match.start(2) > limits.target_bytes:
+        end = head.size
+        length = head.length
+        if len(head.target) > limits.target_bytes:
             self._reject(answers.LONG_TARGET)
             return False
         if end > limits.header_bytes or data.count(b"\n", 0, end) - 2 > limits.header_count:
             self._reject(answers.LARGE_HEAD)
             return False
-        head = parse_request(match)
-        length = head.length
         if length > 0 and 0 < limits.body_bytes < length:
             self._reject(answers.LARGE_BODY)
             return False
@@ -217,7 +219,8 @@ class Downstream(asyncio.Protocol, Client):
         self._buffer = data[end:] if end < len(data) else b""
         self._begun = False
         self.persistent = head.persistent
-        exchange = self._exchange = Exchange(plane, self, head)
+        exchange = self._exchange = Exchange(plane, self, head, monotonic_ns())
+        exchange.begin()
         if length == NO_BODY:
             self._state = _WAIT
         else:
@@ -402,13 +405,19 @@ class Downstream(asyncio.Protocol, Client):
 
     def forwarded_fields(self, head: RequestHead) -> bytes:
         """What the backend is told about the client: Via and X-Forwarded-*."""
+        if head.host == self._told_host and head.via is None and head.minor and self._told:
+            return self._told  # most clients name the same host again and again
         via = b"1.1 hitless" if head.minor else b"1.0 hitless"
         if head.via is not None:
             via = head.via + b", " + via
         if not self._trusted:
-            if head.host is None:
+            host = head.host
+            if host is None:
                 return b"%bVia: %b\r\n" % (self._fields, via)
-            return b"%bX-Forwarded-Host: %b\r\nVia: %b\r\n" % (self._fields, head.host, via)
+            told = b"%bX-Forwarded-Host: %b\r\nVia: %b\r\n" % (self._fields, host, via)
+            if head.via is None and head.minor:
+                self._told_host, self._told = host, told
+            return told
         peer = self._peer.encode("ascii")
         chain = peer if head.forwarded_for is None else head.forwarded_for + b", " + peer
         host = head.forwarded_host or head.host

@@ -7,16 +7,22 @@ rules are those of `docs/behaviour.md`, by their numbers.
 import asyncio
 from functools import partial
 from http import HTTPStatus
+from time import monotonic_ns as now_ns
+
+import msgspec
 
 from balancer.access_log import Access
 from balancer.pool import Backend
 from balancer.proxy import answers
 from balancer.proxy.answers import Refusal
 from balancer.proxy.framing import chunk, last_chunk
-from balancer.proxy.grammar import CHUNKED, NO_BODY, RequestHead, ResponseHead
-from balancer.proxy.plane import Plane, now_ns
+from balancer.proxy.grammar import CHUNKED, NO_BODY
+from balancer.proxy.plane import Plane
 from balancer.proxy.ports import Client
+from balancer.proxy.request_head import RequestHead
+from balancer.proxy.response_head import ResponseHead
 from balancer.proxy.upstream import Upstream
+from balancer.statistics import complete
 
 # RFC 9110 section 9.2.2.
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
@@ -24,90 +30,50 @@ _BACKOFF_FIRST = 0.025
 _BACKOFF_LONGEST = 0.25
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """From the end of a request's head to the end of its response.
 
     Attributes:
+        plane: what all exchanges share.
         client: the connection that it came by.
         head: the request's.
         backend: the one that is claimed now.
         relaying: whether a byte of the final response has gone to the client.
     """
 
-    __slots__ = (
-        "_at_ns",
-        "_attempts",
-        "_backend_left",
-        "_backoff",
-        "_body_done",
-        "_bytes_out",
-        "_chosen_ns",
-        "_chunked_out",
-        "_connect_ns",
-        "_connecting",
-        "_due",
-        "_ended",
-        "_first_ns",
-        "_fresh",
-        "_held",
-        "_idempotent",
-        "_kept",
-        "_kept_size",
-        "_last_refusal",
-        "_line",
-        "_pause",
-        "_plane",
-        "_request_id",
-        "_reused",
-        "_second",
-        "_sent",
-        "_set_cookie",
-        "_status",
-        "_tried",
-        "_version",
-        "backend",
-        "client",
-        "head",
-        "relaying",
-    )
-
-    def __init__(self, plane: Plane, client: Client, head: RequestHead) -> None:
-        self._plane = plane
-        self.client = client
-        self.head = head
-        self.backend: Backend | None = None
-        self.relaying = False
-        self._at_ns = now_ns()
-        self._request_id = head.request_id or b""
-        self._idempotent = head.method in _IDEMPOTENT or head.idempotency_key
-        self._line: Upstream | None = None
-        self._tried: tuple[Backend, ...] = ()
-        self._attempts = 0
-        self._body_done = head.length == NO_BODY
-        self._kept: list[bytes] | None = []
-        self._kept_size = 0
-        self._sent = False
-        self._reused = False
-        self._fresh = not self._idempotent
-        self._second = False
-        self._held = False
-        self._ended = False
-        self._connecting: asyncio.Task[None] | None = None
-        self._pause: asyncio.TimerHandle | None = None
-        self._backoff = _BACKOFF_FIRST
-        self._last_refusal: Refusal | None = None
-        self._chunked_out = False
-        self._bytes_out = 0
-        self._status = 0
-        self._chosen_ns = 0
-        self._connect_ns = -1
-        self._first_ns = 0
-        self._version: str | None = None
-        self._set_cookie = b""
-        self._backend_left: Backend | None = None
-        plane.in_flight += 1
-        plane.arrived += 1
-        self._due = plane.wheel.now + plane.ticks_total
+    plane: Plane
+    client: Client
+    head: RequestHead
+    _at_ns: int
+    backend: Backend | None = None
+    relaying: bool = False
+    _request_id: bytes = b""
+    _idempotent: bool = True
+    _line: Upstream | None = None
+    _tried: tuple[Backend, ...] = ()
+    _attempts: int = 0
+    _body_done: bool = True
+    _kept: list[bytes] | None = None
+    _kept_size: int = 0
+    _sent: bool = False
+    _reused: bool = False
+    _fresh: bool = False
+    _second: bool = False
+    _held: bool = False
+    _ended: bool = False
+    _connecting: asyncio.Task[None] | None = None
+    _pause: asyncio.TimerHandle | None = None
+    _backoff: float = _BACKOFF_FIRST
+    _last_refusal: Refusal | None = None
+    _chunked_out: bool = False
+    _bytes_out: int = 0
+    _status: int = 0
+    _chosen_ns: int = 0
+    _connect_ns: int = -1
+    _first_ns: int = 0
+    _version: str | None = None
+    _last: Backend | None = None
+    _due: int = 0
 
     @property
     def is_held(self) -> bool:
@@ -121,31 +87,43 @@ class Exchange:
 
     # Choosing and connecting
 
+    def begin(self) -> None:
+        """Take its place in the balancer's books; called once, when the head is accepted."""
+        plane, head = self.plane, self.head
+        plane.in_flight += 1
+        plane.arrived += 1
+        self._due = plane.wheel.now + plane.ticks_total
+        self._request_id = head.request_id or plane.new_request_id()
+        if head.length != NO_BODY:
+            self._body_done = False
+            self._kept = []
+        if head.method not in _IDEMPOTENT and not head.idempotency_key:
+            self._idempotent = False
+            self._fresh = True
+
     def start(self) -> None:
-        """Begin; called once, when the head is accepted."""
-        plane = self._plane
-        if not self._request_id:
-            self._request_id = plane.new_request_id()
-        if plane.affinity is not None:
-            self._version = plane.affinity.version(self.head.cookie)
-        self._choose()
+        """Look for a backend."""
+        affinity = self.plane.affinity
+        if affinity is not None:
+            self._version = affinity.version(self.head.cookie)
+        self._choose(self._at_ns)
 
     def resume(self) -> None:
         """Go on after waiting: there may be a backend now."""
         self._held = False
-        self._choose()
+        self._choose(now_ns())
 
-    def _choose(self) -> None:
-        plane = self._plane
+    def _choose(self, now: int) -> None:
+        plane = self.plane
         backend = plane.pool.acquire(self._tried, self._version)
         if backend is None:
-            self._none_left()
+            self._none_left(now)
             return
-        self.backend = self._backend_left = backend
+        self.backend = self._last = backend
         self._attempts += 1
-        self._chosen_ns = now_ns()
+        self._chosen_ns = now
         if not self._fresh:
-            line = plane.lines.take(backend)
+            line = plane.lines.take(backend, now)
             if line is not None:
                 self._connect_ns = 0
                 self._send(line, reused=True)
@@ -153,12 +131,12 @@ class Exchange:
         self._arm(plane.ticks_connect)
         self._connecting = plane.tasks.create_task(plane.lines.open(backend, self))
 
-    def _none_left(self) -> None:
-        plane = self._plane
+    def _none_left(self, now: int) -> None:
+        plane = self.plane
         if not plane.pool.ring:
             self._tried = ()
             self._hold()
-        elif now_ns() - self._at_ns > plane.connect_ns:
+        elif now - self._at_ns > plane.connect_ns:
             self.refuse(self._last_refusal or answers.NO_BACKEND)
         else:
             # Every backend was tried. The probes that a refusal sets off settle in a moment
@@ -170,10 +148,10 @@ class Exchange:
 
     def _choose_again(self) -> None:
         self._pause = None
-        self._choose()
+        self._choose(now_ns())
 
     def _hold(self) -> None:
-        plane = self._plane
+        plane = self.plane
         size = len(self.head.fields) + len(self.head.target) + self._kept_size
         if not plane.hold.enter(self, size):
             full = plane.hold.policy.seconds > 0
@@ -195,7 +173,7 @@ class Exchange:
             # Between the choice and now it began to drain: nothing was sent, so choose again.
             line.discard()
             self._give_back()
-            self._choose()
+            self._choose(now_ns())
             return
         self._connect_ns = now_ns() - self._chosen_ns
         self._send(line, reused=False)
@@ -207,7 +185,7 @@ class Exchange:
         if self._ended or backend is None:
             return
         if refused:
-            self._plane.refused(backend)
+            self.plane.refused(backend)
         self._go_elsewhere(backend, answers.REFUSED if refused else answers.UNREACHABLE)
 
     def _connect_timed_out(self) -> None:
@@ -218,16 +196,16 @@ class Exchange:
             self._go_elsewhere(backend, answers.CONNECT_TIMEOUT)
 
     def _go_elsewhere(self, backend: Backend, refusal: Refusal) -> None:
-        self._plane.count_failure(backend)
+        self.plane.count_failure(backend)
         self._tried = (*self._tried, backend)
         self._last_refusal = refusal
         self._give_back()
-        self._choose()
+        self._choose(now_ns())
 
     def _give_back(self) -> None:
         if self.backend is not None:
             backend, self.backend = self.backend, None
-            self._plane.pool.release(backend)
+            self.plane.pool.release(backend)
 
     # The request
 
@@ -238,13 +216,13 @@ class Exchange:
         self._sent = True
         head = self._request_head(line.backend)
         kept = self._kept
-        if not self._idempotent or self._kept_size > self._plane.replay_bytes:
+        if not self._idempotent or self._kept_size > self.plane.replay_bytes:
             self._kept = None
         if not self._body_done:
             # Before the write, which may find that the backend reads slowly and pause again.
             self.client.resume_reading()
         line.transport.write(b"".join((head, *kept)) if kept else head)
-        self._arm(self._plane.ticks_first_byte if self._body_done else self._plane.ticks_body)
+        self._arm(self.plane.ticks_first_byte if self._body_done else self.plane.ticks_body)
 
     def _request_head(self, backend: Backend) -> bytes:
         head = self.head
@@ -293,7 +271,7 @@ class Exchange:
         kept = self._kept
         if kept is not None and data:
             self._kept_size += len(data)
-            if self._sent and self._kept_size > self._plane.replay_bytes:
+            if self._sent and self._kept_size > self.plane.replay_bytes:
                 self._kept = None
             else:
                 kept.append(data)
@@ -302,8 +280,8 @@ class Exchange:
             if line is not None and data:
                 line.transport.write(data)
             if not self.relaying:
-                self._arm(self._plane.ticks_first_byte if end else self._plane.ticks_body)
-        elif not end and (self._held or self._kept_size >= self._plane.replay_bytes):
+                self._arm(self.plane.ticks_first_byte if end else self.plane.ticks_body)
+        elif not end and (self._held or self._kept_size >= self.plane.replay_bytes):
             self.client.pause_reading()
 
     # The response
@@ -325,7 +303,7 @@ class Exchange:
         client.transport.write(self._start_response(head))
         if client.blocked and self._line is not None:
             self._line.transport.pause_reading()
-        self._arm(self._plane.ticks_stream)
+        self._arm(self.plane.ticks_stream)
 
     def _start_response(self, head: ResponseHead) -> bytes:
         self.relaying = True
@@ -345,14 +323,14 @@ class Exchange:
             framing = b"Transfer-Encoding: chunked\r\n"
         else:
             client.persistent = False
-        if not client.persistent or self._plane.stopping:
+        if not client.persistent or self.plane.stopping:
             client.persistent = False
             framing += b"Connection: close\r\n"
         elif not request.minor:
             framing += b"Connection: keep-alive\r\n"
-        backend = self._backend_left
+        backend = self._last
         served_by = backend.served_by if backend is not None else b""
-        affinity = self._plane.affinity
+        affinity = self.plane.affinity
         if affinity is not None and backend is not None and backend.version != self._version:
             framing += affinity.set_cookie(backend.version)
         return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (
@@ -367,7 +345,7 @@ class Exchange:
             transport.write(chunk([data]))
         else:
             transport.write(data)
-        self._arm(self._plane.ticks_stream)
+        self._arm(self.plane.ticks_stream)
 
     def relay_last(self, data: bytes, *, reusable: bool) -> None:
         """The last bytes of the body arrived."""
@@ -399,7 +377,7 @@ class Exchange:
         if last:
             self._complete(reusable=reusable)
         else:
-            self._arm(self._plane.ticks_stream)
+            self._arm(self.plane.ticks_stream)
 
     def interim(self, status: int, fields: bytes) -> None:
         """An interim response arrived; HTTP/1.0 has none (RFC 9110 section 15.2)."""
@@ -422,17 +400,17 @@ class Exchange:
         )
         line.exchange = None
         self._line = self.backend = None
-        self._plane.pool.to_tunnel(backend)
-        self._plane.in_flight -= 1
+        self.plane.pool.to_tunnel(backend)
+        self.plane.in_flight -= 1
         self._ended = True
         self.client.begin_tunnel(line, partial(self._tunnel_ended, backend))
 
     def _tunnel_ended(self, backend: Backend, bytes_out: int) -> None:
-        self._plane.pool.end_tunnel(backend)
+        self.plane.pool.end_tunnel(backend)
         self._bytes_out = bytes_out
         elapsed = now_ns() - self._at_ns
-        backend.counters.complete(self._status, self._first_ns - self._at_ns, bytes_out)
-        self._plane.counters.complete(self._status, self._first_ns - self._at_ns, bytes_out)
+        opened = self._first_ns - self._at_ns
+        complete(self._status, opened, bytes_out, backend.counters, self.plane.counters)
         self._log(answers.TUNNEL_ENDED, elapsed)
 
     # The end
@@ -443,34 +421,34 @@ class Exchange:
         if line is None or backend is None:
             return
         self._line = self.backend = None
-        plane = self._plane
+        plane = self.plane
         line.exchange = None
         if self.client.blocked:
             # The last write may have paused it, and nobody would resume it later.
             line.transport.resume_reading()
+        now = now_ns()
         if reusable and self._body_done:
-            plane.lines.put(line)
+            plane.lines.put(line, now)
         else:
             line.discard()
-        elapsed = now_ns() - self._at_ns
-        backend.counters.complete(self._status, elapsed, self._bytes_out)
-        plane.counters.complete(self._status, elapsed, self._bytes_out)
+        elapsed = now - self._at_ns
+        complete(self._status, elapsed, self._bytes_out, backend.counters, plane.counters)
         plane.pool.release(backend)
         self._finish(answers.COMPLETE, elapsed)
         self.client.exchange_done()
 
     def _finish(self, end: str, elapsed: int) -> None:
         self._ended = True
-        self._plane.in_flight -= 1
-        if self._plane.log is not None:
+        self.plane.in_flight -= 1
+        if self.plane.log is not None:
             self._log(end, elapsed)
 
     def _log(self, end: str, elapsed: int) -> None:
-        log = self._plane.log
+        log = self.plane.log
         if log is None:
             return
         at_ns = self._at_ns
-        backend = self._backend_left
+        backend = self._last
         head = self.head
         log.add(
             Access(
@@ -501,19 +479,19 @@ class Exchange:
         self._line = None
         line.discard()
         if self.relaying:
-            self._plane.count_failure(backend)
+            self.plane.count_failure(backend)
             self._give_back()
             self._break_off(refusal.error)
             return
-        again = self._idempotent and self._kept is not None
+        again = self._idempotent and (self._kept is not None or self.head.length == NO_BODY)
         if again and self._reused and silent:
             # The backend closed an idle connection while we took it: nobody's failure.
             self._give_back()
             self._retry()
             return
-        self._plane.count_failure(backend)
+        self.plane.count_failure(backend)
         self._give_back()
-        if again and not self._second and self._plane.may_retry():
+        if again and not self._second and self.plane.may_retry():
             self._second = True
             self._tried = (*self._tried, backend)
             self._retry()
@@ -521,17 +499,17 @@ class Exchange:
         self.refuse(refusal)
 
     def _retry(self) -> None:
-        self._plane.retries += 1
+        self.plane.retries += 1
         self._fresh = True
         self._sent = self._reused = False
-        self._choose()
+        self._choose(now_ns())
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer in the backend's place."""
         self._abandon()
         elapsed = now_ns() - self._at_ns
         self._status = refusal.status
-        self._plane.counters.complete(refusal.status, elapsed, 0)
+        complete(refusal.status, elapsed, 0, self.plane.counters)
         self._finish(refusal.error, elapsed)
         self.client.answer(
             refusal,
@@ -542,14 +520,14 @@ class Exchange:
 
     def _break_off(self, end: str) -> None:
         """End a response that has begun and cannot be completed: never with a clean close."""
-        self._plane.counters.fail()
+        self.plane.counters.fail()
         self._finish(end, now_ns() - self._at_ns)
         self.client.abort()
 
     def _abandon(self) -> None:
         """Let go of everything on the backend's side."""
         if self._held:
-            self._plane.hold.leave(self)
+            self.plane.hold.leave(self)
             self._held = False
         if self._pause is not None:
             self._pause.cancel()
@@ -569,7 +547,7 @@ class Exchange:
         if self.backend is not None:
             self.backend.counters.abort()
         self._abandon()
-        self._plane.counters.abort()
+        self.plane.counters.abort()
         self._finish(end, now_ns() - self._at_ns)
 
     def reject(self, refusal: Refusal) -> None:
@@ -590,12 +568,12 @@ class Exchange:
     # Time and flow
 
     def _arm(self, count: int) -> None:
-        wheel = self._plane.wheel
+        wheel = self.plane.wheel
         wheel.arm(self.client, min(count, self._due - wheel.now))
 
     def expired(self) -> None:
         """The deadline of the present phase has passed."""
-        plane = self._plane
+        plane = self.plane
         if plane.wheel.now >= self._due:
             self._timed_out(answers.TOTAL)
         elif self._held:
@@ -614,13 +592,13 @@ class Exchange:
     def _client_stalled(self) -> None:
         """The client took no byte of its response for too long."""
         self._abandon()
-        self._plane.counters.abort()
+        self.plane.counters.abort()
         self._finish(answers.CLIENT_TIMEOUT, now_ns() - self._at_ns)
         self.client.abort()
 
     def _timed_out(self, refusal: Refusal) -> None:
         if self.backend is not None:
-            self._plane.count_failure(self.backend)
+            self.plane.count_failure(self.backend)
         if self.relaying:
             self._abandon()
             self._break_off(refusal.error)
@@ -637,4 +615,4 @@ class Exchange:
         if self._line is not None:
             self._line.transport.resume_reading()
             if self.relaying:
-                self._arm(self._plane.ticks_stream)
+                self._arm(self.plane.ticks_stream)

@@ -1,7 +1,6 @@
 """The connections to the backends: opening, keeping idle ones, closing."""
 
 import asyncio
-import time
 from typing import Protocol
 
 from balancer.pool import Backend, State
@@ -42,14 +41,14 @@ class Lines:
         self._idle: dict[str, list[Upstream]] = {}
         self._open: dict[str, set[Line]] = {}
 
-    def take(self, backend: Backend) -> Upstream | None:
+    def take(self, backend: Backend, now_ns: int) -> Upstream | None:
         """Take the connection that was idle for the shortest time, if one is fit for use.
 
         Fit is one that is open, idle for less than `reuse`, and has nothing to read: neither
         bytes nor an end that the event loop has not seen yet.
         """
         idle = self._idle.get(backend.id)
-        oldest = time.monotonic_ns() - self._reuse_ns
+        oldest = now_ns - self._reuse_ns
         while idle:
             line = idle.pop()
             if line.idle_since_ns > oldest and line.is_quiet():
@@ -57,7 +56,7 @@ class Lines:
             line.discard()
         return None
 
-    def put(self, line: Upstream) -> None:
+    def put(self, line: Upstream, now_ns: int) -> None:
         """Keep a connection for reuse, or close it when its backend is no longer up."""
         backend = line.backend
         idle = self._idle.get(backend.id)
@@ -66,7 +65,7 @@ class Lines:
         if backend.state is not State.UP or len(idle) >= _MAX_IDLE:
             line.discard()
             return
-        line.idle_since_ns = time.monotonic_ns()
+        line.idle_since_ns = now_ns
         self.wheel.arm(line, self._reuse_ticks)
         idle.append(line)
 
@@ -95,6 +94,12 @@ class Lines:
         """Close the connections to a backend that no exchange uses."""
         for line in self._idle.pop(backend.id, ()):
             line.discard()
+
+    def close_all(self) -> None:
+        """Close every connection; the last act of a stop."""
+        for lines in list(self._open.values()):
+            for line in list(lines):
+                line.discard()
 
     async def open(self, backend: Backend, exchange: Connecting) -> None:
         """Connect, and hand the outcome to the exchange; never raises."""

@@ -4,8 +4,8 @@ import asyncio
 import ipaddress
 import random
 import secrets
-import time
 from collections.abc import Callable
+from time import monotonic_ns as now_ns
 
 from balancer.access_log import Access, AccessLog
 from balancer.affinity import Affinity
@@ -17,7 +17,7 @@ from balancer.proxy.answers import Refusal
 from balancer.proxy.lines import Lines
 from balancer.proxy.ports import Client, Held
 from balancer.proxy.wheel import Wheel, ticks
-from balancer.statistics import Counters
+from balancer.statistics import Counters, complete
 
 
 class Plane:
@@ -99,7 +99,7 @@ class Plane:
 
     def count_refused(self, refusal: Refusal, request_id: bytes, kind: str) -> None:
         """Count and log an answer to something that never became an exchange."""
-        self.counters.complete(refusal.status, 0, 0)
+        complete(refusal.status, 0, 0, self.counters)
         if self.log is not None:
             self.log.add(
                 Access(
@@ -160,8 +160,3 @@ class Plane:
 def _ticks(seconds: float) -> int:
     """In ticks; a limit of 0 is none, which a century stands for."""
     return ticks(seconds or 100 * 365 * 86400.0)
-
-
-def now_ns() -> int:
-    """The machine's monotonic clock."""
-    return time.monotonic_ns()

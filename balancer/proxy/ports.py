@@ -9,7 +9,8 @@ from typing import Protocol
 
 from balancer.pool import Backend
 from balancer.proxy.answers import Refusal
-from balancer.proxy.grammar import RequestHead, ResponseHead
+from balancer.proxy.request_head import RequestHead
+from balancer.proxy.response_head import ResponseHead
 from balancer.proxy.wheel import Deadline, Wheel
 
 
@@ -157,6 +158,9 @@ class Line(Protocol):
 
     backend: Backend
     idle_since_ns: int
+
+    def discard(self) -> None:
+        """Close at once."""
 
 
 class Held(Protocol):

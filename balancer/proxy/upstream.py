@@ -12,12 +12,10 @@ from balancer.proxy.grammar import (
     CHUNKED,
     HOPELESS,
     NO_BODY,
-    RESPONSE_HEAD,
     UNTIL_CLOSE,
-    ResponseHead,
-    parse_response,
 )
 from balancer.proxy.ports import Client, Conversation, Keeper
+from balancer.proxy.response_head import ResponseHead, read_response
 from balancer.proxy.wheel import Deadline
 
 _HEAD = -3  # no response is being read, or its head is
@@ -145,24 +143,22 @@ class Upstream(asyncio.Protocol, Deadline):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        match = RESPONSE_HEAD.match(data)
         limit = self._keeper.head_limit
-        if match is None:
+        try:
+            head = read_response(data, exchange.head.method)
+        except MessageError:
+            exchange.upstream_failed(answers.MALFORMED, silent=False)
+            return
+        if head is None:
             if b"\r\n\r\n" in data or len(data) > limit or HOPELESS.search(data):
                 exchange.upstream_failed(answers.MALFORMED, silent=False)
             else:
                 self._buffer = data
             return
-        end = match.end()
-        if end > limit:
+        if head.size > limit:
             exchange.upstream_failed(answers.MALFORMED, silent=False)
             return
-        try:
-            head = parse_response(match, exchange.head.method)
-        except MessageError:
-            exchange.upstream_failed(answers.MALFORMED, silent=False)
-            return
-        rest = data[end:]
+        rest = data[head.size :]
         if head.status >= 200:  # noqa: PLR2004 - final responses, RFC 9110 section 15
             self._final_head(exchange, head, rest)
         else:

@@ -1,0 +1,398 @@
+"""A request's head: what the grammar lets through, and what the proxy needs to know of it.
+
+Pure: bytes in, facts out. There are two ways through this file that must agree, which a property
+test holds them to: one regular expression that takes a plain request whole, and a reading field by
+field for all others.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from balancer.errors import MessageError
+from balancer.proxy.grammar import (
+    CHUNKED,
+    DIGITS,
+    FIELDS,
+    NO_BODY,
+    REQUEST_ID,
+    TCHAR,
+    plain_lines,
+    tokens,
+    without,
+)
+
+# RFC 3986 path characters. In a query, browsers send some more as they are (WHATWG URL, query
+# percent-encode set), and nobody reads them as anything else: [ ] { } | ^ `
+_PATH = rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*+"
+_ORIGIN = _PATH + rb"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@%/?\[\]{}|^`]*+)?+"
+_ORIGIN_FORM = re.compile(_ORIGIN + rb"\Z")
+# RFC 9110 section 7.2: uri-host [":" port]; without userinfo, which no Host may have.
+_HOST = rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~!$&'()*+;=%]{1,255})(?::[0-9]{1,5})?"
+HOST = re.compile(_HOST + rb"\Z")
+_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://(" + _HOST + rb")([/?].*)?\Z")
+
+
+_HEAD = re.compile(
+    rb"([" + TCHAR + rb"]{1,32}+) ([\x21-\x7e]++) HTTP/([0-9]\.[0-9])(\r\n" + FIELDS + rb")\r\n"
+)
+# Fields that need a look.
+_SPECIAL = (
+    rb"connection|content[-_]length|cookie|"
+    rb"expect|"
+    rb"forwarded|"
+    rb"host|http2-settings|"
+    rb"idempotency-key|"
+    rb"keep[-_]alive|"
+    rb"max-forwards|"
+    rb"proxy-connection|proxy-authorization|proxy-authenticate|"
+    rb"te|trailer|transfer[-_]encoding|"
+    rb"upgrade|"
+    rb"via|"
+    rb"x[-_]request[-_]id|x[-_]forwarded[-_](?:for|proto|host|port|server)|x[-_]real[-_]ip"
+)
+_SPECIAL_FIRST = b"cCeEfFhHiIkKmMpPtTuUvVxX"
+_FIELD = re.compile(
+    rb"\n(?=[" + _SPECIAL_FIRST + rb"])((?i:" + _SPECIAL + rb")):[ \t]*+([^\r]*+)\r"
+)
+
+
+def _plain_head(special: bytes) -> re.Pattern[bytes]:
+    """A head that needs no look beyond Host: most of all requests have one."""
+    plain = plain_lines(_SPECIAL_FIRST, special)
+    return re.compile(
+        rb"([A-Z]{3,7}+) (" + _ORIGIN + rb") HTTP/1\.1\r\n"
+        rb"(" + plain + rb"[hH]ost: ?(" + _HOST + rb")\r\n" + plain + rb")"
+        rb"(?:[cC]onnection: ?[kK]eep-[aA]live\r\n)?+(" + plain + rb")"
+        rb"(?:([xX]-[rR]equest-[iI][dD]): ?([A-Za-z0-9._~:+/=@-]{1,128}+)\r\n("
+        + plain
+        + rb"))?+\r\n"
+    )
+
+
+_PLAIN = _plain_head(_SPECIAL)
+_PLAIN_WITH_COOKIES = _plain_head(_SPECIAL.replace(b"cookie|", b""))
+_LOOK_ALIKES = frozenset({
+    b"content_length", b"transfer_encoding", b"keep_alive", b"x_request_id", b"x-request_id",
+    b"x_request-id", b"x_forwarded_for", b"x_forwarded_proto", b"x_forwarded_host",
+    b"x_forwarded_port", b"x_forwarded_server", b"x_real_ip",
+})  # fmt: skip
+# Tunnels for these only: through one for h2c, requests would pass that nobody has checked.
+_UPGRADES = frozenset({b"websocket"})
+
+
+class RequestHead(msgspec.Struct, gc=False):
+    """What the proxy needs to know of a request.
+
+    Attributes:
+        method: as it was sent.
+        target: in origin form, or `*`.
+        minor: 1 for HTTP/1.1, 0 for HTTP/1.0.
+        fields: the field lines that pass on, each with its line end.
+        size: of the head, in bytes.
+        host: the Host field; None only in HTTP/1.0.
+        length: bytes of the body, or CHUNKED.
+        persistent: whether the client's connection may carry another request.
+        request_id: a usable `X-Request-Id`, or None.
+        upgrade: the protocol that the client would rather speak, lower case, or None.
+        expect: whether the client waits for `100 Continue`.
+        forwarded_for: the chain that the client's side named, joined; believed only from peers
+            that are trusted; the same for the next two.
+        forwarded_proto: see above.
+        forwarded_host: see above.
+        via: the Via fields so far, joined.
+        cookie: the Cookie field, as it is.
+        idempotency_key: whether there is an `Idempotency-Key`.
+        max_forwards: that field's value, or None.
+        trailers: whether the client accepts trailer fields.
+        declared: whether there was a Content-Length.
+        plain: whether none of the rarer fields has to be written for the backend.
+    """
+
+    method: bytes
+    target: bytes
+    minor: int
+    fields: bytes
+    size: int
+    host: bytes | None = None
+    length: int = NO_BODY
+    persistent: bool = True
+    request_id: bytes | None = None
+    upgrade: bytes | None = None
+    expect: bool = False
+    forwarded_for: bytes | None = None
+    forwarded_proto: bytes | None = None
+    forwarded_host: bytes | None = None
+    via: bytes | None = None
+    cookie: bytes | None = None
+    idempotency_key: bool = False
+    max_forwards: int | None = None
+    trailers: bool = False
+    declared: bool = False
+    plain: bool = True
+
+
+def origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
+    """Check the request target and bring it into origin form (RFC 9112 section 3.2).
+
+    Raises:
+        MessageError: it is none that this method may have, or contradicts Host.
+    """
+    if _ORIGIN_FORM.match(target):
+        return target
+    if target == b"*":
+        if method == b"OPTIONS":
+            return target
+        raise MessageError(400, "target * is for OPTIONS alone")
+    absolute = _ABSOLUTE_FORM.match(target)
+    if absolute is None:
+        raise MessageError(400, "malformed request target")
+    if host is not None and absolute[1].lower() != host.lower():
+        raise MessageError(400, "request target and Host name different hosts")
+    rest: bytes = absolute[2] or b""
+    if not rest and method == b"OPTIONS":
+        return b"*"
+    path = rest if rest.startswith(b"/") else b"/" + rest
+    if not _ORIGIN_FORM.match(path):
+        raise MessageError(400, "malformed request target")
+    return path
+
+
+def read_request(data: bytes, *, cookies: bool) -> RequestHead | None:
+    """Read the head that `data` begins with; None if there is none, or not all of it.
+
+    Args:
+        data: what has come so far.
+        cookies: whether the Cookie field is of interest.
+
+    Raises:
+        MessageError: the head breaks a rule; the error says which and which status it earns.
+    """
+    match = (_PLAIN if cookies else _PLAIN_WITH_COOKIES).match(data)
+    if match is None:
+        return read_any_request(data)
+    method, target, fields, host, further, name, request_id, last = match.groups()
+    if further:
+        fields += further
+    if name:
+        fields = b"%b%b: %b\r\n%b" % (fields, name, request_id, last)
+    if method == b"CONNECT":
+        raise MessageError(501, "CONNECT is not offered")
+    return RequestHead(method, target, 1, fields, match.end(), host, request_id=request_id)
+
+
+def read_any_request(data: bytes) -> RequestHead | None:
+    """The same, field by field."""
+    match = _HEAD.match(data)
+    if match is None:
+        return None
+    method, target, version, block = match.groups()
+    if version not in (b"1.1", b"1.0"):
+        if version[0:1] in b"01":
+            raise MessageError(400, "malformed HTTP version")
+        raise MessageError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    head = RequestHead(method, target, 1, block, match.end())
+    if version == b"1.0":
+        head.minor = 0
+        head.persistent = False
+    _RequestFields(head).read(block)
+    if head.host is None and head.minor:
+        raise MessageError(400, "Host is absent")
+    head.target = origin_form(method, target, head.host)
+    if method == b"CONNECT":
+        raise MessageError(501, "CONNECT is not offered")
+    return head
+
+
+class _RequestFields:
+    """Collects the fields that matter, and the stretches between those that do not pass on."""
+
+    def __init__(self, head: RequestHead) -> None:
+        self._head = head
+        self._coding: bytes | None = None
+        self._length: bytes | None = None
+        self._connection: list[bytes] = []
+
+    def read(self, block: bytes) -> None:
+        head = self._head
+        kept: list[bytes] = []
+        start = 2  # the block begins with the line end of the request line
+        for match in _FIELD.finditer(block):
+            name: bytes = match[1].lower()
+            if self._take(name, match[2].rstrip(b" \t")):
+                continue
+            kept.append(block[start : match.start() + 1])
+            start = match.end() + 1
+        kept.append(block[start:])
+        head.fields = b"".join(kept) if len(kept) > 1 else kept[0]
+        self._settle()
+
+    def _take(self, name: bytes, value: bytes) -> bool:
+        """Note one field; returns whether its line passes on as it is."""
+        reader = _READERS.get(name)
+        if reader is not None:
+            return reader(self, value)
+        if name in _LOOK_ALIKES:
+            raise MessageError(400, "a field name with _ that some read as another field")
+        return False
+
+    def host(self, value: bytes) -> bool:
+        """RFC 9110 section 7.2: once, and well formed."""
+        if self._head.host is not None:
+            raise MessageError(400, "Host is repeated")
+        if not HOST.match(value):
+            raise MessageError(400, "malformed Host")
+        self._head.host = value
+        return True
+
+    def request_id(self, value: bytes) -> bool:
+        """Pass the first usable one on."""
+        if self._head.request_id is not None or not REQUEST_ID.match(value):
+            return False
+        self._head.request_id = value
+        return True
+
+    def cookie(self, value: bytes) -> bool:
+        """Look for the affinity cookie later."""
+        known = self._head.cookie
+        self._head.cookie = value if known is None else known + b"; " + value
+        return True
+
+    def trailer(self, value: bytes) -> bool:
+        """An announcement, for whoever reads the trailer."""
+        del value
+        return True
+
+    def content_length(self, value: bytes) -> bool:
+        """RFC 9110 section 8.6: digits, once."""
+        if self._length is not None:
+            raise MessageError(400, "Content-Length is repeated")
+        if not DIGITS.match(value):
+            raise MessageError(400, "malformed Content-Length")
+        self._length = value
+        self._head.declared = True
+        self._head.length = int(value)
+        return False
+
+    def transfer_encoding(self, value: bytes) -> bool:
+        """RFC 9112 section 6.1: chunked, once."""
+        if self._coding is not None:
+            raise MessageError(400, "Transfer-Encoding is repeated")
+        if value.lower() != b"chunked":
+            raise MessageError(400, "the only transfer coding is chunked")
+        self._coding = value
+        self._head.length = CHUNKED
+        return False
+
+    def connection_field(self, value: bytes) -> bool:
+        """RFC 9110 section 7.6.1: what concerns this hop."""
+        self._connection += tokens(value)
+        return False
+
+    def upgrade(self, value: bytes) -> bool:
+        """RFC 9110 section 7.8."""
+        if self._head.upgrade is not None:
+            value = self._head.upgrade + b"," + value
+        self._head.upgrade = value.lower()
+        return False
+
+    def expect(self, value: bytes) -> bool:
+        """RFC 9110 section 10.1.1."""
+        if value.lower() != b"100-continue":
+            raise MessageError(417, "the only expectation is 100-continue")
+        self._head.expect = True
+        return False
+
+    def forwarded_for(self, value: bytes) -> bool:
+        """Who asked, as far as the peer is believed."""
+        head = self._head
+        known = head.forwarded_for
+        head.forwarded_for = value if known is None else known + b", " + value
+        return False
+
+    def forwarded_proto(self, value: bytes) -> bool:
+        """By which scheme, as far as the peer is believed."""
+        self._head.forwarded_proto = value if value in (b"http", b"https") else None
+        return False
+
+    def forwarded_host(self, value: bytes) -> bool:
+        """For which host, as far as the peer is believed."""
+        self._head.forwarded_host = value if HOST.match(value) else None
+        return False
+
+    def via(self, value: bytes) -> bool:
+        """RFC 9110 section 7.6.3."""
+        known = self._head.via
+        self._head.via = value if known is None else known + b", " + value
+        return False
+
+    def idempotency_key(self, value: bytes) -> bool:
+        """The client says that it may be sent twice."""
+        self._head.idempotency_key = bool(value)
+        return True
+
+    def max_forwards(self, value: bytes) -> bool:
+        """RFC 9110 section 7.6.2."""
+        if not DIGITS.match(value):
+            raise MessageError(400, "malformed Max-Forwards")
+        self._head.max_forwards = int(value)
+        return False
+
+    def te(self, value: bytes) -> bool:
+        """RFC 9110 section 10.1.4; weights and other codings are of no use to us."""
+        codings = [part.strip(b" \t").lower() for part in value.split(b",")]
+        self._head.trailers = self._head.trailers or b"trailers" in codings
+        return False
+
+    def _settle(self) -> None:
+        """Judge what only all fields together can say."""
+        head = self._head
+        if self._coding is not None:
+            if self._length is not None:
+                raise MessageError(
+                    400, "Content-Length and Transfer-Encoding contradict each other"
+                )
+            if not head.minor:
+                raise MessageError(400, "HTTP/1.0 has no Transfer-Encoding")
+        if head.method == b"TRACE" and head.length != NO_BODY:
+            raise MessageError(400, "TRACE has no body")
+        named = self._connection
+        if head.upgrade is not None and (
+            head.upgrade not in _UPGRADES
+            or b"upgrade" not in named
+            or not head.minor
+            or head.length != NO_BODY
+        ):
+            head.upgrade = None
+        if head.expect and (not head.minor or head.length == NO_BODY):
+            head.expect = False
+        head.plain = not (
+            head.expect or head.trailers or head.upgrade or head.max_forwards is not None
+        )
+        if named:
+            if b"close" in named:
+                head.persistent = False
+            elif b"keep-alive" in named:
+                head.persistent = True
+            head.fields = without(head.fields, named)
+
+
+_READERS: Mapping[bytes, Callable[[_RequestFields, bytes], bool]] = {
+    b"host": _RequestFields.host,
+    b"x-request-id": _RequestFields.request_id,
+    b"cookie": _RequestFields.cookie,
+    b"trailer": _RequestFields.trailer,
+    b"content-length": _RequestFields.content_length,
+    b"transfer-encoding": _RequestFields.transfer_encoding,
+    b"connection": _RequestFields.connection_field,
+    b"upgrade": _RequestFields.upgrade,
+    b"expect": _RequestFields.expect,
+    b"x-forwarded-for": _RequestFields.forwarded_for,
+    b"x-forwarded-proto": _RequestFields.forwarded_proto,
+    b"x-forwarded-host": _RequestFields.forwarded_host,
+    b"via": _RequestFields.via,
+    b"idempotency-key": _RequestFields.idempotency_key,
+    b"max-forwards": _RequestFields.max_forwards,
+    b"te": _RequestFields.te,
+}
