@@ -16,9 +16,11 @@ from scenarios.commands.compare import compare_command
 from scenarios.commands.demo import demo_command
 from scenarios.commands.explain import explain_command
 from scenarios.commands.guide import root, with_epilogs
+from scenarios.commands.init import init_command
 from scenarios.commands.matrix import matrix_command
 from scenarios.commands.report import report_command
 from scenarios.commands.run import run_command
+from scenarios.commands.schema import schema_command
 from scenarios.evidence.ndjson import EvidenceError
 from scenarios.interrupts import EXIT_STATUS as INTERRUPTED
 from scenarios.interrupts import InterruptedRunError
@@ -56,6 +58,8 @@ app.command("demo", short_help="One release that breaks, and one that does not."
 app.command("list")(list_command)
 app.command("report", short_help="The verdict and reports of a run, anew.")(report_command)
 app.command("compare")(compare_command)
+app.command("init", short_help="A scenario file for your own application.")(init_command)
+app.command("schema", short_help="The JSON Schema of the published formats.")(schema_command)
 app.command("explain")(explain_command)
 
 

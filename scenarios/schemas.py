@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from scenarios.spec import IntegritySpec, ReleaseSpec, Scenario, TrafficSpec
 from scenarios.verdict.model import Verdict
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -16,6 +17,31 @@ _FIELD = re.compile(r"^(\w+): (.*)$")
 def verdict_schema() -> bytes:
     """The JSON Schema of `verdict.json`, as published in `docs/verdict.schema.json`."""
     return encode(described(Verdict, "verdict.json of hitless, schema version 1"))
+
+
+def scenario_schema() -> bytes:
+    """The JSON Schema of a scenario file.
+
+    A file that extends another one need not say again what that one says, so nothing in its tables
+    is required; where there is no `extends`, it is.
+    """
+    schema = described(Scenario, "A scenario file of hitless")
+    definitions = schema["$defs"]
+    required = {
+        key: definitions[name].pop("required")
+        for key, name in (
+            ("release", ReleaseSpec.__name__),
+            ("traffic", TrafficSpec.__name__),
+            ("integrity", IntegritySpec.__name__),
+        )
+    }
+    scenario = definitions[Scenario.__name__]
+    scenario["if"] = {"not": {"required": ["extends"]}}
+    scenario["then"] = {
+        "required": scenario.pop("required"),
+        "properties": {key: {"required": keys} for key, keys in required.items()},
+    }
+    return encode(schema)
 
 
 def described(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:

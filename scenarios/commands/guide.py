@@ -26,6 +26,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless report runs/20260101-120000-big-bang-rolling --json",
     ),
     "explain": ("hitless explain runs/20260101-120000-big-bang-rolling s1-000119-1",),
+    "init": (
+        "hitless init",
+        "hitless init --old 'node server.js' --old-cwd old --new-cwd new --health /health",
+        "hitless init --old '{python} app.py' --postgres --migrate 'alembic upgrade head'",
+    ),
+    "schema": ("hitless schema > scenario.schema.json", "hitless schema verdict"),
     "compare": (
         "hitless compare runs/20260101-120000-big-bang-naive runs/20260101-120100-big-bang-rolling",
         "hitless compare runs/*-rolling runs/*-canary --html compare.html",
