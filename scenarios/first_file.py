@@ -157,7 +157,7 @@ rate = 50 # journeys that start a second, whatever becomes of them
 # [[traffic.journeys.steps]]
 # method = "POST"
 # path = "/items"
-# json = {{ name = "{{unique}}" }} # also form = {{...}}, body = "..."; {{uuid}}, {{user}} (an email)
+# json = {{ name = "{{unique}}" }} # also form = {{...}}, body = "..."; {{uuid}}, {{user}} (email)
 # expect = [201]
 # subject = "{{unique}}" # see [integrity]
 # capture = {{ id = {{ json = "id" }} }} # also {{ header = "Location", pattern = "/(\\\\d+)$" }}
