@@ -47,10 +47,10 @@ def scenario_schema() -> bytes:
 def described(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
     """The JSON Schema of a struct, with the docstrings' `Attributes:` as descriptions of fields."""
     schema = msgspec.json.schema(kind)
-    structs = {struct.__name__: struct for struct in _structs(kind)}
+    named = {struct.__name__: struct for struct in structs(kind)}
     for name, definition in schema.get("$defs", {}).items():
-        if name in structs:
-            _describe(definition, structs[name])
+        if name in named:
+            _describe(definition, named[name])
     return {"$schema": DIALECT, "title": title, **schema}
 
 
@@ -59,12 +59,12 @@ def encode(schema: Mapping[str, object]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
 
 
-def _structs(kind: type[msgspec.Struct]) -> Iterable[type[msgspec.Struct]]:
+def structs(kind: type[msgspec.Struct]) -> Iterable[type[msgspec.Struct]]:
     """The struct and all structs that its fields hold."""
     found: dict[type[msgspec.Struct], None] = {}
     waiting: list[object] = [msgspec.inspect.type_info(kind)]
     while waiting:
-        about = waiting.pop()
+        about = waiting.pop(0)
         if isinstance(about, msgspec.inspect.StructType):
             if about.cls in found:
                 continue
@@ -78,7 +78,7 @@ def _structs(kind: type[msgspec.Struct]) -> Iterable[type[msgspec.Struct]]:
 
 
 def _describe(definition: dict[str, Any], struct: type[msgspec.Struct]) -> None:
-    about, fields = _documented(inspect.getdoc(struct) or "")
+    about, fields = documented(struct.__doc__ or "")
     definition["description"] = about
     names = dict(zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True))
     for name, text in fields.items():
@@ -87,9 +87,9 @@ def _describe(definition: dict[str, Any], struct: type[msgspec.Struct]) -> None:
             definition["properties"][key]["description"] = text
 
 
-def _documented(text: str) -> tuple[str, dict[str, str]]:
+def documented(text: str) -> tuple[str, dict[str, str]]:
     """What a docstring says of its class, and of each of its attributes."""
-    about, _, rest = text.partition("\nAttributes:\n")
+    about, _, rest = inspect.cleandoc(text).partition("\nAttributes:\n")
     fields: dict[str, str] = {}
     last = ""
     for line in inspect.cleandoc(rest).splitlines():

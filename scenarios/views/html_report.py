@@ -18,6 +18,7 @@ from scenarios.views.stories import FIELDS, Stories
 
 ALL_VIOLATIONS = 200
 SHOWN_WINDOWS = 50
+NARROW = "&nbsp;%"
 
 
 def html_report(
@@ -113,7 +114,7 @@ def _facts(verdict: Verdict) -> str:
     )
     cards = "".join(
         f'<div class="fact"><span>{escape(name)}</span><b{" class=bad" if bad else ""}>'
-        f"{escape(value)}</b><span>{escape(text)}</span></div>"
+        f"{escape(value).replace(' %', NARROW)}</b><span>{escape(text)}</span></div>"
         for name, value, text, bad in facts
     )
     return f'<section class="facts" aria-label="Key numbers">{cards}</section>'

@@ -1,0 +1,221 @@
+"""Write what the documentation takes from the program itself.
+
+python docs/generate.py             # schemas and reference pages; a test holds them
+python docs/generate.py RUN_FOLDER  # and the pictures, from a recorded run
+"""
+
+import importlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from scenarios.evidence import folder as files
+from scenarios.evidence.event import Event, read_events
+from scenarios.evidence.manifest import read_manifest
+from scenarios.evidence.ndjson import read_lines
+from scenarios.evidence.tick import Tick, read_ticks
+from scenarios.schemas import documented, verdict_schema
+from scenarios.spec import Scenario
+from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.timeline import Life, Timeline
+from scenarios.views.dashboard import screen
+from scenarios.views.live import LiveState, ReplicaView, RunHeader
+
+DOCS = Path(__file__).parent
+HEADER = "<!-- Written by docs/generate.py; change the program instead. -->\n"
+INTRODUCTION = """\
+A scenario is one TOML file. Keys that are not listed here are refused, with file, line and the
+nearest name. A key without a value in the last column may be left out, unless it says *must*.
+"""
+SIZES = ((80, 24), (160, 40))
+
+
+def generated() -> Mapping[str, bytes]:
+    """Each generated file of `docs/`, by its path there."""
+    return {
+        "verdict.schema.json": verdict_schema(),
+        "reference/cli.md": command_line().encode(),
+        "reference/scenario.md": scenario_file().encode(),
+    }
+
+
+def command_line() -> str:
+    """The reference of the command line: what `--help` says."""
+    from typer.main import get_command  # noqa: PLC0415 - the same
+
+    from scenarios.cli import app, status  # noqa: PLC0415 - after COLUMNS is set
+
+    names = getattr(get_command(app), "commands", {})
+    pages = [("hitless", ["--help"]), *((f"hitless {name}", [name, "--help"]) for name in names)]
+    parts = [f"{HEADER}# Command line\n"]
+    for title, arguments in pages:
+        text = io.StringIO()
+        with redirect_stdout(text):
+            status(arguments)
+        parts.append(f"## `{title}`\n\n```text\n{text.getvalue().strip()}\n```\n")
+    return "\n".join(parts)
+
+
+def scenario_file() -> str:
+    """The reference of the scenario file: a table for each struct of it."""
+    parts = [
+        f"{HEADER}# Scenario file\n",
+        INTRODUCTION,
+    ]
+    for struct, title in tables(Scenario):
+        about, fields = documented(struct.__doc__ or "")
+        parts.append(f"## {title}\n\n{about}\n")
+        rows = ["| Key | Is | Default |", "|---|---|---|"]
+        for field in msgspec.structs.fields(struct):
+            text = fields.get(field.name, "").replace("|", "\\|")
+            rows.append(f"| `{field.encode_name}` | {text} | {_default(field)} |")
+        parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def tables(kind: type[msgspec.Struct]) -> Iterable[tuple[type[msgspec.Struct], str]]:
+    """Each table of a TOML file with its headings, outer ones before inner ones."""
+    headings: dict[type[msgspec.Struct], list[str]] = {}
+    waiting: list[tuple[msgspec.inspect.Type, str, bool]] = [
+        (msgspec.inspect.type_info(kind), "", False)
+    ]
+    while waiting:
+        about, path, many = waiting.pop(0)
+        if isinstance(about, msgspec.inspect.StructType):
+            heading = f"`[[{path}]]`" if many else f"`[{path}]`"
+            headings.setdefault(about.cls, []).append(heading if path else "The file")
+            if len(headings[about.cls]) == 1:
+                prefix = f"{path}." if path else ""
+                waiting += [(f.type, f"{prefix}{f.encode_name}", False) for f in about.fields]
+        elif isinstance(about, msgspec.inspect.UnionType):
+            waiting += [(each, path, many) for each in about.types]
+        elif isinstance(about, msgspec.inspect.DictType):
+            waiting.append((about.value_type, f"{path}.NAME", False))
+        elif isinstance(about, msgspec.inspect.VarTupleType | msgspec.inspect.ListType):
+            waiting.append((about.item_type, path, True))
+    return [(struct, " and ".join(names)) for struct, names in headings.items()]
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "*must* be given"
+    value = field.default if field.default_factory is msgspec.NODEFAULT else None
+    if value is None or value == () or isinstance(value, msgspec.Struct):
+        return ""
+    return f"`{msgspec.json.encode(value).decode()}`"
+
+
+def pictures(folder: Path) -> None:
+    """The dashboard at two sizes, and the report, of a recorded run."""
+    manifest = read_manifest(folder / files.MANIFEST)
+    events, ticks = list(read_events(folder / files.EVENTS)), list(read_ticks(folder / files.TICKS))
+    moment = _moment(events)
+    views = replicas_at(folder, events, moment)
+    header = RunHeader(
+        scenario=manifest.scenario,
+        strategy=manifest.strategy,
+        seed=manifest.seed,
+        replicas=manifest.replicas,
+        rate=manifest.rate,
+        steps=tuple(_steps(events)),
+    )
+    for width, height in SIZES:
+        state = LiveState(header)
+        for item in sorted((*events, *ticks), key=lambda one: one.at_ns):
+            if item.at_ns > moment:
+                break
+            if isinstance(item, Tick):
+                state.tick(item)
+            else:
+                state.event(item)
+        state.replicas = tuple(views)
+        console = Console(
+            record=True, width=width, height=height, force_terminal=True, file=io.StringIO()
+        )
+        keys = "p pause   r resume   P promote   a abort   q quit"
+        for part in screen(state, width, height, keys):
+            console.print(part)
+        title = f"hitless run {manifest.scenario} --strategy {manifest.strategy}"
+        svg = console.export_svg(title=title)
+        svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # they are elsewhere
+        (DOCS / "images" / f"dashboard-{width}.svg").write_text(svg)
+    _photograph(folder / files.REPORT)
+
+
+def _moment(events: Iterable[Event]) -> int:
+    """Well into the last deployment: the second of its replicas is about to be ready."""
+    waits = [e for e in events if e.verb == "wait_ready" and e.state == "completed"]
+    return waits[-2].at_ns - 100_000_000
+
+
+def _steps(events: Iterable[Event]) -> Iterable[str]:
+    migrating = False
+    for event in events:
+        if event.state != "started":
+            continue
+        if event.verb == "migrate" and not migrating:
+            migrating = True
+            yield f"migrate {str(event.detail.get('migration')).partition('.')[0]}"
+        elif event.verb == "deploy":
+            migrating = False
+            yield f"deploy {event.version}"
+
+
+def replicas_at(folder: Path, events: list[Event], now: int) -> list[ReplicaView]:
+    """The replicas as the balancer saw them at an instant."""
+    past = Timeline(event for event in events if event.at_ns <= now)
+    busy: dict[str, int] = {}
+    for line in read_lines(folder / files.ACCESS_LOG, Exchange):
+        if line.backend and line.at_ns <= now < line.at_ns + max(line.total_ns, 0):
+            busy[line.backend] = busy.get(line.backend, 0) + 1
+    return [
+        ReplicaView(
+            id=name,
+            version=life.version or "?",
+            state=_state(life),
+            weight=float(life.attached_ns is not None and life.drain_started_ns is None),
+            in_flight=busy.get(name, 0),
+        )
+        for name, life in past.lives.items()
+        if life.ready_ns is not None and life.stopped_ns is None
+    ]
+
+
+def _state(life: Life) -> str:
+    return "up" if life.drain_started_ns is None else "draining"
+
+
+def _photograph(report: Path) -> None:
+    sys.path.insert(0, str(DOCS.parent / "tests"))
+    module = importlib.import_module("browser")
+    program = module.chromium()
+    if program is None:
+        sys.exit("there is no chromium on this machine")
+    with module.browser(program) as page:
+        for name, dark in (("report", False), ("report-dark", True)):
+            page.size(1200, 1150)
+            page.media(dark=dark)
+            page.open(report.resolve().as_uri())
+            (DOCS / "images" / f"{name}.png").write_bytes(page.picture())
+
+
+def main() -> None:
+    """Write all of it."""
+    os.environ["COLUMNS"] = "80"
+    for name, data in generated().items():
+        path = DOCS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    for folder in sys.argv[1:]:
+        pictures(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
