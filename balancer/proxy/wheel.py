@@ -74,13 +74,22 @@ class Wheel:
         """Let `item` never expire, until it is armed again."""
         item._due = _NEVER  # noqa: SLF001
 
+    def advance(self) -> None:
+        """Go on by one tick."""
+        self.now += 1
+        for item in self._slots.pop(self.now, ()):
+            self._visit(item)
+
+    @property
+    def waiting(self) -> int:
+        """How many places in the wheel are taken."""
+        return sum(map(len, self._slots.values()))
+
     def _turn(self) -> None:
         now_ns = time.monotonic_ns()
         target = (now_ns - self._start_ns) // _TICK_NS
         while self.now < target:
-            self.now += 1
-            for item in self._slots.pop(self.now, ()):
-                self._visit(item)
+            self.advance()
         if self._every_tick is not None:
             self._every_tick(now_ns)
         if self._timer is not None and self._loop is not None:
