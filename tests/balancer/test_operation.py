@@ -16,7 +16,7 @@ Start = Callable[..., Awaitable[Running]]
 
 
 async def test_a_backend_enters_after_its_checks_and_serves(start_balancer: Start) -> None:
-    """A new backend takes traffic once its checks pass, and the client learns who answered."""
+    """A new backend takes traffic once its checks pass, and the client learns who answered (M1)."""
     async with backend() as one:
         running = await start_balancer(*FAST)
         url = f"http://{running.host}:{running.port}/hello?x=1"
@@ -33,7 +33,7 @@ async def test_a_backend_enters_after_its_checks_and_serves(start_balancer: Star
 
 
 async def test_a_standby_is_checked_but_takes_nothing(start_balancer: Start) -> None:
-    """A backend of weight 0 comes up, takes no request, and takes them once it has weight."""
+    """A backend of weight 0 comes up, takes no request, and takes them once it has weight (M6)."""
     async with backend() as one, backend() as two:
         running = await start_balancer(*FAST)
         await running.admin.put_backend("a-1", address=one.address, version="a", weight=1)
@@ -52,7 +52,7 @@ async def test_a_standby_is_checked_but_takes_nothing(start_balancer: Start) -> 
 
 
 async def test_the_active_set_must_be_up(start_balancer: Start) -> None:
-    """A switch to a backend that is not up is refused, and changes nothing."""
+    """A switch to a backend that is not up is refused, and changes nothing (M6)."""
     async with backend() as one:
         running = await start_balancer(*FAST)
         await running.admin.put_backend("a-1", address=one.address, version="a", weight=1)
@@ -66,7 +66,7 @@ async def test_the_active_set_must_be_up(start_balancer: Start) -> None:
 
 
 async def test_a_drain_waits_for_what_is_under_way(start_balancer: Start) -> None:
-    """A drain takes no new request at once, answers when the last one has ended, and cuts none."""
+    """A drain takes nothing new, answers when the last request has ended, and cuts none (M3)."""
     release = asyncio.Event()
 
     async def slow(call: Call) -> None:
@@ -96,7 +96,7 @@ async def test_a_drain_waits_for_what_is_under_way(start_balancer: Start) -> Non
 
 
 async def test_a_drain_that_is_over_cuts_and_says_so(start_balancer: Start) -> None:
-    """What a drain's deadline ends is counted, and the client is told why."""
+    """What a drain's deadline ends is counted, and the client is told why (M3)."""
 
     async def never(call: Call) -> None:
         await call.reader.read()
@@ -116,7 +116,7 @@ async def test_a_drain_that_is_over_cuts_and_says_so(start_balancer: Start) -> N
 
 
 async def test_events_come_in_order(start_balancer: Start) -> None:
-    """The event stream begins with a snapshot, and numbers every change after it."""
+    """The event stream begins with a snapshot, and numbers every change after it (A4)."""
     async with backend() as one:
         running = await start_balancer(*FAST)
         seen = []
@@ -134,7 +134,7 @@ async def test_events_come_in_order(start_balancer: Start) -> None:
 
 
 async def test_statistics_and_access_log_agree(start_balancer: Start) -> None:
-    """Every exchange is counted once and has one line, complete when the balancer has stopped."""
+    """Every exchange is counted once and has one line, complete at the balancer's end (A7)."""
 
     async def broken(call: Call) -> None:
         call.writer.write(response(b"no", status="500 No"))
@@ -157,7 +157,7 @@ async def test_statistics_and_access_log_agree(start_balancer: Start) -> None:
 
 
 async def test_the_admin_socket_is_for_its_owner(start_balancer: Start) -> None:
-    """The unix socket of the admin API has mode 0600, and is taken away at the end."""
+    """The unix socket of the admin API has mode 0600, and is taken away at the end (A3)."""
     running = await start_balancer()
     assert stat.S_IMODE(running.admin_path.stat().st_mode) == 0o600
     await running.stop()
@@ -165,7 +165,7 @@ async def test_the_admin_socket_is_for_its_owner(start_balancer: Start) -> None:
 
 
 async def test_sigterm_ends_what_is_under_way(start_balancer: Start) -> None:
-    """After SIGTERM no connection is taken, the exchange under way ends well, and exit is 0."""
+    """After SIGTERM no connection is taken, what is under way ends well, and exit is 0 (A8)."""
     release = asyncio.Event()
 
     async def slow(call: Call) -> None:
