@@ -165,6 +165,7 @@ class AdminClient:
         Args:
             after: a sequence number to go on from; none begins with what happens next.
         """
+        delays = iter(_RETRY_DELAYS)
         handed_over = True
         while handed_over:
             handed_over = False
@@ -176,6 +177,13 @@ class AdminClient:
                         handed_over, after = True, event["sequence"] - 1
                         break
                     yield event
+            except _HandingOverError:
+                # The predecessor still answered; its successor is there in a moment.
+                delay = next(delays, None)
+                if delay is None:
+                    raise
+                await asyncio.sleep(delay)
+                handed_over = True
             finally:
                 await stream.aclose()
 
