@@ -7,6 +7,7 @@ from typing import IO
 
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import read_events
+from scenarios.evidence.locks import read_locks
 from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.outcome import read_outcomes
 from scenarios.evidence.tick import read_ticks
@@ -35,7 +36,8 @@ def write_reports(folder: Path, verdict: Verdict) -> None:
         read_events(folder / files.EVENTS),
         read_ticks(folder / files.TICKS),
         str(folder),
-        _stories(folder, verdict),
+        stories=_stories(folder, verdict),
+        locks=read_locks(folder / files.LOCKS) if (folder / files.LOCKS).is_file() else (),
     )
     (folder / files.REPORT).write_text(page, encoding="utf-8")
     (folder / files.JUNIT).write_bytes(junit(verdict))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.model import Downtime, Verdict
 from scenarios.verdict.timeline import CONTAINERS, Life, Timeline, describe
@@ -23,6 +24,8 @@ BAR = 12
 CHART = 96
 GAP = 12
 MOST_REPLICAS = 60
+MOST_ROOTS = 5
+MOST_WAITS = 400
 MOST_POINTS = 800
 LEAD_SECONDS = 5.0
 COLOURS = 4
@@ -89,7 +92,12 @@ class Drawing(NamedTuple):
     versions: list[str]
 
 
-def draw(verdict: Verdict, events: Iterable[Event], ticks: Iterable[Tick]) -> Drawing:
+def draw(
+    verdict: Verdict,
+    events: Iterable[Event],
+    ticks: Iterable[Tick],
+    locks: Iterable[LockWait] = (),
+) -> Drawing:
     """Draw the timeline of a run."""
     timeline = Timeline(events)
     columns = merge(sorted(ticks, key=lambda tick: tick.at_ns), verdict.origin_ns)
@@ -97,6 +105,7 @@ def draw(verdict: Verdict, events: Iterable[Event], ticks: Iterable[Tick]) -> Dr
     versions = _versions(verdict, timeline)
     lanes = [
         *_verb_lanes(verdict, timeline, end),
+        *_lock_lanes(locks, verdict.origin_ns),
         *_replica_lanes(verdict, timeline, versions, end),
     ]
     canvas = _Canvas(start, end)
@@ -176,6 +185,37 @@ def _pairs(events: Sequence[Event]) -> Iterable[tuple[Event, Event | None]]:
     for event in events:
         if event.state == "started":
             yield event, ends.get(event.number)
+
+
+def _lock_lanes(waits: Iterable[LockWait], origin_ns: int) -> list[Lane]:
+    """For whom sessions waited: a lane for each root, its waits joined where they overlap."""
+    by_root: dict[str, list[LockWait]] = {}
+    for wait in sorted(waits, key=lambda wait: wait.at_ns):
+        root = wait.root.application if wait.root is not None else ""
+        by_root.setdefault(root or "a session", []).append(wait)
+    ranked = sorted(by_root.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [
+        Lane(f"for {root}", tuple(_joined(root, some, origin_ns))[:MOST_WAITS])
+        for root, some in ranked[:MOST_ROOTS]
+    ]
+
+
+def _joined(root: str, waits: Sequence[LockWait], origin_ns: int) -> Iterable[Span]:
+    group: list[LockWait] = []
+    for wait in (*waits, None):
+        ends = max((one.end_ns for one in group), default=0)
+        if group and (wait is None or wait.at_ns > ends):
+            about = f" on {group[0].relation}" if group[0].relation else ""
+            yield Span(
+                (group[0].at_ns - origin_ns) / 1e9,
+                (ends - origin_ns) / 1e9,
+                f"{len({one.waiter.pid for one in group})} waited for {root}: "
+                f"{group[0].mode}{about}",
+                "lock",
+            )
+            group = []
+        if wait is not None:
+            group.append(wait)
 
 
 def _replica_lanes(

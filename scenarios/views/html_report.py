@@ -4,16 +4,17 @@ Everything is in the file: style, script, drawing and data. The script only adds
 without it everything can still be read.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
 from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
-from scenarios.views import words
+from scenarios.views import sections, words
 from scenarios.views.drawing import COLOURS, LEFT, LETTER, WIDTH, Drawing, draw, escape
-from scenarios.views.page import asset, page
+from scenarios.views.page import asset, bullets, page, table
 from scenarios.views.stories import FIELDS, Stories
 
 ALL_VIOLATIONS = 200
@@ -26,7 +27,9 @@ def html_report(
     events: Iterable[Event],
     ticks: Iterable[Tick],
     folder: str | None = None,
+    *,
     stories: Stories | None = None,
+    locks: Iterable[LockWait] = (),
 ) -> str:
     """The report of a run.
 
@@ -36,8 +39,9 @@ def html_report(
         ticks: the load generator's account.
         folder: where the evidence is.
         stories: of the failed requests.
+        locks: the waits for locks of the database.
     """
-    drawing = draw(verdict, events, ticks)
+    drawing = draw(verdict, events, ticks, locks)
     title = f"{verdict.verdict.upper()}: {verdict.scenario} · {verdict.strategy}"
     body = "".join(
         (
@@ -47,8 +51,11 @@ def html_report(
             _downtime(verdict),
             _causes(verdict),
             _stories(stories),
+            sections.slow(verdict, _cause),
+            sections.locks(verdict),
             _data(verdict),
             _latency(verdict),
+            sections.users(verdict),
             _limits(verdict),
             _foot(verdict, folder),
         )
@@ -81,14 +88,14 @@ def _json(drawing: Drawing, verdict: Verdict, stories: Stories | None) -> str:
 
 
 def _head(verdict: Verdict) -> str:
-    doubts = _list(verdict.doubts, "reasons doubts") if verdict.doubts else ""
+    doubts = bullets(verdict.doubts, "reasons doubts") if verdict.doubts else ""
     return (
         f'<header><h1><span class="badge {verdict.verdict}">{verdict.verdict.upper()}</span>'
         f"{escape(verdict.scenario)} · {escape(verdict.strategy)}</h1>"
         f'<p class="soft">{escape(verdict.started_at)} · seed {verdict.seed} · {verdict.replicas} '
         f"replicas · {verdict.rate:g} arrivals/s · {verdict.existing_rows:,} existing rows · "
         f"{escape(verdict.platform)} · {escape(verdict.router)}</p>"
-        f"{_list(verdict.reasons, 'reasons')}{doubts}</header><main>"
+        f"{bullets(verdict.reasons, 'reasons')}{doubts}</header><main>"
     )
 
 
@@ -137,6 +144,7 @@ def _timeline(drawing: Drawing) -> str:
         ("--p50", "p50"),
         ("--p99", "p99"),
         ("--migrate", "migrations"),
+        ("--lock", "waits for locks"),
         ("--v3", "steps and verbs"),
     )
     rest = "".join(
@@ -172,7 +180,7 @@ def _downtime(verdict: Verdict) -> str:
     more = f'<p class="soft">and {hidden:,} more in verdict.json</p>' if hidden > 0 else ""
     caption = "Stretches of failures, by planned time; at most: from the last good request before"
     return (
-        f"<section><h2>Downtime</h2>{_table(head, rows, f'{caption} to the first good one after')}"
+        f"<section><h2>Downtime</h2>{table(head, rows, f'{caption} to the first good one after')}"
         f"{more}</section>"
     )
 
@@ -244,6 +252,7 @@ def _cause(cause: Cause, number: int) -> str:
         "during": words.counted(evidence.steps, 8),
         "schema": words.counted(evidence.schemas),
         "from, to": f"{words.instant(evidence.first)}, {words.instant(evidence.last)}",
+        "with": words.counted(evidence.contributing),
         "request ids": " ".join(evidence.requests),
     }
     known = "".join(
@@ -255,7 +264,7 @@ def _cause(cause: Cause, number: int) -> str:
         f"<details{' open' if number == 0 else ''}><summary><b>{cause.count:,}</b>"
         f"<code>{escape(cause.cause)}</code> {escape(cause.title)} "
         f'<span class="soft">({cause.confidence})</span></summary><div><dl>{known}</dl>'
-        f"{_table(head, rows, 'The first of them')}</div></details>"
+        f"{table(head, rows, 'The first of them')}</div></details>"
     )
 
 
@@ -290,15 +299,15 @@ def _data(verdict: Verdict) -> str:
         )
         for invariant in integrity.invariants
     ]
-    table = _table(("promise", "checked", "broken"), rows, "") if rows else ""
+    promises = table(("promise", "checked", "broken"), rows, "") if rows else ""
     broken = [
         (v.invariant, v.subject, v.expected, v.found, " ".join(v.requests), " ".join(v.replicas))
         for v in integrity.violations[:ALL_VIOLATIONS]
     ]
     head = ("promise", "subject", "expected", "found", "requests", "answered by")
-    found = _table(head, broken, "The first of each kind") if broken else ""
+    found = table(head, broken, "The first of each kind") if broken else ""
     return (
-        f"<section><h2>Data</h2><p>{escape(words.integrity_text(verdict))}</p>{table}{found}"
+        f"<section><h2>Data</h2><p>{escape(words.integrity_text(verdict))}</p>{promises}{found}"
         "</section>"
     )
 
@@ -331,15 +340,15 @@ def _latency(verdict: Verdict) -> str:
     slow_head = ("request", "asked", "planned", "took", "ended", "answered by", "while")
     return (
         "<section><h2>Latency and phases</h2>"
-        f"{_table(('phase', 'requests', 'failed', 'p50', 'p99', 'max'), phases, '')}"
-        f"{_table(('version', 'answered', 'of these failed'), shares, '')}"
-        f"{_table(slow_head, slow, 'The slowest')}"
+        f"{table(('phase', 'requests', 'failed', 'p50', 'p99', 'max'), phases, '')}"
+        f"{table(('version', 'answered', 'of these failed'), shares, '')}"
+        f"{table(slow_head, slow, 'The slowest')}"
         f'<p class="soft">Load generator: {escape(words.harness_text(verdict))}</p></section>'
     )
 
 
 def _limits(verdict: Verdict) -> str:
-    limits = _list(verdict.limits, "")
+    limits = bullets(verdict.limits, "")
     return f"<section><h2>What this run could not have seen</h2>{limits}</section>"
 
 
@@ -348,23 +357,4 @@ def _foot(verdict: Verdict, folder: str | None) -> str:
     return (
         f"</main><footer><p>Again: <code>{escape(verdict.replay)}</code></p>{where}"
         f"<p>hitless {escape(verdict.hitless)}; verdict.json schema {verdict.schema}</p></footer>"
-    )
-
-
-def _list(sentences: Sequence[str], style: str) -> str:
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f'<ul class="{style}">{items}</ul>'
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    if not rows:
-        return ""
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
-    return (
-        f'<div class="wide"><table>{title}<thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
     )

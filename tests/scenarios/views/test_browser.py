@@ -40,7 +40,7 @@ def stories_of(evidence: Any, most: int = MOST_STORIES) -> Stories:
 @pytest.fixture(scope="module")
 def report(broken: Any, failed: Verdict) -> str:
     """The report of the broken run, with its stories."""
-    return html_report(failed, broken.events, broken.ticks, "runs/x", stories_of(broken))
+    return html_report(failed, broken.events, broken.ticks, "runs/x", stories=stories_of(broken))
 
 
 @pytest.fixture

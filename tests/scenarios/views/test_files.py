@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait, Session
 from scenarios.evidence.tick import Tick
-from scenarios.verdict import Verdict
+from scenarios.verdict import Verdict, judge
 from scenarios.views.drawing import MOST_POINTS, merge
 from scenarios.views.html_report import html_report
 from scenarios.views.junit import junit
@@ -97,6 +98,33 @@ def test_report_draws_every_replica_and_failure(report: str) -> None:
     assert 'class="life v1 starting"' in report
     assert 'class="verb migrate"' in report
     assert 'class="down"' in report
+
+
+def test_report_shows_locks(make: Any) -> None:
+    """Waits for locks have a lane for whom they waited for, and a table that names it."""
+    migrator = Session(pid=7, application="hitless-migrator", query="ALTER TABLE subscriptions")
+    waits = [
+        LockWait(
+            at_ns=make.at(2.1 + number / 100),
+            end_ns=make.at(3.4),
+            gone_ns=make.at(3.41),
+            waiter=Session(pid=20 + number, application="a-1"),
+            mode="RowExclusiveLock",
+            kind="relation",
+            relation="subscriptions",
+            chain=(migrator,),
+        )
+        for number in range(3)
+    ]
+    run = make.clean()
+    files = (run.manifest, run.outcomes, run.events, run.ticks, run.mails, run.before, run.after)
+    verdict = judge(*files, (), waits)
+    text = html_report(verdict, run.events, run.ticks, locks=waits)
+    assert "3 waited for hitless-migrator: RowExclusiveLock on subscriptions" in text
+    assert ">for hitless-migrat…</text>" in text or ">for hitless-migrator</text>" in text
+    assert text.count('class="lock"') == 1
+    assert "ALTER TABLE subscriptions" in text
+    assert html_report(verdict, run.events, run.ticks).count('class="lock"') == 0
 
 
 def test_report_of_a_run_without_anything(make: Any) -> None:

@@ -1,0 +1,88 @@
+"""Sections of the report on what did not fail: slow requests, locks, users and the budget."""
+
+from collections.abc import Callable
+
+from scenarios.verdict.model import Blocker, Cause, Locks, Verdict
+from scenarios.verdict.slo import percent_down
+from scenarios.views import words
+from scenarios.views.drawing import escape
+from scenarios.views.page import table
+
+
+def slow(verdict: Verdict, show: Callable[[Cause, int], str]) -> str:
+    """Why requests took longer than their objective."""
+    if not verdict.slow_causes:
+        return ""
+    causes = "".join(show(cause, number) for number, cause in enumerate(verdict.slow_causes))
+    return f"<section><h2>Why requests were slow</h2>{causes}</section>"
+
+
+def locks(verdict: Verdict) -> str:
+    """Who waited for whom in the database, and what else migrations did to it."""
+    found = verdict.locks
+    facts = _facts(found)
+    if not found.blockers and not facts:
+        return ""
+    head = ("delayed", "waited for", "during", "it ran", "lock", "waits", "longest", "e.g.")
+    rows = [_blocker(blocker) for blocker in found.blockers]
+    items = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    return (
+        f"<section><h2>Locks</h2>{table(head, rows, 'Requests by whom they waited for')}"
+        f"{f'<ul>{items}</ul>' if items else ''}</section>"
+    )
+
+
+def _blocker(blocker: Blocker) -> tuple[str, ...]:
+    about = f" on {blocker.relation}" if blocker.relation else ""
+    return (
+        f"{blocker.requests:,}",
+        blocker.application or "a session",
+        blocker.during,
+        f"{blocker.query or words.MISSING}{f' ({blocker.state})' if blocker.state else ''}",
+        f"{blocker.mode}{about}",
+        f"{blocker.waits:,}",
+        words.duration(blocker.seconds),
+        " ".join(blocker.examples[:3]),
+    )
+
+
+def _facts(found: Locks) -> list[str]:
+    facts = []
+    if found.deadlocks:
+        facts.append(f"deadlocks (40P01): {found.deadlocks:,}")
+    if found.gave_way:
+        facts.append(f"tries of a migration that gave way to a lock (55P03): {found.gave_way:,}")
+    facts += [
+        f"{rewrite.table} was written anew during {rewrite.during}, at {words.instant(rewrite.at)}"
+        for rewrite in found.rewrites
+    ]
+    facts += [f"the index {index} was left invalid" for index in found.invalid_indexes]
+    return facts
+
+
+def users(verdict: Verdict) -> str:
+    """Availability as users saw it, and what it cost of the error budget."""
+    lines = []
+    if verdict.budget is not None:
+        lines.append(f"Error budget: {words.budget_text(verdict.budget)}.")
+    seen = verdict.users
+    if seen.uptime is not None:
+        lines.append(
+            f"{seen.users:,} users made more than one request; the service was up for "
+            f"{percent(seen.uptime)} of the time between their requests."
+        )
+    rows = [
+        (words.duration(window.seconds), percent(window.worst), words.instant(window.start))
+        for window in seen.windows
+    ]
+    if not lines and not rows:
+        return ""
+    told = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    head = ("stretch", "worst availability", "from")
+    caption = "The worst stretch of each length: one long outage, or many short ones?"
+    return f"<section><h2>As users saw it</h2>{told}{table(head, rows, caption)}</section>"
+
+
+def percent(ratio: float) -> str:
+    """A share, rounded down, so that nothing short of all looks like all."""
+    return "all" if ratio >= 1 else percent_down(ratio)
