@@ -28,11 +28,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 HERE = Path(__file__).resolve()
 MEGABYTE = 1 << 20
 GIGABYTE = 1 << 30
+PART = b"x" * MEGABYTE
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = sorted(os.sched_getaffinity(0))
 PROXY_CORE, OTHER_CORES = {CORES[0]}, set(CORES[1:]) or {CORES[0]}
@@ -44,16 +44,24 @@ PROXY_CORE, OTHER_CORES = {CORES[0]}, set(CORES[1:]) or {CORES[0]}
 class Origin(asyncio.Protocol):
     """Answers 15 bytes, or as many as the path says; reads bodies by their length."""
 
-    answers: ClassVar[dict[bytes, bytes]] = {}
-
     def __init__(self) -> None:
         self._buffer = b""
-        self._left = 0
-        self._answer = b""
+        self._left = 0  # of the request's body
+        self._owed = 0  # of the response's
+        self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
         self._transport = transport
+
+    def pause_writing(self) -> None:
+        """Called by the event loop."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Called by the event loop."""
+        self._paused = False
+        self._send()
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
@@ -62,21 +70,30 @@ class Origin(asyncio.Protocol):
             self._left -= taken
             data = data[taken:]
             if not self._left:
-                self._transport.write(self._answer)
+                self._answer()
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0 and not self._left:
             head, self._buffer = self._buffer[:end].lower(), self._buffer[end + 4 :]
             path = head.split(b" ", 2)[1]
-            if path not in self.answers:
-                size = int(path[1:]) if path[1:].isdigit() else 15
-                fields = b"Content-Type: text/plain\r\nContent-Length: %d\r\n" % size
-                self.answers[path] = b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n" + b"x" * size
-            self._answer = self.answers[path]
-            length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
-            self._left = max(0, int(length or 0) - len(self._buffer))
-            self._buffer = self._buffer[int(length or 0) :]
+            self._size = int(path[1:]) if path[1:].isdigit() else 15
+            length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0] or 0)
+            self._left = max(0, length - len(self._buffer))
+            self._buffer = self._buffer[length:]
             if not self._left:
-                self._transport.write(self._answer)
+                self._answer()
+
+    def _answer(self) -> None:
+        fields = b"Content-Type: text/plain\r\nContent-Length: %d\r\n" % self._size
+        small = self._size if self._size <= MEGABYTE else 0
+        self._transport.write(b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (fields, PART[:small]))
+        self._owed = self._size - small
+        self._send()
+
+    def _send(self) -> None:
+        while self._owed and not self._paused:
+            part = PART[: self._owed]
+            self._owed -= len(part)
+            self._transport.write(part)
 
 
 async def origin(port: int) -> None:
@@ -308,12 +325,12 @@ def _milliseconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]] if match else float("nan")
 
 
-def measure(proxy: Proxy, case: Case, seconds: float, directory: Path) -> Result:
+def measure(proxy: Proxy, case: Case, seconds: int, directory: Path) -> Result:
     """Load one proxy with one kind of traffic."""
     script = directory / "post.lua"
     script.write_text('wrk.method = "POST"\nwrk.body = string.rep("x", 1024)\n')
     command = [
-        "wrk", "-t1", f"-c{case.connections}", f"-d{seconds:g}s", "--latency",
+        "wrk", "-t1", f"-c{case.connections}", f"-d{seconds}s", "--latency",
         *(["-s", str(script)] if case.post else []), f"http://127.0.0.1:{proxy.port}{case.path}",
     ]  # fmt: skip
     before, started = cpu_seconds(proxy.pid), time.monotonic()
@@ -330,7 +347,7 @@ def measure(proxy: Proxy, case: Case, seconds: float, directory: Path) -> Result
     requests = int(found[1]) if found else 0
     errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", text)))
     errors += sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", text)))
-    percentile = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", text, re.MULTILINE))
+    percentile = dict(re.findall(r"^\s+(50|99)%\s+(\S+)\s*$", text, re.MULTILINE))
     size = int(case.path[1:]) if case.path[1:].isdigit() else 15
     return Result(
         proxy.name, case.name, case.connections, requests, errors,
@@ -340,10 +357,10 @@ def measure(proxy: Proxy, case: Case, seconds: float, directory: Path) -> Result
     )  # fmt: skip
 
 
-def latency_at_rate(proxy: Proxy, rate: float, seconds: float) -> tuple[float, float]:
+def latency_at_rate(proxy: Proxy, rate: float, seconds: int) -> tuple[float, float]:
     """Median and 99th percentile in milliseconds at a fixed rate (hey, 32 connections)."""
     command = [
-        "hey", "-c", "32", "-q", f"{rate / 32:.0f}", "-z", f"{seconds:g}s", "-cpus", "1",
+        "hey", "-c", "32", "-q", f"{rate / 32:.0f}", "-z", f"{seconds}s", "-cpus", "1",
         f"http://127.0.0.1:{proxy.port}/",
     ]  # fmt: skip
     done = subprocess.run(
@@ -420,7 +437,7 @@ def cases(*, quick: bool) -> list[Case]:
     ]
 
 
-def run(seconds: float, *, quick: bool) -> Report:
+def run(seconds: int, *, quick: bool) -> Report:
     """Measure all proxies that are there, one after the other."""
     report = Report(platform.platform(), len(CORES))
     with tempfile.TemporaryDirectory(prefix="hitless-bench-") as name, ExitStack() as stack:
@@ -446,7 +463,7 @@ def run(seconds: float, *, quick: bool) -> Report:
 
 
 def _measure_all(
-    report: Report, proxy: Proxy, seconds: float, directory: Path, *, quick: bool
+    report: Report, proxy: Proxy, seconds: int, directory: Path, *, quick: bool
 ) -> None:
     for case in cases(quick=quick):
         if proxy.name == "hitless + access log" and case.name != "GET":
@@ -520,7 +537,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--quick", action="store_true", help="32 connections, no memory")
     parser.add_argument("--json", type=Path, help="where to save everything")
     given = parser.parse_args()

@@ -8,8 +8,8 @@ from balancer.proxy.ports import Line
 from balancer.proxy.upstream import Upstream
 from balancer.proxy.wheel import Wheel, ticks
 
-# Idle connections kept for each backend: more than this many are of no use within `reuse`.
-_MAX_IDLE = 64
+# Idle connections kept for each backend; `reuse` bounds them in time.
+_MAX_IDLE = 1024
 
 
 class Connecting(Protocol):
@@ -38,7 +38,8 @@ class Lines:
         self.head_limit = head_limit
         self._reuse_ns = round(reuse * 1e9)
         self._reuse_ticks = ticks(reuse)
-        self._idle: dict[str, list[Upstream]] = {}
+        # The order of a dict is that of a stack: the last one in is the first one out.
+        self._idle: dict[str, dict[Line, Upstream]] = {}
         self._open: dict[str, set[Line]] = {}
 
     def take(self, backend: Backend, now_ns: int) -> Upstream | None:
@@ -50,7 +51,7 @@ class Lines:
         idle = self._idle.get(backend.id)
         oldest = now_ns - self._reuse_ns
         while idle:
-            line = idle.pop()
+            _, line = idle.popitem()
             if line.idle_since_ns > oldest and line.is_quiet():
                 return line
             line.discard()
@@ -61,13 +62,13 @@ class Lines:
         backend = line.backend
         idle = self._idle.get(backend.id)
         if idle is None:
-            idle = self._idle[backend.id] = []
+            idle = self._idle[backend.id] = {}
         if backend.state is not State.UP or len(idle) >= _MAX_IDLE:
             line.discard()
             return
         line.idle_since_ns = now_ns
         self.wheel.arm(line, self._reuse_ticks)
-        idle.append(line)
+        idle[line] = line
 
     def opened(self, line: Line) -> None:
         """Note an open connection."""
@@ -78,7 +79,7 @@ class Lines:
         backend_id = line.backend.id
         idle = self._idle.get(backend_id)
         if idle:
-            self._idle[backend_id] = [one for one in idle if one is not line]
+            idle.pop(line, None)
         lines = self._open.get(backend_id)
         if lines is not None:
             lines.discard(line)
@@ -92,7 +93,7 @@ class Lines:
 
     def close_idle(self, backend: Backend) -> None:
         """Close the connections to a backend that no exchange uses."""
-        for line in self._idle.pop(backend.id, ()):
+        for line in self._idle.pop(backend.id, {}).values():
             line.discard()
 
     def close_all(self) -> None:
