@@ -117,6 +117,11 @@ class Child:
         code = await self.wait()
         return Exit(code, time.monotonic() - asked, killed)
 
+    def hang_up(self) -> None:
+        """Close its standard input, if that is a pipe to us."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def kill(self) -> None:
         """Kill every process of its group that is left."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -244,6 +249,7 @@ class Processes:
 
     async def _reap(self, child: Child) -> None:
         await child.wait()
+        child.hang_up()
         child.kill()  # whatever the leader left in its group
         del self._children[child.pid]
         self._tell_guardian(f"ended {child.pid}")
