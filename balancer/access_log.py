@@ -9,7 +9,7 @@ import os
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import msgspec
 
@@ -18,7 +18,7 @@ from balancer.errors import StartError
 _MAX_PENDING = 200_000
 
 
-class Access(NamedTuple):
+class Access(msgspec.Struct, frozen=True, gc=False):
     """One exchange.
 
     Attributes:
@@ -125,8 +125,7 @@ class AccessLog:
                 return
 
     def _append(self, entries: list[Access]) -> None:
-        lines = [dict(zip(Access._fields, entry, strict=True)) for entry in entries]
-        data = memoryview(self._encoder.encode_lines(lines))
+        data = memoryview(self._encoder.encode_lines(entries))
         try:
             while data:
                 data = data[os.write(self._file, data) :]

@@ -13,7 +13,7 @@ import msgspec
 
 from balancer.access_log import Access
 from balancer.pool import Backend
-from balancer.proxy import answers
+from balancer.proxy import answers, rewriting
 from balancer.proxy.answers import Refusal
 from balancer.proxy.framing import chunk, last_chunk
 from balancer.proxy.grammar import CHUNKED, NO_BODY
@@ -214,7 +214,13 @@ class Exchange(msgspec.Struct, eq=False):
         self._line = line
         self._reused = reused
         self._sent = True
-        head = self._request_head(line.backend)
+        request = self.head
+        head = rewriting.request_head(
+            request,
+            address=line.backend.address if request.host is None else "",
+            forwarded=self.client.forwarded_fields(request),
+            request_id=self._request_id,
+        )
         kept = self._kept
         if not self._idempotent or self._kept_size > self.plane.replay_bytes:
             self._kept = None
@@ -223,41 +229,6 @@ class Exchange(msgspec.Struct, eq=False):
             self.client.resume_reading()
         line.transport.write(b"".join((head, *kept)) if kept else head)
         self._arm(self.plane.ticks_first_byte if self._body_done else self.plane.ticks_body)
-
-    def _request_head(self, backend: Backend) -> bytes:
-        head = self.head
-        version = b" HTTP/1.1\r\n"
-        if head.host is None:
-            version += b"Host: %b\r\n" % backend.address.encode("ascii")
-        framing = b""
-        if head.length > 0 or (head.length == NO_BODY and head.declared):
-            framing = b"Content-Length: %d\r\n" % head.length
-        elif head.length == CHUNKED:
-            framing = b"Transfer-Encoding: chunked\r\n"
-        return b"".join((
-            head.method,
-            b" ",
-            head.target,
-            version,
-            head.fields,
-            framing,
-            b"" if head.plain else self._rare_fields(),
-            self.client.forwarded_fields(head),
-            b"\r\n" if head.request_id else b"X-Request-Id: %b\r\n\r\n" % self._request_id,
-        ))  # fmt: skip
-
-    def _rare_fields(self) -> bytes:
-        head = self.head
-        fields = b""
-        if head.expect:
-            fields += b"Expect: 100-continue\r\n"
-        if head.upgrade is not None:
-            fields += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade
-        if head.max_forwards is not None:
-            fields += b"Max-Forwards: %d\r\n" % max(0, head.max_forwards - 1)
-        if head.trailers:
-            fields += b"Connection: TE\r\nTE: trailers\r\n"
-        return fields
 
     def body(self, pieces: list[bytes], *, end: bool, trailers: bytes = b"") -> None:
         """Take the next bytes of the request's body."""
@@ -290,8 +261,6 @@ class Exchange(msgspec.Struct, eq=False):
         """A response arrived in one piece."""
         self._first_ns = now_ns()
         start = self._start_response(head)
-        if self._chunked_out:
-            body = chunk([body]) + last_chunk(b"")
         self._bytes_out = head.length
         self.client.transport.write(start + body if body else start)
         self._complete(reusable=reusable)
@@ -307,35 +276,28 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _start_response(self, head: ResponseHead) -> bytes:
         self.relaying = True
-        status = self._status = head.status
-        client = self.client
-        request = self.head
-        if not self._body_done:
-            # An early response: what is left of the body will not be waited for.
+        self._status = head.status
+        client, minor = self.client, self.head.minor
+        until_end = head.length < 0
+        # An early response ends the connection: the rest of the body will not be waited for.
+        # So does a body that only the close can end, for an HTTP/1.0 client.
+        if not self._body_done or self.plane.stopping or (until_end and not minor):
             client.persistent = False
-        length = head.length
-        framing = b""
-        if length >= 0:
-            if head.declared is not None and status != 204:  # noqa: PLR2004 - RFC 9110 8.6
-                framing = b"Content-Length: %d\r\n" % head.declared
-        elif request.minor:
-            self._chunked_out = True
-            framing = b"Transfer-Encoding: chunked\r\n"
-        else:
-            client.persistent = False
-        if not client.persistent or self.plane.stopping:
-            client.persistent = False
-            framing += b"Connection: close\r\n"
-        elif not request.minor:
-            framing += b"Connection: keep-alive\r\n"
+        self._chunked_out = until_end and minor == 1
+        added = b""
         backend = self._last
-        served_by = backend.served_by if backend is not None else b""
-        affinity = self.plane.affinity
-        if affinity is not None and backend is not None and backend.version != self._version:
-            framing += affinity.set_cookie(backend.version)
-        return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (
-            status, head.reason, head.fields, framing, served_by,
-        )  # fmt: skip
+        if backend is not None:
+            added = backend.served_by
+            affinity = self.plane.affinity
+            if affinity is not None and backend.version != self._version:
+                added += affinity.set_cookie(backend.version)
+        return rewriting.response_head(
+            head,
+            minor=minor,
+            chunked=self._chunked_out,
+            persistent=client.persistent,
+            added=added,
+        )
 
     def relay(self, data: bytes) -> None:
         """Bytes of the body arrived."""
