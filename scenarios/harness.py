@@ -38,6 +38,7 @@ from scenarios.load import LoadGenerator, load_generator
 from scenarios.loading import Loaded
 from scenarios.observers import Observers
 from scenarios.spec import IntegritySpec, Scenario
+from scenarios.steering import Steering
 from scenarios.traffic.plan import Plan, TrafficError
 from scenarios.traffic.set_up import set_up
 from scenarios.views.live import Progress, ReplicaView
@@ -77,13 +78,19 @@ class Run:
     """
 
     def __init__(
-        self, experiment: Experiment, environment: Environment, folder: Path, watcher: Progress
+        self,
+        experiment: Experiment,
+        environment: Environment,
+        folder: Path,
+        watcher: Progress,
+        steering: Steering,
     ) -> None:
         self.folder = folder
         self._experiment = experiment
         self._scenario = experiment.scenario
         self._environment = environment
         self._watcher = watcher
+        self._steering = steering
         self._result: ReleaseResult | None = None
         self._started_at = datetime.now(UTC)
 
@@ -142,7 +149,9 @@ class Run:
                 on_tick=self._watcher.on_tick,
             )
         )
-        observers = Observers(folder, url=url or None, admin=balancer.admin)
+        observers = Observers(
+            folder, url=url or None, admin=balancer.admin, on_waits=self._watcher.on_waits
+        )
         journal = stack.enter_context(
             Journal(folder / files.EVENTS, listeners=[self._hear, observers.hear])
         )
@@ -170,6 +179,7 @@ class Run:
                 processes, log=folder / "hooks.log", cwd=experiment.loaded.path.parent
             ),
         )
+        self._steering.connect(rollout.control)
         migrator = YoyoMigrator(processes, url, log=folder / "migrator.log")
         release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
         async with observers.watching(journal), asyncio.TaskGroup() as group:
@@ -304,14 +314,25 @@ class Run:
 
 
 async def run(
-    experiment: Experiment, environment: Environment, folder: Path, watcher: Progress
+    experiment: Experiment,
+    environment: Environment,
+    folder: Path,
+    watcher: Progress,
+    steering: Steering | None = None,
 ) -> None:
     """Run an experiment; its evidence, the manifest included, is then in the folder.
+
+    Args:
+        experiment: what.
+        environment: where.
+        folder: for its evidence.
+        watcher: told what happens.
+        steering: what people say to it, if they can.
 
     Raises:
         EnvironmentFailure: it could not begin, or something that it stands on broke.
     """
-    await Run(experiment, environment, folder, watcher).go()
+    await Run(experiment, environment, folder, watcher, steering or Steering()).go()
 
 
 @asynccontextmanager

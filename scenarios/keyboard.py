@@ -22,11 +22,6 @@ class Key(NamedTuple):
     act: Callable[[], None]
 
 
-def legend(keys: Mapping[str, Key]) -> str:
-    """The keys in one line, such as `p pause   q quit`."""
-    return "   ".join(f"{letter} {key.word}" for letter, key in keys.items())
-
-
 def can_hear(descriptor: int | None = None) -> bool:
     """Whether standard input is a terminal that is ours to read."""
     try:

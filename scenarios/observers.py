@@ -1,7 +1,7 @@
 """What looks on while a run happens: the locks of its database, and the balancer's own events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,23 +14,33 @@ from orchestrator.model import Event
 from scenarios.evidence import folder as files
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.lock_watch import LockWatch
+from scenarios.evidence.locks import LockWait
 from scenarios.evidence.recorder import Recorder
 
 
 class Observers:
     """Everything that looks on; `hear` is a listener of the run's journal."""
 
-    def __init__(self, folder: Path, *, url: str | None, admin: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        url: str | None,
+        admin: str,
+        on_waits: Callable[[Sequence[LockWait]], None],
+    ) -> None:
         """Describe what is looked at.
 
         Args:
             folder: where the evidence goes.
             url: the application's database, where it has one.
             admin: the balancer's admin address.
+            on_waits: told who waits for a lock now.
         """
         self._folder = folder
         self._url = url
         self._admin = admin
+        self._on_waits = on_waits
         self._watch: LockWatch | None = None
         self._migrating: set[int] = set()
 
@@ -59,7 +69,7 @@ class Observers:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._record_backends(), name="events of the balancer")]
             if self._url is not None:
-                self._watch = LockWatch(self._url, self._folder / files.LOCKS, note)
+                self._watch = LockWatch(self._url, self._folder / files.LOCKS, note, self._on_waits)
                 tasks.append(group.create_task(self._watch.run(), name="watch of the locks"))
             yield
             for task in tasks:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeGuard
 
 from rich.console import Console
 
@@ -15,25 +15,41 @@ from scenarios.application import command_name
 from scenarios.environment import Environment
 from scenarios.evidence.event import Event
 from scenarios.evidence.folder import create_run_folder
+from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.harness import Experiment
-from scenarios.keyboard import Key, can_hear, legend, listening
+from scenarios.keyboard import Key, can_hear, listening
 from scenarios.overrides import UsageError
 from scenarios.report import reach_verdict
 from scenarios.reporting import write_reports
 from scenarios.spec import ReleaseStep
+from scenarios.steering import WISHES, Steering
 from scenarios.verdict import Verdict
 from scenarios.views.dashboard import Dashboard
 from scenarios.views.live import Progress, ReplicaView, RunHeader
 from scenarios.views.plain import PlainProgress
 
+KEYS = {"p": "pause", "r": "resume", "P": "promote", "a": "abort", "q": "quit"}
+LEGEND = "   ".join(f"{letter} {word}" for letter, word in KEYS.items())
+
+
+def _has_keys(watcher: Progress) -> TypeGuard[Dashboard]:
+    return isinstance(watcher, Dashboard) and can_hear()
+
+
+def _keys(steering: Steering, dashboard: Dashboard) -> dict[str, Key]:
+    """What each key does; what comes of it is said on the dashboard."""
+
+    def wish(word: str) -> Key:
+        return Key(word, lambda: dashboard.say(steering.say(word)))
+
+    steering_keys = {letter: wish(word) for letter, word in KEYS.items() if word in WISHES}
+    return {**steering_keys, "q": Key("quit", _quit)}
+
 
 def _quit() -> None:
     """Do what Ctrl-C does."""
     os.kill(os.getpid(), signal.SIGINT)
-
-
-KEYS = {"q": Key("quit", _quit)}
 
 
 async def run_one(
@@ -57,9 +73,10 @@ async def run_one(
         )
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from error
-    hears = isinstance(watcher, Dashboard) and can_hear()
-    with listening(KEYS) if hears else nullcontext(), watcher as looking_on:
-        await harness.run(experiment, place, folder, looking_on)
+    steering = Steering()
+    keys = nullcontext() if not _has_keys(watcher) else listening(_keys(steering, watcher))
+    with keys, watcher as looking_on:
+        await harness.run(experiment, place, folder, looking_on, steering)
     verdict = reach_verdict(folder)
     write_reports(folder, verdict)
     return verdict, folder
@@ -81,6 +98,9 @@ class Silence:
         """Say nothing."""
 
     def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
+        """Say nothing."""
+
+    def on_waits(self, waits: Sequence[LockWait]) -> None:
         """Say nothing."""
 
 
@@ -105,7 +125,7 @@ def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Prog
     )
     if no_live or not console.is_terminal or console.is_dumb_terminal:
         return PlainProgress(console, header)
-    return Dashboard(console, header, keys=legend(KEYS) if can_hear() else "")
+    return Dashboard(console, header, keys=LEGEND if can_hear() else "")
 
 
 def _short(step: ReleaseStep) -> str:

@@ -8,7 +8,7 @@ A look costs the server 0.4 to 0.9 ms. What it reads (`pg_locks`, `pg_stat_activ
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,11 @@ class Waits:
         """Whether somebody waits."""
         return bool(self._open)
 
+    @property
+    def open(self) -> tuple[LockWait, ...]:
+        """Those that wait now, and for how long so far."""
+        return tuple(self._open.values())
+
     def look(self, at_ns: int, seen: Iterable[Seen], sessions: Mapping[int, Session]) -> None:
         """Take in what one look saw."""
         waiting = {one.pid: one for one in seen}
@@ -151,17 +156,25 @@ class LockWatch:
         busy: whether a migration runs; then it looks every 10 ms.
     """
 
-    def __init__(self, url: str, path: Path, note: Note) -> None:
+    def __init__(
+        self,
+        url: str,
+        path: Path,
+        note: Note,
+        on_waits: Callable[[Sequence[LockWait]], None] = lambda _: None,
+    ) -> None:
         """Describe a watch; `run` begins it.
 
         Args:
             url: the database.
             path: where the waits go.
             note: told of rewritten tables, of invalid indexes, and when the database is away.
+            on_waits: told who waits now, whenever somebody does or did at the look before.
         """
         self._url = url
         self._path = path
         self._note = note
+        self._on_waits = on_waits
         self._busy = False
         self._turned = asyncio.Event()
         self._files: dict[int, tuple[str, int]] | None = None
@@ -237,7 +250,10 @@ class LockWatch:
             pids = {one.pid for one in seen} | {pid for one in seen for pid in one.blockers}
             found = await connection.fetch(_SESSIONS, sorted(pids))
             sessions = {row["pid"]: _session(row) for row in found}
+        did = waits.any_open
         waits.look(at_ns, seen, sessions)
+        if did or waits.any_open:
+            self._on_waits(waits.open)
         await self._look_at_tables(connection, at_ns)
         self._looked_ns = at_ns
 

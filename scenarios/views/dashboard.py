@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.slo import failure_rate_upper, percent_down
 from scenarios.verdict.timeline import describe
@@ -23,6 +24,7 @@ from scenarios.views.live import (
     ReplicaLine,
     ReplicaView,
     RunHeader,
+    waited_for,
 )
 
 REDRAW_SECONDS = 0.2
@@ -93,6 +95,7 @@ class Dashboard:
         """
         self.state = LiveState(header)
         self._keys = keys
+        self._said = ""
         self._clock = clock
         self._drawn = float("-inf")
         self._live = Live(self, console=console, auto_refresh=False, screen=True)
@@ -126,6 +129,16 @@ class Dashboard:
         self.state.replicas = tuple(replicas)
         self._redraw(QUIET_SECONDS)
 
+    def on_waits(self, waits: Sequence[LockWait]) -> None:
+        """All sessions of the database that wait for a lock now."""
+        self.state.wait(waits)
+        self._redraw(QUIET_SECONDS)
+
+    def say(self, text: str) -> None:
+        """Show a line beside the keys until the next one."""
+        self._said = text
+        self._redraw(0.0)
+
     def _redraw(self, least: float = REDRAW_SECONDS) -> None:
         now = self._clock()
         if now - self._drawn >= least and self._live.is_started:
@@ -134,7 +147,8 @@ class Dashboard:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = options.max_width, options.height or console.height
-        yield from screen(self.state, width, height, self._keys)
+        foot = "   ".join(part for part in (self._said, self._keys) if part)
+        yield from screen(self.state, width, height, foot)
 
 
 def screen(state: LiveState, width: int, height: int, keys: str = "") -> Sequence[Text | Table]:
@@ -239,6 +253,8 @@ def _charts(state: LiveState, width: int, rows: int) -> list[Text]:
     if rows > 1:
         lines += _bars(_scaled(counts), rows, "blue")
     lines += [_named("split", _split(state)), _named("schema", _schema(state))]
+    if state.longest is not None:
+        lines.append(_named("locks", _locks(state, state.longest)))
     return [_fit(line, width) for line in lines]
 
 
@@ -260,6 +276,17 @@ def _schema(state: LiveState) -> Text:
         return Text("no migration yet", "dim")
     number = f"{len(done)} migration{'' if len(done) == 1 else 's'}, last "
     return Text.assemble((number, "dim"), words.clean(done[-1]))
+
+
+def _locks(state: LiveState, longest: LockWait) -> Text:
+    """Who waits for whom now, else the longest wait so far."""
+    if state.waits:
+        oldest = min(state.waits, key=lambda wait: wait.at_ns)
+        number = len(state.waits)
+        text = f"{number} wait{'s' if number == 1 else ''} for {waited_for(oldest)}"
+        return Text(f"{words.clean(text)}, for {words.duration(oldest.seconds)}", "bold yellow")
+    text = f"longest wait {words.duration(longest.seconds)}, for {waited_for(longest)}"
+    return Text(words.clean(text), "dim")
 
 
 def _named(name: str, text: Text) -> Text:

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 import msgspec
 
 from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.slo import availability_text
 from scenarios.verdict.timeline import CONTAINERS, Life, describe
@@ -121,6 +122,9 @@ class Progress(Protocol):
     def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
         """All replicas as they are now."""
 
+    def on_waits(self, waits: Sequence[LockWait]) -> None:
+        """All sessions of the database that wait for a lock now."""
+
 
 class Point(msgspec.Struct, frozen=True):
     """One tick, as far as it is drawn."""
@@ -145,6 +149,8 @@ class LiveState:
         journal: the last events.
         phase: the current phase.
         migrations: those that were applied and not rolled back, in order.
+        waits: the sessions that wait for a lock now.
+        longest: the longest wait so far.
         ok: requests that succeeded so far.
         failed: requests that failed so far.
         undispatched: requests that could not be sent so far.
@@ -164,6 +170,8 @@ class LiveState:
         self.journal: list[Event] = []
         self.phase = "starting the database, the balancer and the load generator"
         self.migrations: list[str] = []
+        self.waits: tuple[LockWait, ...] = ()
+        self.longest: LockWait | None = None
         self._lives: dict[str, Life] = {}
         self._restarts: Counter[str] = Counter()
         self.ok = self.failed = self.undispatched = self.in_flight = 0
@@ -208,6 +216,14 @@ class LiveState:
             self._advance(event.verb)
         elif event.state != "noted":
             self._running.pop(event.number, None)
+
+    def wait(self, waits: Sequence[LockWait]) -> None:
+        """Take in who waits for a lock now."""
+        self.waits = tuple(waits)
+        for one in waits:
+            self._see(one.end_ns)
+            if self.longest is None or one.seconds >= self.longest.seconds:
+                self.longest = one
 
     @property
     def elapsed(self) -> float:
@@ -387,3 +403,10 @@ def _together(points: Sequence[Point], at_ns: int, stretch: float) -> Point:
         max((point.p50 for point in points if point.p50 is not None), default=None),
         max((point.p99 for point in points if point.p99 is not None), default=None),
     )
+
+
+def waited_for(wait: LockWait) -> str:
+    """For whom and for what a session waits, in few words."""
+    root = wait.root.application if wait.root is not None else ""
+    about = f" on {wait.relation}" if wait.relation else ""
+    return f"{root or 'a session'} ({wait.mode}{about})"

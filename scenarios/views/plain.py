@@ -9,10 +9,14 @@ from rich.console import Console
 from rich.text import Text
 
 from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.timeline import describe
 from scenarios.views import words
-from scenarios.views.live import LiveState, ReplicaView, RunHeader
+from scenarios.views.live import LiveState, ReplicaView, RunHeader, waited_for
+
+LONG_SECONDS = 0.5
+"""A wait for a lock that is worth a line."""
 
 
 class PlainProgress:
@@ -22,6 +26,7 @@ class PlainProgress:
         self.state = LiveState(header)
         self._console = console
         self._second = -1
+        self._waiting = False
         self._answered = 0
         self._failures: Counter[str] = Counter()
 
@@ -68,6 +73,14 @@ class PlainProgress:
     def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
         """All replicas as they are now; the events tell what matters of them."""
         self.state.replicas = tuple(replicas)
+
+    def on_waits(self, waits: Sequence[LockWait]) -> None:
+        """All sessions of the database that wait for a lock now; said once they wait long."""
+        self.state.wait(waits)
+        long = [wait for wait in waits if wait.seconds >= LONG_SECONDS]
+        if long and not self._waiting:
+            self._at(f"{len(long)} waiting for a lock: for {waited_for(long[0])}")
+        self._waiting = bool(long)
 
     def _say_failures(self) -> None:
         failed = self._failures.total()

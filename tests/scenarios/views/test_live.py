@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait, Session
 from scenarios.evidence.tick import Tick
 from scenarios.views import Dashboard, PlainProgress, Progress, ReplicaView, RunHeader
 from scenarios.views.live import LiveState
@@ -256,3 +257,37 @@ def test_the_table_of_replicas_fits(width: int) -> None:
     text = "\n".join(drawn(width, 50))
     assert "state" in text
     assert ("restarts" in text) == (width in (80, 160, 200))
+
+
+def wait(when: float, seconds: float) -> LockWait:
+    return LockWait(
+        at_ns=START + round(when * SECOND),
+        end_ns=START + round((when + seconds) * SECOND),
+        gone_ns=START + round((when + seconds) * SECOND),
+        waiter=Session(pid=1, application="a-1"),
+        mode="RowExclusiveLock",
+        kind="relation",
+        relation="subscriptions",
+        chain=(Session(pid=2, application="report [b]"),),
+    )
+
+
+def test_waits_for_locks_are_shown() -> None:
+    """Who waits for whom is on the dashboard at once, and a long wait is a line in a pipe."""
+    out, console = io.StringIO(), Console(file=io.StringIO(), width=80, force_terminal=True)
+    with PlainProgress(Console(file=out, width=80), HEADER) as plain:
+        for seconds in (0.1, 0.7, 0.9):
+            plain.on_waits([wait(1.0, seconds)])
+        plain.on_waits([])
+    assert out.getvalue().count("waiting for a lock: for report [b] (RowExclusiveLock on") == 1
+    with Dashboard(console, HEADER) as view:
+        view.on_waits([wait(1.0, 0.25), wait(1.1, 0.15)])
+        with console.capture() as now:
+            console.print(view)
+        assert "2 wait for report [b] (RowExclusiveLock on subscriptions), for 250 ms" in now.get()
+        view.on_waits([])
+        view.say("paused: nothing more begins")
+        with console.capture() as after:
+            console.print(view)
+    assert "longest wait 250 ms, for report [b]" in after.get()
+    assert "paused: nothing more begins" in after.get()
