@@ -115,6 +115,8 @@ class Waits:
     def look(self, at_ns: int, seen: Iterable[Seen], sessions: Mapping[int, Session]) -> None:
         """Take in what one look saw."""
         waiting = {one.pid: one for one in seen}
+        # A wait that gets another root is blamed on that one only from then on.
+        until = {pid: wait.end_ns for (pid, _), wait in self._open.items()}
         now: set[tuple[int, int]] = set()
         for one in waiting.values():
             chain = chain_of(one.pid, waiting)
@@ -128,7 +130,7 @@ class Waits:
                 self._open[key] = msgspec.structs.replace(before, end_ns=at_ns, gone_ns=at_ns)
                 continue
             self._open[key] = LockWait(
-                at_ns=min(one.since_ns, at_ns),
+                at_ns=min(max(one.since_ns, until.get(one.pid, 0)), at_ns),
                 end_ns=at_ns,
                 gone_ns=at_ns,
                 waiter=sessions.get(one.pid) or Session(pid=one.pid),
