@@ -20,13 +20,14 @@ class Control:
 
     Attributes:
         full: whether all further pauses and analyses are to be skipped.
+        deploying: the version that is being deployed, if one is.
         waiting: what waits for a promotion, if anything does.
     """
 
     def __init__(self) -> None:
         self.full = False
         self.waiting: str | None = None
-        self._deploying: str | None = None
+        self.deploying: str | None = None
         self._under_way = False
         self._going = asyncio.Event()
         self._going.set()
@@ -66,11 +67,11 @@ class Control:
 
     def promote_full(self) -> str:
         """Skip every further pause and analysis of this deployment."""
-        if self._deploying is None:
+        if self.deploying is None:
             raise ControlError("no deployment is under way")
         self.full = True
         self._promoted.set()
-        return f"promoted in full: {self._deploying}"
+        return f"promoted in full: {self.deploying}"
 
     def abort(self) -> str:
         """Take the deployment under way back, and end the release."""
@@ -80,14 +81,14 @@ class Control:
 
     def condemn(self, version: str, reason: str) -> None:
         """Fail the deployment of a version that does not live."""
-        if version == self._deploying:
+        if version == self.deploying:
             self._end(RolloutFailed(reason))
 
     def state(self) -> str:
         """What is under way, in a few words."""
         if not self._under_way:
             return "no release is under way"
-        doing = f"deploying {self._deploying}" if self._deploying else "between deployments"
+        doing = f"deploying {self.deploying}" if self.deploying else "between deployments"
         if not self._going.is_set():
             doing += ", paused"
         return doing + (f", {self.waiting} waits for a promotion" if self.waiting else "")
@@ -109,11 +110,11 @@ class Control:
     @contextmanager
     def deployment(self, version: str) -> Iterator[None]:
         """A version is being deployed inside of the block."""
-        self._deploying, self.full = version, False
+        self.deploying, self.full = version, False
         try:
             yield
         finally:
-            self._deploying = None
+            self.deploying = None
 
     async def checkpoint(self) -> None:
         """Wait while it is paused.

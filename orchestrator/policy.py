@@ -100,6 +100,61 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout_seconds: float = 5.0
 
 
+class Healing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How replicas that die are replaced.
+
+    Attributes:
+        enabled: whether they are.
+        liveness_interval_seconds: how often each replica is asked for its liveness path.
+        liveness_timeout_seconds: when such a question counts as failed.
+        liveness_failures: how many failed ones in a row make a replica a hung one.
+        backoff_seconds: the wait before a version's second replacement; it doubles each time.
+        backoff_most_seconds: the longest wait.
+        crash_loop: how many deaths within the window are a crash loop.
+        crash_window_seconds: the window.
+    """
+
+    enabled: bool = True
+    liveness_interval_seconds: float = 0.5
+    liveness_timeout_seconds: float = 2.0
+    liveness_failures: int = 3
+    backoff_seconds: float = 0.5
+    backoff_most_seconds: float = 30.0
+    crash_loop: int = 5
+    crash_window_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        _check_numbers("healing.", self)
+
+
+class Autoscaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many replicas serve, by the requests in flight; paused while something is deployed.
+
+    Attributes:
+        target: requests in flight that each replica should have.
+        least: the fewest replicas.
+        most: the most.
+        tolerance: by which part a replica's requests may differ from the target without change.
+        interval_seconds: how often it looks.
+        scale_down_delay_seconds: how long fewer must have been wanted until there are fewer.
+    """
+
+    target: float
+    least: int = 1
+    most: int = 10
+    tolerance: float = 0.1
+    interval_seconds: float = 0.5
+    scale_down_delay_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_numbers("autoscaling.", self)
+        if not (self.target > 0 and 1 <= self.least <= self.most):
+            raise PolicyError(
+                "autoscaling.target must be above 0, and 1 <= least <= most; "
+                f"they are {self.target:g}, {self.least} and {self.most}"
+            )
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The knobs of a rollout; durations are seconds.
 
@@ -124,6 +179,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         hooks: commands by when they run: `before_` or `after_` and a verb, such as
             `before_switch`, `after_deploy`. One that fails fails the step that it belongs to.
         hook_timeout_seconds: how long one may take.
+        healing: how replicas that die are replaced.
+        autoscaling: how many replicas serve; absent: as many as `replicas` says.
     """
 
     replicas: int = 3
@@ -142,6 +199,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     analysis: Criteria = Criteria()
     hooks: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     hook_timeout_seconds: float = 30.0
+    healing: Healing = Healing()
+    autoscaling: Autoscaling | None = None
 
     def __post_init__(self) -> None:
         if self.replicas < 1:

@@ -281,6 +281,10 @@ class Rollout:
         self.path.append(percent)
         await self._weigh("weigh", replicas, shares, detail={"percent": percent})
 
+    async def give(self, replica: Replica, weight: float) -> None:
+        """Give one replica this weight; the others keep theirs."""
+        await self._weigh("attach", [replica], {replica.id: weight})
+
     async def switch(self, replicas: Sequence[Replica]) -> None:
         """Give all traffic to them and none to any other, in one atomic assignment."""
         async with self.verb("switch", replicas) as entry:
@@ -452,7 +456,7 @@ class Rollout:
                     {name: weight for name, weight in weights.items() if self._routed(name)}
                 )
             for name, weight in weights.items():
-                if (member := self.fleet.find(name)) is not None:
+                if (member := self.fleet.find(name)) is not None and not member.leaving:
                     member.weight = weight
             entry.detail["shares"] = self.fleet.shares()
 

@@ -20,12 +20,13 @@ from orchestrator.migrations import YoyoMigrator
 from orchestrator.model import Event as JournalEvent
 from orchestrator.model import ReleaseResult, Replica
 from orchestrator.platform import Ended
-from orchestrator.platforms.local import LocalPlatform
+from orchestrator.platforms.local import LocalPlatform, OnExit
 from orchestrator.processes import Processes
 from orchestrator.release import ReleaseRun, bring_up, take_down
 from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import HealthCheck, start_balancer
 from orchestrator.strategies import STRATEGIES
+from orchestrator.supervisor import Supervisor
 from orchestrator.tasks import first_error
 from scenarios import application
 from scenarios.checking import policy_of
@@ -92,6 +93,7 @@ class Run:
         self._watcher = watcher
         self._steering = steering
         self._result: ReleaseResult | None = None
+        self._on_exit: OnExit = lambda _replica, _ended: None
         self._started_at = datetime.now(UTC)
 
     async def go(self) -> None:
@@ -167,7 +169,7 @@ class Run:
                 log_directory=folder,
                 replica_directories=private,
                 values=values,
-                on_exit=lambda replica, ended: _note_exit(journal, replica, ended),
+                on_exit=lambda replica, ended: self._exited(journal, replica, ended),
             )
         )
         rollout = Rollout(
@@ -180,6 +182,7 @@ class Run:
             ),
         )
         self._steering.connect(rollout.control)
+        supervisor = Supervisor(rollout, platform, balancer.router)
         migrator = YoyoMigrator(processes, url, log=folder / "migrator.log")
         release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
         async with observers.watching(journal), asyncio.TaskGroup() as group:
@@ -204,6 +207,9 @@ class Run:
                     timeout_seconds=scenario.traffic.timeout_seconds,
                 )
             )
+            watching = group.create_task(
+                self._supervise(supervisor, rollout), name="look after the replicas"
+            )
             async with _phase(journal, "baseline"):
                 await asyncio.sleep(scenario.phases.baseline_seconds)
             releasing = ReleaseRun(release, rollout, STRATEGIES[experiment.strategy], migrator)
@@ -213,10 +219,22 @@ class Run:
                 await asyncio.sleep(scenario.phases.settle_seconds)
                 await self._settle(load, url, scenario.integrity, journal)
             looking.cancel()
+            watching.cancel()
         if scenario.integrity is not None:
             await record_subjects(url, scenario.integrity.subjects, folder / files.AFTER)
         async with _phase(journal, "teardown"):
             await take_down(rollout)
+
+    async def _supervise(self, supervisor: Supervisor, rollout: Rollout) -> None:
+        """Replace replicas that die, and scale, as far as the policy asks for it."""
+        if rollout.policy.healing.enabled:
+            self._on_exit = supervisor.exited
+            with first_error():
+                await supervisor.run()
+
+    def _exited(self, journal: Journal, replica: Replica, ended: Ended) -> None:
+        _note_exit(journal, replica, ended)
+        self._on_exit(replica, ended)
 
     async def _look(self, admin: str) -> None:
         """Show the replicas as the balancer sees them, twice a second."""

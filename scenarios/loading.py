@@ -72,7 +72,17 @@ def builtin_names() -> list[str]:
     """The names of the built-in scenarios, in the order in which the book meets them."""
     order = (
         *("big-bang", "code-first", "with-default", "expand-contract", "code-first-gated"),
-        *("good", "unhealthy", "failing", "slower", "leaking", "deaf", "slow-start"),
+        *(
+            "undo",
+            "undo-refused",
+            "good",
+            "unhealthy",
+            "failing",
+            "slower",
+            "leaking",
+            "deaf",
+            "slow-start",
+        ),
     )
     names = [path.stem for path in CATALOG.glob("*.toml") if not path.stem.startswith("_")]
     return sorted(names, key=lambda name: (order.index(name) if name in order else 99, name))

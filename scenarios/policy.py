@@ -76,6 +76,50 @@ class PreviewSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     timeout_seconds: Positive = 5.0
 
 
+class HealingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How replicas that die, or fail their liveness path, are replaced.
+
+    Attributes:
+        enabled: whether they are.
+        liveness_interval_seconds: how often each replica is asked for its liveness path.
+        liveness_timeout_seconds: when such a question counts as failed.
+        liveness_failures: how many failed ones in a row make a replica a hung one.
+        backoff_seconds: the wait before a version's second replacement; it doubles each time.
+        backoff_most_seconds: the longest wait.
+        crash_loop: how many deaths within the window take a deployment back.
+        crash_window_seconds: the window.
+    """
+
+    enabled: bool = True
+    liveness_interval_seconds: Positive = 0.5
+    liveness_timeout_seconds: Positive = 2.0
+    liveness_failures: Count = 3
+    backoff_seconds: NotNegative = 0.5
+    backoff_most_seconds: NotNegative = 30.0
+    crash_loop: Count = 5
+    crash_window_seconds: Positive = 60.0
+
+
+class AutoscalingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many replicas serve, by the requests in flight; paused while something is deployed.
+
+    Attributes:
+        target: requests in flight that each replica should have.
+        least: the fewest replicas.
+        most: the most.
+        tolerance: by which part a replica's requests may differ from the target without change.
+        interval_seconds: how often it looks.
+        scale_down_delay_seconds: how long fewer must have been wanted until there are fewer.
+    """
+
+    target: Positive
+    least: Count = 1
+    most: Count = 10
+    tolerance: NotNegative = 0.1
+    interval_seconds: Positive = 0.5
+    scale_down_delay_seconds: NotNegative = 10.0
+
+
 class PolicySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How versions are deployed; names and rounding as in Kubernetes.
 
@@ -99,6 +143,8 @@ class PolicySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         hooks: commands by when they run: `before_` or `after_` and a verb, such as
             `before_switch`; one that fails fails the step that it belongs to.
         hook_timeout_seconds: how long one may take.
+        healing: how replicas that die are replaced.
+        autoscaling: how many replicas serve; absent: as many as `replicas` says.
     """
 
     replicas: Count = 3
@@ -118,3 +164,5 @@ class PolicySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     analysis: CriteriaSpec = CriteriaSpec()
     hooks: Mapping[str, Command] = msgspec.field(default_factory=dict)
     hook_timeout_seconds: Positive = 30.0
+    healing: HealingSpec = HealingSpec()
+    autoscaling: AutoscalingSpec | None = None

@@ -118,14 +118,17 @@ def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Prog
         seed=experiment.seed,
         replicas=scenario.policy.replicas,
         rate=scenario.traffic.rate,
-        steps=tuple(
-            f"deploy {step.deploy}" if step.deploy else f"migrate {_short(step)}"
-            for step in scenario.release.steps
-        ),
+        steps=tuple(_said(step) for step in scenario.release.steps),
     )
     if no_live or not console.is_terminal or console.is_dumb_terminal:
         return PlainProgress(console, header)
     return Dashboard(console, header, keys=LEGEND if can_hear() else "")
+
+
+def _said(step: ReleaseStep) -> str:
+    if step.undo:
+        return "undo"
+    return f"deploy {step.deploy}" if step.deploy else f"migrate {_short(step)}"
 
 
 def _short(step: ReleaseStep) -> str:

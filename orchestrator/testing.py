@@ -1,0 +1,200 @@
+"""A fleet for tests and benchmarks: real processes behind the real balancer, and users."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.errors import MigrationFailed
+from orchestrator.hooks import CommandHooks
+from orchestrator.journal import Journal
+from orchestrator.model import Deploy, Event, Release, ReleaseResult, Replica, RunCommand, Version
+from orchestrator.platform import Ended
+from orchestrator.platforms.local import LocalPlatform
+from orchestrator.policy import Policy
+from orchestrator.processes import Processes
+from orchestrator.release import ReleaseRun, bring_up, take_down
+from orchestrator.rollout import Rollout
+from orchestrator.routers.hitless import Balancer, HealthCheck, start_balancer
+from orchestrator.strategies import STRATEGIES
+from orchestrator.supervisor import Supervisor
+
+FAST = HealthCheck(path="/health", interval=0.2, fast_interval=0.05)
+
+
+class NoMigrator:
+    """A Migrator that has nothing to migrate."""
+
+    async def apply(self, directory: Path, through: str | None, journal: Journal) -> None:
+        """Refuse."""
+        journal.note("migrate", error=f"refused: {directory} through {through}")
+        raise MigrationFailed("there is no database here")
+
+    async def roll_back(self, directory: Path, through: str | None, journal: Journal) -> None:
+        """Refuse."""
+        await self.apply(directory, through, journal)
+
+    async def run(self, step: RunCommand, journal: Journal) -> None:
+        """Refuse."""
+        journal.note("migrate", error=f"refused: {step.name}")
+        raise MigrationFailed("there is no database here")
+
+
+@dataclass(slots=True)
+class Clients:
+    """Users: each sends one request after the other, every second one on a kept connection.
+
+    Attributes:
+        answers: status and body of each answer; status 0 is a connection that broke.
+    """
+
+    address: str
+    path: str = "/"
+    pause: float = 0.005
+    answers: list[tuple[int, str]] = field(default_factory=list)
+    _enough: asyncio.Event = field(default_factory=asyncio.Event)
+    _answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def sending(self, count: int = 3) -> AsyncIterator[None]:
+        """Send while the block runs."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                group.create_task(self._client())
+            try:
+                yield
+            finally:
+                self._enough.set()
+
+    async def more(self, answers: int) -> None:
+        """Wait for so many further answers."""
+        until = len(self.answers) + answers
+        while len(self.answers) < until:
+            self._answered.clear()
+            await self._answered.wait()
+
+    def failed(self) -> list[tuple[int, str]]:
+        """The answers that are not 200."""
+        return [answer for answer in self.answers if answer[0] != 200]  # noqa: PLR2004 - OK
+
+    def served(self) -> Counter[str]:
+        """How many good answers came from each version."""
+        return Counter(body.strip() for status, body in self.answers if status == 200)  # noqa: PLR2004 - OK
+
+    async def _client(self) -> None:
+        host, _, port = self.address.rpartition(":")
+        while not self._enough.is_set():
+            try:
+                reader, writer = await asyncio.open_connection(host, int(port))
+                for last in (False, True):
+                    close = "Connection: close\r\n" if last else ""
+                    writer.write(f"GET {self.path} HTTP/1.1\r\nHost: x\r\n{close}\r\n".encode())
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                    length = int(head.split("content-length: ")[1].split("\r\n")[0])
+                    body = (await reader.readexactly(length)).decode()
+                    self._note(int(head.split(" ")[1]), body)
+                    if "connection: close" in head:
+                        break
+                writer.close()
+            except (OSError, asyncio.IncompleteReadError) as error:
+                self._note(0, str(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.pause):
+                    await self._enough.wait()
+
+    def _note(self, status: int, body: str) -> None:
+        self.answers.append((status, body))
+        self._answered.set()
+
+
+@dataclass(slots=True, kw_only=True)
+class Stage:
+    """A fleet behind a balancer, and what happened to it."""
+
+    rollout: Rollout
+    platform: LocalPlatform
+    balancer: Balancer
+    supervisor: Supervisor
+    events: list[Event]
+    processes: Processes
+    _heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hear(self, event: Event) -> None:
+        """Take in an event of the journal."""
+        self.events.append(event)
+        self._heard.set()
+
+    async def happened(self, verb: str, state: str = "completed", times: int = 1) -> Event:
+        """Wait until the journal has that; returns the last of them."""
+        while True:
+            found = [one for one in self.events if (one.verb, one.state) == (verb, state)]
+            if len(found) >= times:
+                return found[times - 1]
+            self._heard.clear()
+            await self._heard.wait()
+
+    async def release(self, strategy: str, old: Version, *new: Version) -> ReleaseResult:
+        """Deploy the versions, one after the other; the old one serves already."""
+        steps = tuple(Deploy(version=version) for version in new)
+        release = Release(name="r", start=old, steps=steps)
+        return await ReleaseRun(release, self.rollout, STRATEGIES[strategy], NoMigrator()).run()
+
+    def clients(self, path: str = "/") -> Clients:
+        """Users of this fleet."""
+        return Clients(self.balancer.address, path)
+
+    def left(self) -> Mapping[str, int]:
+        """How many replicas of each version there are."""
+        return Counter(one.version for one in self.rollout.all())
+
+
+@asynccontextmanager
+async def stage(
+    folder: Path,
+    policy: Policy,
+    start: Version,
+    *,
+    health: HealthCheck = FAST,
+    affinity_cookie: str | None = None,
+) -> AsyncIterator[Stage]:
+    """A fleet that serves a version; everything of it has ended when the block is left."""
+    made: list[Stage] = []
+
+    def on_exit(replica: Replica, ended: Ended) -> None:
+        journal.note("replica", replicas=[replica.id], error=ended.reason)
+        if made:
+            made[0].supervisor.exited(replica, ended)
+
+    with Journal(
+        folder / "events.ndjson", listeners=[lambda event: made[0].hear(event) if made else None]
+    ) as journal:
+        async with (
+            Processes() as processes,
+            processes.directory("hitless-stage-") as private,
+            start_balancer(
+                processes,
+                directory=private,
+                log=folder / "balancer.log",
+                health=health,
+                affinity_cookie=affinity_cookie,
+            ) as balancer,
+            LocalPlatform(processes, log_directory=folder, on_exit=on_exit) as platform,
+        ):
+            hooks = CommandHooks(processes, log=folder / "hooks.log", cwd=folder)
+            rollout = Rollout(platform, balancer.router, journal, policy, hooks=hooks)
+            made.append(
+                Stage(
+                    rollout=rollout,
+                    platform=platform,
+                    balancer=balancer,
+                    supervisor=Supervisor(rollout, platform, balancer.router),
+                    events=[],
+                    processes=processes,
+                )
+            )
+            await bring_up(rollout, start)
+            yield made[0]
+            await take_down(rollout)

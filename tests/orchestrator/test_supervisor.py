@@ -1,0 +1,185 @@
+"""Replicas that die are replaced, what dies again and again is condemned, and fleets scale."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from orchestrator.model import Version
+from orchestrator.policy import Autoscaling, Healing, Policy, PolicyError
+from orchestrator.supervisor import Exits, wanted
+from orchestrator.testing import Stage, stage
+
+HEALING = Healing(liveness_interval_seconds=0.1, liveness_timeout_seconds=0.5, backoff_seconds=0.05)
+POLICY = Policy(replicas=2, min_ready_seconds=0.1, canary_soak_seconds=0.2, healing=HEALING)
+
+
+def version(name: str, *options: str) -> Version:
+    return Version(
+        name=name,
+        command=(
+            *("{python}", "-m", "scenarios.subjects.service"),
+            *("--version", "{version}", "--port", "{port}", *options),
+        ),
+        liveness_path="/live",
+    )
+
+
+@asynccontextmanager
+async def supervised(scene: Stage) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(scene.supervisor.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_lost_replica_is_replaced(number: signal.Signals, tmp_path: Path) -> None:
+    """A replica that is killed, or hangs, loses its place to a new one, and the users go on."""
+    async with stage(tmp_path, POLICY, version("a")) as scene, supervised(scene):
+        clients = scene.clients()
+        async with clients.sending(2):
+            await clients.more(5)
+            victim = scene.rollout.serving()[0]
+            os.kill(victim.pid, number)
+            healed = await scene.happened("heal")
+            before = len(clients.answers)
+            await clients.more(10)
+        assert healed.replicas == (victim.id,)
+        assert healed.detail["successor"] == "a-3"
+        assert [one.id for one in scene.rollout.serving()] == ["a-3", "a-2"]
+        assert not scene.platform.is_running(victim)
+        assert {status for status, _ in clients.answers[before:]} == {200}
+        # Each client has one request under way, and GET may be tried again elsewhere.
+        assert len(clients.failed()) <= 2
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "blue-green", "canary"])
+async def test_an_old_replica_dies_amid_a_release(strategy: str, tmp_path: Path) -> None:
+    """A release goes on when an old replica is killed under it, and ends as it was promised."""
+    async with stage(tmp_path, POLICY, version("a")) as scene, supervised(scene):
+        clients = scene.clients()
+
+        async def kill() -> None:
+            await scene.happened("wait_ready", "started", times=1)
+            os.kill(scene.rollout.serving()[0].pid, signal.SIGKILL)
+
+        scene.events.clear()
+        async with clients.sending(2), asyncio.TaskGroup() as group:
+            group.create_task(kill())
+            result = await scene.release(strategy, version("a"), version("b"))
+        assert (result.outcome, result.reason) == ("completed", None)
+        assert scene.left() == {"b": 2}
+        assert len(clients.failed()) <= 2
+        assert_within(scene, surge=2 if strategy == "rolling" else 3)
+
+
+def assert_within(scene: Stage, surge: int) -> None:
+    """No more processes ran at any time than replicas and surge."""
+    running: set[str] = {"a-1", "a-2"}
+    for event in scene.events:
+        if event.verb == "start" and event.state == "completed":
+            running |= set(event.replicas)
+        if (event.verb, event.state) in {("stop", "completed"), ("replica", "noted")}:
+            running -= set(event.replicas)
+        assert len(running) <= 2 + surge, (event, running)
+
+
+async def test_a_crash_loop_takes_the_release_back(tmp_path: Path) -> None:
+    """A version that dies again and again while it is deployed is condemned and rolled back."""
+    dies = version("b", "--leak", "1024", "--memory", "2")
+    healing = Healing(crash_loop=3, backoff_seconds=0.01, liveness_interval_seconds=0.1)
+    policy = Policy(replicas=2, min_ready_seconds=0.0, scale_down_delay_seconds=0, healing=healing)
+    async with stage(tmp_path, policy, version("a")) as scene, supervised(scene):
+        soak = scene.rollout.soak
+
+        async def patient(*_: object) -> None:
+            # Nobody looks at the new ones for longer than they live: only the supervisor does.
+            await scene.rollout.control.ended()
+
+        scene.rollout.soak = patient  # type: ignore[method-assign, assignment]
+        clients = scene.clients()
+        async with clients.sending(2):
+            result = await scene.release("blue-green", version("a"), dies)
+        scene.rollout.soak = soak  # type: ignore[method-assign]
+        assert result.outcome == "rolled_back"
+        assert "crash loop: 3 replicas of b died within 60 s; the limit is 2" in (
+            result.reason or ""
+        )
+        assert scene.rollout.usable("a") == scene.rollout.serving()
+
+
+async def test_scaling_up_and_down(tmp_path: Path) -> None:
+    """A fleet scales up and down under traffic, and nobody notices."""
+    async with stage(tmp_path, POLICY, version("a")) as scene:
+        clients = scene.clients()
+        async with clients.sending(2):
+            await scene.supervisor.scale(4, "a test")
+            assert len(scene.rollout.serving()) == 4
+            await clients.more(20)
+            await scene.supervisor.scale(1, "a test")
+            await clients.more(20)
+        assert clients.failed() == []
+        assert [one.id for one in scene.rollout.all()] == ["a-1"]
+
+
+async def test_a_spike_brings_replicas_and_its_end_takes_them(tmp_path: Path) -> None:
+    """The autoscaler follows the requests in flight, up at once and down after its delay."""
+    scaling = Autoscaling(
+        target=2, least=1, most=3, interval_seconds=0.1, scale_down_delay_seconds=0.3
+    )
+    policy = Policy(replicas=1, healing=HEALING, autoscaling=scaling)
+    async with stage(tmp_path, policy, version("a", "--delay", "0.2")) as scene, supervised(scene):
+        clients = scene.clients()
+        async with clients.sending(8):
+            while len(scene.rollout.serving()) < 3:
+                await scene.happened("scale", times=scaled(scene) + 1)
+        while len(scene.rollout.serving()) > 1:
+            await scene.happened("scale", times=scaled(scene) + 1)
+        assert clients.failed() == []
+        first = next(one for one in scene.events if one.verb == "scale")
+        assert "in flight on 1 replicas; the target is 2 each" in str(first.detail["reason"])
+
+
+def scaled(scene: Stage) -> int:
+    return sum(one.verb == "scale" and one.state == "completed" for one in scene.events)
+
+
+@given(some.integers(0, 500), some.integers(1, 20), some.integers(1, 20), some.integers(1, 20))
+def test_what_the_autoscaler_wants(in_flight: int, replicas: int, least: int, most: int) -> None:
+    """It stays within its bounds, and what it wants would bring each replica to its target."""
+    if least > most:
+        with pytest.raises(PolicyError, match="least <= most"):
+            Autoscaling(target=5, least=least, most=most)
+        return
+    scaling = Autoscaling(target=5, least=least, most=most)
+    count = wanted(in_flight, replicas, scaling).replicas
+    assert least <= count <= most
+    if least < count < most and count != replicas:
+        assert (count - 1) * 5 < in_flight <= count * 5
+    if abs(in_flight / replicas / 5 - 1) <= 0.1:
+        assert count == min(max(replicas, least), most)
+
+
+def test_back_off() -> None:
+    """The first replacement is at once, the next ones ever later, and old deaths are forgotten."""
+    exits = Exits(Healing(backoff_seconds=1, backoff_most_seconds=3, crash_window_seconds=10))
+    waits = []
+    for second in range(4):
+        exits.note("a", second)
+        waits.append(exits.backoff("a"))
+    assert waits == [0, 1, 2, 3]
+    assert exits.verdict("a") is None
+    exits.note("a", 4)
+    assert exits.verdict("a") == "crash loop: 5 replicas of a died within 10 s; the limit is 4"
+    exits.note("a", 60)
+    assert (exits.backoff("a"), exits.verdict("a")) == (0, None)
+    assert exits.backoff("b") == 0
