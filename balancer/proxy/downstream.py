@@ -316,13 +316,10 @@ class Downstream(asyncio.Protocol, Client):
         text = answers.render(refusal, persistent=self.persistent, with_body=method != b"HEAD")
         head, _, body = text.partition(b"\r\n\r\n")
         self.transport.write(b"%b\r\nX-Request-Id: %b\r\n\r\n%b" % (head, request_id, body))
-        self._exchange_over(unread=unread)
+        self.exchange_done(early=unread)
 
-    def exchange_done(self) -> None:
-        """The response has been written."""
-        self._exchange_over(unread=self._state == _BODY)
-
-    def _exchange_over(self, *, unread: bool) -> None:
+    def exchange_done(self, *, early: bool) -> None:
+        """The response has been written; `early` when the request was not all read."""
         self._exchange = None
         if self.persistent and not self._eof:
             self._state = _HEAD
@@ -332,7 +329,7 @@ class Downstream(asyncio.Protocol, Client):
                 self.resume_reading()
             if self._buffer and not self._advancing:
                 self._advance()
-        elif self._eof or not (unread or self._plane.stopping or self._buffer):
+        elif self._eof or not (early or self._plane.stopping or self._buffer):
             self._state = _LINGER
             self.transport.close()
         else:

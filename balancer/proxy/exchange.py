@@ -396,8 +396,11 @@ class Exchange(msgspec.Struct, eq=False):
         elapsed = now - self._at_ns
         complete(self._status, elapsed, self._bytes_out, backend.counters, plane.counters)
         plane.pool.release(backend)
-        self._finish(answers.COMPLETE, elapsed)
-        self.client.exchange_done()
+        self._ended = True
+        plane.in_flight -= 1
+        if plane.log is not None:
+            self._log(answers.COMPLETE, elapsed)
+        self.client.exchange_done(early=not self._body_done)
 
     def _finish(self, end: str, elapsed: int) -> None:
         self._ended = True

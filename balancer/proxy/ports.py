@@ -48,8 +48,8 @@ class Client(Deadline):
         """Answer in the backend's place, and end the exchange."""
         raise NotImplementedError
 
-    def exchange_done(self) -> None:
-        """The response has been written."""
+    def exchange_done(self, *, early: bool) -> None:
+        """The response has been written; `early` when the request was not all read."""
         raise NotImplementedError
 
     def leave(self) -> None:

@@ -159,17 +159,16 @@ class Upstream(asyncio.Protocol, Deadline):
             exchange.upstream_failed(answers.MALFORMED, silent=False)
             return
         rest = data[head.size :]
-        if head.status >= 200:  # noqa: PLR2004 - final responses, RFC 9110 section 15
+        if head.length == len(rest) and head.status >= 200:  # noqa: PLR2004 - see below
+            # Most responses come whole in one read.
+            exchange.whole_response(head, rest, reusable=head.persistent)
+        elif head.status >= 200:  # noqa: PLR2004 - final responses, RFC 9110 section 15
             self._final_head(exchange, head, rest)
         else:
             self._interim_head(exchange, head, rest)
 
     def _final_head(self, exchange: Conversation, head: ResponseHead, rest: bytes) -> None:
         length = head.length
-        if length >= 0 and length == len(rest):
-            # Most responses come whole in one read.
-            exchange.whole_response(head, rest, reusable=head.persistent)
-            return
         if length == NO_BODY:
             # Bytes after a complete response: relay it, trust this connection no further.
             exchange.whole_response(head, b"", reusable=False)

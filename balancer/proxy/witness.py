@@ -41,7 +41,10 @@ class Witness:
             MessageError: llhttp reads it differently.
         """
         self._heads = self._messages = 0
-        self._feed(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._explain(error)
         if self._heads != 1 or self._messages != whole:
             raise MessageError(400, "two parsers disagree on where the request ends")
 
@@ -51,17 +54,18 @@ class Witness:
         Raises:
             MessageError: llhttp reads it differently.
         """
-        self._feed(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._explain(error)
         if self._messages != end:
             raise MessageError(400, "two parsers disagree on where the request ends")
 
-    def _feed(self, data: bytes | memoryview) -> None:
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade:
+    def _explain(self, error: Exception) -> None:
+        if isinstance(error, HttpParserUpgrade):
             # It will read no further; whether there is an upgrade is not for it to decide.
             self._parser = Parser(self)
-        except HttpParserInvalidMethodError:
-            raise MessageError(501, "the method is not known") from None
-        except HttpParserError:
-            raise MessageError(400, "malformed request") from None
+        elif isinstance(error, HttpParserInvalidMethodError):
+            raise MessageError(501, "the method is not known")
+        else:
+            raise MessageError(400, "malformed request")
