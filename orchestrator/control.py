@@ -34,6 +34,9 @@ class Control:
         self._promoted = asyncio.Event()
         self._ended = asyncio.Event()
         self._why: OrchestratorError | None = None
+        self._released = False
+        self._asked = asyncio.Event()
+        self._next = ""
 
     # What is said
 
@@ -79,6 +82,18 @@ class Control:
         self._end(RolloutAborted("aborted on request"))
         return "aborting: the version before gets its traffic back"
 
+    def undo(self) -> str:
+        """Deploy the version that served before, once the release has ended."""
+        return self._again("undo")
+
+    def retry(self) -> str:
+        """Do the step that failed again, and what follows it, once the release has ended."""
+        return self._again("retry")
+
+    def finish(self) -> str:
+        """End the run, which otherwise waits for what else is asked for."""
+        return self._again("finish")
+
     def condemn(self, version: str, reason: str) -> None:
         """Fail the deployment of a version that does not live."""
         if version == self.deploying:
@@ -106,6 +121,7 @@ class Control:
             yield
         finally:
             self._under_way = False
+            self._released = True
 
     @contextmanager
     def deployment(self, version: str) -> Iterator[None]:
@@ -115,6 +131,12 @@ class Control:
             yield
         finally:
             self.deploying = None
+
+    async def asked(self) -> str:
+        """Wait for what is asked for after a release: `undo`, `retry` or `finish`."""
+        await self._asked.wait()
+        self._asked.clear()
+        return self._next
 
     async def checkpoint(self) -> None:
         """Wait while it is paused.
@@ -155,6 +177,15 @@ class Control:
         finally:
             self.waiting = None
         return True
+
+    def _again(self, what: str) -> str:
+        if self._under_way:
+            raise ControlError(f"{what} comes after a release: {self.state()}")
+        if not self._released:
+            raise ControlError(f"{what} comes after a release; none has begun")
+        self._next = what
+        self._asked.set()
+        return f"{what}: it begins now"
 
     def _end(self, why: OrchestratorError) -> None:
         if self._why is None:

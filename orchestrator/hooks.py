@@ -8,6 +8,7 @@ from orchestrator.errors import RolloutFailed
 from orchestrator.processes import ProcessError, Processes
 
 _STOP_SECONDS = 2.0
+_LAST_LINES = 3
 
 
 class CommandHooks:
@@ -37,6 +38,7 @@ class CommandHooks:
         Raises:
             RolloutFailed: it cannot be started, fails, or takes too long.
         """
+        begins = self._log.stat().st_size if self._log.is_file() else 0
         try:
             child = await self._processes.start(
                 command, name=f"hook {name}", log=self._log, env=state, cwd=self._cwd
@@ -51,5 +53,6 @@ class CommandHooks:
         finally:
             await child.stop(_STOP_SECONDS)
         if status:
-            last = " | ".join(child.last_lines(3).splitlines()) or "(it said nothing)"
+            said = self._log.read_bytes()[begins:].decode(errors="replace").splitlines()
+            last = " | ".join(said[-_LAST_LINES:]) or "(it said nothing)"
             raise RolloutFailed(f"hook {name} ended with status {status}: {last}")

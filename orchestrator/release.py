@@ -1,7 +1,7 @@
 """Runs a Release, step by step; a deployment that fails is taken back."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from orchestrator.errors import (
@@ -100,6 +100,19 @@ class ReleaseRun:
         self._served = [release.start]
         self._schema = 0  # how often the schema has changed
         self._met = [0]  # the schema that each of those that served was deployed on
+        self._done = 0  # how many steps
+
+    async def retry(self) -> ReleaseResult:
+        """Do the step that failed again, and what follows it."""
+        return await self._go(self._steps)
+
+    async def undo(self) -> ReleaseResult:
+        """Deploy the version that served before the present one, if it works with the schema."""
+
+        async def work() -> tuple[Outcome, str | None]:
+            return await self._undo() or ("completed", None)
+
+        return await self._go(work)
 
     async def run(self) -> ReleaseResult:
         """Do the steps in order; the first that fails is the last.
@@ -111,6 +124,9 @@ class ReleaseRun:
         that version comes back only if one replica of it, away from all traffic, says that it is
         ready; else the way back is refused (`failed`), and the fleet is held as it is.
         """
+        return await self._go(self._steps)
+
+    async def _go(self, work: Callable[[], Awaitable[tuple[Outcome, str | None]]]) -> ReleaseResult:
         loop = asyncio.get_running_loop()
         began = loop.time()
         floor_before = self._rollout.journal.floor_seconds
@@ -124,7 +140,7 @@ class ReleaseRun:
                 encloses=True,
             ) as entry:
                 with self._rollout.control.release(), self._rollout.going("forward"):
-                    outcome, reason = await self._steps()
+                    outcome, reason = await work()
                 entry.detail |= {"outcome": outcome, "reason": reason}
         except asyncio.CancelledError:
             reason = "cancelled"
@@ -143,7 +159,7 @@ class ReleaseRun:
         return self.result
 
     async def _steps(self) -> tuple[Outcome, str | None]:
-        for step in self._release.steps:
+        for step in self._release.steps[self._done :]:
             try:
                 await self._rollout.control.checkpoint()
             except RolloutAborted as error:
@@ -157,6 +173,7 @@ class ReleaseRun:
                     end = await self._undo()
             if end is not None:
                 return end
+            self._done += 1
         return "completed", None
 
     async def _migrate(self, step: Migrate | RunCommand) -> _End | None:

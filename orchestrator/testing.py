@@ -196,5 +196,6 @@ async def stage(
                 )
             )
             await bring_up(rollout, start)
+            made[0].events.clear()
             yield made[0]
             await take_down(rollout)

@@ -13,6 +13,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.processes import ProcessError
 from scenarios.commands.catalog import list_command
 from scenarios.commands.compare import compare_command
+from scenarios.commands.ctl import ctl_command
 from scenarios.commands.demo import demo_command
 from scenarios.commands.explain import explain_command
 from scenarios.commands.guide import root, with_epilogs
@@ -55,6 +56,7 @@ app.callback()(root)
 app.command("run")(run_command)
 app.command("matrix")(matrix_command)
 app.command("demo", short_help="One release that breaks, and one that does not.")(demo_command)
+app.command("ctl", short_help="Pause, promote, abort or undo a run under way.")(ctl_command)
 app.command("list")(list_command)
 app.command("report", short_help="The verdict and reports of a run, anew.")(report_command)
 app.command("compare")(compare_command)

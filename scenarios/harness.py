@@ -1,6 +1,7 @@
 """The only wiring: a scenario, a strategy and an environment become a run's folder."""
 
 import asyncio
+import os
 import platform as machine
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from balancer.client import AdminClient, AdminError
+from orchestrator.control import Control
 from orchestrator.errors import EnvironmentFailure, OrchestratorError
 from orchestrator.hooks import CommandHooks
 from orchestrator.journal import Journal
@@ -28,6 +30,7 @@ from orchestrator.routers.hitless import HealthCheck, start_balancer
 from orchestrator.strategies import STRATEGIES
 from orchestrator.supervisor import Supervisor
 from orchestrator.tasks import first_error
+from orchestrator.wheel import wheel
 from scenarios import application
 from scenarios.checking import policy_of
 from scenarios.database import record_subjects, wait_settled
@@ -58,12 +61,14 @@ class Experiment:
         strategy: one of `STRATEGY_NAMES`.
         seed: of all randomness.
         replay: the command that runs the same again.
+        hold: whether the run goes on after the release until it is told to finish.
     """
 
     loaded: Loaded
     strategy: str
     seed: int
     replay: str
+    hold: bool = False
 
     @property
     def scenario(self) -> Scenario:
@@ -182,6 +187,7 @@ class Run:
             ),
         )
         self._steering.connect(rollout.control)
+        await stack.enter_async_context(self._wheel(private))
         supervisor = Supervisor(rollout, platform, balancer.router)
         migrator = YoyoMigrator(processes, url, log=folder / "migrator.log")
         release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
@@ -216,7 +222,7 @@ class Run:
             async with _phase(journal, "rollout"):
                 self._result = await releasing.run()
             async with _phase(journal, "settle"):
-                await asyncio.sleep(scenario.phases.settle_seconds)
+                await self._hear_wishes(releasing, rollout.control)
                 await self._settle(load, url, scenario.integrity, journal)
             looking.cancel()
             watching.cancel()
@@ -224,6 +230,33 @@ class Run:
             await record_subjects(url, scenario.integrity.subjects, folder / files.AFTER)
         async with _phase(journal, "teardown"):
             await take_down(rollout)
+
+    @asynccontextmanager
+    async def _wheel(self, private: Path) -> AsyncIterator[None]:
+        """Let `hitless ctl` reach the run, by what the run's folder says of it."""
+        socket = private / "wheel.sock"
+        place = self.folder / files.WHEEL
+        async with wheel(socket, self._steering.hear):
+            place.write_bytes(msgspec.json.encode({"socket": str(socket), "pid": os.getpid()}))
+            try:
+                yield
+            finally:
+                place.unlink(missing_ok=True)
+
+    async def _hear_wishes(self, releasing: ReleaseRun, control: Control) -> None:
+        """Let the traffic go on for a while, and do what is asked for meanwhile."""
+        hold = self._experiment.hold
+        while True:
+            try:
+                seconds = None if hold else self._scenario.phases.settle_seconds
+                async with asyncio.timeout(seconds):
+                    wish = await control.asked()
+            except TimeoutError:
+                return
+            if wish == "finish":
+                return
+            again = releasing.undo if wish == "undo" else releasing.retry
+            self._result = await again()
 
     async def _supervise(self, supervisor: Supervisor, rollout: Rollout) -> None:
         """Replace replicas that die, and scale, as far as the policy asks for it."""

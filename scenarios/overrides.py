@@ -23,6 +23,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     settle: float | None = None
     database: str | None = None
     settings: tuple[str, ...] = ()
+    hold: bool = False
 
     def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
         """The experiment that the command asks for.
@@ -59,6 +60,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             strategy=strategy,
             seed=seed,
             replay=self._command(reference, strategy, seed),
+            hold=self.hold,
         )
 
     def _command(self, reference: str, strategy: str, seed: int) -> str:

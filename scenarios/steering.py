@@ -10,6 +10,10 @@ WISHES: Mapping[str, Callable[[Control], str]] = {
     "promote": Control.promote,
     "promote-full": Control.promote_full,
     "abort": Control.abort,
+    "retry": Control.retry,
+    "undo": Control.undo,
+    "finish": Control.finish,
+    "status": Control.state,
 }
 
 
@@ -25,9 +29,19 @@ class Steering:
 
     def say(self, wish: str) -> str:
         """Wish for something, one of `WISHES`; returns what came of it, for people."""
-        if self._control is None:
-            return f"{wish}: the run has not begun yet"
         try:
-            return WISHES[wish](self._control)
+            return self.hear(wish)
         except ControlError as error:
             return f"{wish}: {error}"
+
+    def hear(self, wish: str) -> str:
+        """The same for programs.
+
+        Raises:
+            ControlError: it does not fit what is under way.
+        """
+        if self._control is None:
+            raise ControlError("the run has not begun yet")
+        if wish not in WISHES:
+            raise ControlError(f"unknown wish {wish!r}; there are: {', '.join(WISHES)}")
+        return WISHES[wish](self._control)

@@ -43,6 +43,12 @@ SetOption = Annotated[
         help="Any setting of the scenario, such as policy.max_surge=25%; may be repeated.",
     ),
 ]
+HoldOption = Annotated[
+    bool,
+    typer.Option(
+        "--hold", help="After the release, let the traffic go on until `hitless ctl RUN finish`."
+    ),
+]
 OutOption = Annotated[Path, typer.Option(help="Where the folders of runs go.")]
 JunitOption = Annotated[
     Path | None, typer.Option("--junit", help="Write JUnit XML here too, besides the run's folder.")

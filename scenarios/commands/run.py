@@ -6,6 +6,7 @@ from pathlib import Path
 from scenarios.commands.options import (
     BaselineOption,
     DatabaseOption,
+    HoldOption,
     JsonOption,
     JunitOption,
     NoLiveOption,
@@ -39,6 +40,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     settle: SettleOption = None,
     database: DatabaseOption = None,
     settings: SetOption = None,
+    hold: HoldOption = False,
     out: OutOption = Path("runs"),
     junit: JunitOption = None,
     as_json: JsonOption = False,
@@ -53,6 +55,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         settle=settle,
         database=database,
         settings=tuple(settings or ()),
+        hold=hold,
     )
     experiment = changes.experiment(scenario, strategy, seed)
     console = progress_console(as_json=as_json)

@@ -1,0 +1,126 @@
+"""People pause, promote, abort, retry and undo; the users notice nothing."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from orchestrator.control import Control, ControlError
+from orchestrator.model import Deploy, Release, Version
+from orchestrator.policy import CanaryStep, Criteria, Policy
+from orchestrator.release import ReleaseRun
+from orchestrator.strategies import STRATEGIES
+from orchestrator.testing import NoMigrator, Stage, stage
+from orchestrator.wheel import WheelError, ask_wheel, wheel
+
+POLICY = Policy(
+    replicas=2,
+    min_ready_seconds=0.0,
+    canary_soak_seconds=0.05,
+    canary_steps=(25, 50, CanaryStep(pause="promoted"), 100),
+    analysis=Criteria(patience_seconds=0.0),
+)
+
+
+def version(name: str, *options: str) -> Version:
+    return Version(
+        name=name,
+        command=(
+            *("{python}", "-m", "scenarios.subjects.service"),
+            *("--version", "{version}", "--port", "{port}", *options),
+        ),
+    )
+
+
+def running(scene: Stage, strategy: str, *new: Version) -> ReleaseRun:
+    steps = tuple(Deploy(version=one) for one in new)
+    release = Release(name="r", start=version("a"), steps=steps)
+    return ReleaseRun(release, scene.rollout, STRATEGIES[strategy], NoMigrator())
+
+
+async def test_abort_goes_back_at_the_pace_it_came(tmp_path: Path) -> None:
+    """An aborted canary loses its traffic step by step, and is drained before it is stopped."""
+    async with stage(tmp_path, POLICY, version("a")) as scene:
+        clients = scene.clients()
+        run = running(scene, "canary", version("b"))
+        async with clients.sending(2), asyncio.TaskGroup() as group:
+            task = group.create_task(run.run())
+            await scene.happened("pause", "started", times=3)
+            scene.rollout.control.abort()
+            result = await task
+        assert (result.outcome, result.reason) == ("aborted", "deploy b: aborted on request")
+        shares = [
+            event.detail["shares"]
+            for event in scene.events
+            if event.verb in ("weigh", "switch") and event.state == "completed"
+        ]
+        assert shares == [
+            {"a": 75, "b": 25},
+            {"a": 50, "b": 50},
+            {"a": 75, "b": 25},
+            {"a": 100, "b": 0},
+        ]
+        assert clients.failed() == []
+        assert scene.left() == {"a": 2}
+
+
+async def test_pause_promote_full_retry_and_undo(tmp_path: Path) -> None:
+    """A paused rollout stands still; promoted in full it skips what waits; it can be undone."""
+    async with stage(tmp_path, POLICY, version("a")) as scene:
+        control, clients = scene.rollout.control, scene.clients()
+        run = running(scene, "canary", version("b"))
+        async with clients.sending(2), asyncio.TaskGroup() as group:
+            with pytest.raises(ControlError, match="no release is under way"):
+                control.pause()
+            task = group.create_task(run.run())
+            await scene.happened("weigh", "started")
+            control.pause()
+            assert control.state() == "deploying b, paused"
+            await scene.happened("weigh", "completed")
+            await clients.more(20)
+            assert scene.events[-1].verb == "weigh"  # nothing more has begun
+            control.resume()
+            await scene.happened("pause", "started", times=3)
+            control.promote_full()
+            assert (await task).outcome == "completed"
+            task = group.create_task(run.undo())
+            await scene.happened("pause", "started", times=4)
+            control.promote_full()
+            assert (await task).outcome == "completed"
+            assert {one.version for one in scene.rollout.serving()} == {"a"}
+        assert clients.failed() == []
+
+
+async def test_a_failed_release_is_retried(tmp_path: Path) -> None:
+    """What failed once can be tried again: the steps that were done are not done again."""
+    flag = tmp_path / "flag"
+    program = f"import os, sys; sys.exit(0 if os.path.exists({str(flag)!r}) else 3)"
+    hook = ("python3", "-c", program)
+    policy = Policy(replicas=1, min_ready_seconds=0.0, hooks={"before_switch": hook})
+    async with stage(tmp_path, policy, version("a")) as scene:
+        run = running(scene, "blue-green", version("b"))
+        first = await run.run()
+        assert first.outcome == "rolled_back"
+        flag.touch()
+        assert (await run.retry()).outcome == "completed"
+        assert scene.left() == {"b": 1}
+
+
+async def test_the_wheel(tmp_path: Path) -> None:
+    """Another process steers by a socket; a refusal and a missing run are said in one line."""
+    control = Control()
+    path = tmp_path / "wheel.sock"
+
+    def hear(wish: str) -> str:
+        return {"pause": control.pause, "status": control.state}[wish]()
+
+    async with wheel(path, hear):
+        assert await ask_wheel(path, "status") == (await ask_wheel(path, "status"))
+        assert (await ask_wheel(path, "status")).said == "no release is under way"
+        refused = await ask_wheel(path, "pause")
+        assert (refused.ok, refused.said) == (False, "no release is under way")
+        with control.release():
+            assert (await ask_wheel(path, "pause")).ok
+            assert (await ask_wheel(path, "status")).said == "between deployments, paused"
+    with pytest.raises(WheelError, match="does not answer"):
+        await ask_wheel(path, "status")

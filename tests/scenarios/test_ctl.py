@@ -1,0 +1,55 @@
+"""A run is steered from another terminal."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = [
+    *(sys.executable, "-m", "scenarios.cli", "run", "good", "--strategy", "blue-green"),
+    *("--no-live", "--hold", "--rate", "40", "--replicas", "1", "--baseline", "0.5"),
+    *("--set", "policy.auto_promotion=false"),
+]
+
+
+def ctl(folder: Path, wish: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "scenarios.cli", "ctl", str(folder), wish],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+@pytest.mark.timeout(120)
+def test_promote_undo_and_finish(tmp_path: Path) -> None:
+    """A held run is promoted, undone and finished by `hitless ctl`, and nothing fails."""
+    with subprocess.Popen(
+        [*RUN, "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    ) as run:
+        assert run.stdout is not None
+        lines = iter(run.stdout)
+        next(line for line in lines if "preview" in line)
+        (folder,) = tmp_path.iterdir()
+        while (answer := ctl(folder, "promote")) != (0, "promoted: the switch"):
+            assert answer == (1, "nothing waits for a promotion")
+        next(line for line in lines if "phase settle" in line or "release good" in line)
+        assert ctl(folder, "undo") == (0, "undo: it begins now")
+        while (answer := ctl(folder, "promote")) != (0, "promoted: the switch"):
+            assert answer == (1, "nothing waits for a promotion")
+        while "no release is under way" not in ctl(folder, "status")[1]:
+            pass
+        assert ctl(folder, "finish") == (0, "finish: it begins now")
+        assert run.wait() == 0
+        run.stdout.read()
+    verdict = json.loads((folder / "verdict.json").read_text())
+    assert verdict["requests"]["failed"] == 0
+    status, said = ctl(folder, "pause")
+    assert (status, "no run is under way there" in said) == (2, True)
