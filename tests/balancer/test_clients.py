@@ -58,6 +58,48 @@ async def test_python_clients(tmp_path: Path) -> None:
                 assert await got.read() == b"GET /x HTTP/1.1|"
 
 
+async def test_requests(tmp_path: Path) -> None:
+    """Requests gets its answers, on one connection (P15)."""
+    requests = pytest.importorskip("requests")
+
+    def ask(url: str) -> list[str]:
+        with requests.Session() as session:
+            session.trust_env = False
+            return [session.post(url + "/x", data=b"hi").text for _ in range(3)]
+
+    async with backend(echo) as one, running_balancer(tmp_path, *FAST) as running:
+        await running.attach(a_1=one)
+        assert await asyncio.to_thread(ask, running.url) == ["POST /x HTTP/1.1|hi"] * 3
+
+
+@pytest.mark.soak
+async def test_a_browser(tmp_path: Path) -> None:
+    """A browser shows a page with its style, script and pictures (P15)."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no browser is installed")
+
+    async def page(call: Call) -> None:
+        if call.path == b"/":
+            body = b"<img src=1><img src=2><script src=/s.js></script><p id=p>no"
+            kind = b"text/html"
+        else:
+            body, kind = (
+                b"document.getElementById('p') || document.write('<b>yes</b>')",
+                b"text/javascript",
+            )
+        call.writer.write(response(body, fields=b"Content-Type: " + kind + b"\r\n"))
+
+    async with backend(page) as one, running_balancer(tmp_path, *FAST) as running:
+        await running.attach(a_1=one)
+        shown = await output(
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server",
+            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", running.url + "/",
+        )  # fmt: skip
+    assert "<b>yes</b>" in shown
+    assert {call.path for call in one.calls} >= {b"/", b"/1", b"/2", b"/s.js"}
+
+
 @needs("curl")
 async def test_curl(tmp_path: Path) -> None:
     """Curl uploads with Expect, sends chunks, speaks HTTP/1.0, asks for HEAD (P15)."""

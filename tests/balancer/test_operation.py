@@ -193,3 +193,29 @@ async def test_sigterm_ends_what_is_under_way(start_balancer: Start) -> None:
             assert pending.result().text == "slow"
             assert pending.result().headers["connection"] == "close"
         assert await running.process.wait() == 0
+
+
+async def test_a_second_sigterm_does_not_wait(start_balancer: Start) -> None:
+    """Asked twice, the balancer stops at once, whatever is under way (A8)."""
+
+    async def never(call: Call) -> None:
+        await call.reader.read()
+
+    async with backend(never) as one:
+        running = await start_balancer(*FAST, "--timeout-stop", "600")
+        await running.attach(a_1=one)
+        _, writer = await asyncio.open_connection(running.host, running.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+        await one.wait_calls(1)
+        stream = running.admin.events()
+        async for event in stream:
+            if event["event"] == "snapshot":
+                running.process.terminate()
+            elif event["event"] == "stopping":
+                break
+        await stream.aclose()
+        running.process.terminate()
+        assert await running.process.wait() == 0
+        writer.close()
+    (line,) = [json.loads(text) for text in running.access_log.read_text().splitlines()]
+    assert line["end"] == "stopped"
