@@ -36,13 +36,6 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless compare runs/20260101-120000-big-bang-naive runs/20260101-120100-big-bang-rolling",
         "hitless compare runs/*-rolling runs/*-canary --html compare.html",
     ),
-    "init": (
-        "hitless init",
-        "hitless init --old 'node v1/server.js' --new 'node v2/server.js' --health /health",
-        "hitless init deploy/scenario.toml --old 'bin/serve' --migrate 'bin/migrate' --postgres",
-    ),
-    "schema": ("hitless schema > scenario.schema.json", "hitless schema verdict"),
-    "explain": ("hitless explain runs/20260101-120000-big-bang-rolling s1-000729-1",),
 }
 
 STATUS = (
