@@ -1,6 +1,6 @@
 """How large the report of a long run is, how fast it is written, and how fast a browser opens it.
 
-    python benchmarks/report.py [--requests 500000] [--failed 20000]
+    python -m benchmarks.report [--requests 500000] [--failed 20000]
 
 It makes the evidence of such a run, judges it, writes its reports, and opens the page in a headless
 Chromium five times; the median counts. Promises: below 8 MB, opened in under 3 s.
@@ -92,7 +92,7 @@ def make(folder: Path, number: int, failed: int) -> None:
         existing_rows=0,
         versions=("a", "b"),
         outcome="completed",
-        replay="python benchmarks/report.py",
+        replay="python -m benchmarks.report",
         hitless="benchmark",
         started_at="2026-01-01T00:00:00+00:00",
     )
