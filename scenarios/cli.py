@@ -22,6 +22,7 @@ from scenarios.commands.matrix import matrix_command
 from scenarios.commands.report import report_command
 from scenarios.commands.run import run_command
 from scenarios.commands.schema import schema_command
+from scenarios.commands.watch import watch_command
 from scenarios.evidence.ndjson import EvidenceError
 from scenarios.interrupts import EXIT_STATUS as INTERRUPTED
 from scenarios.interrupts import InterruptedRunError
@@ -60,6 +61,7 @@ app.command("ctl", short_help="Pause, promote, abort or undo a run under way.")(
 app.command("list")(list_command)
 app.command("report", short_help="The verdict and reports of a run, anew.")(report_command)
 app.command("compare")(compare_command)
+app.command("watch", short_help="The same evidence around any deploy command.")(watch_command)
 app.command("init", short_help="A scenario file for your own application.")(init_command)
 app.command("schema", short_help="The JSON Schema of the published formats.")(schema_command)
 app.command("explain")(explain_command)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 EXIT_STATUS = 130
@@ -15,8 +15,14 @@ class InterruptedRunError(Exception):
     """A signal ended the work, and everything that was started has ended."""
 
 
-def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
+def run_interruptibly(
+    work: Coroutine[Any, Any, T], *, instead: Callable[[], None] | None = None
+) -> T:
     """Run it; the first SIGINT or SIGTERM cancels it in order, a second one ends it at once.
+
+    Args:
+        work: what to run.
+        instead: what the first SIGINT does instead: it is how the work is meant to end.
 
     Raises:
         InterruptedRunError: a signal ended it.
@@ -26,8 +32,12 @@ def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(work)
         signals: list[int] = []
+        orderly = [] if instead is None else [instead]
 
         def interrupt(number: int) -> None:
+            if orderly and number == signal.SIGINT:
+                orderly.pop()()
+                return
             if signals:
                 # The guardian of the run ends what we do not get to any more.
                 os._exit(EXIT_STATUS)

@@ -26,6 +26,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless report runs/20260101-120000-big-bang-rolling --json",
     ),
     "explain": ("hitless explain runs/20260101-120000-big-bang-rolling s1-000119-1",),
+    "watch": (
+        "hitless watch --url http://127.0.0.1:8080/ -- ./deploy.sh",
+        "hitless watch --url http://shop.test/ --scenario scenario.toml -- docker compose up -d",
+        "hitless watch --url http://127.0.0.1:8080/health --rate 100",
+    ),
     "init": (
         "hitless init",
         "hitless init --old 'node server.js' --old-cwd old --new-cwd new --health /health",

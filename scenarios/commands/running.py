@@ -120,6 +120,11 @@ def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Prog
         rate=scenario.traffic.rate,
         steps=tuple(_said(step) for step in scenario.release.steps),
     )
+    return view_of(console, header, no_live=no_live)
+
+
+def view_of(console: Console, header: RunHeader, *, no_live: bool) -> Progress:
+    """What shows a run: the dashboard, or plain lines where there is no terminal for one."""
     if no_live or not console.is_terminal or console.is_dumb_terminal:
         return PlainProgress(console, header)
     return Dashboard(console, header, keys=LEGEND if can_hear() else "")
