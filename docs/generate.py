@@ -18,6 +18,7 @@ from rich.console import Console
 
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event, read_events
+from scenarios.evidence.locks import read_locks
 from scenarios.evidence.manifest import read_manifest
 from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.tick import Tick, read_ticks
@@ -135,6 +136,10 @@ def pictures(folder: Path) -> None:
                 state.tick(item)
             else:
                 state.event(item)
+        for wait in read_locks(folder / files.LOCKS):
+            if wait.end_ns <= moment:
+                state.wait([wait])
+        state.wait([])
         state.replicas = tuple(views)
         console = Console(
             record=True, width=width, height=height, force_terminal=True, file=io.StringIO()

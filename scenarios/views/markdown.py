@@ -29,7 +29,8 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         *(f"- {escape(reason)}" for reason in (*verdict.reasons, *verdict.doubts)),
         "",
         *_table(("", ""), _numbers(verdict)),
-        *_causes(verdict),
+        *_causes("Why requests failed", "failed", verdict.causes),
+        *_causes("Why requests were slow", "slow", verdict.slow_causes),
         *_violations(verdict),
         "### What this run could not have seen",
         "",
@@ -64,15 +65,16 @@ def _numbers(verdict: Verdict) -> Iterable[tuple[str, str]]:
     yield "Downtime", escape(words.downtime_text(verdict))
     yield "Latency", escape(words.latency_text(verdict.latency))
     yield "Data", escape(words.integrity_text(verdict))
+    if verdict.budget is not None:
+        yield "Budget", escape(words.budget_text(verdict.budget))
     yield "Release", escape(words.release_text(verdict))
 
 
-def _causes(verdict: Verdict) -> list[str]:
-    if not verdict.causes:
+def _causes(title: str, what: str, causes: Sequence[Cause]) -> list[str]:
+    if not causes:
         return []
-    rows = [_cause(cause) for cause in verdict.causes[:SHOWN_CAUSES]]
-    head = ("failed", "cause", "on", "of", "during", "e.g.")
-    return ["### Why requests failed", "", *_table(head, rows)]
+    head = (what, "cause", "on", "of", "during", "e.g.")
+    return [f"### {title}", "", *_table(head, [_cause(cause) for cause in causes[:SHOWN_CAUSES]])]
 
 
 def _cause(cause: Cause) -> tuple[str, ...]:

@@ -47,6 +47,22 @@ def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
         "Failed requests by cause.",
         [({"cause": cause.cause}, float(cause.count)) for cause in verdict.causes],
     )
+    yield (
+        "slow_requests",
+        "Requests slower than the objective by cause.",
+        [({"cause": cause.cause}, float(cause.count)) for cause in verdict.slow_causes],
+    )
+    locks, budget = verdict.locks, verdict.budget
+    yield (
+        "lock_wait_longest_seconds",
+        "The longest wait of the application for a lock of the database.",
+        [({}, locks.longest or 0.0 if locks.watched else None)],
+    )
+    yield (
+        "error_budget_spent_ratio",
+        "Failures over what the objective allows of this run.",
+        [({}, None if budget is None else budget.spent)],
+    )
     availability = verdict.availability
     yield (
         "availability_ratio",
