@@ -50,6 +50,7 @@ class Downstream(asyncio.Protocol, Client):
         "_left",
         "_peer",
         "_plane",
+        "_seen",
         "_state",
         "_told",
         "_told_host",
@@ -71,6 +72,7 @@ class Downstream(asyncio.Protocol, Client):
         self._witness = Witness()
         self._eof = False
         self._begun = False
+        self._seen = 0
         self._backend_eof = False
         self._advancing = False
         self._peer = ""
@@ -155,7 +157,8 @@ class Downstream(asyncio.Protocol, Client):
             self._tunnel.transport.resume_reading()
         elif self._exchange is not None:
             self._exchange.resume_upstream()
-        elif self._buffer and not self._advancing:
+        elif not self._advancing:
+            self.resume_reading()
             self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -169,7 +172,7 @@ class Downstream(asyncio.Protocol, Client):
         if self._buffer:
             data = self._buffer + data
         self._buffer = data
-        if state == _WAIT:
+        if state == _WAIT or self.blocked:
             if len(data) > _MAX_PIPELINED:
                 self.pause_reading()
         elif not self._advancing:
@@ -200,9 +203,14 @@ class Downstream(asyncio.Protocol, Client):
         data = self._buffer
         plane = self._plane
         limits = plane.limits
+        seen = self._seen
+        # A head that trickles in is not read anew with every byte, only when its end is there.
+        if seen and data.find(b"\r\n\r\n", max(0, seen - 3)) < 0:
+            return self._take_part_of_head(data, seen)
         head = read_request(data, cookies=plane.affinity is not None)
         if head is None:
-            return self._take_part_of_head(data)
+            return self._take_part_of_head(data, seen)
+        self._seen = 0
         end = head.size
         length = head.length
         if len(head.target) > limits.target_bytes:
@@ -235,21 +243,24 @@ class Downstream(asyncio.Protocol, Client):
             exchange.start()
         return True
 
-    def _take_part_of_head(self, data: bytes) -> bool:
+    def _take_part_of_head(self, data: bytes, seen: int) -> bool:
         if data.startswith(b"\r\n"):
             # RFC 9112 section 2.2: one empty line before a request is forgiven.
             if data.startswith((b"\r\n\r", b"\r\n\n")):
                 raise MessageError(400, "empty lines before the request")
             self._buffer = data[2:]
+            self._seen = 0
             return bool(self._buffer)
         limits = self._plane.limits
-        size = len(data)
+        size = self._seen = len(data)
         line_end = data.find(b"\r\n", 0, limits.target_bytes + 64)
         if line_end < 0 and size > limits.target_bytes + 64:
             self._reject(answers.LONG_TARGET)
         elif size > limits.header_bytes or data.count(b"\n") - 1 > limits.header_count:
             self._reject(answers.LARGE_HEAD)
-        elif b"\r\n\r\n" in data or HOPELESS.search(data):
+        elif data.find(b"\r\n\r\n", max(0, seen - 3)) >= 0 or HOPELESS.search(
+            data, max(0, seen - 1)
+        ):
             raise MessageError(400, "malformed request head")
         elif not self._begun:
             # The clock of a slow head starts with its first byte.

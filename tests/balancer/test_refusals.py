@@ -1,11 +1,12 @@
 """What the balancer refuses, so that no two parsers can disagree about it."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from balancer.config import Limits, Timeouts
-from balancer.testing import backend, local_balancer
+from balancer.testing import Call, backend, local_balancer, response
 
 _END = b"\r\n\r\n"
 _HOST = b"Host: t\r\n"
@@ -281,3 +282,36 @@ async def test_unusual_requests_pass(request_: bytes) -> None:
         async with local.connection() as (reader, writer):
             writer.write(request_)
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_head_cut_anywhere_is_refused_all_the_same() -> None:
+    """What is wrong in a head is seen wherever the bytes are cut (S1)."""
+    wrong = b"GET / HTTP/1.1\r\nHost: t\r\nA: b\rc\r\nD: e\nF: g\r\n\r\n"
+    async with local_balancer() as local:
+        for place in range(1, len(wrong), 3):
+            async with local.connection() as (reader, writer):
+                writer.write(wrong[:place])
+                await asyncio.sleep(0.002)
+                writer.write(wrong[place:])
+                assert (await reader.read()).startswith(b"HTTP/1.1 400 "), place
+
+
+async def test_a_client_that_never_reads_cannot_make_us_buffer() -> None:
+    """A client that sends requests and reads no answer is not read from for ever (P13)."""
+
+    async def large(call: Call) -> None:
+        call.writer.write(response(b"x" * 1_000_000))
+
+    async with backend(large) as one, local_balancer() as local:
+        await local.attach(a_1=one)
+        async with local.connection() as (_, writer):
+            sent = 0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    while sent < 100_000_000:
+                        writer.write(get(b"/" + b"a" * 1000) * 50)
+                        sent += 50_000
+                        await writer.drain()
+            assert sent < 50_000_000
+            (client,) = local.balancer.plane.clients
+            assert client.paused
