@@ -44,8 +44,8 @@ def scenario_schema() -> bytes:
     return encode(schema)
 
 
-def described(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
-    """The JSON Schema of a struct, with the docstrings' `Attributes:` as descriptions of fields."""
+def described(kind: object, title: str) -> dict[str, Any]:
+    """The JSON Schema of a type of structs, with the docstrings' `Attributes:` as descriptions of fields."""
     schema = msgspec.json.schema(kind)
     named = {struct.__name__: struct for struct in structs(kind)}
     for name, definition in schema.get("$defs", {}).items():
@@ -59,8 +59,8 @@ def encode(schema: Mapping[str, object]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
 
 
-def structs(kind: type[msgspec.Struct]) -> Iterable[type[msgspec.Struct]]:
-    """The struct and all structs that its fields hold."""
+def structs(kind: object) -> Iterable[type[msgspec.Struct]]:
+    """All structs that a type consists of, outer ones first."""
     found: dict[type[msgspec.Struct], None] = {}
     waiting: list[object] = [msgspec.inspect.type_info(kind)]
     while waiting:

@@ -20,6 +20,18 @@ from scenarios.views.compare_report import Compared, compare_report
 from scenarios.views.matrix import comparison
 
 
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the runs that are compared.
+
+    Attributes:
+        folder: where its evidence is.
+        verdict: what it means.
+    """
+
+    folder: str
+    verdict: Verdict
+
+
 def compare_command(
     folders: Annotated[list[Path], typer.Argument(help="The folders of runs, two or more.")],
     html: Annotated[
@@ -45,7 +57,7 @@ def compare_command(
         except OSError as error:
             raise UsageError(f"--html {html}: {error.strerror}") from error
     if as_json:
-        rows = [{"folder": run.folder, "verdict": run.verdict} for run in runs]
+        rows = [Side(folder=run.folder, verdict=run.verdict) for run in runs]
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
     else:
         Console().print(comparison([run.verdict for run in runs]))

@@ -1,21 +1,35 @@
 """`hitless schema`: the published formats."""
 
 import sys
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
 
+from scenarios.commands.catalog import Listed
+from scenarios.commands.compare import Side
+from scenarios.commands.matrix import Cell
 from scenarios.mistakes import near
 from scenarios.overrides import UsageError
-from scenarios.schemas import scenario_schema, verdict_schema
+from scenarios.schemas import described, encode, scenario_schema, verdict_schema
+from scenarios.verdict.story import Story
 
-SCHEMAS = {"scenario": scenario_schema, "verdict": verdict_schema}
+SCHEMAS: Mapping[str, Callable[[], bytes]] = {
+    "scenario": scenario_schema,
+    "verdict": verdict_schema,
+    "list": lambda: encode(described(list[Listed], "hitless list --json")),
+    "matrix": lambda: encode(described(list[Cell], "hitless matrix --json")),
+    "compare": lambda: encode(described(list[Side], "hitless compare --json")),
+    "explain": lambda: encode(described(Story, "hitless explain --json")),
+}
 
 
 def schema_command(
     of: Annotated[str, typer.Argument(help=f"One of: {', '.join(SCHEMAS)}.")] = "scenario",
 ) -> int:
-    """Print the JSON Schema of a scenario file, or of verdict.json.
+    """Print the JSON Schema of a scenario file, or of what a command prints with --json.
+
+    `run` and `report` print a verdict, and `demo` a list of them.
 
     An editor that is given it completes and checks what is written; with Taplo or Even Better TOML:
     put `#:schema ./scenario.schema.json` into the first line of a scenario file.

@@ -11,6 +11,7 @@ import pytest
 from scenarios.verdict import Verdict
 from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.timeline import Timeline
+from scenarios.views.compare_report import Compared, compare_report
 from scenarios.views.html_report import html_report
 from scenarios.views.stories import FIELDS, MOST_STORIES, Stories, failed_of, tell
 
@@ -177,3 +178,26 @@ def test_stories_are_spread_over_causes(broken: Any, failed: Verdict) -> None:
     everything = stories_of(broken)
     assert len(everything.rows) == everything.total
     assert {len(row) for row in everything.rows} == {len(FIELDS)}
+
+
+def test_a_comparison_opens(
+    tab: Any, broken: Any, failed: Verdict, passed: Verdict, make: Any, tmp_path: Path
+) -> None:
+    """The page of `hitless compare` draws every run, fetches nothing and complains of nothing."""
+    other = make.clean()
+    runs = [
+        Compared(
+            folder="a", verdict=failed, events=tuple(broken.events), ticks=tuple(broken.ticks)
+        ),
+        Compared(folder="b", verdict=passed, events=tuple(other.events), ticks=tuple(other.ticks)),
+    ]
+    path = tmp_path / "compare.html"
+    path.write_text(compare_report(runs))
+    tab.requests.clear()
+    tab.complaints.clear()
+    tab.open(path.as_uri())
+    charts = "[...document.querySelectorAll('figure svg .ok')]"
+    assert tab.run(f"{charts}.length") > 40
+    assert tab.run(f"{charts}.every((bar) => bar.getBoundingClientRect().height > 0)")
+    assert [a for a in tab.requests if not a.startswith("data:")] == [path.as_uri()]
+    assert tab.complaints == []
