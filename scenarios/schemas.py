@@ -45,7 +45,7 @@ def scenario_schema() -> bytes:
 
 
 def described(kind: object, title: str) -> dict[str, Any]:
-    """The JSON Schema of a type of structs, with the docstrings' `Attributes:` as descriptions of fields."""
+    """The JSON Schema of a type of structs; their docstrings describe its fields."""
     schema = msgspec.json.schema(kind)
     named = {struct.__name__: struct for struct in structs(kind)}
     for name, definition in schema.get("$defs", {}).items():

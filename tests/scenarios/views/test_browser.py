@@ -180,16 +180,11 @@ def test_stories_are_spread_over_causes(broken: Any, failed: Verdict) -> None:
     assert {len(row) for row in everything.rows} == {len(FIELDS)}
 
 
-def test_a_comparison_opens(
-    tab: Any, broken: Any, failed: Verdict, passed: Verdict, make: Any, tmp_path: Path
-) -> None:
+def test_a_comparison_opens(tab: Any, broken: Any, make: Any, tmp_path: Path) -> None:
     """The page of `hitless compare` draws every run, fetches nothing and complains of nothing."""
-    other = make.clean()
     runs = [
-        Compared(
-            folder="a", verdict=failed, events=tuple(broken.events), ticks=tuple(broken.ticks)
-        ),
-        Compared(folder="b", verdict=passed, events=tuple(other.events), ticks=tuple(other.ticks)),
+        Compared(folder="x", verdict=run.judge(), events=tuple(run.events), ticks=tuple(run.ticks))
+        for run in (broken, make.clean())
     ]
     path = tmp_path / "compare.html"
     path.write_text(compare_report(runs))
