@@ -162,6 +162,8 @@ class EmbeddedServer(_Server):
         self._logs = log_directory
         self._settings = {**SETTINGS, **(settings or {})}
         self._stack = AsyncExitStack()
+        self._server: Child | None = None
+        self._place = (Path(), 0)
 
     async def __aenter__(self) -> Self:
         """Initialise and start the server.
@@ -178,11 +180,43 @@ class EmbeddedServer(_Server):
             await self._initialise(directory, password)
             port = ports.take()
             self._base_url = f"postgresql://{_USER}:{password}@127.0.0.1:{port}/{_MAINTENANCE}"
-            server = await self._start(directory, port)
-            stack.push_async_callback(server.stop, _STOP_SECONDS)
-            await self._wait_until_it_answers(server)
+            self._server = await self._start(directory, port)
+            self._place = (directory, port)
+            stack.push_async_callback(self._stop)
+            await self._wait_until_it_answers(self._server)
             self._stack = stack.pop_all()
         return self
+
+    async def restart(self, *, immediately: bool) -> None:
+        """Shut the server down, and start it again on the same port with the same data.
+
+        Args:
+            immediately: without a checkpoint, as after a crash: recovery follows (SIGQUIT). Else
+                a fast shutdown, which ends sessions in order (SIGINT).
+
+        Raises:
+            EnvironmentFailure: it does not come back.
+        """
+        server = self._running()
+        server.signal(signal.SIGQUIT if immediately else signal.SIGINT)
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await server.wait()
+        except TimeoutError:
+            raise EnvironmentFailure(
+                f"the embedded Postgres did not stop in {_STOP_SECONDS:g} s"
+            ) from None
+        directory, port = self._place
+        self._server = await self._start(directory, port)
+        await self._wait_until_it_answers(self._server)
+
+    async def _stop(self) -> None:
+        await self._running().stop(_STOP_SECONDS)
+
+    def _running(self) -> Child:
+        if self._server is None:
+            raise RuntimeError("EmbeddedServer is used outside of its async with block")
+        return self._server
 
     async def __aexit__(
         self,

@@ -8,7 +8,7 @@ import msgspec
 from orchestrator.placeholders import PlaceholderError, fill
 from orchestrator.policy import Policy, PolicyError
 from scenarios.mistakes import ScenarioError, near
-from scenarios.spec import DatabaseSpec, ReleaseStep, Scenario
+from scenarios.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario
 from scenarios.traffic.journeys import Cast, recipes
 from scenarios.traffic.plan import Plan, PlanError
 
@@ -33,6 +33,8 @@ PLACEHOLDERS = (
 )
 """What commands and environments may hold."""
 
+NEED_DATABASE = frozenset({"restart-postgres", "crash-postgres", "block", "sql"})
+LOCK_WORDS = frozenset({"ACCESS", "ROW", "SHARE", "UPDATE", "EXCLUSIVE"})
 _ANY_PORT = 80
 
 
@@ -55,6 +57,27 @@ def check(scenario: Scenario, at: At, folder: Path) -> None:
         raise ScenarioError(at(["integrity"]) + "needs a [database] table")
     _check_policy(scenario, at)
     _check_traffic(scenario, at, folder)
+    for fault in scenario.faults:
+        _check_fault(fault, scenario, at(["faults"]))
+
+
+def _check_fault(fault: FaultSpec, scenario: Scenario, at: str) -> None:
+    rows = scenario.database.rows if scenario.database else None
+    if fault.do in NEED_DATABASE and scenario.database is None:
+        raise ScenarioError(f"{at}{fault.do!r} needs a [database] table")
+    if fault.do == "sql" and not fault.sql:
+        raise ScenarioError(f"{at}'sql' needs the statements, in the key 'sql'")
+    if fault.do == "block" and fault.table is None and rows is None:
+        raise ScenarioError(f"{at}'block' needs a 'table' to lock")
+    if fault.do == "block" and not set(fault.mode.split()) <= LOCK_WORDS:
+        raise ScenarioError(
+            f"{at}'mode' is {fault.mode!r}; expected one of Postgres' modes, "
+            "such as 'ACCESS EXCLUSIVE'"
+        )
+    if fault.version is not None and fault.version not in scenario.versions:
+        raise ScenarioError(
+            f"{at}unknown version {fault.version!r}; {near(fault.version, scenario.versions)}"
+        )
 
 
 def policy_of(scenario: Scenario) -> Policy:

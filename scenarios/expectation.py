@@ -19,10 +19,10 @@ def surprise(expect: Expectation, verdict: Verdict) -> str | None:
         return "it was declared to pass: " + "; ".join(verdict.reasons)
     if verdict.verdict == "pass":
         return f"it was declared to fail with {' or '.join(causes)}, and passed"
-    found = [cause.cause for cause in verdict.causes]
+    found = [cause.cause for cause in (*verdict.causes, *verdict.slow_causes)]
     if causes and not set(causes) & set(found):
         return (
             f"it was declared to fail with {' or '.join(causes)}, "
-            f"and failed with {', '.join(found) or 'no failed request'}"
+            f"and failed with {', '.join(found) or 'no such request'}"
         )
     return None

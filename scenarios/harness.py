@@ -38,10 +38,11 @@ from scenarios.environment import Environment
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest
+from scenarios.faults import Faults, PhaseClock
 from scenarios.load import LoadGenerator, load_generator
 from scenarios.loading import Loaded
 from scenarios.observers import Observers
-from scenarios.spec import IntegritySpec, Scenario
+from scenarios.spec import DatabaseSpec, IntegritySpec, Scenario
 from scenarios.steering import Steering
 from scenarios.traffic.plan import Plan, TrafficError
 from scenarios.traffic.set_up import set_up
@@ -159,8 +160,9 @@ class Run:
         observers = Observers(
             folder, url=url or None, admin=balancer.admin, on_waits=self._watcher.on_waits
         )
+        clock = PhaseClock()
         journal = stack.enter_context(
-            Journal(folder / files.EVENTS, listeners=[self._hear, observers.hear])
+            Journal(folder / files.EVENTS, listeners=[self._hear, observers.hear, clock.hear])
         )
         private = await stack.enter_async_context(processes.directory("hitless-run-"))
         values = {
@@ -189,11 +191,20 @@ class Run:
         self._steering.connect(rollout.control)
         await stack.enter_async_context(self._wheel(private))
         supervisor = Supervisor(rollout, platform, balancer.router)
-        migrator = YoyoMigrator(processes, url, log=folder / "migrator.log")
+        database = scenario.database or DatabaseSpec()
+        migrator = YoyoMigrator(
+            processes,
+            url,
+            log=folder / "migrator.log",
+            lock_timeout=database.lock_timeout_seconds,
+            deadline=database.migration_deadline_seconds,
+        )
         release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
         async with observers.watching(journal), asyncio.TaskGroup() as group:
             group.create_task(load.listen(), name="ticks of the load generator")
             looking = group.create_task(self._look(balancer.admin), name="look at the replicas")
+            faults = Faults(scenario, clock, journal, rollout, load.pid, url, self._environment)
+            breaking = group.create_task(faults.run(), name="faults")
             async with _phase(journal, "setup"):
                 try:
                     await bring_up(rollout, release.start)
@@ -223,6 +234,8 @@ class Run:
                 self._result = await releasing.run()
             async with _phase(journal, "settle"):
                 await self._hear_wishes(releasing, rollout.control)
+                faults.close()
+                await breaking
                 await self._settle(load, url, scenario.integrity, journal)
             looking.cancel()
             watching.cancel()
@@ -358,6 +371,7 @@ class Run:
                 "system": f"{machine.system()} {machine.release()}",
                 "machine": machine.machine(),
             },
+            faults=tuple(fault.do for fault in scenario.faults),
             files=files.digests(self.folder),
         )
         path = self.folder / files.MANIFEST

@@ -48,6 +48,11 @@ class LoadGenerator:
         self._ticks = ticks
         self._on_tick = on_tick
 
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also its process group's."""
+        return self._child.pid
+
     async def start(self, values: Mapping[str, str] = MappingProxyType({})) -> None:
         """Let the first arrival come now.
 

@@ -1,16 +1,52 @@
 """What flags change in a scenario: the experiment that a command line asks for."""
 
+import re
 import shlex
 
 import msgspec
 
+from scenarios.checking import NEED_DATABASE
 from scenarios.harness import STRATEGY_NAMES, Experiment
 from scenarios.loading import Loaded, load
 from scenarios.mistakes import near
+from scenarios.spec import FaultSpec, Scenario
 
 
 class UsageError(Exception):
     """The command was given something that it cannot use; the message is one line."""
+
+
+_FAULT = re.compile(
+    r"(?P<do>[a-z-]+)(?::(?P<seconds>\d+(?:\.\d+)?))?(?:@(?P<after>\d+(?:\.\d+)?))?"
+)
+FAULTS = ("kill", "freeze", "restart-postgres", "crash-postgres", "block", "freeze-load")
+"""What `--fault` can make; a scenario file can also make `sql`."""
+
+SERVER_FAULTS = frozenset({"restart-postgres", "crash-postgres"})
+
+
+def parse_fault(text: str) -> FaultSpec:
+    """A fault as a flag says it: `kill`, `freeze:3` (seconds), `block:2@0.5` (after the start).
+
+    Raises:
+        UsageError: it makes no sense.
+    """
+    match = _FAULT.fullmatch(text)
+    if match is None or match["do"] not in FAULTS:
+        word = text.partition(":")[0].partition("@")[0]
+        raise UsageError(
+            f"--fault {text}: expected a fault such as 'kill', 'freeze:3' or 'block:2@0.5'; "
+            + near(word, FAULTS)
+        )
+    given = {
+        name: float(value)
+        for name, value in (("seconds", match["seconds"]), ("after_seconds", match["after"]))
+        if value is not None
+    }
+    try:
+        return msgspec.convert({"do": match["do"], **given}, FaultSpec)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--fault {text}: {error}") from error
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +60,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     database: str | None = None
     settings: tuple[str, ...] = ()
     hold: bool = False
+    faults: tuple[str, ...] = ()
 
     def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
         """The experiment that the command asks for.
@@ -55,6 +92,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         if self.settle is not None:
             phases = replace(phases, settle_seconds=self.settle)
         scenario = replace(scenario, phases=phases)
+        scenario = self._broken(scenario, reference)
         return Experiment(
             loaded=Loaded(scenario, loaded.path),
             strategy=strategy,
@@ -62,6 +100,16 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             replay=self._command(reference, strategy, seed),
             hold=self.hold,
         )
+
+    def _broken(self, scenario: Scenario, reference: str) -> Scenario:
+        """With the faults of the flags on top of its own."""
+        faults = (*scenario.faults, *(parse_fault(text) for text in self.faults))
+        kinds = {fault.do for fault in faults}
+        if scenario.database is None and NEED_DATABASE & kinds:
+            raise UsageError(f"--fault: {reference} has no database")
+        if self.database is not None and SERVER_FAULTS & kinds:
+            raise UsageError("--fault: only the embedded Postgres is restarted, not --database")
+        return msgspec.structs.replace(scenario, faults=faults)
 
     def _command(self, reference: str, strategy: str, seed: int) -> str:
         words = ["hitless", "run", reference, "--strategy", strategy, "--seed", str(seed)]
@@ -71,6 +119,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
                 words += [f"--{name.replace('_', '-')}", f"{value:g}"]
         for setting in self.settings:
             words += ["--set", setting]
+        for fault in self.faults:
+            words += ["--fault", fault]
         if self.database is not None:
             words += ["--database", "URL"]  # a URL may hold a password
         return shlex.join(words)

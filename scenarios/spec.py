@@ -96,11 +96,17 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             the release.
         using: as in a step of the release; absent: the version that serves before it.
         rows: what is there before the run.
+        lock_timeout_seconds: how long a migration's statement waits for a lock before it gives
+            way, where the migration itself does not say; absent: for ever, as is Postgres' default.
+        migration_deadline_seconds: for how long a migration that lost against a lock is tried
+            again.
     """
 
     migrate: str | Command | None = None
     using: str | None = None
     rows: Rows | None = None
+    lock_timeout_seconds: Positive | None = None
+    migration_deadline_seconds: Positive = 60.0
 
 
 class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -236,6 +242,36 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fails_with: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
+class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something that goes wrong during the run, made by the harness; only its own are hurt.
+
+    Attributes:
+        do: `kill` (SIGKILL of a replica), `freeze` (SIGSTOP of a replica, then SIGCONT),
+            `restart-postgres` (fast shutdown, then start), `crash-postgres` (immediate shutdown:
+            crash recovery follows), `block` (a transaction that holds a lock on a table), `sql`
+            (statements on the application's database), `freeze-load` (SIGSTOP of the load
+            generator, then SIGCONT: a planted fault of the harness itself).
+        phase: the phase at whose begin the time starts: `baseline`, `rollout` or `settle`.
+        after_seconds: when, from then on.
+        seconds: how long a freeze or a block lasts.
+        version: whose replica; absent: any. The one that serves longest is taken.
+        table: what a block locks; absent: the table of the database's rows.
+        mode: the mode of that lock.
+        sql: what `sql` executes, in one transaction.
+    """
+
+    do: Literal[
+        "kill", "freeze", "restart-postgres", "crash-postgres", "block", "sql", "freeze-load"
+    ]
+    phase: Literal["baseline", "rollout", "settle"] = "rollout"
+    after_seconds: NotNegative = 1.0
+    seconds: Positive = 2.0
+    version: str | None = None
+    table: str | None = None
+    mode: str = "ACCESS EXCLUSIVE"
+    sql: str | None = None
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole scenario file.
 
@@ -256,6 +292,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         integrity: how acknowledged data is checked.
         phases: how long the traffic runs around the release.
         objectives: what the run is judged by.
+        faults: what goes wrong meanwhile.
     """
 
     name: str
@@ -273,3 +310,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     integrity: IntegritySpec | None = None
     phases: PhasesSpec = PhasesSpec()
     objectives: Objectives = Objectives()
+    faults: tuple[FaultSpec, ...] = ()

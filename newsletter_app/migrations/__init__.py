@@ -12,11 +12,15 @@ what version B needs; their ids are unique over all folders.
 | | `.0003.tokens-foreign-key`, `.0004.tokens-foreign-key-valid` |
 | `expand_contract`, second half | `.0005.backfill`, `.0006.status-check`, |
 | | `.0007.status-check-valid`, `.0008.status-not-null`, `.0009.status-check-dropped` |
+| `big_bang_locking`, after the first half | `big_bang_locking.0001.status-not-null` |
 
 The safe plan: `expand_contract` through `expand_contract.0004.tokens-foreign-key-valid`; deploy
 the bridge everywhere; the rest of `expand_contract`; deploy B.
 
-Every file that changes the schema waits at most 100 ms for its lock (`lock_timeout`) and then
+`big_bang_locking` is the second half in one transaction, as it should not be done: under
+confirmations it stalls them and dies of a deadlock (40P01).
+
+Every other file that changes the schema waits at most 100 ms for its lock (`lock_timeout`) and then
 fails with 55P03, since every request would queue up behind a waiting one: run it again. The
 files say which locks they take. Only `0005.backfill` runs outside of one transaction; it commits
 every thousand rows, and may be run again after it was killed.

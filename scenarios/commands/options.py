@@ -49,6 +49,15 @@ HoldOption = Annotated[
         "--hold", help="After the release, let the traffic go on until `hitless ctl RUN finish`."
     ),
 ]
+FaultOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault",
+        metavar="KIND[:SECONDS][@AFTER]",
+        help="Something that goes wrong during the rollout, such as kill, freeze:3, block:2, "
+        "restart-postgres or crash-postgres; may be repeated.",
+    ),
+]
 OutOption = Annotated[Path, typer.Option(help="Where the folders of runs go.")]
 JunitOption = Annotated[
     Path | None, typer.Option("--junit", help="Write JUnit XML here too, besides the run's folder.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from scenarios.commands.options import (
     BaselineOption,
     DatabaseOption,
+    FaultOption,
     HoldOption,
     JsonOption,
     JunitOption,
@@ -41,6 +42,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     database: DatabaseOption = None,
     settings: SetOption = None,
     hold: HoldOption = False,
+    fault: FaultOption = None,
     out: OutOption = Path("runs"),
     junit: JunitOption = None,
     as_json: JsonOption = False,
@@ -56,6 +58,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         database=database,
         settings=tuple(settings or ()),
         hold=hold,
+        faults=tuple(fault or ()),
     )
     experiment = changes.experiment(scenario, strategy, seed)
     console = progress_console(as_json=as_json)

@@ -91,6 +91,27 @@ def chain_of(pid: int, waiting: Mapping[int, Seen]) -> tuple[int, ...]:
     return tuple(chain)
 
 
+def _to_oldest(
+    waiter: int,
+    chain: tuple[int, ...],
+    waiting: Mapping[int, Seen],
+    sessions: Mapping[int, Session],
+) -> tuple[int, ...]:
+    """A chain that ends in a circle, cut so that its root is the oldest transaction.
+
+    In a deadlock each waits for each. To blame is who has held its locks longest.
+    """
+    if not chain or chain[-1] not in waiting:
+        return chain
+
+    def age(pid: int) -> float:
+        session = sessions.get(pid)
+        return (session.transaction_seconds or 0.0) if session else 0.0
+
+    others = [pid for pid in chain if pid != waiter]
+    return chain[: chain.index(max(others, key=age)) + 1]
+
+
 class Waits:
     """Joins looks to waits: pure, fed by the watch.
 
@@ -119,7 +140,7 @@ class Waits:
         until = {pid: wait.end_ns for (pid, _), wait in self._open.items()}
         now: set[tuple[int, int]] = set()
         for one in waiting.values():
-            chain = chain_of(one.pid, waiting)
+            chain = _to_oldest(one.pid, chain_of(one.pid, waiting), waiting, sessions)
             key = (one.pid, chain[-1] if chain else 0)
             now.add(key)
             before = self._open.get(key)

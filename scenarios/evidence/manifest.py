@@ -22,6 +22,8 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         longest_outage_seconds: no stretch of failures may certainly have lasted longer.
         lock_wait_seconds: no session of the application may wait longer for a lock.
         schedule_lag_p99_seconds: above this the generator was the bottleneck: the run is invalid.
+        schedule_lag_max_seconds: a generator that was held up longer, once, was blind meanwhile:
+            the run is invalid.
     """
 
     failed_requests: int = 0
@@ -31,6 +33,7 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     longest_outage_seconds: float | None = None
     lock_wait_seconds: float | None = None
     schedule_lag_p99_seconds: float = 0.1
+    schedule_lag_max_seconds: float = 0.4
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         hitless: the version of this program.
         started_at: wall-clock time, ISO 8601, for people only.
         interrupted: whether the run was cut short by a signal.
+        faults: the faults that were to be made.
         files: the SHA-256 of each evidence file, by name, so that a damaged one is noticed.
     """
 
@@ -84,6 +88,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     interrupted: bool = False
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
+    faults: tuple[str, ...] = ()
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -166,18 +166,17 @@ def lifecycle(failure: Failure) -> Finding | None:
 
 
 def unresponsive(failure: Failure) -> Finding | None:
-    """The exchange led to nothing, and the balancer's checks of that replica neither."""
+    """The exchange led to nothing, and so did everybody else's with that replica."""
     timed_out = failure.outcome.error == "timeout" and failure.outcome.first_byte_ns is None
     if not (timed_out or failure.cut):
         return None
-    down = failure.around.down(failure.replica, *failure.span)
-    if down is None:
+    if failure.around.down(failure.replica, *failure.span) is not None:
+        words = "the replica did not answer, and failed the balancer's checks as well"
+    elif timed_out and failure.around.silent(failure.replica, *failure.span):
+        words = "the replica did not answer anybody meanwhile"
+    else:
         return None
-    return Finding(
-        "lifecycle:unresponsive",
-        "the replica did not answer, and failed the balancer's checks as well",
-        "likely",
-    )
+    return Finding("lifecycle:unresponsive", words, "likely")
 
 
 def _stopped(life: Life) -> Finding:

@@ -56,6 +56,7 @@ class Findings:
     early_failures: int
     contradictions: int
     longest_outage: float
+    faults: int
     locks: Locks
     seconds: float | None
     floor_seconds: float | None
@@ -65,7 +66,7 @@ def decide(
     findings: Findings, checks: tuple[Check, ...]
 ) -> tuple[Word, tuple[str, ...], tuple[str, ...]]:
     """The verdict, its reasons, and the doubts that did not decide: see the module's order."""
-    ground = (*_no_ground(findings), *_contradicted(findings))
+    ground = (*_no_ground(findings), *_contradicted(findings), *_not_made(findings))
     behind = tuple(_fell_behind(findings))
     breaches = tuple(check.sentence for check in checks if check.held is False)
     blind = (*behind, *_saw_nothing(findings))
@@ -90,6 +91,15 @@ def _no_ground(findings: Findings) -> Iterable[str]:
         )
 
 
+def _not_made(findings: Findings) -> Iterable[str]:
+    wanted = findings.manifest.faults
+    if findings.faults < len(wanted) and not findings.manifest.interrupted:
+        yield (
+            f"{findings.faults} of {number(len(wanted), 'fault')} ({', '.join(wanted)}) took place:"
+            " nothing is known of the others"
+        )
+
+
 def _contradicted(findings: Findings) -> Iterable[str]:
     if findings.contradictions:
         yield (
@@ -110,6 +120,15 @@ def _fell_behind(findings: Findings) -> Iterable[str]:
         yield (
             f"the load generator fell behind its schedule: p99 lag {lag * 1e3:,.0f} ms, limit "
             f"{limit * 1e3:,.0f} ms"
+        )
+    held_up, longest = (
+        harness.schedule_lag_max,
+        findings.manifest.objectives.schedule_lag_max_seconds,
+    )
+    if held_up is not None and held_up > longest:
+        yield (
+            f"the load generator was held up for {held_up:.2f} s, and saw nothing meanwhile; it "
+            f"may be for {longest:.2f} s"
         )
     if harness.cpu_max is not None and harness.cpu_max >= CPU_SATURATED:
         yield (

@@ -53,12 +53,13 @@ def _replica(failure: Failure) -> Finding | None:
     exchange = failure.exchange
     if exchange is None or exchange.backend is None:
         return None
-    if failure.around.down(failure.replica, *failure.span) is not None and _half(
-        failure, max(exchange.first_byte_ns, exchange.total_ns)
-    ):
+    start, end = failure.span
+    nobody = failure.around.silent(failure.replica, start, (start + end) // 2)
+    checks = failure.around.down(failure.replica, start, end) is not None
+    if (nobody or checks) and _half(failure, max(exchange.first_byte_ns, exchange.total_ns)):
         return Finding(
             "lifecycle:unresponsive",
-            "the replica did not answer for a while, nor the balancer's checks",
+            "the replica did not answer anybody for a while",
             "likely",
         )
     if exchange.attempts > 1 and _half(failure, exchange.total_ns):

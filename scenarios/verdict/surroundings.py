@@ -3,8 +3,10 @@
 Each question is about a replica and a stretch of time, such as the life of one request.
 """
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from scenarios.evidence.backend import BackendChange
@@ -19,6 +21,7 @@ OURS = "hitless-"
 SLACK_NS = 1_000_000_000
 """How much later than it began an effect may be noticed by those who only look now and then."""
 
+_LONG = 5
 _SHARE = 0.5
 """A stretch explains a delay if it covers at least half of it."""
 
@@ -124,6 +127,8 @@ class Surroundings:
             by_replica.setdefault(self.replica_of(wait.waiter), []).append(wait)
         self._waits = {replica: _Waits(found) for replica, found in by_replica.items()}
         self._downs = _downs(backends)
+        self._answers: dict[str, array[int]] = {}
+        self._usual: dict[str, int] = {}
         self._migrations = _doings(timeline.events, "migrate")
         self._faults = _doings(timeline.events, "fault")
 
@@ -167,6 +172,34 @@ class Surroundings:
             if one.start_ns <= end_ns + SLACK_NS and (one.end_ns is None or start_ns <= one.end_ns):
                 return one
         return None
+
+    def hear(self, replica: str, at_ns: int) -> None:
+        """Take note of an answer of a replica, so that its silence can be told."""
+        answers = self._answers.get(replica)
+        if answers is None:
+            answers = self._answers[replica] = array("q")
+        answers.append(at_ns)
+        self._usual.pop(replica, None)
+
+    def silent(self, replica: str | None, start_ns: int, end_ns: int) -> bool:
+        """Whether a replica answered nobody in that time, which is long for it.
+
+        Long is five times the median gap between its answers, in the whole run.
+        """
+        if replica is None or replica not in self._answers:
+            return False
+        answers = self._ordered(replica)
+        if end_ns - start_ns < _LONG * self._usual[replica] or len(answers) < _LONG:
+            return False
+        return bisect_right(answers, start_ns) == bisect_right(answers, end_ns)
+
+    def _ordered(self, replica: str) -> "array[int]":
+        if replica not in self._usual:
+            ordered = array("q", sorted(self._answers[replica]))
+            gaps = sorted(later - one for one, later in pairwise(ordered))
+            self._answers[replica] = ordered
+            self._usual[replica] = gaps[len(gaps) // 2] if gaps else 0
+        return self._answers[replica]
 
     def server_error(self, replica: str | None, start_ns: int, end_ns: int) -> ServerLine | None:
         """What the server refused a session of the replica in that time, if it is one thing.

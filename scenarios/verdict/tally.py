@@ -218,7 +218,10 @@ class Tally:
         measured = percentile(lags, 0.99)
         return Harness(
             schedule_lag_p99=account.lag_p99 if measured is None else measured / 1e9,
-            schedule_lag_max=account.lag_max if not lags else lags[-1] / 1e9,
+            # Its own account knows of those that had to open a connection as well.
+            schedule_lag_max=max(account.lag_max or 0.0, lags[-1] / 1e9 if lags else 0.0)
+            if lags or account.lag_max is not None
+            else None,
             cpu_max=account.cpu_max,
             undispatched=sum(bucket.undispatched for bucket in self._buckets),
         )

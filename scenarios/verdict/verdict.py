@@ -84,6 +84,8 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
         tally.add(outcome)
         ledger.add(outcome)
         waiting.add(outcome)
+        if outcome.served_by is not None and outcome.first_byte_ns is not None:
+            around.hear(outcome.served_by, outcome.first_byte_ns)
     if before is None or after is None:
         integrity = Integrity(status="unchecked")
     else:
@@ -109,6 +111,7 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
         early_failures=tally.early_failures,
         contradictions=contradictions,
         longest_outage=max((window.seconds_lower for window in downtime), default=0.0),
+        faults=sum(one.verb == "fault" and one.state == "completed" for one in timeline.events),
         locks=blocking,
         seconds=timeline.release_seconds,
         floor_seconds=timeline.floor_seconds,

@@ -173,18 +173,16 @@ def _locks(locks: Locks) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for blocker in locks.blockers[:SHOWN_BLOCKERS]:
         line = Text(f"  {blocker.requests:>6,}  ", "bold yellow")
-        line.append(
-            f"requests waited for {words.clean(blocker.application or 'a session')}", "bold"
-        )
-        line.append(f" during {words.clean(blocker.during)}")
+        line.append(f"waited for {words.clean(blocker.application or 'a session')}", "bold")
         about = f" on {blocker.relation}" if blocker.relation else ""
         facts = [
+            _fact("during", words.clean(blocker.during)),
             Text(
                 words.clean(
                     f"{blocker.waits:,} waits for {blocker.mode}{about}, "
                     f"up to {words.duration(blocker.seconds)}"
                 )
-            )
+            ),
         ]
         if blocker.query:
             state = f" ({blocker.state})" if blocker.state else ""

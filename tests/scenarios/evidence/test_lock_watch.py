@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from scenarios.evidence.lock_watch import LockWatch, Seen, Waits, chain_of
-from scenarios.evidence.locks import LockWait, read_locks
+from scenarios.evidence.locks import LockWait, Session, read_locks
 
 BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = ANY($1::int[])"
 TABLE = "watched"
@@ -45,6 +45,9 @@ async def watched(url: str, path: Path, notes: Notes) -> AsyncIterator[LockWatch
     watch.busy = True
     async with asyncio.TaskGroup() as group:
         task = group.create_task(watch.run())
+        async with asyncio.timeout(30):
+            while not watch.looked:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.005)
         yield watch
         task.cancel()
     async with session(url, "tear-down") as one:
@@ -125,8 +128,6 @@ async def test_it_notices_a_rewritten_table_and_an_invalid_index(
         watched(postgres_url, tmp_path / "locks.ndjson", notes) as watch,
     ):
         async with asyncio.timeout(30):
-            while not watch.looked:  # noqa: ASYNC110 - it tells nobody
-                await asyncio.sleep(0.005)
             await migrator.execute("ALTER TABLE watched ALTER COLUMN v TYPE bigint")
             while (told := await notes.told.get())[0] != "table":
                 pass
@@ -162,6 +163,20 @@ def test_a_circle_ends_where_it_closes() -> None:
     """A deadlock that Postgres has not resolved yet does not loop for ever."""
     waiting = {1: seen(1, 2), 2: seen(2, 3), 3: seen(3, 1)}
     assert chain_of(1, waiting) == (2, 3, 1)
+
+
+def test_in_a_deadlock_the_oldest_transaction_is_the_root() -> None:
+    """Of two that wait for each other, the one that has held its locks longer is blamed."""
+    found: list[LockWait] = []
+    waits = Waits(found.append)
+    sessions = {
+        2: Session(pid=2, application="migrator", transaction_seconds=3.0),
+        3: Session(pid=3, application="app", transaction_seconds=1.0),
+    }
+    waits.look(100, [seen(1, 2), seen(2, 3), seen(3, 2)], sessions)
+    waits.close(200)
+    roots = {one.waiter.pid: one.root.pid for one in found if one.root}
+    assert roots == {1: 2, 3: 2, 2: 3}
 
 
 def test_a_wait_that_begins_anew_between_two_looks_is_another_one() -> None:

@@ -206,6 +206,22 @@ def test_a_replica_that_answered_nobody(make: Any, down: float, cause: str) -> N
     assert attribute(Failure.join(outcome, exchange(make), surroundings)).cause == cause
 
 
+@pytest.mark.parametrize(
+    ("others", "cause"), [(2.6, "transport:timeout"), (1.0, "lifecycle:unresponsive")]
+)
+def test_a_replica_that_fell_silent(make: Any, others: float, cause: str) -> None:
+    """A timeout on a replica that answered others meanwhile is not the replica's silence."""
+    surroundings = around(make)
+    for number in range(100):
+        surroundings.hear("a-1", make.at(others + number / 100))
+    outcome = make.request(1, 2.5, took=2.0, status=None, error="timeout", first_byte_ns=None)
+    line = exchange(make, 2.5)
+    assert attribute(Failure.join(outcome, line, surroundings)).cause == cause
+    slowly = slow(make, 2.5)
+    expected = "lifecycle:unresponsive" if others == 1.0 else "slow:application"
+    assert explain_slow(Failure.join(slowly, line, surroundings)).cause == expected
+
+
 def test_a_run_with_locks_names_who_held_them(make: Any, clean_run: Any) -> None:
     """The verdict lists each root blocker with the requests behind it, and judges the wait."""
     evidence = clean_run.failing(2.15, 2.25, done_ns=make.at(4.3))
