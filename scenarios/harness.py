@@ -191,14 +191,7 @@ class Run:
         self._steering.connect(rollout.control)
         await stack.enter_async_context(self._wheel(private))
         supervisor = Supervisor(rollout, platform, balancer.router)
-        database = scenario.database or DatabaseSpec()
-        migrator = YoyoMigrator(
-            processes,
-            url,
-            log=folder / "migrator.log",
-            lock_timeout=database.lock_timeout_seconds,
-            deadline=database.migration_deadline_seconds,
-        )
+        migrator = self._migrator(processes, url)
         release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
         async with observers.watching(journal), asyncio.TaskGroup() as group:
             group.create_task(load.listen(), name="ticks of the load generator")
@@ -281,6 +274,16 @@ class Run:
     def _exited(self, journal: Journal, replica: Replica, ended: Ended) -> None:
         _note_exit(journal, replica, ended)
         self._on_exit(replica, ended)
+
+    def _migrator(self, processes: Processes, url: str) -> YoyoMigrator:
+        database = self._scenario.database or DatabaseSpec()
+        return YoyoMigrator(
+            processes,
+            url,
+            log=self.folder / "migrator.log",
+            lock_timeout=database.lock_timeout_seconds,
+            deadline=database.migration_deadline_seconds,
+        )
 
     async def _look(self, admin: str) -> None:
         """Show the replicas as the balancer sees them, twice a second."""
