@@ -1,5 +1,6 @@
 """What the types of a scenario cannot say: names that must exist, and what excludes what."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -168,11 +169,11 @@ def _check_version(name: str | None, versions: Mapping[str, object], where: str)
 
 def _check_traffic(scenario: Scenario, at: At, folder: Path) -> None:
     traffic = scenario.traffic
-    for journey in traffic.journeys:
+    for number, journey in enumerate(traffic.journeys):
         file = (journey.python or "").rpartition(":")[0]
         if journey.python is not None and not (file and (folder / file).is_file()):
             raise ScenarioError(
-                f"{at(['traffic', 'journeys'])}journey {journey.name}: python "
+                f"{at(['traffic', 'journeys', str(number), 'python'])}python "
                 f"{journey.python!r}: expected file.py:function, and there is no file {file!r}"
             )
     try:
@@ -191,4 +192,17 @@ def _check_traffic(scenario: Scenario, at: At, folder: Path) -> None:
             )
         )
     except PlanError as error:
-        raise ScenarioError(f"{at(['traffic', 'journeys'])}{error}") from error
+        where = _place_of(str(error), scenario)
+        raise ScenarioError(f"{at(['traffic', *where])}{error}") from error
+
+
+def _place_of(message: str, scenario: Scenario) -> list[str]:
+    """Where the journey and the step are that a message names."""
+    step = re.search(r", step (\d+)", message)
+    if message.startswith("set-up"):
+        return ["set_up", str(int(step[1]) - 1)] if step else ["set_up"]
+    for number, journey in enumerate(scenario.traffic.journeys):
+        if message.startswith((f"journey {journey.name}:", f"journey {journey.name},")):
+            steps = ["steps", str(int(step[1]) - 1)] if step else []
+            return ["journeys", str(number), *steps]
+    return ["journeys"]

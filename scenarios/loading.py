@@ -11,6 +11,7 @@ from typing import get_args
 import msgspec
 
 from scenarios.checking import check
+from scenarios.lines import Source
 from scenarios.mistakes import ScenarioError, near
 from scenarios.spec import Scenario
 from scenarios.traffic.plan import Journey
@@ -135,36 +136,7 @@ def _setting(text: str) -> dict[str, object]:
     return parsed  # type: ignore[return-value] # there is at least one key
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    path: Path
-    text: str
-
-    def find(self, keys: list[str], *, exactly: bool = True) -> tuple[int, list[str]] | None:
-        """The line that sets the last of the keys, as well as text can tell, and their real names.
-
-        `*` stands for any one key. Not `exactly`: a line that sets a table above it will do.
-        """
-        table: list[str] = []
-        for number, line in enumerate(self.text.splitlines(), start=1):
-            header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?", line)
-            key = re.match(r"\s*([\w.\"'-]+)\s*=", line)
-            if header:
-                table = header[1].split(".")
-                full = table
-            elif key:
-                full = [*table, *key[1].split(".")]
-            else:
-                continue
-            wanted = keys if exactly else keys[: len(full)]
-            if len(full) == len(wanted) and all(
-                want in ("*", name) for want, name in zip(wanted, full, strict=True)
-            ):
-                return number, [*full, *keys[len(full) :]]
-        return None
-
-
-def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, object], list[_Source]]:
+def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, object], list[Source]]:
     """The merged document, and its sources, the file itself first."""
     if path.resolve() in seen:
         raise ScenarioError(f"{path}: key 'extends': the files extend each other in a circle")
@@ -178,7 +150,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, object], list[_
         document: dict[str, object] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{path}: not TOML: {error}") from error
-    source = _Source(path, text)
+    source = Source(path, text)
     extends = document.get("extends")
     if extends is None:
         return document, [source]
@@ -203,7 +175,7 @@ def _merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[st
     return result
 
 
-def _explain(message: str, sources: list[_Source]) -> str:
+def _explain(message: str, sources: list[Source]) -> str:
     """One line with file, line and key from msgspec's message."""
     place = _PLACE.search(message)
     what = _PLACE.sub("", message)
@@ -219,27 +191,33 @@ def _explain(message: str, sources: list[_Source]) -> str:
 
 
 def _keys(path: str) -> list[str]:
-    """`.versions[...].env` as `versions`, `*`, `env`; the number in `steps[0]` is left out."""
-    path = re.sub(r"\[\d+\]", "", path).replace("[...]", ".*")
+    """`.versions[...].env` as `versions`, `*`, `env`; `steps[0]` as `steps`, `0`."""
+    path = re.sub(r"\[(\d+)\]", r".\1", path).replace("[...]", ".*")
     return [part for part in path.split(".") if part]
 
 
-def _at(sources: list[_Source], keys: list[str]) -> str:
+def _at(sources: list[Source], keys: list[str]) -> str:
     """Where the keys are set: `file:line: key 'name': `."""
     for exactly in (True, False):
         for source in sources:
             found = source.find(keys, exactly=exactly)
             if found is not None:
                 line, names = found
-                return f"{source.path}:{line}: key {'.'.join(names)!r}: "
-    return f"{sources[0].path}: key {'.'.join(keys)!r}: "
+                return f"{source.path}:{line}: key {_shown(names)!r}: "
+    return f"{sources[0].path}: key {_shown(keys)!r}: "
+
+
+def _shown(keys: list[str]) -> str:
+    """Keys as an author names them; the line tells which one of an array is meant."""
+    return ".".join(key for key in keys if not key.isdecimal())
 
 
 def _fields(keys: list[str]) -> list[str]:
     """The keys that the table at this place may have."""
     kind: object = Scenario
     for key in keys:
-        kind = _step_into(kind, key)
+        if not key.isdecimal():
+            kind = _step_into(kind, key)
     kind = _struct_in(kind)
     if kind is None:
         return []
@@ -267,6 +245,6 @@ def _struct_in(kind: object) -> type[msgspec.Struct] | None:
     return None
 
 
-def _check(scenario: Scenario, sources: list[_Source]) -> None:
+def _check(scenario: Scenario, sources: list[Source]) -> None:
     """What types cannot say."""
     check(scenario, lambda keys: _at(sources, keys), sources[0].path.parent)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.cli import status
 from scenarios.loading import builtin_names, load
 from scenarios.mistakes import ScenarioError
 
@@ -137,3 +138,81 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
         loaded.directory("migrations")
     with pytest.raises(ScenarioError, match="no package 'nowhere'"):
         loaded.directory("nowhere:migrations")
+
+
+TABLES = """
+[[traffic.set_up]]
+path = "/login"
+
+[[traffic.journeys]]
+name = "first"
+steps = [{ path = "/" }, { path = "/{id}" }]
+
+[[traffic.journeys]]
+name = "second"
+
+[[traffic.journeys.steps]]
+path = "/a"
+
+[[traffic.journeys.steps]]
+path = "/b"
+expect = "200"
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "line", "key"),
+    [
+        ("", "", 'expect = "200"', "traffic.journeys.steps.expect"),
+        ('expect = "200"', "methd = 1", "methd = 1", "traffic.journeys.steps.methd"),
+        (
+            'expect = "200"',
+            "",
+            'steps = [{ path = "/" }, { path = "/{id}" }]',
+            "nothing fills {id}",
+        ),
+        ('"/{id}" }]\n', '"/" }]\nweight = "x"\n', 'weight = "x"', "traffic.journeys.weight"),
+        ('path = "/login"', 'pth = "/login"', 'pth = "/login"', "traffic.set_up.pth"),
+    ],
+)
+def test_the_line_is_that_of_the_element(
+    wrong: str, right: str, line: str, key: str, tmp_path: Path
+) -> None:
+    """Of several journeys and steps, a mistake names the line of the one that has it."""
+    text = OWN[: OWN.index("[[traffic")] + TABLES.replace(wrong, right)
+    path = written(tmp_path, text)
+    with pytest.raises(ScenarioError) as caught:
+        load(path)
+    number = text.splitlines().index(line) + 1
+    assert key in str(caught.value)
+    assert str(caught.value).startswith(f"{path}:{number}: "), caught.value
+
+
+MALFORMED = [
+    "",
+    "name = ",
+    "name = 7",
+    OWN.replace("[versions.one]", "[version.one]"),
+    OWN.replace("command", "comand", 1),
+    OWN.replace('from = "one"', 'from = "none"'),
+    OWN.replace("steps = [{ deploy", "steps = [{ deply", 1),
+    OWN.replace('path = "/"', 'path = "here"'),
+    OWN.replace('"{port}"', '"{prt}"'),
+    OWN + "[policy]\nreplicas = -1",
+    OWN + "[objectives]\nfailed_requests = 'none'",
+    OWN + "[traffic.arrivals]\n",
+]
+
+
+@pytest.mark.parametrize("text", MALFORMED, ids=range(len(MALFORMED)))
+def test_a_malformed_file_is_one_line_and_status_2(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`hitless run` of a malformed file is one line that names it, status 2, and no run."""
+    path = written(tmp_path, text)
+    assert status(["run", path, "--out", str(tmp_path / "runs")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"hitless: {path}")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not (tmp_path / "runs").exists()
