@@ -350,15 +350,16 @@ class LiveState:
         ]
 
     def _live(self, event: Event) -> None:
-        """Follow the lives of its replicas; one that replaces another inherits its restarts."""
+        """Follow the lives of its replicas; a successor inherits the restarts of the lost one."""
         for name in event.replicas:
             life = self._lives.setdefault(name, Life())
             life.come(event)
             life.go(event)
-        replaces = event.detail.get("replaces")
-        if event.verb == "start" and event.state == "started" and isinstance(replaces, str):
+        successor = event.detail.get("successor")
+        if event.verb == "heal" and isinstance(successor, str):
             for name in event.replicas:
-                self._restarts[name] = self._restarts[replaces] + 1
+                self._restarts[successor] = self._restarts[name] + 1
+                self._lives[name].stopped_ns = event.at_ns
 
     def _migrated(self, event: Event) -> None:
         migration = str(event.detail.get("migration", "?"))

@@ -35,6 +35,8 @@ def released(plan: str, strategy: str, url: str, out: Path) -> tuple[int, Verdic
         ]
     )
     (folder,) = out.iterdir()
+    reports = {"report.html", "junit.xml", "summary.md", "metrics.prom"}
+    assert reports <= {path.name for path in folder.iterdir()}
     return code, decode((folder / "verdict.json").read_bytes())
 
 

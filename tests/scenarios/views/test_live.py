@@ -211,7 +211,10 @@ def test_replicas_are_known_before_the_router_knows_them() -> None:
     """The table has a replica from its start to its end, with how it came and how old it is."""
     state = LiveState(HEADER)
     about = {"version": "b", "replicas": ("b-7",)}
-    state.event(event(1.0, "start", "started", 1, detail={"replaces": "b-3"}, **about))
+    state.event(event(1.0, "start", "started", 1, **about))
+    healed = {"reason": "it died", "successor": "b-7"}
+    state.event(event(1.1, "heal", "completed", 9, replicas=("b-3",), detail=healed))
+    assert [line.id for line in state.lines] == ["b-7"]
     state.event(event(2.5, "drain", "started", 2, version="a", replicas=("a-1",)))
     (line,) = state.lines
     assert (line.id, line.version, line.state, line.ready_after) == ("b-7", "b", "starting", None)
