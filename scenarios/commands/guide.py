@@ -31,6 +31,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless watch --url http://shop.test/ --scenario scenario.toml -- docker compose up -d",
         "hitless watch --url http://127.0.0.1:8080/health --rate 100",
     ),
+    "ctl": (
+        "hitless ctl runs/20260101-120000-big-bang-rolling pause",
+        "hitless ctl runs/20260101-120000-big-bang-rolling promote",
+    ),
     "init": (
         "hitless init",
         "hitless init --old 'node server.js' --old-cwd old --new-cwd new --health /health",
