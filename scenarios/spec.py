@@ -293,6 +293,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         phases: how long the traffic runs around the release.
         objectives: what the run is judged by.
         faults: what goes wrong meanwhile.
+        safer: a scenario with the same versions and a better plan, which `--counterfactual` tries.
     """
 
     name: str
@@ -311,3 +312,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     phases: PhasesSpec = PhasesSpec()
     objectives: Objectives = Objectives()
     faults: tuple[FaultSpec, ...] = ()
+    safer: str | None = None

@@ -49,6 +49,17 @@ HoldOption = Annotated[
         "--hold", help="After the release, let the traffic go on until `hitless ctl RUN finish`."
     ),
 ]
+RunsOption = Annotated[
+    int,
+    typer.Option(min=1, help="Run it so often, with a seed each, and bound how often it fails."),
+]
+CounterfactualOption = Annotated[
+    bool,
+    typer.Option(
+        "--counterfactual",
+        help="Run it once more with the suspected mechanism changed, and say whether it was that.",
+    ),
+]
 FaultOption = Annotated[
     list[str] | None,
     typer.Option(

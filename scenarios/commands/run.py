@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scenarios.commands.options import (
     BaselineOption,
+    CounterfactualOption,
     DatabaseOption,
     FaultOption,
     HoldOption,
@@ -15,6 +16,7 @@ from scenarios.commands.options import (
     RateOption,
     ReplicasOption,
     RowsOption,
+    RunsOption,
     ScenarioArgument,
     SeedOption,
     SetOption,
@@ -22,9 +24,16 @@ from scenarios.commands.options import (
     StrategyOption,
 )
 from scenarios.commands.running import progress, progress_console, run_one
+from scenarios.commands.series import (
+    run_series,
+    series_of,
+    show_counterfactual,
+    show_series,
+    try_counterfactual,
+)
 from scenarios.environment import environment
 from scenarios.interrupts import run_interruptibly
-from scenarios.overrides import Changes
+from scenarios.overrides import Changes, UsageError
 from scenarios.reporting import tell_github, write_junit
 from scenarios.verdict import Verdict, encode
 from scenarios.views.terminal import print_verdict
@@ -43,6 +52,8 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     settings: SetOption = None,
     hold: HoldOption = False,
     fault: FaultOption = None,
+    runs: RunsOption = 1,
+    counterfactual: CounterfactualOption = False,
     out: OutOption = Path("runs"),
     junit: JunitOption = None,
     as_json: JsonOption = False,
@@ -62,6 +73,14 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     )
     experiment = changes.experiment(scenario, strategy, seed)
     console = progress_console(as_json=as_json)
+    if runs > 1 and (counterfactual or hold or junit):
+        raise UsageError("--runs: not together with --counterfactual, --hold or --junit")
+    if runs > 1:
+        many = run_series(changes, scenario, strategy, seed, runs, out, console)
+        return show_series(console, series_of(run_interruptibly(many)), as_json=as_json)
+    if counterfactual:
+        both = try_counterfactual(changes, scenario, strategy, seed, out, console)
+        return show_counterfactual(*run_interruptibly(both), as_json=as_json)
 
     async def work() -> tuple[Verdict, Path]:
         async with environment(database) as place:
