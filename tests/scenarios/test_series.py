@@ -110,7 +110,7 @@ def test_the_sample_is_the_rollout(passed: Verdict) -> None:
         ),
     ],
 )
-def test_the_suspected_mechanism_is_what_is_changed(
+def test_the_suspected_mechanism_is_what_is_changed(  # noqa: PLR0917 - one case each
     passed: Verdict,
     name: str,
     strategy: str,
