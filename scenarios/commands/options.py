@@ -33,7 +33,10 @@ SettleOption = Annotated[
 ]
 DatabaseOption = Annotated[
     str | None,
-    typer.Option(help="The URL of a Postgres server to use instead of an embedded one."),
+    typer.Option(
+        envvar="HITLESS_DATABASE",
+        help="The URL of a Postgres server to use instead of an embedded one.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -51,6 +51,7 @@ BALANCER = {
 _STATEMENT_TIMEOUT = re.compile(r"(?i)did not answer in time|statement timeout|query.*timed? ?out")
 _POOL = re.compile(r"(?i)no (free |database )?connection|\bpool\b|too many connections")
 _NO_SUCH_ROUTE = frozenset({404, 405, 501})
+_REFUSALS = frozenset({400, 409, 422})
 
 
 class Finding(NamedTuple):
@@ -229,8 +230,12 @@ def database(failure: Failure) -> Finding | None:
 
 
 def server_log(failure: Failure) -> Finding | None:
-    """The application kept the reason to itself, but Postgres' own log has it."""
-    if not failure.answered_badly or failure.outcome.sqlstate is not None:
+    """The application kept the reason to itself, but Postgres' own log has it.
+
+    Some applications answer what the database refuses with a 4xx, as if it were the user's fault.
+    """
+    refused = failure.proxy is None and failure.outcome.status in _REFUSALS
+    if not (failure.answered_badly or refused) or failure.outcome.sqlstate is not None:
         return None
     line = failure.around.server_error(failure.replica, *failure.span)
     if line is None:

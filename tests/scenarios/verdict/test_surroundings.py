@@ -193,6 +193,17 @@ def test_the_servers_own_log_says_what_was_refused(
 
 
 @pytest.mark.parametrize(
+    ("status", "cause"),
+    [(400, "sqlstate:23502"), (409, "sqlstate:23502"), (401, "status:401"), (404, "status:404")],
+)
+def test_a_refusal_may_be_the_database_s(make: Any, status: int, cause: str) -> None:
+    """An application that blames the user for what the database refused is seen through."""
+    surroundings = around(make, server_log=[line(make, 1.0, "23502", "a-1")])
+    outcome = make.request(1, 0.995, took=0.01, status=status, served_by="a-1")
+    assert attribute(Failure.join(outcome, None, surroundings)).cause == cause
+
+
+@pytest.mark.parametrize(
     ("down", "cause"), [(2.9, "lifecycle:unresponsive"), (1.0, "transport:timeout")]
 )
 def test_a_replica_that_answered_nobody(make: Any, down: float, cause: str) -> None:
