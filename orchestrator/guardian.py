@@ -10,7 +10,9 @@ input: the pipe's end of file says that the owner is gone, whatever ended it. Th
 
 and removes the directories that the owner registered. After an orderly end nothing is left to do.
 
-The lines it reads: `group PGID`, `ended PGID`, `directory PATH`, `removed PATH`.
+An owner that said `keep` leaves everything to somebody who takes it on: then nothing is done.
+
+The lines it reads: `group PGID`, `ended PGID`, `directory PATH`, `removed PATH`, `keep`.
 """
 
 import contextlib
@@ -27,6 +29,7 @@ MARK = "HITLESS_RUN"
 """The environment variable whose value marks all processes of one run."""
 
 _ROUNDS = 100  # a marked process that forks while we look is found in the next round
+_SWEEPS = 2
 _ROUND_SECONDS = 5.0  # a killed process that takes longer to go (large memory) is looked at again
 
 
@@ -45,7 +48,7 @@ def marked_processes(mark: str) -> list[int]:
     return found
 
 
-def _kill_and_wait(processes: Iterable[int]) -> None:
+def end_processes(processes: Iterable[int]) -> None:
     """Kill the processes and wait for their ends, each on its pidfd."""
     poll = select.poll()
     descriptors = []
@@ -75,18 +78,15 @@ def end_all(groups: Iterable[int], mark: str) -> None:
         left = marked_processes(mark)
         if not left:
             return
-        _kill_and_wait(left)
+        end_processes(left)
 
 
-def main() -> None:
-    """Wait for the owner's end, then clean up after it."""
-    mark = sys.argv[1]
-    # A terminal's Ctrl-C or a supervisor's SIGTERM is for the owner; the end of the pipe is ours.
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
+def listen(lines: Iterable[str]) -> tuple[set[int], set[str]] | None:
+    """Hear the owner to its end; the groups and directories that it left, None if all is kept."""
+    keep = False
     groups: set[int] = set()
     directories: set[str] = set()
-    for line in sys.stdin:
+    for line in lines:
         verb, _, value = line.rstrip("\n").partition(" ")
         match verb:
             case "group":
@@ -97,9 +97,26 @@ def main() -> None:
                 directories.add(value)
             case "removed":
                 directories.discard(value)
+            case "keep":
+                keep = True
+    return None if keep else (groups, directories)
+
+
+def main() -> None:
+    """Wait for the owner's end, then clean up after it."""
+    mark = sys.argv[1]
+    # A terminal's Ctrl-C or a supervisor's SIGTERM is for the owner; the end of the pipe is ours.
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    left = listen(sys.stdin)
+    if left is None:
+        return
+    groups, directories = left
     end_all(groups, mark)
-    for directory in directories:
-        shutil.rmtree(directory, ignore_errors=True)
+    for _ in range(_SWEEPS):
+        # What was being written when its writer was killed may appear while we remove.
+        for directory in directories:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -45,18 +45,20 @@ class Journal:
         *,
         listeners: Iterable[Listener] = (),
         clock: Callable[[], int] = time.monotonic_ns,
+        last_number: int = 0,
     ) -> None:
         """Open the journal.
 
         Args:
             path: the NDJSON file that events are appended to; absent: they are only told.
             listeners: called with each event, at once, in order; what they raise reaches the verb.
+            last_number: the number of the last event that is in the file already.
             clock: the time in integer nanoseconds, as the events have it.
         """
         self._file: BinaryIO | None = path.open("ab") if path else None
         self._listeners = tuple(listeners)
         self._clock = clock
-        self._number = 0
+        self._number = last_number
         self.floor_seconds = 0.0
 
     def __enter__(self) -> Self:

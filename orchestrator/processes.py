@@ -129,21 +129,88 @@ class Child:
 
     def last_lines(self, count: int = 5) -> str:
         """The end of its log, for error messages."""
+        return last_lines(self.log, count)
+
+
+class Adopted:
+    """A process that somebody else started, and that is ours now; used like a `Child`.
+
+    Its exit status is nobody's any more, and is given as 0.
+    """
+
+    def __init__(self, pid: int, *, log: Path, stop_signal: signal.Signals) -> None:
+        """Take it on.
+
+        Raises:
+            ProcessError: it has ended.
+        """
+        self.pid = pid
+        self.log = log
+        self.started_ns = 0
+        self.returncode: int | None = None
+        self._stop_signal = stop_signal
         try:
-            text = self.log.read_text(errors="replace")
+            self._descriptor = os.pidfd_open(pid)
         except OSError as error:
-            return f"(no log: {error.strerror})"
-        return "\n".join(text.splitlines()[-count:])
+            raise ProcessError(f"process {pid} is not there: {error.strerror}") from error
+        self._ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(self._descriptor, self._end)
+
+    async def wait(self) -> int:
+        """Wait until it has ended."""
+        await self._ended.wait()
+        return 0
+
+    async def stop(self, grace: float) -> Exit:
+        """Ask it to stop, and kill its whole group if it has not after `grace` seconds."""
+        asked = time.monotonic()
+        killed = False
+        if self.returncode is None:
+            signal.pidfd_send_signal(self._descriptor, self._stop_signal)
+            try:
+                async with asyncio.timeout(grace):
+                    await self.wait()
+            except TimeoutError:
+                killed = True
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return Exit(await self.wait(), time.monotonic() - asked, killed)
+
+    def last_lines(self, count: int = 5) -> str:
+        """The end of its log, for error messages."""
+        return last_lines(self.log, count)
+
+    def _end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self.returncode = 0
+        self._ended.set()
+
+
+def last_lines(log: Path, count: int) -> str:
+    """The end of a log, for error messages."""
+    try:
+        text = log.read_text(errors="replace")
+    except OSError as error:
+        return f"(no log: {error.strerror})"
+    return "\n".join(text.splitlines()[-count:])
 
 
 class Processes:
-    """All children of a run; an async context manager that leaves none of them behind."""
+    """All children of a run; an async context manager that leaves none of them behind.
 
-    def __init__(self) -> None:
-        self._mark = uuid.uuid4().hex
+    Unless it is told to: with `keep`, they go on when this process is killed, and after `leave`
+    also when the block is left, for somebody who takes them on by their mark.
+    """
+
+    def __init__(self, *, keep: bool = False, mark: str | None = None) -> None:
+        self._mark = mark or uuid.uuid4().hex
+        self._keep = keep
+        self._left = False
         self._guardian: subprocess.Popen[str] | None = None
         self._children: dict[int, Child] = {}
         self._reapers: asyncio.TaskGroup | None = None
+        self._reaping: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -155,6 +222,8 @@ class Processes:
             start_new_session=True,
         )
         self._stack.callback(self._dismiss_guardian)
+        if self._keep:
+            self._tell_guardian("keep")
         self._reapers = await self._stack.enter_async_context(asyncio.TaskGroup())
         return self
 
@@ -166,7 +235,10 @@ class Processes:
     ) -> None:
         # What its starter did not stop in order is ended here; the reapers then see the ends.
         for child in self._children.values():
-            child.kill()
+            if not self._left:
+                child.kill()
+        for reaper in self._reaping if self._left else ():
+            reaper.cancel()
         await self._stack.__aexit__(None, None, None)
 
     async def start(
@@ -202,8 +274,8 @@ class Processes:
         started_ns = time.monotonic_ns()
         pipe = asyncio.subprocess.PIPE if dialogue else None
         with log.open("ab") as output:
-            try:
-                process = await asyncio.create_subprocess_exec(
+            forking = asyncio.ensure_future(
+                asyncio.create_subprocess_exec(
                     *command,
                     stdin=pipe or asyncio.subprocess.DEVNULL,
                     stdout=pipe or output,
@@ -212,6 +284,17 @@ class Processes:
                     cwd=cwd,
                     start_new_session=True,
                 )
+            )
+            try:
+                # A fork is not left halfway: whoever is cancelled meanwhile ends what it made.
+                process = await asyncio.shield(forking)
+            except asyncio.CancelledError:
+                await asyncio.wait([forking])
+                if not forking.cancelled() and forking.exception() is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(forking.result().pid, signal.SIGKILL)
+                    await forking.result().wait()
+                raise
             except OSError as error:
                 raise ProcessError(f"{name} cannot be started: {command[0]}: {error}") from error
         child = Child(
@@ -224,8 +307,16 @@ class Processes:
         )
         self._tell_guardian(f"group {child.pid}")
         self._children[child.pid] = child
-        self._reapers.create_task(self._reap(child), name=f"reap {name}")
+        reaper = self._reapers.create_task(self._reap(child), name=f"reap {name}")
+        self._reaping.add(reaper)
+        reaper.add_done_callback(self._reaping.discard)
         return child
+
+    def leave(self) -> None:
+        """Let the children go on when the block is left."""
+        if not self._keep:
+            raise RuntimeError("only processes that are kept can be left")
+        self._left = True
 
     @property
     def mark(self) -> str:

@@ -52,7 +52,9 @@ async def take_down(rollout: Rollout) -> None:
         await rollout.stop(rollout.all())
 
 
-async def restore(rollout: Rollout, version: Version, *, pace: Sequence[float] = ()) -> None:
+async def restore(
+    rollout: Rollout, version: Version, *, pace: Sequence[float] = (), verb: str = "rollback"
+) -> None:
     """Let the version serve again, and it alone, in the order that drops nothing.
 
     Its replicas that still run are kept, those that lack are started, and only when all are up
@@ -63,11 +65,12 @@ async def restore(rollout: Rollout, version: Version, *, pace: Sequence[float] =
         version: what shall serve.
         pace: shares of the others, in percent and falling, that are gone through on the way, each
             as long as a canary's step; empty: all traffic moves at once.
+        verb: what the journal calls it.
 
     Raises:
         OrchestratorError: the version does not come up again; what serves, serves on.
     """
-    async with rollout.verb("rollback", version=version.name, encloses=True):
+    async with rollout.verb(verb, version=version.name, encloses=True):
         kept = rollout.usable(version.name)
         added = await rollout.start(version, rollout.policy.replicas - len(kept))
         serving = kept + added
@@ -195,8 +198,12 @@ class ReleaseRun:
         rollout.path.clear()
         try:
             with rollout.control.deployment(version.name):
-                async with rollout.verb("deploy", version=version.name, encloses=True) as entry:
-                    entry.detail["replaces"] = self._served[-1].name
+                async with rollout.verb(
+                    "deploy",
+                    version=version.name,
+                    detail={"replaces": self._served[-1].name},
+                    encloses=True,
+                ):
                     await self._strategy(rollout, version, rollout.policy)
         except OrchestratorError as error:
             return await self._go_back(version, error)

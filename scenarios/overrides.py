@@ -9,6 +9,7 @@ from scenarios.checking import NEED_DATABASE
 from scenarios.harness import STRATEGY_NAMES, Experiment
 from scenarios.loading import Loaded, load
 from scenarios.mistakes import near
+from scenarios.repeating import repeated
 from scenarios.spec import FaultSpec, Scenario
 
 
@@ -61,6 +62,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[str, ...] = ()
     hold: bool = False
     faults: tuple[str, ...] = ()
+    repeat: int = 1
 
     def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
         """The experiment that the command asks for.
@@ -93,6 +95,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             phases = replace(phases, settle_seconds=self.settle)
         scenario = replace(scenario, phases=phases)
         scenario = self._broken(scenario, reference)
+        if self.repeat > 1:
+            scenario = repeated(scenario, self.repeat)
         return Experiment(
             loaded=Loaded(scenario, loaded.path),
             strategy=strategy,
@@ -121,6 +125,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             words += ["--set", setting]
         for fault in self.faults:
             words += ["--fault", fault]
+        if self.repeat > 1:
+            words += ["--repeat", str(self.repeat)]
         if self.database is not None:
             words += ["--database", "URL"]  # a URL may hold a password
         return shlex.join(words)

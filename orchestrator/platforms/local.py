@@ -14,10 +14,13 @@ from orchestrator.model import Replica, Version
 from orchestrator.placeholders import PlaceholderError, fill
 from orchestrator.platform import Answer, Ended
 from orchestrator.ports import Ports
-from orchestrator.processes import Child, ProcessError, Processes
+from orchestrator.processes import Adopted, Child, ProcessError, Processes
 from orchestrator.warm_up import warm_up
 
 OnExit = Callable[[Replica, Ended], None]
+
+REPLICA = "HITLESS_REPLICA"
+"""The environment variable that holds a replica's id."""
 
 _LISTEN_PROBE_SECONDS = 0.02
 _LOG_LINES = 5
@@ -57,7 +60,7 @@ class LocalPlatform:
         self._on_exit = on_exit
         self._host = host
         self._ports = Ports(host)
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, Child | Adopted] = {}
         self._warm_ups: dict[str, tuple[str, ...]] = {}
         self._waiting_for: dict[str, str] = {}
         self._stopping: set[str] = set()
@@ -108,6 +111,7 @@ class LocalPlatform:
                 env={
                     # libpq's name for its sessions: the server's log then says whose they are.
                     "PGAPPNAME": replica_id,
+                    REPLICA: replica_id,
                     **{name: fill(value, values) for name, value in version.env.items()},
                 },
                 cwd=version.cwd,
@@ -124,12 +128,28 @@ class LocalPlatform:
             pid=child.pid,
             started_ns=child.started_ns,
         )
-        self._children[replica_id] = child
-        self._warm_ups[replica_id] = version.warm_up
-        watcher = self._watchers.create_task(self._watch(replica), name=f"watch {replica_id}")
+        self._take(replica, version, child)
+        return replica
+
+    def adopt(self, replica: Replica, version: Version) -> None:
+        """Take on a replica that somebody else started, by its process id.
+
+        Raises:
+            PlatformError: it has ended.
+        """
+        try:
+            log = self._logs / f"{replica.id}.log"
+            child = Adopted(replica.pid, log=log, stop_signal=version.stop_signal)
+        except ProcessError as error:
+            raise PlatformError(f"{replica.id}: {error}") from error
+        self._take(replica, version, child)
+
+    def _take(self, replica: Replica, version: Version, child: Child | Adopted) -> None:
+        self._children[replica.id] = child
+        self._warm_ups[replica.id] = version.warm_up
+        watcher = self._watchers.create_task(self._watch(replica), name=f"watch {replica.id}")
         self._watching.add(watcher)
         watcher.add_done_callback(self._watching.discard)
-        return replica
 
     def is_running(self, replica: Replica) -> bool:
         """Whether the replica's process has not ended yet."""
@@ -173,7 +193,7 @@ class LocalPlatform:
     def _tell(self, replica: Replica, waiting_for: str) -> None:
         self._waiting_for[replica.id] = waiting_for
 
-    def _child(self, replica: Replica) -> Child:
+    def _child(self, replica: Replica) -> Child | Adopted:
         try:
             return self._children[replica.id]
         except KeyError:
@@ -195,5 +215,5 @@ def _reason(code: int) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"exited with status {code}"
 
 
-def _last_lines(child: Child) -> tuple[str, ...]:
+def _last_lines(child: Child | Adopted) -> tuple[str, ...]:
     return tuple(child.last_lines(_LOG_LINES).splitlines())

@@ -46,6 +46,9 @@ SetOption = Annotated[
         help="Any setting of the scenario, such as policy.max_surge=25%; may be repeated.",
     ),
 ]
+RepeatOption = Annotated[
+    int, typer.Option(min=1, help="So many releases in a row, always forward, under one traffic.")
+]
 HoldOption = Annotated[
     bool,
     typer.Option(

@@ -14,6 +14,7 @@ from scenarios.commands.options import (
     NoLiveOption,
     OutOption,
     RateOption,
+    RepeatOption,
     ReplicasOption,
     RowsOption,
     RunsOption,
@@ -50,6 +51,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     settle: SettleOption = None,
     database: DatabaseOption = None,
     settings: SetOption = None,
+    repeat: RepeatOption = 1,
     hold: HoldOption = False,
     fault: FaultOption = None,
     runs: RunsOption = 1,
@@ -70,6 +72,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         settings=tuple(settings or ()),
         hold=hold,
         faults=tuple(fault or ()),
+        repeat=repeat,
     )
     experiment = changes.experiment(scenario, strategy, seed)
     console = progress_console(as_json=as_json)

@@ -1,0 +1,124 @@
+"""After `kill -9` of the orchestrator at any step its job is finished, and nobody notices."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator import guardian
+from orchestrator.model import Event
+from orchestrator.recovery import JOURNAL, PLAN, RecoveryError, past, recovering
+from orchestrator.testing import Clients, NoMigrator
+
+PROGRAM = Path(__file__).parent / "left_alone.py"
+MOMENTS = {
+    "rolling": ("start", "wait_ready", "attach", "soak", "drain", "stop"),
+    "blue-green": ("start", "wait_ready", "switch", "soak", "drain", "stop"),
+    "canary": ("start", "wait_ready", "weigh", "pause", "analyse", "drain", "stop"),
+}
+QUICK = {
+    ("rolling", "soak", "abort"),
+    ("blue-green", "switch", "resume"),
+    ("canary", "pause", "resume"),
+}
+
+
+def cells() -> list[object]:
+    return [
+        pytest.param(
+            *(strategy, verb, wish),
+            marks=[] if (strategy, verb, wish) in QUICK else [pytest.mark.soak],
+        )
+        for strategy, verbs in MOMENTS.items()
+        for verb in verbs
+        for wish in ("resume", "abort")
+    ]
+
+
+def reached(folder: Path, verb: str) -> bool:
+    """Whether the deployment has begun this verb."""
+    deploying = False
+    for line in (folder / JOURNAL).read_text().splitlines():
+        deploying = deploying or '"verb":"deploy"' in line
+        if deploying and f'"verb":"{verb}","state":"started"' in line:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(("strategy", "verb", "wish"), cells())
+async def test_its_job_is_finished(strategy: str, verb: str, wish: str, tmp_path: Path) -> None:
+    """Whatever it was doing, `resume` ends with the new version and `abort` with the old one."""
+    pipe = asyncio.subprocess.PIPE
+    orchestrator = await asyncio.create_subprocess_exec(
+        sys.executable, str(PROGRAM), str(tmp_path), strategy, stdout=pipe
+    )
+    assert orchestrator.stdout is not None
+    try:
+        clients = Clients((await orchestrator.stdout.readline()).decode().strip())
+        async with clients.sending(2):
+            with pytest.raises(RecoveryError, match="another rollout works on this fleet"):
+                async with recovering(tmp_path):
+                    pass
+            while not reached(tmp_path, verb):
+                await clients.more(1)
+            orchestrator.kill()
+            await orchestrator.wait()
+            async with recovering(tmp_path) as recovery:
+                if wish == "abort":
+                    assert await recovery.abort() == "aborted: a serves"
+                else:
+                    result = await recovery.resume(NoMigrator())
+                    assert (result.outcome, result.reason) == ("completed", None)
+                serving = [one.version for one in recovery.rollout.serving()]
+                assert serving == ["b" if wish == "resume" else "a"] * 2
+                assert len(recovery.rollout.all()) == 2
+            await clients.more(20)
+        assert clients.failed() == []
+        # What was left is found again, and can be ended.
+        async with recovering(tmp_path) as recovery:
+            assert [one.version for one in recovery.rollout.serving()] == serving
+            await recovery.finish()
+        assert guardian.marked_processes(mark(tmp_path)) == []
+    finally:
+        if orchestrator.returncode is None:
+            orchestrator.kill()
+            await orchestrator.wait()
+        guardian.end_all((), mark(tmp_path))
+
+
+def mark(folder: Path) -> str:
+    return str(json.loads((folder / PLAN).read_text())["mark"])
+
+
+async def test_there_must_be_something(tmp_path: Path) -> None:
+    """A folder without a fleet is refused in one line."""
+    with pytest.raises(RecoveryError, match="no fleet was left there"):
+        async with recovering(tmp_path):
+            pass
+
+
+def test_what_a_journal_says() -> None:
+    """A journal that breaks off says who served, what was being deployed, and what was started."""
+
+    def event(number: int, verb: str, state: str, **rest: object) -> Event:
+        return Event(at_ns=number, verb=verb, state=state, number=number, **rest)  # type: ignore[arg-type]
+
+    def started(name: str) -> dict[str, object]:
+        return {"replicas": (name,), "detail": {"addresses": {name: "h:1"}, "pids": {name: 7}}}
+
+    events = [
+        event(1, "start", "completed", **started("a-1")),
+        event(2, "deploy", "started", version="b"),
+        event(3, "start", "completed", **started("b-2")),
+        event(4, "drain", "started", replicas=("a-1",)),
+        event(5, "stop", "completed", replicas=("a-1",)),
+        event(2, "deploy", "completed", version="b"),
+        event(6, "deploy", "started", version="c"),
+        event(7, "start", "started", replicas=("c-3",)),
+    ]
+    told = past("a", events)
+    assert (told.served, told.under_way) == (("a", "b"), "c")
+    assert told.started == {"b-2": ("h:1", 7)}
+    assert (told.last_number, told.last_replica) == (7, 3)
