@@ -53,8 +53,9 @@ class Rollout:
     - `soak`, `pause`, `preview`, hooks, and the wait for a sample in `analyse`: what the policy
       or somebody asks;
     - `migrate`: the try that succeeded;
-    - `attach`, `weigh`, `switch`, `drain`, `stop`: 0. A drain waits for clients, and so it is not
-      the rollout's own time, yet another order might have hidden it.
+    - `drain`: what was in flight, as the router timed it; `stop`: the application's own end, from
+      the signal until it is gone;
+    - `attach`, `weigh`, `switch`: 0.
 
     With several replicas it is that of the slowest. Strategies do one verb after the other, so the
     critical path of a release is all of its verbs, and its floor is the sum of theirs.
@@ -368,6 +369,7 @@ class Rollout:
             async with deadline(seconds, "not drained"):
                 drained = await each_to_its_end(self._drain(member) for member in members)
             entry.detail["cut"] = sum(one.cut for one in drained)
+            entry.floor_seconds = max(one.seconds for one in drained)
 
     async def stop(self, replicas: Sequence[Replica]) -> None:
         """Stop them, gently at first, and take them off the router's list."""
@@ -382,6 +384,7 @@ class Rollout:
             named = [(one.replica.id, end) for one, end in zip(members, ends, strict=True)]
             entry.detail["ended"] = {name: end.reason for name, end in named}
             entry.detail["killed"] = [name for name, end in named if end.killed]
+            entry.floor_seconds = max(end.seconds for _, end in named)
 
     # Their parts
 

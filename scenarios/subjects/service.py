@@ -80,13 +80,16 @@ class Service:
                 self._busy.add(task)
                 status = await self.answer(head.split(b" ", 2)[1].decode().partition("?")[0])
                 body = f"{self.version}\n".encode()
-                last = CONNECTION_CLOSE if self.stopping.is_set() else b""
+                closing = self.stopping.is_set() or CONNECTION_CLOSE.lower() in head.lower()
+                last = CONNECTION_CLOSE if closing else b""
                 writer.write(
                     b"HTTP/1.1 %d x\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n%s\r\n%s"
                     % (status, len(body), last, body)
                 )
                 await writer.drain()
                 self._busy.discard(task)
+                if closing:
+                    break
         self._idle.discard(task)
         self._busy.discard(task)
         writer.close()
