@@ -11,6 +11,7 @@ from scenarios.commands.options import (
     JsonOption,
     JunitOption,
 )
+from scenarios.overrides import UsageError
 from scenarios.report import reach_verdict
 from scenarios.reporting import write_junit, write_reports
 from scenarios.verdict import encode
@@ -23,8 +24,11 @@ def report_command(
     as_json: JsonOption = False,
 ) -> int:
     """Reach the verdict of a run again, from its evidence alone, and write its reports anew."""
-    verdict = reach_verdict(folder)
-    write_reports(folder, verdict)
+    try:
+        verdict = reach_verdict(folder)
+        write_reports(folder, verdict)
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder}: {error.strerror}") from error
     write_junit(junit, verdict)
     if as_json:
         sys.stdout.buffer.write(encode(verdict))

@@ -67,6 +67,15 @@ def test_junit_that_cannot_be_written(run_folder: Path, capsys: pytest.CaptureFi
     assert "--junit" in capsys.readouterr().err
 
 
+def test_reports_that_cannot_be_written(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder in which a report cannot be written is one line, status 2."""
+    (run_folder / files.REPORT).mkdir()
+    assert status(["report", str(run_folder)]) == 2
+    assert capsys.readouterr().err == f"hitless: {run_folder / files.REPORT}: Is a directory\n"
+
+
 def test_metrics(failed: Verdict, passed: Verdict) -> None:
     """The Prometheus text can be parsed, and has the verdict's numbers."""
     families = {f.name: f for f in text_string_to_metric_families(metrics(failed).decode())}
