@@ -8,6 +8,7 @@ from typing import IO
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import read_events
 from scenarios.evidence.locks import read_locks
+from scenarios.evidence.manifest import read_manifest
 from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.outcome import read_outcomes
 from scenarios.evidence.tick import read_ticks
@@ -21,7 +22,7 @@ from scenarios.views.html_report import html_report
 from scenarios.views.junit import junit
 from scenarios.views.markdown import LIMIT_BYTES, summary
 from scenarios.views.prometheus import metrics
-from scenarios.views.stories import Stories, failed_of, tell
+from scenarios.views.stories import Stories, bad_of, tell
 
 
 def write_reports(folder: Path, verdict: Verdict) -> None:
@@ -46,15 +47,16 @@ def write_reports(folder: Path, verdict: Verdict) -> None:
 
 
 def _stories(folder: Path, verdict: Verdict) -> Stories:
-    """What the evidence says of each failed request; without any, its files are not read again."""
-    if not verdict.requests.failed:
+    """What the evidence says of each bad request; without any, its files are not read again."""
+    if not verdict.requests.failed + verdict.requests.slow:
         return Stories()
-    failed = failed_of(read_outcomes(folder / files.REQUESTS))
-    ids = {outcome.request_id for outcome in failed}
+    objectives = read_manifest(folder / files.MANIFEST).objectives
+    bad = bad_of(read_outcomes(folder / files.REQUESTS), objectives.latency_seconds)
+    ids = {outcome.request_id for outcome in bad}
     log = folder / files.ACCESS_LOG
     lines = read_lines(log, Exchange) if log.is_file() else ()
     return tell(
-        failed,
+        bad,
         {line.request_id: line for line in lines if line.request_id in ids},
         surroundings_of(folder, Timeline(read_events(folder / files.EVENTS))),
         verdict.origin_ns,

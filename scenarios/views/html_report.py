@@ -38,7 +38,7 @@ def html_report(
         events: its journal.
         ticks: the load generator's account.
         folder: where the evidence is.
-        stories: of the failed requests.
+        stories: of the failed and slow requests.
         locks: the waits for locks of the database.
     """
     drawing = draw(verdict, events, ticks, locks)
@@ -81,7 +81,10 @@ def _json(drawing: Drawing, verdict: Verdict, stories: Stories | None) -> str:
         "spans": [(span.start, span.end, words.clean(span.name)) for span in drawing.spans],
         "fields": FIELDS,
         "stories": stories,
-        "titles": {cause.cause: words.clean(cause.title) for cause in verdict.causes},
+        "titles": {
+            cause.cause: words.clean(cause.title)
+            for cause in (*verdict.causes, *verdict.slow_causes)
+        },
     }
     # In a script element only `<` could end the data (HTML Living Standard, 4.12.1.3).
     return msgspec.json.encode(data).decode().replace("<", "\\u003c")
@@ -208,7 +211,7 @@ def _causes(verdict: Verdict) -> str:
 
 
 def _stories(stories: Stories | None) -> str:
-    """The frame of the table of failed requests; the script fills it."""
+    """The frame of the table of failed and slow requests; the script fills it."""
     if stories is None or not stories.rows:
         return ""
     told = len(stories.rows)
@@ -221,7 +224,7 @@ def _stories(stories: Stories | None) -> str:
     causes = sorted({str(stories.texts[int(row[1] or 0)]) for row in stories.rows})
     options = "".join(f"<option>{escape(cause)}</option>" for cause in causes)
     return (
-        '<section id="stories"><h2>Each failed request</h2>'
+        '<section id="stories"><h2>Each failed or slow request</h2>'
         f'<p class="soft">{shown}. Open one for its story: what its client, the balancer and the '
         "journal say of it.</p><noscript><p>The table needs the script of this page; the first "
         "of each cause are above.</p></noscript>"

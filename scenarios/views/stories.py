@@ -1,4 +1,4 @@
-"""The story of each failed request: what its client, the balancer and the journal say of it.
+"""The story of each failed or slow request: what client, balancer and journal say of it.
 
 A report holds them as rows of numbers and indices into a table of texts, so that thousands of them
 stay small; its script tells them.
@@ -11,6 +11,7 @@ import msgspec
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.attribution import Failure, attribute
 from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.slowness import explain_slow
 from scenarios.verdict.surroundings import Surroundings
 from scenarios.verdict.timeline import Timeline
 from scenarios.views import words
@@ -22,10 +23,10 @@ Row = tuple[int | float | str | None, ...]
 
 
 class Stories(msgspec.Struct, frozen=True, kw_only=True):
-    """Failed requests, as the report's script reads them.
+    """Failed and slow requests, as the report's script reads them.
 
     Attributes:
-        total: how many requests failed.
+        total: how many requests there are to tell of.
         texts: every text that rows refer to by its index; the first is empty.
         rows: one for each request that is told of, by planned time; `FIELDS` names their columns.
     """
@@ -65,25 +66,26 @@ FIELDS = (
 
 
 def tell(
-    failed: Sequence[Outcome],
+    bad: Sequence[Outcome],
     exchanges: Mapping[str, Exchange],
     around: Surroundings | Timeline,
     origin_ns: int,
     most: int = MOST_STORIES,
 ) -> Stories:
-    """Join what is known of the failed requests.
+    """Join what is known of the failed and slow requests.
 
     Args:
-        failed: all of them.
+        bad: all of them; those that are ok are slow.
         exchanges: the balancer's lines of them, by request id.
         around: the journal, and what else went on.
         origin_ns: the instant 0.0.
         most: how many may be told; of each cause some are, spread over its time.
     """
     groups: dict[str, list[Failure]] = {}
-    for outcome in sorted(failed, key=lambda one: (one.planned_ns, one.request_id)):
+    for outcome in sorted(bad, key=lambda one: (one.planned_ns, one.request_id)):
         failure = Failure.join(outcome, exchanges.get(outcome.request_id), around)
-        groups.setdefault(attribute(failure).cause, []).append(failure)
+        finding = explain_slow(failure) if outcome.ok else attribute(failure)
+        groups.setdefault(finding.cause, []).append(failure)
     texts: dict[str, int] = {"": 0}
     told = [
         (failure.outcome.planned_ns, _row(failure, cause, texts, origin_ns))
@@ -91,7 +93,7 @@ def tell(
         for failure in failures
     ]
     rows = [row for _, row in sorted(told, key=lambda item: (item[0], str(item[1][0])))]
-    return Stories(total=len(failed), texts=tuple(texts), rows=tuple(rows))
+    return Stories(total=len(bad), texts=tuple(texts), rows=tuple(rows))
 
 
 def _shared(groups: Mapping[str, list[Failure]], most: int) -> dict[str, list[Failure]]:
@@ -162,6 +164,10 @@ def _timer(nanoseconds: int) -> float | None:
     return None if nanoseconds < 0 else round(nanoseconds / 1e9, 6)
 
 
-def failed_of(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """The requests that were sent and failed."""
-    return [outcome for outcome in outcomes if not outcome.ok and outcome.dispatched]
+def bad_of(outcomes: Iterable[Outcome], slow_seconds: float) -> list[Outcome]:
+    """The requests that were sent and failed, or took longer than that."""
+    return [
+        outcome
+        for outcome in outcomes
+        if outcome.dispatched and (not outcome.ok or outcome.latency_seconds > slow_seconds)
+    ]

@@ -1,5 +1,5 @@
 "use strict";
-// Tells the story of each failed request. Text goes in as text, never as markup.
+// Tells the story of each failed or slow request. Text goes in as text, never as markup.
 (() => {
   const { data, look } = window.hitless;
   const section = document.getElementById("stories");

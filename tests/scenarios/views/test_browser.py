@@ -13,12 +13,12 @@ from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.timeline import Timeline
 from scenarios.views.compare_report import Compared, compare_report
 from scenarios.views.html_report import html_report
-from scenarios.views.stories import FIELDS, MOST_STORIES, Stories, failed_of, tell
+from scenarios.views.stories import FIELDS, MOST_STORIES, Stories, bad_of, tell
 
 
 def stories_of(evidence: Any, most: int = MOST_STORIES) -> Stories:
     """The stories of a run, with a line of the balancer for every other request."""
-    failed = failed_of(evidence.outcomes)
+    failed = bad_of(evidence.outcomes, 1.0)
     exchanges = {
         outcome.request_id: Exchange(
             at_ns=outcome.planned_ns + 400_000,
@@ -196,3 +196,14 @@ def test_a_comparison_opens(tab: Any, broken: Any, make: Any, tmp_path: Path) ->
     assert tab.run(f"{charts}.every((bar) => bar.getBoundingClientRect().height > 0)")
     assert [a for a in tab.requests if not a.startswith("data:")] == [path.as_uri()]
     assert tab.complaints == []
+
+
+def test_slow_requests_are_told_of_too(make: Any) -> None:
+    """A request that succeeded late has its story, with why it was late."""
+    run = make.clean()
+    slow = run.outcomes[10]
+    run = run.with_request(10, done_ns=slow.planned_ns + 3 * 10**9)
+    stories = stories_of(run)
+    assert [row[0] for row in stories.rows] == [slow.request_id]
+    cause = stories.texts[int(stories.rows[0][FIELDS.index("cause")] or 0)]
+    assert cause == "slow:outside"
