@@ -13,6 +13,7 @@ import msgspec
 from scenarios.checking import check
 from scenarios.lines import Source
 from scenarios.mistakes import ScenarioError, near
+from scenarios.moving import moved
 from scenarios.spec import Scenario
 from scenarios.traffic.plan import Journey
 
@@ -163,6 +164,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, object], list[S
             f"{path}: key 'extends': there is no {extends!r}; " + near(extends, sorted(names))
         )
     below, sources = _read(base, (*seen, path.resolve()))
+    if base.parent != CATALOG:  # those have no paths but inside of packages
+        below = moved(below, base.parent, path.parent)
     return _merged(below, document), [source, *sources]
 
 

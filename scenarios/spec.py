@@ -280,7 +280,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         title: one line on what it shows.
         teaches: what a reader learns from it.
         extends: a built-in scenario, or a file beside this one, that this one adds to: tables are
-            merged key by key, all other values are replaced.
+            merged key by key, all other values are replaced. Paths start from the file that has
+            them.
         application: what is true of every version.
         versions: the versions by name.
         database: the database, when the application has one.

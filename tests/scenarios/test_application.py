@@ -85,3 +85,23 @@ def test_the_parts_of_a_database_url() -> None:
         "database_password": "p@ss",
         "database_name": "shop",
     }
+
+
+def test_paths_start_from_the_file_that_has_them(tmp_path: Path) -> None:
+    """A file in another folder that extends this one runs the same programs in the same places."""
+    own = loaded(tmp_path)
+    (tmp_path / "journeys.py").write_text("async def look(user): ...\n")
+    (tmp_path / "scenario.toml").write_text(
+        TEXT.replace('steps = [{ path = "/" }]', 'python = "journeys.py:look"')
+    )
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "big.toml").write_text(
+        'extends = "../../scenario.toml"\n[policy]\nreplicas = 9\n[versions.two]\ncwd = "x"\n'
+    )
+    other = load(str(tmp_path / "deep" / "er" / "big.toml"))
+    assert application.version(other, "one") == application.version(own, "one")
+    assert application.version(other, "two").cwd == tmp_path / "deep" / "er" / "x"
+    (journey,) = other.journeys()
+    path, _, name = str(journey.python).rpartition(":")
+    assert (Path(path).resolve(), name) == (tmp_path / "journeys.py", "look")
+    assert other.scenario.policy.replicas == 9

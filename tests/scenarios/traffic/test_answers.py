@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -307,3 +308,29 @@ async def test_a_step_that_cannot_be_carried_out(step: Step, message: str) -> No
     with pytest.raises(PlanError) as caught:
         await set_up("127.0.0.1", 1, [step], seed=1, timeout_seconds=1)
     assert message in str(caught.value)
+
+
+async def test_what_a_body_may_hold(tmp_path: Path) -> None:
+    """Each journey has a word, an address and a UUID of its own, the same in all its steps."""
+    bodies: list[dict[str, str]] = []
+
+    def respond(_: str, __: str, body: bytes) -> tuple[int, str]:
+        bodies.append(json.loads(body))
+        return 200, '{"quote": "a \\"b\\" {c}"}'
+
+    names = ("unique", "user", "uuid", "worker", "seed", "journey")
+    json_body = {name: f"{{{name}}}" for name in names}
+    first = Step(method="POST", path="/", json=json_body, capture={"q": Capture(json="quote")})
+    second = Step(method="POST", path="/", json={**json_body, "quote": "{q}"})
+    found = await sent(tmp_path, respond, Journey(name="j", steps=(first, second)))
+    assert all(one.ok for one in found)
+    users: dict[str, list[dict[str, str]]] = {}
+    for body in bodies:
+        users.setdefault(body["unique"], []).append(body)
+    assert len({body["uuid"] for body in bodies}) == len(users)
+    for unique, (one, *rest) in users.items():
+        assert UUID(one["uuid"]).version == 4
+        assert (one["worker"], one["seed"], one["journey"]) == ("0", "7", "j")
+        assert one["user"].partition("@")[0] == unique
+        assert [body | {"quote": ""} for body in rest] == [one | {"quote": ""} for _ in rest]
+        assert {body["quote"] for body in rest} <= {'a "b" {c}'}
