@@ -268,7 +268,8 @@ class Rollout:
         twins = {one.replica.id for one in self.fleet.present(beside)}
         others = [one.id for one in self.serving() if one.id not in chosen | twins]
         shares = dict.fromkeys(others, 1.0) | dict.fromkeys(twins, 1.0)
-        if percent >= WHOLE or not (others or twins):
+        alone = percent >= WHOLE or not (others or twins)
+        if alone:
             shares = dict.fromkeys(shares, 0.0) | dict.fromkeys(chosen, 1.0)
         elif twins and others and 2 * percent < WHOLE:
             part = percent / (WHOLE - 2 * percent) * len(others)
@@ -278,7 +279,7 @@ class Rollout:
             # The others keep weight 1, so that a replica attached later has its fair share.
             each = percent / (WHOLE - percent) * len(shares) / len(chosen)
             shares |= dict.fromkeys(chosen, each)
-        await self._samples.begin(chosen, twins or others)
+        await self._samples.begin(chosen, () if alone else twins or others)
         self.path.append(percent)
         await self._weigh("weigh", replicas, shares, detail={"percent": percent})
 
@@ -480,7 +481,8 @@ class Rollout:
             mine, theirs = await self._samples.since(chosen, others)
         except RouterError as error:
             return Judgement(Finding.ERROR, f"no statistics: {error}")
-        return judge(mine, theirs, self.policy.analysis)
+        together = any(one.weight > 0 for one in self.fleet if one.replica.id in others)
+        return judge(mine, theirs, self.policy.analysis, together=together)
 
     async def _drain(self, member: Member) -> Drained:
         member.leaving = True

@@ -17,15 +17,14 @@ class Samples:
         self._fleet = fleet
 
     async def begin(self, chosen: Collection[str], others: Collection[str]) -> None:
-        """Begin the window of those chosen; those that they are compared with keep theirs.
+        """Begin the windows of those chosen and of those that they are compared with.
 
-        Theirs begins with the first share of those chosen, since once these have all traffic, the
-        others answer nothing more.
+        Both begin together, so that whatever else happens meanwhile happens to both. Those that
+        from now on get no traffic are left out by the caller: they keep the window that they had.
         """
         counts = await self._counts()
         members = {one.replica.id: one for one in self._fleet}
-        fresh = all(members[name].weight == 0 for name in chosen)
-        for name in {*chosen, *(others if fresh else ())}:
+        for name in {*chosen, *others}:
             members[name].before = counts.get(name, NOTHING)
 
     async def since(self, *groups: Collection[str]) -> list[Count]:

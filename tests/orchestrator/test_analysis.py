@@ -152,3 +152,11 @@ def test_percentiles() -> None:
     """A percentile is the upper bound of its bucket, and infinite past the last one."""
     latency = Latency((0.1, 0.2), (98, 1, 1), 1.0)
     assert [percentile(latency, share) for share in (0.98, 0.99, 1.0)] == [0.1, 0.2, float("inf")]
+
+
+def test_latency_is_compared_only_at_the_same_time() -> None:
+    """Where the canary has all traffic, an earlier sample says nothing of its latency."""
+    slow, quick = counted(1000, 0, 8, 0.3), counted(1000, 0)
+    assert judge(slow, quick, CRITERIA).finding is Finding.FAIL
+    assert judge(slow, quick, CRITERIA, together=False).finding is Finding.PASS
+    assert judge(counted(1000, 200), quick, CRITERIA, together=False).finding is Finding.FAIL
