@@ -1,15 +1,46 @@
 """What the documentation takes from the program is what the program says today."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import typer
 
-from scenarios.cli import status
+from scenarios.cli import app, status
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW_COMMAND = re.compile(r"- (?:run: )?(hitless (?:run|matrix|report|compare)\b[^\n|]*)")
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["verdict.schema.json", "reference/scenario.md"])
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    """The published schema and the scenario file's reference say what the program does."""
+    wanted = f"docs/{name} is out of date: run `python docs/generate.py`"
+    assert (ROOT / "docs" / name).read_bytes() == generator().generated()[name], wanted
+
+
+def test_the_command_line_is_documented() -> None:
+    """Its reference has every command and every option; how they are set is up to typer."""
+    text = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        _, found, section = text.partition(f"## `hitless {name}`\n")
+        assert found, f"`hitless {name}` is missing: run `python docs/generate.py`"
+        section = section.partition("\n## ")[0]
+        for option in (one for parameter in command.params for one in parameter.opts):
+            missing = f"`hitless {name} {option}` is missing: run `python docs/generate.py`"
+            assert option in section, missing
 
 
 def test_ci_examples_use_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
