@@ -47,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         mark: of its processes.
         admin: the balancer's admin API.
-        private: a directory that goes with the fleet.
+        directories: what goes with the fleet; the last one holds the replicas' own.
         health: what the balancer checks.
         policy: the knobs.
         strategy: the name of the strategy.
@@ -57,18 +57,27 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     mark: str
     admin: str
-    private: str
+    directories: tuple[str, ...]
     health: HealthCheck
     policy: Policy
     strategy: str
     release: Release
     values: Mapping[str, str] = msgspec.field(default_factory=dict)
 
-    def write(self, folder: Path) -> None:
-        """Write it down, for its owner's eyes only: the values may hold a password."""
+    @contextmanager
+    def in_force(self, folder: Path) -> Iterator[None]:
+        """It holds while the block runs: written down, and the fleet locked.
+
+        It is for its owner's eyes only, since the values may hold a password.
+        """
         path = folder / PLAN
-        path.touch(mode=0o600)
-        path.write_bytes(msgspec.json.encode(self, enc_hook=str))
+        with locked(folder):
+            path.touch(mode=0o600)
+            path.write_bytes(msgspec.json.encode(self, enc_hook=str))
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -138,11 +147,23 @@ class _Started(msgspec.Struct, frozen=True):
 
 
 class Recovery:
-    """A fleet that lost its orchestrator; made by `recovering`."""
+    """A fleet that lost its orchestrator; made by `recovering`.
 
-    def __init__(self, plan: Plan, before: Past, rollout: Rollout) -> None:
+    Attributes:
+        rollout: what can be done to it.
+        plan: what its run was about.
+        processes: the owner of what is started for it; they go on when it is left.
+        versions: by name.
+    """
+
+    def __init__(
+        self, folder: Path, plan: Plan, before: Past, rollout: Rollout, processes: Processes
+    ) -> None:
         self.rollout = rollout
-        self._plan = plan
+        self.plan = plan
+        self.processes = processes
+        self._folder = folder
+        self.plan = plan
         self._past = before
         self.versions = {plan.release.start.name: plan.release.start}
         for step in plan.release.steps:
@@ -162,7 +183,7 @@ class Recovery:
         A canary that was not yet given all traffic has not been judged: it begins anew from the
         version before. Everything else goes on with what is up.
         """
-        plan, rollout = self._plan, self.rollout
+        plan, rollout = self.plan, self.rollout
         serving, target = self._past.served[-1], self._past.under_way
         done = len(self._past.served) - 1
         shares = rollout.fleet.shares()
@@ -190,8 +211,10 @@ class Recovery:
     async def finish(self) -> str:
         """Drain and stop all of it, the balancer included."""
         await take_down(self.rollout)
-        await asyncio.to_thread(guardian.end_all, (), self._plan.mark)
-        shutil.rmtree(self._plan.private, ignore_errors=True)
+        await asyncio.to_thread(guardian.end_all, (), self.plan.mark)
+        for directory in self.plan.directories:
+            shutil.rmtree(directory, ignore_errors=True)
+        (self._folder / PLAN).unlink()
         return "finished: nothing of it runs any more"
 
 
@@ -215,7 +238,12 @@ async def recovering(folder: Path) -> AsyncIterator[Recovery]:
             async with (
                 Processes(keep=True, mark=plan.mark) as processes,
                 AdminClient(plan.admin) as client,
-                LocalPlatform(processes, log_directory=folder, values=plan.values) as platform,
+                LocalPlatform(
+                    processes,
+                    log_directory=folder,
+                    values=plan.values,
+                    replica_directories=Path(plan.directories[-1]),
+                ) as platform,
             ):
                 processes.leave()
                 rollout = Rollout(
@@ -225,7 +253,7 @@ async def recovering(folder: Path) -> AsyncIterator[Recovery]:
                     plan.policy,
                     first_number=before.last_replica + 1,
                 )
-                recovery = Recovery(plan, before, rollout)
+                recovery = Recovery(folder, plan, before, rollout, processes)
                 await _adopt(
                     versions=recovery.versions,
                     before=before,

@@ -24,6 +24,7 @@ class Environment:
     Attributes:
         processes: the owner of every process.
         private: a directory that is removed at the end.
+        keep: whether it outlives a `kill -9` of this process.
     """
 
     def __init__(
@@ -32,7 +33,10 @@ class Environment:
         private: Path,
         database_url: str | None,
         stack: AsyncExitStack,
+        *,
+        keep: bool = False,
     ) -> None:
+        self.keep = keep
         self.processes = processes
         self.private = private
         self._database_url = database_url
@@ -40,6 +44,10 @@ class Environment:
         self._server: EmbeddedServer | ExternalServer | None = None
         self._starting = asyncio.Lock()
         self._databases = 0
+
+    def own_processes(self) -> Processes:
+        """An owner for one run's processes; with `keep` they carry the mark of all of it."""
+        return Processes(keep=self.keep, mark=self.processes.mark if self.keep else None)
 
     async def server(self) -> EmbeddedServer | ExternalServer:
         """The Postgres server, started or looked at when it is first asked for.
@@ -113,15 +121,18 @@ class Environment:
 
 
 @asynccontextmanager
-async def environment(database_url: str | None = None) -> AsyncIterator[Environment]:
+async def environment(
+    database_url: str | None = None, *, keep: bool = False
+) -> AsyncIterator[Environment]:
     """An environment; everything that was started in it has ended when the block is left.
 
     Args:
         database_url: a Postgres server to use instead of an embedded one.
+        keep: whether it outlives a `kill -9` of this process, for `hitless ctl` to finish.
     """
     async with (
-        Processes() as processes,
+        Processes(keep=keep) as processes,
         processes.directory("hitless-") as private,
         AsyncExitStack() as stack,
     ):
-        yield Environment(processes, private, database_url, stack)
+        yield Environment(processes, private, database_url, stack, keep=keep)

@@ -20,10 +20,11 @@ from orchestrator.hooks import CommandHooks
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.model import Event as JournalEvent
-from orchestrator.model import ReleaseResult, Replica
+from orchestrator.model import ReleaseResult, Replica, Version
 from orchestrator.platform import Ended
 from orchestrator.platforms.local import LocalPlatform, OnExit
 from orchestrator.processes import Processes
+from orchestrator.recovery import Plan as FleetPlan
 from orchestrator.release import ReleaseRun, bring_up, take_down
 from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import HealthCheck, start_balancer
@@ -128,21 +129,14 @@ class Run:
                 self._environment.database(experiment.loaded, scenario.database)
             )
         # The run's own, so that none of them outlives it when it fails: the server is shared.
-        processes = await stack.enter_async_context(Processes())
+        processes = await stack.enter_async_context(self._environment.own_processes())
         balancer = await stack.enter_async_context(
             start_balancer(
                 processes,
                 directory=self._environment.private,
                 log=folder / "balancer.log",
                 access_log=folder / files.ACCESS_LOG,
-                health=HealthCheck(
-                    path=scenario.application.health_path,
-                    interval=scenario.balancer.health_interval_seconds,
-                    fast_interval=scenario.balancer.health_fast_interval_seconds,
-                    timeout=scenario.balancer.health_timeout_seconds,
-                    rise=scenario.balancer.rise,
-                    fall=scenario.balancer.fall,
-                ),
+                health=_health(scenario),
                 hold_seconds=scenario.balancer.hold_seconds,
                 affinity_cookie=scenario.balancer.affinity_cookie,
             )
@@ -193,19 +187,25 @@ class Run:
         supervisor = Supervisor(rollout, platform, balancer.router)
         migrator = self._migrator(processes, url)
         release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
+        if self._environment.keep:
+            kept = FleetPlan(
+                mark=processes.mark,
+                admin=balancer.admin,
+                directories=(str(self._environment.private), str(private)),
+                health=_health(scenario),
+                policy=rollout.policy,
+                strategy=experiment.strategy,
+                release=release,
+                values=values,
+            )
+            stack.enter_context(kept.in_force(folder))
         async with observers.watching(journal), asyncio.TaskGroup() as group:
             group.create_task(load.listen(), name="ticks of the load generator")
             looking = group.create_task(self._look(balancer.admin), name="look at the replicas")
             faults = Faults(scenario, clock, journal, rollout, load.pid, url, self._environment)
             breaking = group.create_task(faults.run(), name="faults")
             async with _phase(journal, "setup"):
-                try:
-                    await bring_up(rollout, release.start)
-                except OrchestratorError as error:
-                    raise EnvironmentFailure(
-                        f"version {release.start.name} does not come up, so there is nothing to "
-                        f"release: {error} (its logs: {folder})"
-                    ) from error
+                await self._bring_up(rollout, release.start)
             if scenario.integrity is not None:
                 await record_subjects(url, scenario.integrity.subjects, folder / files.BEFORE)
             await load.start(
@@ -263,6 +263,15 @@ class Run:
                 return
             again = releasing.undo if wish == "undo" else releasing.retry
             self._result = await again()
+
+    async def _bring_up(self, rollout: Rollout, version: Version) -> None:
+        try:
+            await bring_up(rollout, version)
+        except OrchestratorError as error:
+            raise EnvironmentFailure(
+                f"version {version.name} does not come up, so there is nothing to release: {error} "
+                f"(its logs: {self.folder})"
+            ) from error
 
     async def _supervise(self, supervisor: Supervisor, rollout: Rollout) -> None:
         """Replace replicas that die, and scale, as far as the policy asks for it."""
@@ -401,6 +410,17 @@ async def run(
         EnvironmentFailure: it could not begin, or something that it stands on broke.
     """
     await Run(experiment, environment, folder, watcher, steering or Steering()).go()
+
+
+def _health(scenario: Scenario) -> HealthCheck:
+    return HealthCheck(
+        path=scenario.application.health_path,
+        interval=scenario.balancer.health_interval_seconds,
+        fast_interval=scenario.balancer.health_fast_interval_seconds,
+        timeout=scenario.balancer.health_timeout_seconds,
+        rise=scenario.balancer.rise,
+        fall=scenario.balancer.fall,
+    )
 
 
 @asynccontextmanager

@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.wheel import ask_wheel
+from orchestrator.migrations import YoyoMigrator
+from orchestrator.recovery import PLAN, recovering
+from orchestrator.wheel import Said, WheelError, ask_wheel
 from scenarios.evidence.folder import WHEEL
 from scenarios.mistakes import near
 from scenarios.overrides import UsageError
@@ -30,6 +32,9 @@ def ctl_command(
     `promote` ends the pause that waits; `promote-full` skips all further pauses and analyses.
     `abort` gives the version before its traffic back, at the pace at which it was taken. `retry`
     and `undo` come after a release, while its run settles, or holds (`hitless run --hold`).
+
+    When the run was killed (`kill -9`) and had been told to `--keep` its fleet, `resume` finishes
+    the release, `abort` lets the version before serve again, and `finish` ends the fleet.
     """
     if wish not in WISHES:
         raise UsageError(f"unknown wish {wish!r}; {near(wish, WISHES)}")
@@ -37,6 +42,28 @@ def ctl_command(
         place = msgspec.json.decode((run / WHEEL).read_bytes(), type=_Place)
     except OSError as error:
         raise UsageError(f"{run}: no run is under way there ({error.strerror})") from error
-    said = asyncio.run(ask_wheel(Path(place.socket), wish))
+    try:
+        said = asyncio.run(ask_wheel(Path(place.socket), wish))
+    except WheelError:
+        if not (run / PLAN).is_file():
+            raise
+        said = Said(*asyncio.run(_recover(run, wish)))
     Console().print(Text(said.said, "" if said.ok else "red"))
     return 0 if said.ok else 1
+
+
+async def _recover(run: Path, wish: str) -> tuple[bool, str]:
+    """Do it in the place of an orchestrator that was killed."""
+    if wish not in ("resume", "abort", "finish"):
+        raise UsageError(f"{run}: its orchestrator is gone; there are: resume, abort, finish")
+    async with recovering(run) as recovery:
+        if wish == "abort":
+            return True, await recovery.abort()
+        if wish == "finish":
+            (run / WHEEL).unlink(missing_ok=True)
+            return True, await recovery.finish()
+        url = recovery.plan.values.get("database_url", "")
+        migrator = YoyoMigrator(recovery.processes, url, log=run / "migrator.log")
+        result = await recovery.resume(migrator)
+        done = result.outcome == "completed"
+        return done, f"resumed: {result.outcome}" + (f": {result.reason}" if result.reason else "")

@@ -49,6 +49,12 @@ SetOption = Annotated[
 RepeatOption = Annotated[
     int, typer.Option(min=1, help="So many releases in a row, always forward, under one traffic.")
 ]
+KeepOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep", help="If this is killed (`kill -9`), leave the fleet to `hitless ctl RUN`."
+    ),
+]
 HoldOption = Annotated[
     bool,
     typer.Option(

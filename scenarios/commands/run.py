@@ -11,6 +11,7 @@ from scenarios.commands.options import (
     HoldOption,
     JsonOption,
     JunitOption,
+    KeepOption,
     NoLiveOption,
     OutOption,
     RateOption,
@@ -53,6 +54,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     settings: SetOption = None,
     repeat: RepeatOption = 1,
     hold: HoldOption = False,
+    keep: KeepOption = False,
     fault: FaultOption = None,
     runs: RunsOption = 1,
     counterfactual: CounterfactualOption = False,
@@ -86,7 +88,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         return show_counterfactual(*run_interruptibly(both), as_json=as_json)
 
     async def work() -> tuple[Verdict, Path]:
-        async with environment(database) as place:
+        async with environment(database, keep=keep) as place:
             return await run_one(
                 experiment, place, out, progress(console, experiment, no_live=no_live)
             )

@@ -10,7 +10,7 @@ from orchestrator.model import Deploy, Release, Version
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.policy import Criteria, Policy
 from orchestrator.processes import Processes
-from orchestrator.recovery import JOURNAL, Plan, locked
+from orchestrator.recovery import JOURNAL, Plan
 from orchestrator.release import ReleaseRun, bring_up
 from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import start_balancer
@@ -34,7 +34,7 @@ async def main(folder: Path, strategy: str) -> None:
     a, b = (Version(name=name, command=COMMAND) for name in "ab")
     release = Release(name="r", start=a, steps=(Deploy(version=b),))
     private = Path(tempfile.mkdtemp(prefix="hitless-left-"))
-    with locked(folder), Journal(folder / JOURNAL) as journal:
+    with Journal(folder / JOURNAL) as journal:
         async with (
             Processes(keep=True) as processes,
             start_balancer(
@@ -42,22 +42,23 @@ async def main(folder: Path, strategy: str) -> None:
             ) as balancer,
             LocalPlatform(processes, log_directory=folder) as platform,
         ):
-            Plan(
+            plan = Plan(
                 mark=processes.mark,
                 admin=balancer.admin,
-                private=str(private),
+                directories=(str(private),),
                 health=FAST,
                 policy=POLICY,
                 strategy=strategy,
                 release=release,
-            ).write(folder)
-            rollout = Rollout(platform, balancer.router, journal, POLICY)
-            await bring_up(rollout, a)
-            sys.stdout.write(balancer.address + "\n")
-            sys.stdout.flush()
-            await ReleaseRun(release, rollout, STRATEGIES[strategy], NoMigrator()).run()
-            journal.note("phase", detail={"name": "done"})
-            await asyncio.Event().wait()
+            )
+            with plan.in_force(folder):
+                rollout = Rollout(platform, balancer.router, journal, POLICY)
+                await bring_up(rollout, a)
+                sys.stdout.write(balancer.address + "\n")
+                sys.stdout.flush()
+                await ReleaseRun(release, rollout, STRATEGIES[strategy], NoMigrator()).run()
+                journal.note("phase", detail={"name": "done"})
+                await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import guardian
+from orchestrator.recovery import PLAN
+
 RUN = [
     *(sys.executable, "-m", "scenarios.cli", "run", "good", "--strategy", "blue-green"),
     *("--no-live", "--hold", "--rate", "40", "--replicas", "1", "--baseline", "0.5"),
@@ -53,3 +56,36 @@ def test_promote_undo_and_finish(tmp_path: Path) -> None:
     assert verdict["requests"]["failed"] == 0
     status, said = ctl(folder, "pause")
     assert (status, "no run is under way there" in said) == (2, True)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("scenario", "wish", "said"),
+    [
+        ("good", "resume", "resumed: completed"),
+        pytest.param("good", "abort", "aborted: a serves", marks=pytest.mark.soak),
+        pytest.param("expand-contract", "resume", "resumed: completed", marks=pytest.mark.soak),
+    ],
+)
+def test_a_killed_run_is_finished(scenario: str, wish: str, said: str, tmp_path: Path) -> None:
+    """What `kill -9` left of a run that keeps its fleet is finished by `hitless ctl`, and ended."""
+    arguments = [
+        *(sys.executable, "-m", "scenarios.cli", "run", scenario, "--keep", "--no-live"),
+        *("--rate", "40", "--replicas", "2", "--baseline", "0.5", "--out", str(tmp_path)),
+    ]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        next(line for line in run.stdout if "  soak " in line)
+        (folder,) = tmp_path.iterdir()
+        run.kill()
+    mark = json.loads((folder / PLAN).read_text())["mark"]
+    try:
+        assert ctl(folder, "pause") == (
+            2,
+            f"hitless: {folder}: its orchestrator is gone; there are: resume, abort, finish",
+        )
+        assert ctl(folder, wish) == (0, said)
+        assert ctl(folder, "finish") == (0, "finished: nothing of it runs any more")
+        assert guardian.marked_processes(mark) == []
+    finally:
+        guardian.end_all((), mark)
