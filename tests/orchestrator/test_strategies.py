@@ -373,6 +373,57 @@ async def test_a_release_in_several_steps() -> None:
     assert bench.versions() == {"b": 3}
 
 
+ASKED = Version(name="a", command=("a",), readiness_path="/ready")
+
+
+@pytest.mark.parametrize("fleet", ["kept", "gone"])
+async def test_a_way_back_that_the_schema_forbids(fleet: str) -> None:
+    """When the schema has moved under the old version, it is asked; a no holds the fleet."""
+    bench = Bench(policy_of({}))
+    await bring_up(bench.rollout, ASKED)
+    bench.world.says[("a", "/ready")] = Answer(503, "status demands a value")
+
+    async def never(_ids: Collection[str]) -> None:
+        raise PlatformError("b is sick")
+
+    bench.world.wait_up = never  # type: ignore[method-assign]
+    steps = (Migrate(directory=Path("contract")), Deploy(version=B))
+    release = Release(name="r", start=ASKED, steps=steps)
+    strategy = STRATEGIES["rolling" if fleet == "kept" else "naive"]
+    result = await ReleaseRun(release, bench.rollout, strategy, bench.world).run()
+    assert result.outcome == "failed"
+    assert result.reason == (
+        "deploy b: b is sick; rollback to a: refused: the schema has changed, and version a does "
+        "not work with it: it answered 503: status demands a value to GET /ready; "
+        "what serves, serves on"
+    )
+    # Nothing that serves was touched, and what never served is gone.
+    assert Counter(one.version for one in bench.rollout.all()) == (
+        {"a": 3} if fleet == "kept" else {}
+    )
+    assert bench.rollout.all() == bench.rollout.serving()
+    assert_ordered(bench.events)
+
+
+async def test_a_way_back_that_the_schema_allows() -> None:
+    """When the schema has moved and the old version says that it is ready, it serves again."""
+    bench = Bench(policy_of({}))
+    await bring_up(bench.rollout, ASKED)
+    attach = bench.rollout.attach
+
+    async def fail(*_: object) -> None:
+        raise PlatformError("planted")
+
+    bench.rollout.attach = fail  # type: ignore[method-assign, assignment]
+    steps = (Migrate(directory=Path("expand")), Deploy(version=B))
+    release = Release(name="r", start=ASKED, steps=steps)
+    result = await ReleaseRun(release, bench.rollout, STRATEGIES["rolling"], bench.world).run()
+    bench.rollout.attach = attach  # type: ignore[method-assign]
+    assert (result.outcome, result.reason) == ("rolled_back", "deploy b: planted")
+    assert bench.versions() == {"a": 3}
+    assert "rehearse" in {event.verb for event in bench.events}
+
+
 async def test_when_the_way_back_fails_too() -> None:
     """A rollback that fails is `failed`, with both reasons, and what serves is left alone."""
     bench = Bench(policy_of({}))
