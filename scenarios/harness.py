@@ -4,7 +4,7 @@ import asyncio
 import os
 import platform as machine
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +33,7 @@ from orchestrator.supervisor import Supervisor
 from orchestrator.tasks import first_error
 from orchestrator.wheel import wheel
 from scenarios import application
+from scenarios.agreement import record_reads
 from scenarios.checking import policy_of
 from scenarios.database import record_subjects, wait_settled
 from scenarios.environment import Environment
@@ -233,7 +234,7 @@ class Run:
             looking.cancel()
             watching.cancel()
         if scenario.integrity is not None:
-            await record_subjects(url, scenario.integrity.subjects, folder / files.AFTER)
+            await self._record_after(scenario.integrity, url, rollout.serving())
         async with _phase(journal, "teardown"):
             await take_down(rollout)
 
@@ -283,6 +284,12 @@ class Run:
     def _exited(self, journal: Journal, replica: Replica, ended: Ended) -> None:
         _note_exit(journal, replica, ended)
         self._on_exit(replica, ended)
+
+    async def _record_after(
+        self, integrity: IntegritySpec, url: str, serving: Sequence[Replica]
+    ) -> None:
+        await record_subjects(url, integrity.subjects, self.folder / files.AFTER)
+        await record_reads(serving, integrity.reads, self.folder)
 
     def _migrator(self, processes: Processes, url: str) -> YoyoMigrator:
         database = self._scenario.database or DatabaseSpec()

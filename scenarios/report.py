@@ -11,6 +11,7 @@ from scenarios.evidence.mail import read_mails
 from scenarios.evidence.manifest import read_manifest
 from scenarios.evidence.ndjson import EvidenceError, read_lines
 from scenarios.evidence.outcome import read_outcomes
+from scenarios.evidence.read import Read
 from scenarios.evidence.server_log import read_server_log
 from scenarios.evidence.subject import Subject, read_subjects
 from scenarios.evidence.tick import read_ticks
@@ -32,6 +33,7 @@ def reach_verdict(folder: Path) -> Verdict:
     locks = folder / files.LOCKS
     server_log = folder / files.SERVER_LOG
     backends = folder / files.BACKENDS
+    reads = folder / files.READS
     manifest = read_manifest(folder / files.MANIFEST)
     verdict = judge(
         manifest,
@@ -45,6 +47,7 @@ def reach_verdict(folder: Path) -> Verdict:
         read_locks(locks) if locks.is_file() else None,
         read_server_log(server_log) if server_log.is_file() else (),
         read_backends(backends) if backends.is_file() else (),
+        read_lines(reads, Read) if reads.is_file() else (),
     )
     # After the lines themselves, whose errors say more: which line, and what is wrong with it.
     files.check_files(folder, manifest.files)

@@ -204,6 +204,8 @@ class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         subject_endpoint: the endpoint whose success promises that the subject is there.
         confirm_endpoint: the endpoint whose success promises `confirmed_state`.
         confirmed_state: the state that is meant.
+        reads: paths that are read once more through each replica, after the run: all must answer
+            alike. `{link}` stands for the links of some mails.
     """
 
     subjects: str
@@ -213,6 +215,7 @@ class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     subject_endpoint: str | None = None
     confirm_endpoint: str | None = None
     confirmed_state: str | None = None
+    reads: tuple[str, ...] = ()
 
 
 class PhasesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,9 +8,11 @@ from scenarios.evidence.locks import LockWait
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.read import Read
 from scenarios.evidence.server_log import ServerLine
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
+from scenarios.verdict.agreement import with_reads
 from scenarios.verdict.attribution import find_causes
 from scenarios.verdict.budget import budget_of
 from scenarios.verdict.decision import Findings, check_objectives, decide
@@ -57,6 +59,7 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
     locks: Iterable[LockWait] | None = None,
     server_log: Iterable[ServerLine] = (),
     backends: Iterable[BackendChange] = (),
+    reads: Iterable[Read] = (),
 ) -> Verdict:
     """Judge a run by its evidence; the same evidence in any order gives the same verdict.
 
@@ -74,6 +77,7 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
         locks: the waits for locks; None if nobody looked.
         server_log: what Postgres logged, if that is known.
         backends: what the balancer made of its backends, if that is known.
+        reads: the same reads through each replica, after the run.
     """
     timeline = Timeline(events)
     around = Surroundings(timeline, locks or (), server_log, backends)
@@ -89,7 +93,7 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
     if before is None or after is None:
         integrity = Integrity(status="unchecked")
     else:
-        integrity = ledger.check(before, after, mails)
+        integrity = with_reads(ledger.check(before, after, mails), reads)
     total = tally.total()
     failed_ids = {outcome.request_id for outcome in tally.failed}
     exchanges: dict[str, Exchange] = {}

@@ -88,6 +88,7 @@ def test_a_negative_control_fails(
     code, verdict = released(plan, strategy, postgres_url, tmp_path)
     assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
     assert set(causes) & {cause.cause for cause in verdict.causes}, verdict.causes
+    assert verdict.unattributed == 0, verdict.causes
     assert verdict.requests.failed > 0
     if strategy == "naive":
         full = [window for window in verdict.downtime if window.peak_error_ratio == 1.0]

@@ -1,0 +1,65 @@
+"""The stateless rule: the same read through every replica agrees."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from scenarios.evidence.read import Read
+from scenarios.verdict.model import Integrity, Invariant, Violation
+
+STATELESS = "stateless"
+TITLE = "the same read through every replica agrees"
+LISTED = 20
+
+
+def with_reads(integrity: Integrity, reads: Iterable[Read]) -> Integrity:
+    """The integrity with the stateless rule checked as well; as it was, if nothing was read.
+
+    What most replicas answer is taken for right; of two that differ, the later in the order of
+    their ids is named. A replica that does not answer at all says nothing of its state.
+    """
+    groups: dict[str, list[Read]] = {}
+    for read in reads:
+        if read.status is not None:
+            groups.setdefault(read.key, []).append(read)
+    violations = [
+        violation
+        for key in sorted(groups)
+        for violation in _violations(sorted(groups[key], key=lambda read: read.replica))
+    ]
+    if not groups:
+        return integrity
+    status = "violated" if violations else integrity.status
+    return msgspec.structs.replace(
+        integrity,
+        status=status,
+        violation_count=integrity.violation_count + len(violations),
+        violations=(*integrity.violations, *violations[:LISTED]),
+        invariants=(
+            *integrity.invariants,
+            Invariant(
+                invariant=STATELESS, title=TITLE, checked=len(groups), violations=len(violations)
+            ),
+        ),
+    )
+
+
+def _violations(reads: list[Read]) -> Iterable[Violation]:
+    answers = Counter(_answer(read) for read in reads)
+    usual, _ = answers.most_common(1)[0]
+    agreeing = tuple(read.replica for read in reads if _answer(read) == usual)
+    for read in reads:
+        if _answer(read) != usual:
+            yield Violation(
+                invariant=STATELESS,
+                subject=f"GET {read.path}",
+                expected=f"{usual[0]}, as from {', '.join(agreeing)}",
+                found=f"{_answer(read)[0]} from {read.replica}"
+                + ("" if _answer(read)[0] != usual[0] else ", with another body"),
+                replicas=(read.replica,),
+            )
+
+
+def _answer(read: Read) -> tuple[str, str | None]:
+    return f"HTTP {read.status}", read.digest
