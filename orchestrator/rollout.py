@@ -14,6 +14,7 @@ from orchestrator.analysis import Finding, Judgement, judge
 from orchestrator.control import Control
 from orchestrator.errors import OrchestratorError, RolloutFailed, RouterError
 from orchestrator.fleet import Fleet, Member, Replicas
+from orchestrator.gates import Gates
 from orchestrator.journal import Entry, Journal
 from orchestrator.model import Replica, Version
 from orchestrator.platform import Answer, Drained, Ended, Hooks, Platform, Router
@@ -28,9 +29,6 @@ T = TypeVar("T")
 _ROUTER_SECONDS = 10.0  # a router that takes longer to change its mind is broken
 _MARGIN_SECONDS = 5.0  # beyond a deadline that a platform or router keeps by itself
 _SAMPLE_SECONDS = 0.25  # how often a judgement that lacks requests looks again
-_ASK_SECONDS = 1.0  # for one readiness question
-_ASK_PAUSE_SECONDS = 0.1
-_REHEARSAL_SECONDS = 2.0  # how long a version that listens may take to say that it is ready
 
 # `forward`: a deployment, which people may pause and abort, and hooks may refuse; `back`: a way
 # back, which nothing may stop; `aside`: healing and scaling, beside all of that.
@@ -86,6 +84,7 @@ class Rollout:
         self._router = router
         self._hooks = hooks
         self._numbers = count(first_number)
+        self._gates = Gates(platform, router)
         self._samples = Samples(router, self.fleet)
         self.path: list[float] = []
 
@@ -181,11 +180,12 @@ class Rollout:
             try:
                 async with asyncio.timeout(seconds):
                     ready = await self._unless_one_ends(
-                        members, all_or_first_error(self._admit(member, said) for member in members)
+                        members,
+                        all_or_first_error(self._gates.admit(member, said) for member in members),
                     )
             except TimeoutError:
                 entry.floor_seconds = seconds
-                why = await self._why_not_ready(members, said)
+                why = await self._gates.why_not_ready(members, said)
                 raise RolloutFailed(f"not ready within {seconds:g} s: {why}") from None
             entry.floor_seconds = max(ready) + self._router.admission_seconds
 
@@ -208,7 +208,10 @@ class Rollout:
             replicas = running[:1] or await self.start(version, 1)
             try:
                 why = await self._unless_one_ends(
-                    self._present(replicas), self._ready(replicas[0], path)
+                    self._present(replicas),
+                    self._gates.says_ready(
+                        replicas[0], path, self.policy.progress_deadline_seconds
+                    ),
                 )
             except RolloutFailed as error:
                 why = str(error)
@@ -306,7 +309,7 @@ class Rollout:
             members = self._present(replicas)
             entry.floor_seconds = wanted
             await self._unless_one_ends(members, asyncio.sleep(wanted))
-            await self._need_up(members)
+            await self._gates.need_up(members)
 
     async def pause(self, replicas: Sequence[Replica], seconds: float | None, what: str) -> None:
         """Wait for so long, or until somebody promotes; without a time, until somebody does.
@@ -328,7 +331,7 @@ class Rollout:
                 )
             finally:
                 entry.floor_seconds = _now() - began
-            await self._need_up(members)
+            await self._gates.need_up(members)
 
     async def analyse(self, canary: Sequence[Replica], beside: Sequence[Replica] = ()) -> Judgement:
         """Judge them by their requests since `weigh`.
@@ -393,59 +396,6 @@ class Rollout:
         replica = await self._platform.start(version, name)
         self.fleet.add(Member(replica, version))
         return replica
-
-    async def _admit(self, member: Member, said: dict[str, Answer]) -> float:
-        """Wait until it is up; returns after how many seconds it was ready by its own account."""
-        began = _now()
-        replica, path = member.replica, member.version.readiness_path
-        await self._platform.wait_listening(replica)
-        while path is not None and not member.registered:
-            said[replica.id] = await self._platform.ask(replica, path, _ASK_SECONDS)
-            if said[replica.id].good:
-                break
-            await asyncio.sleep(_ASK_PAUSE_SECONDS)
-        ready = _now() - began
-        # Not before: a check that comes too early costs the replica a whole interval.
-        if not member.registered:
-            await self._router.register(replica)
-            member.registered = True
-        await self._router.wait_up([replica.id])
-        return ready
-
-    async def _ready(self, replica: Replica, path: str) -> str | None:
-        """Ask until it says that it is ready; returns what it says instead, None if it does."""
-        async with deadline(self.policy.progress_deadline_seconds, "it does not listen"):
-            await self._platform.wait_listening(replica)
-        until = _now() + _REHEARSAL_SECONDS
-        while True:
-            answer = await self._platform.ask(replica, path, _ASK_SECONDS)
-            if answer.good:
-                return None
-            if _now() >= until:
-                return f"it {answer} to GET {path}"
-            await asyncio.sleep(_ASK_PAUSE_SECONDS)
-
-    async def _why_not_ready(self, members: Iterable[Member], said: Mapping[str, Answer]) -> str:
-        why = {}
-        for one in members:
-            name = one.replica.id
-            if not one.registered:
-                why[name] = (
-                    f"it {said[name]} to GET {one.version.readiness_path}"
-                    if name in said
-                    else self._platform.why_not_listening(one.replica)
-                )
-        async with deadline(_ROUTER_SECONDS, "the router did not answer"):
-            why |= await self._router.why_not_up(
-                [one.replica.id for one in members if one.registered]
-            )
-        return _each(why)
-
-    async def _need_up(self, members: Iterable[Member]) -> None:
-        async with deadline(_ROUTER_SECONDS, "the router did not answer"):
-            why = await self._router.why_not_up([one.replica.id for one in members])
-        if why:
-            raise RolloutFailed(f"not up any more: {_each(why)}")
 
     async def _weigh(
         self,
@@ -581,10 +531,6 @@ def _at_most(seconds: float) -> dict[str, object]:
 def _start_seconds(version: Version, policy: Policy) -> float:
     given = version.start_seconds
     return policy.progress_deadline_seconds if given is None else given
-
-
-def _each(why: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} ({reason})" for name, reason in sorted(why.items()))
 
 
 def _now() -> float:
