@@ -35,6 +35,7 @@ def test_what_it_writes_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert f"hitless run {file}" in capsys.readouterr().out
     out = tmp_path / "runs"
     small = ["--rate", "40", "--replicas", "2", "--baseline", "0.5", "--settle", "0.2"]
+    small += ["--set", "objectives.schedule_lag_p99_seconds=2"]  # the machine may be busy
     assert status(["run", str(file), "--no-live", "--out", str(out), *small]) == 0
     (folder,) = out.iterdir()
     verdict = decode((folder / "verdict.json").read_bytes())

@@ -75,6 +75,17 @@ def wait_for_lines(path: Path, count: int) -> None:
         time.sleep(0.05)
 
 
+def assert_nothing_failed(code: int, verdict: Verdict) -> None:
+    """It passed; or it would have, had the machine not been too busy to send in time."""
+    assert verdict.requests.failed == 0
+    assert verdict.rollout.outcome == "completed"
+    if verdict.verdict == "invalid":
+        assert code == 3
+        assert all("fell behind" in reason for reason in verdict.reasons), verdict.reasons
+    else:
+        assert (code, verdict.verdict) == (0, "pass"), verdict.reasons
+
+
 def verdict_in(out: Path) -> Verdict:
     (folder,) = out.iterdir()
     return decode((folder / "verdict.json").read_bytes())
@@ -86,9 +97,9 @@ def test_a_command_that_drops_nothing(tmp_path: Path) -> None:
     with serving(tmp_path) as (_, port):
         url = f"http://127.0.0.1:{port}/a?b=c"
         command = [sys.executable, "-c", "print('deployed')"]
-        assert status(["watch", "--url", url, *SMALL, "--out", str(out), "--", *command]) == 0
+        code = status(["watch", "--url", url, *SMALL, "--out", str(out), "--", *command])
     verdict = verdict_in(out)
-    assert (verdict.verdict, verdict.requests.failed) == ("pass", 0)
+    assert_nothing_failed(code, verdict)
     assert verdict.replay.startswith(f"hitless watch --url 'http://127.0.0.1:{port}/a?b=c' ")
     (folder,) = out.iterdir()
     assert (folder / "command.log").read_text() == "deployed\n"
@@ -168,8 +179,8 @@ def test_without_a_command_it_lasts_until_ctrl_c(tmp_path: Path) -> None:
             wait_for_lines(requests, len(requests.read_bytes().splitlines()) + 40)
             watching.send_signal(signal.SIGINT)
             rest = "".join(lines)
-        assert watching.returncode == 0, rest
-    assert verdict_in(out).verdict == "pass"
+        assert watching.returncode in (0, 3), rest
+    assert_nothing_failed(watching.returncode, verdict_in(out))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-// Quotes with their authors; the second version, which takes a second to load them.
+// Quotes with their authors; the second version, which takes its time to load them.
 import { createServer } from "node:http";
 
 let quotes = null;
@@ -6,7 +6,7 @@ const loading = setTimeout(() => {
   quotes = {
     1: { quote: "Premature optimization is the root of all evil.", author: "Donald Knuth" },
   };
-}, 1000);
+}, Number(process.env.LOADING_MS));
 
 function send(response, status, content) {
   const body = JSON.stringify(content);
