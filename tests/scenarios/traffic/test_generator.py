@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -78,20 +79,19 @@ class Watched(Recorder[Outcome]):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._wanted: list[tuple[int, asyncio.Event]] = []
+        self._by_method: Counter[str] = Counter()
+        self._written_now = asyncio.Event()
 
     def write(self, line: Outcome) -> None:
         super().write(line)
-        for count, event in self._wanted:
-            if self.count >= count:
-                event.set()
+        self._by_method[line.endpoint.partition(" ")[0]] += 1
+        self._written_now.set()
 
-    async def until(self, count: int) -> None:
-        event = asyncio.Event()
-        self._wanted.append((count, event))
-        if self.count >= count:
-            return
-        await event.wait()
+    async def until(self, count: int, method: str | None = None) -> None:
+        """Wait until there are so many lines, of this method if one is given."""
+        while (self.count if method is None else self._by_method[method]) < count:
+            self._written_now.clear()
+            await self._written_now.wait()
 
 
 class Stalling(Site):
@@ -224,7 +224,7 @@ async def test_a_click_that_is_planned_is_made_after_finish(tmp_path: Path, run:
         await running.requests.until(3)
         running.generator.stop()
         # Each subscription is answered after its mail was accepted.
-        await running.requests.until(running.generator.arrived)
+        await running.requests.until(running.generator.arrived, "POST")
         running.generator.finish()
         await site.mail("s7-000000@example.com", "http://h/late")
         await running.generator.drained()
