@@ -138,11 +138,13 @@ def _plan(
     scenario = experiment.scenario
     if scenario.safer is not None:
         other = safer(scenario.safer)
-        # What counts as slow stays the same, or a slow request might only be called otherwise.
-        objectives = msgspec.structs.replace(
-            other.scenario.objectives, latency_seconds=scenario.objectives.latency_seconds
+        # The plan alone: rows, traffic, policy and objectives stay as they were.
+        same = msgspec.structs.replace(
+            scenario,
+            name=other.scenario.name,
+            release=other.scenario.release,
+            expect=other.scenario.expect,
         )
-        same = msgspec.structs.replace(other.scenario, objectives=objectives)
         return Counterfactual(
             cause=cause.cause,
             changed=f"the plan {scenario.safer}",

@@ -135,6 +135,21 @@ def test_the_suspected_mechanism_is_what_is_changed(  # noqa: PLR0917 - one case
     assert (stayed.after, stayed.confirmed) == (2, False)
 
 
+def test_another_plan_is_all_that_changes(passed: Verdict) -> None:
+    """Under a safer plan the rows, the traffic and the objectives are those of the run itself."""
+    asked = experiment("lock-storm", "rolling")
+    found = counterfactual(asked, with_cause(passed, "lock_wait"), safer)
+    assert found is not None
+    other = found.experiment.scenario
+    assert other.release == safer("expand-contract").scenario.release
+    assert (other.database, other.traffic, other.policy, other.objectives) == (
+        asked.scenario.database,
+        asked.scenario.traffic,
+        asked.scenario.policy,
+        asked.scenario.objectives,
+    )
+
+
 def test_without_a_cause_there_is_nothing_to_test(passed: Verdict) -> None:
     """A run in which nothing failed has no counterfactual, nor has a cause that nobody can undo."""
     assert counterfactual(experiment("with-default", "blue-green"), passed, safer) is None
