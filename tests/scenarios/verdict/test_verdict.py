@@ -245,3 +245,24 @@ def test_many_requests(make: Any) -> None:
     verdict = run.but(outcomes=stream(), mails=[], after=run.before).judge()
     assert verdict.requests.planned == 100 * len(base)
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("hidden", ["told as a success", "left out"])
+def test_a_failure_that_the_record_hides(clean_run: Any, make: Any, hidden: str) -> None:
+    """A failed request that is missing or painted over contradicts the balancer's log: invalid."""
+    failed = clean_run.outcomes[100]
+    log = [
+        make.Exchange(
+            at_ns=outcome.planned_ns,
+            request_id=outcome.request_id,
+            status=503 if outcome is failed else outcome.status,
+            end="complete",
+        )
+        for outcome in clean_run.outcomes
+    ]
+    told = [one for one in clean_run.outcomes if hidden != "left out" or one is not failed]
+    verdict = clean_run.but(outcomes=told, access_log=log).judge()
+    assert (verdict.verdict, verdict.exit_status) == ("invalid", 3)
+    assert any("contradicts itself" in reason for reason in verdict.reasons)
+    honest = [one for one in log if one.status != 503]
+    assert clean_run.but(access_log=honest).judge().verdict == "pass"
