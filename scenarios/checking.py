@@ -176,6 +176,9 @@ def _check_traffic(scenario: Scenario, at: At, folder: Path) -> None:
                 f"{at(['traffic', 'journeys', str(number), 'python'])}python "
                 f"{journey.python!r}: expected file.py:function, and there is no file {file!r}"
             )
+    recorded = traffic.arrivals_path
+    if recorded is not None and not (folder / recorded).is_file():
+        raise ScenarioError(f"{at(['traffic', 'arrivals_path'])}there is no file {recorded!r}")
     try:
         tuple(recipes(traffic.set_up, host="localhost", where="set-up", known=frozenset()))
         Cast(
@@ -183,6 +186,9 @@ def _check_traffic(scenario: Scenario, at: At, folder: Path) -> None:
                 host="localhost",
                 port=_ANY_PORT,
                 rate=traffic.rate,
+                arrivals=traffic.arrivals,
+                profile=traffic.profile,
+                arrivals_path=recorded,
                 journeys=traffic.journeys,
                 requests_path="",
                 mails_path="",

@@ -48,6 +48,11 @@ class Loaded:
             for journey in self.scenario.traffic.journeys
         )
 
+    def arrivals_path(self) -> str | None:
+        """The file of recorded arrivals, as it can be opened from anywhere."""
+        path = self.scenario.traffic.arrivals_path
+        return None if path is None else str(self.path.parent.resolve() / path)
+
     def directory(self, reference: str) -> Path:
         """The directory that a scenario names: beside its file, or `package:folder`.
 

@@ -89,4 +89,6 @@ def _traffic(document: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
             else journey
             for journey in traffic["journeys"]
         ]
+    if isinstance(traffic.get("arrivals_path"), str):
+        traffic["arrivals_path"] = str(prefix / traffic["arrivals_path"])
     return {"traffic": traffic} if traffic else {}

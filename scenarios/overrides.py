@@ -82,7 +82,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             policy = replace(scenario.policy, replicas=self.replicas)
             scenario = replace(scenario, policy=policy)
         if self.rate is not None:
-            scenario = replace(scenario, traffic=replace(scenario.traffic, rate=self.rate))
+            traffic = replace(scenario.traffic, rate=self.rate, profile=())
+            scenario = replace(scenario, traffic=traffic)
         if self.existing_rows is not None:
             if scenario.database is None or scenario.database.rows is None:
                 raise UsageError(f"--existing-rows: {reference} describes no rows to make")

@@ -11,7 +11,7 @@ import msgspec
 
 from scenarios.evidence.manifest import Objectives, Outcome
 from scenarios.policy import Command, Count, NotNegative, PolicySpec, Positive
-from scenarios.traffic.plan import Journey, Step
+from scenarios.traffic.plan import Journey, RatePoint, Step
 
 HttpPath = Annotated[str, msgspec.Meta(pattern="^/")]
 StopSignal = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]
@@ -176,7 +176,12 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         rate: arrivals (journeys that start) a second.
-        arrivals: `poisson` or `constant` gaps.
+        arrivals: `poisson` or `constant` gaps, or `recorded`: those of `arrivals_path`, once.
+        profile: how the rate changes: linear between the points, and after the last one as there.
+            Two points of one time are a jump. With a profile, `rate` has no meaning.
+        arrivals_path: a file of recorded arrivals: one number a line, in seconds from the start,
+            in ascending order.
+        processes: how many processes send, where one is not enough.
         timeout_seconds: when a user gives up on a request.
         mail_domain: the domain of the users' addresses.
         set_up: requests that are sent once, in order, before the first arrival; what they capture
@@ -185,7 +190,10 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     rate: Positive = 100.0
-    arrivals: Literal["poisson", "constant"] = "poisson"
+    arrivals: Literal["poisson", "constant", "recorded"] = "poisson"
+    profile: tuple[RatePoint, ...] = ()
+    arrivals_path: str | None = None
+    processes: Count = 1
     timeout_seconds: Positive = 10.0
     mail_domain: str = "example.com"
     set_up: tuple[Step, ...] = ()
