@@ -56,7 +56,14 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _RETRY_SECONDS = 0.02
 
-_connection_errors = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_connection_errors = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # "cannot switch to state": asyncpg lost a race with a server that ended its session.
+    asyncpg.InternalClientError,
+)
 
 
 class _Server:

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.postgres import EmbeddedServer, ExternalServer
@@ -96,8 +97,12 @@ class Environment:
         url = await server.create_database(name, template=template)
         try:
             yield url
-        finally:
-            await server.drop_database(name)
+        except BaseException:
+            # What went wrong inside is the news, not that the server is gone, too.
+            with suppress(EnvironmentFailure):
+                await server.drop_database(name)
+            raise
+        await server.drop_database(name)
 
     def _values(self, url: str) -> dict[str, str]:
         """What fills the placeholders of a command that runs before there is anything else."""

@@ -47,7 +47,14 @@ WHERE c.relkind IN ('r', 'm') AND c.relfilenode <> 0
     AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg_t%'"""
 _INVALID = "SELECT indexrelid::regclass::text AS name FROM pg_index WHERE NOT indisvalid"
 
-_gone = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_gone = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # "cannot switch to state": asyncpg lost a race with a server that ended its session.
+    asyncpg.InternalClientError,
+)
 
 Note = Callable[[str, str | None, Mapping[str, object]], None]
 """Told of what is seen besides waits: verb (`table`, `index`, `database`), error, detail."""

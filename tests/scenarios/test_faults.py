@@ -83,7 +83,8 @@ def test_a_database_that_crashes(tmp_path: Path) -> None:
 def test_a_database_that_restarts(tmp_path: Path) -> None:
     """A fast shutdown: the same."""
     verdict = broken("restart-postgres@0.2", tmp_path)
-    assert verdict.requests.failed > 0
+    # The application heals a lost session itself; a migration that loses its own fails.
+    assert verdict.requests.failed > 0 or verdict.rollout.outcome == "failed"
     assert verdict.unattributed == 0, verdict.causes
     assert verdict.integrity.violations == ()
 
