@@ -40,7 +40,9 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         significance: how unlikely a difference must be by chance to count as one.
         failure_tolerance: how much higher its failure rate may be; 0.01 is one percent.
         latency_tolerance: by which part its mean latency may be higher; 0.2 is a fifth.
-        latency_tolerance_seconds: by how many seconds it may be higher in any case.
+        latency_tolerance_seconds: by how many seconds it may be higher in any case. A tenth of a
+            second is what people do not notice (J. Nielsen, *Usability Engineering*, ch. 5), and
+            what a replica that has just started needs on a busy machine.
         latency_effect: up to which chance a request to it may be slower than one to the others.
         max_failure_rate: a fixed limit; absent: none.
         max_p99_seconds: a fixed limit for its 99th percentile; absent: none.
@@ -55,7 +57,7 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     significance: float = 0.01
     failure_tolerance: float = 0.01
     latency_tolerance: float = 0.2
-    latency_tolerance_seconds: float = 0.02
+    latency_tolerance_seconds: float = 0.1
     latency_effect: float = 0.6
     max_failure_rate: float | None = None
     max_p99_seconds: float | None = None

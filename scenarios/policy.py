@@ -28,7 +28,8 @@ class CriteriaSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         significance: how unlikely a difference must be by chance to count as one.
         failure_tolerance: how much higher the canary's failure rate may be; 0.01 is one percent.
         latency_tolerance: by which part its mean latency may be higher; 0.2 is a fifth.
-        latency_tolerance_seconds: by how many seconds it may be higher in any case.
+        latency_tolerance_seconds: by how many seconds it may be higher in any case. A tenth of a
+            second is what people do not notice, and what a new replica needs on a busy machine.
         latency_effect: up to which chance a request to it may be slower than one to the others.
         max_failure_rate: a fixed limit; absent: none.
         max_p99_seconds: a fixed limit for its 99th percentile; absent: none.
@@ -41,7 +42,7 @@ class CriteriaSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     significance: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.01
     failure_tolerance: Rate = 0.01
     latency_tolerance: NotNegative = 0.2
-    latency_tolerance_seconds: NotNegative = 0.02
+    latency_tolerance_seconds: NotNegative = 0.1
     latency_effect: Annotated[float, msgspec.Meta(ge=0.5, le=1)] = 0.6
     max_failure_rate: Rate | None = None
     max_p99_seconds: Positive | None = None
