@@ -23,8 +23,8 @@ class Member:
         leaving: whether it was told to go.
         lost: whether it ended or hung by itself, and its place waits for another.
         gated: how many verbs are just finding out whether it is good; its end fails them.
-        before: what it had answered when its present share of the traffic, or its comparison,
-            began.
+        before: what it had answered when the window of its failures began.
+        before_step: what it had answered when the present step began: the window of its latencies.
     """
 
     replica: Replica
@@ -35,6 +35,7 @@ class Member:
     lost: bool = False
     gated: int = 0
     before: Count = NOTHING
+    before_step: Count = NOTHING
 
 
 class Fleet:

@@ -282,7 +282,7 @@ class Rollout:
             # The others keep weight 1, so that a replica attached later has its fair share.
             each = percent / (WHOLE - percent) * len(shares) / len(chosen)
             shares |= dict.fromkeys(chosen, each)
-        await self._samples.begin(chosen, () if alone else twins or others)
+        await self._samples.begin(chosen, twins or others, alone=alone)
         self.path.append(percent)
         await self._weigh("weigh", replicas, shares, detail={"percent": percent})
 

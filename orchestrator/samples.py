@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from orchestrator.fleet import NOTHING, Fleet
+from orchestrator.fleet import NOTHING, Fleet, Member
 from orchestrator.platform import Count, Router
 from orchestrator.tasks import deadline
 
@@ -16,16 +16,27 @@ class Samples:
         self._router = router
         self._fleet = fleet
 
-    async def begin(self, chosen: Collection[str], others: Collection[str]) -> None:
-        """Begin the windows of those chosen and of those that they are compared with.
+    async def begin(self, chosen: Collection[str], others: Collection[str], *, alone: bool) -> None:
+        """Begin the windows of a step for those chosen and those that they are compared with.
 
-        Both begin together, so that whatever else happens meanwhile happens to both. Those that
-        from now on get no traffic are left out by the caller: they keep the window that they had.
+        Latencies are compared over the same time only, so both windows of them begin together:
+        whatever else happens meanwhile then happens to both. Failures depend less on the moment and
+        are rare, so the others' window of them begins with the first share of those chosen.
+
+        Args:
+            chosen: the canary.
+            others: what it is compared with.
+            alone: whether those chosen get all traffic: the others then keep what they had.
         """
         counts = await self._counts()
         members = {one.replica.id: one for one in self._fleet}
+        fresh = all(members[name].weight == 0 for name in chosen)
         for name in {*chosen, *others}:
-            members[name].before = counts.get(name, NOTHING)
+            count = counts.get(name, NOTHING)
+            if name in chosen or fresh:
+                members[name].before = count
+            if name in chosen or not alone:
+                members[name].before_step = count
 
     async def since(self, *groups: Collection[str]) -> list[Count]:
         """Sum up what each group answered since the windows of its members began."""
@@ -33,7 +44,7 @@ class Samples:
         return [
             sum(
                 (
-                    counts.get(one.replica.id, NOTHING) - one.before
+                    _since(one, counts.get(one.replica.id, NOTHING))
                     for one in self._fleet
                     if one.replica.id in group
                 ),
@@ -45,3 +56,7 @@ class Samples:
     async def _counts(self) -> Mapping[str, Count]:
         async with deadline(_ROUTER_SECONDS, "the router did not tell its statistics"):
             return await self._router.counts()
+
+
+def _since(member: Member, now: Count) -> Count:
+    return (now - member.before)._replace(latency=(now - member.before_step).latency)

@@ -1,0 +1,56 @@
+"""The judge compares what can be compared."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from orchestrator.fleet import Fleet, Member
+from orchestrator.model import Replica, Version
+from orchestrator.platform import Count, Latency, Router
+from orchestrator.samples import Samples
+
+
+class Told:
+    """A router whose statistics are what the test says."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Count] = {}
+
+    def tell(self, replica: str, requests: int, failed: int) -> None:
+        latency = Latency((1.0,), (requests, 0), float(requests))
+        self.answers[replica] = Count(requests, failed, latency)
+
+    async def counts(self) -> Mapping[str, Count]:
+        return dict(self.answers)
+
+
+def seen(count: Count) -> tuple[int, int, int]:
+    return count.requests, count.failed, sum(count.latency.counts)
+
+
+async def test_windows_of_a_canary() -> None:
+    """Failures of the others count since the first share, latencies only over the same time."""
+    fleet, router = Fleet(), Told()
+    for name in ("a", "b"):
+        replica = Replica(id=f"{name}-1", version=name, host="127.0.0.1", port=1)
+        fleet.add(Member(replica, Version(name=name, command=("serve",))))
+    old, new = fleet
+    old.weight = 1.0
+    samples = Samples(cast(Router, router), fleet)
+
+    router.tell("a-1", 100, 10)
+    await samples.begin(["b-1"], ["a-1"], alone=False)
+    new.weight = 0.1
+    router.tell("a-1", 150, 12)
+    router.tell("b-1", 5, 1)
+    await samples.begin(["b-1"], ["a-1"], alone=False)
+    router.tell("a-1", 180, 13)
+    router.tell("b-1", 35, 2)
+    canary, others = await samples.since(["b-1"], ["a-1"])
+    assert seen(canary) == (30, 1, 30)
+    assert seen(others) == (80, 3, 30)
+
+    await samples.begin(["b-1"], ["a-1"], alone=True)
+    router.tell("b-1", 95, 2)
+    canary, others = await samples.since(["b-1"], ["a-1"])
+    assert seen(canary) == (60, 0, 60)
+    assert seen(others) == (80, 3, 30)
