@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from scenarios.spec import Rows
 
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+_LINES_AT_ONCE = 1000
 _NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 
 
@@ -39,7 +41,7 @@ async def fill(url: str, rows: Rows) -> None:
 
 async def _chunks(rows: Rows) -> AsyncIterator[bytes]:
     lines = _lines(rows)
-    while chunk := "".join(line for line, _ in zip(lines, range(1000), strict=False)):
+    while chunk := "".join(islice(lines, _LINES_AT_ONCE)):
         yield chunk.encode()
 
 
