@@ -28,6 +28,7 @@ from pathlib import Path
 MARK = "HITLESS_RUN"
 """The environment variable whose value marks all processes of one run."""
 
+_EXEC_SECONDS = 0.05
 _ROUNDS = 100  # a marked process that forks while we look is found in the next round
 _SWEEPS = 2
 _ROUND_SECONDS = 5.0  # a killed process that takes longer to go (large memory) is looked at again
@@ -74,11 +75,17 @@ def end_all(groups: Iterable[int], mark: str) -> None:
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
+    looked_in_vain = False
     for _ in range(_ROUNDS):
         left = marked_processes(mark)
-        if not left:
+        if left:
+            end_processes(left)
+        elif looked_in_vain:
             return
-        end_processes(left)
+        else:
+            # A process that is just being replaced by its program has no environment to read.
+            time.sleep(_EXEC_SECONDS)
+        looked_in_vain = not left
 
 
 def listen(lines: Iterable[str]) -> tuple[set[int], set[str]] | None:

@@ -104,9 +104,8 @@ from orchestrator.processes import Processes
 
 PARENT = '''
 import subprocess, sys, signal
-child = subprocess.Popen([sys.executable, '-S', '-c', 'import signal; signal.pause()'],
-                         start_new_session=True, stdout=subprocess.DEVNULL)
-print(child.pid, flush=True)
+subprocess.Popen([sys.executable, '-S', '-c', 'import os, signal;'
+                  'print(os.getpid(), flush=True); signal.pause()'], start_new_session=True)
 signal.pause()
 '''
 
@@ -129,10 +128,12 @@ def test_a_killed_owner_leaves_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", OWNER, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None
-        mark, guardian, parent, child, directory = owner.stdout.readline().split()
-        assert {int(parent), int(child)} <= set(marked_processes(mark))
-        descriptor = os.pidfd_open(int(guardian))
-        owner.kill()
+        try:
+            mark, guardian, parent, child, directory = owner.stdout.readline().split()
+            assert {int(parent), int(child)} <= set(marked_processes(mark))
+            descriptor = os.pidfd_open(int(guardian))
+        finally:
+            owner.kill()
     # The guardian ends when its work is done, and not before.
     assert select.select([descriptor], [], [], 60)[0] == [descriptor]
     os.close(descriptor)

@@ -96,7 +96,8 @@ def test_a_command_that_drops_nothing(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     with serving(tmp_path) as (_, port):
         url = f"http://127.0.0.1:{port}/a?b=c"
-        command = [sys.executable, "-c", "print('deployed')"]
+        # It lasts: nobody can say anything of a deployment during which no request was made.
+        command = [sys.executable, "-c", "import time; time.sleep(0.5); print('deployed')"]
         code = status(["watch", "--url", url, *SMALL, "--out", str(out), "--", *command])
     verdict = verdict_in(out)
     assert_nothing_failed(code, verdict)
