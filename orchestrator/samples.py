@@ -29,14 +29,18 @@ class Samples:
             alone: whether those chosen get all traffic: the others then keep what they had.
         """
         counts = await self._counts()
-        members = {one.replica.id: one for one in self._fleet}
-        fresh = all(members[name].weight == 0 for name in chosen)
-        for name in {*chosen, *others}:
-            count = counts.get(name, NOTHING)
-            if name in chosen or fresh:
-                members[name].before = count
-            if name in chosen or not alone:
-                members[name].before_step = count
+        # Looked up only now: while the router answered, one may have been replaced, or have gone.
+        canary = [one for name in chosen if (one := self._fleet.find(name)) is not None]
+        compared = [one for name in others if (one := self._fleet.find(name)) is not None]
+        fresh = all(member.weight == 0 for member in canary)
+        for member in canary:
+            member.before = member.before_step = counts.get(member.replica.id, NOTHING)
+        for member in compared:
+            count = counts.get(member.replica.id, NOTHING)
+            if fresh:
+                member.before = count
+            if not alone:
+                member.before_step = count
 
     async def since(self, *groups: Collection[str]) -> list[Count]:
         """Sum up what each group answered since the windows of its members began."""

@@ -54,3 +54,29 @@ async def test_windows_of_a_canary() -> None:
     canary, others = await samples.since(["b-1"], ["a-1"])
     assert seen(canary) == (60, 0, 60)
     assert seen(others) == (80, 3, 30)
+
+
+async def test_a_replica_that_is_replaced_meanwhile() -> None:
+    """While the router answers, a replica may be replaced: the window is then its successor's."""
+    fleet = Fleet()
+    version = Version(name="a", command=("serve",))
+
+    def member(name: str) -> Member:
+        replica = Replica(id=name, version="a", host="127.0.0.1", port=1)
+        return Member(replica, version, weight=1.0)
+
+    class Slow(Told):
+        async def counts(self) -> Mapping[str, Count]:
+            fleet.add(member("a-9"))
+            fleet.replace("a-1", "a-9")
+            fleet.remove("a-2")
+            return await super().counts()
+
+    for name in ("a-1", "a-2", "a-3"):
+        fleet.add(member(name))
+    router = Slow()
+    router.tell("a-9", 7, 1)
+    await Samples(cast(Router, router), fleet).begin(["a-3"], ["a-1", "a-2"], alone=False)
+    successor = fleet.find("a-1")
+    assert successor is not None
+    assert successor.before_step == router.answers["a-9"]
