@@ -11,15 +11,21 @@ _KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file.
+    """One file, or one flag that sets a key.
 
     Attributes:
-        path: where it is.
+        path: where it is; of a flag, the flag itself.
         text: what it says.
+        flag: whether it is one.
     """
 
     path: Path
     text: str
+    flag: bool = False
+
+    def at(self, line: int) -> str:
+        """The place of a line, as messages begin."""
+        return f"{self.path}" if self.flag else f"{self.path}:{line}"
 
     def find(self, keys: list[str], *, exactly: bool = True) -> tuple[int, list[str]] | None:
         """The line that sets the last of the keys, and their real names.

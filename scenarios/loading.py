@@ -120,6 +120,7 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
     document, sources = _read(path, seen=())
     for setting in settings:
         document = _merged(document, _setting(setting))
+        sources.insert(0, Source(Path(f"--set {setting}"), setting, flag=True))
     try:
         scenario = msgspec.convert(document, Scenario)
     except msgspec.ValidationError as error:
@@ -211,8 +212,9 @@ def _at(sources: list[Source], keys: list[str]) -> str:
             found = source.find(keys, exactly=exactly)
             if found is not None:
                 line, names = found
-                return f"{source.path}:{line}: key {_shown(names)!r}: "
-    return f"{sources[0].path}: key {_shown(keys)!r}: "
+                return f"{source.at(line)}: key {_shown(names)!r}: "
+    file = next(source for source in sources if not source.flag)
+    return f"{file.path}: key {_shown(keys)!r}: "
 
 
 def _shown(keys: list[str]) -> str:

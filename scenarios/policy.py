@@ -148,7 +148,7 @@ class PolicySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         autoscaling: how many replicas serve; absent: as many as `replicas` says.
     """
 
-    replicas: Count = 3
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
     max_surge: Quantity = 1
     max_unavailable: Quantity = 0
     min_ready_seconds: NotNegative = 0.5

@@ -19,7 +19,9 @@ StrategyOption = Annotated[
     str,
     typer.Option(help=f"One of: {', '.join(STRATEGY_NAMES)}.", autocompletion=complete_strategy),
 ]
-ReplicasOption = Annotated[int | None, typer.Option(min=1, help="How many replicas serve.")]
+ReplicasOption = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="How many replicas serve.")
+]
 RateOption = Annotated[float | None, typer.Option(help="Arrivals a second.")]
 RowsOption = Annotated[
     int | None, typer.Option(min=0, help="Rows that are in the database before the run.")
