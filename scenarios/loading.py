@@ -125,7 +125,7 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
         scenario = msgspec.convert(document, Scenario)
     except msgspec.ValidationError as error:
         raise ScenarioError(_explain(str(error), sources)) from error
-    _check(scenario, sources)
+    check(scenario, lambda keys: _at(sources, keys), path.parent)
     return Loaded(scenario, path)
 
 
@@ -253,8 +253,3 @@ def _struct_in(kind: object) -> type[msgspec.Struct] | None:
         if found is not None:
             return found
     return None
-
-
-def _check(scenario: Scenario, sources: list[Source]) -> None:
-    """What types cannot say."""
-    check(scenario, lambda keys: _at(sources, keys), sources[0].path.parent)

@@ -216,3 +216,12 @@ def test_a_malformed_file_is_one_line_and_status_2(
     assert captured.err.count("\n") == 1
     assert captured.out == ""
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_setting_moves_no_path(tmp_path: Path) -> None:
+    """What a flag sets leaves the paths of the file where they were: beside the file."""
+    (tmp_path / "users.py").write_text("async def come(user): ...\n")
+    text = OWN.replace('steps = [{ path = "/" }]', 'python = "users.py:come"')
+    loaded = load(written(tmp_path, text), ["policy.replicas=2"])
+    assert loaded.scenario.policy.replicas == 2
+    assert loaded.journeys()[0].python == f"{tmp_path.resolve()}/users.py:come"
