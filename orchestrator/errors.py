@@ -43,3 +43,7 @@ class RolloutAborted(OrchestratorError):  # noqa: N818 - an outcome, not a mista
 
 class RollbackRefused(OrchestratorError):  # noqa: N818 - an outcome, not a mistake
     """Going back would break more than staying: the old version does not work with the schema."""
+
+
+class MigrationRefused(OrchestratorError):  # noqa: N818 - an outcome, not a mistake
+    """Taking the schema back would break what serves, or nobody can tell that it would not."""

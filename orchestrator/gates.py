@@ -40,19 +40,6 @@ class Gates:
         await self._router.wait_up([replica.id])
         return ready
 
-    async def says_ready(self, replica: Replica, path: str, seconds: float) -> str | None:
-        """Ask until it says that it is ready; returns what it says instead, None if it does."""
-        async with deadline(seconds, "it does not listen"):
-            await self._platform.wait_listening(replica)
-        until = asyncio.get_running_loop().time() + _REHEARSAL_SECONDS
-        while True:
-            answer = await self._platform.ask(replica, path, _ASK_SECONDS)
-            if answer.good:
-                return None
-            if asyncio.get_running_loop().time() >= until:
-                return f"it {answer} to GET {path}"
-            await asyncio.sleep(_ASK_PAUSE_SECONDS)
-
     async def why_not_ready(self, members: Iterable[Member], said: Mapping[str, Answer]) -> str:
         """What each of those that are not ready lacks."""
         why = {}
@@ -60,8 +47,8 @@ class Gates:
             name = one.replica.id
             if not one.registered:
                 why[name] = (
-                    f"it {said[name]} to GET {one.version.readiness_path}"
-                    if name in said
+                    f"it {said[name].to(path)}"
+                    if name in said and (path := one.version.readiness_path) is not None
                     else self._platform.why_not_listening(one.replica)
                 )
         async with deadline(_ROUTER_SECONDS, "the router did not answer"):
@@ -80,6 +67,35 @@ class Gates:
             why = await self._router.why_not_up([one.replica.id for one in members])
         if why:
             raise RolloutFailed(f"not up any more: {_each(why)}")
+
+
+async def says_ready(platform: Platform, replica: Replica, path: str, seconds: float) -> str | None:
+    """Ask until it says that it is ready; returns what it says instead, None if it does.
+
+    Raises:
+        RolloutFailed: it does not listen within so many seconds.
+    """
+    async with deadline(seconds, "it does not listen"):
+        await platform.wait_listening(replica)
+    until = asyncio.get_running_loop().time() + _REHEARSAL_SECONDS
+    while True:
+        answer = await platform.ask(replica, path, _ASK_SECONDS)
+        if answer.good:
+            return None
+        if asyncio.get_running_loop().time() >= until:
+            return f"it {answer.to(path)}"
+        await asyncio.sleep(_ASK_PAUSE_SECONDS)
+
+
+async def fail_at_end(platform: Platform, replica: Replica) -> None:
+    """Wait until the replica ends.
+
+    Raises:
+        RolloutFailed: always, with its last words.
+    """
+    ended = await platform.wait_ended(replica)
+    last = f"; its log ends: {' | '.join(ended.log)}" if ended.log else ""
+    raise RolloutFailed(f"{replica.id} {ended.reason}{last}")
 
 
 def _each(why: Mapping[str, str]) -> str:

@@ -91,7 +91,7 @@ class YoyoMigrator:
             MigrationFailed: it cannot be started, fails, or takes longer than the deadline.
         """
         env = {"DATABASE_URL": self._url, "PGAPPNAME": APPLICATION_NAME, **step.env}
-        detail = {"migration": step.name, "direction": "apply"}
+        detail = {"migration": step.name, "direction": "rollback" if step.down else "apply"}
         async with (
             journal.verb("migrate", detail=detail) as entry,
             _running(

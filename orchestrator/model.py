@@ -126,12 +126,14 @@ class RunCommand(msgspec.Struct, frozen=True, kw_only=True, tag="run_command"):
         command: the program and its arguments, ready to be run.
         env: variables on top of the orchestrator's own.
         cwd: its working directory.
+        down: whether it takes migrations back.
     """
 
     name: str
     command: tuple[str, ...]
     env: Mapping[str, str] = msgspec.field(default_factory=dict)
     cwd: Path | None = None
+    down: bool = False
 
 
 class Deploy(msgspec.Struct, frozen=True, kw_only=True, tag="deploy"):
@@ -151,7 +153,19 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True, tag="undo"):
     """
 
 
-Step = Migrate | RunCommand | Deploy | Undo
+class MigrateDown(msgspec.Struct, frozen=True, kw_only=True, tag="migrate_down"):
+    """A step of a release: take migrations back, newest first.
+
+    It is refused unless every version that lives works with the schema that it leads to.
+
+    Attributes:
+        what: which migrations, down to and with `through`; or the command that takes them back.
+    """
+
+    what: Migrate | RunCommand
+
+
+Step = Migrate | RunCommand | MigrateDown | Deploy | Undo
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

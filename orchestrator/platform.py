@@ -119,9 +119,12 @@ class Answer(NamedTuple):
         """Whether it is a 2xx."""
         return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004 - RFC 9110
 
-    def __str__(self) -> str:
+    def to(self, path: str) -> str:
+        """What it did when it was asked for a path, in words."""
         said = f": {self.text}" if self.text else ""
-        return f"answered {self.status}{said}" if self.status else f"did not answer{said}"
+        if self.status is None:
+            return f"did not answer GET {path}{said}"
+        return f"answered GET {path} with {self.status}{said}"
 
 
 class Platform(Protocol):
@@ -232,6 +235,20 @@ class Migrator(Protocol):
 
     async def run(self, step: RunCommand, journal: Journal) -> None:
         """Run a command that migrates; one `migrate` entry."""
+        ...
+
+
+class Rehearsal(Protocol):
+    """Where versions are tried on a schema that is still to come, away from the application's data.
+
+    The method raises `OrchestratorError` when it cannot be tried.
+    """
+
+    async def after(self, steps: int, versions: Collection[str]) -> Mapping[str, str]:
+        """Try these versions on the schema as the release's first so many steps leave it.
+
+        Returns why, for each that does not work with it.
+        """
         ...
 
 

@@ -3,9 +3,9 @@
 A run that may be survived (`Processes(keep=True)`) writes down what it is about before it begins (a
 `Plan`), and holds a lock on its folder for as long as it lives. Whoever comes after it takes the
 lock, reads the plan and the journal, looks at what really runs and what the balancer knows, and
-then either goes on (`resume`) or back (`abort`). In both cases the fleet changes in the same order
-as in any rollback: what is missing is started, all traffic moves when all are up, and only then the
-others are drained and stopped.
+then either goes on (`resume`) or back (`abort`, `undo`). In each case the fleet changes in the same
+order as in any rollback: what is missing is started, all traffic moves when all are up, and only
+then the others are drained and stopped.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from orchestrator.platform import Migrator
 from orchestrator.platforms.local import REPLICA, LocalPlatform
 from orchestrator.policy import Policy
 from orchestrator.processes import Processes
-from orchestrator.release import ReleaseRun, restore, take_down
+from orchestrator.release import History, ReleaseRun, restore, take_down
 from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import HealthCheck, HitlessRouter
 from orchestrator.strategies import STRATEGIES
@@ -101,6 +101,8 @@ class Past:
 
     Attributes:
         served: the versions that served, in order; the last one serves.
+        met: how often the schema had changed when each of them was deployed.
+        schema: how often it has changed until now, counting what had only begun.
         under_way: the version that was being deployed, if one was.
         started: the replicas that were started and not stopped, by id, with address and pid.
         leaving: those that were told to go, or that it had begun to tell.
@@ -109,6 +111,8 @@ class Past:
     """
 
     served: tuple[str, ...]
+    met: tuple[int, ...]
+    schema: int
     under_way: str | None
     started: Mapping[str, tuple[str, int]]
     leaving: frozenset[str]
@@ -119,6 +123,7 @@ class Past:
 def past(start: str, events: list[Event]) -> Past:
     """Read a journal that may have broken off anywhere."""
     served, under_way, last = [start], None, 0
+    met, schema = [0], 0
     started: dict[str, tuple[str, int]] = {}
     leaving: set[str] = set()
     for event in events:
@@ -126,6 +131,8 @@ def past(start: str, events: list[Event]) -> Past:
             under_way = event.version if event.state == "started" else None
             if event.state == "completed":
                 served.append(event.version)
+                met.append(schema)
+        schema += event.verb == "migrate" and event.state == "started"
         if event.verb == "start":
             numbers = [int(one.rpartition("-")[2]) for one in event.replicas]
             last = max([last, *numbers])
@@ -138,7 +145,16 @@ def past(start: str, events: list[Event]) -> Past:
         if event.verb in ("drain", "stop"):
             leaving |= set(event.replicas)
     number = max((event.number for event in events), default=0)
-    return Past(tuple(served), under_way, started, frozenset(leaving), number, last)
+    return Past(
+        served=tuple(served),
+        met=tuple(met),
+        schema=schema,
+        under_way=under_way,
+        started=started,
+        leaving=frozenset(leaving),
+        last_number=number,
+        last_replica=last,
+    )
 
 
 class _Started(msgspec.Struct, frozen=True):
@@ -163,7 +179,6 @@ class Recovery:
         self.plan = plan
         self.processes = processes
         self._folder = folder
-        self.plan = plan
         self._past = before
         self.versions = {plan.release.start.name: plan.release.start}
         for step in plan.release.steps:
@@ -207,6 +222,30 @@ class Recovery:
             steps=plan.release.steps[first:],
         )
         return await ReleaseRun(rest, rollout, STRATEGIES[plan.strategy], migrator).run()
+
+    async def undo(self, migrator: Migrator) -> ReleaseResult:
+        """Deploy the version that served before the present one, if it works with the schema.
+
+        Raises:
+            RecoveryError: a deployment was under way, which must be ended first.
+        """
+        plan, before = self.plan, self._past
+        if before.under_way is not None:
+            raise RecoveryError(
+                f"{self._folder}: the deployment of {before.under_way} was under way; "
+                "resume or abort it first"
+            )
+        served = [self.versions[name] for name in before.served]
+        with self.rollout.going("back"):
+            await restore(self.rollout, served[-1], verb="recover")
+        run = ReleaseRun(
+            plan.release,
+            self.rollout,
+            STRATEGIES[plan.strategy],
+            migrator,
+            history=History(served, list(before.met), before.schema),
+        )
+        return await run.undo()
 
     async def finish(self) -> str:
         """Drain and stop all of it, the balancer included."""

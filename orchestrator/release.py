@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from orchestrator.errors import (
     MigrationFailed,
+    MigrationRefused,
     OrchestratorError,
     RollbackRefused,
     RolloutAborted,
@@ -14,6 +16,7 @@ from orchestrator.errors import (
 from orchestrator.model import (
     Deploy,
     Migrate,
+    MigrateDown,
     Outcome,
     Release,
     ReleaseResult,
@@ -21,7 +24,7 @@ from orchestrator.model import (
     Undo,
     Version,
 )
-from orchestrator.platform import Migrator
+from orchestrator.platform import Migrator, Rehearsal
 from orchestrator.policy import WHOLE
 from orchestrator.rollout import Rollout
 from orchestrator.strategies import Strategy
@@ -84,6 +87,21 @@ async def restore(
         await rollout.stop(others)
 
 
+@dataclass(slots=True)
+class History:
+    """What has served so far, and on which schema.
+
+    Attributes:
+        served: the versions, in order; the last one serves.
+        met: the schema that each of them was deployed on.
+        schema: the present one: how often it has changed.
+    """
+
+    served: list[Version]
+    met: list[int]
+    schema: int = 0
+
+
 class ReleaseRun:
     """One release on a fleet whose start version already serves.
 
@@ -93,16 +111,33 @@ class ReleaseRun:
     """
 
     def __init__(
-        self, release: Release, rollout: Rollout, strategy: Strategy, migrator: Migrator
+        self,
+        release: Release,
+        rollout: Rollout,
+        strategy: Strategy,
+        migrator: Migrator,
+        *,
+        rehearsal: Rehearsal | None = None,
+        history: History | None = None,
     ) -> None:
+        """Describe a run of a release.
+
+        Args:
+            release: what is done.
+            rollout: what it is done to.
+            strategy: how versions are deployed.
+            migrator: who changes the schema.
+            rehearsal: where a schema is tried before migrations are taken back to it; absent: none
+                are.
+            history: what was before it; absent: nothing but the version that it starts from.
+        """
         self.result: ReleaseResult | None = None
         self._release = release
         self._rollout = rollout
         self._strategy = strategy
         self._migrator = migrator
-        self._served = [release.start]
-        self._schema = 0  # how often the schema has changed
-        self._met = [0]  # the schema that each of those that served was deployed on
+        self._rehearsal = rehearsal
+        self._history = history or History([release.start], [0])
         self._done = 0  # how many steps
 
     async def retry(self) -> ReleaseResult:
@@ -157,7 +192,7 @@ class ReleaseRun:
                 reason=reason,
                 seconds=loop.time() - began,
                 floor_seconds=self._rollout.journal.floor_seconds - floor_before,
-                versions=tuple(version.name for version in self._served),
+                versions=tuple(version.name for version in self._history.served),
             )
         return self.result
 
@@ -170,6 +205,8 @@ class ReleaseRun:
             match step:
                 case Migrate() | RunCommand():
                     end = await self._migrate(step)
+                case MigrateDown():
+                    end = await self._migrate_down(step)
                 case Deploy():
                     end = await self._deploy(step.version)
                 case Undo():
@@ -180,7 +217,8 @@ class ReleaseRun:
         return "completed", None
 
     async def _migrate(self, step: Migrate | RunCommand) -> _End | None:
-        self._schema += 1  # also when it fails: those before the one that failed stay applied
+        # Also when it fails: those before the one that failed stay applied.
+        self._history.schema += 1
         try:
             await self._rollout.hook("before_migrate")
             if isinstance(step, Migrate):
@@ -192,6 +230,51 @@ class ReleaseRun:
             return "failed", f"migration: {error}"
         return None
 
+    async def _migrate_down(self, step: MigrateDown) -> _End | None:
+        try:
+            await self._need_tolerated()
+        except OrchestratorError as error:
+            return "failed", f"migrate down: {error}"
+        self._history.schema += 1
+        try:
+            await self._rollout.hook("before_migrate")
+            if isinstance(step.what, Migrate):
+                await self._migrator.roll_back(
+                    step.what.directory, step.what.through, self._rollout.journal
+                )
+            else:
+                await self._migrator.run(step.what, self._rollout.journal)
+            await self._rollout.hook("after_migrate")
+        except (MigrationFailed, RolloutFailed) as error:
+            return "failed", f"migrate down: {error}"
+        return None
+
+    async def _need_tolerated(self) -> None:
+        """Raise MigrationRefused unless all that lives works with the schema that is to come.
+
+        What it drops is gone for good, so where nobody can tell the answer is no.
+        """
+        versions = {one.version.name: one.version for one in self._rollout.fleet}
+        if self._rehearsal is None:
+            raise MigrationRefused("refused: there is nowhere to try it first")
+        if mute := sorted(name for name, one in versions.items() if one.readiness_path is None):
+            raise MigrationRefused(
+                f"refused: version {mute[0]} declares no readiness_path, so nobody can tell "
+                f"whether it works with the schema that this leads to"
+            )
+        detail = {"for": "migrate down", "versions": sorted(versions)}
+        async with self._rollout.verb("rehearse", detail=detail) as entry:
+            began = asyncio.get_running_loop().time()
+            refused = await self._rehearsal.after(self._done + 1, versions)
+            entry.floor_seconds = asyncio.get_running_loop().time() - began
+            entry.detail["refused"] = dict(refused)
+        if refused:
+            why = "; ".join(f"version {name}: {words}" for name, words in sorted(refused.items()))
+            raise MigrationRefused(
+                f"refused: what serves does not work with the schema that this leads to: {why}; "
+                f"the schema stays, and what serves, serves on"
+            )
+
     async def _deploy(self, version: Version) -> _End | None:
         """Deploy; returns how it ended when it did not succeed."""
         rollout = self._rollout
@@ -201,35 +284,35 @@ class ReleaseRun:
                 async with rollout.verb(
                     "deploy",
                     version=version.name,
-                    detail={"replaces": self._served[-1].name},
+                    detail={"replaces": self._history.served[-1].name},
                     encloses=True,
                 ):
                     await self._strategy(rollout, version, rollout.policy)
         except OrchestratorError as error:
             return await self._go_back(version, error)
-        self._served.append(version)
-        self._met.append(self._schema)
+        self._history.served.append(version)
+        self._history.met.append(self._history.schema)
         return None
 
     async def _undo(self) -> _End | None:
-        if len(self._served) == 1:
+        if len(self._history.served) == 1:
             return "failed", "undo: no other version served before"
-        version = self._served[-2]
+        version = self._history.served[-2]
         try:
-            await self._need_works(version, self._met[-2])
+            await self._need_works(version, self._history.met[-2])
         except OrchestratorError as error:
             return "failed", f"undo to {version.name}: {error}"
         return await self._deploy(version)
 
     async def _go_back(self, version: Version, failure: OrchestratorError) -> _End:
         reason = f"deploy {version.name}: {failure}"
-        before = self._served[-1]
+        before = self._history.served[-1]
         aborted = isinstance(failure, RolloutAborted)
         # What was taken away in time is not worth a hurry; what is broken is.
         pace = self._rollout.path[-2::-1] if aborted else ()
         try:
             with self._rollout.going("back"):
-                await self._need_works(before, self._met[-1])
+                await self._need_works(before, self._history.met[-1])
                 await restore(self._rollout, before, pace=pace)
         except RollbackRefused as refused:
             await self._hold(version)
@@ -240,7 +323,7 @@ class ReleaseRun:
 
     async def _need_works(self, version: Version, schema: int) -> None:
         """Raise RollbackRefused when the version does not work with the schema of now."""
-        if schema == self._schema:
+        if schema == self._history.schema:
             return
         why = await self._rollout.rehearse(version)
         if why is not None:

@@ -14,7 +14,7 @@ from orchestrator.analysis import Finding, Judgement, judge
 from orchestrator.control import Control
 from orchestrator.errors import OrchestratorError, RolloutFailed, RouterError
 from orchestrator.fleet import Fleet, Member, Replicas
-from orchestrator.gates import Gates
+from orchestrator.gates import Gates, fail_at_end, says_ready
 from orchestrator.journal import Entry, Journal
 from orchestrator.model import Replica, Version
 from orchestrator.platform import Answer, Drained, Ended, Hooks, Platform, Router
@@ -209,8 +209,8 @@ class Rollout:
             try:
                 why = await self._unless_one_ends(
                     self._present(replicas),
-                    self._gates.says_ready(
-                        replicas[0], path, self.policy.progress_deadline_seconds
+                    says_ready(
+                        self._platform, replicas[0], path, self.policy.progress_deadline_seconds
                     ),
                 )
             except RolloutFailed as error:
@@ -241,7 +241,7 @@ class Rollout:
                     )
                     asked += len(answers)
                     bad += [
-                        f"{one.id} {answer} to GET {path}"
+                        f"{one.id} {answer.to(path)}"
                         for one, answer in zip(replicas, answers, strict=True)
                         if not answer.good
                     ]
@@ -458,7 +458,8 @@ class Rollout:
             with first_error():
                 async with asyncio.TaskGroup() as group:
                     watchers = [
-                        group.create_task(self._fail_at_end(one.replica)) for one in members
+                        group.create_task(fail_at_end(self._platform, one.replica))
+                        for one in members
                     ]
                     if _mode.get() == "forward":
                         watchers.append(group.create_task(self.control.ended()))
@@ -469,11 +470,6 @@ class Rollout:
             for one in members:
                 one.gated -= 1
         return result
-
-    async def _fail_at_end(self, replica: Replica) -> None:
-        ended = await self._platform.wait_ended(replica)
-        last = f"; its log ends: {' | '.join(ended.log)}" if ended.log else ""
-        raise RolloutFailed(f"{replica.id} {ended.reason}{last}")
 
     def _present(self, replicas: Sequence[Replica]) -> list[Member]:
         members = self.fleet.present(replicas)

@@ -8,7 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from orchestrator.model import Deploy, Migrate, Release, RunCommand, Step, Undo, Version
+import msgspec
+
+from orchestrator.model import (
+    Deploy,
+    Migrate,
+    MigrateDown,
+    Release,
+    RunCommand,
+    Step,
+    Undo,
+    Version,
+)
 from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.loading import Loaded
 from scenarios.mistakes import ScenarioError
@@ -68,6 +79,13 @@ def release(loaded: Loaded, values: Mapping[str, str]) -> Release:
         elif step.migrate is not None:
             using = step.using or _next_deployed(scenario, number)
             steps.append(command(loaded, step.migrate, using, values))
+        elif isinstance(step.migrate_down, str):
+            directory = loaded.directory(step.migrate_down)
+            steps.append(MigrateDown(what=Migrate(directory=directory, through=step.through)))
+        elif step.migrate_down is not None:
+            using = step.using or _last_deployed(scenario, number)
+            back = command(loaded, step.migrate_down, using, values)
+            steps.append(MigrateDown(what=msgspec.structs.replace(back, down=True)))
         elif step.undo:
             steps.append(Undo())
         elif step.deploy is not None:
@@ -118,6 +136,12 @@ def _next_deployed(scenario: Scenario, number: int) -> str:
     after = [step.deploy for step in scenario.release.steps[number:] if step.deploy]
     before = [step.deploy for step in scenario.release.steps[:number] if step.deploy]
     return (after or before[-1:] or [scenario.release.serving])[0]
+
+
+def _last_deployed(scenario: Scenario, number: int) -> str:
+    """The newest version before a step: the one that knows the migrations to take back."""
+    before = [step.deploy for step in scenario.release.steps[:number] if step.deploy]
+    return (before[-1:] or [scenario.release.serving])[0]
 
 
 def _beside(loaded: Loaded, path: str) -> Path:

@@ -138,16 +138,25 @@ def _check_release(scenario: Scenario, at: At) -> None:
 
 
 def _check_step(step: ReleaseStep, scenario: Scenario, where: str) -> None:
-    if (step.migrate is not None) + (step.deploy is not None) + step.undo != 1:
-        raise ScenarioError(f"{where} needs exactly one of 'migrate', 'deploy', and 'undo'")
-    if step.through is not None and not isinstance(step.migrate, str):
+    down, migration = step.migrate_down is not None, step.migrate or step.migrate_down
+    if (step.migrate is not None) + down + (step.deploy is not None) + step.undo != 1:
+        raise ScenarioError(
+            f"{where} needs exactly one of 'migrate', 'migrate_down', 'deploy', and 'undo'"
+        )
+    if step.through is not None and not isinstance(migration, str):
         raise ScenarioError(f"{where}: 'through' belongs to a step with a directory to migrate")
-    if step.using is not None and not isinstance(step.migrate, tuple):
+    if step.using is not None and not isinstance(migration, tuple):
         raise ScenarioError(f"{where}: 'using' belongs to a step with a command that migrates")
-    if isinstance(step.migrate, str) and scenario.database is None:
-        raise ScenarioError(f"{where}: 'migrate' needs a [database] table")
-    if isinstance(step.migrate, tuple):
-        _check_placeholders(step.migrate, f"{where}: ")
+    if (isinstance(migration, str) or down) and scenario.database is None:
+        key = "migrate_down" if down else "migrate"
+        raise ScenarioError(f"{where}: {key!r} needs a [database] table")
+    if down and scenario.application.readiness_path is None:
+        raise ScenarioError(
+            f"{where}: 'migrate_down' needs [application] readiness_path: without it nobody can "
+            "tell whether a version works with the schema that this leads to"
+        )
+    if isinstance(migration, tuple):
+        _check_placeholders(migration, f"{where}: ")
     for name in (step.deploy, step.using):
         _check_version(name, scenario.versions, f"{where}: ")
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import platform as machine
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,8 +23,10 @@ from orchestrator.model import Event as JournalEvent
 from orchestrator.model import ReleaseResult, Replica, Version
 from orchestrator.platform import Ended
 from orchestrator.platforms.local import LocalPlatform, OnExit
+from orchestrator.policy import Policy
 from orchestrator.processes import Processes
 from orchestrator.recovery import Plan as FleetPlan
+from orchestrator.rehearsal import CopyRehearsal
 from orchestrator.release import ReleaseRun, bring_up, take_down
 from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import HealthCheck, start_balancer
@@ -223,7 +225,13 @@ class Run:
             )
             async with _phase(journal, "baseline"):
                 await asyncio.sleep(scenario.phases.baseline_seconds)
-            releasing = ReleaseRun(release, rollout, STRATEGIES[experiment.strategy], migrator)
+            releasing = ReleaseRun(
+                release,
+                rollout,
+                STRATEGIES[experiment.strategy],
+                migrator,
+                rehearsal=self._rehearsal(processes, private, values, rollout.policy),
+            )
             async with _phase(journal, "rollout"):
                 self._result = await releasing.run()
             async with _phase(journal, "settle"):
@@ -299,6 +307,33 @@ class Run:
             log=self.folder / "migrator.log",
             lock_timeout=database.lock_timeout_seconds,
             deadline=database.migration_deadline_seconds,
+        )
+
+    def _rehearsal(
+        self,
+        processes: Processes,
+        private: Path,
+        values: Mapping[str, str],
+        policy: Policy,
+    ) -> CopyRehearsal | None:
+        """Where a schema is tried before migrations are taken back; None without a database."""
+        loaded, database = self._experiment.loaded, self._scenario.database
+        if database is None:
+            return None
+
+        def of(url: str) -> dict[str, str]:
+            return {**values, **application.database_values(url)}
+
+        return CopyRehearsal(
+            database=lambda: self._environment.database(loaded, database),
+            release=lambda url: application.release(
+                loaded, {**of(url), "replica_dir": str(private)}
+            ),
+            migrator=lambda url: self._migrator(processes, url),
+            platform=lambda url: LocalPlatform(
+                processes, log_directory=self.folder, replica_directories=private, values=of(url)
+            ),
+            start_seconds=policy.progress_deadline_seconds,
         )
 
     async def _look(self, admin: str) -> None:

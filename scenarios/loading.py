@@ -82,6 +82,8 @@ def builtin_names() -> list[str]:
         *(
             "undo",
             "undo-refused",
+            "take-back",
+            "take-back-refused",
             "good",
             "unhealthy",
             "failing",

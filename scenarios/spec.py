@@ -110,20 +110,25 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One step of a release: a migration, or the deployment of a version.
+    """One step of a release: a migration, up or down, or the deployment of a version.
 
     Attributes:
         migrate: text: a directory of yoyo migrations, or `package:folder` inside an installed
             package; an array: any command, such as `["{python}", "-m", "alembic", "upgrade",
             "head"]`, which finds the database in `DATABASE_URL` and may hold placeholders.
-        through: the last yoyo migration to apply; absent: all.
+        migrate_down: the same, to take migrations back, newest first: a directory of yoyo
+            migrations with their rollbacks, or a command such as `["{python}", "-m", "alembic",
+            "downgrade", "-1"]`. It is refused unless each version that lives says on a copy that
+            it is ready (`readiness_path`) with the schema that this leads to.
+        through: the last yoyo migration to apply, or to take back; absent: all.
         using: the version in whose directory, with whose interpreter and environment the command
-            runs; absent: the next one that is deployed.
+            runs; absent: the next one that is deployed, to go back the last one that was.
         deploy: the version to deploy.
         undo: deploy the version that served before; refused when it does not work with the schema.
     """
 
     migrate: str | Command | None = None
+    migrate_down: str | Command | None = None
     through: str | None = None
     using: str | None = None
     deploy: str | None = None

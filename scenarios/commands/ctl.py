@@ -17,6 +17,9 @@ from scenarios.mistakes import near
 from scenarios.overrides import UsageError
 from scenarios.steering import WISHES
 
+# What can be asked for when the orchestrator is gone.
+_LEFT = ("resume", "retry", "undo", "abort", "finish")
+
 
 class _Place(msgspec.Struct, frozen=True):
     socket: str
@@ -33,8 +36,9 @@ def ctl_command(
     `abort` gives the version before its traffic back, at the pace at which it was taken. `retry`
     and `undo` come after a release, while its run settles, or holds (`hitless run --hold`).
 
-    When the run was killed (`kill -9`) and had been told to `--keep` its fleet, `resume` finishes
-    the release, `abort` lets the version before serve again, and `finish` ends the fleet.
+    When the run was killed (`kill -9`) and had been told to `--keep` its fleet, `resume` and
+    `retry` finish the release, `abort` lets the version serve again that served when it was
+    killed, `undo` deploys the one before that, and `finish` ends the fleet.
     """
     if wish not in WISHES:
         raise UsageError(f"unknown wish {wish!r}; {near(wish, WISHES)}")
@@ -54,8 +58,8 @@ def ctl_command(
 
 async def _recover(run: Path, wish: str) -> tuple[bool, str]:
     """Do it in the place of an orchestrator that was killed."""
-    if wish not in ("resume", "abort", "finish"):
-        raise UsageError(f"{run}: its orchestrator is gone; there are: resume, abort, finish")
+    if wish not in _LEFT:
+        raise UsageError(f"{run}: its orchestrator is gone; there are: {', '.join(_LEFT)}")
     async with recovering(run) as recovery:
         if wish == "abort":
             return True, await recovery.abort()
@@ -64,6 +68,7 @@ async def _recover(run: Path, wish: str) -> tuple[bool, str]:
             return True, await recovery.finish()
         url = recovery.plan.values.get("database_url", "")
         migrator = YoyoMigrator(recovery.processes, url, log=run / "migrator.log")
-        result = await recovery.resume(migrator)
+        again = recovery.undo if wish == "undo" else recovery.resume
+        result = await again(migrator)
         done = result.outcome == "completed"
-        return done, f"resumed: {result.outcome}" + (f": {result.reason}" if result.reason else "")
+        return done, f"{wish}: {result.outcome}" + (f": {result.reason}" if result.reason else "")

@@ -133,11 +133,14 @@ def view_of(console: Console, header: RunHeader, *, no_live: bool) -> Progress:
 def _said(step: ReleaseStep) -> str:
     if step.undo:
         return "undo"
-    return f"deploy {step.deploy}" if step.deploy else f"migrate {_short(step)}"
+    if step.deploy:
+        return f"deploy {step.deploy}"
+    return f"migrate {_short(step)}" if step.migrate else f"migrate down {_short(step)}"
 
 
 def _short(step: ReleaseStep) -> str:
-    if isinstance(step.migrate, tuple):
-        return command_name(step.migrate)
-    folder = (step.migrate or "").rpartition("/")[2]
+    migration = step.migrate or step.migrate_down or ""
+    if isinstance(migration, tuple):
+        return command_name(migration)
+    folder = migration.rpartition("/")[2]
     return f"{folder} to {step.through}" if step.through else folder

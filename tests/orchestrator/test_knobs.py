@@ -106,7 +106,7 @@ async def test_readiness_is_a_gate_of_its_own(tmp_path: Path) -> None:
     async with stage(tmp_path, policy(progress_deadline_seconds=1.0), version("a")) as scene:
         result = await scene.release("rolling", version("a"), unready)
         assert result.outcome == "rolled_back"
-        assert "b-2 (it answered 503: b to GET /ready)" in (result.reason or "")
+        assert "b-2 (it answered GET /ready with 503: b)" in (result.reason or "")
         assert [e.seconds for e in scene.events if e.verb == "attach"] == []
     deadlines = [
         e.floor_seconds for e in scene.events if (e.verb, e.state) == ("wait_ready", "failed")

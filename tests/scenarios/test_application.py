@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from orchestrator.model import Deploy, RunCommand
+from orchestrator.model import Deploy, Migrate, MigrateDown, RunCommand
 from scenarios import application
 from scenarios.loading import Loaded, load
 
@@ -14,6 +14,7 @@ name = "own"
 [application]
 command = ["{python}", "serve.py", "{port}"]
 env = { A = "1", B = "2" }
+readiness_path = "/ready"
 stop_signal = "SIGINT"
 signal_group = true
 warm_up = ["/ready"]
@@ -32,7 +33,11 @@ steps = [
     { migrate = ["{python}", "-m", "alembic", "upgrade", "head"] },
     { deploy = "two" },
     { migrate = ["{python}", "clean.py", "{database_name}"], using = "one" },
+    { migrate_down = ["{python}", "-m", "alembic", "downgrade", "-1"] },
+    { migrate_down = "old", through = "0002" },
 ]
+
+[database]
 
 [[traffic.journeys]]
 name = "look"
@@ -42,6 +47,7 @@ steps = [{ path = "/" }]
 
 def loaded(folder: Path) -> Loaded:
     (folder / "scenario.toml").write_text(TEXT)
+    (folder / "old").mkdir()
     return load(str(folder / "scenario.toml"))
 
 
@@ -73,6 +79,22 @@ def test_a_command_migrates_as_the_version_that_it_belongs_to(tmp_path: Path) ->
     assert steps[2].name == "clean.py {database_name}"
     assert steps[2].command[1:] == ("clean.py", "shop")
     assert steps[2].cwd == tmp_path / "one"
+
+
+def test_the_newest_version_takes_its_migrations_back(tmp_path: Path) -> None:
+    """A command that migrates down runs as the last version that was deployed before it."""
+    values = application.database_values("postgresql://db/shop")
+    steps = application.release(loaded(tmp_path), values).steps
+    assert steps[3] == MigrateDown(
+        what=RunCommand(
+            name="alembic downgrade -1",
+            command=(sys.executable, "-m", "alembic", "downgrade", "-1"),
+            env={"A": "1", "B": "two on db"},
+            cwd=tmp_path,
+            down=True,
+        )
+    )
+    assert steps[4] == MigrateDown(what=Migrate(directory=tmp_path / "old", through="0002"))
 
 
 def test_the_parts_of_a_database_url() -> None:

@@ -1,5 +1,6 @@
 """A run is steered from another terminal."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from balancer.client import AdminClient
 from orchestrator import guardian
 from orchestrator.recovery import PLAN
 
@@ -26,6 +28,15 @@ def ctl(folder: Path, wish: str) -> tuple[int, str]:
         text=True,
     )
     return done.returncode, (done.stdout + done.stderr).strip()
+
+
+LEFT = "resume, retry, undo, abort, finish"
+
+
+async def who_serves(admin: str) -> list[str]:
+    """The versions of those that get traffic, as the balancer has it."""
+    async with AdminClient(admin) as client:
+        return [one.version or "" for one in await client.backends() if one.weight]
 
 
 @pytest.mark.timeout(120)
@@ -62,9 +73,10 @@ def test_promote_undo_and_finish(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scenario", "wish", "said"),
     [
-        ("good", "resume", "resumed: completed"),
+        ("good", "resume", "resume: completed"),
+        pytest.param("good", "retry", "retry: completed", marks=pytest.mark.soak),
         pytest.param("good", "abort", "aborted: a serves", marks=pytest.mark.soak),
-        pytest.param("expand-contract", "resume", "resumed: completed", marks=pytest.mark.soak),
+        pytest.param("expand-contract", "resume", "resume: completed", marks=pytest.mark.soak),
     ],
 )
 def test_a_killed_run_is_finished(scenario: str, wish: str, said: str, tmp_path: Path) -> None:
@@ -82,10 +94,63 @@ def test_a_killed_run_is_finished(scenario: str, wish: str, said: str, tmp_path:
     try:
         assert ctl(folder, "pause") == (
             2,
-            f"hitless: {folder}: its orchestrator is gone; there are: resume, abort, finish",
+            f"hitless: {folder}: its orchestrator is gone; there are: {LEFT}",
         )
         assert ctl(folder, wish) == (0, said)
         assert ctl(folder, "finish") == (0, "finished: nothing of it runs any more")
         assert guardian.marked_processes(mark) == []
     finally:
         guardian.end_all((), mark)
+
+
+EXPANDED = "expand_contract.0004.tokens-foreign-key-valid"
+CONTRACTED = "expand_contract.0009.status-check-dropped"
+HALF_WAY = """
+extends = "undo-refused"
+name = "half-way"
+
+[release]
+from = "a"
+steps = [
+    { migrate = "newsletter_app:migrations/expand_contract", through = "EXPANDED" },
+    { deploy = "bridge" },
+    { migrate = "newsletter_app:migrations/expand_contract", through = "THROUGH" },
+]
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("through", "serving", "said"),
+    [
+        (EXPANDED, "a", (0, "undo: completed")),
+        (CONTRACTED, "bridge", (1, "undo: failed: undo to a: ")),
+    ],
+)
+def test_a_killed_run_is_undone(
+    through: str, serving: str, said: tuple[int, str], tmp_path: Path
+) -> None:
+    """After `kill -9` an undo still asks the schema: it works, or is refused with its reason."""
+    scenario = tmp_path / "half-way.toml"
+    scenario.write_text(HALF_WAY.replace("EXPANDED", EXPANDED).replace("THROUGH", through))
+    out = tmp_path / "runs"
+    arguments = [
+        *(sys.executable, "-m", "scenarios.cli", "run", str(scenario), "--keep", "--hold"),
+        *("--no-live", "--rate", "40", "--replicas", "2", "--existing-rows", "500"),
+        *("--baseline", "0.5", "--out", str(out)),
+    ]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        next(line for line in run.stdout if "  release half-way" in line)
+        (folder,) = out.iterdir()
+        run.kill()
+    plan = json.loads((folder / PLAN).read_text())
+    try:
+        status, words = ctl(folder, "undo")
+        assert (status, words[: len(said[1])]) == said
+        assert status == 0 or "status demands a value" in " ".join(words.split())
+        assert asyncio.run(who_serves(plan["admin"])) == [serving] * 2
+        assert ctl(folder, "finish") == (0, "finished: nothing of it runs any more")
+        assert guardian.marked_processes(plan["mark"]) == []
+    finally:
+        guardian.end_all((), plan["mark"])

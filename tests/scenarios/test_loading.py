@@ -83,6 +83,18 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
         ('extends = "big-bang"\n[traffic]\nrate = -2', ":3: key 'traffic.rate': expected float > "),
         ('extends = "big-bang"\n[release]\nsteps = []', ":3: key 'release.steps': expected array"),
         ('extends = "big-bang"\n[release]\nsteps = [{}]', "step 1 needs exactly one of 'migrate'"),
+        (
+            'extends = "big-bang"\n[release]\nsteps = [{ deploy = "b" }, { migrate_down = "m" }]',
+            "step 2: 'migrate_down' needs [application] readiness_path",
+        ),
+        (
+            'extends = "good"\n[release]\nsteps = [{ migrate_down = ["back"] }]',
+            "step 1: 'migrate_down' needs a [database] table",
+        ),
+        (
+            'extends = "undo"\n[release]\nsteps = [{ migrate_down = ["{what}"] }]',
+            "step 1: no placeholder {what}",
+        ),
         ('extends = "big-bang"\n[release]\nsteps = [{ deploy = "c" }]', "unknown version 'c'"),
         ('extends = "big-bang"\n[release]\nfrom = "z"', ":3: key 'release.from': unknown version"),
         ('extends = "big-bang"\n[policy]\nmax_surge = 0', "are both 0"),
