@@ -25,6 +25,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         cwd: its working directory.
         stop_signal: what asks a replica to stop, such as `SIGTERM`.
         signal_group: whether that goes to the replica's whole process group.
+        termination_grace_seconds: how long a replica may take to stop before it is killed.
         start_seconds: how long a replica may take until it is ready; absent: as long as the
             policy's `progress_deadline_seconds` allows.
         python: the interpreter that `{python}` stands for; absent: this one.
@@ -41,6 +42,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     signal_group: bool = False
+    termination_grace_seconds: float = 10.0
     start_seconds: float | None = None
     python: str | None = None
     warm_up: tuple[str, ...] = ()

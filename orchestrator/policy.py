@@ -1,8 +1,13 @@
-"""The knobs of a rollout; names and rounding are Kubernetes' where it has them."""
+"""The knobs of a rollout; names and rounding are Kubernetes' where it has them.
+
+What a scenario file says under `[policy]` is read into these structs as they are: the types hold
+what one value may be, and what several of them may be together is checked when they are made.
+Source: kubernetes.io, "Deployments": maxSurge rounds up, maxUnavailable down, not both are 0.
+"""
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -10,9 +15,21 @@ from orchestrator.errors import OrchestratorError
 
 WHOLE = 100.0  # percent
 
+Count = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Percentage = Annotated[float, msgspec.Meta(gt=0, le=100)]
+Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Command = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+Quantity = Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(pattern=r"^[0-9]+%?$")]
 
-class PolicyError(OrchestratorError):
-    """A policy that no rollout can follow; the message says what would be right."""
+
+class PolicyError(OrchestratorError, ValueError):
+    """A policy that no rollout can follow.
+
+    The message begins with the knob and says what would be right. As a `ValueError` it becomes part
+    of what `msgspec` says of the place where it was read.
+    """
 
 
 HOOKED = (
@@ -22,11 +39,11 @@ HOOKED = (
 """The verbs that a hook can run before and after."""
 
 
-def _check_numbers(prefix: str, policy: msgspec.Struct) -> None:
+def _check_numbers(policy: msgspec.Struct) -> None:
     for name in policy.__struct_fields__:
         value = getattr(policy, name)
         if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-            raise PolicyError(f"{prefix}{name} is {value}; it must be a number, 0 or more")
+            raise PolicyError(f"{name} is {value}; it must be a number, 0 or more")
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,7 +55,7 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         minimum_requests: the least requests, of both sides, that a judgement rests on.
         patience_seconds: how long to wait for that many, on top of the pause before.
         significance: how unlikely a difference must be by chance to count as one.
-        failure_tolerance: how much higher its failure rate may be; 0.01 is one percent.
+        failure_tolerance: how much higher the canary's failure rate may be; 0.01 is one percent.
         latency_tolerance: by which part its mean latency may be higher; 0.2 is a fifth.
         latency_tolerance_seconds: by how many seconds it may be higher in any case. A tenth of a
             second is what people do not notice (J. Nielsen, *Usability Engineering*, ch. 5), and
@@ -52,32 +69,32 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     against: Literal["stable", "baseline"] = "stable"
-    minimum_requests: int = 50
-    patience_seconds: float = 5.0
-    significance: float = 0.01
-    failure_tolerance: float = 0.01
-    latency_tolerance: float = 0.2
-    latency_tolerance_seconds: float = 0.1
-    latency_effect: float = 0.6
-    max_failure_rate: float | None = None
-    max_p99_seconds: float | None = None
+    minimum_requests: Count = 50
+    patience_seconds: NotNegative = 5.0
+    significance: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.01
+    failure_tolerance: Rate = 0.01
+    latency_tolerance: NotNegative = 0.2
+    latency_tolerance_seconds: NotNegative = 0.1
+    latency_effect: Annotated[float, msgspec.Meta(ge=0.5, le=1)] = 0.6
+    max_failure_rate: Rate | None = None
+    max_p99_seconds: Positive | None = None
     on_inconclusive: Literal["proceed", "fail"] = "proceed"
 
     def __post_init__(self) -> None:
-        _check_numbers("analysis.", self)
+        _check_numbers(self)
 
 
 class CanaryStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One step of a canary: exactly one of its fields.
+    """One step of a canary: exactly one of its keys.
 
     Attributes:
-        weight: the share of the traffic that the new version gets from now on, in percent.
+        weight: the new version's share of the traffic from now on, in percent.
         pause: how many seconds to wait; `promoted`: until somebody promotes it.
-        analysis: judge it by its requests since the last `weight`.
+        analysis: judge the new version by its requests since the last `weight`.
     """
 
-    weight: float | None = None
-    pause: float | Literal["promoted"] | None = None
+    weight: Percentage | None = None
+    pause: NotNegative | Literal["promoted"] | None = None
     analysis: bool = False
 
     def __post_init__(self) -> None:
@@ -89,21 +106,21 @@ class CanaryStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Requests that a full new set must answer before it gets any traffic (blue-green).
+    """Requests that a new set must answer with a 2xx before a blue-green switch.
 
     Attributes:
         paths: what is asked for.
         requests: how often each path is asked for, of each replica.
-        timeout_seconds: when a request counts as failed.
+        timeout_seconds: when such a request counts as failed.
     """
 
-    paths: tuple[str, ...]
-    requests: int = 20
-    timeout_seconds: float = 5.0
+    paths: Command
+    requests: Count = 20
+    timeout_seconds: Positive = 5.0
 
 
 class Healing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How replicas that die are replaced.
+    """How replicas that die, or fail their liveness path, are replaced.
 
     Attributes:
         enabled: whether they are.
@@ -112,21 +129,21 @@ class Healing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         liveness_failures: how many failed ones in a row make a replica a hung one.
         backoff_seconds: the wait before a version's second replacement; it doubles each time.
         backoff_most_seconds: the longest wait.
-        crash_loop: how many deaths within the window are a crash loop.
+        crash_loop: how many deaths within the window take a deployment back.
         crash_window_seconds: the window.
     """
 
     enabled: bool = True
-    liveness_interval_seconds: float = 0.5
-    liveness_timeout_seconds: float = 2.0
-    liveness_failures: int = 3
-    backoff_seconds: float = 0.5
-    backoff_most_seconds: float = 30.0
-    crash_loop: int = 5
-    crash_window_seconds: float = 60.0
+    liveness_interval_seconds: Positive = 0.5
+    liveness_timeout_seconds: Positive = 2.0
+    liveness_failures: Count = 3
+    backoff_seconds: NotNegative = 0.5
+    backoff_most_seconds: NotNegative = 30.0
+    crash_loop: Count = 5
+    crash_window_seconds: Positive = 60.0
 
     def __post_init__(self) -> None:
-        _check_numbers("healing.", self)
+        _check_numbers(self)
 
 
 class Autoscaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,35 +158,33 @@ class Autoscaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         scale_down_delay_seconds: how long fewer must have been wanted until there are fewer.
     """
 
-    target: float
-    least: int = 1
-    most: int = 10
-    tolerance: float = 0.1
-    interval_seconds: float = 0.5
-    scale_down_delay_seconds: float = 10.0
+    target: Positive
+    least: Count = 1
+    most: Count = 10
+    tolerance: NotNegative = 0.1
+    interval_seconds: Positive = 0.5
+    scale_down_delay_seconds: NotNegative = 10.0
 
     def __post_init__(self) -> None:
-        _check_numbers("autoscaling.", self)
+        _check_numbers(self)
         if not (self.target > 0 and 1 <= self.least <= self.most):
             raise PolicyError(
-                "autoscaling.target must be above 0, and 1 <= least <= most; "
+                "target must be above 0, and 1 <= least <= most; "
                 f"they are {self.target:g}, {self.least} and {self.most}"
             )
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The knobs of a rollout; durations are seconds.
-
-    Source: kubernetes.io, "Deployments": maxSurge rounds up, maxUnavailable down, not both are 0.
+    """How versions are deployed; names and rounding as in Kubernetes.
 
     Attributes:
         replicas: how many replicas serve.
-        max_surge: how many more may run meanwhile; a number or a share such as `25%`.
-        max_unavailable: how many fewer may serve meanwhile; a number or a share such as `25%`.
+        max_surge: how many more may run during a rolling update; a number, or a share such as
+            `25%`, rounded up.
+        max_unavailable: how many fewer may serve meanwhile; a share is rounded down.
         min_ready_seconds: how long a new replica must serve well before it counts as available.
         progress_deadline_seconds: how long new replicas may take until they are ready.
         drain_timeout_seconds: how long a replica may finish what it has in flight.
-        termination_grace_seconds: how long it may take to stop before it is killed.
         preview: what a new set must answer before a blue-green switch; absent: only the checks.
         auto_promotion: whether blue-green switches by itself; if not, when somebody promotes it.
         auto_promotion_seconds: how long the new set waits for a promotion until it switches itself.
@@ -185,29 +200,30 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         autoscaling: how many replicas serve; absent: as many as `replicas` says.
     """
 
-    replicas: int = 3
-    max_surge: int | str = 1
-    max_unavailable: int | str = 0
-    min_ready_seconds: float = 0.5
-    progress_deadline_seconds: float = 30.0
-    drain_timeout_seconds: float = 30.0
-    termination_grace_seconds: float = 10.0
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
+    max_surge: Quantity = 1
+    max_unavailable: Quantity = 0
+    min_ready_seconds: NotNegative = 0.5
+    progress_deadline_seconds: Positive = 30.0
+    drain_timeout_seconds: NotNegative = 30.0
     preview: Preview | None = None
     auto_promotion: bool = True
-    auto_promotion_seconds: float = 0.0
-    scale_down_delay_seconds: float = 0.0
-    canary_steps: tuple[float | CanaryStep, ...] = (5, 25, 50, 100)
-    canary_soak_seconds: float = 1.0
+    auto_promotion_seconds: NotNegative = 0.0
+    scale_down_delay_seconds: NotNegative = 0.0
+    canary_steps: Annotated[tuple[float | CanaryStep, ...], msgspec.Meta(min_length=1)] = (
+        *(5, 25, 50, 100),
+    )
+    canary_soak_seconds: NotNegative = 1.0
     analysis: Criteria = Criteria()
-    hooks: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
-    hook_timeout_seconds: float = 30.0
+    hooks: Mapping[str, Command] = msgspec.field(default_factory=dict)
+    hook_timeout_seconds: Positive = 30.0
     healing: Healing = Healing()
     autoscaling: Autoscaling | None = None
 
     def __post_init__(self) -> None:
         if self.replicas < 1:
             raise PolicyError(f"replicas is {self.replicas}; it must be at least 1")
-        _check_numbers("", self)
+        _check_numbers(self)
         if self.surge + self.unavailable == 0:
             raise PolicyError(
                 f"max_surge {self.max_surge} and max_unavailable {self.max_unavailable} of "

@@ -380,10 +380,10 @@ class Rollout:
         members = self.fleet.present(replicas)
         if not members:
             return
-        limit = _at_most(self.policy.termination_grace_seconds)
-        async with self.verb("stop", [one.replica for one in members], detail=limit) as entry:
-            seconds = self.policy.termination_grace_seconds + _ROUTER_SECONDS
-            async with deadline(seconds, "not stopped"):
+        grace = max(one.version.termination_grace_seconds for one in members)
+        replicas = [one.replica for one in members]
+        async with self.verb("stop", replicas, detail=_at_most(grace)) as entry:
+            async with deadline(grace + _ROUTER_SECONDS, "not stopped"):
                 ends = await each_to_its_end(self._stop(member) for member in members)
             named = [(one.replica.id, end) for one, end in zip(members, ends, strict=True)]
             entry.detail["ended"] = {name: end.reason for name, end in named}
@@ -444,7 +444,8 @@ class Rollout:
     async def _stop(self, member: Member) -> Ended:
         member.leaving = True
         member.weight = 0.0
-        ended = await self._platform.stop(member.replica, self.policy.termination_grace_seconds)
+        grace = member.version.termination_grace_seconds
+        ended = await self._platform.stop(member.replica, grace)
         # Even when it was never registered: a registration may have been cut short.
         await self._router.remove(member.replica.id)
         self.fleet.remove(member.replica.id)

@@ -54,6 +54,7 @@ def version(loaded: Loaded, name: str) -> Version:
         cwd=_beside(loaded, spec.cwd or application.cwd or "."),
         stop_signal=signal.Signals[application.stop_signal],
         signal_group=application.signal_group,
+        termination_grace_seconds=application.termination_grace_seconds,
         python=_interpreter(loaded, spec.python or application.python),
         warm_up=application.warm_up,
         readiness_path=application.readiness_path,

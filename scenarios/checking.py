@@ -4,10 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from orchestrator.placeholders import PlaceholderError, fill
-from orchestrator.policy import Policy, PolicyError
 from scenarios.mistakes import ScenarioError, near
 from scenarios.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario
 from scenarios.traffic.journeys import Cast, recipes
@@ -56,7 +53,6 @@ def check(scenario: Scenario, at: At, folder: Path) -> None:
         _check_database(scenario.database, scenario, at)
     if scenario.integrity is not None and scenario.database is None:
         raise ScenarioError(at(["integrity"]) + "needs a [database] table")
-    _check_policy(scenario, at)
     _check_traffic(scenario, at, folder)
     for fault in scenario.faults:
         _check_fault(fault, scenario, at(["faults"]))
@@ -79,25 +75,6 @@ def _check_fault(fault: FaultSpec, scenario: Scenario, at: str) -> None:
         raise ScenarioError(
             f"{at}unknown version {fault.version!r}; {near(fault.version, scenario.versions)}"
         )
-
-
-def policy_of(scenario: Scenario) -> Policy:
-    """How the scenario's versions are deployed, as the orchestrator has it.
-
-    Raises:
-        PolicyError: no rollout can follow it.
-    """
-    knobs = msgspec.to_builtins(scenario.policy)
-    knobs["termination_grace_seconds"] = scenario.application.termination_grace_seconds
-    return msgspec.convert(knobs, Policy)
-
-
-def _check_policy(scenario: Scenario, at: At) -> None:
-    try:
-        policy_of(scenario)
-    except PolicyError as error:
-        keys = str(error).split()[0].removesuffix(":").split(".")
-        raise ScenarioError(f"{at(['policy', *keys])}{error}") from error
 
 
 def _check_versions(scenario: Scenario, at: At) -> None:

@@ -36,7 +36,6 @@ from orchestrator.tasks import first_error
 from orchestrator.wheel import wheel
 from scenarios import application
 from scenarios.agreement import record_reads
-from scenarios.checking import policy_of
 from scenarios.database import record_subjects, wait_settled
 from scenarios.environment import Environment
 from scenarios.evidence import folder as files
@@ -180,7 +179,7 @@ class Run:
             platform,
             balancer.router,
             journal,
-            policy_of(scenario),
+            scenario.policy,
             hooks=CommandHooks(
                 processes, log=folder / "hooks.log", cwd=experiment.loaded.path.parent
             ),

@@ -197,6 +197,10 @@ def _explain(message: str, sources: list[Source]) -> str:
         return _at(sources, [*keys, unknown["name"]]) + f"unknown key; {hint}"
     if missing:
         return _at(sources, [*keys, missing["name"]]) + "this key is required and absent"
+    # What does not go together names its first key itself.
+    named = what.split(maxsplit=1)[0].rstrip(":").split(".") if what else []
+    if named and named[0] in _fields(keys):
+        keys = [*keys, *named]
     what = what.replace("`", "").replace("Expected", "expected").replace("Invalid", "invalid")
     return _at(sources, keys) + what
 

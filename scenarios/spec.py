@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from orchestrator.policy import Command, Count, NotNegative, Policy, Positive
 from scenarios.evidence.manifest import Objectives, Outcome
-from scenarios.policy import Command, Count, NotNegative, PolicySpec, Positive
 from scenarios.traffic.plan import Journey, RatePoint, Step
 
 HttpPath = Annotated[str, msgspec.Meta(pattern="^/")]
@@ -322,7 +322,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database: DatabaseSpec | None = None
     release: ReleaseSpec
     expect: Expectation = Expectation()
-    policy: PolicySpec = PolicySpec()
+    policy: Policy = Policy()
     balancer: BalancerSpec = BalancerSpec()
     traffic: TrafficSpec
     integrity: IntegritySpec | None = None

@@ -15,14 +15,14 @@ QUICK = {"min_ready_seconds": 0.0, "canary_soak_seconds": 0.1}
 EAGER = Criteria(patience_seconds=0.0)
 
 
-def version(name: str, *options: str, readiness_path: str | None = None) -> Version:
+def version(name: str, *options: str, **rest: object) -> Version:
     return Version(
         name=name,
         command=(
             *("{python}", "-m", "scenarios.subjects.service"),
             *("--version", "{version}", "--port", "{port}", *options),
         ),
-        readiness_path=readiness_path,
+        **rest,  # type: ignore[arg-type]
     )
 
 
@@ -85,8 +85,8 @@ async def test_deadline_and_minimum(tmp_path: Path) -> None:
 
 async def test_drain_and_grace(tmp_path: Path) -> None:
     """`drain_timeout_seconds` ends a drain, and `termination_grace_seconds` ends in a kill."""
-    knobs = policy(drain_timeout_seconds=0.2, termination_grace_seconds=0.2)
-    stubborn = version("a", "--delay", "3600", "--deaf")
+    knobs = policy(drain_timeout_seconds=0.2)
+    stubborn = version("a", "--delay", "3600", "--deaf", termination_grace_seconds=0.2)
     async with stage(tmp_path, knobs, stubborn) as scene:
         clients = scene.clients()
         async with clients.sending(1), asyncio.timeout(60):
