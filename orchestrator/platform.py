@@ -196,7 +196,10 @@ class Router(Protocol):
         ...
 
     async def drain(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - the router's
-        """Send the replica nothing new, and wait until what it has in flight has ended."""
+        """Send the replica nothing new, and wait until what it has in flight has ended.
+
+        A replica that the router does not know, or not any more, has nothing in flight.
+        """
         ...
 
     async def remove(self, replica_id: str) -> None:

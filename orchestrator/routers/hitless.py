@@ -105,7 +105,12 @@ class HitlessRouter:
     async def drain(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - the balancer's
         """Send the replica nothing new, and wait until what it has in flight has ended."""
         with _translated(f"drain {replica_id}"):
-            drained = await self._client.drain(replica_id, timeout=timeout)
+            try:
+                drained = await self._client.drain(replica_id, timeout=timeout)
+            except AdminError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                return Drained(0, 0.0)
         return Drained(drained.cut, drained.seconds)
 
     async def remove(self, replica_id: str) -> None:

@@ -160,13 +160,14 @@ async def test_a_drain_has_an_end(subject: Subject, tmp_path: Path) -> None:
 
 
 async def test_drained_can_be_removed_and_forgotten(subject: Subject) -> None:
-    """A removed replica gets nothing, and removing what is unknown is no error."""
+    """A removed replica gets nothing; removing or draining what is unknown is no error."""
     a = await subject.up("a")
     await subject.router.weigh({a.id: 1.0})
     await subject.router.drain(a.id, 30)
     await subject.router.remove(a.id)
     await subject.router.remove(a.id)
     await subject.router.remove("nobody-9")
+    assert await subject.router.drain(a.id, 30) == (0, 0.0)
     assert (await subject.get())[0] == 503
     assert set(await subject.router.why_not_up([a.id])) == {a.id}
 

@@ -82,6 +82,30 @@ async def test_an_old_replica_dies_amid_a_release(strategy: str, tmp_path: Path)
         assert_within(scene, surge=2 if strategy == "rolling" else 3)
 
 
+async def test_a_lost_replica_is_drained_while_it_is_replaced(tmp_path: Path) -> None:
+    """Whoever drains a replica that is just being taken off the router's list is not refused."""
+    async with stage(tmp_path, POLICY, version("a")) as scene, supervised(scene):
+        router, gone, go_on = scene.balancer.router, asyncio.Event(), asyncio.Event()
+        remove = router.remove
+
+        async def slowly(replica_id: str) -> None:
+            await remove(replica_id)
+            gone.set()
+            await go_on.wait()
+
+        router.remove = slowly  # type: ignore[method-assign]
+        victim = scene.rollout.serving()[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        await gone.wait()
+        await scene.rollout.drain([victim])
+        go_on.set()
+        healed = await scene.happened("heal")
+        router.remove = remove  # type: ignore[method-assign]
+        # Somebody wants it to go: its place is not filled again.
+        assert "successor" not in healed.detail
+        assert [one.id for one in scene.rollout.serving()] == ["a-2"]
+
+
 def assert_within(scene: Stage, surge: int) -> None:
     """No more processes ran at any time than replicas and surge."""
     running: set[str] = {"a-1", "a-2"}
