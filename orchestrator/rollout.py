@@ -10,16 +10,17 @@ from typing import Literal, TypedDict, TypeVar
 
 import msgspec
 
-from orchestrator.analysis import Finding, Judgement, judge
+from orchestrator.analysis import Finding, Judgement
 from orchestrator.control import Control
-from orchestrator.errors import OrchestratorError, RolloutFailed, RouterError
+from orchestrator.errors import OrchestratorError, RolloutFailed
 from orchestrator.fleet import Fleet, Member, Replicas
 from orchestrator.gates import Gates, fail_at_end, says_ready
 from orchestrator.journal import Entry, Journal
 from orchestrator.model import Replica, Version
 from orchestrator.platform import Answer, Drained, Ended, Hooks, Platform, Router
-from orchestrator.policy import WHOLE, Policy
+from orchestrator.policy import Policy
 from orchestrator.samples import Samples
+from orchestrator.shares import weights
 from orchestrator.tasks import all_or_first_error, deadline, each_to_its_end, first_error
 
 __all__ = ["Replicas", "Rollout"]
@@ -270,18 +271,8 @@ class Rollout:
         chosen = {one.replica.id for one in self._present(replicas)}
         twins = {one.replica.id for one in self.fleet.present(beside)}
         others = [one.id for one in self.serving() if one.id not in chosen | twins]
-        shares = dict.fromkeys(others, 1.0) | dict.fromkeys(twins, 1.0)
-        alone = percent >= WHOLE or not (others or twins)
-        if alone:
-            shares = dict.fromkeys(shares, 0.0) | dict.fromkeys(chosen, 1.0)
-        elif twins and others and 2 * percent < WHOLE:
-            part = percent / (WHOLE - 2 * percent) * len(others)
-            shares |= dict.fromkeys(chosen, part / len(chosen))
-            shares |= dict.fromkeys(twins, part / len(twins))
-        else:
-            # The others keep weight 1, so that a replica attached later has its fair share.
-            each = percent / (WHOLE - percent) * len(shares) / len(chosen)
-            shares |= dict.fromkeys(chosen, each)
+        shares = weights(percent, chosen, others, twins)
+        alone = not any(shares[name] for name in (*others, *twins))
         await self._samples.begin(chosen, twins or others, alone=alone)
         self.path.append(percent)
         await self._weigh("weigh", replicas, shares, detail={"percent": percent})
@@ -346,7 +337,11 @@ class Rollout:
         async with self.verb("analyse", canary, detail=limit) as entry:
             began = _now()
             while True:
-                judgement = await self._judge(canary, beside)
+                judgement = await self._samples.judge(
+                    {one.replica.id for one in self._present(canary)},
+                    {one.replica.id for one in self.fleet.present(beside)},
+                    criteria,
+                )
                 left = criteria.patience_seconds - (_now() - began)
                 again = judgement.finding in (Finding.INCONCLUSIVE, Finding.ERROR)
                 if not again or left <= 0:
@@ -418,21 +413,6 @@ class Rollout:
         """Whether the router knows it: one that is lost is given its weight with its successor."""
         member = self.fleet.find(name)
         return member is not None and member.registered
-
-    async def _judge(self, canary: Sequence[Replica], beside: Sequence[Replica]) -> Judgement:
-        chosen = {one.replica.id for one in self._present(canary)}
-        twins = {one.replica.id for one in self.fleet.present(beside)}
-        others = twins or {
-            one.replica.id
-            for one in self.fleet
-            if one.replica.id not in chosen and one.registered and not one.leaving
-        }
-        try:
-            mine, theirs = await self._samples.since(chosen, others)
-        except RouterError as error:
-            return Judgement(Finding.ERROR, f"no statistics: {error}")
-        together = any(one.weight > 0 for one in self.fleet if one.replica.id in others)
-        return judge(mine, theirs, self.policy.analysis, together=together)
 
     async def _drain(self, member: Member) -> Drained:
         member.leaving = True

@@ -2,8 +2,11 @@
 
 from collections.abc import Collection, Mapping
 
+from orchestrator.analysis import Finding, Judgement, judge
+from orchestrator.errors import RouterError
 from orchestrator.fleet import NOTHING, Fleet, Member
 from orchestrator.platform import Count, Router
+from orchestrator.policy import Criteria
 from orchestrator.tasks import deadline
 
 _ROUTER_SECONDS = 10.0
@@ -56,6 +59,22 @@ class Samples:
             )
             for group in groups
         ]
+
+    async def judge(
+        self, canary: Collection[str], beside: Collection[str], criteria: Criteria
+    ) -> Judgement:
+        """Judge the canary by its samples, against those beside it or else against all others."""
+        others = beside or {
+            one.replica.id
+            for one in self._fleet
+            if one.replica.id not in canary and one.registered and not one.leaving
+        }
+        try:
+            mine, theirs = await self.since(canary, others)
+        except RouterError as error:
+            return Judgement(Finding.ERROR, f"no statistics: {error}")
+        together = any(one.weight > 0 for one in self._fleet if one.replica.id in others)
+        return judge(mine, theirs, criteria, together=together)
 
     async def _counts(self) -> Mapping[str, Count]:
         async with deadline(_ROUTER_SECONDS, "the router did not tell its statistics"):
