@@ -6,8 +6,8 @@ import sys
 
 import uvloop
 
-from balancer.config import parse
 from balancer.errors import ConfigError, StartError
+from balancer.options import parse
 from balancer.server import serve
 
 

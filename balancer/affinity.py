@@ -12,7 +12,7 @@ class Affinity:
     """Reads and writes the cookie.
 
     Args:
-        name: the cookie's name, checked by `balancer.config`.
+        name: the cookie's name, checked by `balancer.options`.
     """
 
     __slots__ = ("_name", "_pattern")

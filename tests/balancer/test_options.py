@@ -14,8 +14,9 @@ import pytest
 
 from balancer.__main__ import main
 from balancer.client import AdminClient, AdminError
-from balancer.config import Address, parse
+from balancer.config import Address
 from balancer.errors import ConfigError, StartError
+from balancer.options import parse
 from balancer.sockets import fit_to_file_limit, listening
 from balancer.testing import FAST, Running, backend, load
 
