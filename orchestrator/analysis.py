@@ -174,7 +174,7 @@ def _latency(canary: Count, other: Count, criteria: Criteria) -> Judgement:
     )
     slow = (
         ranks.chance <= criteria.significance
-        and ranks.effect >= criteria.latency_effect
+        and ranks.effect > criteria.latency_effect
         and mean > limit
     )
     return Judgement(Finding.FAIL if slow else Finding.PASS, seen)

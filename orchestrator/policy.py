@@ -60,7 +60,8 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         latency_tolerance_seconds: by how many seconds it may be higher in any case. A tenth of a
             second is what people do not notice (J. Nielsen, *Usability Engineering*, ch. 5), and
             what a replica that has just started needs on a busy machine.
-        latency_effect: up to which chance a request to it may be slower than one to the others.
+        latency_effect: up to which chance a request to it may be slower than one to the others;
+            at 1 latencies are not compared.
         max_failure_rate: a fixed limit; absent: none.
         max_p99_seconds: a fixed limit for its 99th percentile; absent: none.
         on_inconclusive: what too few requests lead to. `proceed` is the default, since a step is

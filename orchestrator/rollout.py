@@ -87,6 +87,8 @@ class Rollout:
         self._numbers = count(first_number)
         self._gates = Gates(platform, router)
         self._samples = Samples(router, self.fleet)
+        # Weights name only what the router knows, so nothing is taken off its list meanwhile.
+        self._listing = asyncio.Lock()
         self.path: list[float] = []
 
     # What there is
@@ -285,7 +287,7 @@ class Rollout:
         """Give all traffic to them and none to any other, in one atomic assignment."""
         async with self.verb("switch", replicas) as entry:
             ids = [one.replica.id for one in self._present(replicas)]
-            async with deadline(_ROUTER_SECONDS, "the router did not switch"):
+            async with deadline(_ROUTER_SECONDS, "the router did not switch"), self._listing:
                 await self._router.switch(ids)
             for member in self.fleet:
                 member.weight = 1.0 if member.replica.id in ids else 0.0
@@ -387,6 +389,13 @@ class Rollout:
 
     # Their parts
 
+    async def unlist(self, member: Member) -> None:
+        """Take a replica off the router's list; it stays in the fleet."""
+        async with self._listing:
+            # First the mark: whoever drains it meanwhile must not ask for what is gone.
+            member.registered = False
+            await self._router.remove(member.replica.id)
+
     async def _start(self, version: Version, name: str) -> Replica:
         replica = await self._platform.start(version, name)
         self.fleet.add(Member(replica, version))
@@ -400,7 +409,10 @@ class Rollout:
         detail: dict[str, object] | None = None,
     ) -> None:
         async with self.verb(verb, replicas, detail=detail) as entry:
-            async with deadline(_ROUTER_SECONDS, "the router did not take the weights"):
+            async with (
+                deadline(_ROUTER_SECONDS, "the router did not take the weights"),
+                self._listing,
+            ):
                 await self._router.weigh(
                     {name: weight for name, weight in weights.items() if self._routed(name)}
                 )
@@ -427,7 +439,7 @@ class Rollout:
         grace = member.version.termination_grace_seconds
         ended = await self._platform.stop(member.replica, grace)
         # Even when it was never registered: a registration may have been cut short.
-        await self._router.remove(member.replica.id)
+        await self.unlist(member)
         self.fleet.remove(member.replica.id)
         return ended
 

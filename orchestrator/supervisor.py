@@ -208,9 +208,7 @@ class Supervisor:
                 "heal", [lost.replica], detail={"reason": why}, encloses=True
             ) as entry:
                 await self._platform.stop(lost.replica, 0.0)
-                # First the mark: whoever drains it meanwhile must not ask for what is gone.
-                lost.registered = False
-                await self._router.remove(name)
+                await rollout.unlist(lost)
                 while not lost.leaving and rollout.fleet.find(name) is lost:
                     await asyncio.sleep(self._exits.backoff(lost.version.name))
                     if (fresh := await self._start(lost.version)) is not None:

@@ -84,6 +84,44 @@ def test_fixed_limits(limits: dict[str, float], finding: Finding, reason: str) -
     assert reason in judgement.reason
 
 
+@pytest.mark.parametrize(
+    ("canary", "other", "loose", "strict"),
+    [
+        (counted(49, 0), counted(1000, 0), {"minimum_requests": 49}, {"minimum_requests": 50}),
+        # One of fifty against none of a thousand is chance in 48 of 1000 cases.
+        (counted(50, 1), counted(1000, 0), {"significance": 0.01}, {"significance": 0.05}),
+        (
+            *(counted(200, 10), counted(1000, 0)),
+            {"failure_tolerance": 0.05},
+            {"failure_tolerance": 0.01},
+        ),
+        # 200 ms against 100 ms.
+        (
+            *(counted(200, 0, 8, 0.2), counted(1000, 0, 7, 0.1)),
+            {"latency_tolerance": 1.1, "latency_tolerance_seconds": 0.0},
+            {"latency_tolerance": 0.9, "latency_tolerance_seconds": 0.0},
+        ),
+        (
+            *(counted(200, 0, 8, 0.2), counted(1000, 0, 7, 0.1)),
+            {"latency_tolerance": 0.0, "latency_tolerance_seconds": 0.11},
+            {"latency_tolerance": 0.0, "latency_tolerance_seconds": 0.09},
+        ),
+        # Every request to it is slower than every other one: the chance of that is 1.
+        (
+            *(counted(200, 0, 9, 0.5), counted(1000, 0, 7, 0.1)),
+            {"latency_effect": 1.0},
+            {"latency_effect": 0.99},
+        ),
+    ],
+)
+def test_each_criterion_decides(
+    canary: Count, other: Count, loose: dict[str, float], strict: dict[str, float]
+) -> None:
+    """Each criterion, moved alone over what was seen, turns a pass into something else."""
+    assert judge(canary, other, Criteria(**loose)).finding is Finding.PASS  # type: ignore[arg-type]
+    assert judge(canary, other, Criteria(**strict)).finding is not Finding.PASS  # type: ignore[arg-type]
+
+
 @given(counts(), counts(), some.integers(0, 200), some.floats(0, 1))
 def test_never_a_pass_by_pretence(
     canary: Count, other: Count, minimum: int, tolerance: float

@@ -172,6 +172,25 @@ async def test_canary_steps(tmp_path: Path) -> None:
         assert shares == [{"a": 80, "b": 20}, {"a": 40, "b": 60}, {"a": 0, "b": 100}]
 
 
+async def test_numbers_are_short_for_steps(tmp_path: Path) -> None:
+    """A number is a weight, a pause of `canary_soak_seconds`, and an analysis that has patience."""
+    knobs = policy(
+        replicas=1,
+        canary_steps=(50, 100),
+        canary_soak_seconds=0.3,
+        analysis=Criteria(patience_seconds=0.4),
+    )
+    async with stage(tmp_path, knobs, version("a")) as scene:
+        await scene.release("canary", version("a"), version("b"))
+        done = [e.verb for e in scene.events if e.state == "completed"]
+        chosen = [verb for verb in done if verb in ("weigh", "pause", "analyse")]
+        assert chosen == ["weigh", "pause", "analyse"] * 2
+        assert [event.detail["lasts_seconds"] for event in ended(scene, "pause")] == [0.3, 0.3]
+        assert all((event.seconds or 0) >= 0.3 for event in ended(scene, "pause"))
+        # Nobody sends anything, so each of them waits for its sample as long as it may.
+        assert all((event.seconds or 0) >= 0.4 for event in ended(scene, "analyse"))
+
+
 async def test_a_fresh_baseline(tmp_path: Path) -> None:
     """With `against = baseline` the canary has a twin of the old version, with the same share."""
     knobs = policy(

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -80,6 +81,42 @@ async def test_an_old_replica_dies_amid_a_release(strategy: str, tmp_path: Path)
         assert scene.left() == {"b": 2}
         assert len(clients.failed()) <= 2
         assert_within(scene, surge=2 if strategy == "rolling" else 3)
+
+
+async def test_a_replica_is_lost_while_weights_are_set(tmp_path: Path) -> None:
+    """Weights under way are not refused because one that they name is just being replaced."""
+    async with stage(tmp_path, POLICY, version("a")) as scene, supervised(scene):
+        router, (victim, other) = scene.balancer.router, scene.rollout.serving()
+        weigh = router.weigh
+
+        async def slowly(weights: Mapping[str, float]) -> None:
+            router.weigh = weigh  # type: ignore[method-assign]
+            os.kill(victim.pid, signal.SIGKILL)
+            await scene.happened("heal", "started")
+            for _ in range(20):  # whoever does not wait for us has taken it off the list by then
+                await router.counts()
+            await weigh(weights)
+
+        router.weigh = slowly  # type: ignore[method-assign]
+        await scene.rollout.attach([victim, other])
+        await scene.happened("heal")
+        assert [one.id for one in scene.rollout.serving()] == ["a-3", "a-2"]
+
+
+@pytest.mark.parametrize("failures", [1, 4])
+async def test_how_often_a_replica_may_fail_its_liveness_path(
+    failures: int, tmp_path: Path
+) -> None:
+    """A hung replica is replaced after `liveness_failures` failed checks in a row, no fewer."""
+    healing = Healing(
+        liveness_interval_seconds=0.05, liveness_timeout_seconds=0.1, liveness_failures=failures
+    )
+    policy = msgspec.structs.replace(POLICY, healing=healing)
+    async with stage(tmp_path, policy, version("a")) as scene, supervised(scene):
+        os.kill(scene.rollout.serving()[0].pid, signal.SIGSTOP)
+        healed = await scene.happened("heal", "started")
+        assert healed.detail["reason"] == f"it failed {failures} checks of /live in a row"
+        await scene.happened("heal")
 
 
 async def test_a_lost_replica_is_drained_while_it_is_replaced(tmp_path: Path) -> None:
