@@ -413,18 +413,24 @@ class Rollout:
                 deadline(_ROUTER_SECONDS, "the router did not take the weights"),
                 self._listing,
             ):
-                await self._router.weigh(
-                    {name: weight for name, weight in weights.items() if self._routed(name)}
-                )
+                await self._router.weigh(self._routed(weights))
             for name, weight in weights.items():
                 if (member := self.fleet.find(name)) is not None and not member.leaving:
                     member.weight = weight
             entry.detail["shares"] = self.fleet.shares()
 
-    def _routed(self, name: str) -> bool:
-        """Whether the router knows it: one that is lost is given its weight with its successor."""
-        member = self.fleet.find(name)
-        return member is not None and member.registered
+    def _routed(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """The weights by the names that the router knows.
+
+        One that was replaced meanwhile has its successor's; one that is lost is given its weight
+        with its successor.
+        """
+        found = {name: self.fleet.find(name) for name in weights}
+        return {
+            member.replica.id: weights[name]
+            for name, member in found.items()
+            if member is not None and member.registered and not member.leaving
+        }
 
     async def _drain(self, member: Member) -> Drained:
         member.leaving = True

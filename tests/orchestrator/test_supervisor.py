@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from orchestrator.model import Version
+from orchestrator.platform import Count
 from orchestrator.policy import Autoscaling, Healing, Policy, PolicyError
 from orchestrator.supervisor import Exits, wanted
 from orchestrator.testing import Stage, stage
@@ -101,6 +102,26 @@ async def test_a_replica_is_lost_while_weights_are_set(tmp_path: Path) -> None:
         await scene.rollout.attach([victim, other])
         await scene.happened("heal")
         assert [one.id for one in scene.rollout.serving()] == ["a-3", "a-2"]
+
+
+async def test_a_replica_is_replaced_before_weights_are_set(tmp_path: Path) -> None:
+    """Weights that were worked out for one that was replaced meanwhile go to its successor."""
+    async with stage(tmp_path, POLICY, version("a")) as scene, supervised(scene):
+        router, victim = scene.balancer.router, scene.rollout.serving()[0]
+        canary = await scene.rollout.start(version("b"), 1)
+        await scene.rollout.wait_ready(canary)
+        counts = router.counts
+
+        async def slowly() -> Mapping[str, Count]:
+            router.counts = counts  # type: ignore[method-assign]
+            os.kill(victim.pid, signal.SIGKILL)
+            await scene.happened("heal")
+            return await counts()
+
+        router.counts = slowly  # type: ignore[method-assign]
+        await scene.rollout.weigh(canary, 20)
+        shares = {one.replica.id: one.weight for one in scene.rollout.fleet}
+        assert shares == {"a-4": 1.0, "a-2": 1.0, "b-3": 0.5}
 
 
 @pytest.mark.parametrize("failures", [1, 4])
