@@ -91,7 +91,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         version: the version that it is about.
         replicas: the ids of the replicas that it is about.
         seconds: how long the verb took, at its end.
-        floor_seconds: how much of that no orchestrator could have saved: see `Rollout`.
+        floor_seconds: how much of that no orchestrator could have saved: see `Verbs`.
         error: why it failed.
         detail: what else is known.
     """
@@ -193,7 +193,7 @@ class ReleaseResult(msgspec.Struct, frozen=True, kw_only=True):
             it was cancelled, or somebody asked for its end and the version before serves again.
         reason: why, when it is not completed.
         seconds: how long it took.
-        floor_seconds: how much of that no orchestrator could have saved: see `Rollout`.
+        floor_seconds: how much of that no orchestrator could have saved: see `Verbs`.
         versions: the versions that served, in order, the first one before the release.
     """
 

@@ -1,27 +1,22 @@
 """A Rollout: the verbs that strategies are made of, each with its deadline and journal entries."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Mapping, Sequence
 from itertools import count
-from typing import Literal, TypedDict, TypeVar
-
-import msgspec
+from typing import TypeVar
 
 from orchestrator.analysis import Finding, Judgement
-from orchestrator.control import Control
-from orchestrator.errors import OrchestratorError, RolloutFailed
-from orchestrator.fleet import Fleet, Member, Replicas
+from orchestrator.errors import RolloutFailed
+from orchestrator.fleet import Member, Replicas
 from orchestrator.gates import Gates, fail_at_end, says_ready
-from orchestrator.journal import Entry, Journal
+from orchestrator.journal import Journal
 from orchestrator.model import Replica, Version
 from orchestrator.platform import Answer, Drained, Ended, Hooks, Platform, Router
 from orchestrator.policy import Policy
 from orchestrator.samples import Samples
 from orchestrator.shares import weights
 from orchestrator.tasks import all_or_first_error, deadline, each_to_its_end, first_error
+from orchestrator.verbs import Verbs, now
 
 __all__ = ["Replicas", "Rollout"]
 
@@ -31,39 +26,14 @@ _ROUTER_SECONDS = 10.0  # a router that takes longer to change its mind is broke
 _MARGIN_SECONDS = 5.0  # beyond a deadline that a platform or router keeps by itself
 _SAMPLE_SECONDS = 0.25  # how often a judgement that lacks requests looks again
 
-# `forward`: a deployment, which people may pause and abort, and hooks may refuse; `back`: a way
-# back, which nothing may stop; `aside`: healing and scaling, beside all of that.
-_Mode = Literal["forward", "back", "aside"]
-_mode: ContextVar[_Mode] = ContextVar("mode", default="aside")
 
-
-class Rollout:
+class Rollout(Verbs):
     """The fleet of one run, and what can be done to it.
 
-    Every verb is written to the journal from one place, fails with `OrchestratorError` and nothing
-    else, and takes several replicas at once: they are handled at the same time.
-
-    The **floor** of a verb is the part of its time that no orchestrator could have saved:
-
-    - `start`: all of it, which is the fork;
-    - `wait_ready`: the application's own start, until its port accepts and it says that it is
-      ready, and the router's fewest checks after that (with rise 2: one fast interval); all of it
-      when it fails by its deadline, which the policy asks for;
-    - `soak`, `pause`, `preview`, hooks, and the wait for a sample in `analyse`: what the policy
-      or somebody asks;
-    - `migrate`: the try that succeeded;
-    - `drain`: what was in flight, as the router timed it; `stop`: the application's own end, from
-      the signal until it is gone;
-    - `attach`, `weigh`, `switch`: 0.
-
-    With several replicas it is that of the slowest. Strategies do one verb after the other, so the
-    critical path of a release is all of its verbs, and its floor is the sum of theirs.
+    Every verb fails with `OrchestratorError` and nothing else, and takes several replicas at once:
+    they are handled at the same time.
 
     Attributes:
-        policy: the knobs.
-        journal: what was done.
-        control: what people say to it.
-        fleet: what runs.
         path: the shares that the deployment under way gave to its canary so far, in percent.
     """
 
@@ -77,13 +47,9 @@ class Rollout:
         hooks: Hooks | None = None,
         first_number: int = 1,
     ) -> None:
-        self.policy = policy
-        self.journal = journal
-        self.control = Control()
-        self.fleet = Fleet()
+        super().__init__(journal, policy, hooks)
         self._platform = platform
         self._router = router
-        self._hooks = hooks
         self._numbers = count(first_number)
         self._gates = Gates(platform, router)
         self._samples = Samples(router, self.fleet)
@@ -115,44 +81,6 @@ class Rollout:
         """Return the version that a replica of the fleet runs."""
         return self._present([replica])[0].version
 
-    @contextmanager
-    def going(self, mode: _Mode) -> Iterator[None]:
-        """Verbs inside of the block are part of a deployment, or of a way back."""
-        token = _mode.set(mode)
-        try:
-            yield
-        finally:
-            _mode.reset(token)
-
-    @asynccontextmanager
-    async def verb(
-        self,
-        verb: str,
-        replicas: Sequence[Replica] = (),
-        *,
-        version: str | None = None,
-        names: Iterable[str] = (),
-        detail: Mapping[str, object] | None = None,
-        encloses: bool = False,
-    ) -> AsyncIterator[Entry]:
-        """Do one verb: its checkpoint and hooks if it is part of a deployment, and its entries."""
-        about = _about(replicas)
-        version = version or about["version"]
-        ids = about["replicas"] or tuple(names)
-        if _mode.get() == "forward":
-            await self.control.checkpoint()
-        await self.hook(f"before_{verb}", version, ids)
-        async with self.journal.verb(
-            verb,
-            version=version,
-            replicas=ids,
-            detail=detail,
-            encloses=encloses,
-            aside=_mode.get() == "aside",
-        ) as entry:
-            yield entry
-        await self.hook(f"after_{verb}", version, ids)
-
     # The verbs
 
     async def start(self, version: Version, count: int) -> Replicas:
@@ -161,12 +89,12 @@ class Rollout:
         if not names:
             return ()
         async with self.verb("start", version=version.name, names=names) as entry:
-            began = _now()
+            began = now()
             async with deadline(_start_seconds(version, self.policy), "not started"):
                 started = await each_to_its_end(self._start(version, name) for name in names)
             entry.detail["addresses"] = {one.id: one.address for one in started}
             entry.detail["pids"] = {one.id: one.pid for one in started}
-            entry.floor_seconds = _now() - began
+            entry.floor_seconds = now() - began
         return tuple(started)
 
     async def wait_ready(self, replicas: Sequence[Replica]) -> None:
@@ -230,7 +158,7 @@ class Rollout:
         if wanted is None or not replicas:
             return
         async with self.verb("preview", replicas) as entry:
-            began = _now()
+            began = now()
             bad: list[str] = []
             asked = 0
             for path in wanted.paths:
@@ -248,7 +176,7 @@ class Rollout:
                         for one, answer in zip(replicas, answers, strict=True)
                         if not answer.good
                     ]
-            entry.floor_seconds = _now() - began
+            entry.floor_seconds = now() - began
             entry.detail |= {"requests": asked, "failed": len(bad)}
             if bad:
                 raise RolloutFailed(
@@ -316,14 +244,14 @@ class Rollout:
             return
         detail = {"for": what} | ({} if seconds is None else {"lasts_seconds": seconds})
         async with self.verb("pause", replicas, detail=detail) as entry:
-            began = _now()
+            began = now()
             members = self._present(replicas)
             try:
                 entry.detail["promoted"] = await self._unless_one_ends(
                     members, self.control.wait_promoted(what, seconds)
                 )
             finally:
-                entry.floor_seconds = _now() - began
+                entry.floor_seconds = now() - began
             await self._gates.need_up(members)
 
     async def analyse(self, canary: Sequence[Replica], beside: Sequence[Replica] = ()) -> Judgement:
@@ -337,14 +265,14 @@ class Rollout:
         criteria = self.policy.analysis
         limit = _at_most(criteria.patience_seconds)
         async with self.verb("analyse", canary, detail=limit) as entry:
-            began = _now()
+            began = now()
             while True:
                 judgement = await self._samples.judge(
                     {one.replica.id for one in self._present(canary)},
                     {one.replica.id for one in self.fleet.present(beside)},
                     criteria,
                 )
-                left = criteria.patience_seconds - (_now() - began)
+                left = criteria.patience_seconds - (now() - began)
                 again = judgement.finding in (Finding.INCONCLUSIVE, Finding.ERROR)
                 if not again or left <= 0:
                     break
@@ -460,7 +388,7 @@ class Rollout:
                         group.create_task(fail_at_end(self._platform, one.replica))
                         for one in members
                     ]
-                    if _mode.get() == "forward":
+                    if self.forward:
                         watchers.append(group.create_task(self.control.ended()))
                     result = await work
                     for watcher in watchers:
@@ -477,46 +405,6 @@ class Rollout:
             raise RolloutFailed(f"{', '.join(gone)} is not there any more")
         return members
 
-    async def hook(
-        self, name: str, version: str | None = None, replicas: Iterable[str] = ()
-    ) -> None:
-        """Run the hook of this name, if the policy has one, in a deployment or on a way back."""
-        mode = _mode.get()
-        command = self.policy.hooks.get(name)
-        if command is None or self._hooks is None or mode == "aside":
-            return
-        state = {
-            "HITLESS_HOOK": name,
-            "HITLESS_VERSION": version or "",
-            "HITLESS_REPLICAS": " ".join(replicas),
-            "HITLESS_SHARES": msgspec.json.encode(self.fleet.shares()).decode(),
-            "HITLESS_SERVING": " ".join(one.id for one in self.serving()),
-        }
-        # A way back is not stopped by a hook: what it says is in the journal, as failed.
-        forgiven = (
-            contextlib.suppress(OrchestratorError) if mode == "back" else (contextlib.nullcontext())
-        )
-        with forgiven:
-            async with self.journal.verb("hook", version=version, detail={"name": name}) as entry:
-                began = _now()
-                try:
-                    await self._hooks.run(name, command, state, self.policy.hook_timeout_seconds)
-                finally:
-                    entry.floor_seconds = _now() - began
-
-
-class _About(TypedDict):
-    version: str | None
-    replicas: tuple[str, ...]
-
-
-def _about(replicas: Sequence[Replica]) -> _About:
-    versions = {one.version for one in replicas}
-    return {
-        "version": versions.pop() if len(versions) == 1 else None,
-        "replicas": tuple(one.id for one in replicas),
-    }
-
 
 def _at_most(seconds: float) -> dict[str, object]:
     """Tell whoever watches how long that may take, so that they can count down."""
@@ -526,7 +414,3 @@ def _at_most(seconds: float) -> dict[str, object]:
 def _start_seconds(version: Version, policy: Policy) -> float:
     given = version.start_seconds
     return policy.progress_deadline_seconds if given is None else given
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
