@@ -1,9 +1,11 @@
-"""A client whose outcomes can be awaited."""
+"""A client and a generator whose outcomes can be awaited."""
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
+from tests.scenarios.traffic.running import Run, running_in
 from tests.scenarios.traffic.servers import Asker
 
 
@@ -19,3 +21,9 @@ async def asker() -> AsyncIterator[Callable[..., Asker]]:
     yield make
     for one in made:
         one.client.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs a generator against a port; `outcomes(tmp_path)` is what it recorded."""
+    return running_in(tmp_path)
