@@ -166,6 +166,8 @@ rate = 50 # journeys that start a second, whatever becomes of them
 # path = "/items/{{id}}"
 # expect_body = {{ json = {{ name = "{{unique}}" }} }} # also contains = ["..."], lacks = ["..."]
 #
+# Users who stay, and come again whatever became of the last time, instead of being brought by the
+# rate: users = 20 and every_seconds = 0.5 instead of weight.
 # What no template can say: python = "journeys.py:checkout" instead of steps.
 # Requests that are sent once, before the first journey: [[traffic.set_up]], with the same keys.
 """

@@ -405,7 +405,7 @@ class Run:
             router="hitless",
             seed=self._experiment.seed,
             replicas=scenario.policy.replicas,
-            rate=scenario.traffic.rate,
+            rate=scenario.traffic.asked_rate,
             existing_rows=rows.count if rows else 0,
             versions=(scenario.release.serving, *deployed),
             states=integrity.states,

@@ -10,7 +10,7 @@ from scenarios.harness import STRATEGY_NAMES, Experiment
 from scenarios.loading import Loaded, load
 from scenarios.mistakes import near
 from scenarios.repeating import repeated
-from scenarios.spec import FaultSpec, Scenario
+from scenarios.spec import FaultSpec, Scenario, TrafficSpec
 
 
 class UsageError(Exception):
@@ -50,6 +50,18 @@ def parse_fault(text: str) -> FaultSpec:
         raise UsageError(f"--fault {text}: {error}") from error
 
 
+def check_rate(rate: float, traffic: TrafficSpec) -> None:
+    """Check what `--rate` says.
+
+    Raises:
+        UsageError: it is no rate, or there is nobody whom it could bring.
+    """
+    if not 0 < rate < float("inf"):
+        raise UsageError(f"--rate {rate:g}: expected a number above 0")
+    if not traffic.asked_rate:
+        raise UsageError(f"--rate {rate:g}: all users of this scenario stay, and nobody arrives")
+
+
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What flags change in a scenario; None: nothing."""
 
@@ -73,8 +85,6 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         """
         if strategy not in STRATEGY_NAMES:
             raise UsageError(f"unknown strategy {strategy!r}; {near(strategy, STRATEGY_NAMES)}")
-        if self.rate is not None and not 0 < self.rate < float("inf"):
-            raise UsageError(f"--rate {self.rate:g}: expected a number above 0")
         loaded = load(reference, self.settings)
         scenario = loaded.scenario
         replace = msgspec.structs.replace
@@ -82,6 +92,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             policy = replace(scenario.policy, replicas=self.replicas)
             scenario = replace(scenario, policy=policy)
         if self.rate is not None:
+            check_rate(self.rate, scenario.traffic)
             traffic = replace(scenario.traffic, rate=self.rate, profile=())
             scenario = replace(scenario, traffic=traffic)
         if self.existing_rows is not None:

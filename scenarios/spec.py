@@ -180,7 +180,7 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What the users do.
 
     Attributes:
-        rate: arrivals (journeys that start) a second.
+        rate: arrivals (journeys that start) a second. Where all users stay, nobody arrives.
         arrivals: `poisson` or `constant` gaps, or `recorded`: those of `arrivals_path`, once.
         profile: how the rate changes: linear between the points, and after the last one as there.
             Two points of one time are a jump. With a profile, `rate` has no meaning.
@@ -191,7 +191,7 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         mail_domain: the domain of the users' addresses.
         set_up: requests that are sent once, in order, before the first arrival; what they capture
             is known in all journeys.
-        journeys: what an arrival does.
+        journeys: what users do: those whom arrivals bring, and those who stay.
     """
 
     rate: Positive = 100.0
@@ -203,6 +203,16 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mail_domain: str = "example.com"
     set_up: tuple[Step, ...] = ()
     journeys: Annotated[tuple[Journey, ...], msgspec.Meta(min_length=1)]
+
+    @property
+    def asked_rate(self) -> float:
+        """Arrivals a second; 0 where all users stay."""
+        return 0.0 if all(journey.stays for journey in self.journeys) else self.rate
+
+    @property
+    def users(self) -> int:
+        """How many users stay for the whole run."""
+        return sum(journey.users or 0 for journey in self.journeys)
 
 
 class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

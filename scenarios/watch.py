@@ -255,7 +255,7 @@ def _manifest(
         router="foreign",
         seed=about.seed,
         replicas=1,
-        rate=about.traffic.rate,
+        rate=about.traffic.asked_rate,
         existing_rows=0,
         versions=(),
         outcome=ended.outcome,

@@ -117,7 +117,8 @@ def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Prog
         strategy=experiment.strategy,
         seed=experiment.seed,
         replicas=scenario.policy.replicas,
-        rate=scenario.traffic.rate,
+        rate=scenario.traffic.asked_rate,
+        users=scenario.traffic.users,
         steps=tuple(_said(step) for step in scenario.release.steps),
     )
     return view_of(console, header, no_live=no_live)

@@ -18,7 +18,7 @@ from scenarios.evidence.folder import create_run_folder
 from scenarios.evidence.manifest import Objectives
 from scenarios.interrupts import run_interruptibly
 from scenarios.loading import load
-from scenarios.overrides import UsageError
+from scenarios.overrides import UsageError, check_rate
 from scenarios.report import reach_verdict
 from scenarios.reporting import tell_github, write_junit, write_reports
 from scenarios.spec import PhasesSpec, TrafficSpec
@@ -76,8 +76,6 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     ours here, so causes are named as far as the answers themselves tell.
     """
     target = target_of(url)
-    if rate is not None and not 0 < rate < float("inf"):
-        raise UsageError(f"--rate {rate:g}: expected a number above 0")
     traffic = TrafficSpec(rate=_RATE, journeys=visits(target.path, tuple(expect or (200,))))
     phases, objectives = PhasesSpec(), Objectives()
     if scenario is not None:
@@ -87,6 +85,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         traffic = msgspec.structs.replace(loaded.scenario.traffic, journeys=loaded.journeys())
         phases, objectives = loaded.scenario.phases, loaded.scenario.objectives
     if rate is not None:
+        check_rate(rate, traffic)
         traffic = msgspec.structs.replace(traffic, rate=rate)
     # A service that outlives the run must not meet the same users again.
     number = int(time.time() * 10) % _SEEDS if seed is None else seed
@@ -122,7 +121,8 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         strategy=STRATEGY,
         seed=number,
         replicas=1,
-        rate=traffic.rate,
+        rate=traffic.asked_rate,
+        users=traffic.users,
         steps=(f"release {shlex.join(about.command)}",) if about.command else (),
     )
     stop = asyncio.Event()

@@ -46,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         router: who balanced, such as `hitless`.
         seed: of all randomness of the run.
         replicas: how many of them serve.
-        rate: arrivals a second that were asked for.
+        rate: arrivals a second that were asked for; 0 where all users stay.
         existing_rows: rows that were in the database before the run.
         versions: the versions of the release in order, the first one served before it.
         states: the states that a subject can have, in the order in which it moves through them.

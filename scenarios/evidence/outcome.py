@@ -45,6 +45,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             can be checked against it.
         cause_id: the `request_id` of the request that led to this one, such as the subscription
             whose mail was clicked.
+        user: who sent it, if that is one of the users who stay for the whole run; those whom
+            arrivals bring have no word here.
     """
 
     request_id: str
@@ -66,6 +68,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mismatch: str | None = None
     subject: str | None = None
     cause_id: str | None = None
+    user: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -1,7 +1,7 @@
 """What is to be sent next. Pure: it is told the time, and decides everything from the seed."""
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from scenarios.traffic.arrivals import schedule
 from scenarios.traffic.journeys import Cast
 from scenarios.traffic.plan import Plan
+from scenarios.traffic.staying import Start, visits
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -16,9 +17,10 @@ class Turn(msgspec.Struct, frozen=True):
 
     Attributes:
         planned_ns: when it should be sent.
-        number: its journey's.
+        number: its journey's; below 0 it is that of a user who stays.
         step: the index of the journey's step.
-        repetition: 0; more for what follows from the journey's second mail, third mail...
+        repetition: 0; more for what follows from the journey's second mail, third mail..., and for
+            the second visit, third visit... of a user who stays.
         close: whether it opens a connection for itself alone.
         link: the path and query of the mailed link, once a mail has come.
         cause_id: the request that led to it.
@@ -36,62 +38,64 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Agenda:
-    """Turns in the order of their planned times: arrivals, and what follows from them."""
+    """Turns in the order of their planned times: what begins, and what follows from that.
+
+    Memory: a few numbers for each user who stays, none for those who have come or will come once.
+    """
 
     def __init__(self, plan: Plan, cast: Cast) -> None:
         self._cast = cast
-        self._offsets = schedule(plan)
+        self._starts = _starts(plan)
         self._start_ns = 0
         self._until_ns: int | None = None
-        self._arrival_ns: int | None = None
-        # A shard goes through all arrivals and plans every n-th: the plan is that of one process.
-        self._shards = plan.shards
-        self._number = -1
-        self._shard = plan.shard or 0
+        self._next: Start | None = None
+        self._arrived = 0
         self._later: list[tuple[int, int, Turn]] = []
         self._order = count()  # turns of one instant keep the order in which they were planned
 
     @property
     def arrived(self) -> int:
         """The number below which every journey of this process has started."""
-        return max(self._number, 0)
+        return self._arrived
 
     @property
     def pending(self) -> int:
-        """How many turns are planned, without the arrivals to come."""
+        """How many turns are planned, without the journeys that are still to begin."""
         return len(self._later)
 
     def start(self, at_ns: int) -> None:
-        """Let arrivals begin; their offsets count from this time."""
+        """Let journeys begin; their offsets count from this time."""
         self._start_ns = at_ns
-        self._next_arrival()
+        self._find_next()
 
     def stop(self, at_ns: int) -> None:
-        """No arrival is planned after this time; those before it stay planned, sent or not."""
+        """No journey begins after this time; those before it stay planned, sent or not."""
         self._until_ns = at_ns
-        self._end_arrivals()
+        self._end_starts()
 
     def next_ns(self) -> int | None:
         """When the next turn is due; None when nothing is planned."""
+        begin_ns = self._next_ns
         if not self._later:
-            return self._arrival_ns
+            return begin_ns
         later = self._later[0][0]
-        return later if self._arrival_ns is None else min(later, self._arrival_ns)
+        return later if begin_ns is None else min(later, begin_ns)
 
     def pop(self, now_ns: int) -> Turn | None:
         """Take the next turn that is due, or None when none is yet."""
         while True:
-            arrival = self._arrival_ns
-            if self._later and (arrival is None or self._later[0][0] <= arrival):
+            start, begin_ns = self._next, self._next_ns
+            if self._later and (begin_ns is None or self._later[0][0] <= begin_ns):
                 if self._later[0][0] > now_ns:
                     return None
                 return heapq.heappop(self._later)[2]
-            if arrival is None or arrival > now_ns:
+            if start is None or begin_ns is None or begin_ns > now_ns:
                 return None
-            number = self._number
-            self._next_arrival()
+            self._find_next()
+            if start.number >= 0:
+                self._arrived = start.number + 1
             # A pause before its first step puts a turn behind others.
-            self.plan(arrival, number=number, step=0)
+            self.plan(begin_ns, number=start.number, step=0, repetition=start.visit)
 
     def plan(
         self,
@@ -113,23 +117,31 @@ class Agenda:
         turn = Turn(cause_ns + pause, number, step, repetition, close, link, cause_id, captured)
         heapq.heappush(self._later, (turn.planned_ns, next(self._order), turn))
 
-    def _next_arrival(self) -> None:
-        offset = next(self._offsets, None)
-        self._number += 1
-        if self._shards > 1:
-            while offset is not None and self._number % self._shards != self._shard:
-                offset = next(self._offsets, None)
-                self._number += 1
-        if offset is None:  # the schedule has ended
-            self._arrival_ns = None
-            return
-        self._arrival_ns = self._start_ns + offset
-        self._end_arrivals()
+    @property
+    def _next_ns(self) -> int | None:
+        return None if self._next is None else self._start_ns + self._next.offset_ns
 
-    def _end_arrivals(self) -> None:
-        if (
-            self._until_ns is not None
-            and self._arrival_ns is not None
-            and self._arrival_ns > self._until_ns
-        ):
-            self._arrival_ns = None
+    def _find_next(self) -> None:
+        self._next = next(self._starts, None)
+        self._end_starts()
+
+    def _end_starts(self) -> None:
+        next_ns = self._next_ns
+        if self._until_ns is not None and next_ns is not None and next_ns > self._until_ns:
+            self._next = None
+
+
+def _starts(plan: Plan) -> Iterator[Start]:
+    """What begins in this process, in order of time.
+
+    A shard goes through all arrivals and takes every n-th: the plan is that of one process.
+    """
+    shard, shards = plan.shard or 0, plan.shards
+    if all(journey.stays for journey in plan.journeys):
+        return heapq.merge(*visits(plan))
+    arrivals = (
+        Start(offset_ns, number, 0)
+        for number, offset_ns in enumerate(schedule(plan))
+        if number % shards == shard
+    )
+    return heapq.merge(arrivals, *visits(plan))

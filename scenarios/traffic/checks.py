@@ -7,6 +7,9 @@ from math import inf
 from scenarios.traffic.plan import Journey, Plan, PlanError, Step
 
 _PORTS = range(1, 65536)
+# Each user who stays has cookies and a connection of its own; more are a mistake in the unit.
+_USERS = range(1, 100_001)
+_LEAST_SECONDS, _MOST_SECONDS = 0.001, 86_400.0
 
 
 def check_plan(plan: Plan) -> None:
@@ -15,7 +18,14 @@ def check_plan(plan: Plan) -> None:
     Raises:
         PlanError: the plan cannot be followed; the message names the field and what it may be.
     """
-    _check_arrivals(plan)
+    _check_journeys(plan.journeys)
+    if not all(journey.stays for journey in plan.journeys):
+        _check_arrivals(plan)
+    elif plan.profile or plan.arrivals == "recorded":
+        raise PlanError(
+            "profile and recorded arrivals need a journey that arrivals start: one without users "
+            "and every_seconds"
+        )
     if not 0 < plan.timeout_seconds < inf:
         raise PlanError(f"timeout_seconds must be above 0, not {plan.timeout_seconds}")
     if not 0 < plan.tick_seconds < inf:
@@ -30,7 +40,6 @@ def check_plan(plan: Plan) -> None:
         raise PlanError(f"host {plan.host!r} is not a host's name or address")
     if not plan.mail_domain or not plan.mail_domain.isascii():
         raise PlanError(f"mail_domain {plan.mail_domain!r} is not a domain")
-    _check_journeys(plan.journeys)
 
 
 def _check_arrivals(plan: Plan) -> None:
@@ -60,10 +69,35 @@ def _check_journeys(journeys: Sequence[Journey]) -> None:
         if names.count(name) > 1:
             raise PlanError(f"journey {name}: there are two of that name")
     for journey in journeys:
-        if not 0 <= journey.weight < inf:
+        if journey.weight is not None and not 0 <= journey.weight < inf:
             raise PlanError(f"journey {journey.name}: weight must be 0 or more")
-    if not any(journey.weight for journey in journeys):
+        _check_staying(journey)
+    arriving = [journey for journey in journeys if not journey.stays]
+    if arriving and all(journey.weight == 0 for journey in arriving):
         raise PlanError("journeys: every weight is 0, so none would ever start")
+
+
+def _check_staying(journey: Journey) -> None:
+    where, users, seconds = f"journey {journey.name}", journey.users, journey.every_seconds
+    if users is None and seconds is None:
+        return
+    if users is None or seconds is None:
+        given, missing = ("every_seconds", "users") if users is None else ("users", "every_seconds")
+        raise PlanError(f"{where}: {given} needs {missing} beside it")
+    if users not in _USERS:
+        raise PlanError(f"{where}: users must be from 1 to {_USERS[-1]}, not {users}")
+    if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
+        raise PlanError(
+            f"{where}: every_seconds must be from {_LEAST_SECONDS:g} to {_MOST_SECONDS:g}, "
+            f"not {seconds:g}"
+        )
+    if journey.weight is not None:
+        raise PlanError(
+            f"{where}: weight is for arrivals, and its users stay: leave one of the two out"
+        )
+    for number, step in enumerate(journey.steps, start=1):
+        if step.after == "mail":
+            raise PlanError(f"{where}, step {number}: users who stay wait for no mail")
 
 
 def check_numbers(step: Step, *, where: str) -> None:

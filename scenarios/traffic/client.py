@@ -1,7 +1,8 @@
 """An HTTP/1.1 client that reports what happened, and hides nothing of it.
 
 It never retries, never follows, and never waits for a connection: each exchange is sent at once,
-on an idle connection or on one of its own. Every way to fail has its name. One sweep, some times
+on an idle connection or on one of its own. A user who stays has a connection that nobody else
+uses; all others share theirs. Every way to fail has its name. One sweep, some times
 a second, finds the exchanges that have outlived their deadlines.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Final, TypeAlias
 
-from scenarios.traffic.connection import Connection, Exchange, connect_error, words
+from scenarios.traffic.connection import Browser, Connection, Exchange, connect_error, words
 from scenarios.traffic.paced import PacedConnection, limit_receive_buffer
 from scenarios.traffic.websocket import WebSocketConnection
 
@@ -65,6 +66,7 @@ class Client:
         self._under_way: dict[int, dict[Exchange, None]] = {self._timeout_ns: {}}
         self._in_flight = 0
         self._idle: dict[Connection, None] = {}  # in the order in which they became idle
+        self._kept: dict[Connection, None] = {}  # the same of those that belong to a browser
         # Shared by all connections, since nothing of it is kept after a callback.
         self._buffer = memoryview(bytearray(_CHUNK))
         self._closed = False
@@ -78,7 +80,7 @@ class Client:
     @property
     def idle(self) -> int:
         """How many connections wait for an exchange."""
-        return len(self._idle)
+        return len(self._idle) + len(self._kept)
 
     def send(self, exchange: Exchange) -> None:
         """Send it now."""
@@ -88,7 +90,7 @@ class Client:
         timeout_ns = self._timeout_of(exchange)
         exchange.deadline_ns = time.monotonic_ns() + timeout_ns
         self._under_way.setdefault(timeout_ns, {})[exchange] = None
-        connection = None if exchange.close else self._take_idle()
+        connection = None if exchange.close else self._take_idle(exchange.browser)
         if connection is None:
             try:
                 connection = self._open(exchange)
@@ -115,12 +117,22 @@ class Client:
                 if exchange.connection is not None:
                     exchange.connection.close()
         self._under_way.clear()
-        for connection in self._idle:
+        for connection in (*self._idle, *self._kept):
             connection.close()
         self._idle.clear()
+        self._kept.clear()
 
-    def _take_idle(self) -> Connection | None:
-        """The connection that was used last, if it can still be used."""
+    def _take_idle(self, browser: Browser | None) -> Connection | None:
+        """The connection that was used last and still can be: a browser's own, or any other."""
+        if browser is not None:
+            kept, browser.connection = browser.connection, None
+            if kept is None:
+                return None
+            del self._kept[kept]
+            if kept.usable():
+                return kept
+            kept.close()
+            return None
         while self._idle:
             connection, _ = self._idle.popitem()
             if connection.usable():
@@ -142,6 +154,11 @@ class Client:
         Raises:
             OSError: it could not be begun, or it failed at once.
         """
+        connection = self._connect(exchange)
+        connection.browser = exchange.browser
+        return connection
+
+    def _connect(self, exchange: Exchange) -> Connection:
         sock = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -184,11 +201,26 @@ class Client:
 
     def idled(self, connection: Connection) -> None:
         """A connection reports that it can carry another exchange."""
-        self._idle[connection] = None
+        browser = connection.browser
+        if browser is None:
+            self._idle[connection] = None
+        elif browser.connection is None:
+            browser.connection = connection
+            self._kept[connection] = None
+        else:
+            connection.close()  # visits overlapped, and one connection is enough
 
     def dropped(self, connection: Connection) -> None:
         """An idle connection reports that its other end has closed it."""
-        self._idle.pop(connection, None)
+        self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        browser = connection.browser
+        if browser is None:
+            self._idle.pop(connection, None)
+        elif browser.connection is connection:
+            browser.connection = None
+            del self._kept[connection]
 
     def _sweep(self) -> None:
         now = time.monotonic_ns()
@@ -201,9 +233,8 @@ class Client:
             if exchange.connection is not None:  # else it has ended in the meantime
                 exchange.connection.give_up()
         oldest = now - round(IDLE_SECONDS * 1e9)
-        for connection in list(self._idle):
-            if connection.idle_since_ns > oldest:
-                break
-            del self._idle[connection]
-            connection.close()
+        for idle in (self._idle, self._kept):
+            for connection in list(takewhile(lambda each: each.idle_since_ns <= oldest, idle)):
+                self._forget(connection)
+                connection.close()
         self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)

@@ -12,8 +12,26 @@ import time
 from typing import Protocol
 
 from scenarios.traffic.answer import Answer
+from scenarios.traffic.cookies import Jar
 from scenarios.traffic.plan import Pace, WebSocket
 from scenarios.traffic.response import MalformedResponse, ResponseReader
+
+
+class Browser:
+    """What a user who stays has from one visit to the next.
+
+    Attributes:
+        user: the user's word.
+        cookies: what the answers set.
+        connection: one that is kept for the next request, while there is one.
+    """
+
+    __slots__ = ("connection", "cookies", "user")
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.cookies = Jar()
+        self.connection: Connection | None = None
 
 
 class Exchange:
@@ -27,6 +45,7 @@ class Exchange:
         timeout_seconds: how long it may take; None for as long as the client gives each.
         websocket: makes it a websocket that stays open, for longer than that.
         keep: whether its answer is wanted.
+        browser: whose connection carries it; None for any that is idle.
         answer: the fields and the body of the complete response, if they are.
         sent_ns: when its first byte was written; None if it never was.
         first_byte_ns: when the first byte of the response arrived.
@@ -35,13 +54,14 @@ class Exchange:
         status: the status of the complete response.
         error: why there is none, in the words of `Outcome.error`.
         error_detail: the error's own words.
-        served_by, proxy_status, sqlstate, problem: what the response says of itself; also of one
-            that broke off after its head.
+        served_by, proxy_status, sqlstate, problem, set_cookies: what the response says of itself;
+            also of one that broke off after its head.
         connection, deadline_ns: the client's own notes, while it is under way.
     """
 
     __slots__ = (
         "answer",
+        "browser",
         "close",
         "connection",
         "deadline_ns",
@@ -58,6 +78,7 @@ class Exchange:
         "proxy_status",
         "sent_ns",
         "served_by",
+        "set_cookies",
         "sqlstate",
         "status",
         "timeout_seconds",
@@ -74,6 +95,7 @@ class Exchange:
         timeout_seconds: float | None = None,
         websocket: WebSocket | None = None,
         keep: bool = False,
+        browser: Browser | None = None,
     ) -> None:
         self.payload = payload
         self.is_head = is_head
@@ -82,6 +104,7 @@ class Exchange:
         self.timeout_seconds = timeout_seconds
         self.websocket = websocket
         self.keep = keep
+        self.browser = browser
         self.answer: Answer | None = None
         self.opened = True
         self.sent_ns: int | None = None
@@ -94,6 +117,7 @@ class Exchange:
         self.proxy_status: str | None = None
         self.sqlstate: str | None = None
         self.problem: str | None = None
+        self.set_cookies: tuple[str, ...] = ()
         self.connection: Connection | None = None
         self.deadline_ns = 0
 
@@ -126,6 +150,7 @@ class Connection:
         "_sock",
         "_unsent",
         "_waits_to_write",
+        "browser",
         "idle_since_ns",
     )
 
@@ -148,6 +173,7 @@ class Connection:
         self._waits_to_write = False
         self._connected = False
         self._closed = False
+        self.browser: Browser | None = None  # whose it is, for as long as it stands
         self.idle_since_ns = 0
 
     def usable(self) -> bool:
@@ -325,6 +351,7 @@ class Connection:
     def _copy_head(self, exchange: Exchange) -> None:
         exchange.served_by = self._reader.served_by
         exchange.proxy_status = self._reader.proxy_status
+        exchange.set_cookies = self._reader.set_cookies
 
 
 def connect_error(error: OSError) -> str:

@@ -1,8 +1,9 @@
 """The open loop: sends what the plan says when it says so, whatever becomes of it.
 
-Arrivals come from the schedule. Later steps of a journey are planned when their cause happened (a
-response, a mail) plus the reader's pause. A request is sent as soon as its planned time has come;
-how late that was is in its outcome, since every latency counts from the planned time.
+Arrivals and the visits of users who stay come from the schedule. Later steps of a journey are
+planned when their cause happened (a response, a mail) plus the reader's pause. A request is sent as
+soon as its planned time has come; how late that was is in its outcome, since every latency counts
+from the planned time.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from scenarios.traffic.agenda import Agenda, Turn
 from scenarios.traffic.answer import Mismatch
 from scenarios.traffic.client import Address, Client
 from scenarios.traffic.clock import Alarm
-from scenarios.traffic.connection import Exchange
+from scenarios.traffic.connection import Browser, Exchange
 from scenarios.traffic.journeys import Cast, Script, target_of
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
 from scenarios.traffic.tally import Interval, Tally
@@ -55,6 +56,7 @@ class Generator:
         self._tally = Tally(at_ns=time.monotonic_ns(), cpu_ns=time.process_time_ns())
         # How many mails each journey's user got: all that is kept of a journey, four bytes.
         self._mail_counts = array("I")
+        self._browsers: dict[int, Browser] = {}  # of users who stay, by their numbers
         self._started = False
         self._stopped = False
         self._finishing = False
@@ -234,10 +236,16 @@ class Generator:
             self._sending = False
 
     async def exchange(
-        self, payload: bytes, *, planned_ns: int, is_head: bool, close: bool
+        self,
+        payload: bytes,
+        *,
+        planned_ns: int,
+        is_head: bool,
+        close: bool,
+        browser: Browser | None,
     ) -> Exchange:
         """Send a request of a user's coroutine, and wait for its outcome."""
-        asked = _Asked(payload, is_head=is_head, close=close, keep=True)
+        asked = _Asked(payload, is_head=is_head, close=close, keep=True, browser=browser)
         asked.done = self._loop.create_future()
         self._dispatch(asked, planned_ns)
         await asked.done
@@ -258,6 +266,8 @@ class Generator:
         user = User(
             self,
             journey=script.name,
+            visit=self._cast.visit(turn.number, turn.repetition),
+            browser=self._browser(turn.number),
             unique=self._cast.unique(turn.number),
             uuid=self._cast.uuid(turn.number),
             address=self._cast.user(turn.number),
@@ -296,14 +306,17 @@ class Generator:
         recipe = script.recipes[turn.step]
         values = self._cast.values(turn.number, script, turn.link, turn.captured)
         request_id = self._cast.request_id(turn.number, turn.step, turn.repetition)
+        browser = self._browser(turn.number)
+        cookies = "" if browser is None else browser.cookies.field(time.time())
         exchange = _Sent(
-            recipe.request(values, request_id=request_id, close=turn.close),
+            recipe.request(values, request_id=request_id, close=turn.close, cookies=cookies),
             is_head=recipe.method == "HEAD",
             close=turn.close,
             pace=recipe.pace if recipe.is_paced else None,
             timeout_seconds=recipe.timeout_seconds,
             websocket=recipe.websocket,
             keep=not recipe.examination.is_empty,
+            browser=browser,
         )
         exchange.turn = turn
         exchange.script = script
@@ -311,6 +324,15 @@ class Generator:
         exchange.subject = recipe.subject(values)
         exchange.values = values if exchange.keep else None
         self._dispatch(exchange, turn.planned_ns)
+
+    def _browser(self, number: int) -> Browser | None:
+        """What the user with this number has, if it stays."""
+        if number >= 0:
+            return None
+        browser = self._browsers.get(number)
+        if browser is None:
+            browser = self._browsers[number] = Browser(self._cast.unique(number))
+        return browser
 
     def _dispatch(self, exchange: Exchange, planned_ns: int) -> None:
         """Send it, unless too many are under way."""
@@ -327,6 +349,8 @@ class Generator:
         self._client.send(exchange)
 
     def _ended(self, exchange: Exchange) -> None:
+        if exchange.browser is not None and exchange.set_cookies:
+            exchange.browser.cookies.take(exchange.set_cookies, time.time())
         if isinstance(exchange, _Asked):
             if not exchange.done.done():  # else its user was dismissed
                 exchange.done.set_result(None)
@@ -414,6 +438,7 @@ class _Sent(Exchange):
             mismatch=mismatch,
             subject=self.subject,
             cause_id=self.turn.cause_id,
+            user=None if self.browser is None else self.browser.user,
         )
 
 

@@ -3,13 +3,16 @@
 Everything here follows from the seed, the journey's number and, for a click, the mailed link. No
 state is kept for a journey, so memory stays flat: a mail's recipient names the journey, and the
 journey's number says which story it is.
+
+Numbers count arrivals from 0 on. Below 0 they are those of users who stay: -1 is the first one's,
+and a repetition is then a visit.
 """
 
 import hashlib
 import re
 import uuid
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from urllib.parse import quote, quote_plus, urlsplit
 
@@ -144,16 +147,21 @@ class Recipe:
         """What the request is about, or None when the step does not say."""
         return self._subject.render(values) or None
 
-    def request(self, values: Mapping[str, str], *, request_id: str, close: bool) -> bytes:
+    def request(
+        self, values: Mapping[str, str], *, request_id: str, close: bool, cookies: str = ""
+    ) -> bytes:
         """The whole request as it goes over the wire (RFC 9112).
 
         Args:
             values: what fills the placeholders.
             request_id: its `X-Request-Id`.
             close: whether the connection is for this request alone.
+            cookies: what its user has been given; behind the step's own, since there may be but
+                one such field (RFC 6265, section 5.4).
         """
         lines = [f"{self.method} {self._path.render(values)} HTTP/1.1"]
-        lines += [f"{name}: {value.render(values)}" for name, value in self._fields]
+        fields = [(name, value.render(values)) for name, value in self._fields]
+        lines += [f"{name}: {text}" for name, text in with_cookies(fields, cookies)]
         lines.append(f"X-Request-Id: {request_id}")
         if self.websocket is not None:
             lines += ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
@@ -230,7 +238,7 @@ def recipes(
 
 
 class Cast:
-    """The journeys of a run: which one each arrival is, and whom each mail is for.
+    """The journeys of a run: which one is whose, and whom each mail is for.
 
     Attributes:
         host: the requests' `Host`.
@@ -252,21 +260,32 @@ class Cast:
             Script(journey, host=self.host, known=frozenset(plan.known))
             for journey in plan.journeys
         )
-        self._weights = list(accumulate(journey.weight for journey in plan.journeys))
+        together = list(zip(plan.journeys, self.scripts, strict=True))
+        self._chosen = [script for journey, script in together if not journey.stays]
+        self._weights = list(accumulate(_weight(one) for one in plan.journeys if not one.stays))
+        self._staying = [script for journey, script in together if journey.stays]
+        self._users = list(accumulate(one.users or 0 for one in plan.journeys if one.stays))
         self._address = re.compile(
             rf"(s{plan.seed}-([0-9]{{6,}}))@{re.escape(self.mail_domain)}", re.ASCII
         )
 
     def script(self, number: int) -> Script:
-        """The story of the arrival with this number, chosen by the seed and the weights."""
-        if len(self.scripts) == 1:
-            return self.scripts[0]
+        """The story with this number: an arrival's is chosen by the seed and the weights."""
+        if number < 0:
+            return self._staying[bisect_right(self._users, ~number)]
+        if len(self._chosen) == 1:
+            return self._chosen[0]
         at = Stream(_CHOICE, self.seed, number).uniform() * self._weights[-1]
         # Rounding can make the product reach the last sum, which is one past the last journey.
-        return self.scripts[min(bisect_right(self._weights, at), len(self.scripts) - 1)]
+        return self._chosen[min(bisect_right(self._weights, at), len(self._chosen) - 1)]
 
     def unique(self, number: int) -> str:
-        """The word that only this journey has, such as `s7-000123`."""
+        """The word that only this journey has, such as `s7-000123`; a staying user's: `s7-u000123`.
+
+        It is a staying user's in all visits.
+        """
+        if number < 0:
+            return f"s{self.seed}-u{~number:06d}"
         return f"s{self.seed}-{number:06d}"
 
     def user(self, number: int) -> str:
@@ -274,7 +293,10 @@ class Cast:
         return f"{self.unique(number)}@{self.mail_domain}"
 
     def number_of(self, address: str) -> int | None:
-        """The journey whose user has this address, or None for an address that none can have."""
+        """The journey whose user has this address, or None for an address that none can have.
+
+        Users who stay wait for no mail, so theirs are none of these.
+        """
         match = self._address.fullmatch(address.lower())
         if match is None:
             return None
@@ -282,9 +304,19 @@ class Cast:
         return number if match[1] == self.unique(number) else None
 
     def request_id(self, number: int, step: int, repetition: int = 0) -> str:
-        """The id of a journey's request: `s7-000123-1`, and `s7-000123-2-2` for a second click."""
+        """The id of a journey's request: `s7-000123-1`, and `s7-000123-2-2` for a second click.
+
+        A staying user's has the visit before the step: `s7-u000123-45-1`.
+        """
+        if number < 0:
+            return f"{self.visit(number, repetition)}-{step + 1}"
         again = f"-{repetition + 1}" if repetition else ""
         return f"{self.unique(number)}-{step + 1}{again}"
+
+    def visit(self, number: int, repetition: int) -> str:
+        """The word for one visit: a staying user's `s7-u000123-45`, or that of who comes once."""
+        unique = self.unique(number)
+        return f"{unique}-{repetition + 1}" if number < 0 else unique
 
     def uuid(self, number: int) -> str:
         """A UUID that only this journey of this seed has."""
@@ -330,6 +362,20 @@ class Cast:
         if connection == "any":
             return pause, stream.uniform() < _HALF
         return pause, connection == "new"
+
+
+def _weight(journey: Journey) -> float:
+    return 1.0 if journey.weight is None else journey.weight
+
+
+def with_cookies(fields: Iterable[tuple[str, str]], cookies: str) -> Iterable[tuple[str, str]]:
+    """The header fields with these cookies in them, behind those that are there."""
+    if not cookies:
+        return fields
+    named = {name.lower(): (name, text) for name, text in fields}
+    name, own = named.get("cookie", ("Cookie", ""))
+    named["cookie"] = (name, f"{own}; {cookies}" if own else cookies)
+    return named.values()
 
 
 def _in_json_text(value: str) -> str:

@@ -73,8 +73,8 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request of a journey.
 
-    Text values may hold `{unique}` (a word that no other journey of the run has), `{user}` (the
-    same, as an email address), `{uuid}` (a UUID of the journey's), `{journey}`, `{seed}`,
+    Text values may hold `{unique}` (a word that no other user of the run has), `{user}` (the same,
+    as an email address), `{uuid}` (a UUID of the user's), `{journey}`, `{seed}`,
     `{worker}` (the number of the process that sends), and whatever an earlier step or the set-up
     captured. A step that waits for mail, and those after it, know of the set-up alone.
 
@@ -122,21 +122,35 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A user story: steps in order, or a coroutine, started by an arrival.
+    """A user story: steps in order, or a coroutine.
+
+    Arrivals start it, each for a user who comes once. Or, with `users` and `every_seconds`, users
+    stay for the whole run: each of them begins it again and again on a schedule of its own,
+    whatever became of the last time, is the same user (`{unique}`, `{user}`, `{uuid}`) in all
+    visits, and keeps its cookies and a connection.
 
     Attributes:
         name: what evidence calls it.
-        steps: its requests.
+        steps: its requests. Users who stay wait for no mail.
         python: `file.py:function`, instead of steps: a coroutine that is called with a
             `scenarios.traffic.user.User`, for what a template cannot say. The file is beside the
             scenario.
-        weight: how often it is chosen, relative to the other journeys.
+        weight: how often arrivals choose it, relative to the other journeys; absent: 1.
+        users: how many users stay for it; absent: arrivals start it.
+        every_seconds: how often each of them begins it; `users` and this belong together.
     """
 
     name: str
     steps: tuple[Step, ...] = ()
     python: str | None = None
-    weight: float = 1.0
+    weight: float | None = None
+    users: int | None = None
+    every_seconds: float | None = None
+
+    @property
+    def stays(self) -> bool:
+        """Whether its users stay for the whole run, so that no arrival starts it."""
+        return self.users is not None
 
 
 class RatePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,7 +171,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         host: where the requests go.
         port: the same.
-        rate: arrivals (journeys that start) a second.
+        rate: arrivals (journeys that start) a second. Where all users stay, nobody arrives.
         arrivals: `poisson` (exponential gaps), `constant` gaps, or `recorded`: those of
             `arrivals_path`, once.
         profile: how the rate changes: linear between the points, and after the last one as there.

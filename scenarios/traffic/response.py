@@ -54,6 +54,7 @@ class ResponseReader:
         keep_alive: whether the connection can carry another exchange; valid once complete.
         served_by: `X-Served-By`.
         proxy_status: `Proxy-Status`; several fields are joined with commas (RFC 9110, 5.3).
+        set_cookies: `Set-Cookie`, field by field: their commas are their own.
         accept: `Sec-WebSocket-Accept`.
         rest: what came after a 101, which is no longer HTTP.
     """
@@ -74,6 +75,7 @@ class ResponseReader:
         "proxy_status",
         "rest",
         "served_by",
+        "set_cookies",
         "status",
     )
 
@@ -151,6 +153,7 @@ class ResponseReader:
         self.status = 0
         self.served_by: str | None = None
         self.proxy_status: str | None = None
+        self.set_cookies: tuple[str, ...] = ()
         self.accept: str | None = None
         self.rest = b""
         self._framed = False
@@ -180,6 +183,8 @@ class ResponseReader:
             case b"proxy-status":
                 text = value.decode("latin-1")
                 self.proxy_status = f"{self.proxy_status}, {text}" if self.proxy_status else text
+            case b"set-cookie":
+                self.set_cookies += (value.decode("latin-1"),)
             case b"sec-websocket-accept":
                 self.accept = value.decode("latin-1")
             case b"content-length" | b"transfer-encoding":

@@ -24,7 +24,8 @@ from urllib.parse import urlencode
 
 from scenarios.evidence.outcome import Outcome
 from scenarios.traffic.answer import Answer
-from scenarios.traffic.connection import Exchange
+from scenarios.traffic.connection import Browser, Exchange
+from scenarios.traffic.journeys import with_cookies
 from scenarios.traffic.plan import PlanError, TrafficError
 
 
@@ -64,7 +65,13 @@ class Sender(Protocol):
     """Who sends for a user."""
 
     async def exchange(
-        self, payload: bytes, *, planned_ns: int, is_head: bool, close: bool
+        self,
+        payload: bytes,
+        *,
+        planned_ns: int,
+        is_head: bool,
+        close: bool,
+        browser: Browser | None,
     ) -> Exchange:
         """Send a request and wait for its outcome."""
 
@@ -73,13 +80,14 @@ class Sender(Protocol):
 
 
 class User:
-    """One user; a journey's coroutine gets it.
+    """One user; a journey's coroutine gets it, and a staying user's gets it in each visit.
 
     Attributes:
-        unique: a word that no other user of the run has.
+        unique: a word that no other user of the run has; a staying user has it in all visits.
         uuid: a UUID, likewise.
         address: an email address, likewise.
-        random: this user's randomness, which follows from the run's seed.
+        visit: a word that no other visit of the run has; for users who come once, the same.
+        random: the randomness of this visit, which follows from the run's seed.
         values: what the set-up captured.
     """
 
@@ -94,15 +102,19 @@ class User:
         host: str,
         values: Mapping[str, str],
         planned_ns: int,
+        visit: str | None = None,
+        browser: Browser | None = None,
     ) -> None:
         self.unique = unique
         self.uuid = uuid
         self.address = address
-        self.random = random.Random(unique)  # noqa: S311 - reproducible, and guards nothing
+        self.visit = visit or unique
+        self.random = random.Random(self.visit)  # noqa: S311 - reproducible, and guards nothing
         self.values = values
         self._sender = sender
         self._journey = journey
         self._host = host
+        self._browser = browser
         self._planned_ns: int | None = planned_ns
         self._number = 0
         self._last: Outcome | None = None
@@ -143,7 +155,7 @@ class User:
         planned_ns = time.monotonic_ns() if self._planned_ns is None else self._planned_ns
         self._planned_ns = None
         self._number += 1
-        request_id = f"{self.unique}-{self._number}"
+        request_id = f"{self.visit}-{self._number}"
         fields = {"Host": self._host, "User-Agent": "hitless", "Accept": "*/*", **(headers or {})}
         content = _content(json, form, body, fields)
         if content is not None or method in ("POST", "PUT", "PATCH"):
@@ -151,10 +163,16 @@ class User:
         fields["X-Request-Id"] = request_id
         if new_connection:
             fields["Connection"] = "close"
-        head = [f"{method} {path} HTTP/1.1", *(f"{key}: {text}" for key, text in fields.items())]
+        cookies = "" if self._browser is None else self._browser.cookies.field(time.time())
+        lines = (f"{key}: {text}" for key, text in with_cookies(fields.items(), cookies))
+        head = [f"{method} {path} HTTP/1.1", *lines]
         payload = "\r\n".join([*head, "", ""]).encode("latin-1") + (content or b"")
         exchange = await self._sender.exchange(
-            payload, planned_ns=planned_ns, is_head=method == "HEAD", close=new_connection
+            payload,
+            planned_ns=planned_ns,
+            is_head=method == "HEAD",
+            close=new_connection,
+            browser=self._browser,
         )
         outcome = Outcome(
             request_id=request_id,
@@ -174,7 +192,8 @@ class User:
             sqlstate=exchange.sqlstate,
             problem=exchange.problem,
             subject=subject,
-            cause_id=f"{self.unique}-{self._number - 1}" if self._number > 1 else None,
+            cause_id=f"{self.visit}-{self._number - 1}" if self._number > 1 else None,
+            user=None if self._browser is None else self._browser.user,
         )
         if not outcome.ok:
             self._sender.record(outcome)

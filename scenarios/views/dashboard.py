@@ -191,10 +191,11 @@ def _beside(left: Sequence[Text], right: Sequence[Text], half: int, width: int) 
 
 def _header(state: LiveState, width: int) -> list[Text]:
     header = state.header
+    traffic = words.traffic_text(header.rate, header.users)
     name = Text.assemble(
         ("hitless ", "bold"),
         (f" {words.clean(header.scenario)} · {words.clean(header.strategy)}", "bold cyan"),
-        (f"  seed {header.seed} · {header.replicas} replicas · {header.rate:g}/s", "dim"),
+        (f"  seed {header.seed} · {header.replicas} replicas · {traffic}", "dim"),
     )
     step = state.step
     total = len(header.steps)

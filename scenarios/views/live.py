@@ -29,6 +29,7 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
         seed: of all randomness.
         replicas: how many serve.
         rate: arrivals a second.
+        users: how many users stay for the whole run.
         steps: the release's steps in order, each beginning with its verb, such as
             `migrate expand` or `deploy b`.
     """
@@ -38,6 +39,7 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     replicas: int
     rate: float
+    users: int = 0
     steps: tuple[str, ...] = ()
 
 

@@ -111,6 +111,14 @@ def requests_text(verdict: Verdict) -> str:
     )
 
 
+def traffic_text(rate: float, users: int, unit: str = "/s") -> str:
+    """Who comes: arrivals, and users who stay, as far as there are any."""
+    parts = [f"{rate:g}{unit}"] if rate or not users else []
+    if users:
+        parts.append("1 user who stays" if users == 1 else f"{users:,} users who stay")
+    return " · ".join(parts)
+
+
 def release_text(verdict: Verdict) -> str:
     """How the release ended, and how fast, in one line."""
     rollout = verdict.rollout
