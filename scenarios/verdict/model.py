@@ -432,7 +432,7 @@ class WindowedUptime(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         seconds: the length.
-        worst: the lowest share of good requests in any such stretch.
+        worst: the lowest share, of good requests or of users' time up, in any such stretch.
         start: when the first of the worst stretches began.
     """
 
@@ -441,19 +441,46 @@ class WindowedUptime(msgspec.Struct, frozen=True, kw_only=True):
     start: float
 
 
+class WorstUser(msgspec.Struct, frozen=True, kw_only=True):
+    """Who saw least of the service: an average hides a user who met nothing but the outage.
+
+    Attributes:
+        user: who, as in the evidence; the first of them where several saw as little.
+        uptime: that user's time up over its time up and down.
+        down_seconds: its time down.
+    """
+
+    user: str
+    uptime: float
+    down_seconds: float
+
+
 class Users(msgspec.Struct, frozen=True, kw_only=True):
     """Availability as users saw it (user-uptime: Hauer and others, NSDI 2020).
 
     Attributes:
+        staying: whether these are users who stayed for the whole run; else they are whom requests
+            were about, and who came no more once one had failed is hardly seen.
         users: how many made more than one request.
         uptime: the sum of their time up over the sum of their time up and down: between two of
             a user's requests the first one's outcome holds; absent without such users.
-        windows: by length, the worst availability: tells one long outage from many short ones.
+        windows: by length, the worst availability by requests, of all of them: tells one long
+            outage from many short ones.
+        uptime_windows: by length, the worst availability by the time of users who stayed.
+        worst: the user who stayed and was up least; absent without such users.
     """
 
+    staying: bool = False
     users: int = 0
     uptime: float | None = None
     windows: tuple[WindowedUptime, ...] = ()
+    uptime_windows: tuple[WindowedUptime, ...] = ()
+    worst: WorstUser | None = None
+
+    @property
+    def stayed(self) -> int:
+        """How many users stayed."""
+        return self.users if self.staying else 0
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -503,7 +530,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         limits: what the run could not have seen.
         interrupted: whether the run was cut short by a signal.
         replicas: how many replicas were to serve.
-        rate: the arrivals a second that were asked for.
+        rate: the arrivals a second that were asked for; 0 where all users stay.
         existing_rows: rows that were in the database before the run.
         seconds: from the first to the last planned request.
         origin_ns: the instant 0.0 on the machine's monotonic clock: joins with the evidence files.

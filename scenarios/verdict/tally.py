@@ -22,6 +22,7 @@ from scenarios.verdict.model import (
 )
 from scenarios.verdict.slo import Marks, percentile
 from scenarios.verdict.timeline import Timeline
+from scenarios.verdict.uptime import StayingLedger
 
 SLOWEST = 5
 CPU_OVER_SECONDS = 1.0
@@ -74,7 +75,8 @@ class Tally:
     Attributes:
         failed: the failed requests.
         late: those that succeeded, but took longer than the latency objective.
-        users: the requests by user.
+        users: the requests by whom they are about.
+        staying: the requests of users who stay.
         marks: planned times and failures by endpoint and kind of connection.
         succeeded: how many succeeded, by endpoint and version.
         early_failures: failed requests that were over before the rollout began.
@@ -86,6 +88,7 @@ class Tally:
         self.failed: list[Outcome] = []
         self.late: list[Outcome] = []
         self.users = UserLedger()
+        self.staying = StayingLedger()
         self._answers = array("q")
         self.marks: dict[tuple[str, str], Marks] = {}
         self.succeeded: Counter[tuple[str, str]] = Counter()
@@ -107,6 +110,8 @@ class Tally:
         self.origin_ns = min(self.origin_ns or planned_ns, planned_ns)
         self.end_ns = max(self.end_ns, planned_ns)
         bucket = self._buckets[self._timeline.phase_at(planned_ns) + 1]
+        if outcome.user is not None:
+            self.staying.add(outcome.user, outcome)
         if not outcome.dispatched:
             bucket.undispatched += 1
             return

@@ -175,7 +175,9 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
             findings.requests.failed,
             requests.span_ns / 1e9,
         ),
-        users=tally.users.users(requests),
+        users=tally.staying.users(requests, tally.origin_ns)
+        if tally.staying
+        else tally.users.users(requests),
     )
 
 

@@ -63,6 +63,8 @@ def _numbers(verdict: Verdict) -> Iterable[tuple[str, str]]:
     yield "Requests", escape(words.requests_text(verdict))
     yield "Availability", escape(verdict.availability.text)
     yield "Downtime", escape(words.downtime_text(verdict))
+    if verdict.users.staying:
+        yield "Users", escape(words.users_text(verdict.users))
     yield "Latency", escape(words.latency_text(verdict.latency))
     yield "Data", escape(words.integrity_text(verdict))
     if verdict.budget is not None:

@@ -1,9 +1,8 @@
 """Sections of the report on what did not fail: slow requests, locks, users and the budget."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from scenarios.verdict.model import Blocker, Cause, Locks, Verdict
-from scenarios.verdict.slo import percent_down
+from scenarios.verdict.model import Blocker, Cause, Locks, Verdict, WindowedUptime
 from scenarios.views import words
 from scenarios.views.drawing import escape
 from scenarios.views.page import table
@@ -66,23 +65,27 @@ def users(verdict: Verdict) -> str:
     if verdict.budget is not None:
         lines.append(f"Error budget: {words.budget_text(verdict.budget)}.")
     seen = verdict.users
-    if seen.uptime is not None:
+    if seen.staying:
+        lines.append(f"Users who stay: {words.users_text(seen)}.")
+    elif seen.uptime is not None:
         lines.append(
             f"{seen.users:,} users made more than one request; the service was up for "
-            f"{percent(seen.uptime)} of the time between their requests."
+            f"{words.percent(seen.uptime)} of the time between their requests."
         )
-    rows = [
-        (words.duration(window.seconds), percent(window.worst), words.instant(window.start))
-        for window in seen.windows
-    ]
-    if not lines and not rows:
+    tables = _windows(
+        seen.windows, "The worst stretch of each length: one long outage, or many short ones?"
+    ) + _windows(
+        seen.uptime_windows, "The same by the time of the users who stayed, however often they came"
+    )
+    if not lines and not tables:
         return ""
     told = "".join(f"<p>{escape(line)}</p>" for line in lines)
-    head = ("stretch", "worst availability", "from")
-    caption = "The worst stretch of each length: one long outage, or many short ones?"
-    return f"<section><h2>As users saw it</h2>{told}{table(head, rows, caption)}</section>"
+    return f"<section><h2>As users saw it</h2>{told}{tables}</section>"
 
 
-def percent(ratio: float) -> str:
-    """A share, rounded down, so that nothing short of all looks like all."""
-    return "all" if ratio >= 1 else percent_down(ratio)
+def _windows(windows: Sequence[WindowedUptime], caption: str) -> str:
+    rows = [
+        (words.duration(one.seconds), words.percent(one.worst), words.instant(one.start))
+        for one in windows
+    ]
+    return table(("stretch", "worst availability", "from"), rows, caption)

@@ -71,7 +71,8 @@ def _headline(verdict: Verdict) -> Text:
     line = badge(verdict.verdict)
     line.append(f" {words.clean(verdict.scenario)} · {words.clean(verdict.strategy)}", "bold")
     line.append(
-        f"   seed {verdict.seed} · {verdict.replicas} replicas · {verdict.rate:g}/s · "
+        f"   seed {verdict.seed} · {verdict.replicas} replicas · "
+        f"{words.traffic_text(verdict.rate, verdict.users.stayed)} · "
         f"{verdict.existing_rows:,} existing rows",
         "dim",
     )
@@ -107,6 +108,8 @@ def _numbers(verdict: Verdict) -> Table:
         grid.add_row("Budget", Text(words.budget_text(verdict.budget), spent))
     if not verdict.downtime:
         grid.add_row("Downtime", Text(words.downtime_text(verdict)))
+    if verdict.users.staying:
+        grid.add_row("Users", Text(words.users_text(verdict.users)))
     grid.add_row("Latency", Text(words.latency_text(verdict.latency)))
     data = "red" if verdict.integrity.violation_count else ""
     grid.add_row("Data", Text(words.integrity_text(verdict), data))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from scenarios.verdict import sqlstates
-from scenarios.verdict.model import Availability, Budget, Downtime, Latency, Verdict
+from scenarios.verdict.model import Availability, Budget, Downtime, Latency, Users, Verdict
 from scenarios.verdict.slo import percent_down
 
 MISSING = "-"
@@ -117,6 +117,21 @@ def traffic_text(rate: float, users: int, unit: str = "/s") -> str:
     if users:
         parts.append("1 user who stays" if users == 1 else f"{users:,} users who stay")
     return " · ".join(parts)
+
+
+def users_text(users: Users) -> str:
+    """What users who stayed saw, in one line."""
+    if users.uptime is None:
+        return "none came twice"
+    line = f"{users.users:,} stayed, up for {percent(users.uptime)} of their time"
+    if users.worst is None or users.worst.uptime >= 1:
+        return line
+    return f"{line}; the worst, {clean(users.worst.user)}, for {percent(users.worst.uptime)}"
+
+
+def percent(ratio: float) -> str:
+    """A share, rounded down, so that nothing short of all looks like all."""
+    return "all" if ratio >= 1 else percent_down(ratio)
 
 
 def release_text(verdict: Verdict) -> str:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scenarios.verdict.model import Users, WorstUser
 from scenarios.views import words
 
 
@@ -43,3 +44,31 @@ def test_counted() -> None:
     """Of many names the first few are shown, and the rest is counted."""
     names = {f"a-{n}": 10 - n for n in range(6)}
     assert words.counted(names) == "a-0 (10), a-1 (9), a-2 (8), a-3 (7) and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("rate", "users", "text"),
+    [
+        (50.0, 0, "50/s"),
+        (0.0, 0, "0/s"),
+        (0.0, 1, "1 user who stays"),
+        (50.0, 1200, "50/s · 1,200 users who stay"),
+    ],
+)
+def test_who_comes(rate: float, users: int, text: str) -> None:
+    """Arrivals are told unless there are none, and users who stay if there are any."""
+    assert words.traffic_text(rate, users) == text
+
+
+def test_what_users_saw() -> None:
+    """An uptime below all never looks like all, and who saw least is named."""
+    worst = WorstUser(user="s1-u000003", uptime=0.75, down_seconds=1.0)
+    users = Users(staying=True, users=20, uptime=0.999999, worst=worst)
+    assert words.users_text(users) == (
+        "20 stayed, up for 99.9999 % of their time; the worst, s1-u000003, for 75.00 %"
+    )
+    whole = Users(
+        staying=True, users=20, uptime=1.0, worst=WorstUser(user="a", uptime=1.0, down_seconds=0.0)
+    )
+    assert words.users_text(whole) == "20 stayed, up for all of their time"
+    assert words.users_text(Users(staying=True)) == "none came twice"
