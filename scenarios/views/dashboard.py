@@ -191,7 +191,7 @@ def _beside(left: Sequence[Text], right: Sequence[Text], half: int, width: int) 
 
 def _header(state: LiveState, width: int) -> list[Text]:
     header = state.header
-    traffic = words.traffic_text(header.rate, header.users)
+    traffic = words.rate_text(header.rate, header.users)
     name = Text.assemble(
         ("hitless ", "bold"),
         (f" {words.clean(header.scenario)} · {words.clean(header.strategy)}", "bold cyan"),

@@ -96,7 +96,7 @@ def _head(verdict: Verdict) -> str:
         f'<header><h1><span class="badge {verdict.verdict}">{verdict.verdict.upper()}</span>'
         f"{escape(verdict.scenario)} · {escape(verdict.strategy)}</h1>"
         f'<p class="soft">{escape(verdict.started_at)} · seed {verdict.seed} · {verdict.replicas} '
-        f"replicas · {words.traffic_text(verdict.rate, verdict.users.stayed, ' arrivals/s')} · "
+        f"replicas · {words.traffic_text(verdict.rate, verdict.users.stayed)} · "
         f"{verdict.existing_rows:,} existing rows · "
         f"{escape(verdict.platform)} · {escape(verdict.router)}</p>"
         f"{bullets(verdict.reasons, 'reasons')}{doubts}</header><main>"

@@ -34,7 +34,7 @@ class PlainProgress:
         header = self.state.header
         self._say(
             f"{header.scenario} · {header.strategy}, seed {header.seed}, {header.replicas} "
-            f"replicas, {words.traffic_text(header.rate, header.users, ' arrivals/s')}"
+            f"replicas, {words.traffic_text(header.rate, header.users)}"
         )
         return self
 

@@ -74,9 +74,7 @@ def users(verdict: Verdict) -> str:
         )
     tables = _windows(
         seen.windows, "The worst stretch of each length: one long outage, or many short ones?"
-    ) + _windows(
-        seen.uptime_windows, "The same by the time of the users who stayed, however often they came"
-    )
+    ) + _windows(seen.uptime_windows, "The same by the time of users who stayed")
     if not lines and not tables:
         return ""
     told = "".join(f"<p>{escape(line)}</p>" for line in lines)

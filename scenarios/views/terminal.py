@@ -72,7 +72,7 @@ def _headline(verdict: Verdict) -> Text:
     line.append(f" {words.clean(verdict.scenario)} · {words.clean(verdict.strategy)}", "bold")
     line.append(
         f"   seed {verdict.seed} · {verdict.replicas} replicas · "
-        f"{words.traffic_text(verdict.rate, verdict.users.stayed)} · "
+        f"{words.rate_text(verdict.rate, verdict.users.stayed)} · "
         f"{verdict.existing_rows:,} existing rows",
         "dim",
     )

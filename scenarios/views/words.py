@@ -111,12 +111,17 @@ def requests_text(verdict: Verdict) -> str:
     )
 
 
-def traffic_text(rate: float, users: int, unit: str = "/s") -> str:
+def traffic_text(rate: float, users: int) -> str:
     """Who comes: arrivals, and users who stay, as far as there are any."""
-    parts = [f"{rate:g}{unit}"] if rate or not users else []
+    parts = [f"{rate:g} arrivals/s"] if rate or not users else []
     if users:
         parts.append("1 user who stays" if users == 1 else f"{users:,} users who stay")
-    return " · ".join(parts)
+    return " and ".join(parts)
+
+
+def rate_text(rate: float, users: int) -> str:
+    """The same for a headline: who stays only where nobody arrives."""
+    return f"{rate:g}/s" if rate or not users else traffic_text(rate, users)
 
 
 def users_text(users: Users) -> str:

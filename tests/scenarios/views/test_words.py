@@ -47,17 +47,18 @@ def test_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "users", "text"),
+    ("rate", "users", "text", "headline"),
     [
-        (50.0, 0, "50/s"),
-        (0.0, 0, "0/s"),
-        (0.0, 1, "1 user who stays"),
-        (50.0, 1200, "50/s · 1,200 users who stay"),
+        (50.0, 0, "50 arrivals/s", "50/s"),
+        (0.0, 0, "0 arrivals/s", "0/s"),
+        (0.0, 1, "1 user who stays", "1 user who stays"),
+        (50.0, 1200, "50 arrivals/s and 1,200 users who stay", "50/s"),
     ],
 )
-def test_who_comes(rate: float, users: int, text: str) -> None:
+def test_who_comes(rate: float, users: int, text: str, headline: str) -> None:
     """Arrivals are told unless there are none, and users who stay if there are any."""
     assert words.traffic_text(rate, users) == text
+    assert words.rate_text(rate, users) == headline
 
 
 def test_what_users_saw() -> None:
