@@ -49,6 +49,7 @@ class Agenda:
         self._start_ns = 0
         self._until_ns: int | None = None
         self._next: Start | None = None
+        self._next_ns: int | None = None  # when that is
         self._arrived = 0
         self._later: list[tuple[int, int, Turn]] = []
         self._order = count()  # turns of one instant keep the order in which they were planned
@@ -75,11 +76,10 @@ class Agenda:
 
     def next_ns(self) -> int | None:
         """When the next turn is due; None when nothing is planned."""
-        begin_ns = self._next_ns
         if not self._later:
-            return begin_ns
+            return self._next_ns
         later = self._later[0][0]
-        return later if begin_ns is None else min(later, begin_ns)
+        return later if self._next_ns is None else min(later, self._next_ns)
 
     def pop(self, now_ns: int) -> Turn | None:
         """Take the next turn that is due, or None when none is yet."""
@@ -117,18 +117,18 @@ class Agenda:
         turn = Turn(cause_ns + pause, number, step, repetition, close, link, cause_id, captured)
         heapq.heappush(self._later, (turn.planned_ns, next(self._order), turn))
 
-    @property
-    def _next_ns(self) -> int | None:
-        return None if self._next is None else self._start_ns + self._next.offset_ns
-
     def _find_next(self) -> None:
         self._next = next(self._starts, None)
+        self._next_ns = None if self._next is None else self._start_ns + self._next.offset_ns
         self._end_starts()
 
     def _end_starts(self) -> None:
-        next_ns = self._next_ns
-        if self._until_ns is not None and next_ns is not None and next_ns > self._until_ns:
-            self._next = None
+        if (
+            self._until_ns is not None
+            and self._next_ns is not None
+            and self._next_ns > self._until_ns
+        ):
+            self._next = self._next_ns = None
 
 
 def _starts(plan: Plan) -> Iterator[Start]:
