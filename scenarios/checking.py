@@ -8,7 +8,8 @@ from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.mistakes import ScenarioError, near
 from scenarios.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario
 from scenarios.traffic.journeys import Cast, recipes
-from scenarios.traffic.plan import Plan, PlanError
+from scenarios.traffic.plan import PlanError
+from scenarios.users import plan_for
 
 At = Callable[[list[str]], str]
 """Says where some keys are set: `file:line: key 'name': `."""
@@ -167,22 +168,7 @@ def _check_traffic(scenario: Scenario, at: At, folder: Path) -> None:
         raise ScenarioError(f"{at(['traffic', 'arrivals_path'])}there is no file {recorded!r}")
     try:
         tuple(recipes(traffic.set_up, host="localhost", where="set-up", known=frozenset()))
-        Cast(
-            Plan(
-                host="localhost",
-                port=_ANY_PORT,
-                rate=traffic.rate,
-                arrivals=traffic.arrivals,
-                profile=traffic.profile,
-                arrivals_path=recorded,
-                journeys=traffic.journeys,
-                requests_path="",
-                mails_path="",
-                timeout_seconds=traffic.timeout_seconds,
-                mail_domain=traffic.mail_domain,
-                known=tuple(name for step in traffic.set_up for name in step.capture),
-            )
-        )
+        Cast(plan_for(traffic, host="localhost", port=_ANY_PORT, seed=0, folder=folder))
     except PlanError as error:
         where = _place_of(str(error), scenario)
         raise ScenarioError(f"{at(['traffic', *where])}{error}") from error

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import platform as machine
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -40,15 +39,16 @@ from scenarios.database import record_subjects, wait_settled
 from scenarios.environment import Environment
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event
-from scenarios.evidence.manifest import Manifest
+from scenarios.evidence.manifest import Manifest, this_machine, write_manifest
 from scenarios.faults import Faults, PhaseClock
 from scenarios.load import LoadGenerator, load_generator
 from scenarios.loading import Loaded
 from scenarios.observers import Observers
 from scenarios.spec import DatabaseSpec, IntegritySpec, Scenario
 from scenarios.steering import Steering
-from scenarios.traffic.plan import Plan, TrafficError
+from scenarios.traffic.plan import TrafficError
 from scenarios.traffic.set_up import set_up
+from scenarios.users import plan_for
 from scenarios.views.live import Progress, ReplicaView
 
 STRATEGY_NAMES = tuple(STRATEGIES)
@@ -147,7 +147,13 @@ class Run:
         load = await stack.enter_async_context(
             load_generator(
                 processes,
-                self._plan(host, int(port)),
+                plan_for(
+                    experiment.loaded.traffic(),
+                    host=host,
+                    port=int(port),
+                    seed=experiment.seed,
+                    folder=folder,
+                ),
                 python=sys.executable,
                 folder=folder,
                 on_tick=self._watcher.on_tick,
@@ -374,25 +380,6 @@ class Run:
     def _hear(self, event: JournalEvent) -> None:
         self._watcher.on_event(msgspec.convert(event, Event, from_attributes=True))
 
-    def _plan(self, host: str, port: int) -> Plan:
-        traffic = self._scenario.traffic
-        return Plan(
-            host=host,
-            port=port,
-            rate=traffic.rate,
-            journeys=self._experiment.loaded.journeys(),
-            known=tuple(name for step in traffic.set_up for name in step.capture),
-            requests_path=str(self.folder / files.REQUESTS),
-            mails_path=str(self.folder / files.MAILS),
-            arrivals=traffic.arrivals,
-            profile=traffic.profile,
-            arrivals_path=self._experiment.loaded.arrivals_path(),
-            shards=traffic.processes,
-            seed=self._experiment.seed,
-            timeout_seconds=traffic.timeout_seconds,
-            mail_domain=traffic.mail_domain,
-        )
-
     def _write_manifest(self, *, interrupted: bool) -> None:
         scenario, result = self._scenario, self._result
         integrity = scenario.integrity or IntegritySpec(subjects="")
@@ -422,16 +409,11 @@ class Run:
             hitless=distribution_version("hitless"),
             started_at=self._started_at.isoformat(timespec="seconds"),
             interrupted=interrupted,
-            environment={
-                "python": machine.python_version(),
-                "system": f"{machine.system()} {machine.release()}",
-                "machine": machine.machine(),
-            },
+            environment=this_machine(),
             faults=tuple(fault.do for fault in scenario.faults),
             files=files.digests(self.folder),
         )
-        path = self.folder / files.MANIFEST
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+        write_manifest(self.folder / files.MANIFEST, manifest)
 
 
 async def run(

@@ -14,8 +14,7 @@ from scenarios.checking import check
 from scenarios.lines import Source
 from scenarios.mistakes import ScenarioError, near
 from scenarios.moving import moved
-from scenarios.spec import Scenario
-from scenarios.traffic.plan import Journey
+from scenarios.spec import Scenario, TrafficSpec
 
 CATALOG = Path(__file__).parent / "catalog"
 """The built-in scenarios; a file whose name begins with `_` is only there to be extended."""
@@ -37,21 +36,17 @@ class Loaded:
     scenario: Scenario
     path: Path
 
-    def journeys(self) -> tuple[Journey, ...]:
-        """The journeys, with the files of coroutines as they can be opened from anywhere."""
-        return tuple(
+    def traffic(self) -> TrafficSpec:
+        """What the users do, with its files as they can be opened from anywhere."""
+        said, beside = self.scenario.traffic, self.path.parent.resolve()
+        journeys = tuple(
             journey
             if journey.python is None
-            else msgspec.structs.replace(
-                journey, python=str(self.path.parent.resolve() / journey.python)
-            )
-            for journey in self.scenario.traffic.journeys
+            else msgspec.structs.replace(journey, python=str(beside / journey.python))
+            for journey in said.journeys
         )
-
-    def arrivals_path(self) -> str | None:
-        """The file of recorded arrivals, as it can be opened from anywhere."""
-        path = self.scenario.traffic.arrivals_path
-        return None if path is None else str(self.path.parent.resolve() / path)
+        recorded = None if said.arrivals_path is None else str(beside / said.arrivals_path)
+        return msgspec.structs.replace(said, journeys=journeys, arrivals_path=recorded)
 
     def directory(self, reference: str) -> Path:
         """The directory that a scenario names: beside its file, or `package:folder`.

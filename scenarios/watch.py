@@ -5,7 +5,6 @@ failed and when, and, where the answers themselves say so (RFC 9209, RFC 9457), 
 """
 
 import asyncio
-import platform as machine
 import shlex
 import sys
 from collections.abc import Sequence
@@ -25,12 +24,13 @@ from orchestrator.processes import Processes
 from orchestrator.tasks import first_error
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event
-from scenarios.evidence.manifest import Manifest, Objectives, Outcome
+from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine, write_manifest
 from scenarios.load import load_generator
 from scenarios.mistakes import ScenarioError
 from scenarios.spec import PhasesSpec, TrafficSpec
-from scenarios.traffic.plan import Journey, Plan, Step, TrafficError
+from scenarios.traffic.plan import Journey, Step, TrafficError
 from scenarios.traffic.set_up import set_up
+from scenarios.users import plan_for
 from scenarios.views.live import Progress
 
 STRATEGY = "command"
@@ -139,8 +139,7 @@ async def watch(about: Watch, folder: Path, watcher: Progress, stop: asyncio.Eve
         raise EnvironmentFailure(str(error)) from error
     finally:
         manifest = _manifest(about, ended, started_at, folder, interrupted=interrupted)
-        path = folder / files.MANIFEST
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+        write_manifest(folder / files.MANIFEST, manifest)
 
 
 async def _inside(
@@ -153,7 +152,13 @@ async def _inside(
     load = await stack.enter_async_context(
         load_generator(
             processes,
-            _plan(about, folder),
+            plan_for(
+                about.traffic,
+                host=about.target.host,
+                port=about.target.port,
+                seed=about.seed,
+                folder=folder,
+            ),
             python=sys.executable,
             folder=folder,
             on_tick=watcher.on_tick,
@@ -228,23 +233,6 @@ async def _run(command: Sequence[str], log: Path) -> _Ended:
     return _Ended("failed", f"{command[0]} {how}: {last or '(it said nothing)'}")
 
 
-def _plan(about: Watch, folder: Path) -> Plan:
-    traffic = about.traffic
-    return Plan(
-        host=about.target.host,
-        port=about.target.port,
-        rate=traffic.rate,
-        journeys=traffic.journeys,
-        known=tuple(name for step in traffic.set_up for name in step.capture),
-        requests_path=str(folder / files.REQUESTS),
-        mails_path=str(folder / files.MAILS),
-        arrivals=traffic.arrivals,
-        seed=about.seed,
-        timeout_seconds=traffic.timeout_seconds,
-        mail_domain=traffic.mail_domain,
-    )
-
-
 def _manifest(
     about: Watch, ended: _Ended, started_at: datetime, folder: Path, *, interrupted: bool
 ) -> Manifest:
@@ -265,10 +253,6 @@ def _manifest(
         hitless=distribution_version("hitless"),
         started_at=started_at.isoformat(timespec="seconds"),
         interrupted=interrupted,
-        environment={
-            "python": machine.python_version(),
-            "system": f"{machine.system()} {machine.release()}",
-            "machine": machine.machine(),
-        },
+        environment=this_machine(),
         files=files.digests(folder),
     )

@@ -82,7 +82,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         if expect:
             raise UsageError("--expect: a scenario's steps say themselves what they expect")
         loaded = load(scenario)
-        traffic = msgspec.structs.replace(loaded.scenario.traffic, journeys=loaded.journeys())
+        traffic = loaded.traffic()
         phases, objectives = loaded.scenario.phases, loaded.scenario.objectives
     if rate is not None:
         check_rate(rate, traffic)

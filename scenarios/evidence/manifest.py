@@ -1,5 +1,6 @@
 """What a run was: `run.json`, written once at its end, from what was asked and what happened."""
 
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -90,6 +91,20 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
     faults: tuple[str, ...] = ()
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+def this_machine() -> dict[str, str]:
+    """What a manifest says of where the run happened."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+    }
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write `run.json`."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -236,4 +236,4 @@ def test_a_setting_moves_no_path(tmp_path: Path) -> None:
     text = OWN.replace('steps = [{ path = "/" }]', 'python = "users.py:come"')
     loaded = load(written(tmp_path, text), ["policy.replicas=2"])
     assert loaded.scenario.policy.replicas == 2
-    assert loaded.journeys()[0].python == f"{tmp_path.resolve()}/users.py:come"
+    assert loaded.traffic().journeys[0].python == f"{tmp_path.resolve()}/users.py:come"

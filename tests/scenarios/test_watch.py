@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scenarios.cli import status
+from scenarios.evidence.outcome import read_outcomes
 from scenarios.verdict import Verdict, decode
 
 SERVER = """
@@ -89,6 +90,42 @@ def assert_nothing_failed(code: int, verdict: Verdict) -> None:
 def verdict_in(out: Path) -> Verdict:
     (folder,) = out.iterdir()
     return decode((folder / "verdict.json").read_bytes())
+
+
+RECORDED = """
+name = "recorded"
+application = { command = ["serve", "{port}"] }
+versions = { a = {}, b = {} }
+release = { from = "a", steps = [{ deploy = "b" }] }
+
+[traffic]
+arrivals = "recorded"
+arrivals_path = "arrivals.txt"
+processes = 2
+
+[[traffic.journeys]]
+name = "look"
+steps = [{ path = "/a" }]
+"""
+
+
+def test_the_traffic_is_the_scenarios(tmp_path: Path) -> None:
+    """A scenario's traffic is sent as it says: recorded arrivals, by so many processes."""
+    (tmp_path / "recorded.toml").write_text(RECORDED)
+    (tmp_path / "arrivals.txt").write_text("0.1\n0.1\n0.4\n0.7\n")
+    out = tmp_path / "runs"
+    with serving(tmp_path) as (_, port):
+        arguments = ["--scenario", str(tmp_path / "recorded.toml"), "--out", str(out)]
+        timing = ["--baseline", "0.2", "--settle", "0.5"]
+        command = [sys.executable, "-c", "import time; time.sleep(0.5)"]
+        url = f"http://127.0.0.1:{port}/"
+        status(["watch", "--url", url, *arguments, *timing, "--no-live", "--", *command])
+    (folder,) = out.iterdir()
+    sent = sorted(read_outcomes(folder / "requests.ndjson"), key=lambda one: one.planned_ns)
+    first = sent[0].planned_ns
+    offsets = [round((one.planned_ns - first) / 1e9, 6) for one in sent]
+    assert offsets == [0.0, 0.0, 0.3, 0.6]
+    assert all(one.ok for one in sent)
 
 
 def test_a_command_that_drops_nothing(tmp_path: Path) -> None:
