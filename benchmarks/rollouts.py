@@ -4,7 +4,7 @@
 
 **Time.** Each strategy deploys a version of the small service, three replicas under light traffic,
 behind the real balancer. The floor is what no orchestrator could have saved (see
-`orchestrator.rollout.Rollout`); the target is 1.15 times that. The rest is shown by verb.
+`orchestrator.verbs.Verbs`); the target is 1.15 times that. The rest is shown by verb.
 
 **Power.** The judge is drawn samples, as a canary of four steps (5, 25, 50 and 100 % of the
 traffic, a second each and up to five more until there are 50 requests) would bring them. The table
@@ -111,19 +111,30 @@ def refused(
     chance: random.Random, rate: float, fails: float, slower: float, criteria: Criteria
 ) -> bool:
     """Whether a canary with that fault is refused at some step."""
-    stable, step = Count(), Count()
+    stable = Count()
     for percent in STEPS:
-        share = percent / 100
-        wanted = criteria.minimum_requests / (rate * share)
-        seconds = max(SOAK, min(SOAK + PATIENCE, wanted))
+        share, canary = percent / 100, Count()
+        sample = criteria.minimum_requests / (rate * share)  # in seconds
         together = share < 1  # at the last step the others have no traffic any more
-        if together:
-            step = drawn(chance, round(rate * (1 - share) * seconds), USUAL, 1.0)
-            stable += step
-        other = stable._replace(latency=step.latency)  # latencies of the same time only
-        canary = drawn(chance, round(rate * share * seconds), fails, slower)
-        if judge(canary, other, criteria, together=together).finding is Finding.FAIL:
-            return True
+        spent, seconds = 0.0, max(SOAK, min(SOAK + PATIENCE, sample))
+        while True:
+            spent += seconds
+            mine = drawn(chance, round(rate * share * seconds), fails, slower)
+            theirs = drawn(chance, round(rate * (1 - share) * seconds), USUAL, 1.0)
+            canary += mine
+            stable += theirs if together else Count()
+            # Latencies of the same time only, and anew for each look at a slow one.
+            judgement = judge(
+                canary._replace(latency=mine.latency),
+                stable._replace(latency=theirs.latency),
+                criteria,
+                together=together,
+            )
+            if judgement.finding is not Finding.FAIL:
+                break
+            seconds = sample
+            if not judgement.fleeting or spent + seconds > SOAK + PATIENCE:
+                return True
     return False
 
 

@@ -37,10 +37,18 @@ class Finding(enum.Enum):
 
 
 class Judgement(NamedTuple):
-    """A finding, and the line that gives the number and the limit that it was held against."""
+    """A finding, and the line that gives the number and the limit that it was held against.
+
+    Attributes:
+        finding: what the sample says.
+        reason: the line.
+        fleeting: whether it is a fail for latency alone. A replica that was just given more to do
+            is slow for a moment, while its caches and pools fill; failures have no such excuse.
+    """
 
     finding: Finding
     reason: str
+    fleeting: bool = False
 
 
 def judge(canary: Count, other: Count, criteria: Criteria, *, together: bool = True) -> Judgement:
@@ -55,15 +63,17 @@ def judge(canary: Count, other: Count, criteria: Criteria, *, together: bool = T
             but a busy moment of the machine would pass for a slow canary.
     """
     answers = [_failures(canary, other, criteria)]
-    if together:
-        answers.append(_latency(canary, other, criteria))
     if criteria.max_failure_rate is not None:
         answers.append(_failure_limit(canary, criteria.max_failure_rate, criteria.minimum_requests))
+    failing = any(one.finding is Finding.FAIL for one in answers)
+    if together:
+        answers.append(_latency(canary, other, criteria))
     if criteria.max_p99_seconds is not None:
         answers.append(_p99_limit(canary, criteria.max_p99_seconds, criteria.minimum_requests))
     gravity = list(Finding)
     worst = max((one.finding for one in answers), key=gravity.index)
-    return Judgement(worst, "; ".join(one.reason for one in answers if one.finding is worst))
+    reason = "; ".join(one.reason for one in answers if one.finding is worst)
+    return Judgement(worst, reason, fleeting=worst is Finding.FAIL and not failing)
 
 
 def fisher(failed: int, requests: int, other_failed: int, other_requests: int) -> float:

@@ -53,7 +53,9 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         against: `stable`: it is compared with those that served before; `baseline`: with as many
             replicas of the old version, started together with it, so that both are equally fresh.
         minimum_requests: the least requests, of both sides, that a judgement rests on.
-        patience_seconds: how long to wait for that many, on top of the pause before.
+        patience_seconds: how long to wait for that many, on top of the pause before, and for a slow
+            one to become as fast as the others: only who is slow in every sample of that time is
+            refused.
         significance: how unlikely a difference must be by chance to count as one.
         failure_tolerance: how much higher the canary's failure rate may be; 0.01 is one percent.
         latency_tolerance: by which part its mean latency may be higher; 0.2 is a fifth.

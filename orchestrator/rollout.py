@@ -258,24 +258,27 @@ class Rollout(Verbs):
         """Judge them by their requests since `weigh`.
 
         The comparison is `beside`, or those that served then. Too few requests are waited for, as
-        long as the policy's patience lasts.
+        long as the policy's patience lasts; and so are slow ones to become as fast as the others:
+        they are looked at anew, sample by sample, and only who is slow in all of them is refused.
         """
         if self.control.full:
             return Judgement(Finding.INCONCLUSIVE, "skipped: promoted in full")
         criteria = self.policy.analysis
         limit = _at_most(criteria.patience_seconds)
         async with self.verb("analyse", canary, detail=limit) as entry:
-            began = now()
+            began, slow = now(), None
             while True:
-                judgement = await self._samples.judge(
-                    {one.replica.id for one in self._present(canary)},
-                    {one.replica.id for one in self.fleet.present(beside)},
-                    criteria,
-                )
+                chosen = {one.replica.id for one in self._present(canary)}
+                twins = {one.replica.id for one in self.fleet.present(beside)}
+                seen = await self._samples.judge(chosen, twins, criteria)
+                slow = seen if seen.fleeting else slow
+                settled = seen.finding in (Finding.PASS, Finding.FAIL) and not seen.fleeting
+                judgement = seen if settled or slow is None else slow
                 left = criteria.patience_seconds - (now() - began)
-                again = judgement.finding in (Finding.INCONCLUSIVE, Finding.ERROR)
-                if not again or left <= 0:
+                if settled or left <= 0:
                     break
+                if seen.fleeting:
+                    await self._samples.begin_latencies(chosen, twins)
                 pause = min(_SAMPLE_SECONDS, left)
                 await self._unless_one_ends(self._present(canary), asyncio.sleep(pause))
                 entry.floor_seconds += pause

@@ -64,17 +64,31 @@ class Samples:
         self, canary: Collection[str], beside: Collection[str], criteria: Criteria
     ) -> Judgement:
         """Judge the canary by its samples, against those beside it or else against all others."""
-        others = beside or {
-            one.replica.id
-            for one in self._fleet
-            if one.replica.id not in canary and one.registered and not one.leaving
-        }
+        others = self._others(canary, beside)
         try:
             mine, theirs = await self.since(canary, others)
         except RouterError as error:
             return Judgement(Finding.ERROR, f"no statistics: {error}")
         together = any(one.weight > 0 for one in self._fleet if one.replica.id in others)
         return judge(mine, theirs, criteria, together=together)
+
+    async def begin_latencies(self, canary: Collection[str], beside: Collection[str]) -> None:
+        """Begin the windows of latencies anew, of the canary and of those it is compared with."""
+        try:
+            counts = await self._counts()
+        except RouterError:
+            return  # then they go on as they are
+        compared = {*canary, *self._others(canary, beside)}
+        for member in self._fleet:
+            if member.replica.id in compared:
+                member.before_step = counts.get(member.replica.id, NOTHING)
+
+    def _others(self, canary: Collection[str], beside: Collection[str]) -> Collection[str]:
+        return beside or {
+            one.replica.id
+            for one in self._fleet
+            if one.replica.id not in canary and one.registered and not one.leaving
+        }
 
     async def _counts(self) -> Mapping[str, Count]:
         async with deadline(_ROUTER_SECONDS, "the router did not tell its statistics"):

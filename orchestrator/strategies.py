@@ -4,6 +4,7 @@ Each replaces whatever serves by `policy.replicas` replicas of the new version. 
 ends the strategy; what then happens to the fleet is the release's business.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
@@ -69,10 +70,8 @@ async def canary(rollout: Rollout, new: Version, policy: Policy) -> None:
     baseline: Replicas = ()
     for step in policy.canary_plan:
         if step.weight is not None:
-            wanted = -(
-                -policy.replicas * step.weight // WHOLE
-            )  # rounded up: the share, in replicas
-            added = await rollout.start(new, int(wanted) - len(fresh))
+            wanted = canary_size(step.weight, len(stable), policy.replicas)
+            added = await rollout.start(new, wanted - len(fresh))
             twins: Replicas = ()
             if policy.analysis.against == "baseline" and step.weight < WHOLE:
                 twins = await rollout.start(rollout.version_of(stable[0]), len(added))
@@ -87,6 +86,19 @@ async def canary(rollout: Rollout, new: Version, policy: Policy) -> None:
             await rollout.pause(fresh, step.pause, f"the canary of {new.name}")
     await rollout.drain((*stable, *baseline))
     await rollout.stop((*stable, *baseline))
+
+
+def canary_size(percent: float, stable: int, replicas: int) -> int:
+    """How many replicas a canary of this share has.
+
+    As many as it takes for none of them to get more requests than one of the stable version: a
+    busier replica is a slower one, and would be judged for that. At most as many as will serve in
+    the end, so that is kept up to half of the traffic.
+    """
+    if percent >= WHOLE:
+        return replicas
+    even = math.ceil(percent * stable / (WHOLE - percent))
+    return max(1, min(replicas, even))
 
 
 STRATEGIES: Mapping[str, Strategy] = {

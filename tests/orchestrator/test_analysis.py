@@ -84,6 +84,17 @@ def test_fixed_limits(limits: dict[str, float], finding: Finding, reason: str) -
     assert reason in judgement.reason
 
 
+def test_only_latency_is_fleeting() -> None:
+    """A fail for latency alone may pass by itself; one for failures does not."""
+    slow, quick = counted(200, 0, 8, 0.3), counted(1000, 0, 1, 0.0015)
+    assert judge(slow, quick, CRITERIA)[::2] == (Finding.FAIL, True)
+    assert judge(slow, slow, Criteria(max_p99_seconds=0.1))[::2] == (Finding.FAIL, True)
+    assert judge(counted(200, 50, 8, 0.3), quick, CRITERIA)[::2] == (Finding.FAIL, False)
+    limit = Criteria(max_failure_rate=0.01, failure_tolerance=1.0)
+    assert judge(counted(200, 50, 8, 0.3), quick, limit)[::2] == (Finding.FAIL, False)
+    assert judge(quick, quick, CRITERIA)[::2] == (Finding.PASS, False)
+
+
 @pytest.mark.parametrize(
     ("canary", "other", "loose", "strict"),
     [

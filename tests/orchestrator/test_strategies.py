@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,10 @@ from orchestrator.model import (
     Replica,
     Version,
 )
-from orchestrator.platform import Answer, Count
+from orchestrator.platform import Answer, Count, Latency
 from orchestrator.policy import Criteria, PolicyError
 from orchestrator.release import ReleaseRun, bring_up, take_down
-from orchestrator.strategies import STRATEGIES
+from orchestrator.strategies import STRATEGIES, canary_size
 from tests.orchestrator.world import A, B, Bench, assert_ordered, policy_of
 
 policies = some.builds(
@@ -105,7 +105,20 @@ async def test_the_canarys_share_grows() -> None:
         {"a": 50.0, "b": 50.0},
         {"a": 0.0, "b": 100.0},
     ]
-    assert [len(event.replicas) for event in ended if event.verb == "start"] == [3, 1, 1, 1]
+    assert [len(event.replicas) for event in ended if event.verb == "start"] == [3, 1, 2]
+
+
+@given(some.floats(0.1, 100), some.integers(1, 50), some.integers(1, 50))
+def test_a_canary_is_no_busier_than_the_others(percent: float, stable: int, replicas: int) -> None:
+    """None of its replicas gets more than one of the stable version, while there can be enough."""
+    size = canary_size(percent, stable, replicas)
+    assert 1 <= size <= replicas
+    if percent == 100:
+        assert size == replicas
+    elif size < replicas:
+        assert percent / size <= (100 - percent) / stable * (1 + 1e-9)
+    if size > 1 and percent < 100:  # and there are no more than it takes
+        assert percent / (size - 1) > (100 - percent) / stable * (1 - 1e-9)
 
 
 async def test_a_canary_that_fails_requests_goes_back() -> None:
@@ -127,6 +140,45 @@ async def test_a_canary_that_fails_requests_goes_back() -> None:
         "1.10%: 1 of 1000 of the others, plus 1.00%; p = 1.2e-06, at most 0.01 is a fail)"
     )
     assert bench.versions() == {"a": 3}
+
+
+def answered(requests: int, slow: int, failed: int = 0) -> Count:
+    """So many requests, some of which took half a second, and all others a hundredth."""
+    latency = Latency((0.01, 0.5), (requests - slow, slow, 0), slow * 0.5 + (requests - slow) / 100)
+    return Count(requests, failed, latency)
+
+
+@pytest.mark.parametrize(
+    ("slow_looks", "failed", "outcome"),
+    [
+        (2, 0, "completed"),  # slow for a moment
+        (1000, 0, "rolled_back"),  # slow in every sample
+        (0, 20, "rolled_back"),  # failing is no matter of moments
+    ],
+)
+async def test_a_canary_that_is_slow_at_first(slow_looks: int, failed: int, outcome: str) -> None:
+    """Who is slow is looked at anew as long as there is patience; who fails is not."""
+    criteria = Criteria(patience_seconds=1.0, minimum_requests=50)
+    bench = Bench(policy_of({"canary_steps": (50, 100), "analysis": criteria, "replicas": 1}))
+    looks = 0
+
+    async def counts() -> Mapping[str, Count]:
+        nonlocal looks
+        looks += 1
+        # A hundred more between two looks, each slow while it is the time for that.
+        slow = 100 * min(looks, slow_looks)
+        return {"a-1": answered(100 * looks, 0), "b-2": answered(100 * looks, slow, failed * looks)}
+
+    bench.world.counts = counts  # type: ignore[method-assign]
+    run = await bench.release("canary", Deploy(version=B))
+    assert run.result is not None
+    assert run.result.outcome == outcome, run.result.reason
+    (first, *_) = [e for e in bench.events if e.verb == "analyse" and e.state != "started"]
+    assert (first.seconds or 0) >= (1.0 if slow_looks > 100 else 0.0)
+    if failed:
+        assert "requests to the canary failed" in (run.result.reason or "")
+    elif outcome == "rolled_back":
+        assert "the canary takes 500.0 ms on average" in (run.result.reason or "")
 
 
 @pytest.mark.parametrize(("wish", "outcome"), [("proceed", "completed"), ("fail", "rolled_back")])

@@ -89,6 +89,7 @@ readiness_path = "/ready"
 [policy.analysis]
 max_p99_seconds = 0.000001
 minimum_requests = 5
+patience_seconds = 0.5
 """
 
 
