@@ -22,7 +22,9 @@ from scenarios.verdict.surroundings import SLACK_NS, Surroundings
 from scenarios.verdict.timeline import Life, Timeline
 
 EXAMPLES = 3
-EXAMPLE_IDS = 10
+MOST_IDS = 1000
+"""So many requests of a cause are listed by their ids; its count tells of all."""
+
 EXHAUSTED = {
     "Too many open files": ("harness:descriptors", "the load generator ran out of descriptors"),
     "Cannot assign requested address": ("harness:ports", "the load generator ran out of ports"),
@@ -419,7 +421,7 @@ def _cause(group: _Group, succeeded: Mapping[tuple[str, str], int], origin_ns: i
         confidence=finding.confidence,
         count=len(failures),
         evidence=CauseEvidence(
-            requests=tuple(outcome.request_id for outcome in outcomes[:EXAMPLE_IDS]),
+            requests=tuple(outcome.request_id for outcome in outcomes[:MOST_IDS]),
             first=(outcomes[0].planned_ns - origin_ns) / 1e9,
             last=(outcomes[-1].planned_ns - origin_ns) / 1e9,
             replicas=count(failure.replica for failure in failures),

@@ -190,7 +190,8 @@ class CauseEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """What the failures of one cause have in common; each mapping counts them, most first.
 
     Attributes:
-        requests: the request ids of the first of them.
+        requests: the request ids of all of them, by planned time; of more than a thousand, the
+            first thousand.
         first: the planned time of the first.
         last: the planned time of the last.
         replicas: by replica, where one is known.
@@ -227,7 +228,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
         title: the same for people.
         confidence: `certain` when a party that knows said so, `likely` when time and place join
             the failure to an event, `symptom` when only the symptom is known.
-        count: failed requests that have this cause.
+        count: failed requests that have this cause; more than `evidence.requests` lists, where
+            that was cut.
         evidence: what shows it.
     """
 

@@ -257,7 +257,7 @@ def _cause(cause: Cause, number: int) -> str:
         "schema": words.counted(evidence.schemas),
         "from, to": f"{words.instant(evidence.first)}, {words.instant(evidence.last)}",
         "with": words.counted(evidence.contributing),
-        "request ids": " ".join(evidence.requests),
+        "request ids": words.some(evidence.requests, cause.count),
     }
     known = "".join(
         f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts.items() if text

@@ -1,7 +1,7 @@
 """Numbers and evidence as people read them, in every view alike."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from scenarios.verdict import sqlstates
@@ -10,6 +10,7 @@ from scenarios.verdict.slo import percent_down
 
 MISSING = "-"
 SHOWN_NAMES = 4
+SHOWN_IDS = 10
 
 
 def clean(text: object) -> str:
@@ -59,6 +60,12 @@ def counted(names: Mapping[str, int], shown: int = SHOWN_NAMES) -> str:
     parts = [f"{clean(name)} ({count:,})" for name, count in list(names.items())[:shown]]
     more = len(names) - shown
     return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+
+
+def some(ids: Sequence[str], total: int) -> str:
+    """The first of so many ids, and how many more there are."""
+    more = total - len(ids[:SHOWN_IDS])
+    return clean(" ".join(ids[:SHOWN_IDS])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def latency_text(latency: Latency) -> str:

@@ -155,6 +155,16 @@ def test_groups_carry_their_evidence(make: Any, clean_run: Any) -> None:
     assert evidence.examples[0].end == "done"
 
 
+@pytest.mark.parametrize(("number", "listed"), [(300, 300), (1000, 1000), (1001, 1000)])
+def test_every_request_of_a_cause_is_listed(make: Any, number: int, listed: int) -> None:
+    """All ids are there, by planned time, up to the bound; the count tells of all."""
+    outcomes = [make.request(n, 2 + n / 1000, status=500) for n in range(number)]
+    run = make.clean().but(outcomes=outcomes[::-1])
+    (cause,) = run.judge().causes
+    assert cause.count == number
+    assert cause.evidence.requests == tuple(one.request_id for one in outcomes[:listed])
+
+
 def test_causes_come_most_frequent_first(clean_run: Any) -> None:
     """The main cause is the first of the list."""
     run = clean_run.failing(2.5, 2.6, status=404).failing(3.0, 3.5, status=500)

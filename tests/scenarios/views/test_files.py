@@ -1,5 +1,6 @@
 """The reports for CI systems and browsers tell the facts, and are not broken by what they tell."""
 
+import io
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -7,12 +8,16 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from scenarios.evidence.event import Event
 from scenarios.evidence.locks import LockWait, Session
 from scenarios.evidence.tick import Tick
 from scenarios.verdict import Verdict, judge
+from scenarios.views import comparison, verdict_view
+from scenarios.views.compare_report import Compared, compare_report
 from scenarios.views.drawing import MOST_POINTS, merge
+from scenarios.views.github import annotations
 from scenarios.views.html_report import html_report
 from scenarios.views.junit import junit
 from scenarios.views.markdown import LIMIT_BYTES, code, escape, summary
@@ -133,6 +138,24 @@ def test_report_of_a_run_without_anything(make: Any) -> None:
     text = " ".join(Page(html_report(run.judge(), [], [])).words)
     assert "INVALID" in text
     assert "no request was made" in text
+
+
+def test_views_name_a_handful_of_requests(make: Any) -> None:
+    """However many requests a verdict lists, views for people show the first few."""
+    outcomes = [make.request(n, 2 + n / 1000, status=500) for n in range(1200)]
+    run = make.clean().but(outcomes=outcomes)
+    verdict = run.judge()
+    compared = Compared(folder="x", verdict=verdict, events=run.events, ticks=run.ticks)
+    out = io.StringIO()
+    for view in (verdict_view(verdict), comparison([verdict, verdict])):
+        Console(file=out, width=100).print(view)
+    page = html_report(verdict, run.events, run.ticks)
+    for text in (
+        *(out.getvalue(), page, compare_report([compared, compared])),
+        *(junit(verdict).decode(), summary(verdict), "\n".join(annotations(verdict))),
+    ):
+        assert len(set(re.findall(r"s7-\d{6}-1", text))) <= 15  # and the slowest five
+    assert "s7-000009-1 and 1,190 more" in page
 
 
 def test_report_of_a_long_run_stays_small(make: Any, failed: Verdict) -> None:
