@@ -14,7 +14,6 @@ from scenarios.evidence.ndjson import EvidenceError, read_lines
 from scenarios.evidence.outcome import Outcome, read_outcomes
 from scenarios.evidence.subject import read_subjects
 from scenarios.report import check_folder, surroundings_of
-from scenarios.verdict import decode
 from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.story import LogLine, Story, tell_story
 from scenarios.verdict.timeline import Timeline
@@ -40,11 +39,12 @@ def explain(folder: Path, request_id: str) -> Story:
             request.
     """
     check_folder(folder)
+    around = surroundings_of(folder, Timeline(read_events(folder / files.EVENTS)))
     found: Outcome | None = None
     origin_ns: int | None = None
     led_to: list[str] = []
     close: list[str] = []
-    for outcome in read_outcomes(folder / files.REQUESTS):
+    for outcome in around.reading(read_outcomes(folder / files.REQUESTS)):
         planned = outcome.planned_ns
         origin_ns = planned if origin_ns is None else min(origin_ns, planned)
         if outcome.request_id == request_id:
@@ -57,32 +57,19 @@ def explain(folder: Path, request_id: str) -> Story:
         hint = difflib.get_close_matches(request_id, close, n=2)
         near = f"; did you mean {' or '.join(hint)}?" if hint else ""
         raise EvidenceError(f"{folder}: the run has no request {request_id!r}{near}")
-    timeline = Timeline(read_events(folder / files.EVENTS))
     manifest = read_manifest(folder / files.MANIFEST)
-    story = tell_story(
+    mails = around.skew.reading(read_mails(folder / files.MAILS))
+    return tell_story(
         found,
         _exchange(folder / files.ACCESS_LOG, request_id),
-        surroundings_of(folder, timeline),
+        around,
         origin_ns=origin_ns,
         slow_seconds=manifest.objectives.latency_seconds,
-        mails=[m for m in read_mails(folder / files.MAILS) if m.recipient == found.subject],
+        mails=[mail for mail in mails if mail.recipient == found.subject],
         log=_log_lines(folder, request_id),
         led_to=sorted(led_to),
         found=_states(folder / files.AFTER, found.subject),
     )
-    return _as_judged(story, folder / files.VERDICT)
-
-
-def _as_judged(story: Story, path: Path) -> Story:
-    """With what only all requests together show, such as a route that one version lacks."""
-    try:
-        verdict = decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return story  # it can be told without
-    for cause in verdict.causes:
-        if cause.cause == story.cause:
-            return msgspec.structs.replace(story, title=cause.title, confidence=cause.confidence)
-    return story
 
 
 def _exchange(path: Path, request_id: str) -> Exchange | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -59,7 +60,10 @@ class Report:
     @property
     def causes(self) -> dict[str, int]:
         """How many requests failed for each cause."""
-        return {cause.cause: cause.count for cause in self.verdict.causes}
+        counts: Counter[str] = Counter()
+        for cause in self.verdict.causes:
+            counts[cause.cause] += cause.count
+        return dict(counts)
 
     @property
     def outcome(self) -> str:

@@ -1,6 +1,7 @@
 """A run's reports: the files for people and machines that every run leaves beside its evidence."""
 
 import os
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
@@ -8,6 +9,7 @@ from typing import IO
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import read_events
 from scenarios.evidence.locks import read_locks
+from scenarios.evidence.mail import read_mails
 from scenarios.evidence.manifest import read_manifest
 from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.outcome import read_outcomes
@@ -51,14 +53,17 @@ def _stories(folder: Path, verdict: Verdict) -> Stories:
     if not verdict.requests.failed + verdict.requests.slow:
         return Stories()
     objectives = read_manifest(folder / files.MANIFEST).objectives
-    bad = bad_of(read_outcomes(folder / files.REQUESTS), objectives.latency_seconds)
+    around = surroundings_of(folder, Timeline(read_events(folder / files.EVENTS)))
+    outcomes = around.reading(read_outcomes(folder / files.REQUESTS))
+    bad = bad_of(outcomes, objectives.latency_seconds)
+    deque(around.skew.reading(read_mails(folder / files.MAILS)), maxlen=0)  # to their end
     ids = {outcome.request_id for outcome in bad}
     log = folder / files.ACCESS_LOG
     lines = read_lines(log, Exchange) if log.is_file() else ()
     return tell(
         bad,
         {line.request_id: line for line in lines if line.request_id in ids},
-        surroundings_of(folder, Timeline(read_events(folder / files.EVENTS))),
+        around,
         verdict.origin_ns,
     )
 

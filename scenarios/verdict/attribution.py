@@ -3,8 +3,9 @@
 The order is fixed, from what invalidates the other evidence down to the bare symptom: the harness
 itself, the balancer without a backend, the life of the replica, the race of a reused connection,
 what the database refused, locks, timeouts and pools, the database's absence, what the balancer
-saw, the application's own answer, and last what the client saw. So the same evidence always gives
-the same cause. Rules that would have matched as well are the contributing events.
+saw, the mixed fleet, the application's own answer, and last what the client saw. So the same
+evidence always gives the same cause. Rules that would have matched as well are the contributing
+events.
 """
 
 import re
@@ -18,6 +19,7 @@ from scenarios.verdict import proxy_status, sqlstates
 from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.model import Cause, CauseEvidence, Confidence, FailedRequest
 from scenarios.verdict.proxy_status import ProxyStatus
+from scenarios.verdict.skew import Lack
 from scenarios.verdict.surroundings import SLACK_NS, Surroundings
 from scenarios.verdict.timeline import Life, Timeline
 
@@ -50,9 +52,14 @@ BALANCER = {
 }
 
 
+_WAYS = {
+    "served": "which succeeded on version {}",
+    "mailed": "a link that version {} had mailed",
+    "answered": "to which an answer of version {} had led",
+}
+
 _STATEMENT_TIMEOUT = re.compile(r"(?i)did not answer in time|statement timeout|query.*timed? ?out")
 _POOL = re.compile(r"(?i)no (free |database )?connection|\bpool\b|too many connections")
-_NO_SUCH_ROUTE = frozenset({404, 405, 501})
 _REFUSALS = frozenset({400, 409, 422})
 
 
@@ -115,6 +122,11 @@ class Failure:
             timeline=timeline,
             around=around,
         )
+
+    @property
+    def lack(self) -> Lack | None:
+        """What explains that its version does not know what it was asked for, if anything does."""
+        return self.around.skew.lack(self.outcome, self.version)
 
     @property
     def span(self) -> tuple[int, int]:
@@ -296,6 +308,20 @@ def balancer(failure: Failure) -> Finding | None:
     return Finding(f"balancer:{error}", f"balancer: {words}", "certain")
 
 
+def mixed_fleet(failure: Failure) -> Finding | None:
+    """One version lacks what another one serves, or handed out."""
+    lack = failure.lack
+    if lack is None:
+        return None
+    does = "serves" if lack.how == "served" else "hands out"
+    status = failure.outcome.status
+    return Finding(
+        f"status:{status}",
+        f"HTTP {status}: version {lack.version} lacks what version {lack.other} {does}",
+        "likely",
+    )
+
+
 def application(failure: Failure) -> Finding | None:
     """The application itself answered, with its own words for what went wrong."""
     outcome = failure.outcome
@@ -342,6 +368,7 @@ LADDER: tuple[Rule, ...] = (
     pool_exhausted,
     database_away,
     balancer,
+    mixed_fleet,
     application,
     transport,
     status,
@@ -385,36 +412,38 @@ def find_causes(
     failed: Iterable[Outcome],
     exchanges: Mapping[str, Exchange],
     around: Surroundings,
-    succeeded: Mapping[tuple[str, str], int],
     origin_ns: int,
     *,
     explain: Callable[[Failure], Finding] = attribute,
 ) -> tuple[Cause, ...]:
     """The causes of all failed requests, or of all slow ones, most frequent first.
 
+    Requests with the same symptom of which some are explained and some are not are two causes, so
+    that what is unattributed is counted exactly.
+
     Args:
         failed: the requests, in any order.
         exchanges: the balancer's log lines of them, by request id; may be empty.
         around: the journal, and what else went on.
-        succeeded: how many requests succeeded, by endpoint and version: shows what one version
-            knows and another does not.
         origin_ns: the instant 0.0.
         explain: gives the cause of one of them.
     """
-    groups: dict[str, _Group] = {}
+    groups: dict[tuple[str, Confidence], _Group] = {}
     for outcome in sorted(failed, key=lambda o: (o.planned_ns, o.request_id)):
         failure = Failure.join(outcome, exchanges.get(outcome.request_id), around)
         finding = explain(failure)
-        group = groups.setdefault(finding.cause, _Group(finding, []))
+        key = finding.cause, finding.confidence
+        group = groups.setdefault(key, _Group(finding, []))
         group.failures.append(failure)
-    causes = [_cause(group, succeeded, origin_ns) for group in groups.values()]
-    return tuple(sorted(causes, key=lambda cause: (-cause.count, cause.cause)))
+    causes = [_cause(group, origin_ns) for group in groups.values()]
+    return tuple(sorted(causes, key=lambda cause: (-cause.count, cause.cause, cause.confidence)))
 
 
-def _cause(group: _Group, succeeded: Mapping[tuple[str, str], int], origin_ns: int) -> Cause:
-    failures, timeline = group.failures, group.failures[0].timeline
+def _cause(group: _Group, origin_ns: int) -> Cause:
+    finding, failures = group.finding, group.failures
+    timeline = failures[0].timeline
     outcomes = [failure.outcome for failure in failures]
-    note, finding = _skew(failures, succeeded) or (_locked(failures), group.finding)
+    note = _lacking(failures) or _locked(failures)
     return Cause(
         cause=finding.cause,
         title=finding.title,
@@ -458,28 +487,34 @@ def _locked(failures: Sequence[Failure]) -> str | None:
     return f"{number:,} waited behind {root_text}; up to {longest:.2f} s"
 
 
-def _skew(
-    failures: Sequence[Failure], succeeded: Mapping[tuple[str, str], int]
-) -> tuple[str, Finding] | None:
-    """The note and the better cause, if one version lacks a route that another one serves."""
-    status = failures[0].outcome.status
-    if status not in _NO_SUCH_ROUTE:
+def _lacking(failures: Sequence[Failure]) -> str | None:
+    """Which version lacks what which other one serves or hands out, the most frequent first."""
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        lack, outcome = failure.lack, failure.outcome
+        if lack is None:
+            continue
+        asked = f"version {lack.version} answered {outcome.status} to {outcome.endpoint}"
+        pairs = lacking.setdefault((asked, _WAYS[lack.how].format(lack.other)), [])
+        pairs.append(f"{outcome.request_id} by {lack.led_by}" if lack.led_by else "")
+    if not lacking:
         return None
-    for endpoint in count(failure.outcome.endpoint for failure in failures):
-        for version in count(f.version for f in failures if f.outcome.endpoint == endpoint):
-            others = sorted(
-                other
-                for (known, other), number in succeeded.items()
-                if known == endpoint and other != version and number
-            )
-            if others:
-                note = (
-                    f"version {version} answered {status} to {endpoint}, which succeeded on "
-                    f"version {others[0]}: a mixed fleet serves what one of them lacks"
-                )
-                title = f"HTTP {status}: version {version} lacks what version {others[0]} serves"
-                return note, Finding(f"status:{status}", title, "likely")
-    return None
+    ways = sorted(lacking.items(), key=lambda item: (-len(item[1]), item[0]))
+    several = len(ways) > 1
+    said = [
+        (f"{len(pairs):,} of them: " if several else "") + f"{asked}, {way}{_some(pairs)}"
+        for (asked, way), pairs in ways[:EXAMPLES]
+    ]
+    return f"{'; '.join(said)}: a mixed fleet serves what one of them lacks"
+
+
+def _some(pairs: Sequence[str]) -> str:
+    """The first of the requests and of those that led to them, if they are known."""
+    shown = [pair for pair in pairs if pair][:EXAMPLES]
+    if not shown:
+        return ""
+    more = f" and {len(pairs) - len(shown):,} more" if len(pairs) > len(shown) else ""
+    return f" ({', '.join(shown)}{more})"
 
 
 def _example(failure: Failure, origin_ns: int) -> FailedRequest:

@@ -224,7 +224,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """Why some requests failed, or why some took too long.
 
     Attributes:
-        cause: its id, such as `no_backend` or `sqlstate:23502`.
+        cause: its id, such as `no_backend` or `sqlstate:23502`; those of its requests that are
+            explained and those that are not are two causes, of different confidence.
         title: the same for people.
         confidence: `certain` when a party that knows said so, `likely` when time and place join
             the failure to an event, `symptom` when only the symptom is known.

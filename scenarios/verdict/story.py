@@ -120,9 +120,9 @@ def tell_story(
         *_server(failure),
     ]
     stamped += [
-        (mail.at_ns, "mail", f"a mail reaches {mail.recipient}")
+        (mail.at_ns, "mail", _mail_text(mail))
         for mail in mails
-        if mail.request_id in (None, outcome.request_id)
+        if mail.request_id in (None, outcome.request_id, outcome.cause_id)
     ]
     lines = list(log)
     stamped += [(line.at_ns, line.replica, line.text) for line in lines if line.at_ns is not None]
@@ -192,6 +192,12 @@ def _balancer(exchange: Exchange | None) -> _Stamped:
     if exchange.total_ns >= 0:
         text = f"ends: {exchange.end}, status {exchange.status or 'none'}"
         yield start + exchange.total_ns, "balancer", text
+
+
+def _mail_text(mail: Mail) -> str:
+    sender = f" from {mail.sent_by}" if mail.sent_by else ""
+    led = f", for {mail.request_id}" if mail.request_id else ""
+    return f"a mail{sender} reaches {mail.recipient}{led}"
 
 
 def _span(failure: Failure) -> tuple[int, int]:

@@ -1,18 +1,21 @@
 """What else went on at a time: locks, the database's absence, the balancer's checks, its errors.
 
-Each question is about a replica and a stretch of time, such as the life of one request.
+Each question is about a replica and a stretch of time, such as the life of one request; what one
+version serves and another lacks is a question of the whole run.
 """
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.event import Event
 from scenarios.evidence.locks import LockWait, Session
+from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
+from scenarios.verdict.skew import Skew
 from scenarios.verdict.timeline import Timeline, describe
 
 OURS = "hitless-"
@@ -100,6 +103,7 @@ class Surroundings:
         waits: every wait for a lock, in order.
         absences: when the database did not answer.
         server_lines: the errors that the server logged for sessions of the application.
+        skew: what one version serves and another lacks.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class Surroundings:
         backends: Iterable[BackendChange] = (),
     ) -> None:
         self.timeline = timeline
+        self.skew = Skew(timeline)
         self.waits = sorted(locks, key=lambda wait: (wait.at_ns, wait.waiter.pid))
         self.absences = _absences(timeline.events)
         self.server_lines = sorted(
@@ -172,6 +177,14 @@ class Surroundings:
             if one.start_ns <= end_ns + SLACK_NS and (one.end_ns is None or start_ns <= one.end_ns):
                 return one
         return None
+
+    def reading(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """The same requests; what they show together is remembered by the way."""
+        for outcome in outcomes:
+            self.skew.hear(outcome)
+            if outcome.served_by is not None and outcome.first_byte_ns is not None:
+                self.hear(outcome.served_by, outcome.first_byte_ns)
+            yield outcome
 
     def hear(self, replica: str, at_ns: int) -> None:
         """Take note of an answer of a replica, so that its silence can be told."""

@@ -78,7 +78,6 @@ class Tally:
         users: the requests by whom they are about.
         staying: the requests of users who stay.
         marks: planned times and failures by endpoint and kind of connection.
-        succeeded: how many succeeded, by endpoint and version.
         early_failures: failed requests that were over before the rollout began.
         origin_ns: the first planned time; 0 without requests.
         end_ns: the last planned time; 0 without requests.
@@ -91,7 +90,6 @@ class Tally:
         self.staying = StayingLedger()
         self._answers = array("q")
         self.marks: dict[tuple[str, str], Marks] = {}
-        self.succeeded: Counter[tuple[str, str]] = Counter()
         self.early_failures = 0
         self.origin_ns = self.end_ns = 0
         self._manifest = manifest
@@ -253,9 +251,7 @@ class Tally:
         if version is None:
             return
         self._answered[version] += 1
-        if ok:
-            self.succeeded[outcome.endpoint, version] += 1
-        else:
+        if not ok:
             self._answered_badly[version] += 1
 
 

@@ -1,5 +1,6 @@
 """From the evidence of a run to its verdict."""
 
+from collections import deque
 from collections.abc import Container, Iterable, Iterator
 
 from scenarios.evidence.backend import BackendChange
@@ -84,23 +85,23 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
     tally = Tally(manifest, timeline)
     ledger = Ledger(manifest)
     waiting = LockLedger(around)
-    for outcome in outcomes:
+    for outcome in around.reading(outcomes):
         tally.add(outcome)
         ledger.add(outcome)
         waiting.add(outcome)
-        if outcome.served_by is not None and outcome.first_byte_ns is not None:
-            around.hear(outcome.served_by, outcome.first_byte_ns)
+    heard = around.skew.reading(mails)
     if before is None or after is None:
+        deque(heard, maxlen=0)  # to their end: who mailed a link is asked later
         integrity = Integrity(status="unchecked")
     else:
-        integrity = with_reads(ledger.check(before, after, mails), reads)
+        integrity = with_reads(ledger.check(before, after, heard), reads)
     total = tally.total()
     failed_ids = {outcome.request_id for outcome in tally.failed}
     exchanges: dict[str, Exchange] = {}
     contradictions = tally.contradictions(
         _keeping(access_log, failed_ids | {one.request_id for one in tally.late}, exchanges)
     )
-    causes = find_causes(tally.failed, exchanges, around, tally.succeeded, tally.origin_ns)
+    causes = find_causes(tally.failed, exchanges, around, tally.origin_ns)
     blocking = waiting.locks(watched=locks is not None, origin_ns=tally.origin_ns)
     requests = tally.all_marks().ordered()
     downtime = _downtime(requests, tally.origin_ns)
@@ -166,7 +167,7 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
         started_at=manifest.started_at,
         unattributed=sum(one.count for one in causes if one.confidence == "symptom"),
         slow_causes=find_causes(
-            tally.late, exchanges, around, {}, tally.origin_ns, explain=explain_slow
+            tally.late, exchanges, around, tally.origin_ns, explain=explain_slow
         ),
         locks=blocking,
         budget=budget_of(

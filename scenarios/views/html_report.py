@@ -63,12 +63,12 @@ def html_report(
     return page(
         title,
         body,
-        f'<script type="application/json" id="data">{_json(drawing, verdict, stories)}</script>'
+        f'<script type="application/json" id="data">{_json(drawing, stories)}</script>'
         f"<script>{asset('report.js')}</script><script>{asset('stories.js')}</script>",
     )
 
 
-def _json(drawing: Drawing, verdict: Verdict, stories: Stories | None) -> str:
+def _json(drawing: Drawing, stories: Stories | None) -> str:
     data = {
         "left": LEFT,
         "width": WIDTH,
@@ -81,10 +81,6 @@ def _json(drawing: Drawing, verdict: Verdict, stories: Stories | None) -> str:
         "spans": [(span.start, span.end, words.clean(span.name)) for span in drawing.spans],
         "fields": FIELDS,
         "stories": stories,
-        "titles": {
-            cause.cause: words.clean(cause.title)
-            for cause in (*verdict.causes, *verdict.slow_causes)
-        },
     }
     # In a script element only `<` could end the data (HTML Living Standard, 4.12.1.3).
     return msgspec.json.encode(data).decode().replace("<", "\\u003c")

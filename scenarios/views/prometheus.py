@@ -1,10 +1,11 @@
 """The verdict as Prometheus text, for a node exporter's textfile collector or a push gateway."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from scenarios.verdict.model import Verdict
+from scenarios.verdict.model import Cause, Verdict
 
 Sample = tuple[Mapping[str, str], float | None]
 
@@ -22,6 +23,14 @@ def metrics(verdict: Verdict) -> bytes:
         for labels, value in known:
             gauge.labels(**run, **labels).set(value)
     return generate_latest(registry)
+
+
+def _by_cause(causes: Iterable[Cause]) -> list[Sample]:
+    """One sample an id, also where some requests of an id are explained and some are not."""
+    counts: Counter[str] = Counter()
+    for cause in causes:
+        counts[cause.cause] += cause.count
+    return [({"cause": cause}, float(count)) for cause, count in counts.items()]
 
 
 def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
@@ -45,12 +54,12 @@ def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
     yield (
         "failures",
         "Failed requests by cause.",
-        [({"cause": cause.cause}, float(cause.count)) for cause in verdict.causes],
+        _by_cause(verdict.causes),
     )
     yield (
         "slow_requests",
         "Requests slower than the objective by cause.",
-        [({"cause": cause.cause}, float(cause.count)) for cause in verdict.slow_causes],
+        _by_cause(verdict.slow_causes),
     )
     locks, budget = verdict.locks, verdict.budget
     yield (

@@ -4,12 +4,12 @@ A report holds them as rows of numbers and indices into a table of texts, so tha
 stay small; its script tells them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from scenarios.evidence.outcome import Outcome
-from scenarios.verdict.attribution import Failure, attribute
+from scenarios.verdict.attribution import Failure, Finding, attribute
 from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.slowness import explain_slow
 from scenarios.verdict.surroundings import Surroundings
@@ -39,6 +39,7 @@ class Stories(msgspec.Struct, frozen=True, kw_only=True):
 FIELDS = (
     "id",
     "cause",  # index, as for all texts
+    "title",
     "at",  # seconds of the run, when it was planned
     "sent",  # seconds from `at`, null if it never was; so are the next two
     "first",
@@ -81,36 +82,36 @@ def tell(
         origin_ns: the instant 0.0.
         most: how many may be told; of each cause some are, spread over its time.
     """
-    groups: dict[str, list[Failure]] = {}
+    groups: dict[str, list[_Told]] = {}
     for outcome in sorted(bad, key=lambda one: (one.planned_ns, one.request_id)):
         failure = Failure.join(outcome, exchanges.get(outcome.request_id), around)
         finding = explain_slow(failure) if outcome.ok else attribute(failure)
-        groups.setdefault(finding.cause, []).append(failure)
+        groups.setdefault(finding.cause, []).append((failure, finding))
     texts: dict[str, int] = {"": 0}
     told = [
-        (failure.outcome.planned_ns, _row(failure, cause, texts, origin_ns))
-        for cause, failures in _shared(groups, most).items()
-        for failure in failures
+        (failure.outcome.planned_ns, _row(failure, finding, texts, origin_ns))
+        for group in _shared(groups, most)
+        for failure, finding in group
     ]
     rows = [row for _, row in sorted(told, key=lambda item: (item[0], str(item[1][0])))]
     return Stories(total=len(bad), texts=tuple(texts), rows=tuple(rows))
 
 
-def _shared(groups: Mapping[str, list[Failure]], most: int) -> dict[str, list[Failure]]:
+_Told = tuple[Failure, Finding]
+
+
+def _shared(groups: Mapping[str, list[_Told]], most: int) -> Iterator[list[_Told]]:
     """At most that many in all: small groups whole, large ones evenly spread."""
-    shared = {}
     left, waiting = most, len(groups)
-    for cause, failures in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
+    for _, group in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
         share = max(left // waiting, 1)
-        step = max(len(failures) / share, 1.0)
-        shared[cause] = [
-            failures[int(number * step)] for number in range(min(share, len(failures)))
-        ]
-        left, waiting = left - len(shared[cause]), waiting - 1
-    return shared
+        step = max(len(group) / share, 1.0)
+        shared = [group[int(number * step)] for number in range(min(share, len(group)))]
+        left, waiting = left - len(shared), waiting - 1
+        yield shared
 
 
-def _row(failure: Failure, cause: str, texts: dict[str, int], origin_ns: int) -> Row:
+def _row(failure: Failure, finding: Finding, texts: dict[str, int], origin_ns: int) -> Row:
     outcome, exchange, timeline = failure.outcome, failure.exchange, failure.timeline
     planned = outcome.planned_ns
 
@@ -140,7 +141,8 @@ def _row(failure: Failure, cause: str, texts: dict[str, int], origin_ns: int) ->
         )
     return (
         words.clean(outcome.request_id),
-        text(cause),
+        text(finding.cause),
+        text(finding.title),
         round((planned - origin_ns) / 1e9, 6),
         since(outcome.sent_ns),
         since(outcome.first_byte_ns),

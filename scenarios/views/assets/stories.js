@@ -6,7 +6,7 @@
   if (!section) return;
   const { texts, rows } = data.stories;
   const column = Object.fromEntries(data.fields.map((name, index) => [name, index]));
-  const TEXTS = new Set(["cause", "endpoint", "connection", "journey", "replica", "version", "step", "schema", "got", "proxy", "end"]);
+  const TEXTS = new Set(["cause", "title", "endpoint", "connection", "journey", "replica", "version", "step", "schema", "got", "proxy", "end"]);
   const get = (row, name) => {
     const value = row[column[name]];
     return TEXTS.has(name) ? texts[value ?? 0] : value;
@@ -66,7 +66,7 @@
       list.append(item);
     }
     const facts = [["the rollout", get(row, "step")], ["the schema", get(row, "schema") || "before the first migration"],
-      ["under way", around(at).join(", ")], ["hence", `${get(row, "cause")}: ${data.titles[get(row, "cause")] || ""}`]];
+      ["under way", around(at).join(", ")], ["hence", `${get(row, "cause")}: ${get(row, "title")}`]];
     for (const [name, words] of facts) {
       const item = make("li", make("span", name));
       item.append(make("span", words));

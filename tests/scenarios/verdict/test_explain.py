@@ -10,6 +10,8 @@ from scenarios.cli import status
 from scenarios.evidence.folder import digests
 from scenarios.evidence.locks import LockWait, Session
 from scenarios.explain import explain
+from scenarios.report import reach_verdict
+from scenarios.reporting import write_reports
 from scenarios.verdict.exchange import Exchange
 
 
@@ -77,6 +79,29 @@ def test_a_good_request_has_no_cause(folder: Path) -> None:
     assert story.cause is None
     assert story.led_to == ("s7-000330-2",)
     assert any(moment.source == "mail" for moment in story.moments)
+
+
+def test_a_story_has_the_cause_of_the_verdict(make: Any, clean_run: Any, tmp_path: Path) -> None:
+    """Also where only all requests together show it: a replica that answered nobody."""
+    lost = {"status": None, "error": "timeout", "first_byte_ns": None, "done_ns": make.at(2.752)}
+    run = clean_run.failing(2.3, 2.75, **lost)
+    folder = run.write(tmp_path / "run")
+    verdict = reach_verdict(folder)
+    told = {
+        request_id: explain(folder, request_id).cause
+        for cause in verdict.causes
+        for request_id in cause.evidence.requests[:: cause.count // 3]
+    }
+    assert {cause.cause for cause in verdict.causes} == {
+        *("lifecycle:unresponsive", "transport:timeout"),
+    }
+    assert told.items() <= {
+        (request_id, cause.cause)
+        for cause in verdict.causes
+        for request_id in cause.evidence.requests
+    }
+    write_reports(folder, verdict)
+    assert "the replica did not answer anybody meanwhile" in (folder / "report.html").read_text()
 
 
 def test_the_command_prints_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
