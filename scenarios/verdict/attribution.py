@@ -385,7 +385,7 @@ def attribute(failure: Failure) -> Finding:
 
 
 def contributing(failure: Failure, primary: Finding) -> list[str]:
-    """What else may have had a part: further rules that match, a fault, a migration."""
+    """What else may have had a part: further rules that match, faults, a migration."""
     found = [
         finding.cause
         for rule in LADDER
@@ -393,9 +393,7 @@ def contributing(failure: Failure, primary: Finding) -> list[str]:
         and (finding := rule(failure)) is not None
         and finding.cause != primary.cause
     ]
-    fault = failure.around.fault(failure.replica, *failure.span)
-    if fault is not None:
-        found.append(f"fault: {fault}")
+    found += [f"fault: {one}" for one in failure.around.faults(failure.replica, *failure.span)]
     migration = failure.around.migration(*failure.span)
     if migration is not None:
         found.append(f"migration: {migration}")

@@ -128,7 +128,7 @@ def tell_story(
     stamped += [(line.at_ns, line.replica, line.text) for line in lines if line.at_ns is not None]
     moments = [
         Moment(at=round((at_ns - origin_ns) / 1e9, 6), source=source, text=text)
-        for at_ns, source, text in sorted(stamped)
+        for at_ns, source, text in sorted(stamped, key=lambda moment: moment[0])
     ]
     moments += [
         Moment(at=None, source=line.replica, text=line.text) for line in lines if line.at_ns is None

@@ -234,19 +234,19 @@ class Surroundings:
         """The migration that ran during that time."""
         return next((one.name for one in _within(self._migrations, start_ns, end_ns)), None)
 
-    def fault(self, replica: str | None, start_ns: int, end_ns: int) -> str | None:
-        """The fault that the harness made at that time, to this replica or to none in particular.
+    def faults(self, replica: str | None, start_ns: int, end_ns: int) -> list[str]:
+        """The faults that the harness made at that time, to this replica or to none in particular.
 
-        Its effect may outlast it: a killed replica stays dead, so it counts from its begin on for
-        as long as effects may take to be noticed.
+        Their effect may outlast them: a killed replica stays dead, so each counts from its begin
+        on for as long as effects may take to be noticed.
         """
-        for one in self._faults:
-            end = None if one.end_ns is None else one.end_ns + SLACK_NS
-            if one.start_ns <= end_ns and (end is None or start_ns <= end):
-                if one.replicas and replica not in one.replicas:
-                    continue
-                return one.name
-        return None
+        return [
+            one.name
+            for one in self._faults
+            if one.start_ns <= end_ns
+            and (one.end_ns is None or start_ns <= one.end_ns + SLACK_NS)
+            and (not one.replicas or replica in one.replicas)
+        ]
 
 
 def words(application: str) -> list[str]:

@@ -18,6 +18,7 @@ from scenarios.verdict.slowness import explain_slow
 from scenarios.verdict.surroundings import Surroundings
 from scenarios.verdict.timeline import Timeline
 
+CUT = "hitless; error=connection_terminated; next-hop=a-1"
 MIGRATOR = Session(
     pid=9, application="hitless-migrator", query="UPDATE subscriptions", state="active"
 )
@@ -231,6 +232,23 @@ def test_a_replica_that_fell_silent(make: Any, others: float, cause: str) -> Non
     slowly = slow(make, 2.5)
     expected = "lifecycle:unresponsive" if others == 1.0 else "slow:application"
     assert explain_slow(Failure.join(slowly, line, surroundings)).cause == expected
+
+
+def test_every_fault_of_the_time_contributes(make: Any) -> None:
+    """Of several faults each is named that was made then, to this replica or to none alone."""
+    made = [("block", 2.0, 4.0, ()), ("kill", 2.5, 2.6, ("a-1",)), ("freeze", 2.5, 3.0, ("b-2",))]
+    events = [
+        make.event(when, "fault", state, 90 + number, replicas=replicas, detail={"name": name})
+        for number, (name, start, end, replicas) in enumerate(made)
+        for when, state in ((start, "started"), (end, "completed"))
+    ]
+    outcome = make.request(1, 2.45, took=0.2, status=502, proxy_status=CUT)
+    failure = Failure.join(outcome, None, around(make, events=events))
+    found = contributing(failure, attribute(failure))
+    assert [one for one in found if one.startswith("fault: ")] == [
+        "fault: block",
+        "fault: kill a-1",
+    ]
 
 
 def test_a_run_with_locks_names_who_held_them(make: Any, clean_run: Any) -> None:
