@@ -39,7 +39,7 @@ from scenarios.verdict.model import Cause
 MATRIX = Changes(replicas=2, rate=60, existing_rows=2000, baseline=1, settle=0.5)
 FAULTY = Changes(replicas=2, rate=40, existing_rows=500, baseline=0.5, settle=1.5)
 MARGIN_NS = 100_000_000
-MOST_LINES = 12
+MOST_LINES = 16
 QUIET = frozenset({files.TICKS, files.BEFORE, files.AFTER, files.READS})
 """Files that tell of no single request."""
 
@@ -174,10 +174,12 @@ def raw(folder: Path, request_id: str) -> Iterator[tuple[str, list[str]]]:
 
 
 class _Stamped(msgspec.Struct, frozen=True):
-    """A line of a log, as far as it says when."""
+    """A line of a log, as far as it says when, and about whom."""
 
     at_ns: int = 0
     end_ns: int = 0
+    replicas: tuple[str, ...] = ()
+    id: str = ""
 
 
 def _stamp(line: str) -> _Stamped:
@@ -190,8 +192,9 @@ def _stamp(line: str) -> _Stamped:
 def _concerns(path: Path, line: str, replica: str | None, outcome: Outcome) -> bool:
     """Whether a line is about the replica at the time of the request.
 
-    The journal's lines and the balancer's about its backends are few, so they count at any time,
-    and of every replica where none is known. Of Postgres, whatever was at that time counts.
+    The journal's lines and the balancer's about its backends are few, so they count at any time:
+    those about the replica, or about nobody in particular, and all where no replica is known. Of
+    Postgres, whatever was at that time counts.
     """
     stamped = _stamp(line)
     if not stamped.at_ns:
@@ -203,7 +206,7 @@ def _concerns(path: Path, line: str, replica: str | None, outcome: Outcome) -> b
     about = replica is not None and _words(replica).search(line) is not None
     match path.name:
         case files.EVENTS | files.BACKENDS:
-            return about or replica is None
+            return about or replica is None or (not stamped.replicas and not stamped.id)
         case files.SERVER_LOG | files.LOCKS:
             return then
         case files.ACCESS_LOG | files.REQUESTS | files.MAILS:
