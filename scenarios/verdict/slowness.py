@@ -5,12 +5,8 @@ time. The balancer's log has the stretches: the wait for a replica, the connect,
 first byte.
 """
 
-from scenarios.verdict.attribution import (
-    Failure,
-    Finding,
-    database_away,
-    lock_wait,
-)
+from scenarios.verdict.failure import Failure, Finding
+from scenarios.verdict.ladder import database_away, lock_wait
 
 _SHARE = 0.5
 

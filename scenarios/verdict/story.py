@@ -7,8 +7,9 @@ import msgspec
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
-from scenarios.verdict.attribution import Failure, attribute, contributing
 from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.failure import Failure
+from scenarios.verdict.ladder import attribute, contributing
 from scenarios.verdict.model import Confidence
 from scenarios.verdict.slowness import explain_slow
 from scenarios.verdict.surroundings import Surroundings

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from scenarios.evidence.outcome import Outcome
-from scenarios.verdict.attribution import Failure, Finding, attribute
 from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.failure import Failure, Finding
+from scenarios.verdict.ladder import attribute
 from scenarios.verdict.slowness import explain_slow
 from scenarios.verdict.surroundings import Surroundings
 from scenarios.verdict.timeline import Timeline

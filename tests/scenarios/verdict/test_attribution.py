@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from scenarios.verdict import proxy_status
-from scenarios.verdict.attribution import Failure, attribute
 from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.failure import Failure
+from scenarios.verdict.ladder import attribute
 from scenarios.verdict.timeline import AFTER, BEFORE, BETWEEN, Timeline
 
 NO_BACKEND = 'hitless; error=destination_unavailable; details="no backend is up"'

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.locks import LockWait, Session
 from scenarios.evidence.server_log import ServerLine
-from scenarios.verdict.attribution import Failure, attribute, contributing
 from scenarios.verdict.exchange import Exchange
+from scenarios.verdict.failure import Failure
+from scenarios.verdict.ladder import attribute, contributing
 from scenarios.verdict.slowness import explain_slow
 from scenarios.verdict.surroundings import Surroundings
 from scenarios.verdict.timeline import Timeline
