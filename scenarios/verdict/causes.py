@@ -1,0 +1,107 @@
+"""Why requests failed or were slow, and what shows it."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+Confidence = Literal["certain", "likely", "symptom"]
+
+
+class FailedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One failed request, with everything that the evidence says of it.
+
+    Attributes:
+        request_id: which.
+        at: its planned time.
+        seconds: from then until its outcome was known.
+        endpoint: what it asked for.
+        connection: `new` or `reused`.
+        journey: the user story that it belongs to.
+        step: what the rollout was doing.
+        schema: the last migration that had completed.
+        replica: who answered or was asked.
+        version: of that replica.
+        status: of the response.
+        error: the transport error, when there is no response.
+        error_detail: its own words.
+        proxy_status: why the balancer answered by itself.
+        sqlstate: what Postgres refused.
+        problem: the application's own words.
+        attempts: how often the balancer tried, from its access log.
+        end: why the exchange ended, from the same.
+    """
+
+    request_id: str
+    at: float
+    seconds: float
+    endpoint: str
+    connection: str
+    journey: str
+    step: str
+    schema: str | None = None
+    replica: str | None = None
+    version: str | None = None
+    status: int | None = None
+    error: str | None = None
+    error_detail: str | None = None
+    proxy_status: str | None = None
+    sqlstate: str | None = None
+    problem: str | None = None
+    attempts: int | None = None
+    end: str | None = None
+
+
+class CauseEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What the failures of one cause have in common; each mapping counts them, most first.
+
+    Attributes:
+        requests: the request ids of all of them, by planned time; of more than a thousand, the
+            first thousand.
+        first: the planned time of the first.
+        last: the planned time of the last.
+        replicas: by replica, where one is known.
+        versions: by version, where one is known.
+        endpoints: by endpoint.
+        connections: by kind of connection.
+        steps: by what the rollout was doing.
+        schemas: by the last completed migration, where there was one.
+        examples: the first of them in full.
+        contributing: what else was going on around them, by how many it may have touched: rules of
+            the ladder that would have matched as well, migrations, faults.
+        note: what else the evidence shows.
+    """
+
+    requests: tuple[str, ...]
+    first: float
+    last: float
+    replicas: Mapping[str, int]
+    versions: Mapping[str, int]
+    endpoints: Mapping[str, int]
+    connections: Mapping[str, int]
+    steps: Mapping[str, int]
+    schemas: Mapping[str, int]
+    examples: tuple[FailedRequest, ...]
+    contributing: Mapping[str, int] = msgspec.field(default_factory=dict)
+    note: str | None = None
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """Why some requests failed, or why some took too long.
+
+    Attributes:
+        cause: its id, such as `no_backend` or `sqlstate:23502`; those of its requests that are
+            explained and those that are not are two causes, of different confidence.
+        title: the same for people.
+        confidence: `certain` when a party that knows said so, `likely` when time and place join
+            the failure to an event, `symptom` when only the symptom is known.
+        count: failed requests that have this cause; more than `evidence.requests` lists, where
+            that was cut.
+        evidence: what shows it.
+    """
+
+    cause: str
+    title: str
+    confidence: Confidence
+    count: int
+    evidence: CauseEvidence
