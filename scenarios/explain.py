@@ -1,6 +1,7 @@
 """From the folder of a run to the story of one of its requests."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,16 +91,15 @@ def _states(path: Path, subject: str | None) -> tuple[str, ...] | None:
 
 def _log_lines(folder: Path, request_id: str) -> Iterator[LogLine]:
     """The lines of replicas' logs that hold the id, as a word of its own."""
+    # s1-000119-3 is no part of s1-000119-31, nor of s1-000119-3-2, the same step of a later mail.
+    word = re.compile(rf"(?<![\w-]){re.escape(request_id)}(?![\w-])")
     for path in sorted(folder.glob("*.log")):
         if path.stem in _NOT_REPLICAS:
             continue
         with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                index = line.find(request_id)
-                # s1-000119-1 is no part of s1-000119-12.
-                if index < 0 or line[index + len(request_id) :][:1].isalnum():
-                    continue
-                yield _log_line(path.stem, line.strip())
+                if word.search(line):
+                    yield _log_line(path.stem, line.strip())
 
 
 def _log_line(replica: str, line: str) -> LogLine:

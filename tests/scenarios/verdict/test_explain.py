@@ -50,6 +50,8 @@ def folder(make: Any, clean_run: Any, tmp_path: Path) -> Path:
     (path / "a-1.log").write_text(
         json.dumps({"at_ns": make.at(2.749), "message": "refused", "request_id": "s7-000225-1"})
         + "\nplain words of s7-000225-1\nnothing of s7-000225-12\n"
+        + "nothing of s7-000225-1-2, but of s7-000225-1 as well\n"
+        + "of s7-000225-1-2 alone\n"
     )
     return path
 
@@ -68,7 +70,10 @@ def test_a_story_in_order(folder: Path) -> None:
     assert sources[0] == "client"
     assert {"client", "balancer", "a-1", "locks", "rollout"} <= set(sources)
     assert ("a-1", "refused") in told
-    assert told[-1] == ("a-1", "plain words of s7-000225-1")
+    assert told[-2:] == [
+        ("a-1", "plain words of s7-000225-1"),
+        ("a-1", "nothing of s7-000225-1-2, but of s7-000225-1 as well"),
+    ]
     assert any("behind hitless-migrator (ALTER TABLE)" in text for _, text in told)
     assert not any("s7-000225-12" in text for _, text in told)
 
