@@ -86,6 +86,7 @@ def builtin_names() -> list[str]:
             "leaking",
             "deaf",
             "slow-start",
+            "long-requests",
         ),
     )
     names = [path.stem for path in CATALOG.glob("*.toml") if not path.stem.startswith("_")]

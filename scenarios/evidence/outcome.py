@@ -47,6 +47,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             whose mail was clicked.
         user: who sent it, if that is one of the users who stay for the whole run; those whom
             arrivals bring have no word here.
+        paced: whether its user took its time over it, by sending or reading slowly or by staying
+            connected; how long it took then says nothing of the service.
     """
 
     request_id: str
@@ -69,6 +71,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject: str | None = None
     cause_id: str | None = None
     user: str | None = None
+    paced: bool = False
 
     @property
     def ok(self) -> bool:
@@ -79,6 +82,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def latency_seconds(self) -> float:
         """Seconds from the planned time until the outcome was known."""
         return (self.done_ns - self.planned_ns) / 1e9
+
+    def slower_than(self, seconds: float) -> bool:
+        """Whether it took longer than that, and it was not its user who wanted it so."""
+        return not self.paced and self.latency_seconds > seconds
 
     @property
     def dispatched(self) -> bool:

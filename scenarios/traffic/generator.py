@@ -438,6 +438,7 @@ class _Sent(Exchange):
             mismatch=mismatch,
             subject=self.subject,
             cause_id=self.turn.cause_id,
+            paced=recipe.is_paced or recipe.websocket is not None,
             user=None if self.browser is None else self.browser.user,
         )
 

@@ -35,7 +35,8 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag
 
     Attributes:
         tick: what is printed and recorded.
-        latencies: of the requests that ended, from their planned times.
+        latencies: of the requests that ended, from their planned times, without those over which
+            their users took their time.
         lags: how late requests were sent.
     """
 
@@ -107,7 +108,8 @@ class Tally:
             self._failures[first_sight(outcome)] += 1
         if outcome.served_by is not None:
             self._served_by[outcome.served_by] += 1
-        self._latencies.record(outcome.done_ns - outcome.planned_ns)
+        if not outcome.paced:
+            self._latencies.record(outcome.done_ns - outcome.planned_ns)
 
     def tick(self, *, at_ns: int, cpu_ns: int, in_flight: int) -> Interval:
         """The interval that ends now; counting begins anew.

@@ -111,7 +111,7 @@ def tell_story(
     finding = None
     if not outcome.ok:
         finding = attribute(failure)
-    elif outcome.latency_seconds > slow_seconds:
+    elif outcome.slower_than(slow_seconds):
         finding = explain_slow(failure)
     stamped: list[tuple[int, str, str]] = [
         *_client(outcome),

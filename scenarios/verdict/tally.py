@@ -94,7 +94,7 @@ class Tally:
         self.origin_ns = self.end_ns = 0
         self._manifest = manifest
         self._timeline = timeline
-        self._slow_ns = int(manifest.objectives.latency_seconds * 1e9)
+        self._slow_seconds = manifest.objectives.latency_seconds
         self._buckets = [Bucket() for _ in range(len(timeline.phases) + 1)]  # [0]: before them
         self._lags = array("q")
         self._slowest: list[tuple[int, str, Outcome]] = []
@@ -113,8 +113,8 @@ class Tally:
         if not outcome.dispatched:
             bucket.undispatched += 1
             return
-        latency_ns = outcome.done_ns - planned_ns
-        bucket.latencies.append(latency_ns)
+        if not outcome.paced:
+            self._add_latency(bucket, outcome)
         if outcome.sent_ns is not None and outcome.connection == "reused":
             self._lags.append(outcome.sent_ns - planned_ns)
         ok = outcome.ok
@@ -125,7 +125,7 @@ class Tally:
         marks.add(planned_ns, failed=not ok)
         if ok:
             bucket.ok += 1
-            if latency_ns > self._slow_ns:
+            if outcome.slower_than(self._slow_seconds):
                 bucket.slow += 1
                 self.late.append(outcome)
         else:
@@ -134,6 +134,10 @@ class Tally:
         self._answers.append(_answer_key(outcome.request_id, outcome.status or 0))
         if outcome.subject is not None:
             self.users.add(outcome.subject, planned_ns, failed=not ok)
+
+    def _add_latency(self, bucket: Bucket, outcome: Outcome) -> None:
+        latency_ns = outcome.done_ns - outcome.planned_ns
+        bucket.latencies.append(latency_ns)
         item = (latency_ns, outcome.request_id, outcome)
         if len(self._slowest) < SLOWEST:
             heapq.heappush(self._slowest, item)

@@ -172,5 +172,5 @@ def bad_of(outcomes: Iterable[Outcome], slow_seconds: float) -> list[Outcome]:
     return [
         outcome
         for outcome in outcomes
-        if outcome.dispatched and (not outcome.ok or outcome.latency_seconds > slow_seconds)
+        if outcome.dispatched and (not outcome.ok or outcome.slower_than(slow_seconds))
     ]

@@ -105,6 +105,17 @@ def test_slow_requests(clean_run: Any) -> None:
     assert "2 requests took longer than 1 s; 1 may" in strict.reasons
 
 
+def test_users_who_take_their_time_make_nobody_slow(clean_run: Any) -> None:
+    """What a user sends or reads slowly has no latency to be judged by; it can only fail."""
+    planned = clean_run.outcomes[100].planned_ns
+    paced = clean_run.with_request(100, done_ns=planned + 1_500_000_000, paced=True)
+    verdict = paced.judge()
+    assert (verdict.verdict, verdict.requests.slow) == ("pass", 0)
+    assert verdict.latency.max < 1.5
+    cut = paced.with_request(100, status=None, error="reset").judge()
+    assert (cut.verdict, cut.requests.failed) == ("fail", 1)
+
+
 def test_availability_objective(clean_run: Any) -> None:
     """A share of successes below the objective is a fail with both numbers."""
     objectives = Objectives(failed_requests=1000, availability=0.999)
