@@ -66,5 +66,7 @@ def test_a_drain_that_is_too_short_cuts_them(tmp_path: Path) -> None:
     )
     assert verdict.verdict == "fail"
     assert {cause.cause for cause in verdict.causes} == {"lifecycle:drain_exceeded"}
-    assert {one.endpoint for one in outcomes if not one.ok} == LONG
+    # What a replica has written is in the sockets' buffers by then, perhaps a whole download.
+    cut = {one.endpoint for one in outcomes if not one.ok}
+    assert LONG - {"GET /download"} <= cut <= LONG
     assert verdict.unattributed == 0

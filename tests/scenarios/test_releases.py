@@ -32,6 +32,8 @@ def released(plan: str, strategy: str, url: str, out: Path) -> tuple[int, Verdic
             *("run", plan, "--strategy", strategy, "--no-live", "--database", url),
             *("--replicas", "2", "--rate", "60", "--existing-rows", "2000", "--seed", "1"),
             *("--baseline", "1", "--settle", "0.5", "--out", str(out)),
+            # At this rate a small share brings no sample, however long one waits for it.
+            *("--set", "policy.analysis.patience_seconds=0.5"),
         ]
     )
     (folder,) = out.iterdir()
