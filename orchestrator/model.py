@@ -85,7 +85,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         at_ns: when, on the machine's monotonic clock.
         verb: what: `phase`, `release`, `deploy`, `migrate`, `start`, `wait_ready`, `attach`,
             `weigh`, `switch`, `soak`, `pause`, `preview`, `analyse`, `drain`, `stop`, `rollback`,
-            `undo`, `rehearse`, `hook`, `heal`, `scale`, `replica`.
+            `undo`, `rehearse`, `hook`, `heal`, `scale`, `replica`, `step`.
         state: how far it is.
         number: joins the start of a verb with its end.
         version: the version that it is about.

@@ -24,12 +24,12 @@ from orchestrator import guardian
 from orchestrator.errors import OrchestratorError, RouterError
 from orchestrator.fleet import Member
 from orchestrator.journal import Journal
-from orchestrator.model import Deploy, Event, Release, ReleaseResult, Replica, Undo, Version
+from orchestrator.model import Deploy, Event, Release, ReleaseResult, Replica, Version
 from orchestrator.platform import Migrator
 from orchestrator.platforms.local import REPLICA, LocalPlatform
 from orchestrator.policy import Policy
 from orchestrator.processes import Processes
-from orchestrator.release import History, ReleaseRun, restore, take_down
+from orchestrator.release import STEP, History, ReleaseRun, restore, take_down
 from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import HealthCheck, HitlessRouter
 from orchestrator.strategies import STRATEGIES
@@ -103,6 +103,7 @@ class Past:
         served: the versions that served, in order; the last one serves.
         met: how often the schema had changed when each of them was deployed.
         schema: how often it has changed until now, counting what had only begun.
+        done: how many steps of the release are behind it.
         under_way: the version that was being deployed, if one was.
         started: the replicas that were started and not stopped, by id, with address and pid.
         leaving: those that were told to go, or that it had begun to tell.
@@ -113,6 +114,7 @@ class Past:
     served: tuple[str, ...]
     met: tuple[int, ...]
     schema: int
+    done: int
     under_way: str | None
     started: Mapping[str, tuple[str, int]]
     leaving: frozenset[str]
@@ -123,7 +125,7 @@ class Past:
 def past(start: str, events: list[Event]) -> Past:
     """Read a journal that may have broken off anywhere."""
     served, under_way, last = [start], None, 0
-    met, schema = [0], 0
+    met, schema, done = [0], 0, 0
     started: dict[str, tuple[str, int]] = {}
     leaving: set[str] = set()
     for event in events:
@@ -132,6 +134,9 @@ def past(start: str, events: list[Event]) -> Past:
             if event.state == "completed":
                 served.append(event.version)
                 met.append(schema)
+                done += 1  # as its step's own note will say, if it came to that
+        if event.verb == STEP:
+            done = msgspec.convert(event.detail, _Done).done
         schema += event.verb == "migrate" and event.state == "started"
         if event.verb == "start":
             numbers = [int(one.rpartition("-")[2]) for one in event.replicas]
@@ -149,6 +154,7 @@ def past(start: str, events: list[Event]) -> Past:
         served=tuple(served),
         met=tuple(met),
         schema=schema,
+        done=done,
         under_way=under_way,
         started=started,
         leaving=frozenset(leaving),
@@ -160,6 +166,10 @@ def past(start: str, events: list[Event]) -> Past:
 class _Started(msgspec.Struct, frozen=True):
     addresses: dict[str, str]
     pids: dict[str, int]
+
+
+class _Done(msgspec.Struct, frozen=True):
+    done: int
 
 
 class Recovery:
@@ -193,35 +203,32 @@ class Recovery:
         return f"aborted: {version.name} serves"
 
     async def resume(self, migrator: Migrator) -> ReleaseResult:
-        """Finish the release.
+        """Finish the release, from the first step that is not behind it.
 
-        A canary that was not yet given all traffic has not been judged: it begins anew from the
-        version before. Everything else goes on with what is up.
+        Migrations are not taken back here, for there is nowhere to try that first. A canary that
+        was not yet given all traffic has not been judged: it begins anew from the version before.
+        Everything else goes on with what is up.
         """
         plan, rollout = self.plan, self.rollout
-        serving, target = self._past.served[-1], self._past.under_way
-        done = len(self._past.served) - 1
+        target, done, history = self._past.under_way, self._past.done, self._history()
         shares = rollout.fleet.shares()
         judged = plan.strategy != "canary" or shares.get(target or "", 0.0) >= 100  # noqa: PLR2004 - percent
         with rollout.going("back"):
             if target is not None and judged:
                 await restore(rollout, self.versions[target], verb="recover")
-                serving, done = target, done + 1
+                history.served.append(self.versions[target])
+                history.met.append(history.schema)
+                done += 1
             else:
-                await restore(rollout, self.versions[serving], verb="recover")
-        deploys = 0
-        first = len(plan.release.steps)
-        for number, step in enumerate(plan.release.steps):
-            if deploys == done:
-                first = number
-                break
-            deploys += isinstance(step, Deploy | Undo)
-        rest = Release(
-            name=plan.release.name,
-            start=self.versions[serving],
-            steps=plan.release.steps[first:],
-        )
-        return await ReleaseRun(rest, rollout, STRATEGIES[plan.strategy], migrator).run()
+                await restore(rollout, history.served[-1], verb="recover")
+        return await ReleaseRun(
+            plan.release,
+            rollout,
+            STRATEGIES[plan.strategy],
+            migrator,
+            history=history,
+            done=done,
+        ).run()
 
     async def undo(self, migrator: Migrator) -> ReleaseResult:
         """Deploy the version that served before the present one, if it works with the schema.
@@ -235,17 +242,20 @@ class Recovery:
                 f"{self._folder}: the deployment of {before.under_way} was under way; "
                 "resume or abort it first"
             )
-        served = [self.versions[name] for name in before.served]
-        with self.rollout.going("back"):
-            await restore(self.rollout, served[-1], verb="recover")
         run = ReleaseRun(
             plan.release,
             self.rollout,
             STRATEGIES[plan.strategy],
             migrator,
-            history=History(served, list(before.met), before.schema),
+            history=self._history(),
+            done=before.done,
         )
         return await run.undo()
+
+    def _history(self) -> History:
+        before = self._past
+        served = [self.versions[name] for name in before.served]
+        return History(served, list(before.met), before.schema)
 
     async def finish(self) -> str:
         """Drain and stop all of it, the balancer included."""

@@ -8,13 +8,14 @@ therefore the same, and so is what each version says to it.
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
+from itertools import count
 
 from orchestrator.errors import RolloutFailed
 from orchestrator.gates import fail_at_end, says_ready
 from orchestrator.journal import Journal
 from orchestrator.model import Deploy, Migrate, MigrateDown, Release, RunCommand, Version
 from orchestrator.platform import Migrator, Platform
-from orchestrator.tasks import first_error
+from orchestrator.tasks import each_to_its_end, first_error
 
 NAME = "rehearsal"
 
@@ -50,6 +51,7 @@ class CopyRehearsal:
         self._migrator = migrator
         self._platform = platform
         self._start_seconds = start_seconds
+        self._numbers = count(1)
 
     async def after(self, steps: int, versions: Collection[str]) -> Mapping[str, str]:
         """Try these versions on the schema as the release's first so many steps leave it.
@@ -80,15 +82,19 @@ class CopyRehearsal:
                 if isinstance(step, Deploy)
             }
             async with self._platform(url) as platform:
-                answers = {name: await self._ask(platform, known[name]) for name in versions}
-        return {name: why for name, why in answers.items() if why is not None}
+                number = next(self._numbers)
+                answers = await each_to_its_end(
+                    self._ask(platform, known[name], f"{name}-{NAME}-{number}") for name in versions
+                )
+        said = zip(versions, answers, strict=True)
+        return {name: why for name, why in said if why is not None}
 
-    async def _ask(self, platform: Platform, version: Version) -> str | None:
+    async def _ask(self, platform: Platform, version: Version, name: str) -> str | None:
         """Start a replica, ask whether it is ready, and stop it; returns why it is not."""
         path = version.readiness_path
         if path is None:
             return "it declares no readiness_path"
-        replica = await platform.start(version, f"{version.name}-{NAME}")
+        replica = await platform.start(version, name)
         try:
             with first_error():
                 async with asyncio.TaskGroup() as group:

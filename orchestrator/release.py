@@ -28,6 +28,10 @@ from orchestrator.platform import Migrator, Rehearsal
 from orchestrator.policy import WHOLE
 from orchestrator.rollout import Rollout
 from orchestrator.strategies import Strategy
+from orchestrator.tasks import first_error
+
+STEP = "step"
+"""What the journal says when a step of a release is done; `done` in its detail: how many are."""
 
 _End: TypeAlias = tuple[Outcome, str | None]
 
@@ -119,6 +123,7 @@ class ReleaseRun:
         *,
         rehearsal: Rehearsal | None = None,
         history: History | None = None,
+        done: int = 0,
     ) -> None:
         """Describe a run of a release.
 
@@ -130,6 +135,7 @@ class ReleaseRun:
             rehearsal: where a schema is tried before migrations are taken back to it; absent: none
                 are.
             history: what was before it; absent: nothing but the version that it starts from.
+            done: how many of its steps are behind it.
         """
         self.result: ReleaseResult | None = None
         self._release = release
@@ -138,7 +144,7 @@ class ReleaseRun:
         self._migrator = migrator
         self._rehearsal = rehearsal
         self._history = history or History([release.start], [0])
-        self._done = 0  # how many steps
+        self._done = done
 
     async def retry(self) -> ReleaseResult:
         """Do the step that failed again, and what follows it."""
@@ -179,6 +185,7 @@ class ReleaseRun:
             ) as entry:
                 with self._rollout.control.release(), self._rollout.going("forward"):
                     outcome, reason = await work()
+                self._note_done()
                 entry.detail |= {"outcome": outcome, "reason": reason}
         except asyncio.CancelledError:
             reason = "cancelled"
@@ -214,7 +221,12 @@ class ReleaseRun:
             if end is not None:
                 return end
             self._done += 1
+            self._note_done()
         return "completed", None
+
+    def _note_done(self) -> None:
+        """Say how far it is, for whoever has to go on after a `kill -9`."""
+        self._rollout.journal.note(STEP, detail={"done": self._done})
 
     async def _migrate(self, step: Migrate | RunCommand) -> _End | None:
         # Also when it fails: those before the one that failed stay applied.
@@ -231,8 +243,12 @@ class ReleaseRun:
         return None
 
     async def _migrate_down(self, step: MigrateDown) -> _End | None:
+        control = self._rollout.control
         try:
             await self._need_tolerated()
+            await control.checkpoint()  # what it drops is gone for good: the last word before that
+        except RolloutAborted as error:
+            return "aborted", str(error)
         except OrchestratorError as error:
             return "failed", f"migrate down: {error}"
         self._history.schema += 1
@@ -264,9 +280,11 @@ class ReleaseRun:
             )
         detail = {"for": "migrate down", "versions": sorted(versions)}
         async with self._rollout.verb("rehearse", detail=detail) as entry:
-            began = asyncio.get_running_loop().time()
-            refused = await self._rehearsal.after(self._done + 1, versions)
-            entry.floor_seconds = asyncio.get_running_loop().time() - began
+            with first_error():
+                async with asyncio.TaskGroup() as group:
+                    abort = group.create_task(self._rollout.control.ended())
+                    refused = await self._rehearsal.after(self._done + 1, sorted(versions))
+                    abort.cancel()
             entry.detail["refused"] = dict(refused)
         if refused:
             why = "; ".join(f"version {name}: {words}" for name, words in sorted(refused.items()))

@@ -207,9 +207,17 @@ class Rollout(Verbs):
         self.path.append(percent)
         await self._weigh("weigh", replicas, shares, detail={"percent": percent})
 
-    async def give(self, replica: Replica, weight: float) -> None:
-        """Give one replica this weight; the others keep theirs."""
-        await self._weigh("attach", [replica], {replica.id: weight})
+    async def give(self, replica: Replica) -> None:
+        """Give one replica the weight of its place; the others keep theirs."""
+        async with self.verb("attach", [replica]) as entry:
+            async with (
+                deadline(_ROUTER_SECONDS, "the router did not take the weight"),
+                self._listing,
+            ):
+                # Read only now: somebody may have switched while this one waited.
+                member = self._present([replica])[0]
+                await self._router.weigh(self._routed({member.replica.id: member.weight}))
+            entry.detail["shares"] = self.fleet.shares()
 
     async def switch(self, replicas: Sequence[Replica]) -> None:
         """Give all traffic to them and none to any other, in one atomic assignment."""
@@ -217,8 +225,8 @@ class Rollout(Verbs):
             ids = [one.replica.id for one in self._present(replicas)]
             async with deadline(_ROUTER_SECONDS, "the router did not switch"), self._listing:
                 await self._router.switch(ids)
-            for member in self.fleet:
-                member.weight = 1.0 if member.replica.id in ids else 0.0
+                for member in self.fleet:
+                    member.weight = 1.0 if member.replica.id in ids else 0.0
             entry.detail["shares"] = self.fleet.shares()
 
     async def soak(self, replicas: Sequence[Replica], seconds: float | None = None) -> None:
@@ -345,9 +353,9 @@ class Rollout(Verbs):
                 self._listing,
             ):
                 await self._router.weigh(self._routed(weights))
-            for name, weight in weights.items():
-                if (member := self.fleet.find(name)) is not None and not member.leaving:
-                    member.weight = weight
+                for name, weight in weights.items():
+                    if (member := self.fleet.find(name)) is not None and not member.leaving:
+                        member.weight = weight
             entry.detail["shares"] = self.fleet.shares()
 
     def _routed(self, weights: Mapping[str, float]) -> dict[str, float]:

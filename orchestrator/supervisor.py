@@ -121,6 +121,7 @@ class Supervisor:
         """
         rollout = self._rollout
         serving = rollout.serving()
+        policy = msgspec.structs.replace(rollout.policy, replicas=replicas)  # or none can follow it
         async with rollout.verb(
             "scale",
             version=serving[0].version,
@@ -140,7 +141,7 @@ class Supervisor:
                 leaving = serving[replicas:]
                 await rollout.drain(leaving)
                 await rollout.stop(leaving)
-        rollout.policy = msgspec.structs.replace(rollout.policy, replicas=replicas)
+        rollout.policy = policy
 
     async def _look_after_exits(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -240,7 +241,7 @@ class Supervisor:
             # From here on whoever means the lost one finds the new one, also amid the next await.
             rollout.fleet.replace(name, fresh.id)
             member.weight = lost.weight
-            await rollout.give(fresh, lost.weight)
+            await rollout.give(fresh)
         else:
             await rollout.drain([fresh])
             await rollout.stop([fresh])

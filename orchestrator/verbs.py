@@ -37,7 +37,7 @@ class Verbs:
     - `migrate`: the try that succeeded;
     - `drain`: what was in flight, as the router timed it; `stop`: the application's own end, from
       the signal until it is gone;
-    - `attach`, `weigh`, `switch`: 0.
+    - `attach`, `weigh`, `switch`, and the rehearsal of a schema on a copy: 0.
 
     With several replicas it is that of the slowest. Strategies do one verb after the other, so the
     critical path of a release is all of its verbs, and its floor is the sum of theirs.

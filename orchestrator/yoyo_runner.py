@@ -88,6 +88,10 @@ class Runner:
                 applied = list(backend.to_rollback(migrations))
             if self._through is not None:
                 order = [migration.id for migration in applied]
+                known = [migration.id for migration in migrations]
+                newer = set(known[known.index(self._through) :])
+                if not newer & set(order):
+                    return  # it was undone before, and everything on top of it
                 if self._through not in order:
                     raise Refused(f"{self._through} is not applied: nothing to roll back to")
                 applied = applied[: order.index(self._through) + 1]

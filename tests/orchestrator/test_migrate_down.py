@@ -23,6 +23,8 @@ from orchestrator.model import (
     Version,
 )
 from orchestrator.platform import Answer, Ended, Rehearsal
+from orchestrator.platforms.local import LocalPlatform
+from orchestrator.processes import Processes
 from orchestrator.rehearsal import CopyRehearsal
 from orchestrator.release import ReleaseRun, bring_up
 from orchestrator.strategies import STRATEGIES
@@ -127,6 +129,36 @@ async def test_what_cannot_be_tried_is_not_done() -> None:
     assert releasing.result is not None
     assert releasing.result.reason == "migrate down: no room for 1 after 1"
     assert not taken_back(bench.events)
+    assert bench.versions() == {"a": 3}
+
+
+@pytest.mark.parametrize("word", ["abort", "pause"])
+async def test_what_is_said_during_the_rehearsal_counts(word: str) -> None:
+    """An abort during the rehearsal keeps the migrations, and a pause keeps them until it ends."""
+    bench = Bench(policy_of({}))
+
+    class Interrupted(Oracle):
+        async def after(self, steps: int, versions: Collection[str]) -> Mapping[str, str]:
+            getattr(bench.rollout.control, word)()
+            await asyncio.sleep(0)
+            return await super().after(steps, versions)
+
+    if word == "abort":
+        releasing = await run(bench, Interrupted({}), UP, DOWN)
+        assert releasing.result is not None
+        assert (releasing.result.outcome, releasing.result.reason) == (
+            "aborted",
+            "aborted on request",
+        )
+    else:
+        task = asyncio.ensure_future(run(bench, Interrupted({}), UP, DOWN))
+        for _ in range(1000):  # far more turns of the loop than it takes
+            await asyncio.sleep(0)
+        assert "rehearse" in {one.verb for one in bench.events if one.state == "completed"}
+        assert not taken_back(bench.events)
+        bench.rollout.control.resume()
+        assert (await task).result is not None
+    assert taken_back(bench.events) == (word == "pause")
     assert bench.versions() == {"a": 3}
 
 
@@ -241,8 +273,8 @@ async def test_the_copy_goes_through_the_same_steps() -> None:
         "copy: migrate copy",
         "copy: expand down to None",
         "copy: back copy",
-        "start a-rehearsal",
-        "start b-rehearsal",
+        "start a-rehearsal-1",
+        "start b-rehearsal-1",
         "dropped",
     ]
     assert all(world.running == {} for world in scene.worlds)
@@ -268,7 +300,7 @@ async def test_a_version_that_ends_is_no_version_that_works() -> None:
 
     scene.rehearsal._platform = platform
     assert await scene.rehearsal.after(1, ["a"]) == {
-        "a": "a-rehearsal exited with status 3; its log ends: no such column"
+        "a": "a-rehearsal-1 exited with status 3; its log ends: no such column"
     }
 
 
@@ -285,3 +317,31 @@ async def test_a_place_that_cannot_be_had(tmp_path: Path) -> None:
     scene.rehearsal._platform = platform
     with pytest.raises(PlatformError, match="planted at call 0"):
         await scene.rehearsal.after(1, ["a"])
+
+
+async def test_it_can_be_tried_again(tmp_path: Path) -> None:
+    """Each rehearsal has replicas of its own, whose folders are none of another's."""
+    command = ("{python}", "-m", "scenarios.subjects.service", "--port", "{port}", "--unready")
+    version = Version(name="a", command=command, readiness_path="/ready")
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def database() -> AsyncIterator[str]:
+        yield "copy"
+
+    async with Processes() as processes:
+        rehearsal = CopyRehearsal(
+            database=database,
+            release=lambda _: Release(name="r", start=version, steps=(DOWN, DOWN)),
+            migrator=lambda url: Copy(url, log),
+            platform=lambda _: LocalPlatform(
+                processes, log_directory=tmp_path, replica_directories=tmp_path
+            ),
+            start_seconds=30.0,
+        )
+        for steps in (1, 2):
+            found = await rehearsal.after(steps, ["a"])
+            assert found == {"a": "it answered GET /ready with 503: a"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
+        *("a-rehearsal-1", "a-rehearsal-2")
+    }

@@ -122,5 +122,15 @@ def test_what_a_journal_says() -> None:
     ]
     told = past("a", events)
     assert (told.served, told.under_way) == (("a", "b"), "c")
+    # The deployment is behind it, also before its step's own note.
+    assert (told.done, told.schema, told.met) == (1, 0, (0, 0))
+    more = [
+        event(8, "migrate", "started", detail={"migration": "m"}),
+        event(9, "step", "noted", detail={"done": 5}),
+        event(6, "deploy", "completed", version="c"),
+        event(10, "step", "noted", detail={"done": 6}),
+    ]
+    told = past("a", events + more)
+    assert (told.done, told.schema, told.met) == (6, 1, (0, 0, 1))
     assert told.started == {"b-2": ("h:1", 7)}
-    assert (told.last_number, told.last_replica) == (7, 3)
+    assert (told.last_number, told.last_replica) == (10, 3)

@@ -21,6 +21,7 @@ from orchestrator.platform import Answer, Count, Latency
 from orchestrator.policy import Criteria, PolicyError
 from orchestrator.release import ReleaseRun, bring_up, take_down
 from orchestrator.strategies import STRATEGIES, canary_size
+from orchestrator.supervisor import Supervisor
 from tests.orchestrator.world import A, B, Bench, assert_ordered, policy_of
 
 policies = some.builds(
@@ -201,7 +202,8 @@ async def test_a_failed_migration_ends_the_release() -> None:
     assert run.result is not None
     assert (run.result.outcome, run.result.reason) == ("failed", "migration: planted")
     assert bench.versions() == {"a": 3}
-    assert [event.verb for event in bench.events][-2:] == ["migrate", "release"]
+    assert [event.verb for event in bench.events if event.state == "failed"] == ["migrate"]
+    assert bench.events[-2].detail == {"done": 0}  # no step is behind it
 
 
 async def test_a_release_in_several_steps() -> None:
@@ -349,3 +351,32 @@ def test_policies_that_cannot_be_followed(knobs: dict[str, object], message: str
     with pytest.raises(PolicyError, match=message) as info:
         policy_of(knobs)
     assert isinstance(info.value, OrchestratorError)
+
+
+async def test_a_replica_that_is_healed_during_a_switch() -> None:
+    """The successor of a replica that lost its traffic in the meantime gets none either."""
+    bench = Bench(policy_of({"replicas": 2}))
+    world, rollout = bench.world, bench.rollout
+    await bring_up(rollout, A)
+    supervisor = Supervisor(rollout, world, world)
+    green = await rollout.start(B, 2)
+    await rollout.wait_ready(green)
+    lost = rollout.fleet.find("a-1")
+    assert lost is not None
+    lost.lost = True
+    await rollout.unlist(lost)
+    (fresh,) = await rollout.start(A, 1)
+    await rollout.wait_ready([fresh])
+    switch = world.switch
+    async with asyncio.TaskGroup() as group:
+
+        async def meanwhile(ids: Collection[str]) -> None:
+            group.create_task(supervisor._take_place(lost, fresh))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await switch(ids)
+
+        world.switch = meanwhile  # type: ignore[method-assign]
+        await rollout.switch(green)
+    assert {name for name, weight in world.weights.items() if weight} == {"b-3", "b-4"}
+    assert rollout.fleet.shares() == {"a": 0.0, "b": 100.0}

@@ -74,6 +74,8 @@ def test_promote_undo_and_finish(tmp_path: Path) -> None:
     ("scenario", "wish", "said"),
     [
         ("good", "resume", "resume: completed"),
+        # What is left of it is a deployment, and then its undo.
+        ("undo", "resume", "resume: completed"),
         pytest.param("good", "retry", "retry: completed", marks=pytest.mark.soak),
         pytest.param("good", "abort", "aborted: a serves", marks=pytest.mark.soak),
         pytest.param("expand-contract", "resume", "resume: completed", marks=pytest.mark.soak),
