@@ -21,7 +21,12 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Percentage = Annotated[float, msgspec.Meta(gt=0, le=100)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Command = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-Quantity = Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(pattern=r"^[0-9]+%?$")]
+# The pattern is for editors; to people `_share` says in words what is wrong.
+Quantity = (
+    Annotated[int, msgspec.Meta(ge=0)]
+    | Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[0-9]+%?$"})]
+)
+HttpPath = Annotated[str, msgspec.Meta(pattern="^/")]
 
 
 class PolicyError(OrchestratorError, ValueError):
@@ -117,7 +122,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         timeout_seconds: when such a request counts as failed.
     """
 
-    paths: Command
+    paths: Annotated[tuple[HttpPath, ...], msgspec.Meta(min_length=1)]
     requests: Count = 20
     timeout_seconds: Positive = 5.0
 

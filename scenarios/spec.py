@@ -9,11 +9,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from orchestrator.policy import Command, Count, NotNegative, Policy, Positive
+from orchestrator.policy import Command, Count, HttpPath, NotNegative, Policy, Positive
 from scenarios.evidence.manifest import Objectives, Outcome
 from scenarios.traffic.plan import Journey, RatePoint, Step
 
-HttpPath = Annotated[str, msgspec.Meta(pattern="^/")]
 StopSignal = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]
 
 

@@ -99,6 +99,14 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
         ('extends = "big-bang"\n[release]\nfrom = "z"', ":3: key 'release.from': unknown version"),
         ('extends = "big-bang"\n[policy]\nmax_surge = 0', "are both 0"),
         ('extends = "big-bang"\n[policy]\ncanary_steps = [50, 5]', "their weights must rise"),
+        (
+            'extends = "big-bang"\n[policy]\nmax_surge = "many"',
+            ":3: key 'policy.max_surge': max_surge is 'many'; it must be a number, or a share such",
+        ),
+        (
+            'extends = "good"\n[policy]\npreview = { paths = ["health"] }',
+            ":3: key 'policy.preview.paths': expected str matching regex '^/'",
+        ),
         ("name = 'x'", "key 'versions': this key is required and absent"),
         ("x = [", "not TOML: "),
         (OWN.replace("from =", "form ="), "key 'release.form': unknown key; did you mean 'from'?"),
