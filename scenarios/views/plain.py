@@ -63,7 +63,7 @@ class PlainProgress:
             if event.state == "started":
                 self._at(f"phase {self.state.phase}")
             return
-        if event.state == "started":
+        if event.state == "started" or event.verb == "step":  # its deployment or migration said it
             return
         took = "" if event.seconds is None else f"  {words.duration(event.seconds)}"
         ended = "" if event.state == "completed" else f"  {event.state}"
