@@ -40,7 +40,8 @@ def explain(folder: Path, request_id: str) -> Story:
             request.
     """
     check_folder(folder)
-    around = surroundings_of(folder, Timeline(read_events(folder / files.EVENTS)))
+    manifest = read_manifest(folder / files.MANIFEST)
+    around = surroundings_of(folder, manifest, Timeline(read_events(folder / files.EVENTS)))
     found: Outcome | None = None
     origin_ns: int | None = None
     led_to: list[str] = []
@@ -58,7 +59,6 @@ def explain(folder: Path, request_id: str) -> Story:
         hint = difflib.get_close_matches(request_id, close, n=2)
         near = f"; did you mean {' or '.join(hint)}?" if hint else ""
         raise EvidenceError(f"{folder}: the run has no request {request_id!r}{near}")
-    manifest = read_manifest(folder / files.MANIFEST)
     mails = around.skew.reading(read_mails(folder / files.MAILS))
     return tell_story(
         found,

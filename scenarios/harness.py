@@ -103,6 +103,7 @@ class Run:
         self._steering = steering
         self._result: ReleaseResult | None = None
         self._on_exit: OnExit = lambda _replica, _ended: None
+        self._database: str | None = None
         self._started_at = datetime.now(UTC)
 
     async def go(self) -> None:
@@ -125,11 +126,7 @@ class Run:
 
     async def _inside(self, stack: AsyncExitStack) -> None:
         experiment, scenario, folder = self._experiment, self._scenario, self.folder
-        url = ""
-        if scenario.database is not None:
-            url = await stack.enter_async_context(
-                self._environment.database(experiment.loaded, scenario.database)
-            )
+        url = await self._enter_database(stack)
         # The run's own, so that none of them outlives it when it fails: the server is shared.
         processes = await stack.enter_async_context(self._environment.own_processes())
         balancer = await stack.enter_async_context(
@@ -250,6 +247,16 @@ class Run:
             await self._record_after(scenario.integrity, url, rollout.serving())
         async with _phase(journal, "teardown"):
             await take_down(rollout)
+
+    async def _enter_database(self, stack: AsyncExitStack) -> str:
+        """The URL of the application's database; nothing where it has none."""
+        if self._scenario.database is None:
+            return ""
+        url = await stack.enter_async_context(
+            self._environment.database(self._experiment.loaded, self._scenario.database)
+        )
+        self._database = application.database_values(url)["database_name"]
+        return url
 
     @asynccontextmanager
     async def _wheel(self, private: Path) -> AsyncIterator[None]:
@@ -411,6 +418,7 @@ class Run:
             interrupted=interrupted,
             environment=this_machine(),
             faults=tuple(fault.do for fault in scenario.faults),
+            database=self._database,
             files=files.digests(self.folder),
         )
         write_manifest(self.folder / files.MANIFEST, manifest)

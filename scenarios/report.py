@@ -8,7 +8,7 @@ from scenarios.evidence.backend import read_backends
 from scenarios.evidence.event import read_events
 from scenarios.evidence.locks import read_locks
 from scenarios.evidence.mail import read_mails
-from scenarios.evidence.manifest import read_manifest
+from scenarios.evidence.manifest import Manifest, read_manifest
 from scenarios.evidence.ndjson import EvidenceError, read_lines
 from scenarios.evidence.outcome import read_outcomes
 from scenarios.evidence.read import Read
@@ -67,7 +67,7 @@ def check_folder(folder: Path) -> None:
         raise EvidenceError(f"{folder}: not the folder of a run: it has no {files.MANIFEST}")
 
 
-def surroundings_of(folder: Path, timeline: Timeline) -> Surroundings:
+def surroundings_of(folder: Path, manifest: Manifest, timeline: Timeline) -> Surroundings:
     """What went on around the requests of a run, from its files.
 
     Raises:
@@ -80,6 +80,7 @@ def surroundings_of(folder: Path, timeline: Timeline) -> Surroundings:
         read_locks(locks) if locks.is_file() else (),
         read_server_log(log) if log.is_file() else (),
         read_backends(backends) if backends.is_file() else (),
+        manifest.database,
     )
 
 

@@ -52,10 +52,10 @@ def _stories(folder: Path, verdict: Verdict) -> Stories:
     """What the evidence says of each bad request; without any, its files are not read again."""
     if not verdict.requests.failed + verdict.requests.slow:
         return Stories()
-    objectives = read_manifest(folder / files.MANIFEST).objectives
-    around = surroundings_of(folder, Timeline(read_events(folder / files.EVENTS)))
+    manifest = read_manifest(folder / files.MANIFEST)
+    around = surroundings_of(folder, manifest, Timeline(read_events(folder / files.EVENTS)))
     outcomes = around.reading(read_outcomes(folder / files.REQUESTS))
-    bad = bad_of(outcomes, objectives.latency_seconds)
+    bad = bad_of(outcomes, manifest.objectives.latency_seconds)
     deque(around.skew.reading(read_mails(folder / files.MAILS)), maxlen=0)  # to their end
     ids = {outcome.request_id for outcome in bad}
     log = folder / files.ACCESS_LOG

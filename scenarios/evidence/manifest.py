@@ -63,6 +63,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         started_at: wall-clock time, ISO 8601, for people only.
         interrupted: whether the run was cut short by a signal.
         faults: the faults that were to be made.
+        database: the name of the application's database, so that what the server says of others is
+            told from what it says of this one; absent where there is none, or nobody wrote it down.
         files: the SHA-256 of each evidence file, by name, so that a damaged one is noticed.
     """
 
@@ -90,6 +92,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     interrupted: bool = False
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
     faults: tuple[str, ...] = ()
+    database: str | None = None
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 

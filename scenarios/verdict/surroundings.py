@@ -28,6 +28,9 @@ _LONG = 5
 _SHARE = 0.5
 """A stretch explains a delay if it covers at least half of it."""
 
+_NOWHERE = (None, "", "[unknown]")
+"""How the server calls the database of a session that has not got to one."""
+
 _ERRORS = frozenset({"ERROR", "FATAL", "PANIC"})
 _LOST = frozenset({"08", "57"})
 """Classes of SQLSTATE that are about the server's absence, not about a statement."""
@@ -102,7 +105,8 @@ class Surroundings:
         timeline: the journal.
         waits: every wait for a lock, in order.
         absences: when the database did not answer.
-        server_lines: the errors that the server logged for sessions of the application.
+        server_lines: the errors that the server logged for sessions of the application, in its own
+            database.
         skew: what one version serves and another lacks.
     """
 
@@ -112,7 +116,17 @@ class Surroundings:
         locks: Iterable[LockWait] = (),
         server_log: Iterable[ServerLine] = (),
         backends: Iterable[BackendChange] = (),
+        database: str | None = None,
     ) -> None:
+        """Put it in order.
+
+        Args:
+            timeline: the journal.
+            locks: the waits for locks.
+            server_log: what the server logged, of all its databases.
+            backends: what the balancer made of its backends.
+            database: the application's own; None: nobody wrote down which, and each may be.
+        """
         self.timeline = timeline
         self.skew = Skew(timeline)
         self.waits = sorted(locks, key=lambda wait: (wait.at_ns, wait.waiter.pid))
@@ -121,7 +135,11 @@ class Surroundings:
             (
                 line
                 for line in server_log
-                if line.severity in _ERRORS and line.application and not _ours(line.application)
+                if line.severity in _ERRORS
+                and line.application
+                and not _ours(line.application)
+                # A rehearsal has a copy, where sessions of no replica do what nobody asked for.
+                and (database is None or line.database in (*_NOWHERE, database))
             ),
             key=lambda line: (line.at_ns, line.pid),
         )

@@ -81,7 +81,7 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
         reads: the same reads through each replica, after the run.
     """
     timeline = Timeline(events)
-    around = Surroundings(timeline, locks or (), server_log, backends)
+    around = Surroundings(timeline, locks or (), server_log, backends, manifest.database)
     tally = Tally(manifest, timeline)
     ledger = Ledger(manifest)
     waiting = LockLedger(around)

@@ -5,6 +5,7 @@ Each planted circumstance is found, and none is found where there is none.
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -192,6 +193,36 @@ def test_the_servers_own_log_says_what_was_refused(
     surroundings = around(make, server_log=[line(make, *one) for one in lines])
     outcome = make.request(1, 0.995, took=0.01, status=500, served_by="a-1")
     assert attribute(Failure.join(outcome, None, surroundings)).cause == cause
+
+
+@pytest.mark.parametrize(
+    ("database", "cause", "deadlocks"),
+    [
+        ("run_1", "sqlstate:42703", 1),
+        ("[unknown]", "sqlstate:42703", 1),
+        (None, "sqlstate:42703", 1),
+        ("run_2", "status:500", 0),
+    ],
+)
+def test_the_server_s_word_about_another_database_explains_nothing(
+    make: Any, database: str | None, cause: str, deadlocks: int
+) -> None:
+    """A rehearsal's copy is on the same server: its errors and deadlocks are no request's."""
+    lines = [
+        msgspec.structs.replace(line(make, 0.992, sqlstate, "shop a-rehearsal"), database=database)
+        for sqlstate in ("42703", "40P01")
+    ]
+    run = make.clean().with_request(99, status=500).asked(database="run_1")
+    verdict = run.judge(server_log=lines[:1])
+    assert [one.cause for one in verdict.causes] == [cause]
+    assert run.judge(server_log=lines).locks.deadlocks == deadlocks
+
+
+def test_an_old_run_does_not_say_which_database_was_its_own(make: Any) -> None:
+    """Where `run.json` names none, each line may be about it, as it was read before."""
+    said = msgspec.structs.replace(line(make, 0.992, "42703", "shop a-1"), database="run_2")
+    verdict = make.clean().with_request(99, status=500).judge(server_log=[said])
+    assert [one.cause for one in verdict.causes] == ["sqlstate:42703"]
 
 
 @pytest.mark.parametrize(
