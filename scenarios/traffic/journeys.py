@@ -18,6 +18,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 
 import msgspec
 
+from scenarios.evidence.request_id import id_of
 from scenarios.traffic.answer import Examination
 from scenarios.traffic.checks import check_numbers, check_plan, check_websocket
 from scenarios.traffic.frames import key_for
@@ -304,14 +305,9 @@ class Cast:
         return number if match[1] == self.unique(number) else None
 
     def request_id(self, number: int, step: int, repetition: int = 0) -> str:
-        """The id of a journey's request: `s7-000123-1`, and `s7-000123-2-2` for a second click.
-
-        A staying user's has the visit before the step: `s7-u000123-45-1`.
-        """
-        if number < 0:
-            return f"{self.visit(number, repetition)}-{step + 1}"
-        again = f"-{repetition + 1}" if repetition else ""
-        return f"{self.unique(number)}-{step + 1}{again}"
+        """The id of a journey's request; steps and repetitions count from 0 here."""
+        visit = self.visit(number, repetition)
+        return id_of(visit, step + 1, 0 if number < 0 else repetition)
 
     def visit(self, number: int, repetition: int) -> str:
         """The word for one visit: a staying user's `s7-u000123-45`, or that of who comes once."""

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.request_id import id_of
 from scenarios.traffic.answer import Answer
 from scenarios.traffic.connection import Browser, Exchange
 from scenarios.traffic.journeys import with_cookies
@@ -155,7 +156,7 @@ class User:
         planned_ns = time.monotonic_ns() if self._planned_ns is None else self._planned_ns
         self._planned_ns = None
         self._number += 1
-        request_id = f"{self.visit}-{self._number}"
+        request_id = id_of(self.visit, self._number)
         fields = {"Host": self._host, "User-Agent": "hitless", "Accept": "*/*", **(headers or {})}
         content = _content(json, form, body, fields)
         if content is not None or method in ("POST", "PUT", "PATCH"):
@@ -192,7 +193,7 @@ class User:
             sqlstate=exchange.sqlstate,
             problem=exchange.problem,
             subject=subject,
-            cause_id=f"{self.visit}-{self._number - 1}" if self._number > 1 else None,
+            cause_id=id_of(self.visit, self._number - 1) if self._number > 1 else None,
             user=None if self._browser is None else self._browser.user,
         )
         if not outcome.ok:

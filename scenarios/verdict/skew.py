@@ -1,6 +1,7 @@
 """The trap of the mixed fleet: a request meets a version that lacks what another one serves.
 
-A 404, 405 or 501 of a version that never served that endpoint in the whole run is explained by
+A 404, 405 or 501 of a version that never served that route in the whole run, under whichever
+endpoint (see `routes`), is explained by
 
 - another version that did serve it, or
 - another version that handed out what led to it: it mailed the link, or answered the request
@@ -18,6 +19,7 @@ from typing import Literal, NamedTuple
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict import proxy_status
+from scenarios.verdict.routes import Route, Routes
 from scenarios.verdict.timeline import Timeline
 
 NO_SUCH_ROUTE = frozenset({404, 405, 501})
@@ -51,7 +53,7 @@ class _Sent(NamedTuple):
 class Skew:
     """Who served what, and who handed out what led to it; requests come in any order.
 
-    Memory: eight bytes for a request that succeeded, and the failed ones.
+    Memory: eight bytes for a request that succeeded, the failed ones, and each endpoint.
     """
 
     def __init__(self, timeline: Timeline) -> None:
@@ -60,6 +62,8 @@ class Skew:
         self._numbers: dict[str, int] = {}
         self._served: dict[str, set[str]] = {}
         self._refused: dict[str, set[str]] = {}
+        self._routes = Routes()
+        self._about_routes: dict[Route, tuple[set[str], set[str]]] = {}
         self._answers = array("q")
         self._ordered: array[int] | None = None
         self._failed: dict[str, Outcome] = {}
@@ -67,6 +71,8 @@ class Skew:
 
     def hear(self, outcome: Outcome) -> None:
         """Take note of one request."""
+        self._routes.hear(outcome)
+        self._about_routes.clear()
         version = self._version_of(outcome.served_by)
         if not outcome.ok:
             self._failed[outcome.request_id] = outcome
@@ -97,15 +103,27 @@ class Skew:
 
     def lack(self, outcome: Outcome, version: str | None) -> Lack | None:
         """What explains that this version does not know the request; None if nothing does."""
-        endpoint = outcome.endpoint
-        served = self._served.get(endpoint, set())
-        if version is None or version in served or not _no_such_route(outcome):
+        if version is None or not _no_such_route(outcome):
+            return None
+        served, refused = self._about(self._routes.route(outcome))
+        if version in served:
             return None
         if served:
             return Lack(version, min(served), "served")
         found = self._led(outcome, version)
-        if found is None or found.other in self._refused.get(endpoint, ()):
+        if found is None or found.other in refused:
             return None
+        return found
+
+    def _about(self, route: Route) -> tuple[set[str], set[str]]:
+        """The versions that served a route, and those that did not know it."""
+        found = self._about_routes.get(route)
+        if found is None:
+            served, refused = (
+                {version for endpoint in route.endpoints for version in known.get(endpoint, ())}
+                for known in (self._served, self._refused)
+            )
+            found = self._about_routes[route] = (served, refused)
         return found
 
     def _led(self, outcome: Outcome, version: str) -> Lack | None:

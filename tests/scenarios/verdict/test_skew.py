@@ -50,7 +50,7 @@ class Story:
 
     def opened(self, number: int, cause_id: str | None, step: int = 2, **fields: Any) -> str:
         """A link that is opened; its id."""
-        request_id = f"s7-{number:06}-{step}"
+        request_id: str = fields.pop("request_id", f"s7-{number:06}-{step}")
         self.outcomes.append(
             self.make.request(
                 number,
@@ -208,6 +208,39 @@ def test_a_version_that_serves_it_otherwise(story: Story) -> None:
     assert causes(story.judge()) == A_SYMPTOM
 
 
+IDS = {"arrivals": "s7-{:06}-2", "clicks": "s7-{:06}-2-3", "stays": "s7-u{:06}-9-2"}
+
+
+@pytest.mark.parametrize("name", IDS.values(), ids=list(IDS))
+def test_a_link_with_its_token_in_the_path(story: Story, name: str) -> None:
+    """Each user has an endpoint of its own; A serves that step to others, so it lacks no route."""
+    for number in range(4):
+        mine = {"endpoint": f"GET /confirm/t{number}", "request_id": name.format(number)}
+        story.opened(number, story.subscribed(number), **mine, status=404 if number == 3 else 200)
+    assert causes(story.judge()) == A_SYMPTOM
+
+
+def test_links_of_two_kinds(story: Story) -> None:
+    """Both versions mail links with tokens, on routes of their own: A serves but its own."""
+    for number in range(6):
+        kind, replica = ("old", "a-1") if number % 2 else ("new", "b-2")
+        led = story.subscribed(number, replica)
+        story.opened(number, led, endpoint=f"GET /{kind}/t{number}", served_by=replica)
+    for number in (6, 8):
+        led = story.subscribed(number)
+        story.opened(number, led, endpoint=f"GET /new/t{number}", **NO_ROUTE)
+    assert causes(story.judge()) == [("status:404", "likely", 2)]
+
+
+def test_another_step_is_another_route(story: Story) -> None:
+    """That A serves what looks alike in another step says nothing of this one."""
+    for number in range(3):
+        led = story.subscribed(number)
+        story.opened(number, led, endpoint=f"GET /t{number}")
+        story.opened(number, led, step=3, endpoint=f"GET /u{number}", status=404)
+    assert causes(story.judge()) == [("status:404", "likely", 3)]
+
+
 def test_a_404_that_was_expected_is_no_service(story: Story) -> None:
     """Who expects a 404 of B has not shown that B serves it; nor has who got one failed."""
     story.opened(1, story.subscribed(1, "a-1"), **NO_ROUTE)
@@ -289,6 +322,7 @@ VERSIONS = st.sampled_from(["a", "b", None])
 
 
 @given(
+    in_path=st.booleans(),
     visits=st.lists(
         st.builds(
             Visit, VERSIONS, VERSIONS, st.sampled_from("ab"), st.sampled_from([404, 404, 404, 200])
@@ -297,14 +331,26 @@ VERSIONS = st.sampled_from(["a", "b", None])
     ),
     randomly=st.randoms(use_true_random=False),
 )
-def test_unattributed_is_exact(make: Any, visits: list[Visit], randomly: Any) -> None:
-    """Whatever is planted, in whatever order: each 404 is explained exactly if something does."""
+def test_unattributed_is_exact(
+    make: Any, *, in_path: bool, visits: list[Visit], randomly: Any
+) -> None:
+    """Whatever is planted, in whatever order: each 404 is explained exactly if something does.
+
+    Whether the links have their token in the query, or in the path, where it makes an endpoint for
+    each user.
+    """
     story = Story(make)
     for number, visit in enumerate(visits):
         led = story.subscribed(number, visit.subscribed and REPLICAS[visit.subscribed])
         if visit.mailed is not None:
             story.mailed(number, REPLICAS[visit.mailed])
-        story.opened(number, led, status=visit.status, served_by=REPLICAS[visit.answered])
+        story.opened(
+            number,
+            led,
+            endpoint=f"{make.CONFIRM}/t{number}" if in_path else make.CONFIRM,
+            status=visit.status,
+            served_by=REPLICAS[visit.answered],
+        )
     randomly.shuffle(story.outcomes)
     randomly.shuffle(story.mails)
     verdict = story.judge()
