@@ -60,6 +60,7 @@ class Findings:
     locks: Locks
     seconds: float | None
     floor_seconds: float | None
+    paced: int
 
 
 def decide(

@@ -67,6 +67,12 @@ def _unseen(findings: Findings) -> Iterable[str]:
             f"the load generator was once {_short(held_up)} late: what happened meanwhile was "
             "seen only afterwards"
         )
+    if findings.paced:
+        was, its = ("was", "its user") if findings.paced == 1 else ("were", "their users")
+        yield (
+            f"{number(findings.paced, 'request')} {was} not judged for slowness: {its} took "
+            "their time, by sending or reading slowly or by staying connected"
+        )
     if not findings.locks.watched:
         yield "nobody looked at the database's locks: a wait for one has no name here"
 

@@ -10,7 +10,8 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
         planned: what the schedule wanted.
         ok: those that got a complete response with an expected status.
         failed: those that were sent and did not.
-        slow: those that are ok but took longer than the latency objective.
+        slow: those that are ok but took longer than the latency objective; none over which its user
+            took its time, by sending or reading slowly or by staying connected.
         undispatched: those that the generator could not send.
         unknown: failed ones that may have taken effect, such as a POST that timed out.
     """
@@ -85,7 +86,11 @@ class SlowRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Exact percentiles, by nearest rank, of every request that was sent, from its planned time."""
+    """Exact percentiles, by nearest rank, of the requests that were sent, from their planned times.
+
+    Without those over which their users took their time: how long they took says nothing of the
+    service. They are none of the slowest, either.
+    """
 
     p50: float | None
     p99: float | None

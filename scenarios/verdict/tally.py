@@ -46,6 +46,11 @@ class Bucket:
             unknown=self.unknown,
         )
 
+    @property
+    def paced(self) -> int:
+        """Those that were sent, and over which their users took their time."""
+        return self.ok + self.failed - len(self.latencies)
+
     def latency(self, slowest: tuple[SlowRequest, ...] = ()) -> Latency:
         """The percentiles."""
         ordered = sorted(self.latencies)

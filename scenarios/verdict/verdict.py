@@ -120,6 +120,7 @@ def judge(  # noqa: PLR0917 - the kinds of evidence, in the order of the run's f
         locks=blocking,
         seconds=timeline.release_seconds,
         floor_seconds=timeline.floor_seconds,
+        paced=total.paced,
     )
     checks = check_objectives(findings)
     word, reasons, doubts = decide(findings, checks)

@@ -116,6 +116,23 @@ def test_users_who_take_their_time_make_nobody_slow(clean_run: Any) -> None:
     assert (cut.verdict, cut.requests.failed) == ("fail", 1)
 
 
+def test_the_verdict_says_how_many_were_not_judged_for_slowness(clean_run: Any) -> None:
+    """As many as their users took their time over; without any there is no word of it."""
+    said = [
+        [limit.partition(":")[0] for limit in run.judge().limits if "slowness" in limit]
+        for run in (
+            clean_run,
+            clean_run.with_request(100, paced=True),
+            clean_run.with_request(100, paced=True).with_request(101, paced=True),
+        )
+    ]
+    assert said == [
+        [],
+        ["1 request was not judged for slowness"],
+        ["2 requests were not judged for slowness"],
+    ]
+
+
 def test_availability_objective(clean_run: Any) -> None:
     """A share of successes below the objective is a fail with both numbers."""
     objectives = Objectives(failed_requests=1000, availability=0.999)
