@@ -100,6 +100,8 @@ async def measure(rate: float, minutes: int) -> bool:
         process.kill()
         await process.wait()
         server.close()
+    if len(seen) < minutes:
+        raise SystemExit(f"the generator ended after {seconds} s, with status {process.returncode}")
     (first, before), (last, after) = seen[len(seen) // 2 - 1], seen[-1]
     growth = (after - before) / (last - first) * 1e6
     print(f"{growth:.2f} MB for each million of requests (promise: below {PROMISE_MB:g})")
@@ -112,6 +114,8 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=2500.0, help="requests a second")
     parser.add_argument("--minutes", type=int, default=25, help="at least 2")
     given = parser.parse_args()
+    if given.minutes < 2:
+        parser.error("--minutes must be at least 2")
     return 0 if asyncio.run(measure(given.rate, given.minutes)) else 1
 
 

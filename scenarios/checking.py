@@ -109,8 +109,12 @@ def _check_release(scenario: Scenario, at: At) -> None:
             at(["release", "from"]) + f"unknown version {serving!r}; {near(serving, versions)}"
         )
     where = at(["release", "steps"])
+    deployed = 0
     for number, step in enumerate(scenario.release.steps, start=1):
         _check_step(step, scenario, f"{where}step {number}")
+        if step.undo and not deployed:
+            raise ScenarioError(f"{where}step {number}: 'undo' comes after a 'deploy'")
+        deployed += step.deploy is not None
     if not any(step.deploy for step in scenario.release.steps):
         raise ScenarioError(where + "no step deploys a version")
 

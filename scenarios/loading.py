@@ -124,7 +124,14 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
     except msgspec.ValidationError as error:
         raise ScenarioError(_explain(str(error), sources)) from error
     check(scenario, lambda keys: _at(sources, keys), path.parent)
-    return Loaded(scenario, path)
+    loaded = Loaded(scenario, path)
+    for step in scenario.release.steps:  # so that nothing is started for what is not there
+        for migrations in (step.migrate, step.migrate_down):
+            if isinstance(migrations, str):
+                loaded.directory(migrations)
+    if scenario.database is not None and isinstance(scenario.database.migrate, str):
+        loaded.directory(scenario.database.migrate)
+    return loaded
 
 
 def _setting(text: str) -> dict[str, object]:

@@ -60,8 +60,9 @@ def _programs(table: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
 
 def _migrate(table: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
     result = dict(table)
-    if isinstance(result.get("migrate"), str) and ":" not in result["migrate"]:
-        result["migrate"] = str(prefix / result["migrate"])
+    for key in ("migrate", "migrate_down"):
+        if isinstance(result.get(key), str) and ":" not in result[key]:
+            result[key] = str(prefix / result[key])
     return result
 
 

@@ -5,6 +5,7 @@ import shlex
 
 import msgspec
 
+from orchestrator.policy import PolicyError
 from scenarios.checking import NEED_DATABASE
 from scenarios.harness import STRATEGY_NAMES, Experiment
 from scenarios.loading import Loaded, load
@@ -50,8 +51,8 @@ def parse_fault(text: str) -> FaultSpec:
         raise UsageError(f"--fault {text}: {error}") from error
 
 
-def check_rate(rate: float, traffic: TrafficSpec) -> None:
-    """Check what `--rate` says.
+def at_rate(traffic: TrafficSpec, rate: float) -> TrafficSpec:
+    """The traffic at the rate that `--rate` says, from its beginning to its end.
 
     Raises:
         UsageError: it is no rate, or there is nobody whom it could bring.
@@ -60,6 +61,17 @@ def check_rate(rate: float, traffic: TrafficSpec) -> None:
         raise UsageError(f"--rate {rate:g}: expected a number above 0")
     if not traffic.asked_rate:
         raise UsageError(f"--rate {rate:g}: all users of this scenario stay, and nobody arrives")
+    if traffic.arrivals == "recorded":
+        raise UsageError(f"--rate {rate:g}: the arrivals of this scenario are recorded")
+    return msgspec.structs.replace(traffic, rate=rate, profile=())
+
+
+def _of_size(scenario: Scenario, replicas: int) -> Scenario:
+    try:
+        policy = msgspec.structs.replace(scenario.policy, replicas=replicas)
+    except PolicyError as error:
+        raise UsageError(f"--replicas {replicas}: {error}") from error
+    return msgspec.structs.replace(scenario, policy=policy)
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,12 +101,9 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         scenario = loaded.scenario
         replace = msgspec.structs.replace
         if self.replicas is not None:
-            policy = replace(scenario.policy, replicas=self.replicas)
-            scenario = replace(scenario, policy=policy)
+            scenario = _of_size(scenario, self.replicas)
         if self.rate is not None:
-            check_rate(self.rate, scenario.traffic)
-            traffic = replace(scenario.traffic, rate=self.rate, profile=())
-            scenario = replace(scenario, traffic=traffic)
+            scenario = replace(scenario, traffic=at_rate(scenario.traffic, self.rate))
         if self.existing_rows is not None:
             if scenario.database is None or scenario.database.rows is None:
                 raise UsageError(f"--existing-rows: {reference} describes no rows to make")
@@ -108,7 +117,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         scenario = replace(scenario, phases=phases)
         scenario = self._broken(scenario, reference)
         if self.repeat > 1:
-            scenario = repeated(scenario, self.repeat)
+            scenario = self._repeated(scenario, reference)
         return Experiment(
             loaded=Loaded(scenario, loaded.path),
             strategy=strategy,
@@ -116,6 +125,14 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             replay=self._command(reference, strategy, seed),
             hold=self.hold,
         )
+
+    def _repeated(self, scenario: Scenario, reference: str) -> Scenario:
+        if any(step.migrate_down for step in scenario.release.steps):
+            raise UsageError(
+                f"--repeat {self.repeat}: {reference} takes its migrations back, and what would "
+                "come next lacks them"
+            )
+        return repeated(scenario, self.repeat)
 
     def _broken(self, scenario: Scenario, reference: str) -> Scenario:
         """With the faults of the flags on top of its own."""

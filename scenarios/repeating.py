@@ -14,7 +14,7 @@ def repeated(scenario: Scenario, times: int) -> Scenario:
     steps = list(scenario.release.steps)
     versions = dict(scenario.versions)
     last = [step.deploy for step in steps if step.deploy][-1]
-    migrates = any(step.migrate or step.migrate_down for step in steps)
+    migrates = any(step.migrate is not None for step in steps)
     pair = (last, scenario.release.serving)
     for number in range(2, times + 1):
         name = pair[(number + 1) % 2]

@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from scenarios.commands.options import JsonOption, JunitOption, NoLiveOption, OutOption
@@ -18,7 +17,7 @@ from scenarios.evidence.folder import create_run_folder
 from scenarios.evidence.manifest import Objectives
 from scenarios.interrupts import run_interruptibly
 from scenarios.loading import load
-from scenarios.overrides import UsageError, check_rate
+from scenarios.overrides import UsageError, at_rate
 from scenarios.report import reach_verdict
 from scenarios.reporting import tell_github, write_junit, write_reports
 from scenarios.spec import PhasesSpec, TrafficSpec
@@ -85,8 +84,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         traffic = loaded.traffic()
         phases, objectives = loaded.scenario.phases, loaded.scenario.objectives
     if rate is not None:
-        check_rate(rate, traffic)
-        traffic = msgspec.structs.replace(traffic, rate=rate)
+        traffic = at_rate(traffic, rate)
     # A service that outlives the run must not meet the same users again.
     number = int(time.time() * 10) % _SEEDS if seed is None else seed
     about = Watch(

@@ -127,7 +127,7 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Arrivals start it, each for a user who comes once. Or, with `users` and `every_seconds`, users
     stay for the whole run: each of them begins it again and again on a schedule of its own,
     whatever became of the last time, is the same user (`{unique}`, `{user}`, `{uuid}`) in all
-    visits, and keeps its cookies and a connection.
+    visits, and keeps its cookies, and its connection for up to four seconds without use.
 
     Attributes:
         name: what evidence calls it.

@@ -24,6 +24,14 @@ from scenarios.commands.guide import EXAMPLES
         (["run", "--replicas", "three"], "Invalid value for '--replicas': "),
         (["run", "--rate", "-5"], "--rate -5: expected a number above 0"),
         (["run", "--rate", "nan"], "--rate nan: expected a number above 0"),
+        (
+            [
+                *("run", "good", "--replicas", "2", "--set", "policy.replicas=8"),
+                *("--set", "policy.max_surge=0", "--set", "policy.max_unavailable=25%"),
+            ],
+            "--replicas 2: max_surge 0 and max_unavailable 25% of 2 replicas are both 0",
+        ),
+        (["run", "take-back", "--repeat", "2"], "--repeat 2: take-back takes its migrations back"),
         (["run", "--existing-rows", "-1"], "Invalid value for '--existing-rows': "),
         (["run", "--baseline", "-1"], "Invalid value for '--baseline': "),
         (["run", "--seed", "x"], "Invalid value for '--seed': "),

@@ -92,6 +92,14 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
             "step 1: 'migrate_down' needs a [database] table",
         ),
         (
+            'extends = "good"\n[release]\nsteps = [{ undo = true }, { deploy = "b" }]',
+            "step 1: 'undo' comes after a 'deploy'",
+        ),
+        (
+            'extends = "undo"\n[release]\nsteps = [{ deploy = "b" }, { migrate_down = "nowhere" }]',
+            "'nowhere': there is no directory ",
+        ),
+        (
             'extends = "undo"\n[release]\nsteps = [{ migrate_down = ["{what}"] }]',
             "step 1: no placeholder {what}",
         ),

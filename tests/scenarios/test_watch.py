@@ -13,6 +13,9 @@ import pytest
 
 from scenarios.cli import status
 from scenarios.evidence.outcome import read_outcomes
+from scenarios.overrides import UsageError, at_rate
+from scenarios.spec import TrafficSpec
+from scenarios.traffic.plan import Journey, RatePoint, Step
 from scenarios.verdict import Verdict, decode
 
 SERVER = """
@@ -126,6 +129,17 @@ def test_the_traffic_is_the_scenarios(tmp_path: Path) -> None:
     offsets = [round((one.planned_ns - first) / 1e9, 6) for one in sent]
     assert offsets == [0.0, 0.0, 0.3, 0.6]
     assert all(one.ok for one in sent)
+
+
+def test_a_rate_replaces_a_profile() -> None:
+    """`--rate` holds from the beginning to the end; recorded arrivals have none."""
+    journeys = (Journey(name="look", steps=(Step(path="/"),)),)
+    rising = (RatePoint(at_seconds=0.0, rate=1.0), RatePoint(at_seconds=9.0, rate=40.0))
+    asked = at_rate(TrafficSpec(profile=rising, journeys=journeys), 2.0)
+    assert (asked.rate, asked.profile) == (2.0, ())
+    recorded = TrafficSpec(arrivals="recorded", arrivals_path="x", journeys=journeys)
+    with pytest.raises(UsageError, match="--rate 2: the arrivals of this scenario are recorded"):
+        at_rate(recorded, 2.0)
 
 
 def test_a_command_that_drops_nothing(tmp_path: Path) -> None:
