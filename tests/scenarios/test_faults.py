@@ -106,7 +106,8 @@ def test_a_frozen_replica(tmp_path: Path) -> None:
 def test_a_migration_that_deadlocks(tmp_path: Path) -> None:
     """The storm of locks: its stall, its deadlocks, and the requests behind each lock."""
     verdict = run(
-        *("lock-storm", "--existing-rows", "40000"),
+        # Many rows and many users, so that the two meet on a fast machine as well.
+        *("lock-storm", "--existing-rows", "200000", "--rate", "120"),
         *("--set", "database.migration_deadline_seconds=4"),
         out=tmp_path,
     )
