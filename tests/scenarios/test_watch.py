@@ -173,7 +173,8 @@ def test_a_restart_is_seen(tmp_path: Path) -> None:
     assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
     causes = {cause.cause for cause in verdict.causes}
     assert "transport:connect_refused" in causes, causes
-    assert any(window.peak_error_ratio == 1.0 for window in verdict.downtime)
+    # However short it was on this machine, nobody was answered in it.
+    assert any(window.failed == window.requests > 1 for window in verdict.downtime)
     assert verdict.rollout.outcome == "completed"
 
 
