@@ -56,7 +56,8 @@ def test_what_is_under_way_is_completed(strategy: str, tmp_path: Path) -> None:
     # That their users take their time makes nobody slow.
     assert verdict.requests.slow == 0, verdict.slow_causes
     assert verdict.latency.max is not None
-    assert verdict.latency.max < min(one.latency_seconds for one in outcomes if one.paced)
+    # Those that are under way when the traffic ends are shorter, but not all of them.
+    assert verdict.latency.max < max(one.latency_seconds for one in outcomes if one.paced)
 
 
 def test_a_drain_that_is_too_short_cuts_them(tmp_path: Path) -> None:
