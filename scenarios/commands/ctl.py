@@ -38,7 +38,8 @@ def ctl_command(
 
     When the run was killed (`kill -9`) and had been told to `--keep` its fleet, `resume` and
     `retry` finish the release, `abort` lets the version serve again that served when it was
-    killed, `undo` deploys the one before that, and `finish` ends the fleet.
+    killed, `undo` deploys the one before that, and `finish` ends the fleet. Migrations are not
+    taken back then, for there is nowhere to try that first.
     """
     if wish not in WISHES:
         raise UsageError(f"unknown wish {wish!r}; {near(wish, WISHES)}")
