@@ -13,6 +13,7 @@ costs four bytes more.)
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -97,7 +98,8 @@ async def measure(rate: float, minutes: int) -> bool:
             if seconds == 60 * minutes:
                 break
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            process.kill()
         await process.wait()
         server.close()
     if len(seen) < minutes:
