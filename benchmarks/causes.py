@@ -29,8 +29,8 @@ from scenarios.environment import environment
 from scenarios.evidence import folder as files
 from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.outcome import Outcome, read_outcomes
+from scenarios.experiment import STRATEGY_NAMES
 from scenarios.explain import explain
-from scenarios.harness import STRATEGY_NAMES
 from scenarios.overrides import Changes
 from scenarios.verdict import Verdict
 from scenarios.verdict.exchange import Exchange

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from scenarios.harness import Experiment
+from scenarios.experiment import Experiment
 from scenarios.loading import Loaded
 from scenarios.spec import DatabaseSpec, Scenario
 from scenarios.verdict import Verdict

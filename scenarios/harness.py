@@ -5,9 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version as distribution_version
 from pathlib import Path
 
 import msgspec
@@ -39,10 +37,10 @@ from scenarios.database import record_subjects, wait_settled
 from scenarios.environment import Environment
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event
-from scenarios.evidence.manifest import Manifest, this_machine, write_manifest
+from scenarios.evidence.manifest import write_manifest
+from scenarios.experiment import Experiment
 from scenarios.faults import Faults, PhaseClock
 from scenarios.load import LoadGenerator, load_generator
-from scenarios.loading import Loaded
 from scenarios.observers import Observers
 from scenarios.spec import DatabaseSpec, IntegritySpec, Scenario
 from scenarios.steering import Steering
@@ -51,33 +49,7 @@ from scenarios.traffic.set_up import set_up
 from scenarios.users import plan_for
 from scenarios.views.live import Progress, ReplicaView
 
-STRATEGY_NAMES = tuple(STRATEGIES)
-
 _LOOK_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Experiment:
-    """One run, before it is run.
-
-    Attributes:
-        loaded: the scenario, with whatever flags changed in it.
-        strategy: one of `STRATEGY_NAMES`.
-        seed: of all randomness.
-        replay: the command that runs the same again.
-        hold: whether the run goes on after the release until it is told to finish.
-    """
-
-    loaded: Loaded
-    strategy: str
-    seed: int
-    replay: str
-    hold: bool = False
-
-    @property
-    def scenario(self) -> Scenario:
-        """What the scenario says."""
-        return self.loaded.scenario
 
 
 class Run:
@@ -388,38 +360,12 @@ class Run:
         self._watcher.on_event(msgspec.convert(event, Event, from_attributes=True))
 
     def _write_manifest(self, *, interrupted: bool) -> None:
-        scenario, result = self._scenario, self._result
-        integrity = scenario.integrity or IntegritySpec(subjects="")
-        rows = scenario.database.rows if scenario.database else None
-        deployed = [step.deploy for step in scenario.release.steps if step.deploy]
-        manifest = Manifest(
-            scenario=scenario.name,
-            strategy=self._experiment.strategy,
-            platform="local",
-            router="hitless",
-            seed=self._experiment.seed,
-            replicas=scenario.policy.replicas,
-            rate=scenario.traffic.asked_rate,
-            existing_rows=rows.count if rows else 0,
-            versions=(scenario.release.serving, *deployed),
-            states=integrity.states,
-            confirmed_state=integrity.confirmed_state,
-            confirm_endpoint=integrity.confirm_endpoint,
-            subject_endpoint=integrity.subject_endpoint,
-            expected_outcome=scenario.expect.outcomes.get(
-                self._experiment.strategy, scenario.expect.outcome
-            ),
-            outcome=result.outcome if result else "aborted",
-            outcome_reason=result.reason if result else "interrupted",
-            objectives=scenario.objectives,
-            replay=self._experiment.replay,
-            hitless=distribution_version("hitless"),
-            started_at=self._started_at.isoformat(timespec="seconds"),
-            interrupted=interrupted,
-            environment=this_machine(),
-            faults=tuple(fault.do for fault in scenario.faults),
+        manifest = self._experiment.manifest(
+            self._result,
             database=self._database,
-            files=files.digests(self.folder),
+            started_at=self._started_at,
+            interrupted=interrupted,
+            digests=files.digests(self.folder),
         )
         write_manifest(self.folder / files.MANIFEST, manifest)
 

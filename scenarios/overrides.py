@@ -7,7 +7,7 @@ import msgspec
 
 from orchestrator.policy import PolicyError
 from scenarios.checking import NEED_DATABASE
-from scenarios.harness import STRATEGY_NAMES, Experiment
+from scenarios.experiment import STRATEGY_NAMES, Experiment
 from scenarios.loading import Loaded, load
 from scenarios.mistakes import near
 from scenarios.repeating import repeated

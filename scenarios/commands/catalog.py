@@ -11,7 +11,7 @@ from rich.text import Text
 from scenarios.commands.options import (
     JsonOption,
 )
-from scenarios.harness import STRATEGY_NAMES
+from scenarios.experiment import STRATEGY_NAMES
 from scenarios.loading import builtin_names, load
 
 

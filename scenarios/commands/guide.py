@@ -86,6 +86,6 @@ def complete_scenario(incomplete: str) -> Iterable[str]:
 
 def complete_strategy(incomplete: str) -> Iterable[str]:
     """The strategies that begin so."""
-    from scenarios.harness import STRATEGY_NAMES  # noqa: PLC0415 - only when a shell asks
+    from scenarios.experiment import STRATEGY_NAMES  # noqa: PLC0415 - only when a shell asks
 
     return [name for name in STRATEGY_NAMES if name.startswith(incomplete)]

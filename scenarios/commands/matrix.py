@@ -25,7 +25,7 @@ from scenarios.commands.options import (
 from scenarios.commands.running import Silence, progress_console, run_one
 from scenarios.environment import environment
 from scenarios.expectation import surprise
-from scenarios.harness import STRATEGY_NAMES, Experiment
+from scenarios.experiment import STRATEGY_NAMES, Experiment
 from scenarios.interrupts import run_interruptibly
 from scenarios.load import LoadError
 from scenarios.overrides import Changes

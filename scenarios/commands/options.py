@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from scenarios.commands.guide import complete_scenario, complete_strategy
-from scenarios.harness import STRATEGY_NAMES
+from scenarios.experiment import STRATEGY_NAMES
 
 ScenarioArgument = Annotated[
     str,

@@ -17,7 +17,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.folder import create_run_folder
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
-from scenarios.harness import Experiment
+from scenarios.experiment import Experiment
 from scenarios.keyboard import Key, can_hear, listening
 from scenarios.overrides import UsageError
 from scenarios.report import reach_verdict

@@ -18,12 +18,12 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.traffic.agenda import Agenda, Turn
-from scenarios.traffic.answer import Mismatch
 from scenarios.traffic.client import Address, Client
 from scenarios.traffic.clock import Alarm
 from scenarios.traffic.connection import Browser, Exchange
 from scenarios.traffic.journeys import Cast, Script, target_of
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
+from scenarios.traffic.sent import Asked, Sent
 from scenarios.traffic.tally import Interval, Tally
 from scenarios.traffic.user import RequestFailed, User, load_coroutine
 
@@ -245,7 +245,7 @@ class Generator:
         browser: Browser | None,
     ) -> Exchange:
         """Send a request of a user's coroutine, and wait for its outcome."""
-        asked = _Asked(payload, is_head=is_head, close=close, keep=True, browser=browser)
+        asked = Asked(payload, is_head=is_head, close=close, keep=True, browser=browser)
         asked.done = self._loop.create_future()
         self._dispatch(asked, planned_ns)
         await asked.done
@@ -308,7 +308,7 @@ class Generator:
         request_id = self._cast.request_id(turn.number, turn.step, turn.repetition)
         browser = self._browser(turn.number)
         cookies = "" if browser is None else browser.cookies.field(time.time())
-        exchange = _Sent(
+        exchange = Sent(
             recipe.request(values, request_id=request_id, close=turn.close, cookies=cookies),
             is_head=recipe.method == "HEAD",
             close=turn.close,
@@ -351,11 +351,11 @@ class Generator:
     def _ended(self, exchange: Exchange) -> None:
         if exchange.browser is not None and exchange.set_cookies:
             exchange.browser.cookies.take(exchange.set_cookies, time.time())
-        if isinstance(exchange, _Asked):
+        if isinstance(exchange, Asked):
             if not exchange.done.done():  # else its user was dismissed
                 exchange.done.set_result(None)
             return
-        if not isinstance(exchange, _Sent):
+        if not isinstance(exchange, Sent):
             raise TypeError("this generator sends only exchanges of its own")
         mismatch, captured = exchange.examine()
         outcome = exchange.outcome(mismatch)
@@ -391,64 +391,6 @@ class Generator:
             return
         if self._finishing and self._agenda.next_ns() is None and self._client.in_flight == 0:
             self._drained.set()
-
-
-class _Sent(Exchange):
-    """An exchange that knows whose it is."""
-
-    __slots__ = ("request_id", "script", "subject", "turn", "values")
-
-    turn: Turn
-    script: Script
-    request_id: str
-    subject: str | None
-    values: Mapping[str, str] | None
-
-    def examine(self) -> tuple[str | None, Mapping[str, str] | None]:
-        """In what the answer is not as expected, if its status is; and all that was captured."""
-        recipe, captured = self.script.recipes[self.turn.step], self.turn.captured
-        if self.answer is None or self.values is None or self.status not in recipe.expect:
-            return None, captured
-        try:
-            found = recipe.examination.apply(self.answer, self.values)
-        except Mismatch as mismatch:
-            return str(mismatch), captured
-        return None, {**(captured or {}), **found} if found else captured
-
-    def outcome(self, mismatch: str | None) -> Outcome:
-        """The line that is recorded."""
-        recipe = self.script.recipes[self.turn.step]
-        return Outcome(
-            request_id=self.request_id,
-            journey=self.script.name,
-            endpoint=recipe.endpoint_for(self.turn.link),
-            connection="new" if self.opened else "reused",
-            planned_ns=self.turn.planned_ns,
-            done_ns=self.done_ns,
-            expected=recipe.expect,
-            sent_ns=self.sent_ns,
-            first_byte_ns=self.first_byte_ns,
-            status=self.status,
-            error=self.error,
-            error_detail=self.error_detail,
-            served_by=self.served_by,
-            proxy_status=self.proxy_status,
-            sqlstate=self.sqlstate,
-            problem=self.problem,
-            mismatch=mismatch,
-            subject=self.subject,
-            cause_id=self.turn.cause_id,
-            paced=recipe.is_paced or recipe.websocket is not None,
-            user=None if self.browser is None else self.browser.user,
-        )
-
-
-class _Asked(Exchange):
-    """An exchange that a coroutine waits for."""
-
-    __slots__ = ("done",)
-
-    done: asyncio.Future[None]
 
 
 def _first_target(mail: Mail) -> str | None:

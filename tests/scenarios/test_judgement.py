@@ -6,7 +6,7 @@ import pytest
 
 from scenarios.cli import status
 from scenarios.evidence.event import Event, read_events
-from scenarios.harness import STRATEGY_NAMES
+from scenarios.experiment import STRATEGY_NAMES
 from scenarios.loading import load
 from scenarios.verdict import Verdict, decode
 

@@ -9,7 +9,7 @@ import pytest
 from scenarios.cli import status
 from scenarios.commands.series import series_of
 from scenarios.counterfactual import counterfactual, tried
-from scenarios.harness import Experiment
+from scenarios.experiment import Experiment
 from scenarios.loading import Loaded
 from scenarios.overrides import Changes
 from scenarios.verdict import Verdict, decode

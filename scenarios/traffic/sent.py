@@ -1,0 +1,68 @@
+"""Exchanges that know whose they are, and what is recorded of them."""
+
+import asyncio
+from collections.abc import Mapping
+
+from scenarios.evidence.outcome import Outcome
+from scenarios.traffic.agenda import Turn
+from scenarios.traffic.answer import Mismatch
+from scenarios.traffic.connection import Exchange
+from scenarios.traffic.journeys import Script
+
+
+class Sent(Exchange):
+    """An exchange that knows whose it is."""
+
+    __slots__ = ("request_id", "script", "subject", "turn", "values")
+
+    turn: Turn
+    script: Script
+    request_id: str
+    subject: str | None
+    values: Mapping[str, str] | None
+
+    def examine(self) -> tuple[str | None, Mapping[str, str] | None]:
+        """In what the answer is not as expected, if its status is; and all that was captured."""
+        recipe, captured = self.script.recipes[self.turn.step], self.turn.captured
+        if self.answer is None or self.values is None or self.status not in recipe.expect:
+            return None, captured
+        try:
+            found = recipe.examination.apply(self.answer, self.values)
+        except Mismatch as mismatch:
+            return str(mismatch), captured
+        return None, {**(captured or {}), **found} if found else captured
+
+    def outcome(self, mismatch: str | None) -> Outcome:
+        """The line that is recorded."""
+        recipe = self.script.recipes[self.turn.step]
+        return Outcome(
+            request_id=self.request_id,
+            journey=self.script.name,
+            endpoint=recipe.endpoint_for(self.turn.link),
+            connection="new" if self.opened else "reused",
+            planned_ns=self.turn.planned_ns,
+            done_ns=self.done_ns,
+            expected=recipe.expect,
+            sent_ns=self.sent_ns,
+            first_byte_ns=self.first_byte_ns,
+            status=self.status,
+            error=self.error,
+            error_detail=self.error_detail,
+            served_by=self.served_by,
+            proxy_status=self.proxy_status,
+            sqlstate=self.sqlstate,
+            problem=self.problem,
+            mismatch=mismatch,
+            subject=self.subject,
+            cause_id=self.turn.cause_id,
+            paced=recipe.is_paced or recipe.websocket is not None,
+            user=None if self.browser is None else self.browser.user,
+        )
+
+
+class Asked(Exchange):
+    """An exchange that a coroutine waits for."""
+
+    __slots__ = ("done",)
+
+    done: asyncio.Future[None]
