@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.placeholders import PlaceholderError, fill
+from scenarios.directories import directory_of
 from scenarios.mistakes import ScenarioError, near
-from scenarios.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario
+from scenarios.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario, TrafficSpec
 from scenarios.traffic.journeys import Cast, recipes
 from scenarios.traffic.plan import PlanError
 from scenarios.users import plan_for
@@ -35,6 +36,8 @@ PLACEHOLDERS = (
 NEED_DATABASE = frozenset({"restart-postgres", "crash-postgres", "block", "sql"})
 LOCK_WORDS = frozenset({"ACCESS", "ROW", "SHARE", "UPDATE", "EXCLUSIVE"})
 _ANY_PORT = 80
+# What a plan calls otherwise, or begins a sentence on.
+_PLAN_WORDS = {"shards": "processes", "recorded": "arrivals"}
 
 
 def check(scenario: Scenario, at: At, folder: Path) -> None:
@@ -52,6 +55,7 @@ def check(scenario: Scenario, at: At, folder: Path) -> None:
     _check_release(scenario, at)
     if scenario.database is not None:
         _check_database(scenario.database, scenario, at)
+    _check_directories(scenario, at, folder)
     if scenario.integrity is not None and scenario.database is None:
         raise ScenarioError(at(["integrity"]) + "needs a [database] table")
     _check_traffic(scenario, at, folder)
@@ -153,6 +157,26 @@ def _check_database(database: DatabaseSpec, scenario: Scenario, at: At) -> None:
         )
 
 
+def _check_directories(scenario: Scenario, at: At, folder: Path) -> None:
+    """See that the migrations of every step are there, before anything is started for them."""
+    named = [
+        (
+            step.migrate or step.migrate_down,
+            step.through,
+            f"{at(['release', 'steps'])}step {number}: ",
+        )
+        for number, step in enumerate(scenario.release.steps, start=1)
+    ]
+    if scenario.database is not None:
+        named.append((scenario.database.migrate, None, at(["database", "migrate"])))
+    for migrations, through, where in named:
+        if isinstance(migrations, str):
+            try:
+                directory_of(migrations, folder, through)
+            except ScenarioError as error:
+                raise ScenarioError(f"{where}{error}") from error
+
+
 def _check_version(name: str | None, versions: Mapping[str, object], where: str) -> None:
     if name is not None and name not in versions:
         raise ScenarioError(f"{where}unknown version {name!r}; {near(name, versions)}")
@@ -187,4 +211,5 @@ def _place_of(message: str, scenario: Scenario) -> list[str]:
         if message.startswith((f"journey {journey.name}:", f"journey {journey.name},")):
             steps = ["steps", str(int(step[1]) - 1)] if step else []
             return ["journeys", str(number), *steps]
-    return ["journeys"]
+    word = message.split(maxsplit=1)[0].rstrip(":,")
+    return [word if word in TrafficSpec.__struct_fields__ else _PLAN_WORDS.get(word, "journeys")]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
-_KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
+_KEY = re.compile(r"\s*([\w.\"'-]+)\s*=\s*(\[?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Source:
         """
         best: tuple[int, list[str]] | None = None
         longest = 0
-        for number, full in _settings(self.text):
+        for number, full, _ in _settings(self.text):
             if len(full) > len(keys) or not _fits(full, keys):
                 continue
             if len(full) == len(keys):
@@ -45,13 +45,26 @@ class Source:
                 longest, best = len(full), (number, [*full, *keys[len(full) :]])
         return best
 
+    def has_array(self, keys: list[str]) -> bool:
+        """Whether it sets an array that the last of the keys is somewhere in.
+
+        Arrays replace those of the files below, so nothing of these is left then.
+        """
+        return any(
+            is_array and len(full) < len(keys) and _fits(full, keys)
+            for _, full, is_array in _settings(self.text)
+        )
+
 
 def _fits(full: list[str], keys: list[str]) -> bool:
     return all(want in ("*", name) for want, name in zip(keys, full, strict=False))
 
 
-def _settings(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Each line that sets something, with the path to it; elements of arrays by their number."""
+def _settings(text: str) -> Iterator[tuple[int, list[str], bool]]:
+    """Each line that sets something, the path to it, and whether that is an array.
+
+    Elements of arrays are told by their number.
+    """
     table: list[str] = []
     arrays: dict[tuple[str, ...], int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -62,11 +75,12 @@ def _settings(text: str) -> Iterator[tuple[int, list[str]]]:
                 arrays = {old: at for old, at in arrays.items() if old[: len(names)] != names} | {
                     names: arrays.get(names, -1) + 1
                 }
-                yield number, _numbered(names, arrays)[:-1]
+                yield number, _numbered(names, arrays)[:-1], True
             table = _numbered(names, arrays)
-            yield number, table
+            yield number, table, False
         elif key:
-            yield number, [*table, *(name.strip("\"'") for name in key[1].split("."))]
+            names = tuple(name.strip("\"'") for name in key[1].split("."))
+            yield number, [*table, *names], bool(key[2])
 
 
 def _numbered(names: tuple[str, ...], arrays: dict[tuple[str, ...], int]) -> list[str]:

@@ -1,6 +1,5 @@
 """Scenario files: found, read, merged with what they extend; refused with file, line and key."""
 
-import importlib.util
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import get_args
 import msgspec
 
 from scenarios.checking import check
+from scenarios.directories import directory_of
 from scenarios.lines import Source
 from scenarios.mistakes import ScenarioError, near
 from scenarios.moving import moved
@@ -54,20 +54,10 @@ class Loaded:
         Raises:
             ScenarioError: there is no such directory or package.
         """
-        package, colon, folder = reference.partition(":")
-        if colon:
-            try:
-                found = importlib.util.find_spec(package)
-            except (ImportError, ValueError):
-                found = None
-            if found is None or not found.submodule_search_locations:
-                raise ScenarioError(f"{self.path}: {reference!r}: no package {package!r} here")
-            directory = Path(found.submodule_search_locations[0]) / folder
-        else:
-            directory = self.path.parent / reference
-        if not directory.is_dir():
-            raise ScenarioError(f"{self.path}: {reference!r}: there is no directory {directory}")
-        return directory
+        try:
+            return directory_of(reference, self.path.parent)
+        except ScenarioError as error:
+            raise ScenarioError(f"{self.path}: {error}") from error
 
 
 def builtin_names() -> list[str]:
@@ -124,14 +114,7 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
     except msgspec.ValidationError as error:
         raise ScenarioError(_explain(str(error), sources)) from error
     check(scenario, lambda keys: _at(sources, keys), path.parent)
-    loaded = Loaded(scenario, path)
-    for step in scenario.release.steps:  # so that nothing is started for what is not there
-        for migrations in (step.migrate, step.migrate_down):
-            if isinstance(migrations, str):
-                loaded.directory(migrations)
-    if scenario.database is not None and isinstance(scenario.database.migrate, str):
-        loaded.directory(scenario.database.migrate)
-    return loaded
+    return Loaded(scenario, path)
 
 
 def _setting(text: str) -> dict[str, object]:
@@ -218,7 +201,8 @@ def _at(sources: list[Source], keys: list[str]) -> str:
     """Where the keys are set: `file:line: key 'name': `."""
     for exactly in (True, False):
         for source in sources:
-            found = source.find(keys, exactly=exactly)
+            # What is in an array of this file is nowhere below it.
+            found = source.find(keys, exactly=exactly and not source.has_array(keys))
             if found is not None:
                 line, names = found
                 return f"{source.at(line)}: key {_shown(names)!r}: "

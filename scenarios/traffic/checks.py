@@ -1,11 +1,14 @@
 """What a plan must keep to so that it can be followed; each error is one line for its author."""
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from math import inf
 
 from scenarios.traffic.plan import Journey, Plan, PlanError, Step
 
+# RFC 1035, section 2.3.1, and digits first, as RFC 1123, section 2.1, allows.
+_DOMAIN = re.compile(r"(?i)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _PORTS = range(1, 65536)
 # Each user who stays has cookies and a connection of its own; more are a mistake in the unit.
 _USERS = range(1, 100_001)
@@ -38,7 +41,7 @@ def check_plan(plan: Plan) -> None:
         raise PlanError(f"port must be from 1 to 65535, not {plan.port}")
     if not plan.host or not plan.host.isascii():
         raise PlanError(f"host {plan.host!r} is not a host's name or address")
-    if not plan.mail_domain or not plan.mail_domain.isascii():
+    if not _DOMAIN.fullmatch(plan.mail_domain):
         raise PlanError(f"mail_domain {plan.mail_domain!r} is not a domain")
 
 

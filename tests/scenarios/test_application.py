@@ -48,6 +48,7 @@ steps = [{ path = "/" }]
 def loaded(folder: Path) -> Loaded:
     (folder / "scenario.toml").write_text(TEXT)
     (folder / "old").mkdir()
+    (folder / "old" / "0002.sql").write_text("SELECT 1;")
     return load(str(folder / "scenario.toml"))
 
 

@@ -97,7 +97,29 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
         ),
         (
             'extends = "undo"\n[release]\nsteps = [{ deploy = "b" }, { migrate_down = "nowhere" }]',
-            "'nowhere': there is no directory ",
+            ":3: key 'release.steps': step 2: 'nowhere': there is no directory ",
+        ),
+        (
+            (
+                'extends = "undo"\n[release]\nsteps = [\n{ deploy = "bridge" },\n'
+                '{ migrate = "newsletter_app:migrations/expand_contract", through = "0099" }]'
+            ),
+            "step 2: 'newsletter_app:migrations/expand_contract': there is no migration '0099' in ",
+        ),
+        (
+            (
+                'extends = "good"\n[traffic]\njourneys = [{ name = "s", users = 0, '
+                'every_seconds = 1, steps = [{ path = "/" }] }]'
+            ),
+            ":3: key 'traffic.journeys': journey s: users must be from 1 to 100000, not 0",
+        ),
+        (
+            'extends = "good"\n[traffic]\nmail_domain = "a b"',
+            ":3: key 'traffic.mail_domain': mail_domain 'a b' is not a domain",
+        ),
+        (
+            'extends = "good"\n[[traffic.profile]]\nat_seconds = 1\nrate = 5',
+            ":2: key 'traffic.profile': profile must begin at at_seconds = 0",
         ),
         (
             'extends = "undo"\n[release]\nsteps = [{ migrate_down = ["{what}"] }]',
