@@ -29,7 +29,14 @@ from orchestrator.platform import Migrator
 from orchestrator.platforms.local import REPLICA, LocalPlatform
 from orchestrator.policy import Policy
 from orchestrator.processes import Processes
-from orchestrator.release import STEP, History, ReleaseRun, restore, take_down
+from orchestrator.release import (
+    STEP,
+    History,
+    ReleaseRun,
+    need_works,
+    restore,
+    take_down,
+)
 from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import HealthCheck, HitlessRouter
 from orchestrator.strategies import STRATEGIES
@@ -196,9 +203,15 @@ class Recovery:
                 self.versions[step.version.name] = step.version
 
     async def abort(self) -> str:
-        """Let the version that served before serve again, and it alone."""
-        version = self.versions[self._past.served[-1]]
+        """Let the version that served before serve again, and it alone.
+
+        Raises:
+            RollbackRefused: it does not work with the schema; what serves, serves on.
+        """
+        history = self._history()
+        version = history.served[-1]
         with self.rollout.going("back"):
+            await need_works(self.rollout, version, history, history.met[-1])
             await restore(self.rollout, version)
         return f"aborted: {version.name} serves"
 

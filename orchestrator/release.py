@@ -106,6 +106,22 @@ class History:
     schema: int = 0
 
 
+async def need_works(rollout: Rollout, version: Version, history: History, met: int) -> None:
+    """See that a version works with the schema of now, where that is not the one that it met.
+
+    Raises:
+        RollbackRefused: it does not; nothing was changed.
+    """
+    if met == history.schema:
+        return
+    why = await rollout.rehearse(version)
+    if why is not None:
+        raise RollbackRefused(
+            f"refused: the schema has changed, and version {version.name} does not work with "
+            f"it: {why}; what serves, serves on"
+        )
+
+
 class ReleaseRun:
     """One release on a fleet whose start version already serves.
 
@@ -154,7 +170,9 @@ class ReleaseRun:
         """Deploy the version that served before the present one, if it works with the schema."""
 
         async def work() -> tuple[Outcome, str | None]:
-            return await self._undo() or ("completed", None)
+            end = await self._undo()
+            self._note_done()  # a deployment that is none of the release's steps
+            return end or ("completed", None)
 
         return await self._go(work)
 
@@ -185,7 +203,6 @@ class ReleaseRun:
             ) as entry:
                 with self._rollout.control.release(), self._rollout.going("forward"):
                     outcome, reason = await work()
-                self._note_done()
                 entry.detail |= {"outcome": outcome, "reason": reason}
         except asyncio.CancelledError:
             reason = "cancelled"
@@ -317,7 +334,7 @@ class ReleaseRun:
             return "failed", "undo: no other version served before"
         version = self._history.served[-2]
         try:
-            await self._need_works(version, self._history.met[-2])
+            await need_works(self._rollout, version, self._history, self._history.met[-2])
         except OrchestratorError as error:
             return "failed", f"undo to {version.name}: {error}"
         return await self._deploy(version)
@@ -330,7 +347,7 @@ class ReleaseRun:
         pace = self._rollout.path[-2::-1] if aborted else ()
         try:
             with self._rollout.going("back"):
-                await self._need_works(before, self._history.met[-1])
+                await need_works(self._rollout, before, self._history, self._history.met[-1])
                 await restore(self._rollout, before, pace=pace)
         except RollbackRefused as refused:
             await self._hold(version)
@@ -338,17 +355,6 @@ class ReleaseRun:
         except OrchestratorError as error:
             return "failed", f"{reason}; rollback to {before.name}: {error}"
         return ("aborted" if aborted else "rolled_back"), reason
-
-    async def _need_works(self, version: Version, schema: int) -> None:
-        """Raise RollbackRefused when the version does not work with the schema of now."""
-        if schema == self._history.schema:
-            return
-        why = await self._rollout.rehearse(version)
-        if why is not None:
-            raise RollbackRefused(
-                f"refused: the schema has changed, and version {version.name} does not work with "
-                f"it: {why}; what serves, serves on"
-            )
 
     async def _hold(self, version: Version) -> None:
         """Keep everything that serves; what never did is stopped."""

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.errors import RollbackRefused
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.recovery import PLAN, recovering
 from orchestrator.wheel import Said, WheelError, ask_wheel
@@ -63,7 +64,10 @@ async def _recover(run: Path, wish: str) -> tuple[bool, str]:
         raise UsageError(f"{run}: its orchestrator is gone; there are: {', '.join(_LEFT)}")
     async with recovering(run) as recovery:
         if wish == "abort":
-            return True, await recovery.abort()
+            try:
+                return True, await recovery.abort()
+            except RollbackRefused as refused:
+                return False, f"abort: {refused}"
         if wish == "finish":
             (run / WHEEL).unlink(missing_ok=True)
             return True, await recovery.finish()

@@ -21,7 +21,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         at_ns: when, on the machine's monotonic clock.
         verb: what: `phase`, `release`, `deploy`, `migrate`, `start`, `wait_ready`, `attach`,
-            `weigh`, `switch`, `soak`, `analyse`, `drain`, `stop`, `rollback`, `replica`.
+            `weigh`, `switch`, `soak`, `analyse`, `drain`, `stop`, `rollback`, `replica`, `step`;
+            all of them are in `orchestrator.model.Event`.
         state: how far it is.
         number: joins the start of a verb with its end.
         version: the version that it is about.

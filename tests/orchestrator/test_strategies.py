@@ -202,8 +202,7 @@ async def test_a_failed_migration_ends_the_release() -> None:
     assert run.result is not None
     assert (run.result.outcome, run.result.reason) == ("failed", "migration: planted")
     assert bench.versions() == {"a": 3}
-    assert [event.verb for event in bench.events if event.state == "failed"] == ["migrate"]
-    assert bench.events[-2].detail == {"done": 0}  # no step is behind it
+    assert [event.verb for event in bench.events][-2:] == ["migrate", "release"]
 
 
 async def test_a_release_in_several_steps() -> None:

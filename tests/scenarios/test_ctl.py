@@ -156,3 +156,41 @@ def test_a_killed_run_is_undone(
         assert guardian.marked_processes(plan["mark"]) == []
     finally:
         guardian.end_all((), plan["mark"])
+
+
+BROKEN_BEFORE = """
+extends = "big-bang"
+name = "half-way"
+
+[application]
+readiness_path = "/ready"
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_run_is_not_aborted_to_what_the_schema_broke(tmp_path: Path) -> None:
+    """After `kill -9` an abort asks the schema as well: refused, it moves no traffic."""
+    scenario = tmp_path / "half-way.toml"
+    scenario.write_text(BROKEN_BEFORE)
+    out = tmp_path / "runs"
+    arguments = [
+        *(sys.executable, "-m", "scenarios.cli", "run", str(scenario), "--keep", "--no-live"),
+        *("--rate", "40", "--replicas", "2", "--existing-rows", "500"),
+        *("--baseline", "0.5", "--out", str(out)),
+    ]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        next(line for line in run.stdout if "  attach b" in line)
+        (folder,) = out.iterdir()
+        run.kill()
+    plan = json.loads((folder / PLAN).read_text())
+    try:
+        before = asyncio.run(who_serves(plan["admin"]))
+        assert set(before) == {"a", "b"}
+        status, words = ctl(folder, "abort")
+        assert status == 1
+        assert words.startswith("abort: refused: the schema has changed, and version a does not")
+        assert asyncio.run(who_serves(plan["admin"])) == before
+        assert ctl(folder, "finish") == (0, "finished: nothing of it runs any more")
+    finally:
+        guardian.end_all((), plan["mark"])
