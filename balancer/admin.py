@@ -1,5 +1,6 @@
 """The admin API: JSON over HTTP, on a unix socket or a loopback address."""
 
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -122,9 +123,10 @@ class _Api:
             "backends": [self._control.describe(one) for one in self._control.pool.backends],
         }
         await response.prepare(request)
-        await response.write(_line(snapshot))
-        async for event in events.follow(after):
-            await response.write(_line(event))
+        with contextlib.suppress(ConnectionResetError):  # a reader may leave at any time
+            await response.write(_line(snapshot))
+            async for event in events.follow(after):
+                await response.write(_line(event))
         return response
 
 

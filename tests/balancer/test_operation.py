@@ -133,6 +133,23 @@ async def test_events_come_in_order(start_balancer: Start) -> None:
     assert numbers == list(range(numbers[0], numbers[0] + 3))
 
 
+async def test_a_reader_of_events_may_leave(start_balancer: Start) -> None:
+    """A reader that goes away is no error, and the others read on (A4)."""
+    async with backend() as one:
+        running = await start_balancer(*FAST)
+        leaves, stays = running.admin.events(), running.admin.events()
+        assert (await anext(leaves))["event"] == (await anext(stays))["event"] == "snapshot"
+        await leaves.aclose()
+        # Each change is written to whoever reads: the first finds out, the others follow.
+        for weight in (1, 2, 3):
+            await running.admin.put_backend("a-1", address=one.address, version="a", weight=weight)
+            while (await anext(stays)).get("weight") != weight:
+                pass
+        await stays.aclose()
+        assert await running.stop() == 0
+    assert running.errors.read_text() == ""
+
+
 async def test_statistics_and_access_log_agree(start_balancer: Start) -> None:
     """Every exchange is counted once and has one line, complete at the balancer's end (A7)."""
 
