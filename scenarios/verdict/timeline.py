@@ -176,7 +176,7 @@ def describe(event: Event) -> str:
     if event.verb in ("phase", "release"):
         return f"{event.verb} {event.detail.get('name', '')}".rstrip()
     if event.verb == "step":
-        return f"{event.detail.get('done', '?')} of the release's steps done"
+        return f"steps done: {event.detail.get('done', '?')}"
     if event.verb == "fault":
         return " ".join((event.verb, str(event.detail.get("name", "")), *event.replicas)).rstrip()
     about = " ".join(event.replicas) or event.version or ""
