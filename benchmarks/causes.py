@@ -22,18 +22,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from scenarios.cli import status
-from scenarios.commands.matrix import PLANS
-from scenarios.commands.running import Silence, run_one
-from scenarios.environment import environment
+from scenarios.cli.main import status
+from scenarios.cli.matrix import PLANS
+from scenarios.cli.running import Silence, run_one
 from scenarios.evidence import folder as files
+from scenarios.evidence.exchange import Exchange
 from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.outcome import Outcome, read_outcomes
-from scenarios.experiment import STRATEGY_NAMES
 from scenarios.explain import explain
-from scenarios.overrides import Changes
+from scenarios.runner.environment import environment
+from scenarios.scenario.experiment import STRATEGY_NAMES
+from scenarios.scenario.overrides import Changes
 from scenarios.verdict import Verdict
-from scenarios.verdict.exchange import Exchange
 from scenarios.verdict.model import Cause
 
 MATRIX = Changes(replicas=2, rate=60, existing_rows=2000, baseline=1, settle=0.5)

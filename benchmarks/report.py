@@ -19,12 +19,12 @@ import msgspec
 
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event
+from scenarios.evidence.exchange import Exchange
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.tick import Tick
-from scenarios.report import reach_verdict
-from scenarios.reporting import write_reports
-from scenarios.verdict.exchange import Exchange
+from scenarios.publishing import write_reports
+from scenarios.review import reach_verdict
 
 SECOND = 10**9
 START = 5_000 * SECOND

@@ -18,16 +18,18 @@ from rich.console import Console
 
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event, read_events
+from scenarios.evidence.exchange import Exchange
 from scenarios.evidence.locks import read_locks
 from scenarios.evidence.manifest import read_manifest
 from scenarios.evidence.ndjson import read_lines
+from scenarios.evidence.progress import ReplicaView, RunHeader
 from scenarios.evidence.tick import Tick, read_ticks
-from scenarios.schemas import documented, verdict_schema
-from scenarios.spec import Scenario
-from scenarios.verdict.exchange import Exchange
+from scenarios.json_schema import documented
+from scenarios.reports.live.dashboard import screen
+from scenarios.reports.live.state import LiveState
+from scenarios.reports.verdict_schema import verdict_schema
+from scenarios.scenario.spec import Scenario
 from scenarios.verdict.timeline import Life, Timeline
-from scenarios.views.dashboard import screen
-from scenarios.views.live import LiveState, ReplicaView, RunHeader
 
 DOCS = Path(__file__).parent
 HEADER = "<!-- Written by docs/generate.py; change the program instead. -->\n"
@@ -51,7 +53,7 @@ def command_line() -> str:
     """The reference of the command line: what `--help` says."""
     from typer.main import get_command  # noqa: PLC0415 - the same
 
-    from scenarios.cli import app, status  # noqa: PLC0415 - after COLUMNS is set
+    from scenarios.cli.main import app, status  # noqa: PLC0415 - after COLUMNS is set
 
     names = getattr(get_command(app), "commands", {})
     pages = [("hitless", ["--help"]), *((f"hitless {name}", [name, "--help"]) for name in names)]

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import msgspec
 
+from scenarios.errors import EvidenceError
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import read_events
+from scenarios.evidence.exchange import Exchange
 from scenarios.evidence.mail import read_mails
 from scenarios.evidence.manifest import read_manifest
-from scenarios.evidence.ndjson import EvidenceError, read_lines
+from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.outcome import Outcome, read_outcomes
 from scenarios.evidence.subject import read_subjects
-from scenarios.report import check_folder, surroundings_of
-from scenarios.verdict.exchange import Exchange
+from scenarios.review import check_folder, surroundings_of
 from scenarios.verdict.story import LogLine, Story, tell_story
 from scenarios.verdict.timeline import Timeline
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scenarios.environment import environment
+from scenarios.runner.environment import environment
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from scenarios.evidence.ndjson import EvidenceError
+from scenarios.errors import EvidenceError
 
 MANIFEST = "run.json"
 REQUESTS = "requests.ndjson"

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from scenarios.evidence.ndjson import EvidenceError
+from scenarios.errors import EvidenceError
 
 Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
 

@@ -6,11 +6,9 @@ from typing import TypeVar
 
 import msgspec
 
+from scenarios.errors import EvidenceError
+
 T = TypeVar("T")
-
-
-class EvidenceError(Exception):
-    """An evidence file is missing or damaged; the message names it and the line."""
 
 
 def read_lines(path: Path, kind: type[T]) -> Iterator[T]:

@@ -6,7 +6,7 @@ from typing import Generic, Self, TypeVar
 
 import msgspec
 
-from scenarios.evidence.ndjson import EvidenceError
+from scenarios.errors import EvidenceError
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from scenarios.traffic.control import main
+from scenarios.traffic.process.control import main
 
 if __name__ == "__main__":
     sys.exit(main())

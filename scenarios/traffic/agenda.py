@@ -6,10 +6,10 @@ from itertools import count
 
 import msgspec
 
-from scenarios.traffic.arrivals import schedule
-from scenarios.traffic.journeys import Cast
+from scenarios.traffic.journeys.compiled import Cast
 from scenarios.traffic.plan import Plan
-from scenarios.traffic.staying import Start, visits
+from scenarios.traffic.schedule.arrivals import schedule
+from scenarios.traffic.schedule.staying import Start, visits
 
 
 class Turn(msgspec.Struct, frozen=True):

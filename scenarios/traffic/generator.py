@@ -18,14 +18,14 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.traffic.agenda import Agenda, Turn
-from scenarios.traffic.client import Address, Client
-from scenarios.traffic.clock import Alarm
-from scenarios.traffic.connection import Browser, Exchange
-from scenarios.traffic.journeys import Cast, Script, target_of
+from scenarios.traffic.journeys.compiled import Cast, Script, target_of
+from scenarios.traffic.journeys.user import RequestFailed, User, load_coroutine
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
+from scenarios.traffic.schedule.clock import Alarm
 from scenarios.traffic.sent import Asked, Sent
 from scenarios.traffic.tally import Interval, Tally
-from scenarios.traffic.user import RequestFailed, User, load_coroutine
+from scenarios.traffic.wire.client import Address, Client
+from scenarios.traffic.wire.connection import Browser, Exchange
 
 # After a stall many requests are due at once. Between such batches the loop reads responses, so
 # that catching up does not itself delay what has already arrived.

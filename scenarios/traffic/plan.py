@@ -133,8 +133,8 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         name: what evidence calls it.
         steps: its requests. Users who stay wait for no mail.
         python: `file.py:function`, instead of steps: a coroutine that is called with a
-            `scenarios.traffic.user.User`, for what a template cannot say. The file is beside the
-            scenario.
+            `scenarios.traffic.journeys.user.User`, for what a template cannot say. The file is
+            beside the scenario.
         weight: how often arrivals choose it, relative to the other journeys; absent: 1.
         users: how many users stay for it; absent: arrivals start it.
         every_seconds: how often each of them begins it; `users` and this belong together.

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from scenarios.evidence.outcome import Outcome
 from scenarios.traffic.agenda import Turn
-from scenarios.traffic.answer import Mismatch
-from scenarios.traffic.connection import Exchange
-from scenarios.traffic.journeys import Script
+from scenarios.traffic.journeys.compiled import Script
+from scenarios.traffic.journeys.examination import Mismatch
+from scenarios.traffic.wire.connection import Exchange
 
 
 class Sent(Exchange):

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from scenarios.evidence.manifest import Manifest
+from scenarios.verdict.measures.slo import percent_down
 from scenarios.verdict.model import (
     Cause,
     Check,
@@ -29,7 +30,6 @@ from scenarios.verdict.model import (
     VersionShare,
     Word,
 )
-from scenarios.verdict.slo import percent_down
 
 CPU_SATURATED = 0.95
 HARNESS_MADE = ("harness:",)

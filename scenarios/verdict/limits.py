@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from scenarios.verdict.decision import Findings, number
+from scenarios.verdict.measures.slo import bad_rollout_upper, percent_up
 from scenarios.verdict.model import Availability, Slots
-from scenarios.verdict.slo import bad_rollout_upper, percent_up
 
 HELD_UP_SECONDS = 0.1
 """From here on a generator that was late is worth a word."""

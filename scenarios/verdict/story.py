@@ -4,15 +4,15 @@ from collections.abc import Iterable
 
 import msgspec
 
+from scenarios.evidence.exchange import Exchange
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
-from scenarios.verdict.exchange import Exchange
-from scenarios.verdict.failure import Failure
-from scenarios.verdict.ladder import attribute, contributing
+from scenarios.verdict.causes.failure import Failure
+from scenarios.verdict.causes.ladder import attribute, contributing
+from scenarios.verdict.causes.slowness import explain_slow
+from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.model import Confidence
-from scenarios.verdict.slowness import explain_slow
-from scenarios.verdict.surroundings import Surroundings
 from scenarios.verdict.timeline import describe
 
 MARGIN_NS = 50_000_000

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.cli import status
+from scenarios.cli.main import status
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT) for path in ROOT.glob("docs/**/*.md"))

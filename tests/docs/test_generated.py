@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import typer
 
-from scenarios.cli import app, status
+from scenarios.cli.main import app, status
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW_COMMAND = re.compile(r"- (?:run: )?(hitless (?:run|matrix|report|compare)\b[^\n|]*)")

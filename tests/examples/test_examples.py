@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.cli import status
-from scenarios.loading import load
+from scenarios.cli.main import status
+from scenarios.scenario.reader import load
 from scenarios.verdict import Verdict, decode
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.errors import EvidenceError
 from scenarios.evidence.mail import Mail, read_mails
-from scenarios.evidence.ndjson import EvidenceError
 from scenarios.evidence.recorder import Recorder
 
 MAIL = Mail(at_ns=5, recipient="ü@example.com", links=("http://h/a\n",))

@@ -6,8 +6,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from scenarios.environment import environment
 from scenarios.evidence.server_log import convert_log, parse_log, read_server_log
+from scenarios.runner.environment import environment
 
 TEXT = """\
 cannot be read

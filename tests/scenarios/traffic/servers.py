@@ -6,9 +6,9 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from scenarios.traffic.client import Client
-from scenarios.traffic.connection import Exchange
 from scenarios.traffic.plan import Pace, WebSocket
+from scenarios.traffic.wire.client import Client
+from scenarios.traffic.wire.connection import Exchange
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

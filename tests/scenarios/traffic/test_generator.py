@@ -9,7 +9,7 @@ import aiosmtplib
 import pytest
 
 from scenarios.evidence.mail import Mail, read_mails
-from scenarios.traffic.mailbox import mailbox
+from scenarios.traffic.journeys.mailbox import mailbox
 from scenarios.traffic.plan import Journey, Step, TrafficError
 from tests.scenarios.traffic.running import Run, outcomes
 from tests.scenarios.traffic.servers import Site, serving

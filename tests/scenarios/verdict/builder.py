@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 
 from scenarios.evidence.event import Event
+from scenarios.evidence.exchange import Exchange
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
 from scenarios.verdict import Verdict, judge
-from scenarios.verdict.exchange import Exchange
 
 SECOND = 1_000_000_000
 START = 5_000 * SECOND

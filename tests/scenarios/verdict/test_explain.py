@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from scenarios.cli import status
+from scenarios.cli.main import status
+from scenarios.evidence.exchange import Exchange
 from scenarios.evidence.folder import digests
 from scenarios.evidence.locks import LockWait, Session
 from scenarios.explain import explain
-from scenarios.report import reach_verdict
-from scenarios.reporting import write_reports
-from scenarios.verdict.exchange import Exchange
+from scenarios.publishing import write_reports
+from scenarios.review import reach_verdict
 
 
 @pytest.fixture

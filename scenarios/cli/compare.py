@@ -1,0 +1,75 @@
+"""`hitless compare`: runs side by side."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from scenarios.cli.options import JsonOption
+from scenarios.errors import EvidenceError, UsageError
+from scenarios.evidence import folder as files
+from scenarios.evidence.event import read_events
+from scenarios.evidence.tick import read_ticks
+from scenarios.reports.matrix import comparison
+from scenarios.reports.page.comparison import Compared, compare_report
+from scenarios.review import reach_verdict
+from scenarios.verdict import Verdict, decode
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the runs that are compared.
+
+    Attributes:
+        folder: where its evidence is.
+        verdict: what it means.
+    """
+
+    folder: str
+    verdict: Verdict
+
+
+def compare_command(
+    folders: Annotated[list[Path], typer.Argument(help="The folders of runs, two or more.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the comparison as a page, too.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Put runs side by side: strategies, versions, before and after."""
+    if len(folders) < 2:  # noqa: PLR2004 - fewer cannot be compared
+        raise UsageError("hitless compare: expected the folders of two runs or more")
+    runs = [
+        Compared(
+            folder=str(folder),
+            verdict=_verdict(folder),
+            events=tuple(read_events(folder / files.EVENTS)),
+            ticks=tuple(read_ticks(folder / files.TICKS)),
+        )
+        for folder in folders
+    ]
+    if html is not None:
+        try:
+            html.write_text(compare_report(runs), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--html {html}: {error.strerror}") from error
+    if as_json:
+        rows = [Side(folder=run.folder, verdict=run.verdict) for run in runs]
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
+    else:
+        Console().print(comparison([run.verdict for run in runs]))
+    return 0
+
+
+def _verdict(folder: Path) -> Verdict:
+    """What was found then; the evidence is judged only where nobody has yet."""
+    path = folder / files.VERDICT
+    if not path.is_file():
+        return reach_verdict(folder)
+    try:
+        return decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError) as error:
+        message = f"{path}: {error}; `hitless report {folder}` writes it anew"
+        raise EvidenceError(message) from error

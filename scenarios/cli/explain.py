@@ -1,0 +1,63 @@
+"""`hitless explain`: one request's story, from all evidence of its run."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from scenarios.cli.options import JsonOption
+from scenarios.explain import explain
+from scenarios.reports import words
+from scenarios.verdict.story import Story
+
+
+def explain_command(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    request_id: Annotated[
+        str, typer.Argument(help="A request's id, such as one that a verdict names.")
+    ],
+    as_json: JsonOption = False,
+) -> int:
+    """Tell one request's story in order: client, balancer, replica, database, rollout."""
+    story = explain(folder, request_id)
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(story), indent=2) + b"\n")
+    else:
+        _show(Console(), story)
+    return 0
+
+
+def _show(console: Console, story: Story) -> None:
+    console.print(Text(words.clean(f"{story.request_id}  {story.summary}"), "bold"))
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    why = None if story.cause is None else f"{story.cause}: {story.title} ({story.confidence})"
+    rows = (
+        ("Why", why),
+        ("With", ", ".join(story.contributing)),
+        ("During", story.step),
+        ("Schema", story.schema),
+        ("About", story.subject),
+        ("Left", None if story.found is None else ", ".join(story.found) or "no row"),
+        ("Led by", story.led_by),
+        ("Led to", " ".join(story.led_to)),
+    )
+    for name, value in rows:
+        if value:
+            facts.add_row(name, Text(words.clean(value)))
+    console.print(facts)
+    console.print()
+    moments = Table.grid(padding=(0, 2, 0, 0))
+    moments.add_column(justify="right", no_wrap=True, style="dim")
+    moments.add_column(no_wrap=True, style="bold")
+    moments.add_column(overflow="fold")
+    for moment in story.moments:
+        when = "" if moment.at is None else f"{moment.at:+.4f} s"
+        moments.add_row(when, words.clean(moment.source), Text(words.clean(moment.text)))
+    console.print(moments)

@@ -1,0 +1,91 @@
+"""What `--help`, `--version` and shells say beyond a command's own words."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "run": (
+        "hitless run",
+        "hitless run big-bang --strategy rolling --seed 7",
+        "hitless run scenario.toml --strategy canary --replicas 4 --rate 500",
+        "hitless run scenario.toml --junit results.xml --json > verdict.json",
+    ),
+    "matrix": (
+        "hitless matrix",
+        "hitless matrix big-bang expand-contract --rate 100",
+    ),
+    "demo": ("hitless demo",),
+    "list": ("hitless list", "hitless list --json"),
+    "report": (
+        "hitless report runs/20260101-120000-big-bang-rolling",
+        "hitless report runs/20260101-120000-big-bang-rolling --json",
+    ),
+    "explain": ("hitless explain runs/20260101-120000-big-bang-rolling s1-000119-1",),
+    "watch": (
+        "hitless watch --url http://127.0.0.1:8080/ -- ./deploy.sh",
+        "hitless watch --url http://shop.test/ --scenario scenario.toml -- docker compose up -d",
+        "hitless watch --url http://127.0.0.1:8080/health --rate 100",
+    ),
+    "ctl": (
+        "hitless ctl runs/20260101-120000-big-bang-rolling pause",
+        "hitless ctl runs/20260101-120000-big-bang-rolling promote",
+    ),
+    "init": (
+        "hitless init",
+        "hitless init --old 'node server.js' --old-cwd old --new-cwd new --health /health",
+        "hitless init --old '{python} app.py' --postgres --migrate 'alembic upgrade head'",
+    ),
+    "schema": ("hitless schema > scenario.schema.json", "hitless schema verdict"),
+    "compare": (
+        "hitless compare runs/20260101-120000-big-bang-naive runs/20260101-120100-big-bang-rolling",
+        "hitless compare runs/*-rolling runs/*-canary --html compare.html",
+    ),
+}
+
+STATUS = (
+    "0 pass; 1 the verdict is fail; 2 usage or a bad scenario; 3 the run says nothing (invalid); "
+    "4 the environment failed; 130 interrupted."
+)
+
+
+def with_epilogs(group: object) -> None:
+    """Put below each command's help its examples, and what its exit status means."""
+    for name, command in getattr(group, "commands", {}).items():
+        examples = "\n".join(f"  {example}" for example in EXAMPLES.get(name, ()))
+        shown = f"\b\nExamples:\n{examples}\n\n" if examples else ""
+        command.epilog = f"{shown}Exit status: {STATUS}"
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+    if asked:
+        sys.stdout.write(f"hitless {version('hitless')}\n")
+        raise typer.Exit
+
+
+def root(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Will this deployment drop anything? A release under traffic, and a verdict."""
+
+
+def complete_scenario(incomplete: str) -> Iterable[str]:
+    """The built-in scenarios, and the scenario files here, that begin so."""
+    from scenarios.scenario.reader import builtin_names  # noqa: PLC0415 - only when a shell asks
+
+    files = (str(path) for path in Path().glob("*.toml"))
+    return [name for name in (*builtin_names(), *files) if name.startswith(incomplete)]
+
+
+def complete_strategy(incomplete: str) -> Iterable[str]:
+    """The strategies that begin so."""
+    from scenarios.scenario.experiment import STRATEGY_NAMES  # noqa: PLC0415 - only when a shell asks
+
+    return [name for name in STRATEGY_NAMES if name.startswith(incomplete)]

@@ -1,0 +1,1 @@
+"""Questions that take more than one run: how often, and because of what."""

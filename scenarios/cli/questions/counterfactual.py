@@ -1,0 +1,165 @@
+"""The same run once more, with the one suspected mechanism changed: did the failures go with it?
+
+A cause that comes from joining evidence is an inference. If the same seed, traffic and release
+without the suspected mechanism have none of those failures, it is an experiment.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.reader import Loaded
+from scenarios.scenario.spec import DatabaseSpec, Scenario
+from scenarios.verdict import Verdict
+from scenarios.verdict.model import Cause
+
+LOCK_TIMEOUT_SECONDS = 0.1
+_SCHEMA = ("sqlstate:", "lock_wait")
+_GONE_TOO_EARLY = frozenset(
+    {"no_backend", "lifecycle:undrained", "lifecycle:stopped", "lifecycle:not_ready"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counterfactual:
+    """What to run once more.
+
+    Attributes:
+        cause: the cause that is suspected.
+        changed: the mechanism that is changed, in words.
+        experiment: the run with it changed.
+    """
+
+    cause: str
+    changed: str
+    experiment: Experiment
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it.
+
+    Attributes:
+        cause: the cause that was suspected.
+        changed: the mechanism that was changed.
+        before: requests with that cause before.
+        after: requests with it afterwards.
+        confirmed: whether none is left, and the run could have shown one.
+    """
+
+    cause: str
+    changed: str
+    before: int
+    after: int
+    confirmed: bool
+
+    @property
+    def sentence(self) -> str:
+        """The same as a sentence."""
+        said = f"with {self.changed}, {self.after:,} requests had the cause {self.cause}"
+        word = "confirmed" if self.confirmed else "not confirmed"
+        return f"{word}: {said}; before, {self.before:,}"
+
+
+def counterfactual(
+    experiment: Experiment, verdict: Verdict, safer: Callable[[str], Experiment]
+) -> Counterfactual | None:
+    """The run that tests the main cause of this verdict; None if there is none to test.
+
+    Args:
+        experiment: what was run.
+        verdict: what came of it.
+        safer: makes the same experiment with another scenario, by its name.
+    """
+    cause = next(iter((*verdict.causes, *verdict.slow_causes)), None)
+    if cause is None:
+        return None
+    scenario = experiment.scenario
+    if scenario.faults and any(name.startswith("fault: ") for name in cause.evidence.contributing):
+        return Counterfactual(
+            cause=cause.cause,
+            changed="no fault",
+            experiment=_with(experiment, msgspec.structs.replace(scenario, faults=())),
+        )
+    return (
+        _strategy(experiment, cause) or _drain(experiment, cause) or _plan(experiment, cause, safer)
+    )
+
+
+def tried(found: Counterfactual, before: Verdict, after: Verdict) -> Tried:
+    """Compare the two runs."""
+    left = _count(after, found.cause)
+    return Tried(
+        cause=found.cause,
+        changed=found.changed,
+        before=_count(before, found.cause),
+        after=left,
+        confirmed=left == 0 and after.verdict != "invalid",
+    )
+
+
+def _count(verdict: Verdict, cause: str) -> int:
+    return sum(one.count for one in (*verdict.causes, *verdict.slow_causes) if one.cause == cause)
+
+
+def _strategy(experiment: Experiment, cause: Cause) -> Counterfactual | None:
+    if experiment.strategy == "naive" and cause.cause in _GONE_TOO_EARLY:
+        better = "rolling"
+    elif cause.evidence.note and "mixed fleet" in cause.evidence.note:
+        better = "blue-green"
+    else:
+        return None
+    return Counterfactual(
+        cause=cause.cause,
+        changed=f"the strategy {better}",
+        experiment=replace(experiment, strategy=better),
+    )
+
+
+def _drain(experiment: Experiment, cause: Cause) -> Counterfactual | None:
+    if cause.cause != "lifecycle:drain_exceeded":
+        return None
+    scenario = experiment.scenario
+    seconds = max(10 * scenario.policy.drain_timeout_seconds, scenario.traffic.timeout_seconds)
+    policy = msgspec.structs.replace(scenario.policy, drain_timeout_seconds=seconds)
+    return Counterfactual(
+        cause=cause.cause,
+        changed=f"a drain of up to {seconds:g} s",
+        experiment=_with(experiment, msgspec.structs.replace(scenario, policy=policy)),
+    )
+
+
+def _plan(
+    experiment: Experiment, cause: Cause, safer: Callable[[str], Experiment]
+) -> Counterfactual | None:
+    if not cause.cause.startswith(_SCHEMA):
+        return None
+    scenario = experiment.scenario
+    if scenario.safer is not None:
+        other = safer(scenario.safer)
+        # The plan alone: rows, traffic, policy and objectives stay as they were.
+        same = msgspec.structs.replace(
+            scenario,
+            name=other.scenario.name,
+            release=other.scenario.release,
+            expect=other.scenario.expect,
+        )
+        return Counterfactual(
+            cause=cause.cause,
+            changed=f"the plan {scenario.safer}",
+            experiment=_with(other, same),
+        )
+    database = scenario.database or DatabaseSpec()
+    if cause.cause != "lock_wait" or database.lock_timeout_seconds is not None:
+        return None
+    patient = msgspec.structs.replace(database, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS)
+    return Counterfactual(
+        cause=cause.cause,
+        changed=f"a lock_timeout of {LOCK_TIMEOUT_SECONDS:g} s for migrations",
+        experiment=_with(experiment, msgspec.structs.replace(scenario, database=patient)),
+    )
+
+
+def _with(experiment: Experiment, scenario: Scenario) -> Experiment:
+    return replace(experiment, loaded=Loaded(scenario, experiment.loaded.path))

@@ -1,0 +1,37 @@
+"""`hitless report`: the verdict of a run again."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from scenarios.cli.options import (
+    JsonOption,
+    JunitOption,
+)
+from scenarios.errors import UsageError
+from scenarios.publishing import write_junit, write_reports
+from scenarios.reports.terminal import print_verdict
+from scenarios.review import reach_verdict
+from scenarios.verdict import encode
+
+
+def report_command(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    junit: JunitOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Reach the verdict of a run again, from its evidence alone, and write its reports anew."""
+    try:
+        verdict = reach_verdict(folder)
+        write_reports(folder, verdict)
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder}: {error.strerror}") from error
+    write_junit(junit, verdict)
+    if as_json:
+        sys.stdout.buffer.write(encode(verdict))
+    else:
+        print_verdict(Console(), verdict, str(folder))
+    return verdict.exit_status

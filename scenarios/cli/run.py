@@ -1,0 +1,104 @@
+"""`hitless run`: one experiment."""
+
+import sys
+from pathlib import Path
+
+from scenarios.cli.interrupts import run_interruptibly
+from scenarios.cli.options import (
+    BaselineOption,
+    CounterfactualOption,
+    DatabaseOption,
+    FaultOption,
+    HoldOption,
+    JsonOption,
+    JunitOption,
+    KeepOption,
+    NoLiveOption,
+    OutOption,
+    RateOption,
+    RepeatOption,
+    ReplicasOption,
+    RowsOption,
+    RunsOption,
+    ScenarioArgument,
+    SeedOption,
+    SetOption,
+    SettleOption,
+    StrategyOption,
+)
+from scenarios.cli.questions.series import (
+    run_series,
+    series_of,
+    show_counterfactual,
+    show_series,
+    try_counterfactual,
+)
+from scenarios.cli.running import progress, progress_console, run_one
+from scenarios.errors import UsageError
+from scenarios.publishing import tell_github, write_junit
+from scenarios.reports.terminal import print_verdict
+from scenarios.runner.environment import environment
+from scenarios.scenario.overrides import Changes
+from scenarios.verdict import Verdict, encode
+
+
+def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
+    scenario: ScenarioArgument = "expand-contract",
+    strategy: StrategyOption = "rolling",
+    replicas: ReplicasOption = None,
+    rate: RateOption = None,
+    existing_rows: RowsOption = None,
+    seed: SeedOption = 1,
+    baseline: BaselineOption = None,
+    settle: SettleOption = None,
+    database: DatabaseOption = None,
+    settings: SetOption = None,
+    repeat: RepeatOption = 1,
+    hold: HoldOption = False,
+    keep: KeepOption = False,
+    fault: FaultOption = None,
+    runs: RunsOption = 1,
+    counterfactual: CounterfactualOption = False,
+    out: OutOption = Path("runs"),
+    junit: JunitOption = None,
+    as_json: JsonOption = False,
+    no_live: NoLiveOption = False,
+) -> int:
+    """Run one experiment: live dashboard, verdict, report."""
+    changes = Changes(
+        replicas=replicas,
+        rate=rate,
+        existing_rows=existing_rows,
+        baseline=baseline,
+        settle=settle,
+        database=database,
+        settings=tuple(settings or ()),
+        hold=hold,
+        faults=tuple(fault or ()),
+        repeat=repeat,
+    )
+    experiment = changes.experiment(scenario, strategy, seed)
+    console = progress_console(as_json=as_json)
+    if runs > 1 and (counterfactual or hold or junit):
+        raise UsageError("--runs: not together with --counterfactual, --hold or --junit")
+    if runs > 1:
+        many = run_series(changes, scenario, strategy, seed, runs, out, console)
+        return show_series(console, series_of(run_interruptibly(many)), as_json=as_json)
+    if counterfactual:
+        both = try_counterfactual(changes, scenario, strategy, seed, out, console)
+        return show_counterfactual(*run_interruptibly(both), as_json=as_json)
+
+    async def work() -> tuple[Verdict, Path]:
+        async with environment(database, keep=keep) as place:
+            return await run_one(
+                experiment, place, out, progress(console, experiment, no_live=no_live)
+            )
+
+    verdict, folder = run_interruptibly(work())
+    if as_json:
+        sys.stdout.buffer.write(encode(verdict))
+    else:
+        print_verdict(console, verdict, str(folder))
+    write_junit(junit, verdict)
+    tell_github(verdict, folder, console.file)
+    return verdict.exit_status

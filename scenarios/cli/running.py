@@ -1,0 +1,147 @@
+"""What commands that run experiments share: the folder, the progress, the verdict."""
+
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Self, TypeGuard
+
+from rich.console import Console
+
+from scenarios.cli.keyboard import Key, can_hear, listening
+from scenarios.errors import UsageError
+from scenarios.evidence.event import Event
+from scenarios.evidence.folder import create_run_folder
+from scenarios.evidence.locks import LockWait
+from scenarios.evidence.progress import Progress, ReplicaView, RunHeader
+from scenarios.evidence.tick import Tick
+from scenarios.publishing import write_reports
+from scenarios.reports.live.dashboard import Dashboard
+from scenarios.reports.live.plain import PlainProgress
+from scenarios.review import reach_verdict
+from scenarios.runner.environment import Environment
+from scenarios.runner.release import command_name
+from scenarios.runner.run import run
+from scenarios.runner.steering import WISHES, Steering
+from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.spec import ReleaseStep
+from scenarios.verdict import Verdict
+
+KEYS = {"p": "pause", "r": "resume", "P": "promote", "a": "abort", "q": "quit"}
+LEGEND = "   ".join(f"{letter} {word}" for letter, word in KEYS.items())
+
+
+def _has_keys(watcher: Progress) -> TypeGuard[Dashboard]:
+    return isinstance(watcher, Dashboard) and can_hear()
+
+
+def _keys(steering: Steering, dashboard: Dashboard) -> dict[str, Key]:
+    """What each key does; what comes of it is said on the dashboard."""
+
+    def wish(word: str) -> Key:
+        return Key(word, lambda: dashboard.say(steering.say(word)))
+
+    steering_keys = {letter: wish(word) for letter, word in KEYS.items() if word in WISHES}
+    return {**steering_keys, "q": Key("quit", _quit)}
+
+
+def _quit() -> None:
+    """Do what Ctrl-C does."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+async def run_one(
+    experiment: Experiment,
+    place: Environment,
+    out: Path,
+    watcher: Progress,
+) -> tuple[Verdict, Path]:
+    """Run an experiment in a new folder under `out`, reach its verdict, and write its reports.
+
+    Raises:
+        UsageError: no folder can be made there.
+        EnvironmentFailure: the run could not begin, or something that it stands on broke.
+    """
+    try:
+        folder = create_run_folder(
+            out,
+            datetime.now().astimezone(),
+            experiment.scenario.name,
+            experiment.strategy,
+        )
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror}") from error
+    steering = Steering()
+    keys = nullcontext() if not _has_keys(watcher) else listening(_keys(steering, watcher))
+    with keys, watcher as looking_on:
+        await run(experiment, place, folder, looking_on, steering)
+    verdict = reach_verdict(folder)
+    write_reports(folder, verdict)
+    return verdict, folder
+
+
+class Silence:
+    """A watcher that says nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def on_event(self, event: Event) -> None:
+        """Say nothing."""
+
+    def on_tick(self, tick: Tick) -> None:
+        """Say nothing."""
+
+    def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
+        """Say nothing."""
+
+    def on_waits(self, waits: Sequence[LockWait]) -> None:
+        """Say nothing."""
+
+
+def progress_console(*, as_json: bool) -> Console:
+    """Where people look: not on standard output, where that is for JSON."""
+    return Console(stderr=as_json)
+
+
+def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Progress:
+    """The dashboard, or plain lines where there is no terminal for one."""
+    scenario = experiment.scenario
+    header = RunHeader(
+        scenario=scenario.name,
+        strategy=experiment.strategy,
+        seed=experiment.seed,
+        replicas=scenario.policy.replicas,
+        rate=scenario.traffic.asked_rate,
+        users=scenario.traffic.users,
+        steps=tuple(_said(step) for step in scenario.release.steps),
+    )
+    return view_of(console, header, no_live=no_live)
+
+
+def view_of(console: Console, header: RunHeader, *, no_live: bool) -> Progress:
+    """What shows a run: the dashboard, or plain lines where there is no terminal for one."""
+    if no_live or not console.is_terminal or console.is_dumb_terminal:
+        return PlainProgress(console, header)
+    return Dashboard(console, header, keys=LEGEND if can_hear() else "")
+
+
+def _said(step: ReleaseStep) -> str:
+    if step.undo:
+        return "undo"
+    if step.deploy:
+        return f"deploy {step.deploy}"
+    return f"migrate {_short(step)}" if step.migrate else f"migrate down {_short(step)}"
+
+
+def _short(step: ReleaseStep) -> str:
+    migration = step.migrate or step.migrate_down or ""
+    if isinstance(migration, tuple):
+        return command_name(migration)
+    folder = migration.rpartition("/")[2]
+    return f"{folder} to {step.through}" if step.through else folder

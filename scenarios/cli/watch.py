@@ -1,0 +1,153 @@
+"""`hitless watch`: the evidence and the verdict around any deployment."""
+
+import asyncio
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scenarios.cli.interrupts import run_interruptibly
+from scenarios.cli.options import JsonOption, JunitOption, NoLiveOption, OutOption
+from scenarios.cli.running import progress_console, view_of
+from scenarios.errors import UsageError
+from scenarios.evidence.folder import create_run_folder
+from scenarios.evidence.manifest import Objectives
+from scenarios.evidence.progress import RunHeader
+from scenarios.publishing import tell_github, write_junit, write_reports
+from scenarios.reports.terminal import print_verdict
+from scenarios.review import reach_verdict
+from scenarios.runner.watch import STRATEGY, Watch, target_of, visits, watch
+from scenarios.scenario.overrides import at_rate
+from scenarios.scenario.reader import load
+from scenarios.scenario.spec import PhasesSpec, TrafficSpec
+from scenarios.verdict import encode
+
+_SEEDS = 1_000_000
+_RATE = 20.0
+
+UrlOption = Annotated[str, typer.Option(help="Where the users go: http://host:port/path.")]
+CommandArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="What deploys, after `--`; without it, watch until Ctrl-C."),
+]
+ScenarioOption = Annotated[
+    str | None,
+    typer.Option(help="A scenario whose traffic, phases and objectives are used."),
+]
+ExpectOption = Annotated[
+    list[int] | None, typer.Option(help="A status that is a success; may be repeated. [200]")
+]
+RateOption = Annotated[float | None, typer.Option(help="Journeys that start a second.")]
+BaselineOption = Annotated[
+    float | None, typer.Option(min=0, help="Seconds of traffic before the command.")
+]
+SettleOption = Annotated[
+    float | None, typer.Option(min=0, help="Seconds of traffic after the command.")
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="The seed of all randomness; absent: another one each time."),
+]
+
+
+def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
+    url: UrlOption,
+    command: CommandArgument = None,
+    scenario: ScenarioOption = None,
+    expect: ExpectOption = None,
+    rate: RateOption = None,
+    baseline: BaselineOption = None,
+    settle: SettleOption = None,
+    seed: SeedOption = None,
+    out: OutOption = Path("runs"),
+    junit: JunitOption = None,
+    as_json: JsonOption = False,
+    no_live: NoLiveOption = False,
+) -> int:
+    """Send traffic to a URL while any command deploys, and judge what became of it.
+
+    The command may be anything that deploys: a script, kubectl, kamal, docker compose. Its output
+    goes to command.log in the run's folder; when it fails, the verdict does. Only the users are
+    ours here, so causes are named as far as the answers themselves tell.
+    """
+    target = target_of(url)
+    traffic = TrafficSpec(rate=_RATE, journeys=visits(target.path, tuple(expect or (200,))))
+    phases, objectives = PhasesSpec(), Objectives()
+    if scenario is not None:
+        if expect:
+            raise UsageError("--expect: a scenario's steps say themselves what they expect")
+        loaded = load(scenario)
+        traffic = loaded.traffic()
+        phases, objectives = loaded.scenario.phases, loaded.scenario.objectives
+    if rate is not None:
+        traffic = at_rate(traffic, rate)
+    # A service that outlives the run must not meet the same users again.
+    number = int(time.time() * 10) % _SEEDS if seed is None else seed
+    about = Watch(
+        name=f"watch {target.host}",
+        target=target,
+        command=tuple(command or ()),
+        traffic=traffic,
+        phases=PhasesSpec(
+            baseline_seconds=phases.baseline_seconds if baseline is None else baseline,
+            settle_seconds=phases.settle_seconds if settle is None else settle,
+        ),
+        objectives=objectives,
+        seed=number,
+        replay=_replay(
+            command or (),
+            url=url,
+            scenario=scenario,
+            expect=expect,
+            rate=rate,
+            baseline=baseline,
+            settle=settle,
+            seed=seed,
+        ),
+    )
+    try:
+        folder = create_run_folder(out, datetime.now().astimezone(), about.name, STRATEGY)
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror}") from error
+    console = progress_console(as_json=as_json)
+    header = RunHeader(
+        scenario=about.name,
+        strategy=STRATEGY,
+        seed=number,
+        replicas=1,
+        rate=traffic.asked_rate,
+        users=traffic.users,
+        steps=(f"release {shlex.join(about.command)}",) if about.command else (),
+    )
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        with view_of(console, header, no_live=no_live) as view:
+            await watch(about, folder, view, stop)
+
+    run_interruptibly(work(), instead=None if about.command else stop.set)
+    verdict = reach_verdict(folder)
+    write_reports(folder, verdict)
+    if as_json:
+        sys.stdout.buffer.write(encode(verdict))
+    else:
+        print_verdict(console, verdict, str(folder))
+    write_junit(junit, verdict)
+    tell_github(verdict, folder, console.file)
+    return verdict.exit_status
+
+
+def _replay(command: Sequence[str], **flags: object) -> str:
+    """The command that watches the same again."""
+    words = ["hitless", "watch"]
+    for name, given in flags.items():
+        for value in given if isinstance(given, list) else [given]:
+            if value is not None:
+                text = f"{value:g}" if isinstance(value, float) else str(value)
+                words += [f"--{name}", text]
+    return shlex.join([*words, "--", *command] if command else words)

@@ -1,0 +1,77 @@
+"""What a run tells while it goes on, to whatever shows it."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait
+from scenarios.evidence.tick import Tick
+
+
+class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a run before it begins.
+
+    Attributes:
+        scenario: its name.
+        strategy: the deployment strategy.
+        seed: of all randomness.
+        replicas: how many serve.
+        rate: arrivals a second.
+        users: how many users stay for the whole run.
+        steps: the release's steps in order, each beginning with its verb, such as
+            `migrate expand` or `deploy b`.
+    """
+
+    scenario: str
+    strategy: str
+    seed: int
+    replicas: int
+    rate: float
+    users: int = 0
+    steps: tuple[str, ...] = ()
+
+
+class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
+    """One replica as it is now.
+
+    Attributes:
+        id: its id.
+        version: what it runs.
+        state: as the router sees it: `new`, `up`, `down`, `draining`, `removed`.
+        weight: its weight; 0 takes no new traffic.
+        in_flight: requests that it is busy with.
+    """
+
+    id: str
+    version: str
+    state: str
+    weight: float
+    in_flight: int
+
+
+class Progress(Protocol):
+    """Something that shows a run while it happens; a context manager."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def on_tick(self, tick: Tick) -> None:
+        """The load generator's account of the last fraction of a second."""
+
+    def on_event(self, event: Event) -> None:
+        """One line of the journal."""
+
+    def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
+        """All replicas as they are now."""
+
+    def on_waits(self, waits: Sequence[LockWait]) -> None:
+        """All sessions of the database that wait for a lock now."""

@@ -1,0 +1,87 @@
+"""The pytest plugin: releases under traffic as tests.
+
+    @pytest.mark.hitless(scenario="scenario.toml", strategy="rolling")
+    def test_a_release_drops_nothing(rollout):
+        report = rollout()
+        assert report.failed == []
+
+Every pytest of this environment loads this module, so it imports nothing but pytest before a test
+asks for a rollout.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from scenarios.pytest_plugin.session import Report, Session
+
+MARKER = (
+    "hitless(scenario, strategy='rolling', **changes): what the fixture `rollout` runs; a scenario "
+    "file is relative to the test's folder. Changes: seed, replicas, rate, existing_rows, "
+    "baseline, settle, settings (such as ['policy.max_surge=25%'])."
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of this plugin."""
+    group = parser.getgroup("hitless")
+    group.addoption(
+        "--hitless-database",
+        metavar="URL",
+        help="a Postgres server to use instead of an embedded one",
+    )
+    group.addoption(
+        "--hitless-out",
+        metavar="DIR",
+        help="where the folders of runs go (default: pytest's own temporary folder)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", MARKER)
+
+
+@pytest.fixture(scope="session")
+def hitless_session(pytestconfig: pytest.Config) -> Iterator["Session"]:
+    """What the session's rollouts share: one Postgres, started when the first of them needs it."""
+    from scenarios.pytest_plugin.session import Session  # noqa: PLC0415 - see the module
+
+    with Session(pytestconfig.getoption("--hitless-database")) as session:
+        yield session
+
+
+@pytest.fixture
+def rollout(
+    request: pytest.FixtureRequest, hitless_session: "Session", tmp_path: Path
+) -> Callable[..., "Report"]:
+    """Run a release under traffic and return its report.
+
+    What it is given goes over what the marker says; without any of both, it is the rolling release
+    of `expand-contract`. An `async def` test has to call it in a thread (`asyncio.to_thread`).
+    """
+    asked: dict[str, Any] = {}
+    for marker in reversed(list(request.node.iter_markers("hitless"))):
+        asked |= dict(zip(("scenario", "strategy"), marker.args, strict=False)) | marker.kwargs
+    given = request.config.getoption("--hitless-out")
+    out = Path(given) if given else tmp_path / "runs"
+
+    def run(**changes: object) -> "Report":
+        wanted: dict[str, Any] = {"scenario": "expand-contract", "strategy": "rolling"}
+        wanted |= asked | changes
+        return hitless_session.run(folder=request.path.parent, out=out, **wanted)
+
+    return run
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Say why requests failed where a test compares them with nothing."""
+    for side in (left, right):
+        explain = getattr(side, "hitless_explanation", None)
+        if op == "==" and explain is not None:
+            lines: list[str] = explain()
+            return lines
+    return None

@@ -1,0 +1,86 @@
+"""What looks on while a run happens: the locks of its database, and the balancer's own events."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from balancer.client import AdminClient, AdminError
+from orchestrator.errors import EnvironmentFailure
+from orchestrator.journal import Journal
+from orchestrator.model import Event
+from scenarios.evidence import folder as files
+from scenarios.evidence.backend import BackendChange
+from scenarios.evidence.locks import LockWait
+from scenarios.evidence.recorder import Recorder
+from scenarios.recording.lock_watch import LockWatch
+
+
+class Observers:
+    """Everything that looks on; `hear` is a listener of the run's journal."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        url: str | None,
+        admin: str,
+        on_waits: Callable[[Sequence[LockWait]], None],
+    ) -> None:
+        """Describe what is looked at.
+
+        Args:
+            folder: where the evidence goes.
+            url: the application's database, where it has one.
+            admin: the balancer's admin address.
+            on_waits: told who waits for a lock now.
+        """
+        self._folder = folder
+        self._url = url
+        self._admin = admin
+        self._on_waits = on_waits
+        self._watch: LockWatch | None = None
+        self._migrating: set[int] = set()
+
+    def hear(self, event: Event) -> None:
+        """Look closely while a migration or a fault is under way."""
+        if event.verb not in ("migrate", "fault") or event.state == "noted":
+            return
+        if event.state == "started":
+            self._migrating.add(event.number)
+        else:
+            self._migrating.discard(event.number)
+        if self._watch is not None:
+            self._watch.busy = bool(self._migrating)
+
+    @asynccontextmanager
+    async def watching(self, journal: Journal) -> AsyncIterator[None]:
+        """Look on for the length of the block.
+
+        Raises:
+            EnvironmentFailure: the balancer is gone.
+        """
+
+        def note(verb: str, error: str | None, detail: Mapping[str, object]) -> None:
+            journal.note(verb, error=error, detail=detail)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._record_backends(), name="events of the balancer")]
+            if self._url is not None:
+                self._watch = LockWatch(self._url, self._folder / files.LOCKS, note, self._on_waits)
+                tasks.append(group.create_task(self._watch.run(), name="watch of the locks"))
+            yield
+            for task in tasks:
+                task.cancel()
+
+    async def _record_backends(self) -> None:
+        with Recorder[BackendChange](self._folder / files.BACKENDS) as recorder:
+            async with AdminClient(self._admin) as client:
+                try:
+                    async for event in client.events():
+                        if event.get("event") == "backend":
+                            recorder.write(msgspec.convert(event, BackendChange))
+                except AdminError as error:
+                    raise EnvironmentFailure(f"the balancer: {error}") from error

@@ -1,0 +1,1 @@
+"""How a verdict is shown to people and to machines: pure functions of a verdict and of evidence."""

@@ -1,0 +1,100 @@
+"""A run while it happens, as plain lines: for pipes, logs and screen readers."""
+
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.text import Text
+
+from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait
+from scenarios.evidence.progress import ReplicaView, RunHeader
+from scenarios.evidence.tick import Tick
+from scenarios.reports import words
+from scenarios.reports.live.state import LiveState, waited_for
+from scenarios.verdict.timeline import describe
+
+LONG_SECONDS = 0.5
+"""A wait for a lock that is worth a line."""
+
+
+class PlainProgress:
+    """Prints one line for each phase, each verb that ended, and each second with failures."""
+
+    def __init__(self, console: Console, header: RunHeader) -> None:
+        self.state = LiveState(header)
+        self._console = console
+        self._second = -1
+        self._waiting = False
+        self._answered = 0
+        self._failures: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        header = self.state.header
+        self._say(
+            f"{header.scenario} · {header.strategy}, seed {header.seed}, {header.replicas} "
+            f"replicas, {words.traffic_text(header.rate, header.users)}"
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._say_failures()
+
+    def on_tick(self, tick: Tick) -> None:
+        """The load generator's account of the last fraction of a second."""
+        self.state.tick(tick)
+        second = int(self.state.elapsed)
+        if second != self._second:
+            self._say_failures()
+            self._second = second
+        self._answered += tick.ok + tick.failed
+        self._failures.update(tick.failures)
+
+    def on_event(self, event: Event) -> None:
+        """One line of the journal."""
+        self.state.event(event)
+        if event.verb == "phase":
+            if event.state == "started":
+                self._at(f"phase {self.state.phase}")
+            return
+        if event.state == "started" or event.verb == "step":  # its deployment or migration said it
+            return
+        took = "" if event.seconds is None else f"  {words.duration(event.seconds)}"
+        ended = "" if event.state == "completed" else f"  {event.state}"
+        error = f": {event.error}" if event.error else ""
+        self._at(f"{describe(event)}{took}{ended}{error}")
+
+    def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
+        """All replicas as they are now; the events tell what matters of them."""
+        self.state.replicas = tuple(replicas)
+
+    def on_waits(self, waits: Sequence[LockWait]) -> None:
+        """All sessions of the database that wait for a lock now; said once they wait long."""
+        self.state.wait(waits)
+        long = [wait for wait in waits if wait.seconds >= LONG_SECONDS]
+        if long and not self._waiting:
+            self._at(f"{len(long)} waiting for a lock: for {waited_for(long[0])}")
+        self._waiting = bool(long)
+
+    def _say_failures(self) -> None:
+        failed = self._failures.total()
+        if failed:
+            self._at(
+                f"{failed:,} of {self._answered:,} requests failed: "
+                f"{words.counted(dict(self._failures.most_common()))}"
+            )
+        self._failures.clear()
+        self._answered = 0
+
+    def _at(self, text: str) -> None:
+        self._say(f"{self.state.elapsed:7.1f} s  {text}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(words.clean(text)), soft_wrap=True)

@@ -1,0 +1,127 @@
+"""The verdict as Markdown, such as a GitHub step summary.
+
+A step summary over 1,024 KiB is refused as a whole, so the text is cut before that.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from scenarios.reports import words
+from scenarios.verdict.model import Cause, Verdict
+
+LIMIT_BYTES = 1_000_000
+SHOWN_CAUSES = 10
+SHOWN_VIOLATIONS = 10
+SIGN = {"pass": "✅", "fail": "❌", "invalid": "⚠️"}
+SPECIAL = "\\`*_[]<>#!|~$"
+
+
+def summary(verdict: Verdict, folder: str | None = None) -> str:
+    """The verdict, its reasons, the numbers, the causes, the data, and what was not seen.
+
+    Args:
+        verdict: what.
+        folder: where the evidence is, such as the name of a CI artifact.
+    """
+    run = f"{escape(verdict.scenario)} · {escape(verdict.strategy)}"
+    lines = [
+        f"## {SIGN[verdict.verdict]} {verdict.verdict.upper()}: {run}",
+        "",
+        *(f"- {escape(reason)}" for reason in (*verdict.reasons, *verdict.doubts)),
+        "",
+        *_table(("", ""), _numbers(verdict)),
+        *_causes("Why requests failed", "failed", verdict.causes),
+        *_causes("Why requests were slow", "slow", verdict.slow_causes),
+        *_violations(verdict),
+        "### What this run could not have seen",
+        "",
+        *(f"- {escape(limit)}" for limit in verdict.limits),
+        "",
+        f"Again: {code(verdict.replay)}",
+    ]
+    if folder is not None:
+        lines += ["", f"Evidence: {code(folder)}"]
+    return _cut("\n".join(lines) + "\n")
+
+
+def escape(text: object) -> str:
+    """Text from outside without any effect on Markdown or HTML."""
+    plain = words.clean(text)
+    return "".join(f"\\{letter}" if letter in SPECIAL else letter for letter in plain)
+
+
+def code(text: str) -> str:
+    """Text from outside as inline code, fenced by more backticks than it holds in a row."""
+    plain = words.clean(text)
+    fence = "`"
+    while fence in plain:
+        fence += "`"
+    pad = " " if plain.startswith("`") or plain.endswith("`") else ""
+    return f"{fence}{pad}{plain}{pad}{fence}"
+
+
+def _numbers(verdict: Verdict) -> Iterable[tuple[str, str]]:
+    yield "Requests", escape(words.requests_text(verdict))
+    yield "Availability", escape(verdict.availability.text)
+    yield "Downtime", escape(words.downtime_text(verdict))
+    if verdict.users.staying:
+        yield "Users", escape(words.users_text(verdict.users))
+    yield "Latency", escape(words.latency_text(verdict.latency))
+    yield "Data", escape(words.integrity_text(verdict))
+    if verdict.budget is not None:
+        yield "Budget", escape(words.budget_text(verdict.budget))
+    yield "Release", escape(words.release_text(verdict))
+
+
+def _causes(title: str, what: str, causes: Sequence[Cause]) -> list[str]:
+    if not causes:
+        return []
+    head = (what, "cause", "on", "of", "during", "e.g.")
+    return [f"### {title}", "", *_table(head, [_cause(cause) for cause in causes[:SHOWN_CAUSES]])]
+
+
+def _cause(cause: Cause) -> tuple[str, ...]:
+    evidence = cause.evidence
+    return (
+        f"{cause.count:,}",
+        f"{escape(cause.cause)}: {escape(cause.title)}",
+        escape(words.counted(evidence.versions)),
+        escape(words.counted(evidence.endpoints)),
+        escape(words.counted(evidence.steps)),
+        escape(evidence.requests[0]),
+    )
+
+
+def _violations(verdict: Verdict) -> list[str]:
+    shown = verdict.integrity.violations[:SHOWN_VIOLATIONS]
+    if not shown:
+        return []
+    rows = [
+        (
+            escape(violation.invariant),
+            escape(violation.subject),
+            escape(violation.expected),
+            escape(violation.found),
+            escape(" ".join(violation.requests[:3])),
+        )
+        for violation in shown
+    ]
+    head = ("invariant", "subject", "expected", "found", "requests")
+    more = verdict.integrity.violation_count - len(shown)
+    rest = [f"and {more:,} more", ""] if more else []
+    return ["### Data", "", *_table(head, rows), *rest]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+    ]
+
+
+def _cut(text: str) -> str:
+    data = text.encode()
+    if len(data) <= LIMIT_BYTES:
+        return text
+    return data[:LIMIT_BYTES].decode(errors="ignore") + "\n\n(cut: the rest is in the report)\n"

@@ -1,0 +1,415 @@
+"""The timeline of a report as SVG: phases, verbs, replicas, traffic and latency over one axis.
+
+What lies in a group of class `zoom` is only ever stretched along the axis by the report's script;
+names and numbers are outside of those groups, so that they stay readable.
+"""
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait
+from scenarios.evidence.tick import Tick
+from scenarios.reports import words
+from scenarios.verdict.model import Downtime, Verdict
+from scenarios.verdict.timeline import CONTAINERS, Life, Timeline, describe
+
+LEFT = 118
+WIDTH = 1000
+RIGHT = 14
+LANE = 17
+BAR = 12
+CHART = 96
+GAP = 12
+MOST_REPLICAS = 60
+MOST_ROOTS = 5
+MOST_WAITS = 400
+MOST_POINTS = 800
+LEAD_SECONDS = 5.0
+COLOURS = 4
+LETTER = 6.2
+
+
+class Span(NamedTuple):
+    """Something that lasted, in seconds of the run."""
+
+    start: float
+    end: float
+    name: str
+    style: str
+
+
+class Lane(NamedTuple):
+    """A row of the timeline."""
+
+    name: str
+    spans: tuple[Span, ...]
+
+
+class Column(NamedTuple):
+    """Ticks that are drawn as one."""
+
+    start: float
+    seconds: float
+    ok: int
+    failed: int
+    p50: float | None
+    p99: float | None
+
+
+class Label(NamedTuple):
+    """A name within a bar, shown only where the bar is wide enough for it."""
+
+    start: float
+    end: float
+    y: int
+    text: str
+
+
+class Drawing(NamedTuple):
+    """The timeline, and what its script needs to know.
+
+    Attributes:
+        svg: the drawing.
+        start: where the axis begins, in seconds of the run.
+        end: where it ends.
+        floor: where the charts end, from above.
+        columns: the traffic.
+        spans: everything that can be named at an instant.
+        labels: the names within bars.
+        versions: the versions in the order of their colours.
+    """
+
+    svg: str
+    start: float
+    end: float
+    floor: int
+    columns: list[Column]
+    spans: list[Span]
+    labels: list[Label]
+    versions: list[str]
+
+
+def draw(
+    verdict: Verdict,
+    events: Iterable[Event],
+    ticks: Iterable[Tick],
+    locks: Iterable[LockWait] = (),
+) -> Drawing:
+    """Draw the timeline of a run."""
+    timeline = Timeline(events)
+    columns = merge(sorted(ticks, key=lambda tick: tick.at_ns), verdict.origin_ns)
+    start, end = _bounds(verdict, timeline, columns)
+    versions = _versions(verdict, timeline)
+    lanes = [
+        *_verb_lanes(verdict, timeline, end),
+        *_lock_lanes(locks, verdict.origin_ns),
+        *_replica_lanes(verdict, timeline, versions, end),
+    ]
+    canvas = _Canvas(start, end)
+    for lane in lanes:
+        canvas.lane(lane)
+    canvas.traffic(columns, verdict.downtime)
+    canvas.latency(columns)
+    spans = [span for lane in lanes for span in lane.spans if span.end > start]
+    return Drawing(canvas.svg(), start, end, canvas.floor, columns, spans, canvas.labels, versions)
+
+
+def merge(ticks: Sequence[Tick], origin_ns: int) -> list[Column]:
+    """The ticks in at most `MOST_POINTS` columns, so that a report of hours stays small."""
+    size = math.ceil(len(ticks) / MOST_POINTS) or 1
+    columns = []
+    for first in range(0, len(ticks), size):
+        part = ticks[first : first + size]
+        begin = part[0].at_ns - int(part[0].seconds * 1e9)
+        columns.append(
+            Column(
+                (begin - origin_ns) / 1e9,
+                max((part[-1].at_ns - begin) / 1e9, 1e-9),
+                sum(tick.ok for tick in part),
+                sum(tick.failed for tick in part),
+                max(
+                    (tick.p50_seconds for tick in part if tick.p50_seconds is not None),
+                    default=None,
+                ),
+                max(
+                    (tick.p99_seconds for tick in part if tick.p99_seconds is not None),
+                    default=None,
+                ),
+            )
+        )
+    return columns
+
+
+def _bounds(verdict: Verdict, timeline: Timeline, columns: list[Column]) -> tuple[float, float]:
+    """From just before the first request to the last thing that is known."""
+    at = [(event.at_ns - verdict.origin_ns) / 1e9 for event in timeline.events]
+    at += [column.start for column in columns[:1]]
+    at += [column.start + column.seconds for column in columns[-1:]]
+    start = max(min([*at, 0.0]), -LEAD_SECONDS)
+    return start, max([*at, verdict.seconds, start + 1e-3])
+
+
+def _versions(verdict: Verdict, timeline: Timeline) -> list[str]:
+    seen = sorted({timeline.version_of(replica) or "?" for replica in timeline.lives})
+    return list(dict.fromkeys([*(share.version for share in verdict.versions), *seen]))
+
+
+def _verb_lanes(verdict: Verdict, timeline: Timeline, end: float) -> list[Lane]:
+    """Phases; releases, deployments and migrations; and the verbs within them."""
+    phases = tuple(
+        Span(phase.start, phase.end, phase.name, "phase odd" if odd % 2 else "phase")
+        for odd, phase in enumerate(verdict.phases)
+    )
+    steps: list[Span] = []
+    verbs: list[Span] = []
+    for first, last in _pairs(timeline.events):
+        if first.verb in ("phase", "release"):
+            continue
+        began = (first.at_ns - verdict.origin_ns) / 1e9
+        ended = end if last is None else (last.at_ns - verdict.origin_ns) / 1e9
+        failed = last is not None and last.state == "failed"
+        name = describe(first) + (" (failed)" if failed else "")
+        style = f"verb{' migrate' if first.verb == 'migrate' else ''}{' failed' if failed else ''}"
+        outer = first.verb in CONTAINERS or first.verb in ("migrate", "rollback")
+        (steps if outer else verbs).append(Span(began, ended, name, style))
+    lanes = [Lane("phase", phases), Lane("step", tuple(steps)), Lane("verb", tuple(verbs))]
+    return [lane for lane in lanes if lane.spans]
+
+
+def _pairs(events: Sequence[Event]) -> Iterable[tuple[Event, Event | None]]:
+    """Each started verb with its end; None if that is not in the journal."""
+    ends = {e.number: e for e in events if e.state in ("completed", "failed")}
+    for event in events:
+        if event.state == "started":
+            yield event, ends.get(event.number)
+
+
+def _lock_lanes(waits: Iterable[LockWait], origin_ns: int) -> list[Lane]:
+    """For whom sessions waited: a lane for each root, its waits joined where they overlap."""
+    by_root: dict[str, list[LockWait]] = {}
+    for wait in sorted(waits, key=lambda wait: wait.at_ns):
+        root = wait.root.application if wait.root is not None else ""
+        by_root.setdefault(root or "a session", []).append(wait)
+    ranked = sorted(by_root.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [
+        Lane(f"for {root}", tuple(_joined(root, some, origin_ns))[:MOST_WAITS])
+        for root, some in ranked[:MOST_ROOTS]
+    ]
+
+
+def _joined(root: str, waits: Sequence[LockWait], origin_ns: int) -> Iterable[Span]:
+    group: list[LockWait] = []
+    for wait in (*waits, None):
+        ends = max((one.end_ns for one in group), default=0)
+        if group and (wait is None or wait.at_ns > ends):
+            about = f" on {group[0].relation}" if group[0].relation else ""
+            yield Span(
+                (group[0].at_ns - origin_ns) / 1e9,
+                (ends - origin_ns) / 1e9,
+                f"{len({one.waiter.pid for one in group})} waited for {root}: "
+                f"{group[0].mode}{about}",
+                "lock",
+            )
+            group = []
+        if wait is not None:
+            group.append(wait)
+
+
+def _replica_lanes(
+    verdict: Verdict, timeline: Timeline, versions: list[str], end: float
+) -> list[Lane]:
+    lanes = []
+    order = sorted(timeline.lives.items(), key=lambda item: (item[1].started_ns or 0, item[0]))
+    for replica, life in order[:MOST_REPLICAS]:
+        version = timeline.version_of(replica) or "?"
+        colour = f"life v{versions.index(version) % COLOURS}"
+        spans = tuple(
+            Span(begin, until, f"{replica} {state}", f"{colour} {state}")
+            for state, begin, until in _states(life, verdict.origin_ns, end)
+        )
+        if life.died_ns is not None:
+            at = (life.died_ns - verdict.origin_ns) / 1e9
+            spans = (*spans, Span(at, at, f"{replica} died", "died"))
+        lanes.append(Lane(replica, spans))
+    return lanes
+
+
+def _states(life: Life, origin_ns: int, end: float) -> Iterable[tuple[str, float, float]]:
+    """What a replica was, from when to when: starting, ready, serving, draining, stopping."""
+    turns = [
+        ("starting", life.started_ns),
+        ("ready", life.ready_ns),
+        ("serving", life.attached_ns),
+        ("draining", life.drain_started_ns),
+        ("stopping", life.stop_started_ns),
+        ("gone", life.stopped_ns if life.died_ns is None else life.died_ns),
+    ]
+    known = sorted(
+        ((state, (at - origin_ns) / 1e9) for state, at in turns if at is not None),
+        key=lambda turn: turn[1],
+    )
+    for index, (state, begin) in enumerate(known):
+        if state == "gone":
+            return
+        yield state, begin, known[index + 1][1] if index + 1 < len(known) else end
+
+
+class _Canvas:
+    """Draws from the top down."""
+
+    def __init__(self, start: float, end: float) -> None:
+        self.floor = 4
+        self._start, self._end = start, end
+        self.labels: list[Label] = []
+        self._moving: list[str] = []
+        self._still: list[str] = []
+
+    def lane(self, lane: Lane) -> None:
+        """A row of bars with its name before it."""
+        self._name(lane.name, self.floor + LANE / 2 + 4)
+        for span in lane.spans:
+            x, width = self._x(span.start), self._x(span.end) - self._x(span.start)
+            if span.style == "died":
+                x, width = x - 1, 5
+            elif not span.style.startswith("life"):
+                self.labels.append(Label(span.start, span.end, self.floor + 12, span.name))
+            lasted = f", {words.duration(span.end - span.start)}" if span.end > span.start else ""
+            self._moving.append(
+                f'<rect class="{span.style}" x="{x:.2f}" y="{self.floor + (LANE - BAR) / 2:.1f}" '
+                f'width="{max(width, 0.6):.2f}" height="{BAR}"><title>{escape(span.name)}{lasted}'
+                "</title></rect>"
+            )
+        self.floor += LANE
+
+    def traffic(self, columns: list[Column], downtime: Sequence[Downtime]) -> None:
+        """Answers a second, the failed ones on top; behind them the downtime windows."""
+        top, base = self._chart("answers/s")
+        highest = max(((c.ok + c.failed) / c.seconds for c in columns), default=0.0) or 1.0
+        self._scale(top, base, f"{highest:,.0f}", "0")
+        for window in downtime:
+            x, until = self._x(window.start), self._x(window.end_lower)
+            self._moving.insert(  # behind everything else
+                0,
+                f'<rect class="down" x="{x:.2f}" y="0" width="{max(until - x, 1):.2f}" '
+                f'height="{base}"><title>downtime of at least '
+                f"{words.duration(window.seconds_lower)}</title></rect>",
+            )
+        for column in columns:
+            x = self._x(column.start)
+            width = self._x(column.start + column.seconds) - x
+            ok = column.ok / column.seconds / highest * CHART
+            failed = column.failed / column.seconds / highest * CHART
+            for style, y, height in (
+                ("ok", base - ok, ok),
+                ("bad", base - ok - max(failed, 2), max(failed, 2) if column.failed else 0.0),
+            ):
+                if height:
+                    self._moving.append(
+                        f'<rect class="{style}" x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" '
+                        f'height="{height:.2f}"/>'
+                    )
+
+    def latency(self, columns: list[Column]) -> None:
+        """Median and 99th percentile on a logarithmic scale."""
+        top, base = self._chart("latency")
+        values = [value for c in columns for value in (c.p50, c.p99) if value]
+        if not values:
+            return
+        low = 10 ** math.floor(math.log10(min(values)))
+        high = max(10 ** math.ceil(math.log10(max(values))), low * 10)
+        self._scale(top, base, words.duration(high), words.duration(low))
+
+        def y(value: float) -> float:
+            share = math.log10(max(value, low) / low) / math.log10(high / low)
+            return base - share * CHART
+
+        for style in ("p50", "p99"):
+            for part in _unbroken(columns, style):
+                line = " ".join(f"{self._x(at):.2f},{y(value):.2f}" for at, value in part)
+                self._moving.append(f'<polyline class="line {style}" points="{line}"/>')
+
+    def svg(self) -> str:
+        """The whole drawing."""
+        right, height = LEFT + WIDTH, self.floor + 22
+        return (
+            f'<svg viewBox="0 0 {right + RIGHT} {height}" role="img" '
+            'aria-labelledby="timeline-title timeline-text" xmlns="http://www.w3.org/2000/svg">'
+            '<title id="timeline-title">Timeline of the run</title>'
+            '<desc id="timeline-text">Phases, steps and verbs of the release, the life of each '
+            "replica, answers per second with failures, and latency, over the same time axis. "
+            "The tables below say the same in words.</desc>"
+            f'<defs><clipPath id="area"><rect x="{LEFT}" y="0" width="{WIDTH}" '
+            f'height="{self.floor}"/></clipPath></defs>'
+            f'<g id="axis">{self._axis()}</g>'
+            f'<g clip-path="url(#area)"><g class="zoom">{"".join(self._moving)}</g>'
+            f'<g id="labels">{self._names()}</g></g>'
+            f"{''.join(self._still)}"
+            f'<line class="cursor" x1="0" x2="0" y1="0" y2="{self.floor}"/></svg>'
+        )
+
+    def _axis(self) -> str:
+        """The axis for those who have no script; the script draws it again."""
+        parts = []
+        for number in range(9):
+            at = self._start + (self._end - self._start) * number / 8
+            x = self._x(at)
+            parts.append(
+                f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{self.floor}"/>'
+                f'<text x="{x:.1f}" y="{self.floor + 14}" text-anchor="middle">{at:.1f} s</text>'
+            )
+        return "".join(parts)
+
+    def _names(self) -> str:
+        """The names within bars, where there is room; the script draws them again."""
+        return "".join(
+            f'<text class="in" x="{self._x(label.start) + 4:.1f}" y="{label.y}">'
+            f"{escape(label.text)}</text>"
+            for label in self.labels
+            if self._x(label.end) - self._x(label.start) > LETTER * len(label.text) + 8
+        )
+
+    def _chart(self, name: str) -> tuple[int, int]:
+        top = self.floor + GAP
+        base = top + CHART
+        self.floor = base + 2
+        self._name(name, top + CHART / 2)
+        self._still.append(
+            f'<line class="grid" x1="{LEFT}" x2="{LEFT + WIDTH}" y1="{base}" y2="{base}"/>'
+        )
+        return top, base
+
+    def _scale(self, top: int, base: int, high: str, low: str) -> None:
+        for y, text in ((top + 9, high), (base - 1, low)):
+            self._still.append(
+                f'<text x="{LEFT - 6}" y="{y}" text-anchor="end">{escape(text)}</text>'
+            )
+
+    def _name(self, name: str, y: float) -> None:
+        shown = name if len(name) <= 18 else f"{name[:17]}…"  # noqa: PLR2004 - what fits the margin
+        self._still.append(f'<text class="name" x="2" y="{y:.1f}">{escape(shown)}</text>')
+
+    def _x(self, at: float) -> float:
+        return LEFT + (at - self._start) / (self._end - self._start) * WIDTH
+
+
+def _unbroken(columns: list[Column], name: str) -> Iterable[list[tuple[float, float]]]:
+    """The stretches of a line; where nothing was answered there is no line."""
+    part: list[tuple[float, float]] = []
+    for column in columns:
+        value = column.p50 if name == "p50" else column.p99
+        if value is None:
+            if part:
+                yield part
+            part = []
+        else:
+            part.append((column.start + column.seconds / 2, value))
+    if part:
+        yield part
+
+
+def escape(text: object) -> str:
+    """Text from outside without any effect on HTML, in content and in quoted attributes."""
+    return html.escape(words.clean(text))

@@ -1,0 +1,361 @@
+"""The report: one HTML file that opens anywhere, with no network, and prints.
+
+Everything is in the file: style, script, drawing and data. The script only adds zoom and hover;
+without it everything can still be read.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait
+from scenarios.evidence.tick import Tick
+from scenarios.reports import words
+from scenarios.reports.page import sections
+from scenarios.reports.page.drawing import COLOURS, LEFT, LETTER, WIDTH, Drawing, draw, escape
+from scenarios.reports.page.frame import asset, bullets, page, table
+from scenarios.reports.page.stories import FIELDS, Stories
+from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
+
+ALL_VIOLATIONS = 200
+SHOWN_WINDOWS = 50
+NARROW = "&nbsp;%"
+
+
+def html_report(
+    verdict: Verdict,
+    events: Iterable[Event],
+    ticks: Iterable[Tick],
+    folder: str | None = None,
+    *,
+    stories: Stories | None = None,
+    locks: Iterable[LockWait] = (),
+) -> str:
+    """The report of a run.
+
+    Args:
+        verdict: what it means.
+        events: its journal.
+        ticks: the load generator's account.
+        folder: where the evidence is.
+        stories: of the failed and slow requests.
+        locks: the waits for locks of the database.
+    """
+    drawing = draw(verdict, events, ticks, locks)
+    title = f"{verdict.verdict.upper()}: {verdict.scenario} · {verdict.strategy}"
+    body = "".join(
+        (
+            _head(verdict),
+            _facts(verdict),
+            _timeline(drawing),
+            _downtime(verdict),
+            _causes(verdict),
+            _stories(stories),
+            sections.slow(verdict, _cause),
+            sections.locks(verdict),
+            _data(verdict),
+            _latency(verdict),
+            sections.users(verdict),
+            _limits(verdict),
+            _foot(verdict, folder),
+        )
+    )
+    return page(
+        title,
+        body,
+        f'<script type="application/json" id="data">{_json(drawing, stories)}</script>'
+        f"<script>{asset('report.js')}</script><script>{asset('stories.js')}</script>",
+    )
+
+
+def _json(drawing: Drawing, stories: Stories | None) -> str:
+    data = {
+        "left": LEFT,
+        "width": WIDTH,
+        "from": drawing.start,
+        "to": drawing.end,
+        "floor": drawing.floor,
+        "points": [tuple(column) for column in drawing.columns],
+        "letter": LETTER,
+        "labels": [(a, b, y, words.clean(text)) for a, b, y, text in drawing.labels],
+        "spans": [(span.start, span.end, words.clean(span.name)) for span in drawing.spans],
+        "fields": FIELDS,
+        "stories": stories,
+    }
+    # In a script element only `<` could end the data (HTML Living Standard, 4.12.1.3).
+    return msgspec.json.encode(data).decode().replace("<", "\\u003c")
+
+
+def _head(verdict: Verdict) -> str:
+    doubts = bullets(verdict.doubts, "reasons doubts") if verdict.doubts else ""
+    return (
+        f'<header><h1><span class="badge {verdict.verdict}">{verdict.verdict.upper()}</span>'
+        f"{escape(verdict.scenario)} · {escape(verdict.strategy)}</h1>"
+        f'<p class="soft">{escape(verdict.started_at)} · seed {verdict.seed} · {verdict.replicas} '
+        f"replicas · {words.traffic_text(verdict.rate, verdict.users.stayed)} · "
+        f"{verdict.existing_rows:,} existing rows · "
+        f"{escape(verdict.platform)} · {escape(verdict.router)}</p>"
+        f"{bullets(verdict.reasons, 'reasons')}{doubts}</header><main>"
+    )
+
+
+def _facts(verdict: Verdict) -> str:
+    requests = verdict.requests
+    violations = verdict.integrity.violation_count
+    facts = (
+        ("requests failed", f"{requests.failed:,}", words.requests_text(verdict), requests.failed),
+        ("downtime", words.downtime_text(verdict), verdict.availability.text, requests.failed),
+        ("data", _data_word(verdict), words.integrity_text(verdict), violations),
+        (
+            "latency, 99 of 100",
+            words.duration(verdict.latency.p99),
+            words.latency_text(verdict.latency),
+            0,
+        ),
+        (
+            "release",
+            words.duration(verdict.rollout.seconds),
+            words.release_text(verdict),
+            verdict.rollout.outcome != verdict.rollout.expected,
+        ),
+    )
+    cards = "".join(
+        f'<div class="fact"><span>{escape(name)}</span><b{" class=bad" if bad else ""}>'
+        f"{escape(value).replace(' %', NARROW)}</b><span>{escape(text)}</span></div>"
+        for name, value, text, bad in facts
+    )
+    return f'<section class="facts" aria-label="Key numbers">{cards}</section>'
+
+
+def _data_word(verdict: Verdict) -> str:
+    return {"held": "intact", "violated": f"{verdict.integrity.violation_count:,} wrong"}.get(
+        verdict.integrity.status, "unknown"
+    )
+
+
+def _timeline(drawing: Drawing) -> str:
+    versions = "".join(
+        f'<span><i style="background:var(--v{index % COLOURS})"></i>{escape(version)}</span>'
+        for index, version in enumerate(drawing.versions)
+    )
+    colours = (
+        ("--ok", "answered well"),
+        ("--bad", "failed"),
+        ("--p50", "p50"),
+        ("--p99", "p99"),
+        ("--migrate", "migrations"),
+        ("--lock", "waits for locks"),
+        ("--v3", "steps and verbs"),
+    )
+    rest = "".join(
+        f'<span><i style="background:var({colour})"></i>{name}</span>' for colour, name in colours
+    )
+    buttons = "".join(
+        f'<button type="button" data-act="{act}" aria-label="{label}">{sign}</button>'
+        for act, label, sign in (
+            ("in", "zoom in", "+"),
+            ("out", "zoom out", "\N{MINUS SIGN}"),
+            ("left", "earlier", "←"),
+            ("right", "later", "→"),
+            ("all", "the whole run", "all"),
+        )
+    )
+    return (
+        "<section><h2>What happened when</h2>"
+        f'<div class="tools">{buttons}<span class="legend">{versions}{rest}</span></div>'
+        f'<div id="timeline" tabindex="0" aria-label="Timeline; plus, minus and arrows zoom and '
+        f'move">{drawing.svg}<div id="tip" role="status"></div></div>'
+        '<p class="soft">Pale: starting, ready, draining, stopping. Drag to zoom, double click for '
+        "the whole run; times are seconds since the first planned request.</p></section>"
+    )
+
+
+def _downtime(verdict: Verdict) -> str:
+    if not verdict.downtime:
+        return ""
+    windows = (*verdict.downtime, *verdict.downtime_by_endpoint)
+    rows = [_window_row(window) for window in windows[:SHOWN_WINDOWS]]
+    head = ("requests", "from", "lasted at least", "at most", "peak error ratio", "failed")
+    hidden = len(windows) - len(rows)
+    more = f'<p class="soft">and {hidden:,} more in verdict.json</p>' if hidden > 0 else ""
+    caption = "Stretches of failures, by planned time; at most: from the last good request before"
+    return (
+        f"<section><h2>Downtime</h2>{table(head, rows, f'{caption} to the first good one after')}"
+        f"{more}</section>"
+    )
+
+
+def _window_row(window: Downtime) -> tuple[str, ...]:
+    of = "all" if window.endpoint is None else f"{window.endpoint}, {window.connection}"
+    upper = "open" if window.seconds_upper is None else words.duration(window.seconds_upper)
+    return (
+        of,
+        words.instant(window.start),
+        words.duration(window.seconds_lower),
+        upper,
+        words.share(window.peak_error_ratio),
+        f"{window.failed:,} of {window.requests:,}",
+    )
+
+
+def _causes(verdict: Verdict) -> str:
+    if not verdict.causes:
+        return ""
+    return (
+        "<section><h2>Why requests failed</h2>"
+        f"{''.join(_cause(cause, number) for number, cause in enumerate(verdict.causes))}</section>"
+    )
+
+
+def _stories(stories: Stories | None) -> str:
+    """The frame of the table of failed and slow requests; the script fills it."""
+    if stories is None or not stories.rows:
+        return ""
+    told = len(stories.rows)
+    shown = (
+        f"All {told:,} of them"
+        if told == stories.total
+        else f"{told:,} of {stories.total:,}, spread over each cause's time; requests.ndjson has "
+        "the rest"
+    )
+    causes = sorted({str(stories.texts[int(row[1] or 0)]) for row in stories.rows})
+    options = "".join(f"<option>{escape(cause)}</option>" for cause in causes)
+    return (
+        '<section id="stories"><h2>Each failed or slow request</h2>'
+        f'<p class="soft">{shown}. Open one for its story: what its client, the balancer and the '
+        "journal say of it.</p><noscript><p>The table needs the script of this page; the first "
+        "of each cause are above.</p></noscript>"
+        '<div class="tools" hidden><label>cause <select id="story-cause"><option value="">any'
+        f"</option>{options}</select></label>"
+        '<label>with <input id="story-text" type="search" placeholder="request, replica, step, '
+        '…" size="26"></label>'
+        '<button type="button" id="story-back" aria-label="earlier requests">←</button>'
+        '<button type="button" id="story-on" aria-label="later requests">→</button>'
+        '<span id="story-count" role="status" class="soft"></span></div>'
+        '<div class="wide"><table hidden><thead><tr>'
+        + "".join(
+            f'<th scope="col">{name}</th>'
+            for name in ("request", "planned", "took", "asked", "got", "from", "while", "cause")
+        )
+        + '</tr></thead><tbody id="story-rows"></tbody></table></div></section>'
+    )
+
+
+def _cause(cause: Cause, number: int) -> str:
+    evidence = cause.evidence
+    facts = {
+        "note": evidence.note,
+        "replicas": words.counted(evidence.replicas, 12),
+        "versions": words.counted(evidence.versions),
+        "requests": words.counted(evidence.endpoints),
+        "connections": words.counted(evidence.connections),
+        "during": words.counted(evidence.steps, 8),
+        "schema": words.counted(evidence.schemas),
+        "from, to": f"{words.instant(evidence.first)}, {words.instant(evidence.last)}",
+        "with": words.counted(evidence.contributing),
+        "request ids": words.some(evidence.requests, cause.count),
+    }
+    known = "".join(
+        f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts.items() if text
+    )
+    head = ("request", "planned", "took", "asked", "got", "from", "while", "schema")
+    rows = [_example_row(example) for example in evidence.examples]
+    return (
+        f"<details{' open' if number == 0 else ''}><summary><b>{cause.count:,}</b>"
+        f"<code>{escape(cause.cause)}</code> {escape(cause.title)} "
+        f'<span class="soft">({cause.confidence})</span></summary><div><dl>{known}</dl>'
+        f"{table(head, rows, 'The first of them')}</div></details>"
+    )
+
+
+def _example_row(example: FailedRequest) -> tuple[str, ...]:
+    got = (
+        example.status and f"HTTP {example.status}",
+        example.error,
+        example.sqlstate and f"SQLSTATE {example.sqlstate}",
+        example.problem,
+        example.proxy_status,
+        example.error_detail,
+    )
+    return (
+        example.request_id,
+        words.instant(example.at),
+        words.duration(example.seconds),
+        f"{example.endpoint} ({example.connection})",
+        "; ".join(str(part) for part in got if part),
+        example.replica or words.MISSING,
+        example.step,
+        example.schema or words.MISSING,
+    )
+
+
+def _data(verdict: Verdict) -> str:
+    integrity = verdict.integrity
+    rows = [
+        (
+            invariant.title,
+            f"{invariant.checked:,}",
+            f"{invariant.violations:,}" if invariant.violations else "none",
+        )
+        for invariant in integrity.invariants
+    ]
+    promises = table(("promise", "checked", "broken"), rows, "") if rows else ""
+    broken = [
+        (v.invariant, v.subject, v.expected, v.found, " ".join(v.requests), " ".join(v.replicas))
+        for v in integrity.violations[:ALL_VIOLATIONS]
+    ]
+    head = ("promise", "subject", "expected", "found", "requests", "answered by")
+    found = table(head, broken, "The first of each kind") if broken else ""
+    return (
+        f"<section><h2>Data</h2><p>{escape(words.integrity_text(verdict))}</p>{promises}{found}"
+        "</section>"
+    )
+
+
+def _latency(verdict: Verdict) -> str:
+    phases = [
+        (
+            phase.name,
+            f"{phase.requests.planned:,}",
+            f"{phase.requests.failed:,}",
+            words.duration(phase.latency.p50),
+            words.duration(phase.latency.p99),
+            words.duration(phase.latency.max),
+        )
+        for phase in verdict.phases
+    ]
+    slow = [
+        (
+            request.request_id,
+            request.endpoint,
+            words.instant(request.at),
+            words.duration(request.seconds),
+            "ok" if request.ok else "failed",
+            request.replica or words.MISSING,
+            request.step,
+        )
+        for request in verdict.latency.slowest
+    ]
+    shares = [(s.version, f"{s.requests:,}", f"{s.failed:,}") for s in verdict.versions]
+    slow_head = ("request", "asked", "planned", "took", "ended", "answered by", "while")
+    return (
+        "<section><h2>Latency and phases</h2>"
+        f"{table(('phase', 'requests', 'failed', 'p50', 'p99', 'max'), phases, '')}"
+        f"{table(('version', 'answered', 'of these failed'), shares, '')}"
+        f"{table(slow_head, slow, 'The slowest')}"
+        f'<p class="soft">Load generator: {escape(words.harness_text(verdict))}</p></section>'
+    )
+
+
+def _limits(verdict: Verdict) -> str:
+    limits = bullets(verdict.limits, "")
+    return f"<section><h2>What this run could not have seen</h2>{limits}</section>"
+
+
+def _foot(verdict: Verdict, folder: str | None) -> str:
+    where = f"<p>Evidence: <code>{escape(folder)}</code></p>" if folder is not None else ""
+    return (
+        f"</main><footer><p>Again: <code>{escape(verdict.replay)}</code></p>{where}"
+        f"<p>hitless {escape(verdict.hitless)}; verdict.json schema {verdict.schema}</p></footer>"
+    )

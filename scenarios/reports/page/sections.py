@@ -1,0 +1,89 @@
+"""Sections of the report on what did not fail: slow requests, locks, users and the budget."""
+
+from collections.abc import Callable, Sequence
+
+from scenarios.reports import words
+from scenarios.reports.page.drawing import escape
+from scenarios.reports.page.frame import table
+from scenarios.verdict.model import Blocker, Cause, Locks, Verdict, WindowedUptime
+
+
+def slow(verdict: Verdict, show: Callable[[Cause, int], str]) -> str:
+    """Why requests took longer than their objective."""
+    if not verdict.slow_causes:
+        return ""
+    causes = "".join(show(cause, number) for number, cause in enumerate(verdict.slow_causes))
+    return f"<section><h2>Why requests were slow</h2>{causes}</section>"
+
+
+def locks(verdict: Verdict) -> str:
+    """Who waited for whom in the database, and what else migrations did to it."""
+    found = verdict.locks
+    facts = _facts(found)
+    if not found.blockers and not facts:
+        return ""
+    head = ("delayed", "waited for", "during", "it ran", "lock", "waits", "longest", "e.g.")
+    rows = [_blocker(blocker) for blocker in found.blockers]
+    items = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    return (
+        f"<section><h2>Locks</h2>{table(head, rows, 'Requests by whom they waited for')}"
+        f"{f'<ul>{items}</ul>' if items else ''}</section>"
+    )
+
+
+def _blocker(blocker: Blocker) -> tuple[str, ...]:
+    about = f" on {blocker.relation}" if blocker.relation else ""
+    return (
+        f"{blocker.requests:,}",
+        blocker.application or "a session",
+        blocker.during,
+        f"{blocker.query or words.MISSING}{f' ({blocker.state})' if blocker.state else ''}",
+        f"{blocker.mode}{about}",
+        f"{blocker.waits:,}",
+        words.duration(blocker.seconds),
+        " ".join(blocker.examples[:3]),
+    )
+
+
+def _facts(found: Locks) -> list[str]:
+    facts = []
+    if found.deadlocks:
+        facts.append(f"deadlocks (40P01): {found.deadlocks:,}")
+    if found.gave_way:
+        facts.append(f"tries of a migration that gave way to a lock (55P03): {found.gave_way:,}")
+    facts += [
+        f"{rewrite.table} was written anew during {rewrite.during}, at {words.instant(rewrite.at)}"
+        for rewrite in found.rewrites
+    ]
+    facts += [f"the index {index} was left invalid" for index in found.invalid_indexes]
+    return facts
+
+
+def users(verdict: Verdict) -> str:
+    """Availability as users saw it, and what it cost of the error budget."""
+    lines = []
+    if verdict.budget is not None:
+        lines.append(f"Error budget: {words.budget_text(verdict.budget)}.")
+    seen = verdict.users
+    if seen.staying:
+        lines.append(f"Users who stay: {words.users_text(seen)}.")
+    elif seen.uptime is not None:
+        lines.append(
+            f"{seen.users:,} users made more than one request; the service was up for "
+            f"{words.percent(seen.uptime)} of the time between their requests."
+        )
+    tables = _windows(
+        seen.windows, "The worst stretch of each length: one long outage, or many short ones?"
+    ) + _windows(seen.uptime_windows, "The same by the time of users who stayed")
+    if not lines and not tables:
+        return ""
+    told = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    return f"<section><h2>As users saw it</h2>{told}{tables}</section>"
+
+
+def _windows(windows: Sequence[WindowedUptime], caption: str) -> str:
+    rows = [
+        (words.duration(one.seconds), words.percent(one.worst), words.instant(one.start))
+        for one in windows
+    ]
+    return table(("stretch", "worst availability", "from"), rows, caption)

@@ -1,0 +1,243 @@
+"""The verdict in a terminal, or as plain text where there is none.
+
+Rich leaves out colours and styles by itself when the output is no terminal, or `NO_COLOR` is set.
+Nothing that came over the wire is ever read as markup.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from scenarios.reports import words
+from scenarios.verdict.model import Cause, Downtime, Locks, Verdict, Violation
+
+STYLE = {"pass": "bold white on green", "fail": "bold white on red", "invalid": "bold on yellow"}
+COLOUR = {"pass": "green", "fail": "red", "invalid": "yellow"}
+SHOWN_WINDOWS = 5
+SHOWN_CAUSES = 6
+SHOWN_VIOLATIONS = 5
+SHOWN_BLOCKERS = 4
+
+
+def print_verdict(console: Console, verdict: Verdict, folder: str | None = None) -> None:
+    """Print the verdict: its word and reasons first, then the numbers, then what explains them.
+
+    Args:
+        console: where to.
+        verdict: what.
+        folder: where the evidence is.
+    """
+    console.print(verdict_view(verdict, folder))
+
+
+def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
+    """The same as something that rich can print."""
+    parts: list[RenderableType] = [
+        _headline(verdict),
+        *_sentences(verdict.reasons, "• ", COLOUR[verdict.verdict]),
+        *_sentences(verdict.doubts, "? ", "yellow"),
+        Text(),
+        _numbers(verdict),
+    ]
+    if verdict.downtime:
+        parts += [Text(), _title("Downtime"), _windows(verdict.downtime)]
+    if verdict.causes:
+        parts += [Text(), _title("Why requests failed"), *_causes(verdict.causes)]
+    if verdict.slow_causes:
+        parts += [Text(), _title("Why requests were slow"), *_causes(verdict.slow_causes)]
+    if verdict.locks.blockers or verdict.locks.deadlocks or verdict.locks.rewrites:
+        parts += [Text(), _title("Locks"), *_locks(verdict.locks)]
+    if verdict.integrity.violations:
+        parts += [Text(), _title("Data"), *_violations(verdict)]
+    if verdict.limits:
+        parts += [Text(), _title("What this run could not have seen")]
+        parts += _sentences(verdict.limits, "· ", "dim")
+    parts += [Text(), _foot(verdict, folder)]
+    return Group(*parts)
+
+
+def badge(word: str) -> Text:
+    """The verdict's word, so that nobody overlooks it."""
+    # A span, not the text's own style: that would also colour what is appended to it.
+    return Text.assemble((f" {word.upper()} ", STYLE.get(word, "bold")))
+
+
+def _headline(verdict: Verdict) -> Text:
+    line = badge(verdict.verdict)
+    line.append(f" {words.clean(verdict.scenario)} · {words.clean(verdict.strategy)}", "bold")
+    line.append(
+        f"   seed {verdict.seed} · {verdict.replicas} replicas · "
+        f"{words.rate_text(verdict.rate, verdict.users.stayed)} · "
+        f"{verdict.existing_rows:,} existing rows",
+        "dim",
+    )
+    return line
+
+
+def _title(text: str) -> Text:
+    return Text(text, style="bold")
+
+
+def _sentences(sentences: Iterable[str], mark: str, style: str) -> list[RenderableType]:
+    """Each sentence with a mark before it, indented also where it wraps."""
+    lines: list[RenderableType] = []
+    for sentence in sentences:
+        grid = Table.grid(padding=0)
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        grid.add_row(Text(f"  {mark}", style), Text(words.clean(sentence), style))
+        lines.append(grid)
+    return lines
+
+
+def _numbers(verdict: Verdict) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    failed = "red" if verdict.requests.failed else ""
+    grid.add_row("Requests", Text(words.requests_text(verdict), failed))
+    grid.add_row("Availability", Text(verdict.availability.text))
+    grid.add_row("", Text(words.slots_text(verdict.availability)))
+    if verdict.budget is not None:
+        spent = "red" if (verdict.budget.spent or 0) > 1 else ""
+        grid.add_row("Budget", Text(words.budget_text(verdict.budget), spent))
+    if not verdict.downtime:
+        grid.add_row("Downtime", Text(words.downtime_text(verdict)))
+    if verdict.users.staying:
+        grid.add_row("Users", Text(words.users_text(verdict.users)))
+    grid.add_row("Latency", Text(words.latency_text(verdict.latency)))
+    data = "red" if verdict.integrity.violation_count else ""
+    grid.add_row("Data", Text(words.integrity_text(verdict), data))
+    grid.add_row("Release", Text(words.release_text(verdict)))
+    grid.add_row("Harness", Text(words.harness_text(verdict)))
+    return grid
+
+
+def _windows(windows: tuple[Downtime, ...]) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, padding=(0, 1))
+    for name in ("from", "at least", "at most", "peak", "failed"):
+        table.add_column(name, justify="right")
+    shown = sorted(windows, key=lambda window: -window.seconds_lower)[:SHOWN_WINDOWS]
+    for window in sorted(shown, key=lambda window: window.start):
+        table.add_row(
+            words.instant(window.start),
+            words.duration(window.seconds_lower),
+            "open" if window.seconds_upper is None else words.duration(window.seconds_upper),
+            words.share(window.peak_error_ratio),
+            f"{window.failed:,} of {window.requests:,}",
+        )
+    hidden = len(windows) - len(shown)
+    if hidden > 0:
+        return Group(table, Text(f"  and {hidden} shorter ones", "dim"))
+    return table
+
+
+def _causes(causes: tuple[Cause, ...]) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for cause in causes[:SHOWN_CAUSES]:
+        line = Text(f"  {cause.count:>6,}  ", "bold red")
+        line.append(words.clean(cause.cause), "bold")
+        line.append(f"  {words.clean(cause.title)}")
+        if cause.confidence != "certain":
+            line.append(f" ({cause.confidence})", "dim")
+        parts += [line, Padding(Group(*_evidence(cause)), (0, 0, 0, 10))]
+    if len(causes) > SHOWN_CAUSES:
+        rest = sum(cause.count for cause in causes[SHOWN_CAUSES:])
+        parts.append(Text(f"  {rest:>6,}  of {len(causes) - SHOWN_CAUSES} other causes", "dim"))
+    return parts
+
+
+def _evidence(cause: Cause) -> Iterable[Text]:
+    evidence = cause.evidence
+    if evidence.note:
+        yield Text(words.clean(evidence.note))
+    if evidence.replicas:
+        yield _fact("on", words.counted(evidence.replicas))
+    yield _fact("of", words.counted(evidence.endpoints))
+    yield _fact("during", words.counted(evidence.steps))
+    if evidence.schemas:
+        yield _fact("schema", words.counted(evidence.schemas))
+    if evidence.contributing:
+        yield _fact("with", words.counted(evidence.contributing))
+    yield _fact("from", f"{words.instant(evidence.first)} to {words.instant(evidence.last)}")
+    yield _fact("e.g.", " ".join(words.clean(request) for request in evidence.requests[:3]))
+
+
+def _fact(name: str, text: str) -> Text:
+    return Text.assemble((f"{name} ", "dim"), text)
+
+
+def _locks(locks: Locks) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for blocker in locks.blockers[:SHOWN_BLOCKERS]:
+        line = Text(f"  {blocker.requests:>6,}  ", "bold yellow")
+        line.append(f"waited for {words.clean(blocker.application or 'a session')}", "bold")
+        about = f" on {blocker.relation}" if blocker.relation else ""
+        facts = [
+            _fact("during", words.clean(blocker.during)),
+            Text(
+                words.clean(
+                    f"{blocker.waits:,} waits for {blocker.mode}{about}, "
+                    f"up to {words.duration(blocker.seconds)}"
+                )
+            ),
+        ]
+        if blocker.query:
+            state = f" ({blocker.state})" if blocker.state else ""
+            facts.append(_fact("it ran", words.clean(f"{blocker.query}{state}")))
+        if blocker.examples:
+            facts.append(_fact("e.g.", words.clean(" ".join(blocker.examples[:3]))))
+        parts += [line, Padding(Group(*facts), (0, 0, 0, 10))]
+    if locks.deadlocks:
+        parts.append(Text(f"  {locks.deadlocks:>6,}  deadlocks (40P01)", "yellow"))
+    if locks.gave_way:
+        text = f"  {locks.gave_way:>6,}  tries of a migration gave way to a lock (55P03)"
+        parts.append(Text(text, "yellow"))
+    for rewrite in locks.rewrites:
+        text = f"          {rewrite.table} was written anew during {rewrite.during}"
+        parts.append(Text(words.clean(text), "yellow"))
+    return parts
+
+
+def _violations(verdict: Verdict) -> list[RenderableType]:
+    integrity = verdict.integrity
+    parts: list[RenderableType] = [
+        Text.assemble(
+            (f"  {invariant.violations:>6,}  ", "bold red"),
+            (invariant.invariant, "bold"),
+            f"  not so: {invariant.title}",
+        )
+        for invariant in integrity.invariants
+        if invariant.violations
+    ]
+    for violation in _first_of_each(integrity.violations):
+        asked = f" ({' '.join(violation.requests[:3])})" if violation.requests else ""
+        text = f"{violation.subject}: expected {violation.expected}, found {violation.found}{asked}"
+        parts.append(Padding(Text(words.clean(text)), (0, 0, 0, 10)))
+    return parts
+
+
+def _first_of_each(violations: tuple[Violation, ...]) -> Iterable[Violation]:
+    """A few violations, in turn from each invariant, so that none of them is left out."""
+    seen: Counter[str] = Counter()
+    ranked = []
+    for index, violation in enumerate(violations):
+        ranked.append((seen[violation.invariant], index, violation))
+        seen[violation.invariant] += 1
+    chosen = sorted(ranked, key=lambda item: item[:2])[: max(SHOWN_VIOLATIONS, len(seen))]
+    return [violation for _, _, violation in sorted(chosen, key=lambda item: item[1])]
+
+
+def _foot(verdict: Verdict, folder: str | None) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("Again", Text(words.clean(verdict.replay)))
+    if folder is not None:
+        grid.add_row("Evidence", Text(words.clean(folder)))
+    return grid

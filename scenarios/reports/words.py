@@ -1,0 +1,216 @@
+"""Numbers and evidence as people read them, in every view alike."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from scenarios.verdict.causes import sqlstates
+from scenarios.verdict.measures.slo import percent_down
+from scenarios.verdict.model import Availability, Budget, Downtime, Latency, Users, Verdict
+
+MISSING = "-"
+SHOWN_NAMES = 4
+SHOWN_IDS = 10
+
+
+def clean(text: object) -> str:
+    """Text from outside without what could drive a terminal: control characters become `·`."""
+    return "".join(letter if letter.isprintable() else "·" for letter in str(text))
+
+
+def duration(seconds: float | None) -> str:
+    """A duration with three digits: `412 µs`, `4.12 ms`, `1.93 s`, `0:02:03`."""
+    if seconds is None:
+        return MISSING
+    if seconds >= 100:  # noqa: PLR2004 - from here on minutes read better
+        return str(timedelta(seconds=round(seconds)))
+    if seconds >= 1 or seconds == 0:
+        return f"{_three_digits(seconds)} s"
+    if seconds >= 1e-3:  # noqa: PLR2004 - a millisecond
+        return f"{_three_digits(seconds * 1e3)} ms"
+    return f"{_three_digits(seconds * 1e6)} µs"
+
+
+def _three_digits(value: float) -> str:
+    value = float(f"{value:.3g}")  # first, so that 99.96 becomes 100 and not 100.0
+    if value == 0:
+        return "0"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
+
+
+def clock(seconds: float) -> str:
+    """Elapsed time as `0:07`, or `1:02:03` from an hour on."""
+    minutes, rest = divmod(int(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def instant(seconds: float) -> str:
+    """An instant of the run, such as `+5.21 s`."""
+    return f"{seconds:+.2f} s"
+
+
+def share(ratio: float) -> str:
+    """A share in whole per cent, for what need not be exact."""
+    return f"{ratio * 100:.0f} %"
+
+
+def counted(names: Mapping[str, int], shown: int = SHOWN_NAMES) -> str:
+    """Names with how often they occur: `a-1 (12), a-2 (9) and 3 more`."""
+    parts = [f"{clean(name)} ({count:,})" for name, count in list(names.items())[:shown]]
+    more = len(names) - shown
+    return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+
+
+def some(ids: Sequence[str], total: int) -> str:
+    """The first of so many ids, and how many more there are."""
+    more = total - len(ids[:SHOWN_IDS])
+    return clean(" ".join(ids[:SHOWN_IDS])) + (f" and {more:,} more" if more > 0 else "")
+
+
+def latency_text(latency: Latency) -> str:
+    """The percentiles in one line."""
+    return " · ".join(
+        f"{name} {duration(value)}"
+        for name, value in (
+            ("p50", latency.p50),
+            ("p99", latency.p99),
+            ("p99.9", latency.p999),
+            ("max", latency.max),
+        )
+    )
+
+
+def slots_text(availability: Availability) -> str:
+    """The availability by time in one line; never says 100 %."""
+    slots = availability.slots
+    seen = slots.good + slots.bad
+    unseen = f", {slots.no_data:,} without data" if slots.no_data else ""
+    if availability.time_based is None:
+        return f"no slot with data{unseen}"
+    share = "" if slots.bad == 0 else f" ({percent_down(availability.time_based)})"
+    return f"{slots.good:,} of {seen:,} slots of {slots.seconds:g} s were good{share}{unseen}"
+
+
+def budget_text(budget: Budget) -> str:
+    """How much of the error budget is spent, in one line."""
+    year = duration(budget.downtime_a_year_seconds)
+    if budget.spent is None:
+        return f"{budget.name}: no request, nothing spent"
+    month = "" if not budget.month else f"; {budget.month * 100:.2g} % of 30 days at this traffic"
+    spent = (
+        f"{budget.spent * 100:.3g} %"
+        if budget.spent < 10  # noqa: PLR2004 - from here on times read better
+        else f"{budget.spent:,.0f} times the budget"
+    )
+    return (
+        f"{spent} of {budget.name} spent: {budget.failed:,} failed, "
+        f"{budget.allowed:,.1f} may{month} ({year} down a year)"
+    )
+
+
+def requests_text(verdict: Verdict) -> str:
+    """The counts of requests in one line."""
+    counts = verdict.requests
+    return (
+        f"{counts.planned:,} planned · {counts.ok:,} ok · {counts.failed:,} failed · "
+        f"{counts.slow:,} slow · {counts.undispatched:,} not sent"
+    )
+
+
+def traffic_text(rate: float, users: int) -> str:
+    """Who comes: arrivals, and users who stay, as far as there are any."""
+    parts = [f"{rate:g} arrivals/s"] if rate or not users else []
+    if users:
+        parts.append("1 user who stays" if users == 1 else f"{users:,} users who stay")
+    return " and ".join(parts)
+
+
+def rate_text(rate: float, users: int) -> str:
+    """The same for a headline: who stays only where nobody arrives."""
+    return f"{rate:g}/s" if rate or not users else traffic_text(rate, users)
+
+
+def users_text(users: Users) -> str:
+    """What users who stayed saw, in one line."""
+    if users.uptime is None:
+        return "none came twice"
+    line = f"{users.users:,} stayed, up for {percent(users.uptime)} of their time"
+    if users.worst is None or users.worst.uptime >= 1:
+        return line
+    return f"{line}; the worst, {clean(users.worst.user)}, for {percent(users.worst.uptime)}"
+
+
+def percent(ratio: float) -> str:
+    """A share, rounded down, so that nothing short of all looks like all."""
+    return "all" if ratio >= 1 else percent_down(ratio)
+
+
+def release_text(verdict: Verdict) -> str:
+    """How the release ended, and how fast, in one line."""
+    rollout = verdict.rollout
+    ended = rollout.outcome.replace("_", " ")
+    took = "" if rollout.seconds is None else f" in {duration(rollout.seconds)}"
+    floor = (
+        ""
+        if rollout.floor_seconds is None
+        else f" (no less than {duration(rollout.floor_seconds)})"
+    )
+    expected = (
+        "" if rollout.outcome == rollout.expected else f", expected {rollout.expected}"
+    ).replace("_", " ")
+    reason = f": {clean(rollout.reason)}" if rollout.reason else ""
+    return f"{ended}{took}{floor}{expected}{reason}"
+
+
+def harness_text(verdict: Verdict) -> str:
+    """How the load generator kept up, in one line."""
+    harness = verdict.harness
+    cpu = MISSING if harness.cpu_max is None else share(harness.cpu_max)
+    return (
+        f"sent late by {duration(harness.schedule_lag_p99)} (p99), "
+        f"{duration(harness.schedule_lag_max)} (max) · processor {cpu} at most"
+    )
+
+
+def integrity_text(verdict: Verdict) -> str:
+    """What became of the data, in one line."""
+    integrity = verdict.integrity
+    unknown = f"; {integrity.unknown:,} of unknown effect" if integrity.unknown else ""
+    match integrity.status:
+        case "unchecked":
+            return "not checked: the database was not read"
+        case "unknown":
+            return f"no request promised anything; {integrity.checked:,} subjects looked at"
+        case "held":
+            return f"held for {integrity.checked:,} subjects{unknown}"
+        case "violated":
+            some = integrity.violation_count
+            return (
+                f"{some:,} violation{'' if some == 1 else 's'} among {integrity.checked:,} "
+                f"subjects{unknown}"
+            )
+
+
+def longest(windows: tuple[Downtime, ...]) -> Downtime | None:
+    """The window that certainly lasted longest."""
+    return max(windows, key=lambda window: (window.seconds_lower, window.failed), default=None)
+
+
+def downtime_text(verdict: Verdict) -> str:
+    """The downtime of the whole run, in few words."""
+    if not verdict.downtime:
+        return "none seen"
+    least = sum(window.seconds_lower for window in verdict.downtime)
+    peak = max(window.peak_error_ratio for window in verdict.downtime)
+    number = len(verdict.downtime)
+    parts = "" if number == 1 else f" in {number}"
+    return f"{duration(least)}{parts}, peak {share(peak)}"
+
+
+def cause_words(cause: str) -> str:
+    """What a cause id means, as far as the id alone tells; empty if it speaks for itself."""
+    kind, _, rest = cause.partition(":")
+    if kind == "sqlstate":
+        return sqlstates.describe(rest)
+    return {"no_backend": "no replica was there to serve"}.get(cause, "")

@@ -1,0 +1,143 @@
+"""What several runs share: the processes' guardian, and one Postgres server with its templates."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+from orchestrator.errors import EnvironmentFailure
+from orchestrator.journal import Journal
+from orchestrator.migrations import YoyoMigrator
+from orchestrator.postgres import EmbeddedServer, ExternalServer
+from orchestrator.processes import Processes
+from scenarios.evidence import folder as files
+from scenarios.evidence.server_log import convert_log
+from scenarios.runner import release as application
+from scenarios.runner.database import fill
+from scenarios.scenario.reader import Loaded
+from scenarios.scenario.spec import DatabaseSpec
+
+
+class Environment:
+    """Where runs happen; made by `environment`.
+
+    Attributes:
+        processes: the owner of every process.
+        private: a directory that is removed at the end.
+        keep: whether it outlives a `kill -9` of this process.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        private: Path,
+        database_url: str | None,
+        stack: AsyncExitStack,
+        *,
+        keep: bool = False,
+    ) -> None:
+        self.keep = keep
+        self.processes = processes
+        self.private = private
+        self._database_url = database_url
+        self._stack = stack
+        self._server: EmbeddedServer | ExternalServer | None = None
+        self._starting = asyncio.Lock()
+        self._databases = 0
+
+    def own_processes(self) -> Processes:
+        """An owner for one run's processes; with `keep` they carry the mark of all of it."""
+        return Processes(keep=self.keep, mark=self.processes.mark if self.keep else None)
+
+    async def server(self) -> EmbeddedServer | ExternalServer:
+        """The Postgres server, started or looked at when it is first asked for.
+
+        Raises:
+            EnvironmentFailure: it does not start, or the given one does not answer.
+        """
+        async with self._starting:
+            if self._server is None:
+                server = (
+                    EmbeddedServer(self.processes, log_directory=self.private)
+                    if self._database_url is None
+                    else ExternalServer(self._database_url)
+                )
+                await self._stack.enter_async_context(server)
+                self._server = server
+            return self._server
+
+    @asynccontextmanager
+    async def database(self, loaded: Loaded, spec: DatabaseSpec) -> AsyncIterator[str]:
+        """A database of its own as the scenario wants it before the run; yields its URL.
+
+        Raises:
+            EnvironmentFailure: it cannot be made.
+            MigrationFailed: its base cannot be applied.
+        """
+        server = await self.server()
+        using = spec.using or loaded.scenario.release.serving
+        base = loaded.directory(spec.migrate) if isinstance(spec.migrate, str) else spec.migrate
+
+        async def build(url: str) -> None:
+            migrator = YoyoMigrator(self.processes, url, log=self.private / "base.log")
+            with Journal() as journal:
+                if isinstance(base, Path):
+                    await migrator.apply(base, None, journal)
+                elif base is not None:
+                    step = application.command(loaded, base, using, self._values(url))
+                    await migrator.run(step, journal)
+            if spec.rows is not None and spec.rows.count:
+                await fill(url, spec.rows)
+
+        whose = "" if isinstance(base, Path) else f"{application.version(loaded, using)}"
+        template = await server.template(f"{base} {whose} {spec.rows}", build)
+        self._databases += 1
+        name = f"run_{self._databases}"
+        url = await server.create_database(name, template=template)
+        try:
+            yield url
+        except BaseException:
+            # What went wrong inside is the news, not that the server is gone, too.
+            with suppress(EnvironmentFailure):
+                await server.drop_database(name)
+            raise
+        await server.drop_database(name)
+
+    def _values(self, url: str) -> dict[str, str]:
+        """What fills the placeholders of a command that runs before there is anything else."""
+        nothing = {"smtp_url": "", "base_url": ""}
+        return {**application.database_values(url), **nothing, "replica_dir": str(self.private)}
+
+    @contextmanager
+    def postgres_log(self, folder: Path) -> Iterator[None]:
+        """Copy what the embedded server logs inside the block into the folder, text and lines."""
+        log = self.private / "postgres.log"
+        start = log.stat().st_size if log.is_file() else 0
+        try:
+            yield
+        finally:
+            if log.is_file():
+                with log.open("rb") as file:
+                    file.seek(start)
+                    (folder / "postgres.log").write_bytes(file.read())
+                offset = time.monotonic_ns() - time.time_ns()
+                convert_log(folder / "postgres.log", folder / files.SERVER_LOG, offset)
+
+
+@asynccontextmanager
+async def environment(
+    database_url: str | None = None, *, keep: bool = False
+) -> AsyncIterator[Environment]:
+    """An environment; everything that was started in it has ended when the block is left.
+
+    Args:
+        database_url: a Postgres server to use instead of an embedded one.
+        keep: whether it outlives a `kill -9` of this process, for `hitless ctl` to finish.
+    """
+    async with (
+        Processes(keep=keep) as processes,
+        processes.directory("hitless-") as private,
+        AsyncExitStack() as stack,
+    ):
+        yield Environment(processes, private, database_url, stack, keep=keep)

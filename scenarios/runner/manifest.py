@@ -1,0 +1,62 @@
+"""What `run.json` says of an experiment that was run."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import version as distribution_version
+
+from orchestrator.model import ReleaseResult
+from scenarios.evidence.manifest import Manifest, this_machine
+from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.spec import IntegritySpec
+
+
+def manifest_of(
+    experiment: Experiment,
+    result: ReleaseResult | None,
+    *,
+    database: str | None,
+    started_at: datetime,
+    interrupted: bool,
+    digests: Mapping[str, str],
+) -> Manifest:
+    """What `run.json` says of an experiment that was run.
+
+    Args:
+        experiment: what was run.
+        result: how the release ended; None when it did not come to that.
+        database: the name of the application's database, if it had one.
+        started_at: wall-clock time.
+        interrupted: whether it was cut short.
+        digests: of its evidence, by file.
+    """
+    scenario = experiment.scenario
+    integrity = scenario.integrity or IntegritySpec(subjects="")
+    rows = scenario.database.rows if scenario.database else None
+    deployed = [step.deploy for step in scenario.release.steps if step.deploy]
+    return Manifest(
+        scenario=scenario.name,
+        strategy=experiment.strategy,
+        platform="local",
+        router="hitless",
+        seed=experiment.seed,
+        replicas=scenario.policy.replicas,
+        rate=scenario.traffic.asked_rate,
+        existing_rows=rows.count if rows else 0,
+        versions=(scenario.release.serving, *deployed),
+        states=integrity.states,
+        confirmed_state=integrity.confirmed_state,
+        confirm_endpoint=integrity.confirm_endpoint,
+        subject_endpoint=integrity.subject_endpoint,
+        expected_outcome=scenario.expect.outcomes.get(experiment.strategy, scenario.expect.outcome),
+        outcome=result.outcome if result else "aborted",
+        outcome_reason=result.reason if result else "interrupted",
+        objectives=scenario.objectives,
+        replay=experiment.replay,
+        hitless=distribution_version("hitless"),
+        started_at=started_at.isoformat(timespec="seconds"),
+        interrupted=interrupted,
+        environment=this_machine(),
+        faults=tuple(fault.do for fault in scenario.faults),
+        database=database,
+        files=digests,
+    )

@@ -1,0 +1,156 @@
+"""From what a scenario says of an application to what the orchestrator runs."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from orchestrator.model import (
+    Deploy,
+    Migrate,
+    MigrateDown,
+    Release,
+    RunCommand,
+    Step,
+    Undo,
+    Version,
+)
+from orchestrator.placeholders import PlaceholderError, fill
+from scenarios.errors import ScenarioError
+from scenarios.scenario.reader import Loaded
+from scenarios.scenario.spec import Scenario
+
+ANY_PORT = "0"
+MIGRATOR = "migrator"
+
+_INTERPRETER = re.compile(r"(?:.*/)?python[\d.]*")
+
+
+def database_values(url: str) -> dict[str, str]:
+    """The placeholders for a database: its URL, and the parts of it that drivers ask for."""
+    parts = urlsplit(url)
+    return {
+        "database_url": url,
+        "database_host": parts.hostname or "",
+        "database_port": str(parts.port or 5432),
+        "database_user": unquote(parts.username or ""),
+        "database_password": unquote(parts.password or ""),
+        "database_name": unquote(parts.path.lstrip("/")),
+    }
+
+
+def version(loaded: Loaded, name: str) -> Version:
+    """One version of the scenario's application; its placeholders are still to be filled."""
+    application, spec = loaded.scenario.application, loaded.scenario.versions[name]
+    return Version(
+        name=name,
+        command=spec.command or application.command or (),
+        env={**application.env, **spec.env},
+        cwd=_beside(loaded, spec.cwd or application.cwd or "."),
+        stop_signal=signal.Signals[application.stop_signal],
+        signal_group=application.signal_group,
+        termination_grace_seconds=application.termination_grace_seconds,
+        python=_interpreter(loaded, spec.python or application.python),
+        warm_up=application.warm_up,
+        readiness_path=application.readiness_path,
+        liveness_path=application.liveness_path,
+    )
+
+
+def release(loaded: Loaded, values: Mapping[str, str]) -> Release:
+    """The scenario's release.
+
+    Args:
+        loaded: the scenario.
+        values: what fills the placeholders of the commands that migrate.
+
+    Raises:
+        ScenarioError: a directory is not there, or a placeholder is filled by nobody.
+    """
+    scenario = loaded.scenario
+    steps: list[Step] = []
+    for number, step in enumerate(scenario.release.steps):
+        if isinstance(step.migrate, str):
+            steps.append(Migrate(directory=loaded.directory(step.migrate), through=step.through))
+        elif step.migrate is not None:
+            using = step.using or _next_deployed(scenario, number)
+            steps.append(command(loaded, step.migrate, using, values))
+        elif isinstance(step.migrate_down, str):
+            directory = loaded.directory(step.migrate_down)
+            steps.append(MigrateDown(what=Migrate(directory=directory, through=step.through)))
+        elif step.migrate_down is not None:
+            using = step.using or _last_deployed(scenario, number)
+            back = command(loaded, step.migrate_down, using, values)
+            steps.append(MigrateDown(what=msgspec.structs.replace(back, down=True)))
+        elif step.undo:
+            steps.append(Undo())
+        elif step.deploy is not None:
+            steps.append(Deploy(version=version(loaded, step.deploy)))
+    return Release(
+        name=scenario.name, start=version(loaded, scenario.release.serving), steps=tuple(steps)
+    )
+
+
+def command(
+    loaded: Loaded, words: Sequence[str], using: str, values: Mapping[str, str]
+) -> RunCommand:
+    """A command that migrates, as the version would run it.
+
+    Raises:
+        ScenarioError: a placeholder is filled by nobody.
+    """
+    runner = version(loaded, using)
+    known = {
+        "host": "127.0.0.1",
+        "port": ANY_PORT,
+        "version": using,
+        "replica_id": MIGRATOR,
+        "python": runner.python or sys.executable,
+        **values,
+    }
+    try:
+        return RunCommand(
+            name=command_name(words),
+            command=tuple(fill(word, known) for word in words),
+            env={name: fill(value, known) for name, value in runner.env.items()},
+            cwd=runner.cwd,
+        )
+    except PlaceholderError as error:
+        raise ScenarioError(f"{loaded.path}: {command_name(words)}: {error}") from error
+
+
+def command_name(words: Sequence[str]) -> str:
+    """A command in short: without the interpreter that runs it."""
+    short = list(words)
+    if len(short) > 1 and (short[0] == "{python}" or _INTERPRETER.fullmatch(short[0])):
+        short = short[2:] if short[1] == "-m" and len(short) > 2 else short[1:]  # noqa: PLR2004 - `python -m x`
+    return " ".join(short)
+
+
+def _next_deployed(scenario: Scenario, number: int) -> str:
+    """The version that a step's command belongs to: the next one, else the last one deployed."""
+    after = [step.deploy for step in scenario.release.steps[number:] if step.deploy]
+    before = [step.deploy for step in scenario.release.steps[:number] if step.deploy]
+    return (after or before[-1:] or [scenario.release.serving])[0]
+
+
+def _last_deployed(scenario: Scenario, number: int) -> str:
+    """The newest version before a step: the one that knows the migrations to take back."""
+    before = [step.deploy for step in scenario.release.steps[:number] if step.deploy]
+    return (before[-1:] or [scenario.release.serving])[0]
+
+
+def _beside(loaded: Loaded, path: str) -> Path:
+    return Path(os.path.abspath(loaded.path.parent / path))  # noqa: PTH100 - keeps symbolic links
+
+
+def _interpreter(loaded: Loaded, python: str | None) -> str | None:
+    """An interpreter's path; one in a virtual environment is a link, which must stay one."""
+    if python is None or "/" not in python:
+        return python
+    return str(_beside(loaded, python))

@@ -1,0 +1,421 @@
+"""The only wiring: a scenario, a strategy and an environment become a run's folder."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from balancer.client import AdminClient, AdminError
+from orchestrator.control import Control
+from orchestrator.errors import EnvironmentFailure, OrchestratorError
+from orchestrator.hooks import CommandHooks
+from orchestrator.journal import Journal
+from orchestrator.migrations import YoyoMigrator
+from orchestrator.model import Event as JournalEvent
+from orchestrator.model import ReleaseResult, Replica, Version
+from orchestrator.platform import Ended
+from orchestrator.platforms.local import LocalPlatform, OnExit
+from orchestrator.policy import Policy
+from orchestrator.processes import Processes
+from orchestrator.recovery import Plan as FleetPlan
+from orchestrator.rehearsal import CopyRehearsal
+from orchestrator.release import ReleaseRun, bring_up, take_down
+from orchestrator.rollout import Rollout
+from orchestrator.routers.hitless import HealthCheck, start_balancer
+from orchestrator.strategies import STRATEGIES
+from orchestrator.supervisor import Supervisor
+from orchestrator.tasks import first_error
+from orchestrator.wheel import wheel
+from scenarios.evidence import folder as files
+from scenarios.evidence.event import Event
+from scenarios.evidence.manifest import write_manifest
+from scenarios.evidence.progress import Progress, ReplicaView
+from scenarios.recording.observers import Observers
+from scenarios.recording.reads import record_reads
+from scenarios.recording.subjects import record_subjects, wait_settled
+from scenarios.runner import release as application
+from scenarios.runner.environment import Environment
+from scenarios.runner.faults import Faults, PhaseClock
+from scenarios.runner.manifest import manifest_of
+from scenarios.runner.steering import Steering
+from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.spec import DatabaseSpec, IntegritySpec, Scenario
+from scenarios.scenario.users import plan_for
+from scenarios.traffic.journeys.set_up import set_up
+from scenarios.traffic.plan import TrafficError
+from scenarios.traffic.process.driver import LoadGenerator, load_generator
+
+_LOOK_SECONDS = 0.5
+
+
+class Run:
+    """A run under way; `run` makes it.
+
+    Attributes:
+        folder: where its evidence goes.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        environment: Environment,
+        folder: Path,
+        watcher: Progress,
+        steering: Steering,
+    ) -> None:
+        self.folder = folder
+        self._experiment = experiment
+        self._scenario = experiment.scenario
+        self._environment = environment
+        self._watcher = watcher
+        self._steering = steering
+        self._result: ReleaseResult | None = None
+        self._on_exit: OnExit = lambda _replica, _ended: None
+        self._database: str | None = None
+        self._started_at = datetime.now(UTC)
+
+    async def go(self) -> None:
+        """Do all of it; what was recorded by then is on disk however it ends.
+
+        Raises:
+            EnvironmentFailure: it could not begin, or something that it stands on broke.
+        """
+        try:
+            async with AsyncExitStack() as stack:
+                stack.enter_context(first_error())
+                stack.enter_context(self._environment.postgres_log(self.folder))
+                await self._inside(stack)
+        except asyncio.CancelledError:
+            self._write_manifest(interrupted=True)
+            raise
+        except (OrchestratorError, TrafficError) as error:
+            raise EnvironmentFailure(str(error)) from error
+        self._write_manifest(interrupted=False)
+
+    async def _inside(self, stack: AsyncExitStack) -> None:
+        experiment, scenario, folder = self._experiment, self._scenario, self.folder
+        url = await self._enter_database(stack)
+        # The run's own, so that none of them outlives it when it fails: the server is shared.
+        processes = await stack.enter_async_context(self._environment.own_processes())
+        balancer = await stack.enter_async_context(
+            start_balancer(
+                processes,
+                directory=self._environment.private,
+                log=folder / "balancer.log",
+                access_log=folder / files.ACCESS_LOG,
+                health=_health(scenario),
+                hold_seconds=scenario.balancer.hold_seconds,
+                affinity_cookie=scenario.balancer.affinity_cookie,
+            )
+        )
+        host, _, port = balancer.address.rpartition(":")
+        load = await stack.enter_async_context(
+            load_generator(
+                processes,
+                plan_for(
+                    experiment.loaded.traffic(),
+                    host=host,
+                    port=int(port),
+                    seed=experiment.seed,
+                    folder=folder,
+                ),
+                python=sys.executable,
+                folder=folder,
+                on_tick=self._watcher.on_tick,
+            )
+        )
+        observers = Observers(
+            folder, url=url or None, admin=balancer.admin, on_waits=self._watcher.on_waits
+        )
+        clock = PhaseClock()
+        journal = stack.enter_context(
+            Journal(folder / files.EVENTS, listeners=[self._hear, observers.hear, clock.hear])
+        )
+        private = await stack.enter_async_context(processes.directory("hitless-run-"))
+        values = {
+            **application.database_values(url),
+            "smtp_url": f"smtp://{load.smtp}",
+            "base_url": f"http://{balancer.address}",
+        }
+        platform = await stack.enter_async_context(
+            LocalPlatform(
+                processes,
+                log_directory=folder,
+                replica_directories=private,
+                values=values,
+                on_exit=lambda replica, ended: self._exited(journal, replica, ended),
+            )
+        )
+        rollout = Rollout(
+            platform,
+            balancer.router,
+            journal,
+            scenario.policy,
+            hooks=CommandHooks(
+                processes, log=folder / "hooks.log", cwd=experiment.loaded.path.parent
+            ),
+        )
+        self._steering.connect(rollout.control)
+        await stack.enter_async_context(self._wheel(private))
+        supervisor = Supervisor(rollout, platform, balancer.router)
+        migrator = self._migrator(processes, url)
+        release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
+        if self._environment.keep:
+            kept = FleetPlan(
+                mark=processes.mark,
+                admin=balancer.admin,
+                directories=(str(self._environment.private), str(private)),
+                health=_health(scenario),
+                policy=rollout.policy,
+                strategy=experiment.strategy,
+                release=release,
+                values=values,
+            )
+            stack.enter_context(kept.in_force(folder))
+        async with observers.watching(journal), asyncio.TaskGroup() as group:
+            group.create_task(load.listen(), name="ticks of the load generator")
+            looking = group.create_task(self._look(balancer.admin), name="look at the replicas")
+            faults = Faults(scenario, clock, journal, rollout, load.pid, url, self._environment)
+            breaking = group.create_task(faults.run(), name="faults")
+            async with _phase(journal, "setup"):
+                await self._bring_up(rollout, release.start)
+            if scenario.integrity is not None:
+                await record_subjects(url, scenario.integrity.subjects, folder / files.BEFORE)
+            await load.start(
+                await set_up(
+                    host,
+                    int(port),
+                    scenario.traffic.set_up,
+                    seed=experiment.seed,
+                    timeout_seconds=scenario.traffic.timeout_seconds,
+                )
+            )
+            watching = group.create_task(
+                self._supervise(supervisor, rollout), name="look after the replicas"
+            )
+            async with _phase(journal, "baseline"):
+                await asyncio.sleep(scenario.phases.baseline_seconds)
+            releasing = ReleaseRun(
+                release,
+                rollout,
+                STRATEGIES[experiment.strategy],
+                migrator,
+                rehearsal=self._rehearsal(processes, private, values, rollout.policy),
+            )
+            async with _phase(journal, "rollout"):
+                self._result = await releasing.run()
+            async with _phase(journal, "settle"):
+                await self._hear_wishes(releasing, rollout.control)
+                faults.close()
+                await breaking
+                await self._settle(load, url, scenario.integrity, journal)
+            looking.cancel()
+            watching.cancel()
+        if scenario.integrity is not None:
+            await self._record_after(scenario.integrity, url, rollout.serving())
+        async with _phase(journal, "teardown"):
+            await take_down(rollout)
+
+    async def _enter_database(self, stack: AsyncExitStack) -> str:
+        """The URL of the application's database; nothing where it has none."""
+        if self._scenario.database is None:
+            return ""
+        url = await stack.enter_async_context(
+            self._environment.database(self._experiment.loaded, self._scenario.database)
+        )
+        self._database = application.database_values(url)["database_name"]
+        return url
+
+    @asynccontextmanager
+    async def _wheel(self, private: Path) -> AsyncIterator[None]:
+        """Let `hitless ctl` reach the run, by what the run's folder says of it."""
+        socket = private / "wheel.sock"
+        place = self.folder / files.WHEEL
+        async with wheel(socket, self._steering.hear):
+            place.write_bytes(msgspec.json.encode({"socket": str(socket), "pid": os.getpid()}))
+            try:
+                yield
+            finally:
+                place.unlink(missing_ok=True)
+
+    async def _hear_wishes(self, releasing: ReleaseRun, control: Control) -> None:
+        """Let the traffic go on for a while, and do what is asked for meanwhile."""
+        hold = self._experiment.hold
+        while True:
+            try:
+                seconds = None if hold else self._scenario.phases.settle_seconds
+                async with asyncio.timeout(seconds):
+                    wish = await control.asked()
+            except TimeoutError:
+                return
+            if wish == "finish":
+                return
+            again = releasing.undo if wish == "undo" else releasing.retry
+            self._result = await again()
+
+    async def _bring_up(self, rollout: Rollout, version: Version) -> None:
+        try:
+            await bring_up(rollout, version)
+        except OrchestratorError as error:
+            raise EnvironmentFailure(
+                f"version {version.name} does not come up, so there is nothing to release: {error} "
+                f"(its logs: {self.folder})"
+            ) from error
+
+    async def _supervise(self, supervisor: Supervisor, rollout: Rollout) -> None:
+        """Replace replicas that die, and scale, as far as the policy asks for it."""
+        if rollout.policy.healing.enabled:
+            self._on_exit = supervisor.exited
+            with first_error():
+                await supervisor.run()
+
+    def _exited(self, journal: Journal, replica: Replica, ended: Ended) -> None:
+        _note_exit(journal, replica, ended)
+        self._on_exit(replica, ended)
+
+    async def _record_after(
+        self, integrity: IntegritySpec, url: str, serving: Sequence[Replica]
+    ) -> None:
+        await record_subjects(url, integrity.subjects, self.folder / files.AFTER)
+        await record_reads(serving, integrity.reads, self.folder)
+
+    def _migrator(self, processes: Processes, url: str) -> YoyoMigrator:
+        database = self._scenario.database or DatabaseSpec()
+        return YoyoMigrator(
+            processes,
+            url,
+            log=self.folder / "migrator.log",
+            lock_timeout=database.lock_timeout_seconds,
+            deadline=database.migration_deadline_seconds,
+        )
+
+    def _rehearsal(
+        self,
+        processes: Processes,
+        private: Path,
+        values: Mapping[str, str],
+        policy: Policy,
+    ) -> CopyRehearsal | None:
+        """Where a schema is tried before migrations are taken back; None without a database."""
+        loaded, database = self._experiment.loaded, self._scenario.database
+        if database is None:
+            return None
+
+        def of(url: str) -> dict[str, str]:
+            return {**values, **application.database_values(url)}
+
+        return CopyRehearsal(
+            database=lambda: self._environment.database(loaded, database),
+            release=lambda url: application.release(
+                loaded, {**of(url), "replica_dir": str(private)}
+            ),
+            migrator=lambda url: self._migrator(processes, url),
+            platform=lambda url: LocalPlatform(
+                processes, log_directory=self.folder, replica_directories=private, values=of(url)
+            ),
+            start_seconds=policy.progress_deadline_seconds,
+        )
+
+    async def _look(self, admin: str) -> None:
+        """Show the replicas as the balancer sees them, twice a second."""
+        async with AdminClient(admin) as client:
+            while True:
+                try:
+                    backends = await client.backends()
+                except AdminError as error:
+                    raise EnvironmentFailure(f"the balancer: {error}") from error
+                self._watcher.on_replicas(
+                    [
+                        ReplicaView(
+                            id=one.id,
+                            version=one.version,
+                            state=one.state,
+                            weight=one.weight,
+                            in_flight=one.in_flight,
+                        )
+                        for one in backends
+                    ]
+                )
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _settle(
+        self, load: LoadGenerator, url: str, integrity: IntegritySpec | None, journal: Journal
+    ) -> None:
+        """End the traffic: first the arrivals, then what the application owes, then the rest."""
+        await load.stop()
+        if integrity is not None and integrity.settled_when is not None:
+            settled = await wait_settled(
+                url, integrity.settled_when, integrity.settle_timeout_seconds
+            )
+            if not settled:
+                waited = f"not settled after {integrity.settle_timeout_seconds:g} s"
+                journal.note("phase", error=waited, detail={"name": "settle"})
+        await load.finish()
+
+    def _hear(self, event: JournalEvent) -> None:
+        self._watcher.on_event(msgspec.convert(event, Event, from_attributes=True))
+
+    def _write_manifest(self, *, interrupted: bool) -> None:
+        manifest = manifest_of(
+            self._experiment,
+            self._result,
+            database=self._database,
+            started_at=self._started_at,
+            interrupted=interrupted,
+            digests=files.digests(self.folder),
+        )
+        write_manifest(self.folder / files.MANIFEST, manifest)
+
+
+async def run(
+    experiment: Experiment,
+    environment: Environment,
+    folder: Path,
+    watcher: Progress,
+    steering: Steering | None = None,
+) -> None:
+    """Run an experiment; its evidence, the manifest included, is then in the folder.
+
+    Args:
+        experiment: what.
+        environment: where.
+        folder: for its evidence.
+        watcher: told what happens.
+        steering: what people say to it, if they can.
+
+    Raises:
+        EnvironmentFailure: it could not begin, or something that it stands on broke.
+    """
+    await Run(experiment, environment, folder, watcher, steering or Steering()).go()
+
+
+def _health(scenario: Scenario) -> HealthCheck:
+    return HealthCheck(
+        path=scenario.application.health_path,
+        interval=scenario.balancer.health_interval_seconds,
+        fast_interval=scenario.balancer.health_fast_interval_seconds,
+        timeout=scenario.balancer.health_timeout_seconds,
+        rise=scenario.balancer.rise,
+        fall=scenario.balancer.fall,
+    )
+
+
+@asynccontextmanager
+async def _phase(journal: Journal, name: str) -> AsyncIterator[None]:
+    async with journal.verb("phase", detail={"name": name}, encloses=True):
+        yield
+
+
+def _note_exit(journal: Journal, replica: Replica, ended: Ended) -> None:
+    journal.note(
+        "replica",
+        version=replica.version,
+        replicas=[replica.id],
+        error=ended.reason,
+        detail={"log": list(ended.log)},
+    )

@@ -1,0 +1,258 @@
+"""Evidence around any deployment: traffic to a URL while a command, or somebody, deploys.
+
+Nothing of it is ours but the users: no balancer, no replica, no database. So it can tell what
+failed and when, and, where the answers themselves say so (RFC 9209, RFC 9457), why.
+"""
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from orchestrator.errors import EnvironmentFailure
+from orchestrator.journal import Journal
+from orchestrator.model import Event as JournalEvent
+from orchestrator.processes import Processes
+from orchestrator.tasks import first_error
+from scenarios.errors import ScenarioError
+from scenarios.evidence import folder as files
+from scenarios.evidence.event import Event
+from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine, write_manifest
+from scenarios.evidence.progress import Progress
+from scenarios.scenario.spec import PhasesSpec, TrafficSpec
+from scenarios.scenario.users import plan_for
+from scenarios.traffic.journeys.set_up import set_up
+from scenarios.traffic.plan import Journey, Step, TrafficError
+from scenarios.traffic.process.driver import load_generator
+
+STRATEGY = "command"
+COMMAND_LOG = "command.log"
+
+_STOP_SECONDS = 10.0
+_LAST_LINES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where the traffic goes.
+
+    Attributes:
+        host: a name or an address.
+        port: its port.
+        path: the path and query of the URL that was given.
+    """
+
+    host: str
+    port: int
+    path: str
+
+
+def target_of(url: str) -> Target:
+    """What a URL names.
+
+    Raises:
+        ScenarioError: it is no `http://` URL.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 80
+    except ValueError as error:
+        raise ScenarioError(f"--url {url}: {error}") from error
+    if parts.scheme == "https":
+        raise ScenarioError(f"--url {url}: TLS is not spoken here; watch behind what ends it")
+    if parts.scheme != "http" or not host or parts.username is not None:
+        raise ScenarioError(f"--url {url}: expected a URL such as http://127.0.0.1:8080/")
+    query = f"?{parts.query}" if parts.query else ""
+    return Target(host=host, port=port, path=f"{parts.path or '/'}{query}")
+
+
+def visits(path: str, expect: Sequence[int]) -> tuple[Journey, ...]:
+    """The journeys of those who only look: on a kept connection, and on one of their own."""
+    return tuple(
+        Journey(
+            name=f"visit, {connection} connection",
+            steps=(Step(path=path, expect=tuple(expect), connection=connection),),
+        )
+        for connection in ("reused", "new")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What is watched, and how.
+
+    Attributes:
+        name: what the run is called.
+        target: where the traffic goes.
+        command: what deploys; empty: nobody knows, it lasts until `stop`.
+        traffic: what the users do; the files of coroutines can be opened from here.
+        phases: how long the traffic goes on around the command.
+        objectives: what the run is judged by.
+        seed: of all randomness.
+        replay: the command that watches again.
+    """
+
+    name: str
+    target: Target
+    command: tuple[str, ...]
+    traffic: TrafficSpec
+    phases: PhasesSpec
+    objectives: Objectives
+    seed: int
+    replay: str
+
+
+class _Ended(msgspec.Struct, frozen=True):
+    outcome: Outcome
+    reason: str | None = None
+
+
+async def watch(about: Watch, folder: Path, watcher: Progress, stop: asyncio.Event) -> None:
+    """Watch; the evidence, the manifest included, is then in the folder.
+
+    Args:
+        about: what, and how.
+        folder: where the evidence goes.
+        watcher: shows it meanwhile.
+        stop: ends it where there is no command.
+
+    Raises:
+        EnvironmentFailure: it could not begin, or the load generator broke.
+    """
+    started_at = datetime.now(UTC)
+    ended = _Ended("aborted", "interrupted")
+    interrupted = True
+    try:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(first_error())
+            ended = await _inside(stack, about, folder, watcher, stop)
+        interrupted = False
+    except TrafficError as error:
+        raise EnvironmentFailure(str(error)) from error
+    finally:
+        manifest = _manifest(about, ended, started_at, folder, interrupted=interrupted)
+        write_manifest(folder / files.MANIFEST, manifest)
+
+
+async def _inside(
+    stack: AsyncExitStack, about: Watch, folder: Path, watcher: Progress, stop: asyncio.Event
+) -> _Ended:
+    def hear(event: JournalEvent) -> None:
+        watcher.on_event(msgspec.convert(event, Event, from_attributes=True))
+
+    processes = await stack.enter_async_context(Processes())
+    load = await stack.enter_async_context(
+        load_generator(
+            processes,
+            plan_for(
+                about.traffic,
+                host=about.target.host,
+                port=about.target.port,
+                seed=about.seed,
+                folder=folder,
+            ),
+            python=sys.executable,
+            folder=folder,
+            on_tick=watcher.on_tick,
+        )
+    )
+    journal = stack.enter_context(Journal(folder / files.EVENTS, listeners=[hear]))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.listen(), name="ticks of the load generator")
+        async with journal.verb("phase", detail={"name": "setup"}, encloses=True):
+            captured = await set_up(
+                about.target.host,
+                about.target.port,
+                about.traffic.set_up,
+                seed=about.seed,
+                timeout_seconds=about.traffic.timeout_seconds,
+            )
+        await load.start(captured)
+        async with journal.verb("phase", detail={"name": "baseline"}, encloses=True):
+            await asyncio.sleep(about.phases.baseline_seconds)
+        async with journal.verb("phase", detail={"name": "rollout"}, encloses=True):
+            ended = await _deploy(about, journal, folder / COMMAND_LOG, stop)
+        async with journal.verb("phase", detail={"name": "settle"}, encloses=True):
+            await asyncio.sleep(about.phases.settle_seconds)
+            await load.stop()
+            await load.finish()
+    return ended
+
+
+async def _deploy(about: Watch, journal: Journal, log: Path, stop: asyncio.Event) -> _Ended:
+    name = shlex.join(about.command) or "until told to stop"
+    async with journal.verb("release", detail={"name": name}, encloses=True) as entry:
+        if about.command:
+            ended = await _run(about.command, log)
+        else:
+            await stop.wait()
+            ended = _Ended("completed")
+        entry.detail |= {"outcome": ended.outcome, "reason": ended.reason}
+    return ended
+
+
+async def _run(command: Sequence[str], log: Path) -> _Ended:
+    """Run the command that deploys.
+
+    What it leaves running is the deployment itself, so nothing of it is ended here.
+    """
+    with log.open("ab") as output:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C reaches hitless alone, which passes it on
+            )
+        except OSError as error:
+            raise EnvironmentFailure(f"{command[0]} cannot be started: {error}") from error
+    try:
+        code = await process.wait()
+    except asyncio.CancelledError:
+        process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        raise
+    if code == 0:
+        return _Ended("completed")
+    last = " | ".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+    return _Ended("failed", f"{command[0]} {how}: {last or '(it said nothing)'}")
+
+
+def _manifest(
+    about: Watch, ended: _Ended, started_at: datetime, folder: Path, *, interrupted: bool
+) -> Manifest:
+    return Manifest(
+        scenario=about.name,
+        strategy=STRATEGY,
+        platform="foreign",
+        router="foreign",
+        seed=about.seed,
+        replicas=1,
+        rate=about.traffic.asked_rate,
+        existing_rows=0,
+        versions=(),
+        outcome=ended.outcome,
+        outcome_reason=ended.reason,
+        objectives=about.objectives,
+        replay=about.replay,
+        hitless=distribution_version("hitless"),
+        started_at=started_at.isoformat(timespec="seconds"),
+        interrupted=interrupted,
+        environment=this_machine(),
+        files=files.digests(folder),
+    )

@@ -1,0 +1,1 @@
+"""A file becomes a checked scenario. Nothing is started here."""

@@ -1,0 +1,215 @@
+"""What the types of a scenario cannot say: names that must exist, and what excludes what."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.placeholders import PlaceholderError, fill
+from scenarios.errors import ScenarioError, near
+from scenarios.scenario.directories import directory_of
+from scenarios.scenario.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario, TrafficSpec
+from scenarios.scenario.users import plan_for
+from scenarios.traffic.journeys.compiled import Cast, recipes
+from scenarios.traffic.plan import PlanError
+
+At = Callable[[list[str]], str]
+"""Says where some keys are set: `file:line: key 'name': `."""
+
+PLACEHOLDERS = (
+    "host",
+    "port",
+    "version",
+    "replica_id",
+    "replica_dir",
+    "python",
+    "database_url",
+    "database_host",
+    "database_port",
+    "database_user",
+    "database_password",
+    "database_name",
+    "smtp_url",
+    "base_url",
+)
+"""What commands and environments may hold."""
+
+NEED_DATABASE = frozenset({"restart-postgres", "crash-postgres", "block", "sql"})
+LOCK_WORDS = frozenset({"ACCESS", "ROW", "SHARE", "UPDATE", "EXCLUSIVE"})
+_ANY_PORT = 80
+# What a plan calls otherwise, or begins a sentence on.
+_PLAN_WORDS = {"shards": "processes", "recorded": "arrivals"}
+
+
+def check(scenario: Scenario, at: At, folder: Path) -> None:
+    """Refuse what would only be found out in the middle of a run.
+
+    Args:
+        scenario: what was read.
+        at: says where it was.
+        folder: where relative paths start.
+
+    Raises:
+        ScenarioError: something does not fit.
+    """
+    _check_versions(scenario, at)
+    _check_release(scenario, at)
+    if scenario.database is not None:
+        _check_database(scenario.database, scenario, at)
+    _check_directories(scenario, at, folder)
+    if scenario.integrity is not None and scenario.database is None:
+        raise ScenarioError(at(["integrity"]) + "needs a [database] table")
+    _check_traffic(scenario, at, folder)
+    for fault in scenario.faults:
+        _check_fault(fault, scenario, at(["faults"]))
+
+
+def _check_fault(fault: FaultSpec, scenario: Scenario, at: str) -> None:
+    rows = scenario.database.rows if scenario.database else None
+    if fault.do in NEED_DATABASE and scenario.database is None:
+        raise ScenarioError(f"{at}{fault.do!r} needs a [database] table")
+    if fault.do == "sql" and not fault.sql:
+        raise ScenarioError(f"{at}'sql' needs the statements, in the key 'sql'")
+    if fault.do == "block" and fault.table is None and rows is None:
+        raise ScenarioError(f"{at}'block' needs a 'table' to lock")
+    if fault.do == "block" and not set(fault.mode.split()) <= LOCK_WORDS:
+        raise ScenarioError(
+            f"{at}'mode' is {fault.mode!r}; expected one of Postgres' modes, "
+            "such as 'ACCESS EXCLUSIVE'"
+        )
+    if fault.version is not None and fault.version not in scenario.versions:
+        raise ScenarioError(
+            f"{at}unknown version {fault.version!r}; {near(fault.version, scenario.versions)}"
+        )
+
+
+def _check_versions(scenario: Scenario, at: At) -> None:
+    application = scenario.application
+    for name, version in scenario.versions.items():
+        if application.command is None and version.command is None:
+            raise ScenarioError(
+                at(["versions", name]) + "this version has no 'command', nor has [application]"
+            )
+        _check_placeholders(version.command or (), at(["versions", name, "command"]))
+        for variable, value in version.env.items():
+            _check_placeholders([value], at(["versions", name, "env", variable]))
+    _check_placeholders(application.command or (), at(["application", "command"]))
+    for variable, value in application.env.items():
+        _check_placeholders([value], at(["application", "env", variable]))
+
+
+def _check_placeholders(texts: Sequence[str], where: str) -> None:
+    for text in texts:
+        try:
+            fill(text, dict.fromkeys(PLACEHOLDERS, ""))
+        except PlaceholderError as error:
+            raise ScenarioError(f"{where}{error}") from error
+
+
+def _check_release(scenario: Scenario, at: At) -> None:
+    versions = scenario.versions
+    serving = scenario.release.serving
+    if serving not in versions:
+        raise ScenarioError(
+            at(["release", "from"]) + f"unknown version {serving!r}; {near(serving, versions)}"
+        )
+    where = at(["release", "steps"])
+    deployed = 0
+    for number, step in enumerate(scenario.release.steps, start=1):
+        _check_step(step, scenario, f"{where}step {number}")
+        if step.undo and not deployed:
+            raise ScenarioError(f"{where}step {number}: 'undo' comes after a 'deploy'")
+        deployed += step.deploy is not None
+    if not any(step.deploy for step in scenario.release.steps):
+        raise ScenarioError(where + "no step deploys a version")
+
+
+def _check_step(step: ReleaseStep, scenario: Scenario, where: str) -> None:
+    down, migration = step.migrate_down is not None, step.migrate or step.migrate_down
+    if (step.migrate is not None) + down + (step.deploy is not None) + step.undo != 1:
+        raise ScenarioError(
+            f"{where} needs exactly one of 'migrate', 'migrate_down', 'deploy', and 'undo'"
+        )
+    if step.through is not None and not isinstance(migration, str):
+        raise ScenarioError(f"{where}: 'through' belongs to a step with a directory to migrate")
+    if step.using is not None and not isinstance(migration, tuple):
+        raise ScenarioError(f"{where}: 'using' belongs to a step with a command that migrates")
+    if (isinstance(migration, str) or down) and scenario.database is None:
+        key = "migrate_down" if down else "migrate"
+        raise ScenarioError(f"{where}: {key!r} needs a [database] table")
+    if down and scenario.application.readiness_path is None:
+        raise ScenarioError(
+            f"{where}: 'migrate_down' needs [application] readiness_path: without it nobody can "
+            "tell whether a version works with the schema that this leads to"
+        )
+    if isinstance(migration, tuple):
+        _check_placeholders(migration, f"{where}: ")
+    for name in (step.deploy, step.using):
+        _check_version(name, scenario.versions, f"{where}: ")
+
+
+def _check_database(database: DatabaseSpec, scenario: Scenario, at: At) -> None:
+    _check_version(database.using, scenario.versions, at(["database", "using"]))
+    if isinstance(database.migrate, tuple):
+        _check_placeholders(database.migrate, at(["database", "migrate"]))
+    elif database.using is not None:
+        raise ScenarioError(
+            at(["database", "using"]) + "belongs to a 'migrate' that is a command (an array)"
+        )
+
+
+def _check_directories(scenario: Scenario, at: At, folder: Path) -> None:
+    """See that the migrations of every step are there, before anything is started for them."""
+    named = [
+        (
+            step.migrate or step.migrate_down,
+            step.through,
+            f"{at(['release', 'steps'])}step {number}: ",
+        )
+        for number, step in enumerate(scenario.release.steps, start=1)
+    ]
+    if scenario.database is not None:
+        named.append((scenario.database.migrate, None, at(["database", "migrate"])))
+    for migrations, through, where in named:
+        if isinstance(migrations, str):
+            try:
+                directory_of(migrations, folder, through)
+            except ScenarioError as error:
+                raise ScenarioError(f"{where}{error}") from error
+
+
+def _check_version(name: str | None, versions: Mapping[str, object], where: str) -> None:
+    if name is not None and name not in versions:
+        raise ScenarioError(f"{where}unknown version {name!r}; {near(name, versions)}")
+
+
+def _check_traffic(scenario: Scenario, at: At, folder: Path) -> None:
+    traffic = scenario.traffic
+    for number, journey in enumerate(traffic.journeys):
+        file = (journey.python or "").rpartition(":")[0]
+        if journey.python is not None and not (file and (folder / file).is_file()):
+            raise ScenarioError(
+                f"{at(['traffic', 'journeys', str(number), 'python'])}python "
+                f"{journey.python!r}: expected file.py:function, and there is no file {file!r}"
+            )
+    recorded = traffic.arrivals_path
+    if recorded is not None and not (folder / recorded).is_file():
+        raise ScenarioError(f"{at(['traffic', 'arrivals_path'])}there is no file {recorded!r}")
+    try:
+        tuple(recipes(traffic.set_up, host="localhost", where="set-up", known=frozenset()))
+        Cast(plan_for(traffic, host="localhost", port=_ANY_PORT, seed=0, folder=folder))
+    except PlanError as error:
+        where = _place_of(str(error), scenario)
+        raise ScenarioError(f"{at(['traffic', *where])}{error}") from error
+
+
+def _place_of(message: str, scenario: Scenario) -> list[str]:
+    """Where the journey and the step are that a message names."""
+    step = re.search(r", step (\d+)", message)
+    if message.startswith("set-up"):
+        return ["set_up", str(int(step[1]) - 1)] if step else ["set_up"]
+    for number, journey in enumerate(scenario.traffic.journeys):
+        if message.startswith((f"journey {journey.name}:", f"journey {journey.name},")):
+            steps = ["steps", str(int(step[1]) - 1)] if step else []
+            return ["journeys", str(number), *steps]
+    word = message.split(maxsplit=1)[0].rstrip(":,")
+    return [word if word in TrafficSpec.__struct_fields__ else _PLAN_WORDS.get(word, "journeys")]

@@ -1,0 +1,156 @@
+"""What flags change in a scenario: the experiment that a command line asks for."""
+
+import re
+import shlex
+
+import msgspec
+
+from orchestrator.policy import PolicyError
+from scenarios.errors import UsageError, near
+from scenarios.scenario.checks import NEED_DATABASE
+from scenarios.scenario.experiment import STRATEGY_NAMES, Experiment
+from scenarios.scenario.reader import Loaded, load
+from scenarios.scenario.repeat import repeated
+from scenarios.scenario.spec import FaultSpec, Scenario, TrafficSpec
+
+_FAULT = re.compile(
+    r"(?P<do>[a-z-]+)(?::(?P<seconds>\d+(?:\.\d+)?))?(?:@(?P<after>\d+(?:\.\d+)?))?"
+)
+FAULTS = ("kill", "freeze", "restart-postgres", "crash-postgres", "block", "freeze-load")
+"""What `--fault` can make; a scenario file can also make `sql`."""
+
+SERVER_FAULTS = frozenset({"restart-postgres", "crash-postgres"})
+
+
+def parse_fault(text: str) -> FaultSpec:
+    """A fault as a flag says it: `kill`, `freeze:3` (seconds), `block:2@0.5` (after the start).
+
+    Raises:
+        UsageError: it makes no sense.
+    """
+    match = _FAULT.fullmatch(text)
+    if match is None or match["do"] not in FAULTS:
+        word = text.partition(":")[0].partition("@")[0]
+        raise UsageError(
+            f"--fault {text}: expected a fault such as 'kill', 'freeze:3' or 'block:2@0.5'; "
+            + near(word, FAULTS)
+        )
+    given = {
+        name: float(value)
+        for name, value in (("seconds", match["seconds"]), ("after_seconds", match["after"]))
+        if value is not None
+    }
+    try:
+        return msgspec.convert({"do": match["do"], **given}, FaultSpec)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--fault {text}: {error}") from error
+
+
+def at_rate(traffic: TrafficSpec, rate: float) -> TrafficSpec:
+    """The traffic at the rate that `--rate` says, from its beginning to its end.
+
+    Raises:
+        UsageError: it is no rate, or there is nobody whom it could bring.
+    """
+    if not 0 < rate < float("inf"):
+        raise UsageError(f"--rate {rate:g}: expected a number above 0")
+    if not traffic.asked_rate:
+        raise UsageError(f"--rate {rate:g}: all users of this scenario stay, and nobody arrives")
+    if traffic.arrivals == "recorded":
+        raise UsageError(f"--rate {rate:g}: the arrivals of this scenario are recorded")
+    return msgspec.structs.replace(traffic, rate=rate, profile=())
+
+
+def _of_size(scenario: Scenario, replicas: int) -> Scenario:
+    try:
+        policy = msgspec.structs.replace(scenario.policy, replicas=replicas)
+    except PolicyError as error:
+        raise UsageError(f"--replicas {replicas}: {error}") from error
+    return msgspec.structs.replace(scenario, policy=policy)
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What flags change in a scenario; None: nothing."""
+
+    replicas: int | None = None
+    rate: float | None = None
+    existing_rows: int | None = None
+    baseline: float | None = None
+    settle: float | None = None
+    database: str | None = None
+    settings: tuple[str, ...] = ()
+    hold: bool = False
+    faults: tuple[str, ...] = ()
+    repeat: int = 1
+
+    def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
+        """The experiment that the command asks for.
+
+        Raises:
+            UsageError: a flag makes no sense.
+            ScenarioError: the scenario is not there or not right.
+        """
+        if strategy not in STRATEGY_NAMES:
+            raise UsageError(f"unknown strategy {strategy!r}; {near(strategy, STRATEGY_NAMES)}")
+        loaded = load(reference, self.settings)
+        scenario = loaded.scenario
+        replace = msgspec.structs.replace
+        if self.replicas is not None:
+            scenario = _of_size(scenario, self.replicas)
+        if self.rate is not None:
+            scenario = replace(scenario, traffic=at_rate(scenario.traffic, self.rate))
+        if self.existing_rows is not None:
+            if scenario.database is None or scenario.database.rows is None:
+                raise UsageError(f"--existing-rows: {reference} describes no rows to make")
+            rows = replace(scenario.database.rows, count=self.existing_rows)
+            scenario = replace(scenario, database=replace(scenario.database, rows=rows))
+        phases = scenario.phases
+        if self.baseline is not None:
+            phases = replace(phases, baseline_seconds=self.baseline)
+        if self.settle is not None:
+            phases = replace(phases, settle_seconds=self.settle)
+        scenario = replace(scenario, phases=phases)
+        scenario = self._broken(scenario, reference)
+        if self.repeat > 1:
+            scenario = self._repeated(scenario, reference)
+        return Experiment(
+            loaded=Loaded(scenario, loaded.path),
+            strategy=strategy,
+            seed=seed,
+            replay=self._command(reference, strategy, seed),
+            hold=self.hold,
+        )
+
+    def _repeated(self, scenario: Scenario, reference: str) -> Scenario:
+        if any(step.migrate_down for step in scenario.release.steps):
+            raise UsageError(
+                f"--repeat {self.repeat}: {reference} takes its migrations back, and what would "
+                "come next lacks them"
+            )
+        return repeated(scenario, self.repeat)
+
+    def _broken(self, scenario: Scenario, reference: str) -> Scenario:
+        """With the faults of the flags on top of its own."""
+        faults = (*scenario.faults, *(parse_fault(text) for text in self.faults))
+        kinds = {fault.do for fault in faults}
+        if scenario.database is None and NEED_DATABASE & kinds:
+            raise UsageError(f"--fault: {reference} has no database")
+        if self.database is not None and SERVER_FAULTS & kinds:
+            raise UsageError("--fault: only the embedded Postgres is restarted, not --database")
+        return msgspec.structs.replace(scenario, faults=faults)
+
+    def _command(self, reference: str, strategy: str, seed: int) -> str:
+        words = ["hitless", "run", reference, "--strategy", strategy, "--seed", str(seed)]
+        for name in ("replicas", "rate", "existing_rows", "baseline", "settle"):
+            value = getattr(self, name)
+            if value is not None:
+                words += [f"--{name.replace('_', '-')}", f"{value:g}"]
+        for setting in self.settings:
+            words += ["--set", setting]
+        for fault in self.faults:
+            words += ["--fault", fault]
+        if self.repeat > 1:
+            words += ["--repeat", str(self.repeat)]
+        if self.database is not None:
+            words += ["--database", "URL"]  # a URL may hold a password
+        return shlex.join(words)

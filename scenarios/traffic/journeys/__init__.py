@@ -1,0 +1,1 @@
+"""What one user does: journeys as they are declared, compiled to requests."""

@@ -1,0 +1,415 @@
+"""From the journeys that a plan declares to the bytes of one request.
+
+Everything here follows from the seed, the journey's number and, for a click, the mailed link. No
+state is kept for a journey, so memory stays flat: a mail's recipient names the journey, and the
+journey's number says which story it is.
+
+Numbers count arrivals from 0 on. Below 0 they are those of users who stay: -1 is the first one's,
+and a repetition is then a visit.
+"""
+
+import hashlib
+import re
+import uuid
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from urllib.parse import quote, quote_plus, urlsplit
+
+import msgspec
+
+from scenarios.evidence.request_id import id_of
+from scenarios.traffic.journeys.checks import check_numbers, check_plan, check_websocket
+from scenarios.traffic.journeys.examination import Examination
+from scenarios.traffic.journeys.templates import NAMES, PLACEHOLDER, Template
+from scenarios.traffic.plan import Journey, Pace, Plan, PlanError, Step
+from scenarios.traffic.schedule.stream import Stream
+from scenarios.traffic.wire.frames import key_for
+
+# The first keys of the streams for a journey's choice and for the details of its requests.
+_CHOICE = 2
+_REQUEST = 3
+_HALF = 0.5
+
+# RFC 9110, section 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# RFC 9110, section 5.5, without obs-text: what a field's value may be made of.
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
+# RFC 3986, appendix A: what may stand in a path and a query as it is.
+_TARGET = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]+")
+# RFC 9110, section 15: what can end an exchange.
+_STATUSES = range(200, 600)
+_SWITCHING = 101
+# The generator frames its messages by itself; a field of the plan's would contradict it.
+_OWN_FIELDS = frozenset(
+    {"connection", "content-length", "transfer-encoding", "x-request-id", "expect", "upgrade"}
+)
+
+
+class Recipe:
+    """One step of a journey, checked and ready to be made into requests."""
+
+    __slots__ = (
+        "_body",
+        "_endpoint",
+        "_fields",
+        "_form",
+        "_has_body",
+        "_is_json",
+        "_path",
+        "_subject",
+        "connection",
+        "delay_seconds",
+        "examination",
+        "expect",
+        "is_paced",
+        "method",
+        "names",
+        "needs_link",
+        "pace",
+        "timeout_seconds",
+        "websocket",
+    )
+
+    def __init__(
+        self, step: Step, *, host: str, where: str, known: frozenset[str] = frozenset()
+    ) -> None:
+        if not _TOKEN.fullmatch(step.method) or step.method == "CONNECT":
+            raise PlanError(f"{where}: method {step.method!r} cannot be sent")
+        if not step.path.startswith(("/", "{link}")):
+            raise PlanError(f"{where}: path {step.path!r} must begin with / or be {{link}}")
+        if sum(body is not None for body in (step.form, step.json, step.body)) > 1:
+            raise PlanError(f"{where}: form, json and body exclude each other")
+        if step.websocket is not None:
+            check_websocket(step, where=where)
+        if not step.expect or not all(status in _STATUSES for status in step.expect):
+            raise PlanError(f"{where}: expect must name statuses from 200 to 599")
+        check_numbers(step, where=where)
+        self.method = step.method
+        self.websocket = step.websocket
+        self.expect = step.expect if step.websocket is None else (_SWITCHING,)
+        self.timeout_seconds = step.timeout_seconds
+        self.pace = Pace(step.upload_bytes_per_second, step.download_bytes_per_second)
+        self.is_paced = self.pace != Pace()
+        alone = self.is_paced or step.websocket is not None
+        self.connection = "new" if alone else step.connection
+        self.delay_seconds = step.delay_seconds
+        self._path = Template(step.path, where=f"{where}, path", known=known)
+        _check_target(PLACEHOLDER.sub("", step.path), where=f"{where}, path")
+        self._subject = Template(step.subject or "", where=f"{where}, subject", known=known)
+        fields = {"Host": host, "User-Agent": "hitless", "Accept": "*/*"}
+        if step.form is not None:
+            fields["Content-Type"] = "application/x-www-form-urlencoded"
+        if step.json is not None:
+            fields["Content-Type"] = "application/json"
+        self._fields = _fields({**fields, **step.headers}, where=where, known=known)
+        self._form = [
+            (
+                f"{quote_plus(key)}=",
+                Template(value, where=f"{where}, form field {key}", known=known),
+            )
+            for key, value in (step.form or {}).items()
+        ]
+        self._is_json = step.json is not None
+        body = step.body or ("" if step.json is None else msgspec.json.encode(step.json).decode())
+        self._body = Template(body, where=f"{where}, body", known=known)
+        self.examination = Examination(
+            step.expect_body, step.capture, where=where, known=known | step.capture.keys()
+        )
+        # RFC 9110, section 8.6: a method that expects content says so also when it is empty.
+        self._has_body = (
+            step.form is not None
+            or step.json is not None
+            or step.body is not None
+            or step.method in ("POST", "PUT", "PATCH")
+        )
+        self.names = self.examination.names.union(
+            *(
+                template.names
+                for template in (
+                    self._path,
+                    self._subject,
+                    self._body,
+                    *(value for _, value in self._fields),
+                    *(value for _, value in self._form),
+                )
+            )
+        )
+        self.needs_link = "link" in self.names
+        # One user's words would make an endpoint for each user, so they stay placeholders.
+        self._endpoint = f"{step.method} {step.path}"
+
+    def endpoint_for(self, link: str | None) -> str:
+        """Method and path without the query; only a mailed link is filled in."""
+        return self._endpoint.replace("{link}", link or "{link}").partition("?")[0]
+
+    def subject(self, values: Mapping[str, str]) -> str | None:
+        """What the request is about, or None when the step does not say."""
+        return self._subject.render(values) or None
+
+    def request(
+        self, values: Mapping[str, str], *, request_id: str, close: bool, cookies: str = ""
+    ) -> bytes:
+        """The whole request as it goes over the wire (RFC 9112).
+
+        Args:
+            values: what fills the placeholders.
+            request_id: its `X-Request-Id`.
+            close: whether the connection is for this request alone.
+            cookies: what its user has been given; behind the step's own, since there may be but
+                one such field (RFC 6265, section 5.4).
+        """
+        lines = [f"{self.method} {self._path.render(values)} HTTP/1.1"]
+        fields = [(name, value.render(values)) for name, value in self._fields]
+        lines += [f"{name}: {text}" for name, text in with_cookies(fields, cookies)]
+        lines.append(f"X-Request-Id: {request_id}")
+        if self.websocket is not None:
+            lines += ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+            lines.append(f"Sec-WebSocket-Key: {key_for(request_id)}")
+        elif close:
+            lines.append("Connection: close")
+        body = b""
+        if self._has_body:
+            if self._form:
+                text = "&".join(key + quote_plus(value.render(values)) for key, value in self._form)
+            elif self._is_json:
+                text = self._body.render(
+                    {name: _in_json_text(values[name]) for name in self._body.names}
+                )
+            else:
+                text = self._body.render(values)
+            body = text.encode()
+            lines.append(f"Content-Length: {len(body)}")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+class Script:
+    """A journey, checked: its steps as recipes, and which of them waits for mail."""
+
+    __slots__ = ("mail_step", "name", "needs_uuid", "python", "recipes")
+
+    def __init__(self, journey: Journey, *, host: str, known: frozenset[str] = frozenset()) -> None:
+        where = f"journey {journey.name}"
+        if not journey.steps and journey.python is None:
+            raise PlanError(f"{where}: it has no steps")
+        if journey.steps and journey.python is not None:
+            raise PlanError(f"{where}: steps and python exclude each other")
+        self.name = journey.name
+        self.python = journey.python
+        self.recipes = tuple(recipes(journey.steps, host=host, where=where, known=known))
+        self.needs_uuid = any("uuid" in recipe.names for recipe in self.recipes)
+        mail_steps = [index for index, step in enumerate(journey.steps) if step.after == "mail"]
+        if mail_steps[:1] == [0]:
+            raise PlanError(f"{where}, step 1: nothing was sent yet that a mail could answer")
+        if len(mail_steps) > 1:
+            raise PlanError(
+                f"{where}, step {mail_steps[1] + 1}: a journey can wait for mail only once"
+            )
+        self.mail_step = mail_steps[0] if mail_steps else None
+        for index, recipe in enumerate(self.recipes):
+            if recipe.needs_link and (self.mail_step is None or index < self.mail_step):
+                raise PlanError(
+                    f"{where}, step {index + 1}: {{link}} is known only from the step with "
+                    'after = "mail" on'
+                )
+
+
+def recipes(
+    steps: Sequence[Step], *, host: str, where: str, known: frozenset[str]
+) -> Iterator[Recipe]:
+    """The recipes of steps in order; each knows what those before it captured.
+
+    Raises:
+        PlanError: a step cannot be carried out.
+    """
+    captured: frozenset[str] = frozenset()
+    for number, step in enumerate(steps, start=1):
+        place = f"{where}, step {number}"
+        if step.after == "mail":
+            captured = frozenset()  # nothing is kept while a journey waits for its mail
+        yield Recipe(step, host=host, where=place, known=known | captured)
+        for name in step.capture:
+            if name in NAMES or not PLACEHOLDER.fullmatch(f"{{{name}}}"):
+                raise PlanError(
+                    f"{place}, capture {name}: a name is lower-case letters and underscores, and "
+                    f"none of {', '.join(NAMES)}"
+                )
+        captured |= step.capture.keys()
+
+
+class Cast:
+    """The journeys of a run: which one is whose, and whom each mail is for.
+
+    Attributes:
+        host: the requests' `Host`.
+        shared: what the set-up captured, for all journeys.
+
+    Raises:
+        PlanError: the plan cannot be followed.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        check_plan(plan)
+        self.seed = plan.seed
+        self.mail_domain = plan.mail_domain.lower()
+        host = f"[{plan.host}]" if ":" in plan.host else plan.host
+        self.host = f"{host}:{plan.port}"
+        self.shared: dict[str, str] = {}
+        self._worker = str(plan.shard or 0)
+        self.scripts = tuple(
+            Script(journey, host=self.host, known=frozenset(plan.known))
+            for journey in plan.journeys
+        )
+        together = list(zip(plan.journeys, self.scripts, strict=True))
+        self._chosen = [script for journey, script in together if not journey.stays]
+        self._weights = list(accumulate(_weight(one) for one in plan.journeys if not one.stays))
+        self._staying = [script for journey, script in together if journey.stays]
+        self._users = list(accumulate(one.users or 0 for one in plan.journeys if one.stays))
+        self._address = re.compile(
+            rf"(s{plan.seed}-([0-9]{{6,}}))@{re.escape(self.mail_domain)}", re.ASCII
+        )
+
+    def script(self, number: int) -> Script:
+        """The story with this number: an arrival's is chosen by the seed and the weights."""
+        if number < 0:
+            return self._staying[bisect_right(self._users, ~number)]
+        if len(self._chosen) == 1:
+            return self._chosen[0]
+        at = Stream(_CHOICE, self.seed, number).uniform() * self._weights[-1]
+        # Rounding can make the product reach the last sum, which is one past the last journey.
+        return self._chosen[min(bisect_right(self._weights, at), len(self._chosen) - 1)]
+
+    def unique(self, number: int) -> str:
+        """The word that only this journey has, such as `s7-000123`; a staying user's: `s7-u000123`.
+
+        It is a staying user's in all visits.
+        """
+        if number < 0:
+            return f"s{self.seed}-u{~number:06d}"
+        return f"s{self.seed}-{number:06d}"
+
+    def user(self, number: int) -> str:
+        """The same, as an email address."""
+        return f"{self.unique(number)}@{self.mail_domain}"
+
+    def number_of(self, address: str) -> int | None:
+        """The journey whose user has this address, or None for an address that none can have.
+
+        Users who stay wait for no mail, so theirs are none of these.
+        """
+        match = self._address.fullmatch(address.lower())
+        if match is None:
+            return None
+        number = int(match[2])
+        return number if match[1] == self.unique(number) else None
+
+    def request_id(self, number: int, step: int, repetition: int = 0) -> str:
+        """The id of a journey's request; steps and repetitions count from 0 here."""
+        visit = self.visit(number, repetition)
+        return id_of(visit, step + 1, 0 if number < 0 else repetition)
+
+    def visit(self, number: int, repetition: int) -> str:
+        """The word for one visit: a staying user's `s7-u000123-45`, or that of who comes once."""
+        unique = self.unique(number)
+        return f"{unique}-{repetition + 1}" if number < 0 else unique
+
+    def uuid(self, number: int) -> str:
+        """A UUID that only this journey of this seed has."""
+        digest = hashlib.blake2b(self.unique(number).encode(), digest_size=16).digest()
+        return str(uuid.UUID(bytes=digest, version=4))
+
+    def values(
+        self,
+        number: int,
+        script: Script,
+        link: str | None,
+        captured: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:
+        """What fills the placeholders of a journey's requests."""
+        unique = self.unique(number)
+        values = {
+            **self.shared,
+            "unique": unique,
+            "user": f"{unique}@{self.mail_domain}",
+            "journey": script.name,
+            "seed": str(self.seed),
+            "worker": self._worker,
+        }
+        if script.needs_uuid:
+            values["uuid"] = self.uuid(number)
+        if captured is not None:
+            values.update(captured)
+        if link is not None:
+            values["link"] = link
+        return values
+
+    def details(self, number: int, step: int, repetition: int, recipe: Recipe) -> tuple[int, bool]:
+        """What the seed decides about one request.
+
+        Returns:
+            the pause before it in ns, and whether it opens a connection for itself.
+        """
+        connection = recipe.connection
+        if not recipe.delay_seconds and connection != "any":
+            return 0, connection == "new"
+        stream = Stream(_REQUEST, self.seed, number, step, repetition)
+        pause = round(stream.exponential(recipe.delay_seconds) * 1e9)
+        if connection == "any":
+            return pause, stream.uniform() < _HALF
+        return pause, connection == "new"
+
+
+def _weight(journey: Journey) -> float:
+    return 1.0 if journey.weight is None else journey.weight
+
+
+def with_cookies(fields: Iterable[tuple[str, str]], cookies: str) -> Iterable[tuple[str, str]]:
+    """The header fields with these cookies in them, behind those that are there."""
+    if not cookies:
+        return fields
+    named = {name.lower(): (name, text) for name, text in fields}
+    name, own = named.get("cookie", ("Cookie", ""))
+    named["cookie"] = (name, f"{own}; {cookies}" if own else cookies)
+    return named.values()
+
+
+def _in_json_text(value: str) -> str:
+    """The value as it stands between the quotes of a JSON text."""
+    return msgspec.json.encode(value).decode()[1:-1]
+
+
+def target_of(link: str) -> str:
+    """The path and query of a mailed link: what a browser would put into its request line.
+
+    Characters that may not stand there are percent-encoded, as a browser does.
+
+    Raises:
+        ValueError: the link is not a URL.
+    """
+    parts = urlsplit(link)
+    path = quote(parts.path or "/", safe="/%!$&'()*+,;=:@~")
+    query = quote(parts.query, safe="/%!$&'()*+,;=:@~?")
+    return f"{path}?{query}" if query else path
+
+
+def _fields(
+    fields: Mapping[str, str], *, where: str, known: frozenset[str]
+) -> list[tuple[str, Template]]:
+    """The header fields, each name once whatever its case; the later one wins."""
+    named: dict[str, tuple[str, Template]] = {}
+    for name, value in fields.items():
+        if not _TOKEN.fullmatch(name):
+            raise PlanError(f"{where}: {name!r} is not the name of a header field")
+        if name.lower() in _OWN_FIELDS:
+            raise PlanError(f"{where}: the field {name} is the generator's own")
+        if not _FIELD_VALUE.fullmatch(value):
+            raise PlanError(f"{where}: the value of {name} must be printable ASCII")
+        template = Template(value, where=f"{where}, header {name}", known=known)
+        named[name.lower()] = (name, template)
+    return list(named.values())
+
+
+def _check_target(text: str, *, where: str) -> None:
+    if text and not _TARGET.fullmatch(text):
+        raise PlanError(f"{where}: it holds a character that must be percent-encoded: {text!r}")

@@ -1,0 +1,87 @@
+"""The set-up: requests that are sent once, before any user comes."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from scenarios.traffic.journeys.compiled import Recipe, recipes
+from scenarios.traffic.journeys.examination import Mismatch
+from scenarios.traffic.journeys.templates import NAMES
+from scenarios.traffic.plan import Step, TrafficError
+from scenarios.traffic.wire.response import MalformedResponse, ResponseReader
+
+_CHUNK = 64 * 1024
+
+
+class SetUpError(TrafficError):
+    """A request of the set-up failed; the message says which, and how."""
+
+
+async def set_up(
+    host: str, port: int, steps: Sequence[Step], *, seed: int, timeout_seconds: float
+) -> dict[str, str]:
+    """Send the steps' requests one after the other; returns what they captured.
+
+    Raises:
+        PlanError: a step cannot be carried out.
+        SetUpError: one failed; those after it were not sent.
+    """
+    values = dict.fromkeys(NAMES, "") | {
+        "unique": f"s{seed}-set-up",
+        "user": f"s{seed}-set-up@example.com",
+        "journey": "set-up",
+        "seed": str(seed),
+        "worker": "0",
+    }
+    captured: dict[str, str] = {}
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    made = recipes(steps, host=address, where="set-up", known=frozenset())
+    for number, recipe in enumerate(list(made), start=1):
+        filled = {**values, **captured}
+        what = f"set-up, step {number}: {recipe.endpoint_for(None)}"
+        payload = recipe.request(filled, request_id=f"set-up-{number}-s{seed}", close=True)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                reader = await _exchange(host, port, payload, is_head=recipe.method == "HEAD")
+        except TimeoutError:
+            raise SetUpError(f"{what}: no answer in {timeout_seconds:g} s") from None
+        except (OSError, MalformedResponse) as error:
+            raise SetUpError(f"{what}: {error}") from error
+        captured |= _examine(recipe, reader, filled, what)
+    return captured
+
+
+def _examine(
+    recipe: Recipe, reader: ResponseReader, values: dict[str, str], what: str
+) -> dict[str, str]:
+    if reader.status not in recipe.expect:
+        expected = ", ".join(map(str, recipe.expect))
+        problem = reader.problem()
+        why = f" ({problem.title})" if problem.title else ""
+        raise SetUpError(f"{what}: it was answered {reader.status}{why}, expected: {expected}")
+    try:
+        return recipe.examination.apply(reader.answer(), values)
+    except Mismatch as mismatch:
+        raise SetUpError(f"{what}: {mismatch}") from None
+
+
+async def _exchange(host: str, port: int, payload: bytes, *, is_head: bool) -> ResponseReader:
+    stream, writer = await asyncio.open_connection(host, port)
+    response = ResponseReader()
+    response.begin(is_head=is_head, keep=True)
+    try:
+        writer.write(payload)
+        while not response.complete:
+            data = await stream.read(_CHUNK)
+            if data:
+                response.feed(data)
+                continue
+            response.end()
+            if not response.complete:
+                raise ConnectionError("the connection was closed without a complete response")
+    finally:
+        response.close()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    return response

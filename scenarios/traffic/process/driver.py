@@ -1,0 +1,148 @@
+"""The load generator's process, as the harness sees it.
+
+The protocol is one JSON document a line. To it: the Plan, then `{"do": "start"}`, `{"do": "stop"}`
+(no new arrivals), `{"do": "finish"}` (complete what is due, then exit). From it: `ready`, ticks,
+and `finished`. When its standard input closes it aborts, so it never outlives the harness.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO
+
+import msgspec
+
+from orchestrator.processes import Child, Processes
+from scenarios.errors import LoadError
+from scenarios.evidence.tick import Tick
+from scenarios.traffic.plan import Plan
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    event: str
+    smtp: str | None = None
+    requests: int | None = None
+
+
+_LINES = msgspec.json.Decoder(_Line)
+_TICKS = msgspec.json.Decoder(Tick)
+
+
+class LoadGenerator:
+    """A generator that is ready, and does what it is told.
+
+    Attributes:
+        smtp: `host:port` of the users' mailbox.
+    """
+
+    def __init__(
+        self, child: Child, smtp: str, ticks: IO[bytes], on_tick: Callable[[Tick], None]
+    ) -> None:
+        self.smtp = smtp
+        self._child = child
+        self._ticks = ticks
+        self._on_tick = on_tick
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also its process group's."""
+        return self._child.pid
+
+    async def start(self, values: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Let the first arrival come now.
+
+        Args:
+            values: what fills the plan's `known` placeholders.
+        """
+        await self._say("start", values=values)
+
+    async def stop(self) -> None:
+        """Let no further arrival come; what follows from earlier ones goes on."""
+        await self._say("stop")
+
+    async def finish(self) -> None:
+        """Let it complete what is under way and exit."""
+        await self._say("finish")
+
+    async def _say(self, word: str, **more: object) -> None:
+        try:
+            self._child.stdin.write(msgspec.json.encode({"do": word, **more}) + b"\n")
+            await self._child.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise _ended(self._child) from error
+
+    async def listen(self) -> int:
+        """Record its ticks until it has finished; returns how many requests it recorded.
+
+        Raises:
+            LoadError: it ended before that.
+        """
+        finished: int | None = None
+        async for line in self._child.stdout:
+            message = _LINES.decode(line)
+            if message.event == "tick":
+                tick = _TICKS.decode(line)
+                self._ticks.write(msgspec.json.encode(tick) + b"\n")
+                self._on_tick(tick)
+            elif message.event == "finished":
+                finished = message.requests or 0
+        code = await self._child.wait()
+        if finished is None or code != 0:
+            raise _ended(self._child)
+        return finished
+
+
+@asynccontextmanager
+async def load_generator(
+    processes: Processes,
+    plan: Plan,
+    *,
+    python: str,
+    folder: Path,
+    on_tick: Callable[[Tick], None],
+    ready_seconds: float = 30.0,
+) -> AsyncIterator[LoadGenerator]:
+    """Start the generator and wait until its mailbox listens; it has ended when the block is left.
+
+    Args:
+        processes: whose child it becomes.
+        plan: what it shall do.
+        python: the interpreter that runs it.
+        folder: where its log and `ticks.ndjson` go.
+        on_tick: called with each tick.
+        ready_seconds: how long it may take to start.
+
+    Raises:
+        LoadError: it did not start.
+    """
+    child = await processes.start(
+        [python, "-m", "scenarios.traffic"],
+        name="the load generator",
+        log=folder / "load.log",
+        dialogue=True,
+    )
+    try:
+        child.stdin.write(msgspec.json.encode(plan) + b"\n")
+        try:
+            async with asyncio.timeout(ready_seconds):
+                line = await child.stdout.readline()
+        except TimeoutError as error:
+            raise LoadError(f"the load generator is not ready after {ready_seconds:g} s") from error
+        if not line:
+            await child.wait()
+            raise _ended(child)
+        ready = _LINES.decode(line)
+        if ready.event != "ready" or ready.smtp is None:
+            raise LoadError(f"the load generator began with {line!r}")
+        with (folder / "ticks.ndjson").open("wb") as ticks:
+            yield LoadGenerator(child, ready.smtp, ticks, on_tick)
+    finally:
+        await child.stop(grace=5.0)
+
+
+def _ended(child: Child) -> LoadError:
+    return LoadError(
+        f"the load generator ended early (exit status {child.returncode}): {child.last_lines(1)}"
+    )

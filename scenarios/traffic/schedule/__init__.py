@@ -1,0 +1,1 @@
+"""When users come: schedules that depend on the seed alone."""

@@ -1,0 +1,1 @@
+"""Why requests failed or were slow."""

@@ -1,0 +1,167 @@
+"""The causes of a run's failed requests: each has one, and each cause has its evidence."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.causes.failure import Failure, Finding
+from scenarios.verdict.causes.ladder import attribute, contributing
+from scenarios.verdict.causes.surroundings import Surroundings
+from scenarios.verdict.model import Cause, CauseEvidence, Confidence, FailedRequest
+
+EXAMPLES = 3
+MOST_IDS = 1000
+"""So many requests of a cause are listed by their ids; its count tells of all."""
+
+_WAYS = {
+    "served": "which succeeded on version {}",
+    "mailed": "a link that version {} had mailed",
+    "answered": "to which an answer of version {} had led",
+}
+
+
+@dataclass(slots=True)
+class _Group:
+    finding: Finding
+    failures: list[Failure]
+
+
+def find_causes(
+    failed: Iterable[Outcome],
+    exchanges: Mapping[str, Exchange],
+    around: Surroundings,
+    origin_ns: int,
+    *,
+    explain: Callable[[Failure], Finding] = attribute,
+) -> tuple[Cause, ...]:
+    """The causes of all failed requests, or of all slow ones, most frequent first.
+
+    Requests with the same symptom of which some are explained and some are not are two causes, so
+    that what is unattributed is counted exactly.
+
+    Args:
+        failed: the requests, in any order.
+        exchanges: the balancer's log lines of them, by request id; may be empty.
+        around: the journal, and what else went on.
+        origin_ns: the instant 0.0.
+        explain: gives the cause of one of them.
+    """
+    groups: dict[tuple[str, Confidence], _Group] = {}
+    for outcome in sorted(failed, key=lambda o: (o.planned_ns, o.request_id)):
+        failure = Failure.join(outcome, exchanges.get(outcome.request_id), around)
+        finding = explain(failure)
+        key = finding.cause, finding.confidence
+        group = groups.setdefault(key, _Group(finding, []))
+        group.failures.append(failure)
+    causes = [_cause(group, origin_ns) for group in groups.values()]
+    return tuple(sorted(causes, key=lambda cause: (-cause.count, cause.cause, cause.confidence)))
+
+
+def _cause(group: _Group, origin_ns: int) -> Cause:
+    finding, failures = group.finding, group.failures
+    timeline = failures[0].timeline
+    outcomes = [failure.outcome for failure in failures]
+    note = _lacking(failures) or _locked(failures)
+    return Cause(
+        cause=finding.cause,
+        title=finding.title,
+        confidence=finding.confidence,
+        count=len(failures),
+        evidence=CauseEvidence(
+            requests=tuple(outcome.request_id for outcome in outcomes[:MOST_IDS]),
+            first=(outcomes[0].planned_ns - origin_ns) / 1e9,
+            last=(outcomes[-1].planned_ns - origin_ns) / 1e9,
+            replicas=count(failure.replica for failure in failures),
+            versions=count(failure.version for failure in failures),
+            endpoints=count(outcome.endpoint for outcome in outcomes),
+            connections=count(outcome.connection for outcome in outcomes),
+            steps=count(timeline.step_at(failure.at_ns) for failure in failures),
+            schemas=count(timeline.schema_at(failure.at_ns) for failure in failures),
+            examples=tuple(_example(failure, origin_ns) for failure in failures[:EXAMPLES]),
+            contributing=count(
+                name for failure in failures for name in contributing(failure, finding)
+            ),
+            note=note,
+        ),
+    )
+
+
+def _locked(failures: Sequence[Failure]) -> str | None:
+    """Whose lock most of them waited for, if they waited for locks at all."""
+    roots: Counter[str] = Counter()
+    longest = 0.0
+    for failure in failures:
+        blocked = failure.around.blocked(failure.replica, *failure.span)
+        if blocked is None or blocked.wait.root is None:
+            continue
+        wait, root = blocked.wait, blocked.wait.root
+        about = f" on {wait.relation}" if wait.relation else ""
+        asked = f" ({root.query})" if root.query else ""
+        roots[f"{root.application or 'a session'}{asked}, for {wait.mode}{about}"] += 1
+        longest = max(longest, blocked.seconds)
+    if not roots:
+        return None
+    (root_text, number), *_ = sorted(roots.items(), key=lambda item: (-item[1], item[0]))
+    return f"{number:,} waited behind {root_text}; up to {longest:.2f} s"
+
+
+def _lacking(failures: Sequence[Failure]) -> str | None:
+    """Which version lacks what which other one serves or hands out, the most frequent first."""
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        lack, outcome = failure.lack, failure.outcome
+        if lack is None:
+            continue
+        asked = f"version {lack.version} answered {outcome.status} to {outcome.endpoint}"
+        pairs = lacking.setdefault((asked, _WAYS[lack.how].format(lack.other)), [])
+        pairs.append(f"{outcome.request_id} by {lack.led_by}" if lack.led_by else "")
+    if not lacking:
+        return None
+    ways = sorted(lacking.items(), key=lambda item: (-len(item[1]), item[0]))
+    several = len(ways) > 1
+    said = [
+        (f"{len(pairs):,} of them: " if several else "") + f"{asked}, {way}{_some(pairs)}"
+        for (asked, way), pairs in ways[:EXAMPLES]
+    ]
+    return f"{'; '.join(said)}: a mixed fleet serves what one of them lacks"
+
+
+def _some(pairs: Sequence[str]) -> str:
+    """The first of the requests and of those that led to them, if they are known."""
+    shown = [pair for pair in pairs if pair][:EXAMPLES]
+    if not shown:
+        return ""
+    more = f" and {len(pairs) - len(shown):,} more" if len(pairs) > len(shown) else ""
+    return f" ({', '.join(shown)}{more})"
+
+
+def _example(failure: Failure, origin_ns: int) -> FailedRequest:
+    outcome, exchange = failure.outcome, failure.exchange
+    return FailedRequest(
+        request_id=outcome.request_id,
+        at=(outcome.planned_ns - origin_ns) / 1e9,
+        seconds=outcome.latency_seconds,
+        endpoint=outcome.endpoint,
+        connection=outcome.connection,
+        journey=outcome.journey,
+        step=failure.timeline.step_at(failure.at_ns),
+        schema=failure.timeline.schema_at(failure.at_ns),
+        replica=failure.replica,
+        version=failure.version,
+        status=outcome.status,
+        error=outcome.error,
+        error_detail=outcome.error_detail,
+        proxy_status=outcome.proxy_status,
+        sqlstate=outcome.sqlstate,
+        problem=outcome.problem,
+        attempts=exchange.attempts if exchange else None,
+        end=exchange.end if exchange else None,
+    )
+
+
+def count(names: Iterable[str | None]) -> dict[str, int]:
+    """How often each name occurs, most frequent first; None is left out."""
+    counts = Counter(name for name in names if name is not None)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,98 @@
+"""A failed or slow request joined with everything else that is known about it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.causes import proxy_status
+from scenarios.verdict.causes.proxy_status import ProxyStatus
+from scenarios.verdict.causes.skew import Lack
+from scenarios.verdict.causes.surroundings import Surroundings
+from scenarios.verdict.model import Confidence
+from scenarios.verdict.timeline import Life, Timeline
+
+
+class Finding(NamedTuple):
+    """What one rule says of one request."""
+
+    cause: str
+    title: str
+    confidence: Confidence
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed request joined with everything else that is known about it.
+
+    Attributes:
+        outcome: what the client saw.
+        exchange: what the balancer logged of it, if anything.
+        proxy: why the balancer answered by itself, if it did.
+        at_ns: the instant that counts: when the outcome was known; of a timeout, when it was due,
+            since what held it up happened then.
+        replica: who answered or was asked, as far as known.
+        version: of that replica.
+        life: that replica's, if the journal knows it.
+        timeline: the journal.
+        around: what else went on.
+    """
+
+    outcome: Outcome
+    exchange: Exchange | None
+    proxy: ProxyStatus | None
+    at_ns: int
+    replica: str | None
+    version: str | None
+    life: Life | None
+    timeline: Timeline
+    around: Surroundings
+
+    @classmethod
+    def join(
+        cls, outcome: Outcome, exchange: Exchange | None, around: Surroundings | Timeline
+    ) -> "Failure":
+        """Join the evidence of one request."""
+        if isinstance(around, Timeline):
+            around = Surroundings(around)
+        timeline = around.timeline
+        proxy = proxy_status.parse(outcome.proxy_status)
+        replica = outcome.served_by or (exchange.backend if exchange else None)
+        if replica is None and proxy is not None and proxy.next_hop in timeline.lives:
+            replica = proxy.next_hop
+        logged = exchange.version if exchange else None
+        return cls(
+            outcome=outcome,
+            exchange=exchange,
+            proxy=proxy,
+            at_ns=outcome.planned_ns if outcome.error == "timeout" else outcome.done_ns,
+            replica=replica,
+            version=logged or timeline.version_of(replica),
+            life=timeline.lives.get(replica) if replica else None,
+            timeline=timeline,
+            around=around,
+        )
+
+    @property
+    def lack(self) -> Lack | None:
+        """What explains that its version does not know what it was asked for, if anything does."""
+        return self.around.skew.lack(self.outcome, self.version)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """From when it was sent, or due if it never was, until its outcome was known."""
+        outcome = self.outcome
+        begin = outcome.planned_ns if outcome.sent_ns is None else outcome.sent_ns
+        return begin, outcome.done_ns
+
+    @property
+    def answered_badly(self) -> bool:
+        """Whether an application answered, with a server error (RFC 9110, section 15.6)."""
+        return self.proxy is None and (self.outcome.status or 0) >= 500  # noqa: PLR2004 - the RFC
+
+    @property
+    def cut(self) -> bool:
+        """Whether the exchange broke off, rather than being answered by an application."""
+        if self.proxy is not None:
+            return self.proxy.error in proxy_status.CUT
+        return self.outcome.error in ("reset", "eof", "malformed")

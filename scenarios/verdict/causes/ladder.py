@@ -1,0 +1,298 @@
+"""Why a request failed: a ladder of rules, of which the first that matches gives the cause.
+
+The order is fixed, from what invalidates the other evidence down to the bare symptom: the harness
+itself, the balancer without a backend, the life of the replica, the race of a reused connection,
+what the database refused, locks, timeouts and pools, the database's absence, what the balancer
+saw, the mixed fleet, the application's own answer, and last what the client saw. So the same
+evidence always gives the same cause. Rules that would have matched as well are the contributing
+events.
+"""
+
+import re
+from collections.abc import Callable
+
+from scenarios.verdict.causes import sqlstates
+from scenarios.verdict.causes.failure import Failure, Finding
+from scenarios.verdict.causes.surroundings import SLACK_NS
+from scenarios.verdict.timeline import Life
+
+EXHAUSTED = {
+    "Too many open files": ("harness:descriptors", "the load generator ran out of descriptors"),
+    "Cannot assign requested address": ("harness:ports", "the load generator ran out of ports"),
+}
+
+TRANSPORT = {
+    "connect_refused": "the balancer refused the connection",
+    "connect_timeout": "the connection to the balancer timed out",
+    "reset": "the connection was reset before a complete response",
+    "eof": "the connection was closed before a complete response",
+    "timeout": "no complete response in time",
+    "malformed": "the response was not HTTP",
+}
+
+BALANCER = {
+    "connection_refused": "the replica refused the balancer's connection",
+    "connection_terminated": "the replica closed the connection before it answered",
+    "connection_timeout": "the balancer could not connect to the replica in time",
+    "http_response_incomplete": "the replica's response ended too early",
+    "http_response_timeout": "the replica did not answer in time",
+    "http_protocol_error": "the replica's response was not HTTP",
+    "proxy_internal_error": "an error of the balancer itself",
+}
+
+
+_STATEMENT_TIMEOUT = re.compile(r"(?i)did not answer in time|statement timeout|query.*timed? ?out")
+_POOL = re.compile(r"(?i)no (free |database )?connection|\bpool\b|too many connections")
+_REFUSALS = frozenset({400, 409, 422})
+
+
+def harness(failure: Failure) -> Finding | None:
+    """The load generator's own failure says nothing about the application."""
+    outcome = failure.outcome
+    if outcome.error == "undispatched":
+        return Finding("harness:undispatched", "the load generator could not send it", "certain")
+    for words, (cause, title) in EXHAUSTED.items():
+        if outcome.error_detail and words in outcome.error_detail:
+            return Finding(cause, title, "certain")
+    return None
+
+
+def no_backend(failure: Failure) -> Finding | None:
+    """The balancer says that it had nobody to ask."""
+    if failure.proxy is None or failure.proxy.error != "destination_unavailable":
+        return None
+    return Finding("no_backend", "no backend: no replica was there to serve", "certain")
+
+
+def lifecycle(failure: Failure) -> Finding | None:
+    """The exchange broke off while its replica was coming or going."""
+    life, now = failure.life, failure.at_ns
+    if life is None or not failure.cut:
+        return None
+    if _by(life.stop_started_ns, now) or (life.cut and _near(life.drained_ns, now)):
+        return _stopped(life)
+    if _by(life.died_ns, now + SLACK_NS):
+        return Finding("lifecycle:died", "the replica had died", "likely")
+    if life.started_ns is not None and (life.ready_ns is None or life.ready_ns > now):
+        return Finding("lifecycle:not_ready", "the replica was not ready yet", "likely")
+    return None
+
+
+def unresponsive(failure: Failure) -> Finding | None:
+    """The exchange led to nothing, and so did everybody else's with that replica."""
+    timed_out = failure.outcome.error == "timeout" and failure.outcome.first_byte_ns is None
+    if not (timed_out or failure.cut):
+        return None
+    if failure.around.down(failure.replica, *failure.span) is not None:
+        words = "the replica did not answer, and failed the balancer's checks as well"
+    elif timed_out and failure.around.silent(failure.replica, *failure.span):
+        words = "the replica did not answer anybody meanwhile"
+    else:
+        return None
+    return Finding("lifecycle:unresponsive", words, "likely")
+
+
+def _stopped(life: Life) -> Finding:
+    if life.cut:
+        return Finding(
+            "lifecycle:drain_exceeded",
+            "cut when the drain of its replica ran out of time",
+            "likely",
+        )
+    if life.drain_started_ns is None:
+        return Finding(
+            "lifecycle:undrained", "its replica was stopped without being drained", "likely"
+        )
+    return Finding("lifecycle:stopped", "its replica was being stopped", "likely")
+
+
+def _by(event_ns: int | None, now: int) -> bool:
+    return event_ns is not None and event_ns <= now
+
+
+def _near(event_ns: int | None, now: int) -> bool:
+    return event_ns is not None and abs(event_ns - now) <= SLACK_NS
+
+
+def reused_connection(failure: Failure) -> Finding | None:
+    """A kept-alive connection was closed under the request, which the balancer never logged."""
+    outcome = failure.outcome
+    if (
+        outcome.error in ("reset", "eof")
+        and outcome.connection == "reused"
+        and outcome.first_byte_ns is None
+        and failure.exchange is None
+    ):
+        return Finding(
+            "transport:reused_connection",
+            "a reused connection was closed just as the request was sent",
+            "likely",
+        )
+    return None
+
+
+def database(failure: Failure) -> Finding | None:
+    """The application passed on why Postgres refused."""
+    sqlstate = failure.outcome.sqlstate
+    if sqlstate is None:
+        return None
+    return Finding(
+        f"sqlstate:{sqlstate}", f"SQLSTATE {sqlstate}: {sqlstates.describe(sqlstate)}", "certain"
+    )
+
+
+def server_log(failure: Failure) -> Finding | None:
+    """The application kept the reason to itself, but Postgres' own log has it.
+
+    Some applications answer what the database refuses with a 4xx, as if it were the user's fault.
+    """
+    refused = failure.proxy is None and failure.outcome.status in _REFUSALS
+    if not (failure.answered_badly or refused) or failure.outcome.sqlstate is not None:
+        return None
+    line = failure.around.server_error(failure.replica, *failure.span)
+    if line is None:
+        return None
+    return Finding(
+        f"sqlstate:{line.sqlstate}",
+        f"SQLSTATE {line.sqlstate}: {sqlstates.describe(line.sqlstate)}",
+        "likely",
+    )
+
+
+def lock_wait(failure: Failure) -> Finding | None:
+    """Its replica waited for a lock, for at least half of the time."""
+    if not (failure.answered_badly or failure.outcome.error == "timeout" or failure.outcome.ok):
+        return None
+    if failure.around.blocked(failure.replica, *failure.span) is None:
+        return None
+    return Finding("lock_wait", "it waited for a lock in the database", "likely")
+
+
+def statement_timeout(failure: Failure) -> Finding | None:
+    """The application gave up on a statement."""
+    if failure.answered_badly and _says(failure, _STATEMENT_TIMEOUT):
+        return Finding("statement_timeout", "the database did not answer in time", "likely")
+    return None
+
+
+def pool_exhausted(failure: Failure) -> Finding | None:
+    """The application had no connection to the database left."""
+    if failure.answered_badly and _says(failure, _POOL):
+        return Finding(
+            "pool_exhausted", "the application had no database connection left", "likely"
+        )
+    return None
+
+
+def _says(failure: Failure, words: re.Pattern[str]) -> bool:
+    return words.search(failure.outcome.problem or "") is not None
+
+
+def database_away(failure: Failure) -> Finding | None:
+    """The database did not answer anybody at that time."""
+    if not (failure.answered_badly or failure.outcome.error == "timeout" or failure.outcome.ok):
+        return None
+    if failure.around.absence(*failure.span) is None:
+        return None
+    return Finding("database:away", "the database was not there", "likely")
+
+
+def balancer(failure: Failure) -> Finding | None:
+    """The balancer says why it answered by itself."""
+    if failure.proxy is None:
+        return None
+    error = failure.proxy.error
+    words = BALANCER.get(error) or error.replace("_", " ")
+    return Finding(f"balancer:{error}", f"balancer: {words}", "certain")
+
+
+def mixed_fleet(failure: Failure) -> Finding | None:
+    """One version lacks what another one serves, or handed out."""
+    lack = failure.lack
+    if lack is None:
+        return None
+    does = "serves" if lack.how == "served" else "hands out"
+    status = failure.outcome.status
+    return Finding(
+        f"status:{status}",
+        f"HTTP {status}: version {lack.version} lacks what version {lack.other} {does}",
+        "likely",
+    )
+
+
+def application(failure: Failure) -> Finding | None:
+    """The application itself answered, with its own words for what went wrong."""
+    outcome = failure.outcome
+    if outcome.error is not None or not outcome.problem or not failure.answered_badly:
+        return None
+    return Finding(
+        f"status:{outcome.status}",
+        f"HTTP {outcome.status} of the application: {outcome.problem}",
+        "likely",
+    )
+
+
+def transport(failure: Failure) -> Finding | None:
+    """The client got no complete response, and nobody said why."""
+    error = failure.outcome.error
+    if error is None:
+        return None
+    words = TRANSPORT.get(error) or error.replace("_", " ")
+    return Finding(f"transport:{error}", words, "symptom")
+
+
+def status(failure: Failure) -> Finding:
+    """There is a response that was not expected, by its status or by what the scenario checks."""
+    found = failure.outcome.status
+    if failure.outcome.mismatch is not None:
+        title = f"an answer that was not expected: {failure.outcome.mismatch}"
+        return Finding("unexpected_answer", title, "symptom")
+    problem = f": {failure.outcome.problem}" if failure.outcome.problem else ""
+    return Finding(f"status:{found}", f"HTTP {found}{problem}", "symptom")
+
+
+Rule = Callable[[Failure], Finding | None]
+
+LADDER: tuple[Rule, ...] = (
+    harness,
+    no_backend,
+    lifecycle,
+    unresponsive,
+    reused_connection,
+    database,
+    server_log,
+    lock_wait,
+    statement_timeout,
+    pool_exhausted,
+    database_away,
+    balancer,
+    mixed_fleet,
+    application,
+    transport,
+    status,
+)
+
+
+def attribute(failure: Failure) -> Finding:
+    """The cause of one failed request: what the first matching rule of the ladder says."""
+    for rule in LADDER:
+        finding = rule(failure)
+        if finding is not None:
+            return finding
+    raise AssertionError("the last rule of the ladder always matches")
+
+
+def contributing(failure: Failure, primary: Finding) -> list[str]:
+    """What else may have had a part: further rules that match, faults, a migration."""
+    found = [
+        finding.cause
+        for rule in LADDER
+        if rule not in (transport, status, application, balancer)
+        and (finding := rule(failure)) is not None
+        and finding.cause != primary.cause
+    ]
+    found += [f"fault: {one}" for one in failure.around.faults(failure.replica, *failure.span)]
+    migration = failure.around.migration(*failure.span)
+    if migration is not None:
+        found.append(f"migration: {migration}")
+    return list(dict.fromkeys(found))

@@ -1,0 +1,80 @@
+"""Why a request that succeeded took too long: the same ladder, by where its time went.
+
+A stretch explains the delay if it covers at least half of the latency, counted from the planned
+time. The balancer's log has the stretches: the wait for a replica, the connect, the replica's
+first byte.
+"""
+
+from scenarios.verdict.causes.failure import Failure, Finding
+from scenarios.verdict.causes.ladder import database_away, lock_wait
+
+_SHARE = 0.5
+
+
+def explain_slow(failure: Failure) -> Finding:
+    """The cause of one slow request: what the first matching rule says."""
+    for rule in (_harness, _balancer, lock_wait, database_away, _replica, _client):
+        finding = rule(failure)
+        if finding is not None:
+            return finding
+    return Finding("slow:unattributed", "no single stretch took half of the time", "symptom")
+
+
+def _half(failure: Failure, nanoseconds: int) -> bool:
+    outcome = failure.outcome
+    return nanoseconds >= _SHARE * (outcome.done_ns - outcome.planned_ns)
+
+
+def _harness(failure: Failure) -> Finding | None:
+    outcome = failure.outcome
+    if outcome.sent_ns is None or not _half(failure, outcome.sent_ns - outcome.planned_ns):
+        return None
+    if outcome.connection == "new":
+        return Finding("slow:connect", "connecting to the balancer took most of it", "certain")
+    return Finding("harness:late", "the load generator sent it late", "certain")
+
+
+def _balancer(failure: Failure) -> Finding | None:
+    exchange = failure.exchange
+    if exchange is None:
+        return None
+    if _half(failure, exchange.wait_ns):
+        return Finding("slow:held", "the balancer held it until a replica was there", "certain")
+    if _half(failure, exchange.connect_ns):
+        return Finding("slow:replica_connect", "its replica accepted late", "certain")
+    return None
+
+
+def _replica(failure: Failure) -> Finding | None:
+    exchange = failure.exchange
+    if exchange is None or exchange.backend is None:
+        return None
+    start, end = failure.span
+    nobody = failure.around.silent(failure.replica, start, (start + end) // 2)
+    checks = failure.around.down(failure.replica, start, end) is not None
+    if (nobody or checks) and _half(failure, max(exchange.first_byte_ns, exchange.total_ns)):
+        return Finding(
+            "lifecycle:unresponsive",
+            "the replica did not answer anybody for a while",
+            "likely",
+        )
+    if exchange.attempts > 1 and _half(failure, exchange.total_ns):
+        return Finding("slow:retried", "the balancer asked a second replica", "likely")
+    if _half(failure, exchange.first_byte_ns - max(exchange.wait_ns, 0)):
+        return Finding("slow:application", "its replica took most of it to answer", "likely")
+    if _half(failure, exchange.total_ns):
+        return Finding("slow:transfer", "the response took most of it to arrive", "likely")
+    return None
+
+
+def _client(failure: Failure) -> Finding | None:
+    exchange = failure.exchange
+    if exchange is None or exchange.total_ns < 0:
+        return None
+    if not _half(failure, exchange.total_ns):
+        return Finding(
+            "slow:outside",
+            "most of it passed between the client and the balancer: a busy machine",
+            "likely",
+        )
+    return None

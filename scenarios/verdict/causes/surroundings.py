@@ -1,0 +1,333 @@
+"""What else went on at a time: locks, the database's absence, the balancer's checks, its errors.
+
+Each question is about a replica and a stretch of time, such as the life of one request; what one
+version serves and another lacks is a question of the whole run.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from scenarios.evidence.backend import BackendChange
+from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait, Session
+from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.server_log import ServerLine
+from scenarios.verdict.causes.skew import Skew
+from scenarios.verdict.timeline import Timeline, describe
+
+OURS = "hitless-"
+"""What the names of our own sessions begin with: migrator, harness, watch, faults."""
+
+SLACK_NS = 1_000_000_000
+"""How much later than it began an effect may be noticed by those who only look now and then."""
+
+_LONG = 5
+_SHARE = 0.5
+"""A stretch explains a delay if it covers at least half of it."""
+
+_NOWHERE = (None, "", "[unknown]")
+"""How the server calls the database of a session that has not got to one."""
+
+_ERRORS = frozenset({"ERROR", "FATAL", "PANIC"})
+_LOST = frozenset({"08", "57"})
+"""Classes of SQLSTATE that are about the server's absence, not about a statement."""
+
+
+class Blocked(NamedTuple):
+    """How long a request's replica waited for a lock.
+
+    Attributes:
+        wait: the wait that lasted longest within the request's time.
+        seconds: the time within it that at least one such wait covers.
+    """
+
+    wait: LockWait
+    seconds: float
+
+
+class Absence(NamedTuple):
+    """A stretch in which the database did not answer.
+
+    Attributes:
+        start_ns: when it last had answered.
+        end_ns: when it answered again; None if it never did.
+        reason: what whoever asked was told.
+    """
+
+    start_ns: int
+    end_ns: int | None
+    reason: str
+
+
+class Down(NamedTuple):
+    """A stretch in which the balancer held a replica for down."""
+
+    start_ns: int
+    end_ns: int | None
+    reason: str
+
+
+class Doing(NamedTuple):
+    """A verb that was under way, such as a migration or a fault."""
+
+    start_ns: int
+    end_ns: int | None
+    name: str
+    replicas: tuple[str, ...]
+
+
+class _Waits:
+    """The waits of one replica's sessions, by their begin."""
+
+    def __init__(self, waits: Iterable[LockWait]) -> None:
+        self.waits = sorted(waits, key=lambda wait: (wait.at_ns, wait.waiter.pid))
+        self._starts = [wait.at_ns for wait in self.waits]
+        self._longest = max((wait.end_ns - wait.at_ns for wait in self.waits), default=0)
+
+    def within(self, start_ns: int, end_ns: int) -> list[LockWait]:
+        found = []
+        for index in range(bisect_right(self._starts, end_ns) - 1, -1, -1):
+            wait = self.waits[index]
+            if wait.at_ns + self._longest < start_ns:
+                break
+            if wait.end_ns > start_ns:
+                found.append(wait)
+        return found
+
+
+class Surroundings:
+    """Everything that attribution asks besides the request itself and its replica's life.
+
+    Attributes:
+        timeline: the journal.
+        waits: every wait for a lock, in order.
+        absences: when the database did not answer.
+        server_lines: the errors that the server logged for sessions of the application, in its own
+            database.
+        skew: what one version serves and another lacks.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        locks: Iterable[LockWait] = (),
+        server_log: Iterable[ServerLine] = (),
+        backends: Iterable[BackendChange] = (),
+        database: str | None = None,
+    ) -> None:
+        """Put it in order.
+
+        Args:
+            timeline: the journal.
+            locks: the waits for locks.
+            server_log: what the server logged, of all its databases.
+            backends: what the balancer made of its backends.
+            database: the application's own; None: nobody wrote down which, and each may be.
+        """
+        self.timeline = timeline
+        self.skew = Skew(timeline)
+        self.waits = sorted(locks, key=lambda wait: (wait.at_ns, wait.waiter.pid))
+        self.absences = _absences(timeline.events)
+        self.server_lines = sorted(
+            (
+                line
+                for line in server_log
+                if line.severity in _ERRORS
+                and line.application
+                and not _ours(line.application)
+                # A rehearsal has a copy, where sessions of no replica do what nobody asked for.
+                and (database is None or line.database in (*_NOWHERE, database))
+            ),
+            key=lambda line: (line.at_ns, line.pid),
+        )
+        self._line_starts = [line.at_ns for line in self.server_lines]
+        theirs = [wait for wait in self.waits if not _ours(wait.waiter.application)]
+        by_replica: dict[str | None, list[LockWait]] = {}
+        for wait in theirs:
+            by_replica.setdefault(self.replica_of(wait.waiter), []).append(wait)
+        self._waits = {replica: _Waits(found) for replica, found in by_replica.items()}
+        self._downs = _downs(backends)
+        self._answers: dict[str, array[int]] = {}
+        self._usual: dict[str, int] = {}
+        self._migrations = _doings(timeline.events, "migrate")
+        self._faults = _doings(timeline.events, "fault")
+
+    def replica_of(self, session: Session | ServerLine) -> str | None:
+        """The replica that a session's `application_name` names, such as `newsletter_app a-1`."""
+        named = set(words(session.application or ""))
+        return next((replica for replica in self.timeline.lives if replica in named), None)
+
+    def blocked(self, replica: str | None, start_ns: int, end_ns: int) -> Blocked | None:
+        """How long sessions of the replica waited for locks; None if not for half of the time.
+
+        Sessions that name no replica may be anybody's.
+        """
+        found = [
+            wait
+            for key in {replica, None}
+            if key in self._waits
+            for wait in self._waits[key].within(start_ns, end_ns)
+        ]
+        if not found:
+            return None
+        covered = _covered(found, start_ns, end_ns)
+        if covered < _SHARE * (end_ns - start_ns):
+            return None
+        longest = max(
+            found,
+            key=lambda w: (min(w.end_ns, end_ns) - max(w.at_ns, start_ns), -w.at_ns, w.waiter.pid),
+        )
+        return Blocked(longest, covered / 1e9)
+
+    def absence(self, start_ns: int, end_ns: int) -> Absence | None:
+        """When the database was away during that time, or until just before it."""
+        for one in self.absences:
+            if one.start_ns <= end_ns and (one.end_ns is None or start_ns <= one.end_ns + SLACK_NS):
+                return one
+        return None
+
+    def down(self, replica: str | None, start_ns: int, end_ns: int) -> Down | None:
+        """When the balancer's checks took the replica out, during that time or just after."""
+        for one in self._downs.get(replica or "", ()):
+            if one.start_ns <= end_ns + SLACK_NS and (one.end_ns is None or start_ns <= one.end_ns):
+                return one
+        return None
+
+    def reading(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """The same requests; what they show together is remembered by the way."""
+        for outcome in outcomes:
+            self.skew.hear(outcome)
+            if outcome.served_by is not None and outcome.first_byte_ns is not None:
+                self.hear(outcome.served_by, outcome.first_byte_ns)
+            yield outcome
+
+    def hear(self, replica: str, at_ns: int) -> None:
+        """Take note of an answer of a replica, so that its silence can be told."""
+        answers = self._answers.get(replica)
+        if answers is None:
+            answers = self._answers[replica] = array("q")
+        answers.append(at_ns)
+        self._usual.pop(replica, None)
+
+    def silent(self, replica: str | None, start_ns: int, end_ns: int) -> bool:
+        """Whether a replica answered nobody in that time, which is long for it.
+
+        Long is five times the median gap between its answers, in the whole run.
+        """
+        if replica is None or replica not in self._answers:
+            return False
+        answers = self._ordered(replica)
+        if end_ns - start_ns < _LONG * self._usual[replica] or len(answers) < _LONG:
+            return False
+        return bisect_right(answers, start_ns) == bisect_right(answers, end_ns)
+
+    def _ordered(self, replica: str) -> "array[int]":
+        if replica not in self._usual:
+            ordered = array("q", sorted(self._answers[replica]))
+            gaps = sorted(later - one for one, later in pairwise(ordered))
+            self._answers[replica] = ordered
+            self._usual[replica] = gaps[len(gaps) // 2] if gaps else 0
+        return self._answers[replica]
+
+    def server_error(self, replica: str | None, start_ns: int, end_ns: int) -> ServerLine | None:
+        """What the server refused a session of the replica in that time, if it is one thing.
+
+        The server's stamps are whole milliseconds.
+        """
+        first = bisect_right(self._line_starts, start_ns - 2_000_000)
+        last = bisect_right(self._line_starts, end_ns + 2_000_000)
+        lines = [
+            line
+            for line in self.server_lines[first:last]
+            if line.sqlstate[:2] not in _LOST and self.replica_of(line) in (replica, None)
+        ]
+        if len({line.sqlstate for line in lines}) != 1:
+            return None
+        return lines[0]
+
+    def migration(self, start_ns: int, end_ns: int) -> str | None:
+        """The migration that ran during that time."""
+        return next((one.name for one in _within(self._migrations, start_ns, end_ns)), None)
+
+    def faults(self, replica: str | None, start_ns: int, end_ns: int) -> list[str]:
+        """The faults that the harness made at that time, to this replica or to none in particular.
+
+        Their effect may outlast them: a killed replica stays dead, so each counts from its begin
+        on for as long as effects may take to be noticed.
+        """
+        return [
+            one.name
+            for one in self._faults
+            if one.start_ns <= end_ns
+            and (one.end_ns is None or start_ns <= one.end_ns + SLACK_NS)
+            and (not one.replicas or replica in one.replicas)
+        ]
+
+
+def words(application: str) -> list[str]:
+    """The words of an `application_name`: replica ids are one word each."""
+    return "".join(c if c.isalnum() or c in "-_." else " " for c in application).split()
+
+
+def _ours(application: str) -> bool:
+    return application.startswith(OURS)
+
+
+def _covered(waits: Iterable[LockWait], start_ns: int, end_ns: int) -> int:
+    """How much of the time at least one of the waits covers."""
+    covered, reached = 0, start_ns
+    for wait in sorted(waits, key=lambda wait: wait.at_ns):
+        begin, end = max(wait.at_ns, reached), min(wait.end_ns, end_ns)
+        if end > begin:
+            covered += end - begin
+            reached = end
+    return covered
+
+
+def _absences(events: Iterable[Event]) -> list[Absence]:
+    found: list[Absence] = []
+    for event in events:
+        if event.verb != "database" or event.state != "noted":
+            continue
+        if event.error is not None:
+            seen = event.detail.get("last_seen_ns")
+            start = seen if isinstance(seen, int) and seen else event.at_ns
+            found.append(Absence(start, None, event.error))
+        elif found and found[-1].end_ns is None:
+            found[-1] = found[-1]._replace(end_ns=event.at_ns)
+    return found
+
+
+def _downs(backends: Iterable[BackendChange]) -> dict[str, list[Down]]:
+    found: dict[str, list[Down]] = {}
+    for change in sorted(backends, key=lambda change: change.at_ns):
+        mine = found.setdefault(change.id, [])
+        if change.change in ("down", "ejected"):
+            mine.append(Down(change.at_ns, None, change.reason or "its checks failed"))
+        elif change.change in ("up", "restored") and mine and mine[-1].end_ns is None:
+            mine[-1] = mine[-1]._replace(end_ns=change.at_ns)
+    return found
+
+
+def _doings(events: Iterable[Event], verb: str) -> list[Doing]:
+    found: dict[int, Doing] = {}
+    for event in events:
+        if event.verb != verb or event.state == "noted":
+            continue
+        if event.state == "started":
+            name = describe(event).partition(" ")[2] or verb
+            found[event.number] = Doing(event.at_ns, None, name, event.replicas)
+        elif event.number in found:
+            found[event.number] = found[event.number]._replace(end_ns=event.at_ns)
+    return list(found.values())
+
+
+def _within(doings: Sequence[Doing], start_ns: int, end_ns: int) -> list[Doing]:
+    return [
+        one
+        for one in doings
+        if one.start_ns <= end_ns and (one.end_ns is None or start_ns <= one.end_ns)
+    ]

@@ -1,0 +1,1 @@
+"""What was measured: counts, availability, latency, downtime, waits for locks."""

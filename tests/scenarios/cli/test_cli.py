@@ -1,0 +1,140 @@
+"""Bad input is one line and a status, with nothing started and nothing left."""
+
+import contextlib
+import json
+import shlex
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from scenarios.cli.help import EXAMPLES
+from scenarios.cli.main import status
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "expand-contact"], "unknown scenario 'expand-contact'; did you mean 'expand-"),
+        (["run", "--strategy", "roling"], "unknown strategy 'roling'; did you mean 'rolling'?"),
+        (["run", "--replicas", "0"], "Invalid value for '--replicas': "),
+        (["run", "--replicas", "1001"], "Invalid value for '--replicas': "),
+        (["run", "--set", "policy.x=1"], "--set policy.x=1: key 'policy.x': unknown key; "),
+        (["run", "--set", "policy.replicas=0"], "--set policy.replicas=0: key 'policy.replicas': "),
+        (["run", "--replicas", "three"], "Invalid value for '--replicas': "),
+        (["run", "--rate", "-5"], "--rate -5: expected a number above 0"),
+        (["run", "--rate", "nan"], "--rate nan: expected a number above 0"),
+        (
+            [
+                *("run", "good", "--replicas", "2", "--set", "policy.replicas=8"),
+                *("--set", "policy.max_surge=0", "--set", "policy.max_unavailable=25%"),
+            ],
+            "--replicas 2: max_surge 0 and max_unavailable 25% of 2 replicas are both 0",
+        ),
+        (["run", "take-back", "--repeat", "2"], "--repeat 2: take-back takes its migrations back"),
+        (["run", "--existing-rows", "-1"], "Invalid value for '--existing-rows': "),
+        (["run", "--baseline", "-1"], "Invalid value for '--baseline': "),
+        (["run", "--seed", "x"], "Invalid value for '--seed': "),
+        (["run", "--stategy", "naive"], "No such option: --stategy"),
+        (["run", "none.toml"], "none.toml: there is no such scenario file"),
+        (["matrix", "big-bang", "codefirst"], "unknown scenario 'codefirst'; did you mean 'code-"),
+        (["report", "nowhere"], "nowhere: there is no such folder"),
+        (["rum"], "No such command 'rum'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A mistake on the command line is one clear line, exit status 2, and no folder is made."""
+    out = tmp_path / "runs"
+    if arguments[0] in ("run", "matrix"):
+        arguments = [*arguments, "--out", str(out)]
+    assert status(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.startswith("hitless: ")
+    assert captured.err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_folder_that_holds_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`report` of a folder that is not a run's says so."""
+    assert status(["report", str(tmp_path)]) == 2
+    assert "not the folder of a run: it has no run.json" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_hold_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`--out` that names a file is a mistake of one line."""
+    (tmp_path / "file").write_text("")
+    assert status(["run", "--out", str(tmp_path / "file")]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_a_database_that_does_not_answer(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A database URL that does not answer is the environment's failure: status 4, no password."""
+    url = "postgresql://someone:hush@127.0.0.1:1/nothing"
+    assert status(["run", "--no-live", "--database", url, "--out", str(tmp_path)]) == 4
+    error = capsys.readouterr().err
+    assert "127.0.0.1:1/nothing does not answer" in error
+    assert "hush" not in error
+
+
+def test_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    """`list` shows the built-in scenarios, for people and as JSON."""
+    assert status(["list"]) == 0
+    text = capsys.readouterr().out
+    assert status(["list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows][:4] == [
+        "big-bang",
+        "code-first",
+        "with-default",
+        "expand-contract",
+    ]
+    for row in rows:
+        assert row["name"] in text
+        assert row["teaches"]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` names the program and its version."""
+    assert status(["--version"]) == 0
+    assert capsys.readouterr().out == f"hitless {version('hitless')}\n"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_help_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command's help ends with examples, and the options in them exist."""
+    assert status([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Examples:" in text
+    assert "Exit status: 0 pass" in text
+    assert EXAMPLES[name]
+    for example in EXAMPLES[name]:
+        words = shlex.split(example.partition(" > ")[0].partition(" -- ")[0])
+        assert words[:2] == ["hitless", name]
+        assert status([*words[1:], "--help"]) == 0, example
+        capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("hitless ru", "run"),
+        ("hitless run expand", "expand-contract"),
+        ("hitless run --strategy blue", "blue-green"),
+    ],
+)
+def test_shells_complete(
+    typed: str, offered: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell that asks is offered commands, scenarios and strategies."""
+    monkeypatch.setenv("_HITLESS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    with contextlib.suppress(SystemExit):
+        status([])
+    assert offered in capsys.readouterr().out.split()

@@ -1,0 +1,298 @@
+"""The live views show what happens, within the screen, and not more often than they should."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from scenarios.evidence.event import Event
+from scenarios.evidence.locks import LockWait, Session
+from scenarios.evidence.progress import Progress, ReplicaView, RunHeader
+from scenarios.evidence.tick import Tick
+from scenarios.reports.live.dashboard import Dashboard
+from scenarios.reports.live.plain import PlainProgress
+from scenarios.reports.live.state import LiveState
+
+SECOND = 10**9
+START = 10**12
+HEADER = RunHeader(
+    scenario="big-bang [red]",
+    strategy="rolling",
+    seed=7,
+    replicas=3,
+    rate=200.0,
+    steps=("migrate expand", "deploy bridge", "migrate contract", "deploy b"),
+)
+
+
+LIMIT = {"at_most_seconds": 30.0}
+
+
+def event(when: float, verb: str, state: str, number: int, **fields: Any) -> Event:
+    return Event(
+        at_ns=START + round(when * SECOND),
+        verb=verb,
+        state=state,  # type: ignore[arg-type]
+        number=number,
+        **fields,
+    )
+
+
+def tick(when: float, *, failed: int = 0, **fields: Any) -> Tick:
+    return Tick(
+        at_ns=START + round(when * SECOND),
+        seconds=0.25,
+        planned=50,
+        ok=50 - failed,
+        failed=failed,
+        in_flight=2,
+        p50_seconds=0.004,
+        p99_seconds=0.012,
+        failures={"sqlstate:23502": failed} if failed else {},
+        served_by={"a-1": 30, "bridge-4": 20 - failed},
+        **fields,
+    )
+
+
+def story() -> Iterator[Tick | Event | list[ReplicaView]]:
+    """A migration, a deployment under way, and some failures."""
+    yield event(0.0, "phase", "started", 1, detail={"name": "baseline"})
+    for number in range(1, 9):
+        yield tick(number / 4)
+    yield event(2.0, "phase", "started", 2, detail={"name": "rollout"})
+    yield event(2.0, "migrate", "started", 3, detail={"migration": "0002.expand \x1b[31m"})
+    yield event(2.4, "migrate", "completed", 3, seconds=0.4, detail={"migration": "0002.expand"})
+    yield event(2.5, "deploy", "started", 4, version="bridge")
+    yield event(2.6, "start", "started", 5, version="bridge", replicas=("bridge-4",))
+    yield event(2.9, "start", "failed", 5, replicas=("bridge-4",), error="exit status 1 [b]")
+    yield event(3.0, "drain", "started", 6, version="a", replicas=("a-1",), detail=LIMIT)
+    yield [
+        ReplicaView(id="bridge-4", version="bridge", state="up", weight=1, in_flight=3),
+        ReplicaView(id="a-1", version="a", state="draining", weight=0, in_flight=1),
+    ]
+    yield tick(3.25, failed=5)
+    yield tick(3.5, failed=7)
+
+
+def feed(view: Progress) -> None:
+    for item in story():
+        match item:
+            case Tick():
+                view.on_tick(item)
+            case Event():
+                view.on_event(item)
+            case _:
+                view.on_replicas(item)
+
+
+def drawn(width: int, height: int) -> list[str]:
+    """The dashboard's last screen as lines."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
+    with Dashboard(console, HEADER) as view:
+        feed(view)
+    with console.capture() as capture:
+        console.print(view)
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (80, 50), (200, 24), (60, 15)])
+def test_dashboard_fits(width: int, height: int) -> None:
+    """Whatever the screen, it is neither too wide nor too high."""
+    lines = drawn(width, height)
+    assert len(lines) <= height
+    assert max(len(line) for line in lines) <= width
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50)])
+def test_dashboard_shows_what_happens(width: int, height: int) -> None:
+    """Scenario, phase, step, verb, availability, replicas and causes are on the screen."""
+    text = "\n".join(drawn(width, height))
+    assert "big-bang [red] · rolling" in text
+    assert "rollout" in text
+    assert "step 2 of 4: deploy bridge" in text
+    assert "now: drain a-1" in text
+    assert "for 500 ms, gives up in 30 s" in text
+    assert "(0 % wanted)   bridge" in text
+    assert "1 migration, last 0002.expand" in text
+    assert "in the last second" in text
+    assert "488 of 500 succeeded (97.60 %)" in text
+    assert "a-1" in text
+    assert "draining" in text
+    assert "sqlstate:23502  not-null violation" in text
+    assert "exit status 1 [b]" in text
+    assert "\x1b[31m" not in text
+
+
+def test_dashboard_draws_at_most_five_times_a_second() -> None:
+    """However many events come, the screen is drawn at most every 0.2 s."""
+    now = 0.0
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=24, force_terminal=True)
+    with Dashboard(console, HEADER, clock=lambda: now) as view:
+        before = out.getvalue().count("hitless")
+        for number in range(1000):
+            now = number / 1000
+            view.on_tick(tick(now))
+            view.on_event(event(now, "weigh", "started", number))
+        assert out.getvalue().count("hitless") - before <= 5
+
+
+def test_screen_is_given_back_after_an_error() -> None:
+    """An exception in the run leaves the terminal as it was."""
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=24, force_terminal=True)
+    with pytest.raises(RuntimeError, match="boom"), Dashboard(console, HEADER):
+        raise RuntimeError("boom")
+    assert out.getvalue().endswith("\x1b[?25h\x1b[?1049l")
+
+
+def test_plain_lines() -> None:
+    """A pipe gets a line for each phase, each ended verb and each second with failures."""
+    out = io.StringIO()
+    with PlainProgress(Console(file=out, width=80), HEADER) as view:
+        feed(view)
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("big-bang [red] · rolling, seed 7")
+    assert [line.split("s  ", 1)[1] for line in lines[1:]] == [
+        "phase baseline",
+        "phase rollout",
+        "migrate 0002.expand  400 ms",
+        "start bridge-4  failed: exit status 1 [b]",
+        "12 of 100 requests failed: sqlstate:23502 (12)",
+    ]
+    assert "\x1b" not in out.getvalue()
+
+
+def test_state_knows_the_step() -> None:
+    """Migrations in a row are one step; a deployment is the next."""
+    state = LiveState(HEADER)
+    assert state.step is None
+    seen = []
+    for number, verb in enumerate(
+        ["release", "migrate", "migrate", "deploy", "start", "migrate", "deploy"]
+    ):
+        state.event(event(float(number), verb, "started", number))
+        seen.append(state.step)
+    assert seen == [
+        None,
+        (1, "migrate expand"),
+        (1, "migrate expand"),
+        (2, "deploy bridge"),
+        (2, "deploy bridge"),
+        (3, "migrate contract"),
+        (4, "deploy b"),
+    ]
+
+
+def test_shares_by_version() -> None:
+    """The traffic's split is by version, of the last second."""
+    state = LiveState(HEADER)
+    state.tick(tick(1.0))
+    assert state.shares == {"a": 0.6, "bridge": 0.4}
+    for when in (2.0, 2.25, 2.5, 2.75):
+        state.tick(Tick(at_ns=START + round(when * SECOND), seconds=0.25, served_by={"b-7": 1}))
+    assert state.shares == {"b": 1.0}
+
+
+@pytest.mark.parametrize("width", [1, 10, 60, 500])
+def test_columns_hold_the_whole_run(width: int) -> None:
+    """However narrow the screen, the columns hold every request of the run."""
+    state = LiveState(HEADER)
+    for number in range(1, 400):
+        state.tick(tick(number / 4, failed=number % 3))
+    columns = state.columns(width)
+    assert len(columns) <= width
+    assert sum(column.ok for column in columns) == state.ok
+    assert sum(column.failed for column in columns) == state.failed
+
+
+def test_replicas_are_known_before_the_router_knows_them() -> None:
+    """The table has a replica from its start to its end, with how it came and how old it is."""
+    state = LiveState(HEADER)
+    about = {"version": "b", "replicas": ("b-7",)}
+    state.event(event(1.0, "start", "started", 1, **about))
+    healed = {"reason": "it died", "successor": "b-7"}
+    state.event(event(1.1, "heal", "completed", 9, replicas=("b-3",), detail=healed))
+    assert [line.id for line in state.lines] == ["b-7"]
+    state.event(event(2.5, "drain", "started", 2, version="a", replicas=("a-1",)))
+    (line,) = state.lines
+    assert (line.id, line.version, line.state, line.ready_after) == ("b-7", "b", "starting", None)
+    assert (line.age, line.restarts, line.weight) == (1.5, 1, None)
+    state.event(event(3.0, "wait_ready", "completed", 3, **about))
+    state.replicas = (ReplicaView(id="b-7", version="b", state="up", weight=1, in_flight=3),)
+    (line,) = state.lines
+    assert (line.state, line.ready_after, line.in_flight) == ("up", 2.0, 3)
+    assert state.wanted == {"b": 1.0}
+    state.event(event(4.0, "replica", "noted", 4, error="killed by SIGKILL", **about))
+    assert [line.state for line in state.lines] == ["died"]
+    state.event(event(5.0, "stop", "started", 5, **about))
+    state.event(event(5.5, "stop", "completed", 5, **about))
+    state.replicas = ()
+    assert state.lines == []
+
+
+def test_a_soak_counts_down() -> None:
+    """What lasts a known time says how much of it is left; a migration says how long it takes."""
+    state = LiveState(HEADER)
+    state.event(event(1.0, "soak", "started", 1, detail={"lasts_seconds": 5.0}))
+    state.event(event(3.0, "phase", "started", 2))
+    doing = state.doing
+    assert doing is not None
+    assert (doing.text, doing.seconds, doing.lasts, doing.at_most) == ("soak", 2.0, 5.0, None)
+
+
+def test_a_migration_taken_back_is_not_applied() -> None:
+    """The schema is what was applied and not rolled back."""
+    state = LiveState(HEADER)
+    for number, (name, direction) in enumerate(
+        [("0001", "apply"), ("0002", "apply"), ("0002", "rollback")]
+    ):
+        detail = {"migration": name, "direction": direction}
+        state.event(event(number, "migrate", "started", number, detail=detail))
+        state.event(event(number, "migrate", "completed", number, detail=detail))
+    assert state.migrations == ["0001"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 160, 200])
+def test_the_table_of_replicas_fits(width: int) -> None:
+    """However narrow the screen, a replica's state is shown, and with room everything else."""
+    text = "\n".join(drawn(width, 50))
+    assert "state" in text
+    assert ("restarts" in text) == (width in (80, 160, 200))
+
+
+def wait(when: float, seconds: float) -> LockWait:
+    return LockWait(
+        at_ns=START + round(when * SECOND),
+        end_ns=START + round((when + seconds) * SECOND),
+        gone_ns=START + round((when + seconds) * SECOND),
+        waiter=Session(pid=1, application="a-1"),
+        mode="RowExclusiveLock",
+        kind="relation",
+        relation="subscriptions",
+        chain=(Session(pid=2, application="report [b]"),),
+    )
+
+
+def test_waits_for_locks_are_shown() -> None:
+    """Who waits for whom is on the dashboard at once, and a long wait is a line in a pipe."""
+    out, console = io.StringIO(), Console(file=io.StringIO(), width=80, force_terminal=True)
+    with PlainProgress(Console(file=out, width=80), HEADER) as plain:
+        for seconds in (0.1, 0.7, 0.9):
+            plain.on_waits([wait(1.0, seconds)])
+        plain.on_waits([])
+    assert out.getvalue().count("waiting for a lock: for report [b] (RowExclusiveLock on") == 1
+    with Dashboard(console, HEADER) as view:
+        view.on_waits([wait(1.0, 0.25), wait(1.1, 0.15)])
+        with console.capture() as now:
+            console.print(view)
+        assert "2 wait for report [b] (RowExclusiveLock on subscriptions), for 250 ms" in now.get()
+        view.on_waits([])
+        view.say("paused: nothing more begins")
+        with console.capture() as after:
+            console.print(view)
+    assert "longest wait 250 ms, for report [b]" in after.get()
+    assert "paused: nothing more begins" in after.get()

@@ -1,0 +1,209 @@
+"""The report in a real browser: everything is drawn, nothing is fetched, and keys are enough."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scenarios.evidence.exchange import Exchange
+from scenarios.reports.page.comparison import Compared, compare_report
+from scenarios.reports.page.report import html_report
+from scenarios.reports.page.stories import FIELDS, MOST_STORIES, Stories, bad_of, tell
+from scenarios.verdict import Verdict
+from scenarios.verdict.timeline import Timeline
+
+
+def stories_of(evidence: Any, most: int = MOST_STORIES) -> Stories:
+    """The stories of a run, with a line of the balancer for every other request."""
+    failed = bad_of(evidence.outcomes, 1.0)
+    exchanges = {
+        outcome.request_id: Exchange(
+            at_ns=outcome.planned_ns + 400_000,
+            request_id=outcome.request_id,
+            status=outcome.status,
+            backend=outcome.served_by,
+            attempts=1,
+            end="complete",
+            wait_ns=2000,
+            connect_ns=300_000,
+            first_byte_ns=2_000_000,
+            total_ns=2_100_000,
+        )
+        for outcome in failed[::2]
+    }
+    start = evidence.outcomes[0].planned_ns
+    return tell(failed, exchanges, Timeline(evidence.events), start, most)
+
+
+@pytest.fixture(scope="module")
+def report(broken: Any, failed: Verdict) -> str:
+    """The report of the broken run, with its stories."""
+    return html_report(failed, broken.events, broken.ticks, "runs/x", stories=stories_of(broken))
+
+
+@pytest.fixture
+def page(tab: Any, report: str, tmp_path: Path) -> Iterator[Any]:
+    """The report, opened; it must neither fetch nor complain of anything."""
+    path = tmp_path / "report.html"
+    path.write_text(report)
+    tab.requests.clear()
+    tab.complaints.clear()
+    tab.size(1200, 900)
+    tab.media()
+    tab.open(path.as_uri())
+    yield tab
+    assert [address for address in tab.requests if not address.startswith("data:")] == [
+        path.as_uri()
+    ]
+    assert tab.complaints == []
+
+
+def scale(page: Any) -> float:
+    transform = page.run("document.querySelector('.zoom').getAttribute('transform')")
+    return float(transform.partition("scale(")[2].split()[0])
+
+
+def test_everything_is_drawn(page: Any) -> None:
+    """Lanes, traffic, failures, latency and the axis are there, with a size, in light and dark."""
+    for style in (".phase", ".verb", ".life", ".ok", ".line.p99", "#axis text", ".down"):
+        box = f"document.querySelector('#timeline {style}').getBoundingClientRect()"
+        assert page.run(f"{box}.width") > 0, style
+    light = page.run("getComputedStyle(document.body).backgroundColor")
+    page.media(dark=True)
+    assert page.run("getComputedStyle(document.body).backgroundColor") != light
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_keys_zoom_and_move(page: Any) -> None:
+    """With the timeline in focus plus, minus, arrows and 0 zoom and move; Tab gets there."""
+    page.run("document.querySelector('[data-act=all]').focus()")
+    page.press("Tab")
+    assert page.run("document.activeElement.id") == "timeline"
+    page.press("+")
+    page.press("+")
+    assert scale(page) == pytest.approx(4.0)
+    before = page.run("document.querySelector('.zoom').getAttribute('transform')")
+    page.press("ArrowRight")
+    assert page.run("document.querySelector('.zoom').getAttribute('transform')") != before
+    page.press("0")
+    assert scale(page) == pytest.approx(1.0)
+
+
+def test_hovering_tells(page: Any) -> None:
+    """Hovering says what was under way at that instant."""
+    page.run(
+        "(() => { const svg = document.querySelector('#timeline svg'), "
+        "b = svg.getBoundingClientRect(); svg.dispatchEvent(new PointerEvent('pointermove', "
+        "{clientX: b.left + b.width * 0.6, clientY: b.top + 20})) })()"
+    )
+    told = page.run("document.getElementById('tip').textContent")
+    assert "answers/s" in told
+    assert "serving" in told
+
+
+def test_a_request_tells_its_story(page: Any, failed: Verdict) -> None:
+    """A failed request opens to what client, balancer and journal say, and to its time."""
+    rows = "document.querySelectorAll('#story-rows > tr')"
+    assert page.run(f"{rows}.length") == 25
+    first = failed.causes[0].evidence.requests[0]
+    page.run(
+        f"(() => {{ const t = document.getElementById('story-text'); t.value = '{first}'; "
+        "t.dispatchEvent(new Event('input')) })()"
+    )
+    assert page.run(f"{rows}.length") == 1
+    page.run("document.querySelector('#story-rows .link').focus()")
+    page.press("Enter")
+    assert page.run("document.activeElement.getAttribute('aria-expanded')") == "true"
+    story = page.run("document.querySelector('.story').innerText")
+    for words in (
+        "is due, as part of",
+        "the client sends it on a",
+        "it reaches the balancer",
+        "waited 2 µs for a replica, connected in 300 µs, first byte after 2 ms, 1 attempt",
+        "the client knows: HTTP 500; SQLSTATE 23502",
+        "sqlstate:23502",
+    ):
+        assert words in story
+    page.run("document.querySelector('.story button').click()")
+    assert scale(page) > 1
+    assert page.run("document.querySelectorAll('#axis .mark').length") == 1
+    page.run("document.activeElement.blur()")
+
+
+def test_stories_can_be_filtered_by_cause(page: Any, failed: Verdict) -> None:
+    """Choosing a cause leaves its requests, and the count says how many."""
+    for cause in failed.causes:
+        page.run(
+            "(() => { const s = document.getElementById('story-cause'); "
+            f"s.value = {json.dumps(cause.cause)}; s.dispatchEvent(new Event('change')) }})()"
+        )
+        text = page.run("document.getElementById('story-count').textContent")
+        assert text.endswith(f"of {cause.count}")
+
+
+def test_print_shows_everything(page: Any) -> None:
+    """On paper there are no buttons, and every cause is open."""
+    page.run("window.dispatchEvent(new Event('beforeprint'))")
+    page.media("print")
+    assert page.run("[...document.querySelectorAll('details')].every((d) => d.open)")
+    assert page.run("getComputedStyle(document.querySelector('.tools')).display") == "none"
+
+
+def test_a_screen_reader_has_names_for_everything(page: Any) -> None:
+    """Every control has a name, tables have headers, and headings go down one level at a time."""
+    nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+    named = {"button", "textbox", "searchbox", "combobox", "image", "link", "DisclosureTriangle"}
+    for node in nodes:
+        if not node.get("ignored") and node.get("role", {}).get("value") in named:
+            assert node.get("name", {}).get("value"), node
+    levels = page.run("[...document.querySelectorAll('h1,h2,h3')].map((h) => +h.tagName[1])")
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert page.run("[...document.querySelectorAll('table')].every((t) => t.querySelector('th'))")
+    assert page.run("document.documentElement.lang") == "en"
+
+
+def test_stories_are_spread_over_causes(broken: Any, failed: Verdict) -> None:
+    """When not all can be told, each cause has some, in order of time."""
+    few = stories_of(broken, most=12)
+    assert few.total == failed.requests.failed
+    assert len(few.rows) <= 12
+    causes = {few.texts[int(row[FIELDS.index("cause")] or 0)] for row in few.rows}
+    assert causes == {cause.cause for cause in failed.causes}
+    times = [row[FIELDS.index("at")] for row in few.rows]
+    assert times == sorted(times)
+    everything = stories_of(broken)
+    assert len(everything.rows) == everything.total
+    assert {len(row) for row in everything.rows} == {len(FIELDS)}
+
+
+def test_a_comparison_opens(tab: Any, broken: Any, make: Any, tmp_path: Path) -> None:
+    """The page of `hitless compare` draws every run, fetches nothing and complains of nothing."""
+    runs = [
+        Compared(folder="x", verdict=run.judge(), events=tuple(run.events), ticks=tuple(run.ticks))
+        for run in (broken, make.clean())
+    ]
+    path = tmp_path / "compare.html"
+    path.write_text(compare_report(runs))
+    tab.requests.clear()
+    tab.complaints.clear()
+    tab.open(path.as_uri())
+    charts = "[...document.querySelectorAll('figure svg .ok')]"
+    assert tab.run(f"{charts}.length") > 40
+    assert tab.run(f"{charts}.every((bar) => bar.getBoundingClientRect().height > 0)")
+    assert [a for a in tab.requests if not a.startswith("data:")] == [path.as_uri()]
+    assert tab.complaints == []
+
+
+def test_slow_requests_are_told_of_too(make: Any) -> None:
+    """A request that succeeded late has its story, with why it was late."""
+    run = make.clean()
+    slow = run.outcomes[10]
+    run = run.with_request(10, done_ns=slow.planned_ns + 3 * 10**9)
+    stories = stories_of(run)
+    assert [row[0] for row in stories.rows] == [slow.request_id]
+    cause = stories.texts[int(stories.rows[0][FIELDS.index("cause")] or 0)]
+    assert cause == "slow:outside"

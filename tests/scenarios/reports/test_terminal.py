@@ -1,0 +1,168 @@
+"""The final tables say what matters, fit the screen, and take nothing from the wire as markup."""
+
+import io
+
+import msgspec
+import pytest
+from rich.console import Console, RenderableType
+
+from scenarios.reports.matrix import (
+    MatrixRow,
+    comparison,
+    matrix_json,
+    matrix_markdown,
+    matrix_row,
+    matrix_table,
+)
+from scenarios.reports.terminal import print_verdict, verdict_view
+from scenarios.verdict import Verdict
+
+
+def shown(view: RenderableType, width: int = 80, *, terminal: bool = False) -> str:
+    out = io.StringIO()
+    colours = "truecolor" if terminal else None
+    Console(file=out, width=width, force_terminal=terminal, color_system=colours).print(view)
+    return out.getvalue()
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_verdict_comes_first(failed: Verdict) -> None:
+    """The first line has the verdict, the scenario and the strategy; the second the reason."""
+    first, second, *_ = shown(verdict_view(failed)).splitlines()
+    assert first.split()[0] == "FAIL"
+    assert "expand-contract · rolling" in first
+    assert "requests failed; 0 may" in second
+
+
+def test_facts_of_a_failure(failed: Verdict) -> None:
+    """Numbers, bounds, windows, causes with their evidence, data and limits are all there."""
+    text = flat(shown(verdict_view(failed, "runs/x")))
+    requests = failed.requests
+    assert f"{requests.planned:,} planned · {requests.ok:,} ok · {requests.failed:,} failed" in text
+    assert failed.availability.text in text
+    for cause in failed.causes:
+        assert cause.cause in text
+        assert cause.evidence.requests[0] in text
+    assert "not-null violation" in text
+    assert "no backend: no replica was there to serve" in text
+    assert "at least" in text
+    assert "at most" in text
+    assert "u0@example.com: expected exactly one row, found no row: lost" in text
+    assert "What this run could not have seen" in text
+    assert failed.replay in text
+    assert "runs/x" in text
+
+
+def test_a_pass_claims_no_hundred_per_cent(passed: Verdict) -> None:
+    """A pass says how many requests it rests on, and what would have gone unseen."""
+    text = flat(shown(verdict_view(passed)))
+    assert text.startswith("PASS")
+    assert "628 of 628 succeeded; failure rate below 0.48 % (95 %)" in text
+    assert "Downtime none seen" in text
+    assert "100 %" not in text
+    assert "100%" not in text
+
+
+def test_invalid_is_no_pass(invalid: Verdict) -> None:
+    """An invalid run says so, and why."""
+    text = flat(shown(verdict_view(invalid)))
+    assert text.startswith("INVALID")
+    assert "failed in the baseline" in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_fits_the_width(failed: Verdict, passed: Verdict, width: int) -> None:
+    """No line is wider than the screen."""
+    views = [
+        verdict_view(failed, "runs/" + "x" * 100),
+        comparison([failed, passed]),
+        matrix_table([matrix_row(v) for v in (failed, passed)]),
+    ]
+    for view in views:
+        assert max(len(line) for line in shown(view, width).splitlines()) <= width
+
+
+def test_nothing_from_the_wire_is_markup(failed: Verdict) -> None:
+    """Brackets are shown as they are, and control characters never reach the terminal."""
+    plain = shown(verdict_view(failed))
+    assert "\x1b" not in plain
+    assert "\x07" not in plain
+    assert "[bold red]boo[/]" in plain
+    assert "\x1b[31m |" not in shown(verdict_view(failed), terminal=True)
+
+
+def test_no_color(failed: Verdict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR takes the colours from a terminal."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = io.StringIO()
+    print_verdict(Console(file=out, width=80, force_terminal=True), failed)
+    assert "\x1b[31" not in out.getvalue()
+    assert ";31" not in out.getvalue()
+    assert "\x1b[41" not in out.getvalue()
+
+
+def rows(failed: Verdict, passed: Verdict) -> list[MatrixRow]:
+    plans = ("big-bang", "code-first", "with-default", "expand-contract")
+    strategies = ("naive", "rolling", "blue-green", "canary")
+    return [
+        msgspec.structs.replace(
+            matrix_row(failed if strategy == "naive" else passed, "runs/x"),
+            scenario=plan,
+            strategy=strategy,
+        )
+        for plan in plans
+        for strategy in strategies
+    ]
+
+
+def test_matrix_of_sixteen(failed: Verdict, passed: Verdict) -> None:
+    """Each of 16 cells is one line at 80 columns, with its verdict, and why it failed."""
+    text = shown(matrix_table(rows(failed, passed)))
+    lines = [line for line in text.splitlines() if "PASS" in line or "FAIL" in line]
+    assert len(lines) == 16
+    assert sum("sqlstate:23502" in line for line in lines) == 4
+    for plan in ("big-bang", "code-first", "with-default", "expand-contract"):
+        assert text.count(plan) == 1
+
+
+def test_matrix_tells_of_other_outcomes(failed: Verdict, passed: Verdict) -> None:
+    """How releases ended is shown when not all of them were completed."""
+    cells = rows(failed, passed)
+    assert "rolled back" not in shown(matrix_table(cells))
+    cells[1] = msgspec.structs.replace(cells[1], outcome="rolled_back")
+    assert "rolled back" in shown(matrix_table(cells), 100)
+
+
+def test_matrix_with_a_cell_that_did_not_run(passed: Verdict) -> None:
+    """A cell without a verdict shows its error."""
+    error = MatrixRow(scenario="x", strategy="naive", verdict="error", error="no database")
+    text = shown(matrix_table([matrix_row(passed), error]), 100)
+    assert "ERROR" in text
+    assert "no database" in text
+
+
+def test_matrix_for_machines(failed: Verdict, passed: Verdict) -> None:
+    """The JSON rows can be read again, and the Markdown has a line for each."""
+    cells = rows(failed, passed)
+    assert msgspec.json.decode(matrix_json(cells), type=list[MatrixRow]) == cells
+    lines = matrix_markdown(cells).splitlines()
+    assert len(lines) == 18
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_markdown_takes_nothing_as_markup(passed: Verdict) -> None:
+    """A name with pipes and brackets stays one cell."""
+    cell = msgspec.structs.replace(matrix_row(passed), scenario="a|b <i>`*")
+    assert r"a\|b \<i\>\`\*" in matrix_markdown([cell])
+
+
+def test_comparison(failed: Verdict, passed: Verdict) -> None:
+    """Two runs side by side: verdicts, failures, causes and data."""
+    text = flat(shown(comparison([failed, passed]), 100))
+    assert "FAIL PASS" in text
+    assert f"{failed.requests.failed} of 628" in text
+    assert "0 of 628" in text
+    assert "none seen" in text

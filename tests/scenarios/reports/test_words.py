@@ -1,0 +1,75 @@
+"""Numbers read as people expect them, and outside text cannot drive a terminal."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenarios.reports import words
+from scenarios.verdict.model import Users, WorstUser
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (0, "0 s"),
+        (0.000_000_4, "0.400 µs"),
+        (0.000_412, "412 µs"),
+        (0.004_123, "4.12 ms"),
+        (0.0513, "51.3 ms"),
+        (0.099_999_9, "100 ms"),
+        (1.926, "1.93 s"),
+        (12.34, "12.3 s"),
+        (123.4, "0:02:03"),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    """A duration has three digits and the unit that suits it."""
+    assert words.duration(seconds) == text
+
+
+@given(st.text())
+def test_clean_text_is_printable(text: str) -> None:
+    """No control character survives, an escape sequence least of all."""
+    assert words.clean(text).isprintable()
+    assert len(words.clean(text)) == len(text)
+
+
+def test_clocks() -> None:
+    """Elapsed time reads like a clock."""
+    assert [words.clock(s) for s in (0, 7.9, 67, 3723)] == ["0:00", "0:07", "1:07", "1:02:03"]
+
+
+def test_counted() -> None:
+    """Of many names the first few are shown, and the rest is counted."""
+    names = {f"a-{n}": 10 - n for n in range(6)}
+    assert words.counted(names) == "a-0 (10), a-1 (9), a-2 (8), a-3 (7) and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("rate", "users", "text", "headline"),
+    [
+        (50.0, 0, "50 arrivals/s", "50/s"),
+        (0.0, 0, "0 arrivals/s", "0/s"),
+        (0.0, 1, "1 user who stays", "1 user who stays"),
+        (50.0, 1200, "50 arrivals/s and 1,200 users who stay", "50/s"),
+    ],
+)
+def test_who_comes(rate: float, users: int, text: str, headline: str) -> None:
+    """Arrivals are told unless there are none, and users who stay if there are any."""
+    assert words.traffic_text(rate, users) == text
+    assert words.rate_text(rate, users) == headline
+
+
+def test_what_users_saw() -> None:
+    """An uptime below all never looks like all, and who saw least is named."""
+    worst = WorstUser(user="s1-u000003", uptime=0.75, down_seconds=1.0)
+    users = Users(staying=True, users=20, uptime=0.999999, worst=worst)
+    assert words.users_text(users) == (
+        "20 stayed, up for 99.9999 % of their time; the worst, s1-u000003, for 75.00 %"
+    )
+    whole = Users(
+        staying=True, users=20, uptime=1.0, worst=WorstUser(user="a", uptime=1.0, down_seconds=0.0)
+    )
+    assert words.users_text(whole) == "20 stayed, up for all of their time"
+    assert words.users_text(Users(staying=True)) == "none came twice"

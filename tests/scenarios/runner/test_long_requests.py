@@ -1,0 +1,73 @@
+"""What is under way when its replica has to go: downloads, uploads, and open websockets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from scenarios.cli.main import status
+from scenarios.evidence.event import Event, read_events
+from scenarios.evidence.outcome import Outcome, read_outcomes
+from scenarios.verdict import Verdict, decode
+
+pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
+
+LONG = {"GET /download", "POST /upload", "GET /socket"}
+
+
+def released(out: Path, strategy: str, *options: str) -> tuple[Verdict, list[Outcome], list[Event]]:
+    status(
+        [
+            *("run", "long-requests", "--strategy", strategy, "--no-live", "--out", str(out)),
+            *("--replicas", "2", "--rate", "30", "--baseline", "1", "--settle", "0.5", *options),
+        ]
+    )
+    (folder,) = out.iterdir()
+    return (
+        decode((folder / "verdict.json").read_bytes()),
+        list(read_outcomes(folder / "requests.ndjson")),
+        list(read_events(folder / "events.ndjson")),
+    )
+
+
+def straddling(outcomes: Sequence[Outcome], events: Sequence[Event]) -> list[Outcome]:
+    """The requests that were under way with a replica when its drain began."""
+    began = {
+        name: event.at_ns
+        for event in events
+        if (event.verb, event.state) == ("drain", "started")
+        for name in event.replicas
+        if name.startswith("a-")
+    }
+    return [
+        one
+        for one in outcomes
+        if one.served_by in began
+        and (one.sent_ns or one.planned_ns) < began[one.served_by] < one.done_ns
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "blue-green"])
+def test_what_is_under_way_is_completed(strategy: str, tmp_path: Path) -> None:
+    """Long requests of each kind straddle the departure of their replica, and none is cut."""
+    verdict, outcomes, events = released(tmp_path, strategy)
+    assert (verdict.requests.failed, verdict.verdict) == (0, "pass"), verdict.causes
+    assert {one.endpoint for one in straddling(outcomes, events)} >= LONG
+    # That their users take their time makes nobody slow.
+    assert verdict.requests.slow == 0, verdict.slow_causes
+    assert verdict.latency.max is not None
+    # Those that are under way when the traffic ends are shorter, but not all of them.
+    assert verdict.latency.max < max(one.latency_seconds for one in outcomes if one.paced)
+
+
+def test_a_drain_that_is_too_short_cuts_them(tmp_path: Path) -> None:
+    """What a drain has no time for is cut, and each of those requests says so."""
+    verdict, outcomes, _ = released(
+        tmp_path, "blue-green", "--set", "policy.drain_timeout_seconds=0.2"
+    )
+    assert verdict.verdict == "fail"
+    assert {cause.cause for cause in verdict.causes} == {"lifecycle:drain_exceeded"}
+    # What a replica has written is in the sockets' buffers by then, perhaps a whole download.
+    cut = {one.endpoint for one in outcomes if not one.ok}
+    assert LONG - {"GET /download"} <= cut <= LONG
+    assert verdict.unattributed == 0

@@ -1,0 +1,221 @@
+"""Every failed request has one cause, the first of the ladder that matches, with its evidence."""
+
+from typing import Any
+
+import pytest
+
+from scenarios.evidence.exchange import Exchange
+from scenarios.verdict.causes import proxy_status
+from scenarios.verdict.causes.failure import Failure
+from scenarios.verdict.causes.ladder import attribute
+from scenarios.verdict.timeline import AFTER, BEFORE, BETWEEN, Timeline
+
+NO_BACKEND = 'hitless; error=destination_unavailable; details="no backend is up"'
+CUT = "hitless; error=connection_terminated; next-hop=a-1"
+
+
+def failed(error: str, **fields: Any) -> dict[str, Any]:
+    return {"status": None, "error": error, "first_byte_ns": None, **fields}
+
+
+@pytest.mark.parametrize(
+    ("when", "fields", "cause", "confidence"),
+    [
+        (1.0, failed("undispatched", sent_ns=None), "harness:undispatched", "certain"),
+        (
+            1.0,
+            failed("connect_refused", error_detail="[Errno 24] Too many open files", sent_ns=None),
+            "harness:descriptors",
+            "certain",
+        ),
+        (1.0, {"status": 503, "proxy_status": NO_BACKEND}, "no_backend", "certain"),
+        (
+            3.5,
+            {"status": 502, "proxy_status": CUT, "served_by": "a-1"},
+            "lifecycle:stopped",
+            "likely",
+        ),
+        (
+            2.6,
+            {"status": 502, "proxy_status": "hitless; error=connection_refused; next-hop=b-2"},
+            "lifecycle:not_ready",
+            "likely",
+        ),
+        (
+            1.0,
+            {"status": 502, "proxy_status": CUT},
+            "balancer:connection_terminated",
+            "certain",
+        ),
+        (
+            1.0,
+            {"status": 500, "proxy_status": "hitless; error=proxy_internal_error"},
+            "balancer:proxy_internal_error",
+            "certain",
+        ),
+        (1.0, failed("reset", connection="reused"), "transport:reused_connection", "likely"),
+        (1.0, failed("reset", connection="new"), "transport:reset", "symptom"),
+        (1.0, failed("timeout"), "transport:timeout", "symptom"),
+        (1.0, failed("malformed", connection="new"), "transport:malformed", "symptom"),
+        (1.0, failed("something_new"), "transport:something_new", "symptom"),
+        (1.0, {"status": 500, "sqlstate": "23502"}, "sqlstate:23502", "certain"),
+        (1.0, {"status": 500, "sqlstate": "42P01"}, "sqlstate:42P01", "certain"),
+        (1.0, {"status": 404, "served_by": "a-1"}, "status:404", "symptom"),
+        (1.0, {"status": 500, "problem": "the pool is exhausted"}, "pool_exhausted", "likely"),
+        (
+            1.0,
+            {"status": 500, "problem": "The database did not answer in time"},
+            "statement_timeout",
+            "likely",
+        ),
+        (1.0, {"status": 500, "problem": "The printer is on fire"}, "status:500", "likely"),
+        (1.0, {"status": 500}, "status:500", "symptom"),
+        # A complete answer of the application is the application's, also while it stops.
+        (
+            3.5,
+            {"status": 500, "sqlstate": "23502", "served_by": "a-1"},
+            "sqlstate:23502",
+            "certain",
+        ),
+    ],
+)
+def test_ladder(
+    make: Any, when: float, fields: dict[str, Any], cause: str, confidence: str
+) -> None:
+    """Each kind of evidence leads to its cause."""
+    outcome = make.request(1, when, connection=fields.pop("connection", "reused"), **fields)
+    failure = Failure.join(outcome, None, Timeline(make.journal()))
+    finding = attribute(failure)
+    assert (finding.cause, finding.confidence) == (cause, confidence)
+    assert finding.title
+
+
+def test_a_drain_that_ran_out_of_time_is_the_cause(make: Any) -> None:
+    """What a drain cut when its time was up is said to be cut by it."""
+    old = {"version": "a", "replicas": ("a-1",)}
+    events = [
+        make.event(3.0, "drain", "started", 1, **old),
+        make.event(3.4, "drain", "completed", 1, detail={"cut": 2}, **old),
+    ]
+    outcome = make.request(1, 3.395, status=502, proxy_status=CUT)
+    finding = attribute(Failure.join(outcome, None, Timeline(events)))
+    assert finding.cause == "lifecycle:drain_exceeded"
+
+
+def test_a_stop_without_a_drain_is_the_cause(make: Any) -> None:
+    """A naive stop cuts what is under way."""
+    events = [make.event(3.0, "stop", "started", 1, replicas=("a-1",), version="a")]
+    outcome = make.request(1, 3.001, status=502, proxy_status=CUT)
+    assert attribute(Failure.join(outcome, None, Timeline(events))).cause == "lifecycle:undrained"
+
+
+def test_a_death_is_the_cause_also_when_it_is_noticed_later(make: Any) -> None:
+    """The journal notes a replica's exit a moment after its connections broke."""
+    events = [
+        make.event(0.0, "start", "started", 1, replicas=("a-1",), version="a"),
+        make.event(0.5, "wait_ready", "completed", 2, replicas=("a-1",), version="a"),
+        make.event(3.2, "replica", "noted", 3, replicas=("a-1",), error="exit status -9"),
+    ]
+    outcome = make.request(1, 3.1, status=502, proxy_status=CUT)
+    assert attribute(Failure.join(outcome, None, Timeline(events))).cause == "lifecycle:died"
+
+
+def test_the_access_log_names_the_replica(make: Any) -> None:
+    """Where the client knows no replica, the balancer's log does, and a race is then excluded."""
+    outcome = make.request(1, 3.5, connection="reused", **failed("eof"))
+    line = Exchange(at_ns=make.at(3.5), request_id=outcome.request_id, backend="a-1", version="a")
+    failure = Failure.join(outcome, line, Timeline(make.journal()))
+    assert (failure.replica, failure.version) == ("a-1", "a")
+    assert attribute(failure).cause == "lifecycle:stopped"
+
+
+def test_groups_carry_their_evidence(make: Any, clean_run: Any) -> None:
+    """A cause tells how many, which, where, on which version, at which step and schema."""
+    run = clean_run.failing(2.5, 2.8, status=500, sqlstate="23502")
+    run = run.but(
+        access_log=[
+            Exchange(
+                at_ns=make.at(2.5), request_id="s7-000250-1", backend="a-1", attempts=1, end="done"
+            )
+        ]
+    )
+    verdict = run.judge()
+    (cause,) = verdict.causes
+    assert cause.cause == "sqlstate:23502"
+    assert "not-null violation" in cause.title
+    assert cause.count == 30 == verdict.requests.failed
+    evidence = cause.evidence
+    assert evidence.requests[0] == "s7-000250-1"
+    assert evidence.versions == {"a": 30}
+    assert evidence.replicas == {"a-1": 30}
+    assert evidence.steps == {"start b-2": 30}
+    assert evidence.schemas == {"0002.expand": 30}
+    assert sum(evidence.endpoints.values()) == 30
+    assert (evidence.first, evidence.last) == (2.5, 2.79)
+    assert evidence.examples[0].attempts == 1
+    assert evidence.examples[0].end == "done"
+
+
+@pytest.mark.parametrize(("number", "listed"), [(300, 300), (1000, 1000), (1001, 1000)])
+def test_every_request_of_a_cause_is_listed(make: Any, number: int, listed: int) -> None:
+    """All ids are there, by planned time, up to the bound; the count tells of all."""
+    outcomes = [make.request(n, 2 + n / 1000, status=500) for n in range(number)]
+    run = make.clean().but(outcomes=outcomes[::-1])
+    (cause,) = run.judge().causes
+    assert cause.count == number
+    assert cause.evidence.requests == tuple(one.request_id for one in outcomes[:listed])
+
+
+def test_causes_come_most_frequent_first(clean_run: Any) -> None:
+    """The main cause is the first of the list."""
+    run = clean_run.failing(2.5, 2.6, status=404).failing(3.0, 3.5, status=500)
+    causes = run.judge().causes
+    assert [cause.cause for cause in causes] == ["status:500", "status:404"]
+
+
+def test_a_route_that_one_version_lacks_is_noted(make: Any, clean_run: Any) -> None:
+    """A 404 by A where B answers the same endpoint is the trap of the mixed fleet."""
+    number = next(i for i, o in enumerate(clean_run.outcomes) if o.endpoint == make.CONFIRM)
+    verdict = clean_run.with_request(number, status=404, served_by="a-1").judge()
+    (cause,) = verdict.causes
+    assert cause.cause == "status:404"
+    assert cause.evidence.note is not None
+    assert "version a answered 404" in cause.evidence.note
+    assert "succeeded on version b" in cause.evidence.note
+    assert cause.title == "HTTP 404: version a lacks what version b serves"
+    assert cause.confidence == "likely"
+
+
+@pytest.mark.parametrize(
+    ("field", "error", "details", "next_hop"),
+    [
+        (NO_BACKEND, "destination_unavailable", "no backend is up", None),
+        ("hitless;error=connection_refused;next-hop=a-1", "connection_refused", None, "a-1"),
+        (r'p; error=x; details="say \"hi\"; error=y"', "x", 'say "hi"; error=y', None),
+        ("origin; error=first, edge; error=second", "first", None, None),
+    ],
+)
+def test_proxy_status(field: str, error: str, details: str | None, next_hop: str | None) -> None:
+    """RFC 9209 is read with its quoting, and the proxy closest to the origin is believed."""
+    assert proxy_status.parse(field) == (error, details, next_hop)
+
+
+@pytest.mark.parametrize("field", [None, "", "hitless", "hitless; received-status=200"])
+def test_no_proxy_error(field: str | None) -> None:
+    """A field that tells of no error is none."""
+    assert proxy_status.parse(field) is None
+
+
+def test_timeline_knows_step_and_schema(make: Any) -> None:
+    """At each instant the innermost verb is under way, and the last migration is the schema."""
+    timeline = Timeline(reversed(make.journal()))
+    assert timeline.step_at(make.at(-5.0)) == BEFORE
+    assert timeline.step_at(make.at(2.2)) == "migrate 0002.expand"
+    assert timeline.step_at(make.at(2.45)) == BETWEEN
+    assert timeline.step_at(make.at(3.3)) == "drain a-1"
+    assert timeline.step_at(make.at(4.5)) == AFTER
+    assert timeline.schema_at(make.at(2.39)) is None
+    assert timeline.schema_at(make.at(2.41)) == "0002.expand"
+    assert timeline.version_of("bridge-12") == "bridge"
+    assert timeline.version_of(None) is None
+    assert timeline.release_seconds == 2.0
