@@ -93,4 +93,5 @@ def test_it_costs_other_sessions_nothing() -> None:
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
-    assert output.strip() == "['scenarios', 'scenarios.pytest_plugin', 'scenarios.pytest_plugin.plugin']"
+    names = ["scenarios", "scenarios.pytest_plugin", "scenarios.pytest_plugin.plugin"]
+    assert output.strip() == str(names)
