@@ -9,7 +9,7 @@ from scenarios.errors import ScenarioError, near
 from scenarios.scenario.directories import directory_of
 from scenarios.scenario.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario, TrafficSpec
 from scenarios.scenario.users import plan_for
-from scenarios.traffic.journeys.compiled import Cast, recipes
+from scenarios.traffic.journeys.compiled import Population, compiled_steps
 from scenarios.traffic.plan import PlanError
 
 At = Callable[[list[str]], str]
@@ -195,8 +195,8 @@ def _check_traffic(scenario: Scenario, at: At, folder: Path) -> None:
     if recorded is not None and not (folder / recorded).is_file():
         raise ScenarioError(f"{at(['traffic', 'arrivals_path'])}there is no file {recorded!r}")
     try:
-        tuple(recipes(traffic.set_up, host="localhost", where="set-up", known=frozenset()))
-        Cast(plan_for(traffic, host="localhost", port=_ANY_PORT, seed=0, folder=folder))
+        tuple(compiled_steps(traffic.set_up, host="localhost", where="set-up", known=frozenset()))
+        Population(plan_for(traffic, host="localhost", port=_ANY_PORT, seed=0, folder=folder))
     except PlanError as error:
         where = _place_of(str(error), scenario)
         raise ScenarioError(f"{at(['traffic', *where])}{error}") from error

@@ -6,13 +6,13 @@ from itertools import count
 
 import msgspec
 
-from scenarios.traffic.journeys.compiled import Cast
+from scenarios.traffic.journeys.compiled import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.arrivals import schedule
 from scenarios.traffic.schedule.staying import Start, visits
 
 
-class Turn(msgspec.Struct, frozen=True):
+class PlannedRequest(msgspec.Struct, frozen=True):
     """One request that is planned.
 
     Attributes:
@@ -38,21 +38,21 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Agenda:
-    """Turns in the order of their planned times: what begins, and what follows from that.
+    """Requests in the order of their planned times: what begins, and what follows from that.
 
     Memory: a few numbers for each user who stays, none for those who have come or will come once.
     """
 
-    def __init__(self, plan: Plan, cast: Cast) -> None:
-        self._cast = cast
+    def __init__(self, plan: Plan, population: Population) -> None:
+        self._population = population
         self._starts = _starts(plan)
         self._start_ns = 0
         self._until_ns: int | None = None
         self._next: Start | None = None
         self._next_ns: int | None = None  # when that is
         self._arrived = 0
-        self._later: list[tuple[int, int, Turn]] = []
-        self._order = count()  # turns of one instant keep the order in which they were planned
+        self._later: list[tuple[int, int, PlannedRequest]] = []
+        self._order = count()  # requests of one instant keep the order in which they were planned
 
     @property
     def arrived(self) -> int:
@@ -61,7 +61,7 @@ class Agenda:
 
     @property
     def pending(self) -> int:
-        """How many turns are planned, without the journeys that are still to begin."""
+        """How many requests are planned, without the journeys that are still to begin."""
         return len(self._later)
 
     def start(self, at_ns: int) -> None:
@@ -75,14 +75,14 @@ class Agenda:
         self._end_starts()
 
     def next_ns(self) -> int | None:
-        """When the next turn is due; None when nothing is planned."""
+        """When the next request is due; None when nothing is planned."""
         if not self._later:
             return self._next_ns
         later = self._later[0][0]
         return later if self._next_ns is None else min(later, self._next_ns)
 
-    def pop(self, now_ns: int) -> Turn | None:
-        """Take the next turn that is due, or None when none is yet."""
+    def pop(self, now_ns: int) -> PlannedRequest | None:
+        """Take the next request that is due, or None when none is yet."""
         while True:
             start, begin_ns = self._next, self._next_ns
             if self._later and (begin_ns is None or self._later[0][0] <= begin_ns):
@@ -94,7 +94,7 @@ class Agenda:
             self._find_next()
             if start.number >= 0:
                 self._arrived = start.number + 1
-            # A pause before its first step puts a turn behind others.
+            # A pause before its first step puts a request behind others.
             self.plan(begin_ns, number=start.number, step=0, repetition=start.visit)
 
     def plan(
@@ -109,13 +109,15 @@ class Agenda:
         captured: Mapping[str, str] | None = None,
     ) -> None:
         """Plan a journey's step, for the end of the reader's pause after `cause_ns`."""
-        script = self._cast.script(number)
+        journey = self._population.journey(number)
         pause, close = 0, False
-        if script.python is None:
-            recipe = script.recipes[step]
-            pause, close = self._cast.details(number, step, repetition, recipe)
-        turn = Turn(cause_ns + pause, number, step, repetition, close, link, cause_id, captured)
-        heapq.heappush(self._later, (turn.planned_ns, next(self._order), turn))
+        if journey.python is None:
+            compiled_step = journey.steps[step]
+            pause, close = self._population.details(number, step, repetition, compiled_step)
+        planned = PlannedRequest(
+            cause_ns + pause, number, step, repetition, close, link, cause_id, captured
+        )
+        heapq.heappush(self._later, (planned.planned_ns, next(self._order), planned))
 
     def _find_next(self) -> None:
         self._next = next(self._starts, None)

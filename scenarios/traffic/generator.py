@@ -17,8 +17,8 @@ from typing import Self
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
-from scenarios.traffic.agenda import Agenda, Turn
-from scenarios.traffic.journeys.compiled import Cast, Script, target_of
+from scenarios.traffic.agenda import Agenda, PlannedRequest
+from scenarios.traffic.journeys.compiled import CompiledJourney, Population, target_of
 from scenarios.traffic.journeys.user import RequestFailed, User, load_coroutine
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
 from scenarios.traffic.schedule.clock import Alarm
@@ -51,8 +51,8 @@ class Generator:
         self._plan = plan
         self._requests = requests
         self._mails = mails
-        self._cast = Cast(plan)
-        self._agenda = Agenda(plan, self._cast)
+        self._population = Population(plan)
+        self._agenda = Agenda(plan, self._population)
         self._tally = Tally(at_ns=time.monotonic_ns(), cpu_ns=time.process_time_ns())
         # How many mails each journey's user got: all that is kept of a journey, four bytes.
         self._mail_counts = array("I")
@@ -63,9 +63,9 @@ class Generator:
         self._sending = False
         self._drained = asyncio.Event()
         self._coroutines = {
-            script.name: load_coroutine(script.python, where=f"journey {script.name}")
-            for script in self._cast.scripts
-            if script.python is not None
+            journey.name: load_coroutine(journey.python, where=f"journey {journey.name}")
+            for journey in self._population.journeys
+            if journey.python is not None
         }
         self._users = asyncio.TaskGroup()
         self._acting: set[asyncio.Task[None]] = set()
@@ -123,7 +123,7 @@ class Generator:
             raise PlanError("start is asked for once, and before stop and finish")
         if missing := set(self._plan.known) - values.keys():
             raise PlanError(f"start: no value for {', '.join(sorted(missing))}")
-        self._cast.shared.update(values)
+        self._population.shared.update(values)
         self._started = True
         now = time.monotonic_ns()
         self._tally = Tally(at_ns=now, cpu_ns=time.process_time_ns())
@@ -157,22 +157,22 @@ class Generator:
         """A mail has reached the mailbox: record it, and plan the click of a user who waits."""
         if self._mails is not None:
             self._mails.write(mail)
-        number = self._cast.number_of(mail.recipient)
+        number = self._population.number_of(mail.recipient)
         if number is None or number >= self._agenda.arrived or self._finishing:
             return
-        script = self._cast.script(number)
-        if script.mail_step is None:
+        journey = self._population.journey(number)
+        if journey.mail_step is None:
             return
         link = _first_target(mail)
-        if link is None and script.recipes[script.mail_step].needs_link:
+        if link is None and journey.steps[journey.mail_step].needs_link:
             return  # nothing to click; the mail's own line says so
         self._agenda.plan(
             mail.at_ns,
             number=number,
-            step=script.mail_step,
+            step=journey.mail_step,
             repetition=self._count_mail(number),
             link=link,
-            cause_id=self._cause_of(mail, number, script.mail_step),
+            cause_id=self._cause_of(mail, number, journey.mail_step),
         )
         self._set_alarm()
 
@@ -199,10 +199,10 @@ class Generator:
     def _cause_of(self, mail: Mail, number: int, step: int) -> str:
         """The request that led to a mail: its own word, if that names one of this journey's."""
         if mail.request_id is not None and mail.request_id.startswith(
-            f"{self._cast.unique(number)}-"
+            f"{self._population.unique(number)}-"
         ):
             return mail.request_id
-        return self._cast.request_id(number, step - 1)
+        return self._population.request_id(number, step - 1)
 
     def _set_alarm(self) -> None:
         at_ns = self._agenda.next_ns()
@@ -212,10 +212,10 @@ class Generator:
     def _send_due(self) -> None:
         self._sending = True
         for _ in range(_BATCH):
-            turn = self._agenda.pop(time.monotonic_ns())
-            if turn is None:
+            planned = self._agenda.pop(time.monotonic_ns())
+            if planned is None:
                 break
-            self._send(turn)
+            self._send(planned)
         self._sending = False
         self._set_alarm()
         self._look_for_the_end()
@@ -229,10 +229,10 @@ class Generator:
         """
         if self._sending:
             return
-        turn = self._agenda.pop(now_ns)
-        if turn is not None:
+        planned = self._agenda.pop(now_ns)
+        if planned is not None:
             self._sending = True
-            self._send(turn)
+            self._send(planned)
             self._sending = False
 
     async def exchange(
@@ -256,28 +256,28 @@ class Generator:
         self._requests.write(outcome)
         self._tally.ended(outcome)
 
-    def _act(self, turn: Turn, script: Script) -> None:
-        task = self._users.create_task(self._play(turn, script), name=script.name)
+    def _act(self, planned: PlannedRequest, journey: CompiledJourney) -> None:
+        task = self._users.create_task(self._play(planned, journey), name=journey.name)
         self._acting.add(task)
         task.add_done_callback(self._left)
 
-    async def _play(self, turn: Turn, script: Script) -> None:
+    async def _play(self, planned: PlannedRequest, journey: CompiledJourney) -> None:
         """A user's coroutine from its beginning to its end."""
         user = User(
             self,
-            journey=script.name,
-            visit=self._cast.visit(turn.number, turn.repetition),
-            browser=self._browser(turn.number),
-            unique=self._cast.unique(turn.number),
-            uuid=self._cast.uuid(turn.number),
-            address=self._cast.user(turn.number),
-            host=self._cast.host,
-            values=self._cast.shared,
-            planned_ns=turn.planned_ns,
+            journey=journey.name,
+            visit=self._population.visit(planned.number, planned.repetition),
+            browser=self._browser(planned.number),
+            unique=self._population.unique(planned.number),
+            uuid=self._population.uuid(planned.number),
+            address=self._population.user(planned.number),
+            host=self._population.host,
+            values=self._population.shared,
+            planned_ns=planned.planned_ns,
         )
         mismatch = None
         try:
-            await self._coroutines[script.name](user)
+            await self._coroutines[journey.name](user)
         except RequestFailed:
             pass  # it is recorded
         except asyncio.CancelledError:
@@ -298,32 +298,32 @@ class Generator:
         for task in self._acting:
             task.cancel()
 
-    def _send(self, turn: Turn) -> None:
-        script = self._cast.script(turn.number)
-        if script.python is not None:
-            self._act(turn, script)
+    def _send(self, planned: PlannedRequest) -> None:
+        journey = self._population.journey(planned.number)
+        if journey.python is not None:
+            self._act(planned, journey)
             return
-        recipe = script.recipes[turn.step]
-        values = self._cast.values(turn.number, script, turn.link, turn.captured)
-        request_id = self._cast.request_id(turn.number, turn.step, turn.repetition)
-        browser = self._browser(turn.number)
+        step = journey.steps[planned.step]
+        values = self._population.values(planned.number, journey, planned.link, planned.captured)
+        request_id = self._population.request_id(planned.number, planned.step, planned.repetition)
+        browser = self._browser(planned.number)
         cookies = "" if browser is None else browser.cookies.field(time.time())
         exchange = Sent(
-            recipe.request(values, request_id=request_id, close=turn.close, cookies=cookies),
-            is_head=recipe.method == "HEAD",
-            close=turn.close,
-            pace=recipe.pace if recipe.is_paced else None,
-            timeout_seconds=recipe.timeout_seconds,
-            websocket=recipe.websocket,
-            keep=not recipe.examination.is_empty,
+            step.request(values, request_id=request_id, close=planned.close, cookies=cookies),
+            is_head=step.method == "HEAD",
+            close=planned.close,
+            pace=step.pace if step.is_paced else None,
+            timeout_seconds=step.timeout_seconds,
+            websocket=step.websocket,
+            keep=not step.examination.is_empty,
             browser=browser,
         )
-        exchange.turn = turn
-        exchange.script = script
+        exchange.planned = planned
+        exchange.journey = journey
         exchange.request_id = request_id
-        exchange.subject = recipe.subject(values)
+        exchange.subject = step.subject(values)
         exchange.values = values if exchange.keep else None
-        self._dispatch(exchange, turn.planned_ns)
+        self._dispatch(exchange, planned.planned_ns)
 
     def _browser(self, number: int) -> Browser | None:
         """What the user with this number has, if it stays."""
@@ -331,7 +331,7 @@ class Generator:
             return None
         browser = self._browsers.get(number)
         if browser is None:
-            browser = self._browsers[number] = Browser(self._cast.unique(number))
+            browser = self._browsers[number] = Browser(self._population.unique(number))
         return browser
 
     def _dispatch(self, exchange: Exchange, planned_ns: int) -> None:
@@ -361,26 +361,26 @@ class Generator:
         outcome = exchange.outcome(mismatch)
         self.record(outcome)
         if outcome.ok:
-            self._go_on(exchange.turn, exchange.script, outcome, captured)
+            self._go_on(exchange.planned, exchange.journey, outcome, captured)
         self._send_between(outcome.done_ns)
         self._look_for_the_end()
 
     def _go_on(
         self,
-        turn: Turn,
-        script: Script,
+        planned: PlannedRequest,
+        journey: CompiledJourney,
         outcome: Outcome,
         captured: Mapping[str, str] | None,
     ) -> None:
         """Plan the journey's next step, unless that one waits for mail."""
-        step = turn.step + 1
-        if step < len(script.recipes) and step != script.mail_step:
+        step = planned.step + 1
+        if step < len(journey.steps) and step != journey.mail_step:
             self._agenda.plan(
                 outcome.done_ns,
-                number=turn.number,
+                number=planned.number,
                 step=step,
-                repetition=turn.repetition,
-                link=turn.link,
+                repetition=planned.repetition,
+                link=planned.link,
                 cause_id=outcome.request_id,
                 captured=captured,
             )

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 from scenarios.evidence.outcome import Outcome
-from scenarios.traffic.agenda import Turn
-from scenarios.traffic.journeys.compiled import Script
+from scenarios.traffic.agenda import PlannedRequest
+from scenarios.traffic.journeys.compiled import CompiledJourney
 from scenarios.traffic.journeys.examination import Mismatch
 from scenarios.traffic.wire.connection import Exchange
 
@@ -13,36 +13,36 @@ from scenarios.traffic.wire.connection import Exchange
 class Sent(Exchange):
     """An exchange that knows whose it is."""
 
-    __slots__ = ("request_id", "script", "subject", "turn", "values")
+    __slots__ = ("journey", "planned", "request_id", "subject", "values")
 
-    turn: Turn
-    script: Script
+    planned: PlannedRequest
+    journey: CompiledJourney
     request_id: str
     subject: str | None
     values: Mapping[str, str] | None
 
     def examine(self) -> tuple[str | None, Mapping[str, str] | None]:
         """In what the answer is not as expected, if its status is; and all that was captured."""
-        recipe, captured = self.script.recipes[self.turn.step], self.turn.captured
-        if self.answer is None or self.values is None or self.status not in recipe.expect:
+        step, captured = self.journey.steps[self.planned.step], self.planned.captured
+        if self.answer is None or self.values is None or self.status not in step.expect:
             return None, captured
         try:
-            found = recipe.examination.apply(self.answer, self.values)
+            found = step.examination.apply(self.answer, self.values)
         except Mismatch as mismatch:
             return str(mismatch), captured
         return None, {**(captured or {}), **found} if found else captured
 
     def outcome(self, mismatch: str | None) -> Outcome:
         """The line that is recorded."""
-        recipe = self.script.recipes[self.turn.step]
+        step = self.journey.steps[self.planned.step]
         return Outcome(
             request_id=self.request_id,
-            journey=self.script.name,
-            endpoint=recipe.endpoint_for(self.turn.link),
+            journey=self.journey.name,
+            endpoint=step.endpoint_for(self.planned.link),
             connection="new" if self.opened else "reused",
-            planned_ns=self.turn.planned_ns,
+            planned_ns=self.planned.planned_ns,
             done_ns=self.done_ns,
-            expected=recipe.expect,
+            expected=step.expect,
             sent_ns=self.sent_ns,
             first_byte_ns=self.first_byte_ns,
             status=self.status,
@@ -54,8 +54,8 @@ class Sent(Exchange):
             problem=self.problem,
             mismatch=mismatch,
             subject=self.subject,
-            cause_id=self.turn.cause_id,
-            paced=recipe.is_paced or recipe.websocket is not None,
+            cause_id=self.planned.cause_id,
+            paced=step.is_paced or step.websocket is not None,
             user=None if self.browser is None else self.browser.user,
         )
 

@@ -47,7 +47,7 @@ _OWN_FIELDS = frozenset(
 )
 
 
-class Recipe:
+class CompiledStep:
     """One step of a journey, checked and ready to be made into requests."""
 
     __slots__ = (
@@ -184,10 +184,10 @@ class Recipe:
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-class Script:
-    """A journey, checked: its steps as recipes, and which of them waits for mail."""
+class CompiledJourney:
+    """A journey, checked: its compiled steps, and which of them waits for mail."""
 
-    __slots__ = ("mail_step", "name", "needs_uuid", "python", "recipes")
+    __slots__ = ("mail_step", "name", "needs_uuid", "python", "steps")
 
     def __init__(self, journey: Journey, *, host: str, known: frozenset[str] = frozenset()) -> None:
         where = f"journey {journey.name}"
@@ -197,8 +197,8 @@ class Script:
             raise PlanError(f"{where}: steps and python exclude each other")
         self.name = journey.name
         self.python = journey.python
-        self.recipes = tuple(recipes(journey.steps, host=host, where=where, known=known))
-        self.needs_uuid = any("uuid" in recipe.names for recipe in self.recipes)
+        self.steps = tuple(compiled_steps(journey.steps, host=host, where=where, known=known))
+        self.needs_uuid = any("uuid" in compiled_step.names for compiled_step in self.steps)
         mail_steps = [index for index, step in enumerate(journey.steps) if step.after == "mail"]
         if mail_steps[:1] == [0]:
             raise PlanError(f"{where}, step 1: nothing was sent yet that a mail could answer")
@@ -207,18 +207,18 @@ class Script:
                 f"{where}, step {mail_steps[1] + 1}: a journey can wait for mail only once"
             )
         self.mail_step = mail_steps[0] if mail_steps else None
-        for index, recipe in enumerate(self.recipes):
-            if recipe.needs_link and (self.mail_step is None or index < self.mail_step):
+        for index, compiled_step in enumerate(self.steps):
+            if compiled_step.needs_link and (self.mail_step is None or index < self.mail_step):
                 raise PlanError(
                     f"{where}, step {index + 1}: {{link}} is known only from the step with "
                     'after = "mail" on'
                 )
 
 
-def recipes(
+def compiled_steps(
     steps: Sequence[Step], *, host: str, where: str, known: frozenset[str]
-) -> Iterator[Recipe]:
-    """The recipes of steps in order; each knows what those before it captured.
+) -> Iterator[CompiledStep]:
+    """The compiled steps, in order; each knows what the steps before it captured.
 
     Raises:
         PlanError: a step cannot be carried out.
@@ -228,7 +228,7 @@ def recipes(
         place = f"{where}, step {number}"
         if step.after == "mail":
             captured = frozenset()  # nothing is kept while a journey waits for its mail
-        yield Recipe(step, host=host, where=place, known=known | captured)
+        yield CompiledStep(step, host=host, where=place, known=known | captured)
         for name in step.capture:
             if name in NAMES or not PLACEHOLDER.fullmatch(f"{{{name}}}"):
                 raise PlanError(
@@ -238,7 +238,7 @@ def recipes(
         captured |= step.capture.keys()
 
 
-class Cast:
+class Population:
     """The journeys of a run: which one is whose, and whom each mail is for.
 
     Attributes:
@@ -257,20 +257,20 @@ class Cast:
         self.host = f"{host}:{plan.port}"
         self.shared: dict[str, str] = {}
         self._worker = str(plan.shard or 0)
-        self.scripts = tuple(
-            Script(journey, host=self.host, known=frozenset(plan.known))
+        self.journeys = tuple(
+            CompiledJourney(journey, host=self.host, known=frozenset(plan.known))
             for journey in plan.journeys
         )
-        together = list(zip(plan.journeys, self.scripts, strict=True))
-        self._chosen = [script for journey, script in together if not journey.stays]
+        together = list(zip(plan.journeys, self.journeys, strict=True))
+        self._chosen = [compiled for journey, compiled in together if not journey.stays]
         self._weights = list(accumulate(_weight(one) for one in plan.journeys if not one.stays))
-        self._staying = [script for journey, script in together if journey.stays]
+        self._staying = [compiled for journey, compiled in together if journey.stays]
         self._users = list(accumulate(one.users or 0 for one in plan.journeys if one.stays))
         self._address = re.compile(
             rf"(s{plan.seed}-([0-9]{{6,}}))@{re.escape(self.mail_domain)}", re.ASCII
         )
 
-    def script(self, number: int) -> Script:
+    def journey(self, number: int) -> CompiledJourney:
         """The story with this number: an arrival's is chosen by the seed and the weights."""
         if number < 0:
             return self._staying[bisect_right(self._users, ~number)]
@@ -322,7 +322,7 @@ class Cast:
     def values(
         self,
         number: int,
-        script: Script,
+        compiled: CompiledJourney,
         link: str | None,
         captured: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
@@ -332,11 +332,11 @@ class Cast:
             **self.shared,
             "unique": unique,
             "user": f"{unique}@{self.mail_domain}",
-            "journey": script.name,
+            "journey": compiled.name,
             "seed": str(self.seed),
             "worker": self._worker,
         }
-        if script.needs_uuid:
+        if compiled.needs_uuid:
             values["uuid"] = self.uuid(number)
         if captured is not None:
             values.update(captured)
@@ -344,17 +344,19 @@ class Cast:
             values["link"] = link
         return values
 
-    def details(self, number: int, step: int, repetition: int, recipe: Recipe) -> tuple[int, bool]:
+    def details(
+        self, number: int, step: int, repetition: int, compiled_step: CompiledStep
+    ) -> tuple[int, bool]:
         """What the seed decides about one request.
 
         Returns:
             the pause before it in ns, and whether it opens a connection for itself.
         """
-        connection = recipe.connection
-        if not recipe.delay_seconds and connection != "any":
+        connection = compiled_step.connection
+        if not compiled_step.delay_seconds and connection != "any":
             return 0, connection == "new"
         stream = Stream(_REQUEST, self.seed, number, step, repetition)
-        pause = round(stream.exponential(recipe.delay_seconds) * 1e9)
+        pause = round(stream.exponential(compiled_step.delay_seconds) * 1e9)
         if connection == "any":
             return pause, stream.uniform() < _HALF
         return pause, connection == "new"

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from scenarios.traffic.journeys.compiled import Recipe, recipes
+from scenarios.traffic.journeys.compiled import CompiledStep, compiled_steps
 from scenarios.traffic.journeys.examination import Mismatch
 from scenarios.traffic.journeys.templates import NAMES
 from scenarios.traffic.plan import Step, TrafficError
@@ -35,32 +35,34 @@ async def set_up(
     }
     captured: dict[str, str] = {}
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    made = recipes(steps, host=address, where="set-up", known=frozenset())
-    for number, recipe in enumerate(list(made), start=1):
+    made = compiled_steps(steps, host=address, where="set-up", known=frozenset())
+    for number, compiled_step in enumerate(list(made), start=1):
         filled = {**values, **captured}
-        what = f"set-up, step {number}: {recipe.endpoint_for(None)}"
-        payload = recipe.request(filled, request_id=f"set-up-{number}-s{seed}", close=True)
+        what = f"set-up, step {number}: {compiled_step.endpoint_for(None)}"
+        payload = compiled_step.request(filled, request_id=f"set-up-{number}-s{seed}", close=True)
         try:
             async with asyncio.timeout(timeout_seconds):
-                reader = await _exchange(host, port, payload, is_head=recipe.method == "HEAD")
+                reader = await _exchange(
+                    host, port, payload, is_head=compiled_step.method == "HEAD"
+                )
         except TimeoutError:
             raise SetUpError(f"{what}: no answer in {timeout_seconds:g} s") from None
         except (OSError, MalformedResponse) as error:
             raise SetUpError(f"{what}: {error}") from error
-        captured |= _examine(recipe, reader, filled, what)
+        captured |= _examine(compiled_step, reader, filled, what)
     return captured
 
 
 def _examine(
-    recipe: Recipe, reader: ResponseReader, values: dict[str, str], what: str
+    compiled_step: CompiledStep, reader: ResponseReader, values: dict[str, str], what: str
 ) -> dict[str, str]:
-    if reader.status not in recipe.expect:
-        expected = ", ".join(map(str, recipe.expect))
+    if reader.status not in compiled_step.expect:
+        expected = ", ".join(map(str, compiled_step.expect))
         problem = reader.problem()
         why = f" ({problem.title})" if problem.title else ""
         raise SetUpError(f"{what}: it was answered {reader.status}{why}, expected: {expected}")
     try:
-        return recipe.examination.apply(reader.answer(), values)
+        return compiled_step.examination.apply(reader.answer(), values)
     except Mismatch as mismatch:
         raise SetUpError(f"{what}: {mismatch}") from None
 

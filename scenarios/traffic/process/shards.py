@@ -18,7 +18,7 @@ import msgspec
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.recorder import Recorder
-from scenarios.traffic.journeys.compiled import Cast
+from scenarios.traffic.journeys.compiled import Population
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
 from scenarios.traffic.process.dialogue import Command, Finished, Ready
 from scenarios.traffic.tally import Interval, merge
@@ -43,7 +43,7 @@ class Shards:
     def __init__(self, plan: Plan, *, mails: Recorder[Mail]) -> None:
         self._plan = plan
         self._mails = mails
-        self._cast = Cast(plan)
+        self._population = Population(plan)
         self._shards: list[_Shard] = []
         self._stack = AsyncExitStack()
         self._since_ns = time.monotonic_ns()
@@ -108,7 +108,7 @@ class Shards:
     def deliver(self, mail: Mail) -> None:
         """Record a mail, and hand it to the process whose journey waits for it."""
         self._mails.write(mail)
-        number = self._cast.number_of(mail.recipient)
+        number = self._population.number_of(mail.recipient)
         if number is not None:
             self._shards[number % len(self._shards)].tell(Command(do="deliver", mail=mail))
 

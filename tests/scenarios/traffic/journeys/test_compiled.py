@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.traffic.agenda import Agenda, Turn
-from scenarios.traffic.journeys.compiled import Cast, target_of
+from scenarios.traffic.agenda import Agenda, PlannedRequest
+from scenarios.traffic.journeys.compiled import Population, target_of
 from scenarios.traffic.plan import Journey, Plan, PlanError, RatePoint, Step
 
 SUBSCRIBE = Journey(
@@ -44,10 +44,10 @@ def steps(*parts: Step) -> Plan:
 
 
 def request_of(made: Plan, number: int = 0, step: int = 0, link: str | None = None) -> bytes:
-    cast = Cast(made)
-    script = cast.script(number)
-    return script.recipes[step].request(
-        cast.values(number, script, link), request_id="id-1", close=False
+    population = Population(made)
+    journey = population.journey(number)
+    return journey.steps[step].request(
+        population.values(number, journey, link), request_id="id-1", close=False
     )
 
 
@@ -104,13 +104,13 @@ def test_a_link_becomes_a_target(link: str, target: str) -> None:
 
 def test_an_endpoint_has_no_query_and_no_user() -> None:
     """Evidence groups by method and path: no query, no user's word, but the link's path."""
-    cast = Cast(
+    population = Population(
         steps(
             Step(method="POST", path="/u/{unique}?x=1"),
             Step(path="{link}", after="mail"),
         )
     )
-    post, click = cast.script(0).recipes
+    post, click = population.journey(0).steps
     assert post.endpoint_for(None) == "POST /u/{unique}"
     assert click.endpoint_for("/confirm?token=5") == "GET /confirm"
 
@@ -118,10 +118,10 @@ def test_an_endpoint_has_no_query_and_no_user() -> None:
 @given(number=st.integers(0, 10**8), seed=st.integers(0, 10**6))
 def test_an_address_names_its_journey(number: int, seed: int) -> None:
     """A user's address leads back to the journey, in any case, and to that one only."""
-    cast = Cast(plan(seed=seed))
-    assert cast.number_of(cast.user(number)) == number
-    assert cast.number_of(cast.user(number).upper()) == number
-    assert Cast(plan(seed=seed + 1)).number_of(cast.user(number)) is None
+    population = Population(plan(seed=seed))
+    assert population.number_of(population.user(number)) == number
+    assert population.number_of(population.user(number).upper()) == number
+    assert Population(plan(seed=seed + 1)).number_of(population.user(number)) is None
 
 
 @pytest.mark.parametrize(
@@ -139,55 +139,55 @@ def test_an_address_names_its_journey(number: int, seed: int) -> None:
 )
 def test_an_address_of_nobody_is_nobodys(address: str) -> None:
     """An address that the generator never gives is no journey's."""
-    assert Cast(plan()).number_of(address) is None
+    assert Population(plan()).number_of(address) is None
 
 
 def test_journeys_are_chosen_by_weight() -> None:
     """A journey of weight 3 is chosen three times as often as one of weight 1."""
-    cast = Cast(plan())
-    chosen = [cast.script(number).name for number in range(8_000)]
+    population = Population(plan())
+    chosen = [population.journey(number).name for number in range(8_000)]
     assert 5_750 < chosen.count("health") < 6_250  # six standard deviations
 
 
 def test_any_connection_is_half_new_half_reused() -> None:
     """`any` opens a connection for about every second request, the same ones for one seed."""
-    cast = Cast(plan(SUBSCRIBE))
-    recipe = cast.script(0).recipes[0]
-    closes = [cast.details(number, 0, 0, recipe)[1] for number in range(4_000)]
+    population = Population(plan(SUBSCRIBE))
+    compiled_step = population.journey(0).steps[0]
+    closes = [population.details(number, 0, 0, compiled_step)[1] for number in range(4_000)]
     assert 1_800 < sum(closes) < 2_200
-    assert closes == [cast.details(number, 0, 0, recipe)[1] for number in range(4_000)]
+    assert closes == [population.details(number, 0, 0, compiled_step)[1] for number in range(4_000)]
 
 
-def all_turns(made: Plan, count: int) -> list[Turn]:
-    agenda = Agenda(made, Cast(made))
+def all_planned(made: Plan, count: int) -> list[PlannedRequest]:
+    agenda = Agenda(made, Population(made))
     agenda.start(1_000)
-    turns: list[Turn] = []
-    while len(turns) < count:
+    requests: list[PlannedRequest] = []
+    while len(requests) < count:
         at = agenda.next_ns()
         assert at is not None
-        while (turn := agenda.pop(at)) is not None:
-            turns.append(turn)
-    return turns[:count]
+        while (planned := agenda.pop(at)) is not None:
+            requests.append(planned)
+    return requests[:count]
 
 
 @given(seed=st.integers(0, 10**9))
 def test_one_seed_is_one_plan(seed: int) -> None:
     """Two agendas of one seed hold the same requests at the same offsets."""
     made = plan(seed=seed)
-    assert all_turns(made, 100) == all_turns(made, 100)
+    assert all_planned(made, 100) == all_planned(made, 100)
 
 
 def test_turns_come_in_the_order_of_their_times() -> None:
     """Arrivals with pauses before their first step are sorted in among the others."""
     slow = Journey(name="slow", steps=(Step(path="/", delay_seconds=0.1),))
-    times = [turn.planned_ns for turn in all_turns(plan(slow, HEALTH), 500)]
+    times = [planned.planned_ns for planned in all_planned(plan(slow, HEALTH), 500)]
     assert times == sorted(times)
 
 
 def test_a_stopped_agenda_keeps_what_was_due() -> None:
     """Stop cuts the arrivals after it, not those whose time had come and that are not yet sent."""
     made = plan(HEALTH, rate=1000.0, arrivals="constant")
-    agenda = Agenda(made, Cast(made))
+    agenda = Agenda(made, Population(made))
     agenda.start(0)
     agenda.stop(10_500_000)
     sent = 0
@@ -227,7 +227,7 @@ def test_a_stopped_agenda_keeps_what_was_due() -> None:
 def test_an_impossible_plan_is_one_clear_line(made: dict[str, object], message: str) -> None:
     """What is wrong, where, and what would be right."""
     with pytest.raises(PlanError, match="^" + message.replace("{", "[{]") + "$"):
-        Cast(plan(**({"journeys": (HEALTH,)} | made)))
+        Population(plan(**({"journeys": (HEALTH,)} | made)))
 
 
 @pytest.mark.parametrize(
@@ -278,5 +278,5 @@ def test_an_impossible_plan_is_one_clear_line(made: dict[str, object], message: 
 def test_an_impossible_step_is_one_clear_line(parts: list[Step], message: str) -> None:
     """The journey, the step, the field, and what would be right."""
     with pytest.raises(PlanError) as raised:
-        Cast(steps(*parts))
+        Population(steps(*parts))
     assert str(raised.value).startswith(f"journey one, {message}")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scenarios.evidence.mail import read_mails
 from scenarios.evidence.outcome import read_outcomes
 from scenarios.traffic.agenda import Agenda
-from scenarios.traffic.journeys.compiled import Cast
+from scenarios.traffic.journeys.compiled import Population
 from scenarios.traffic.plan import Journey, Plan, Step
 from scenarios.traffic.schedule.arrivals import poisson
 from tests.scenarios.traffic.process.test_control import OK, Dialogue, dialogue, plan
@@ -37,15 +37,15 @@ def first_turns(shards: int, shard: int | None, count: int) -> dict[int, int]:
         shards=shards,
         shard=shard,
     )
-    agenda = Agenda(made, Cast(made))
+    agenda = Agenda(made, Population(made))
     agenda.start(0)
     found: dict[int, int] = {}
     while len(found) < count:
         at = agenda.next_ns()
         assert at is not None
-        turn = agenda.pop(at)
-        assert turn is not None
-        found[turn.number] = turn.planned_ns
+        planned = agenda.pop(at)
+        assert planned is not None
+        found[planned.number] = planned.planned_ns
     return found
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
-from scenarios.traffic.agenda import Agenda, Turn
-from scenarios.traffic.journeys.compiled import Cast
+from scenarios.traffic.agenda import Agenda, PlannedRequest
+from scenarios.traffic.journeys.compiled import Population
 from scenarios.traffic.plan import Journey, Plan, PlanError, RatePoint, Step
 from tests.scenarios.traffic.running import Run, outcomes
 from tests.scenarios.traffic.servers import Site, serving
@@ -43,17 +43,19 @@ def plan(*journeys: Journey, **fields: object) -> Plan:
     return Plan(**(base | fields))  # type: ignore[arg-type]
 
 
-def turns(made: Plan, seconds: float) -> list[tuple[str, Turn]]:
+def planned_requests(made: Plan, seconds: float) -> list[tuple[str, PlannedRequest]]:
     """All that is planned until then, each with its request's id, in the order of the agenda."""
-    cast = Cast(made)
-    agenda = Agenda(made, cast)
+    population = Population(made)
+    agenda = Agenda(made, population)
     agenda.start(0)
     agenda.stop(round(seconds * SECOND))
     found = []
     while (at := agenda.next_ns()) is not None:
-        turn = agenda.pop(at)
-        assert turn is not None
-        found.append((cast.request_id(turn.number, turn.step, turn.repetition), turn))
+        planned = agenda.pop(at)
+        assert planned is not None
+        found.append(
+            (population.request_id(planned.number, planned.step, planned.repetition), planned)
+        )
     return found
 
 
@@ -71,9 +73,9 @@ POPULATIONS = st.lists(
 def test_each_user_comes_on_time_every_time(journeys: Sequence[Journey], seed: int) -> None:
     """A user comes first within a period, then exactly once a period, to the nanosecond."""
     times: dict[int, list[int]] = defaultdict(list)
-    for _, turn in turns(plan(*journeys, seed=seed), 4.0):
-        assert turn.repetition == len(times[turn.number])
-        times[turn.number].append(turn.planned_ns)
+    for _, planned in planned_requests(plan(*journeys, seed=seed), 4.0):
+        assert planned.repetition == len(times[planned.number])
+        times[planned.number].append(planned.planned_ns)
     periods = [
         round((one.every_seconds or 0) * SECOND) for one in journeys for _ in range(one.users or 0)
     ]
@@ -92,12 +94,14 @@ def test_any_number_of_processes_plans_the_same(
     """Together the processes plan what one would: the same users and arrivals, each in one."""
     arriving = Journey(name="arrive", steps=HOME)
     made = plan(arriving, *journeys, seed=seed)
-    whole = {request_id: turn.planned_ns for request_id, turn in turns(made, 2.0)}
+    whole = {request_id: planned.planned_ns for request_id, planned in planned_requests(made, 2.0)}
     parts: dict[str, int] = {}
     for shard in range(shards):
-        part = turns(plan(arriving, *journeys, seed=seed, shards=shards, shard=shard), 2.0)
+        part = planned_requests(
+            plan(arriving, *journeys, seed=seed, shards=shards, shard=shard), 2.0
+        )
         assert not parts.keys() & {request_id for request_id, _ in part}
-        parts |= {request_id: turn.planned_ns for request_id, turn in part}
+        parts |= {request_id: planned.planned_ns for request_id, planned in part}
     assert parts == whole
 
 
@@ -108,9 +112,9 @@ def test_arrivals_are_what_they_were(seed: int) -> None:
     made = [plan(*arriving, seed=seed), plan(staying(), *arriving, seed=seed)]
     alone, among = (
         [
-            (request_id, turn.planned_ns, Cast(one).script(turn.number).name)
-            for request_id, turn in turns(one, 1.0)
-            if turn.number >= 0
+            (request_id, planned.planned_ns, Population(one).journey(planned.number).name)
+            for request_id, planned in planned_requests(one, 1.0)
+            if planned.number >= 0
         ]
         for one in made
     )
@@ -119,37 +123,42 @@ def test_arrivals_are_what_they_were(seed: int) -> None:
 
 def test_the_seed_says_when_users_come() -> None:
     """Another seed is another phase for each; one seed is one plan."""
-    first, again, other = (turns(plan(staying(), seed=seed), 3.0) for seed in (1, 1, 2))
+    first, again, other = (planned_requests(plan(staying(), seed=seed), 3.0) for seed in (1, 1, 2))
     assert first == again
-    assert not {turn.planned_ns for _, turn in first} & {turn.planned_ns for _, turn in other}
+    assert not {planned.planned_ns for _, planned in first} & {
+        planned.planned_ns for _, planned in other
+    }
 
 
 def test_visits_are_spread_over_the_period() -> None:
     """Whenever a tenth of the period is looked at, about a tenth of the users come in it."""
-    times = [turn.planned_ns for _, turn in turns(plan(staying(200, 1.0)), 5.0)]
+    times = [planned.planned_ns for _, planned in planned_requests(plan(staying(200, 1.0)), 5.0)]
     for start in range(0, 4 * SECOND, SECOND // 7):
         assert 18 <= sum(start <= at < start + SECOND // 10 for at in times) <= 22
 
 
 def test_a_request_names_its_user_and_visit() -> None:
     """A user's word and address are the same in all visits; each request's id is its own."""
-    cast = Cast(plan(staying(2), staying(2, name="others")))
-    words = [cast.values(number, cast.script(number), None) for number in (-1, -2, -3)]
+    population = Population(plan(staying(2), staying(2, name="others")))
+    words = [population.values(number, population.journey(number), None) for number in (-1, -2, -3)]
     assert [one["unique"] for one in words] == ["s7-u000000", "s7-u000001", "s7-u000002"]
     assert words[0]["user"] == "s7-u000000@example.com"
     assert [one["journey"] for one in words] == ["stay", "stay", "others"]
-    assert cast.request_id(-2, 0, 0) == "s7-u000001-1-1"
-    assert cast.request_id(-2, 2, 44) == "s7-u000001-45-3"
-    assert len({cast.uuid(number) for number in (-2, -1, 0, 1)}) == 4
-    ids = [request_id for request_id, _ in turns(plan(staying(), Journey(name="a", steps=HOME)), 5)]
+    assert population.request_id(-2, 0, 0) == "s7-u000001-1-1"
+    assert population.request_id(-2, 2, 44) == "s7-u000001-45-3"
+    assert len({population.uuid(number) for number in (-2, -1, 0, 1)}) == 4
+    ids = [
+        request_id
+        for request_id, _ in planned_requests(plan(staying(), Journey(name="a", steps=HOME)), 5)
+    ]
     assert len(set(ids)) == len(ids)
 
 
 def test_a_mail_to_them_is_nobodys() -> None:
     """Users who stay wait for no mail, so no address of theirs leads to a journey."""
-    cast = Cast(plan(staying(), Journey(name="a", steps=HOME)))
-    assert cast.number_of(cast.user(-1)) is None
-    assert cast.number_of(cast.user(3)) == 3
+    population = Population(plan(staying(), Journey(name="a", steps=HOME)))
+    assert population.number_of(population.user(-1)) is None
+    assert population.number_of(population.user(3)) == 3
 
 
 @pytest.mark.parametrize(
@@ -172,7 +181,7 @@ def test_a_mail_to_them_is_nobodys() -> None:
 def test_an_impossible_population_is_one_clear_line(journey: Journey, message: str) -> None:
     """The journey, the key, and what would be right."""
     with pytest.raises(PlanError) as raised:
-        Cast(plan(journey, Journey(name="a", steps=HOME)))
+        Population(plan(journey, Journey(name="a", steps=HOME)))
     assert str(raised.value) == f"journey x: {message}"
 
 
@@ -180,18 +189,21 @@ def test_a_mail_cannot_be_waited_for() -> None:
     """Whose visits come on a schedule has nobody to click each mail."""
     steps = (*HOME, Step(path="{link}", after="mail"))
     with pytest.raises(PlanError, match=r"^journey stay, step 2: users who stay wait for no mail$"):
-        Cast(plan(staying(steps=steps)))
+        Population(plan(staying(steps=steps)))
 
 
 def test_arrivals_need_somebody_who_comes() -> None:
     """A plan of staying users alone has no rate, and refuses a shape of it."""
-    assert [turn.number for _, turn in turns(plan(staying(1), rate=0.0), 1.0)] == [-1, -1]
+    assert [planned.number for _, planned in planned_requests(plan(staying(1), rate=0.0), 1.0)] == [
+        -1,
+        -1,
+    ]
     for shape in (
         {"profile": (RatePoint(at_seconds=0.0, rate=1.0),)},
         {"arrivals": "recorded", "arrivals_path": "arrivals.txt"},
     ):
         with pytest.raises(PlanError, match=r"^profile and recorded arrivals need a journey that"):
-            Cast(plan(staying(), **shape))
+            Population(plan(staying(), **shape))
 
 
 def by_user(found: Sequence[Outcome]) -> dict[str, list[Outcome]]:

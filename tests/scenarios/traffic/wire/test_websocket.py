@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame
 from websockets.frames import Opcode as WireOpcode
 
-from scenarios.traffic.journeys.compiled import Cast
+from scenarios.traffic.journeys.compiled import Population
 from scenarios.traffic.plan import Journey, Plan, Step, WebSocket
 from scenarios.traffic.wire.connection import Exchange
 from scenarios.traffic.wire.frames import (
@@ -39,10 +39,10 @@ def handshake(port: int, websocket: WebSocket) -> bytes:
         requests_path="",
         mails_path="",
     )
-    cast = Cast(plan)
-    script = cast.script(0)
-    values = cast.values(0, script, None)
-    return script.recipes[0].request(values, request_id="s0-000000-1", close=True)
+    population = Population(plan)
+    journey = population.journey(0)
+    values = population.values(0, journey, None)
+    return journey.steps[0].request(values, request_id="s0-000000-1", close=True)
 
 
 def stay(one: Asker, port: int, **fields: float) -> asyncio.Future[Exchange]:
