@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from scenarios.exit_status import ExitStatus
+
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "run": (
         "hitless run",
@@ -47,10 +49,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-STATUS = (
-    "0 pass; 1 the verdict is fail; 2 usage or a bad scenario; 3 the run says nothing (invalid); "
-    "4 the environment failed; 130 interrupted."
-)
+STATUS = "; ".join(f"{status} {status.meaning}" for status in ExitStatus) + "."
 
 
 def with_epilogs(group: object) -> None:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-EXIT_STATUS = 130
+from scenarios.exit_status import ExitStatus
 
 T = TypeVar("T")
 
@@ -18,14 +18,14 @@ class InterruptedRunError(Exception):
 def run_interruptibly(
     work: Coroutine[Any, Any, T], *, instead: Callable[[], None] | None = None
 ) -> T:
-    """Run it; the first SIGINT or SIGTERM cancels it in order, a second one ends it at once.
+    """Run the work. The first SIGINT or SIGTERM cancels it in order; a second one kills it.
 
     Args:
         work: what to run.
-        instead: what the first SIGINT does instead: it is how the work is meant to end.
+        instead: called on the first SIGINT instead of cancelling; for work that a user ends so.
 
     Raises:
-        InterruptedRunError: a signal ended it.
+        InterruptedRunError: a signal ended the work.
     """
 
     async def supervised() -> T:
@@ -39,8 +39,8 @@ def run_interruptibly(
                 orderly.pop()()
                 return
             if signals:
-                # The guardian of the run ends what we do not get to any more.
-                os._exit(EXIT_STATUS)
+                # The run's guardian ends the processes that are still there.
+                os._exit(ExitStatus.INTERRUPTED)
             signals.append(number)
             task.cancel()
 

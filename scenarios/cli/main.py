@@ -1,7 +1,6 @@
 """The command line.
 
-Exit status: 0 pass, 1 the verdict is fail, 2 usage or a bad scenario, 3 the run is invalid, 4 the
-environment failed, 130 interrupted.
+Its exit statuses are those of `scenarios.exit_status`.
 """
 
 import sys
@@ -17,7 +16,6 @@ from scenarios.cli.demo import demo_command
 from scenarios.cli.explain import explain_command
 from scenarios.cli.help import root, with_epilogs
 from scenarios.cli.init import init_command
-from scenarios.cli.interrupts import EXIT_STATUS as INTERRUPTED
 from scenarios.cli.interrupts import InterruptedRunError
 from scenarios.cli.listing import list_command
 from scenarios.cli.matrix import matrix_command
@@ -26,21 +24,20 @@ from scenarios.cli.run import run_command
 from scenarios.cli.schema import schema_command
 from scenarios.cli.watch import watch_command
 from scenarios.errors import EvidenceError, LoadError, ScenarioError, UsageError
-
-USAGE, INVALID, ENVIRONMENT = 2, 3, 4
+from scenarios.exit_status import ExitStatus
 
 # The base of what typer's parser raises; it comes from click, or from typer's own copy of it.
 _ParserError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_STATUS_OF: Mapping[type[Exception], int] = {
-    _ParserError: USAGE,
-    UsageError: USAGE,
-    ScenarioError: USAGE,
-    EvidenceError: USAGE,
-    OrchestratorError: ENVIRONMENT,
-    ProcessError: ENVIRONMENT,
-    LoadError: ENVIRONMENT,
-    InterruptedRunError: INTERRUPTED,
+_STATUS_OF: Mapping[type[Exception], ExitStatus] = {
+    _ParserError: ExitStatus.USAGE,
+    UsageError: ExitStatus.USAGE,
+    ScenarioError: ExitStatus.USAGE,
+    EvidenceError: ExitStatus.USAGE,
+    OrchestratorError: ExitStatus.ENVIRONMENT,
+    ProcessError: ExitStatus.ENVIRONMENT,
+    LoadError: ExitStatus.ENVIRONMENT,
+    InterruptedRunError: ExitStatus.INTERRUPTED,
 }
 
 app = typer.Typer(
@@ -70,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def status(arguments: Sequence[str] | None = None) -> int:
-    """Do what the arguments say; returns the exit status."""
+    """Run the command that the arguments name; returns its exit status."""
     command = typer.main.get_command(app)
     with_epilogs(command)
     try:

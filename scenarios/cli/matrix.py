@@ -26,6 +26,7 @@ from scenarios.cli.options import (
 from scenarios.cli.questions.expectation import surprise
 from scenarios.cli.running import Silence, progress_console, run_one
 from scenarios.errors import LoadError
+from scenarios.exit_status import ExitStatus
 from scenarios.publishing import add_to_step_summary, annotate
 from scenarios.reports.github import MOST, annotation
 from scenarios.reports.matrix import MatrixRow, matrix_markdown, matrix_row, matrix_table
@@ -34,7 +35,6 @@ from scenarios.scenario.experiment import STRATEGY_NAMES, Experiment
 from scenarios.scenario.overrides import Changes
 
 PLANS = ("big-bang", "code-first", "with-default", "expand-contract")
-INVALID, ENVIRONMENT = 3, 4
 
 
 def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
@@ -90,10 +90,10 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         console.print(f"All {len(cells)} cells came out as their scenarios declare.")
     _tell_github(cells, console)
     if any(row.verdict == "error" for row in rows):
-        return ENVIRONMENT
+        return ExitStatus.ENVIRONMENT
     if any(row.verdict == "invalid" for row in rows):
-        return INVALID
-    return 1 if surprises else 0
+        return ExitStatus.INVALID
+    return ExitStatus.FAIL if surprises else ExitStatus.PASS
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,14 +18,14 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.traffic.agenda import Agenda, PlannedRequest
+from scenarios.traffic.exchanges import AwaitedExchange, JourneyExchange
+from scenarios.traffic.intervals import Interval, IntervalCounter
 from scenarios.traffic.journeys.compiled import CompiledJourney, Population, target_of
 from scenarios.traffic.journeys.user import RequestFailed, User, load_coroutine
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
 from scenarios.traffic.schedule.clock import Alarm
-from scenarios.traffic.sent import Asked, Sent
-from scenarios.traffic.tally import Interval, Tally
 from scenarios.traffic.wire.client import Address, Client
-from scenarios.traffic.wire.connection import Browser, Exchange
+from scenarios.traffic.wire.connection import Browser, ClientExchange
 
 # After a stall many requests are due at once. Between such batches the loop reads responses, so
 # that catching up does not itself delay what has already arrived.
@@ -53,7 +53,7 @@ class Generator:
         self._mails = mails
         self._population = Population(plan)
         self._agenda = Agenda(plan, self._population)
-        self._tally = Tally(at_ns=time.monotonic_ns(), cpu_ns=time.process_time_ns())
+        self._counter = IntervalCounter(at_ns=time.monotonic_ns(), cpu_ns=time.process_time_ns())
         # How many mails each journey's user got: all that is kept of a journey, four bytes.
         self._mail_counts = array("I")
         self._browsers: dict[int, Browser] = {}  # of users who stay, by their numbers
@@ -120,13 +120,13 @@ class Generator:
             PlanError: they have begun, or have been stopped, before.
         """
         if self._started or self._stopped:
-            raise PlanError("start is asked for once, and before stop and finish")
+            raise PlanError("start is accepted only once, and only before stop and finish")
         if missing := set(self._plan.known) - values.keys():
             raise PlanError(f"start: no value for {', '.join(sorted(missing))}")
         self._population.shared.update(values)
         self._started = True
         now = time.monotonic_ns()
-        self._tally = Tally(at_ns=now, cpu_ns=time.process_time_ns())
+        self._counter = IntervalCounter(at_ns=now, cpu_ns=time.process_time_ns())
         self._agenda.start(now if at_ns is None else at_ns)
         self._set_alarm()
 
@@ -181,7 +181,7 @@ class Generator:
         self._requests.flush()
         if self._mails is not None:
             self._mails.flush()
-        return self._tally.tick(
+        return self._counter.tick(
             at_ns=time.monotonic_ns(),
             cpu_ns=time.process_time_ns(),
             in_flight=self._client.in_flight,
@@ -243,18 +243,20 @@ class Generator:
         is_head: bool,
         close: bool,
         browser: Browser | None,
-    ) -> Exchange:
+    ) -> ClientExchange:
         """Send a request of a user's coroutine, and wait for its outcome."""
-        asked = Asked(payload, is_head=is_head, close=close, keep=True, browser=browser)
-        asked.done = self._loop.create_future()
-        self._dispatch(asked, planned_ns)
-        await asked.done
-        return asked
+        exchange = AwaitedExchange(
+            payload, is_head=is_head, close=close, keep=True, browser=browser
+        )
+        exchange.done = self._loop.create_future()
+        self._dispatch(exchange, planned_ns)
+        await exchange.done
+        return exchange
 
     def record(self, outcome: Outcome) -> None:
         """Write an outcome down."""
         self._requests.write(outcome)
-        self._tally.ended(outcome)
+        self._counter.ended(outcome)
 
     def _act(self, planned: PlannedRequest, journey: CompiledJourney) -> None:
         task = self._users.create_task(self._play(planned, journey), name=journey.name)
@@ -308,7 +310,7 @@ class Generator:
         request_id = self._population.request_id(planned.number, planned.step, planned.repetition)
         browser = self._browser(planned.number)
         cookies = "" if browser is None else browser.cookies.field(time.time())
-        exchange = Sent(
+        exchange = JourneyExchange(
             step.request(values, request_id=request_id, close=planned.close, cookies=cookies),
             is_head=step.method == "HEAD",
             close=planned.close,
@@ -334,10 +336,10 @@ class Generator:
             browser = self._browsers[number] = Browser(self._population.unique(number))
         return browser
 
-    def _dispatch(self, exchange: Exchange, planned_ns: int) -> None:
+    def _dispatch(self, exchange: ClientExchange, planned_ns: int) -> None:
         """Send it, unless too many are under way."""
         if self._client.in_flight >= self._plan.max_in_flight:
-            self._tally.planned(None)
+            self._counter.planned(None)
             exchange.opened = exchange.close  # it would have
             exchange.error = "undispatched"
             exchange.error_detail = f"{self._plan.max_in_flight} requests were in flight"
@@ -345,17 +347,17 @@ class Generator:
             self._ended(exchange)
             return
         lag_ns = time.monotonic_ns() - planned_ns
-        self._tally.planned(lag_ns)
+        self._counter.planned(lag_ns)
         self._client.send(exchange)
 
-    def _ended(self, exchange: Exchange) -> None:
+    def _ended(self, exchange: ClientExchange) -> None:
         if exchange.browser is not None and exchange.set_cookies:
             exchange.browser.cookies.take(exchange.set_cookies, time.time())
-        if isinstance(exchange, Asked):
+        if isinstance(exchange, AwaitedExchange):
             if not exchange.done.done():  # else its user was dismissed
                 exchange.done.set_result(None)
             return
-        if not isinstance(exchange, Sent):
+        if not isinstance(exchange, JourneyExchange):
             raise TypeError("this generator sends only exchanges of its own")
         mismatch, captured = exchange.examine()
         outcome = exchange.outcome(mismatch)

@@ -9,14 +9,13 @@ from rich.text import Text
 
 from scenarios.cli.questions.counterfactual import Tried, counterfactual, tried
 from scenarios.cli.running import progress, run_one
+from scenarios.exit_status import ExitStatus
 from scenarios.reports.matrix import comparison
 from scenarios.reports.terminal import print_verdict
 from scenarios.runner.environment import environment
 from scenarios.scenario.overrides import Changes
 from scenarios.verdict import Verdict
 from scenarios.verdict.measures.slo import failure_rate_upper, percent_up
-
-FAIL, INVALID = 1, 3
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +53,11 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
-    def exit_status(self) -> int:
-        """As for one run: 1 if one failed, else 3 if one said nothing."""
+    def exit_status(self) -> ExitStatus:
+        """FAIL if a run failed, else INVALID if a run was invalid, else PASS."""
         if self.bad:
-            return FAIL
-        return INVALID if self.invalid else 0
+            return ExitStatus.FAIL
+        return ExitStatus.INVALID if self.invalid else ExitStatus.PASS
 
 
 def series_of(runs: list[tuple[Verdict, Path]]) -> Series:
@@ -85,7 +84,7 @@ async def run_series(  # noqa: PLR0917 - what to run, and where to show it
     out: Path,
     console: Console,
 ) -> list[tuple[Verdict, Path]]:
-    """Run it so often, with a seed of its own each time."""
+    """Run the experiment as many times as `runs` says, each with another seed."""
     done = []
     async with environment(changes.database) as place:
         for number in range(runs):

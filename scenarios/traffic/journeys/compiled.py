@@ -19,9 +19,9 @@ from urllib.parse import quote, quote_plus, urlsplit
 import msgspec
 
 from scenarios.evidence.request_id import id_of
-from scenarios.traffic.journeys.checks import check_numbers, check_plan, check_websocket
 from scenarios.traffic.journeys.examination import Examination
 from scenarios.traffic.journeys.templates import NAMES, PLACEHOLDER, Template
+from scenarios.traffic.journeys.validation import check_numbers, check_plan, check_websocket
 from scenarios.traffic.plan import Journey, Pace, Plan, PlanError, Step
 from scenarios.traffic.schedule.stream import Stream
 from scenarios.traffic.wire.frames import key_for

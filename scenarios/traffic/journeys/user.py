@@ -27,7 +27,7 @@ from scenarios.evidence.request_id import id_of
 from scenarios.traffic.journeys.compiled import with_cookies
 from scenarios.traffic.journeys.examination import Answer
 from scenarios.traffic.plan import PlanError, TrafficError
-from scenarios.traffic.wire.connection import Browser, Exchange
+from scenarios.traffic.wire.connection import Browser, ClientExchange
 
 
 class RequestFailed(Exception):  # noqa: N818 - an outcome: it is recorded already
@@ -73,7 +73,7 @@ class Sender(Protocol):
         is_head: bool,
         close: bool,
         browser: Browser | None,
-    ) -> Exchange:
+    ) -> ClientExchange:
         """Send a request and wait for its outcome."""
 
     def record(self, outcome: Outcome) -> None:

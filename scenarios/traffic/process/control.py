@@ -30,18 +30,22 @@ from scenarios.errors import EvidenceError
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
+from scenarios.exit_status import ExitStatus
 from scenarios.traffic.generator import Generator
 from scenarios.traffic.histogram import Histogram
+from scenarios.traffic.intervals import Interval
 from scenarios.traffic.journeys.mailbox import mailbox
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
-from scenarios.traffic.process.dialogue import Aborted, Command, Finished, Inbox, Ready, Voice
+from scenarios.traffic.process.dialogue import (
+    Aborted,
+    Command,
+    CommandReader,
+    Finished,
+    MessageWriter,
+    Ready,
+    TickReport,
+)
 from scenarios.traffic.process.shards import Shards
-from scenarios.traffic.tally import Interval
-
-EXIT_FINISHED = 0
-EXIT_USAGE = 2
-EXIT_ENVIRONMENT = 4
-EXIT_ABORTED = 130
 
 # Where there is no limit, the kernel's own must not be exceeded; this is far below any.
 _DESCRIPTORS = 65536
@@ -76,42 +80,42 @@ class Traffic(Protocol):
 
 
 def main() -> int:
-    """Hold the dialogue; returns the exit status."""
+    """Serve one plan over standard input and output; returns the exit status."""
     _allow_descriptors()
     try:
         return uvloop.run(_dialogue())
     except (PlanError, TrafficError, EvidenceError) as error:
         print(f"traffic: {error}", file=sys.stderr)  # noqa: T201 - the one line for the user
-        return EXIT_USAGE if isinstance(error, PlanError) else EXIT_ENVIRONMENT
+        return ExitStatus.USAGE if isinstance(error, PlanError) else ExitStatus.ENVIRONMENT
 
 
 async def _dialogue() -> int:
     loop = asyncio.get_running_loop()
-    inbox = Inbox()
-    loop.set_exception_handler(lambda _, context: inbox.fail(_error_of(context)))
+    reader = CommandReader()
+    loop.set_exception_handler(lambda _, context: reader.fail(_error_of(context)))
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, inbox.abort)
+        loop.add_signal_handler(number, reader.abort)
     if not _is_pipe(sys.stdin.fileno()):
         raise PlanError("standard input must be a pipe: its end is what aborts the traffic")
-    await loop.connect_read_pipe(lambda: inbox, sys.stdin)
+    await loop.connect_read_pipe(lambda: reader, sys.stdin)
     # A file or a terminal takes every line at once; a pipe may have a reader that lags behind.
     os.set_blocking(sys.stdout.fileno(), not _is_pipe(sys.stdout.fileno()))
-    voice = Voice(loop, inbox, sys.stdout.fileno())
+    writer = MessageWriter(loop, reader, sys.stdout.fileno())
     try:
-        await _follow(inbox, voice)
-        await voice.silence()
+        await _serve_plan(reader, writer)
+        await writer.flushed()
     except Aborted:
-        return EXIT_ABORTED
-    return EXIT_FINISHED
+        return ExitStatus.INTERRUPTED
+    return ExitStatus.PASS
 
 
-async def _follow(inbox: Inbox, voice: Voice) -> None:
-    plan = _plan_of(await inbox.next())
+async def _serve_plan(reader: CommandReader, writer: MessageWriter) -> None:
+    plan = _plan_of(await reader.next())
     totals = _Totals()
     async with _traffic(plan) as (traffic, smtp):
-        voice.say(Ready(smtp=smtp))
-        await _run(inbox, _Ticker(plan, voice, traffic, totals), traffic)
-    voice.say(
+        writer.write(Ready(smtp=smtp))
+        await _run(reader, _Ticker(plan, writer, traffic, totals), traffic)
+    writer.write(
         Finished(
             requests=traffic.count,
             latency=totals.latencies.spread(),
@@ -156,12 +160,14 @@ class _Totals:
 
 
 class _Ticker:
-    """Says what happens, tick by tick."""
+    """Writes a line for each tick."""
 
-    def __init__(self, plan: Plan, voice: Voice, traffic: Traffic, totals: _Totals) -> None:
+    def __init__(
+        self, plan: Plan, writer: MessageWriter, traffic: Traffic, totals: _Totals
+    ) -> None:
         self._seconds = plan.tick_seconds
         self._is_shard = plan.shard is not None
-        self._voice = voice
+        self._writer = writer
         self._traffic = traffic
         self._totals = totals
         self.started = asyncio.Event()
@@ -180,13 +186,13 @@ class _Ticker:
         interval = self._traffic.tick()
         self._totals.add(interval)
         if self._is_shard:
-            self._voice.say(interval)
+            self._writer.write(interval)
         else:
-            self._voice.say({"event": "tick", **msgspec.structs.asdict(interval.tick)})
+            self._writer.write(msgspec.convert(interval.tick, TickReport, from_attributes=True))
 
 
-async def _run(inbox: Inbox, ticker: _Ticker, traffic: Traffic) -> None:
-    """Obey until the traffic is finished."""
+async def _run(reader: CommandReader, ticker: _Ticker, traffic: Traffic) -> None:
+    """Execute commands until the traffic is finished."""
     try:
         # What stands now stands to the end: collections need not look at it again, so that none
         # is long enough to make a request late.
@@ -194,8 +200,10 @@ async def _run(inbox: Inbox, ticker: _Ticker, traffic: Traffic) -> None:
         gc.freeze()
         async with asyncio.TaskGroup() as group:
             tasks = (
-                group.create_task(_obey(inbox, ticker, traffic), name="obey"),
-                group.create_task(ticker.run(), name="tick"),
+                group.create_task(
+                    _execute_commands(reader, ticker, traffic), name="commands of the parent"
+                ),
+                group.create_task(ticker.run(), name="ticks"),
             )
             await traffic.drained()
             for task in tasks:
@@ -206,9 +214,9 @@ async def _run(inbox: Inbox, ticker: _Ticker, traffic: Traffic) -> None:
         ticker.tick()
 
 
-async def _obey(inbox: Inbox, ticker: _Ticker, traffic: Traffic) -> None:
+async def _execute_commands(reader: CommandReader, ticker: _Ticker, traffic: Traffic) -> None:
     while True:
-        line = await inbox.next()
+        line = await reader.next()
         try:
             command = msgspec.json.decode(line, type=Command)
         except msgspec.DecodeError as error:

@@ -3,12 +3,14 @@
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from scenarios.evidence.mail import Mail
+from scenarios.evidence.tick import Tick
 from scenarios.traffic.histogram import Spread
+from scenarios.traffic.intervals import Interval
 
 
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +39,12 @@ class Ready(msgspec.Struct, frozen=True, tag_field="event", tag="ready"):
     smtp: str
 
 
+class TickReport(
+    Tick, frozen=True, kw_only=True, omit_defaults=False, tag_field="event", tag="tick"
+):
+    """A line on standard output for each tick, from the start on; a shard writes an `Interval`."""
+
+
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="finished"):
     """The last line on standard output: the run in numbers.
 
@@ -53,11 +61,17 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag
     latency_hdr: str
 
 
+Message: TypeAlias = Ready | TickReport | Interval | Finished
+"""Any line on standard output."""
+
+MESSAGES = msgspec.json.Decoder(Message)
+
+
 class Aborted(Exception):  # noqa: N818 - an order, not an error
     """Standard input has ended, or a signal has come."""
 
 
-class Inbox(asyncio.Protocol):
+class CommandReader(asyncio.Protocol):
     """Standard input as lines, and everything else that ends the dialogue, in one queue.
 
     Signals arrive here, and so do errors of the loop's callbacks: those belong to no task, so
@@ -110,26 +124,26 @@ class Inbox(asyncio.Protocol):
         self.abort()
 
 
-class Voice:
+class MessageWriter:
     """Standard output. A reader that lags behind never makes the generator wait."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, inbox: Inbox, fd: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, reader: CommandReader, fd: int) -> None:
         self._loop = loop
-        self._inbox = inbox
+        self._reader = reader
         self._fd = fd
-        self._unsaid = bytearray()
+        self._unwritten = bytearray()
         self._waits = False
-        self._said = asyncio.Event()
-        self._said.set()
+        self._written = asyncio.Event()
+        self._written.set()
 
-    def say(self, event: msgspec.Struct | dict[str, object]) -> None:
+    def write(self, event: msgspec.Struct | dict[str, object]) -> None:
         """Write one line of JSON, now or as soon as there is room for it."""
-        self._unsaid += msgspec.json.encode(event) + b"\n"
-        self._said.clear()
+        self._unwritten += msgspec.json.encode(event) + b"\n"
+        self._written.clear()
         if not self._waits:
             self._write()
 
-    async def silence(self) -> None:
+    async def flushed(self) -> None:
         """Wait until all of it is written.
 
         Raises:
@@ -137,31 +151,31 @@ class Voice:
         """
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(self._give_up_when_aborted(), name="watch")
-            await self._said.wait()
+            await self._written.wait()
             watch.cancel()
-        if self._unsaid:
+        if self._unwritten:
             raise Aborted
 
     def _write(self) -> None:
         try:
-            while self._unsaid:
-                written = os.write(self._fd, self._unsaid)
-                del self._unsaid[:written]
+            while self._unwritten:
+                written = os.write(self._fd, self._unwritten)
+                del self._unwritten[:written]
         except BlockingIOError:
             if not self._waits:
                 self._waits = True
                 self._loop.add_writer(self._fd, self._write)
             return
         except BrokenPipeError:
-            self._unsaid.clear()
-            self._inbox.abort()
-        self._said.set()
+            self._unwritten.clear()
+            self._reader.abort()
+        self._written.set()
         if self._waits:
             self._waits = False
             self._loop.remove_writer(self._fd)
 
     async def _give_up_when_aborted(self) -> None:
-        await self._inbox.aborted()
+        await self._reader.aborted()
         if self._waits:
             self._loop.remove_writer(self._fd)
-        self._said.set()
+        self._written.set()

@@ -1,8 +1,7 @@
 """The load generator's process, as the harness sees it.
 
-The protocol is one JSON document a line. To it: the Plan, then `{"do": "start"}`, `{"do": "stop"}`
-(no new arrivals), `{"do": "finish"}` (complete what is due, then exit). From it: `ready`, ticks,
-and `finished`. When its standard input closes it aborts, so it never outlives the harness.
+The messages are those of `scenarios.traffic.process.dialogue`. The generator aborts when its
+standard input closes, so it never outlives the harness.
 """
 
 import asyncio
@@ -18,16 +17,7 @@ from orchestrator.processes import Child, Processes
 from scenarios.errors import LoadError
 from scenarios.evidence.tick import Tick
 from scenarios.traffic.plan import Plan
-
-
-class _Line(msgspec.Struct, frozen=True, kw_only=True):
-    event: str
-    smtp: str | None = None
-    requests: int | None = None
-
-
-_LINES = msgspec.json.Decoder(_Line)
-_TICKS = msgspec.json.Decoder(Tick)
+from scenarios.traffic.process.dialogue import MESSAGES, Command, Finished, Ready, TickReport
 
 
 class LoadGenerator:
@@ -56,19 +46,19 @@ class LoadGenerator:
         Args:
             values: what fills the plan's `known` placeholders.
         """
-        await self._say("start", values=values)
+        await self._send(Command(do="start", values=values))
 
     async def stop(self) -> None:
         """Let no further arrival come; what follows from earlier ones goes on."""
-        await self._say("stop")
+        await self._send(Command(do="stop"))
 
     async def finish(self) -> None:
         """Let it complete what is under way and exit."""
-        await self._say("finish")
+        await self._send(Command(do="finish"))
 
-    async def _say(self, word: str, **more: object) -> None:
+    async def _send(self, command: Command) -> None:
         try:
-            self._child.stdin.write(msgspec.json.encode({"do": word, **more}) + b"\n")
+            self._child.stdin.write(msgspec.json.encode(command) + b"\n")
             await self._child.stdin.drain()
         except (BrokenPipeError, ConnectionResetError) as error:
             raise _ended(self._child) from error
@@ -81,13 +71,13 @@ class LoadGenerator:
         """
         finished: int | None = None
         async for line in self._child.stdout:
-            message = _LINES.decode(line)
-            if message.event == "tick":
-                tick = _TICKS.decode(line)
+            message = MESSAGES.decode(line)
+            if isinstance(message, TickReport):
+                tick = msgspec.convert(message, Tick, from_attributes=True)
                 self._ticks.write(msgspec.json.encode(tick) + b"\n")
                 self._on_tick(tick)
-            elif message.event == "finished":
-                finished = message.requests or 0
+            elif isinstance(message, Finished):
+                finished = message.requests
         code = await self._child.wait()
         if finished is None or code != 0:
             raise _ended(self._child)
@@ -133,8 +123,8 @@ async def load_generator(
         if not line:
             await child.wait()
             raise _ended(child)
-        ready = _LINES.decode(line)
-        if ready.event != "ready" or ready.smtp is None:
+        ready = MESSAGES.decode(line)
+        if not isinstance(ready, Ready):
             raise LoadError(f"the load generator began with {line!r}")
         with (folder / "ticks.ndjson").open("wb") as ticks:
             yield LoadGenerator(child, ready.smtp, ticks, on_tick)

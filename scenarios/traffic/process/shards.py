@@ -18,12 +18,11 @@ import msgspec
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.recorder import Recorder
+from scenarios.traffic.intervals import Interval, merge
 from scenarios.traffic.journeys.compiled import Population
 from scenarios.traffic.plan import Plan, PlanError, TrafficError
-from scenarios.traffic.process.dialogue import Command, Finished, Ready
-from scenarios.traffic.tally import Interval, merge
+from scenarios.traffic.process.dialogue import MESSAGES, Command, Finished, Message
 
-_MESSAGES = msgspec.json.Decoder(Ready | Interval | Finished)
 # An interval's histograms can have some ten thousand buckets.
 _LONGEST_LINE = 4 * 1024 * 1024
 
@@ -75,7 +74,7 @@ class Shards:
             PlanError: they have begun, or have been stopped, before.
         """
         if self._started or self._stopped:
-            raise PlanError("start is asked for once, and before stop and finish")
+            raise PlanError("start is accepted only once, and only before stop and finish")
         self._started = True
         self._since_ns = time.monotonic_ns()
         begin_ns = self._since_ns if at_ns is None else at_ns
@@ -197,14 +196,14 @@ class _Shard:
             raise RuntimeError("a shard without an input")
         self._process.stdin.write(line + b"\n")
 
-    async def _hear(self) -> Ready | Interval | Finished:
+    async def _hear(self) -> Message:
         if self._process.stdout is None:
             raise RuntimeError("a shard without an output")
         line = await self._process.stdout.readline()
         if not line:
             code = await self._process.wait()
             raise TrafficError(f"shard {self.index} ended with status {code} before it was done")
-        message: Ready | Interval | Finished = _MESSAGES.decode(line)
+        message: Message = MESSAGES.decode(line)
         return message
 
     async def _end(self) -> None:

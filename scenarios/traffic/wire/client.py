@@ -14,7 +14,13 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Final, TypeAlias
 
-from scenarios.traffic.wire.connection import Browser, Connection, Exchange, connect_error, words
+from scenarios.traffic.wire.connection import (
+    Browser,
+    ClientExchange,
+    Connection,
+    connect_error,
+    words,
+)
 from scenarios.traffic.wire.paced import PacedConnection, limit_receive_buffer
 from scenarios.traffic.wire.websocket import WebSocketConnection
 
@@ -55,7 +61,7 @@ class Client:
         family: int,
         address: Address,
         timeout_seconds: float,
-        on_done: Callable[[Exchange], None],
+        on_done: Callable[[ClientExchange], None],
     ) -> None:
         self._loop = loop
         self._family = family
@@ -63,7 +69,7 @@ class Client:
         self._timeout_ns = round(timeout_seconds * 1e9)
         self._on_done = on_done
         # By the time that they are given: each group is in the order of its deadlines.
-        self._under_way: dict[int, dict[Exchange, None]] = {self._timeout_ns: {}}
+        self._under_way: dict[int, dict[ClientExchange, None]] = {self._timeout_ns: {}}
         self._in_flight = 0
         self._idle: dict[Connection, None] = {}  # in the order in which they became idle
         self._kept: dict[Connection, None] = {}  # the same of those that belong to a browser
@@ -82,7 +88,7 @@ class Client:
         """How many connections wait for an exchange."""
         return len(self._idle) + len(self._kept)
 
-    def send(self, exchange: Exchange) -> None:
+    def send(self, exchange: ClientExchange) -> None:
         """Send it now."""
         if self._closed:
             raise RuntimeError("the client is closed")
@@ -140,7 +146,7 @@ class Client:
             connection.close()
         return None
 
-    def _timeout_of(self, exchange: Exchange) -> int:
+    def _timeout_of(self, exchange: ClientExchange) -> int:
         timeout_ns = self._timeout_ns
         if exchange.timeout_seconds is not None:
             timeout_ns = round(exchange.timeout_seconds * 1e9)
@@ -148,7 +154,7 @@ class Client:
             timeout_ns += round(exchange.websocket.seconds * 1e9)
         return timeout_ns
 
-    def _open(self, exchange: Exchange) -> Connection:
+    def _open(self, exchange: ClientExchange) -> Connection:
         """A connection whose connecting has begun.
 
         Raises:
@@ -158,7 +164,7 @@ class Client:
         connection.browser = exchange.browser
         return connection
 
-    def _connect(self, exchange: Exchange) -> Connection:
+    def _connect(self, exchange: ClientExchange) -> Connection:
         sock = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -183,13 +189,13 @@ class Client:
             )
         return Connection(self._loop, sock, buffer=self._buffer, owner=self)
 
-    def _fail_to_open(self, exchange: Exchange, error: OSError) -> None:
+    def _fail_to_open(self, exchange: ClientExchange, error: OSError) -> None:
         if error.errno in _OURS:
             self.finished(exchange, "undispatched", f"{error.strerror} in this generator")
         else:
             self.finished(exchange, connect_error(error), words(error))
 
-    def finished(self, exchange: Exchange, error: str | None, detail: str | None) -> None:
+    def finished(self, exchange: ClientExchange, error: str | None, detail: str | None) -> None:
         """A connection reports that the outcome of an exchange is known."""
         exchange.done_ns = time.monotonic_ns()
         exchange.error = error

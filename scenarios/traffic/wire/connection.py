@@ -13,7 +13,7 @@ from typing import Protocol
 
 from scenarios.traffic.journeys.examination import Answer
 from scenarios.traffic.plan import Pace, WebSocket
-from scenarios.traffic.wire.cookies import Jar
+from scenarios.traffic.wire.cookies import CookieJar
 from scenarios.traffic.wire.response import MalformedResponse, ResponseReader
 
 
@@ -30,11 +30,11 @@ class Browser:
 
     def __init__(self, user: str) -> None:
         self.user = user
-        self.cookies = Jar()
+        self.cookies = CookieJar()
         self.connection: Connection | None = None
 
 
-class Exchange:
+class ClientExchange:
     """One request and what became of it.
 
     Attributes:
@@ -125,7 +125,7 @@ class Exchange:
 class Owner(Protocol):
     """Whom a connection reports to."""
 
-    def finished(self, exchange: Exchange, error: str | None, detail: str | None) -> None:
+    def finished(self, exchange: ClientExchange, error: str | None, detail: str | None) -> None:
         """The outcome of an exchange is known."""
 
     def idled(self, connection: "Connection") -> None:
@@ -168,7 +168,7 @@ class Connection:
         self._sock = sock
         self._fd = sock.fileno()
         self._reader = ResponseReader()
-        self._exchange: Exchange | None = None
+        self._exchange: ClientExchange | None = None
         self._unsent: memoryview | None = None
         self._waits_to_write = False
         self._connected = False
@@ -186,7 +186,7 @@ class Connection:
             return False
         return False
 
-    def carry(self, exchange: Exchange) -> None:
+    def carry(self, exchange: ClientExchange) -> None:
         """Send this exchange, now or as soon as the connection stands."""
         self._exchange = exchange
         exchange.connection = self
@@ -293,7 +293,7 @@ class Connection:
             self._take_in(self._exchange, self._buffer[:size])
         return self._exchange is not None
 
-    def _take_in(self, exchange: Exchange, data: memoryview) -> None:
+    def _take_in(self, exchange: ClientExchange, data: memoryview) -> None:
         if exchange.first_byte_ns is None:
             exchange.first_byte_ns = time.monotonic_ns()
         try:
@@ -321,7 +321,7 @@ class Connection:
         self._owner.dropped(self)
         self.close()
 
-    def _succeed(self, exchange: Exchange) -> None:
+    def _succeed(self, exchange: ClientExchange) -> None:
         reader = self._reader
         exchange.status = reader.status
         self._copy_head(exchange)
@@ -348,7 +348,7 @@ class Connection:
         self.close()
         self._owner.finished(exchange, error, detail)
 
-    def _copy_head(self, exchange: Exchange) -> None:
+    def _copy_head(self, exchange: ClientExchange) -> None:
         exchange.served_by = self._reader.served_by
         exchange.proxy_status = self._reader.proxy_status
         exchange.set_cookies = self._reader.set_cookies

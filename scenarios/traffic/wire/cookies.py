@@ -27,7 +27,7 @@ class _Kept(NamedTuple):
     until: float
 
 
-class Jar:
+class CookieJar:
     """One user's cookies; when there are too many, the oldest go."""
 
     __slots__ = ("_kept",)

@@ -9,7 +9,7 @@ import socket
 from typing import Final
 
 from scenarios.traffic.plan import Pace
-from scenarios.traffic.wire.connection import Connection, Exchange, Owner
+from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner
 
 # A piece every twentieth of a second: smooth for a balancer, cheap for us.
 _PIECE_SECONDS: Final = 0.05
@@ -47,7 +47,7 @@ class PacedConnection(Connection):
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
 
-    def carry(self, exchange: Exchange) -> None:
+    def carry(self, exchange: ClientExchange) -> None:
         """Send this exchange: its head at once, its body at the pace."""
         self._head_size = exchange.payload.index(b"\r\n\r\n") + 4
         super().carry(exchange)
@@ -71,7 +71,7 @@ class PacedConnection(Connection):
         self._pause_writing()
         self._writing = self._loop.call_later((written - in_head) / self._upload, self._write)
 
-    def _take_in(self, exchange: Exchange, data: memoryview) -> None:
+    def _take_in(self, exchange: ClientExchange, data: memoryview) -> None:
         super()._take_in(exchange, data)
         if self._exchange is not None and self._download is not None and not self._reading:
             self._loop.remove_reader(self._fd)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from scenarios.traffic.plan import WebSocket
-from scenarios.traffic.wire.connection import Connection, Exchange, Owner
+from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner
 from scenarios.traffic.wire.frames import (
     Control,
     FrameError,
@@ -63,7 +63,7 @@ class WebSocketConnection(Connection):
         self._unanswered_ns: int | None = None  # when the oldest ping without an answer was sent
         self._timer: asyncio.TimerHandle | None = None
 
-    def carry(self, exchange: Exchange) -> None:
+    def carry(self, exchange: ClientExchange) -> None:
         """Send the handshake."""
         self._set_timer(self._timeout_seconds, self.give_up)
         super().carry(exchange)
@@ -80,7 +80,7 @@ class WebSocketConnection(Connection):
             self._timer.cancel()
         super().close()
 
-    def _succeed(self, exchange: Exchange) -> None:
+    def _succeed(self, exchange: ClientExchange) -> None:
         """The handshake has its answer."""
         reader = self._reader
         if self._state is not _State.OPENING or reader.status != _SWITCHING:
@@ -96,7 +96,7 @@ class WebSocketConnection(Connection):
         if self._exchange is not None and reader.rest:
             self._take_in(exchange, memoryview(reader.rest))
 
-    def _take_in(self, exchange: Exchange, data: memoryview) -> None:
+    def _take_in(self, exchange: ClientExchange, data: memoryview) -> None:
         if self._state is _State.OPENING:
             super()._take_in(exchange, data)
             return
@@ -108,7 +108,7 @@ class WebSocketConnection(Connection):
         except FrameError as error:
             self._fail("malformed", str(error))
 
-    def _answer(self, exchange: Exchange, control: Control) -> None:
+    def _answer(self, exchange: ClientExchange, control: Control) -> None:
         if control.opcode is Opcode.PING:
             self._say(control_frame(Opcode.PONG, control.payload))
         elif control.opcode is Opcode.PONG:

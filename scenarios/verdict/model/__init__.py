@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from scenarios.exit_status import ExitStatus
 from scenarios.verdict.model.causes import Cause, CauseEvidence, Confidence, FailedRequest
 from scenarios.verdict.model.data import Integrity, Invariant, Violation
 from scenarios.verdict.model.locks import Blocker, Locks, Rewrite
@@ -23,8 +24,6 @@ from scenarios.verdict.model.measures import (
 )
 
 __all__ = [
-    "EXIT_STATUS",
-    "INTERRUPTED_STATUS",
     "Availability",
     "Blocker",
     "Budget",
@@ -58,8 +57,11 @@ __all__ = [
 
 Word = Literal["pass", "fail", "invalid"]
 
-EXIT_STATUS: Mapping[Word, int] = {"pass": 0, "fail": 1, "invalid": 3}
-INTERRUPTED_STATUS = 130
+_EXIT_STATUS: Mapping[Word, ExitStatus] = {
+    "pass": ExitStatus.PASS,
+    "fail": ExitStatus.FAIL,
+    "invalid": ExitStatus.INVALID,
+}
 
 
 class Harness(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,9 +275,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     users: Users = Users()
 
     @property
-    def exit_status(self) -> int:
-        """The exit status that says the same: 0 pass, 1 fail, 3 invalid, 130 interrupted."""
-        return INTERRUPTED_STATUS if self.interrupted else EXIT_STATUS[self.verdict]
+    def exit_status(self) -> ExitStatus:
+        """The exit status of a command that reached this verdict."""
+        return ExitStatus.INTERRUPTED if self.interrupted else _EXIT_STATUS[self.verdict]
 
 
 def encode(verdict: Verdict) -> bytes:

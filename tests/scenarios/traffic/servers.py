@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from scenarios.traffic.plan import Pace, WebSocket
 from scenarios.traffic.wire.client import Client
-from scenarios.traffic.wire.connection import Exchange
+from scenarios.traffic.wire.connection import ClientExchange
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -90,7 +90,7 @@ class Asker:
     """A client, and a way to wait for each outcome."""
 
     def __init__(self, port: int, *, timeout_seconds: float = 30.0) -> None:
-        self._waiting: dict[Exchange, asyncio.Future[Exchange]] = {}
+        self._waiting: dict[ClientExchange, asyncio.Future[ClientExchange]] = {}
         self.client = Client(
             asyncio.get_running_loop(),
             family=socket.AF_INET,
@@ -108,8 +108,8 @@ class Asker:
         pace: Pace | None = None,
         timeout_seconds: float | None = None,
         websocket: WebSocket | None = None,
-    ) -> asyncio.Future[Exchange]:
-        exchange = Exchange(
+    ) -> asyncio.Future[ClientExchange]:
+        exchange = ClientExchange(
             payload,
             is_head=is_head,
             close=close,
@@ -117,7 +117,7 @@ class Asker:
             timeout_seconds=timeout_seconds,
             websocket=websocket,
         )
-        future: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[ClientExchange] = asyncio.get_running_loop().create_future()
         self._waiting[exchange] = future
         self.client.send(exchange)
         return future

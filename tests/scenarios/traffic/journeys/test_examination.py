@@ -12,11 +12,11 @@ import pytest
 from scenarios.evidence.outcome import Outcome, read_outcomes
 from scenarios.evidence.recorder import Recorder
 from scenarios.traffic.generator import Generator
+from scenarios.traffic.intervals import first_sight
 from scenarios.traffic.journeys.examination import Answer, Examination, Mismatch
 from scenarios.traffic.journeys.set_up import SetUpError, set_up
 from scenarios.traffic.journeys.user import load_coroutine
 from scenarios.traffic.plan import BodyCheck, Capture, Journey, Plan, PlanError, Step
-from scenarios.traffic.tally import first_sight
 from tests.scenarios.traffic.servers import read_request, serving
 
 Respond = Callable[[str, str, bytes], tuple[int, str]]

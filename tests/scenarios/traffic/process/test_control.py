@@ -188,7 +188,7 @@ async def test_a_reader_that_lags_behind_does_not_stop_the_traffic(tmp_path: Pat
         ([{"host": "x"}], "traffic: the plan, line 1 of standard input: Object missing required"),
         ([{"rate": 0.0}], "traffic: rate must be a number above 0, not 0.0"),
         ([{}, {"do": "dance"}], 'traffic: not a command: {"do": "dance"}: Invalid enum value'),
-        ([{}, {"do": "start"}, {"do": "start"}], "traffic: start is asked for once, and before"),
+        ([{}, {"do": "start"}, {"do": "start"}], "traffic: start is accepted only once, and"),
     ],
 )
 async def test_what_is_wrong_is_one_line(tmp_path: Path, lines: list[Any], message: str) -> None:

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.traffic.wire.cookies import MOST_BYTES, MOST_COOKIES, MOST_IN_ALL, Jar
+from scenarios.traffic.wire.cookies import MOST_BYTES, MOST_COOKIES, MOST_IN_ALL, CookieJar
 
 NOW = 1_800_000_000.0
 
 
-def jar(*fields: str, now: float = NOW) -> Jar:
-    made = Jar()
+def jar(*fields: str, now: float = NOW) -> CookieJar:
+    made = CookieJar()
     made.take(fields, now)
     return made
 

@@ -15,7 +15,7 @@ from websockets.frames import Opcode as WireOpcode
 
 from scenarios.traffic.journeys.compiled import Population
 from scenarios.traffic.plan import Journey, Plan, Step, WebSocket
-from scenarios.traffic.wire.connection import Exchange
+from scenarios.traffic.wire.connection import ClientExchange
 from scenarios.traffic.wire.frames import (
     Control,
     FrameError,
@@ -45,7 +45,7 @@ def handshake(port: int, websocket: WebSocket) -> bytes:
     return journey.steps[0].request(values, request_id="s0-000000-1", close=True)
 
 
-def stay(one: Asker, port: int, **fields: float) -> asyncio.Future[Exchange]:
+def stay(one: Asker, port: int, **fields: float) -> asyncio.Future[ClientExchange]:
     websocket = WebSocket(**{"seconds": 0.3, "ping_seconds": 0.05, **fields})
     return one.send(handshake(port, websocket), close=True, websocket=websocket)
 

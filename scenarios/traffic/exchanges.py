@@ -7,10 +7,10 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.traffic.agenda import PlannedRequest
 from scenarios.traffic.journeys.compiled import CompiledJourney
 from scenarios.traffic.journeys.examination import Mismatch
-from scenarios.traffic.wire.connection import Exchange
+from scenarios.traffic.wire.connection import ClientExchange
 
 
-class Sent(Exchange):
+class JourneyExchange(ClientExchange):
     """An exchange that knows whose it is."""
 
     __slots__ = ("journey", "planned", "request_id", "subject", "values")
@@ -60,7 +60,7 @@ class Sent(Exchange):
         )
 
 
-class Asked(Exchange):
+class AwaitedExchange(ClientExchange):
     """An exchange that a coroutine waits for."""
 
     __slots__ = ("done",)

@@ -82,7 +82,7 @@ def merge(intervals: Sequence[Interval], *, at_ns: int, seconds: float, in_fligh
     return Interval(tick=tick, latencies=latencies, lags=lags)
 
 
-class Tally:
+class IntervalCounter:
     """Counts until the next tick; memory is that of the distinct durations of one interval."""
 
     def __init__(self, *, at_ns: int, cpu_ns: int) -> None:
