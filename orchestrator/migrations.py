@@ -115,7 +115,7 @@ class YoyoMigrator:
     async def _run(
         self, direction: str, directory: Path, through: str | None, journal: Journal
     ) -> None:
-        command = [sys.executable, "-m", "orchestrator.yoyo_runner", direction]
+        command = [sys.executable, "-P", "-m", "orchestrator.yoyo_runner", direction]
         command += ["--directory", str(directory), *self._options]
         if through is not None:
             command += ["--through", through]

@@ -181,7 +181,8 @@ async def start_balancer(
         EnvironmentFailure: it does not start.
     """
     socket = directory / f"balancer-{secrets.token_hex(4)}.sock"
-    command = [sys.executable, "-m", "balancer", "--listen", listen, "--admin", f"unix:{socket}"]
+    command = [sys.executable, "-P", "-m", "balancer"]
+    command += ["--listen", listen, "--admin", f"unix:{socket}"]
     command += ["--health-path", health.path]
     command += ["--health-interval", f"{health.interval:g}"]
     command += ["--health-fast-interval", f"{health.fast_interval:g}"]

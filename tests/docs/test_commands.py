@@ -95,7 +95,7 @@ class Reader:
         self.status, self.last = 0, ""
         tools = folder / "bin"
         tools.mkdir()
-        for name, arguments in (("hitless", ' -m scenarios.cli "$@"'), ("python", ' "$@"')):
+        for name, arguments in (("hitless", ' -m hitless "$@"'), ("python", ' "$@"')):
             tool = tools / name
             tool.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)}{arguments}\n")
             tool.chmod(0o755)

@@ -108,7 +108,7 @@ async def load_generator(
         LoadError: it did not start.
     """
     child = await processes.start(
-        [python, "-m", "scenarios.traffic"],
+        [python, "-P", "-m", "scenarios.traffic"],
         name="the load generator",
         log=folder / "load.log",
         dialogue=True,

@@ -144,6 +144,7 @@ class _Shard:
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "scenarios.traffic",
             stdin=subprocess.PIPE,

@@ -14,7 +14,7 @@ from orchestrator import guardian
 from orchestrator.recovery import PLAN
 
 RUN = [
-    *(sys.executable, "-m", "scenarios.cli", "run", "good", "--strategy", "blue-green"),
+    *(sys.executable, "-m", "hitless", "run", "good", "--strategy", "blue-green"),
     *("--no-live", "--hold", "--rate", "40", "--replicas", "1", "--baseline", "0.5"),
     *("--set", "policy.auto_promotion=false"),
 ]
@@ -22,7 +22,7 @@ RUN = [
 
 def ctl(folder: Path, wish: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "scenarios.cli", "ctl", str(folder), wish],
+        [sys.executable, "-m", "hitless", "ctl", str(folder), wish],
         check=False,
         capture_output=True,
         text=True,
@@ -84,7 +84,7 @@ def test_promote_undo_and_finish(tmp_path: Path) -> None:
 def test_a_killed_run_is_finished(scenario: str, wish: str, said: str, tmp_path: Path) -> None:
     """What `kill -9` left of a run that keeps its fleet is finished by `hitless ctl`, and ended."""
     arguments = [
-        *(sys.executable, "-m", "scenarios.cli", "run", scenario, "--keep", "--no-live"),
+        *(sys.executable, "-m", "hitless", "run", scenario, "--keep", "--no-live"),
         *("--rate", "40", "--replicas", "2", "--baseline", "0.5", "--out", str(tmp_path)),
     ]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as run:
@@ -137,7 +137,7 @@ def test_a_killed_run_is_undone(
     scenario.write_text(HALF_WAY.replace("EXPANDED", EXPANDED).replace("THROUGH", through))
     out = tmp_path / "runs"
     arguments = [
-        *(sys.executable, "-m", "scenarios.cli", "run", str(scenario), "--keep", "--hold"),
+        *(sys.executable, "-m", "hitless", "run", str(scenario), "--keep", "--hold"),
         *("--no-live", "--rate", "40", "--replicas", "2", "--existing-rows", "500"),
         *("--baseline", "0.5", "--out", str(out)),
     ]
@@ -174,7 +174,7 @@ def test_a_killed_run_is_not_aborted_to_what_the_schema_broke(tmp_path: Path) ->
     scenario.write_text(BROKEN_BEFORE)
     out = tmp_path / "runs"
     arguments = [
-        *(sys.executable, "-m", "scenarios.cli", "run", str(scenario), "--keep", "--no-live"),
+        *(sys.executable, "-m", "hitless", "run", str(scenario), "--keep", "--no-live"),
         *("--rate", "40", "--replicas", "2", "--existing-rows", "500"),
         *("--baseline", "0.5", "--out", str(out)),
     ]

@@ -114,7 +114,7 @@ def test_it_asks_at_a_terminal(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     with open(leader, "r+b", buffering=0) as terminal:  # noqa: PTH123 - a descriptor
         with subprocess.Popen(
-            [sys.executable, "-m", "scenarios.cli", "init", "--new-cwd", "next"],
+            [sys.executable, "-m", "hitless", "init", "--new-cwd", "next"],
             stdin=follower,
             stdout=subprocess.PIPE,
             cwd=tmp_path,

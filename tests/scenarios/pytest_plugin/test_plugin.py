@@ -3,18 +3,12 @@
 import os
 import subprocess
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[3] / "examples" / "plain"
-# An installation from before the plugin does not know it yet.
-LOADED = any(entry_points(group="pytest11", name="hitless"))
-PYTEST = [
-    sys.executable,
-    "-m",
-    "pytest",
-    *([] if LOADED else ["-p", "scenarios.pytest_plugin.plugin"]),
-]
+PYTEST = (sys.executable, "-m", "pytest")
 
 
 def run_pytest(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -87,11 +81,98 @@ def test_change(rollout):
 def test_it_costs_other_sessions_nothing() -> None:
     """The plugin itself imports none of what a rollout needs."""
     program = (
-        "import sys, pytest; before = set(sys.modules); import scenarios.pytest_plugin.plugin; "
+        "import sys, pytest; before = set(sys.modules); import hitless_pytest; "
         "print(sorted(set(sys.modules) - before))"
     )
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
-    names = ["scenarios", "scenarios.pytest_plugin", "scenarios.pytest_plugin.plugin"]
-    assert output.strip() == str(names)
+    assert output.strip() == str(["hitless_cli", "hitless_pytest"])
+
+
+OURS = ("scenarios", "orchestrator", "balancer", "newsletter_app")
+
+
+def somebody_elses(folder: Path, *names: str) -> Path:
+    """A project with packages of those names, a test of each, and a test with a rollout."""
+    (folder / "tests").mkdir()
+    for name in names:
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("ANSWER = 42\n")
+        (folder / "tests" / f"test_{name}.py").write_text(
+            f"import {name}\n\ndef test_theirs():\n    assert {name}.ANSWER == 42\n"
+        )
+    (folder / "tests" / "test_release.py").write_text(
+        "def test_release(rollout):\n    rollout(scenario='expand-contract')\n"
+    )
+    return folder
+
+
+def hidden(name: str, folder: Path) -> str:
+    """What is said where that folder hides a package of ours."""
+    return (
+        f"cannot import the package '{name}' of hitless, because {folder / name} comes first on "
+        "sys.path; rename that package, or run the command `hitless` without its folder on "
+        "PYTHONPATH"
+    )
+
+
+def test_a_project_with_packages_of_our_names(tmp_path: Path) -> None:
+    """Its tests pass as if we were not there; a test with a rollout gets one line that says why."""
+    code, output = run_pytest(somebody_elses(tmp_path, *OURS), "-rN", "tests")
+    assert code == 1, output
+    assert "4 passed, 1 error" in output
+    lines = [line for line in output.splitlines() if "cannot" in line]
+    assert lines == [hidden("scenarios", tmp_path)]
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", ["scenarios", "orchestrator", "balancer"])
+def test_the_command_line_says_what_hides_ours(tmp_path: Path, name: str) -> None:
+    """`python -m hitless` in a folder with such a package says so in one line, with status 4."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hitless", "list"],
+        cwd=somebody_elses(tmp_path, name),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == f"hitless: {hidden(name, tmp_path)}\n"
+
+
+def test_a_newsletter_app_of_yours_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """A built-in scenario beside a package `newsletter_app` of yours names the folder it misses."""
+    code, output = run_pytest(somebody_elses(tmp_path, "newsletter_app"), "tests/test_release.py")
+    assert code == 1, output
+    assert f"there is no directory {tmp_path / 'newsletter_app'}" in output
+
+
+def test_the_command_runs_in_a_folder_with_packages_of_our_names(tmp_path: Path) -> None:
+    """The command does not look into the folder it is started in, and neither do its processes."""
+    for name in OURS:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('somebody else is here')\n")
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("hitless"), "run", "expand-contract", "--no-live"),
+            *("--rate", "30", "--existing-rows", "100", "--baseline", "0.5", "--settle", "0.2"),
+            *("--out", tmp_path / "runs"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_folder_called_hitless_stays_importable(tmp_path: Path) -> None:
+    """`python -m hitless` takes the name `hitless` from nobody: a folder of yours is beside it."""
+    (tmp_path / "hitless").mkdir()
+    (tmp_path / "hitless" / "helpers.py").write_text("ANSWER = 42\n")
+    program = "import hitless.helpers; print(hitless.helpers.ANSWER)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "42\n"

@@ -16,7 +16,7 @@ import pytest
 
 MARK = "HITLESS_TEST_MARK"
 RUN = [
-    *(sys.executable, "-m", "scenarios.cli", "run", "expand-contract", "--no-live"),
+    *(sys.executable, "-m", "hitless", "run", "expand-contract", "--no-live"),
     *("--replicas", "2", "--rate", "40", "--existing-rows", "100"),
 ]
 MOMENTS = ["phase setup", "phase baseline", "phase rollout", "deploy bridge", "phase settle"]

@@ -222,7 +222,7 @@ def test_without_a_command_it_lasts_until_ctrl_c(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     with serving(tmp_path) as (_, port):
         url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "scenarios.cli", "watch", "--url", url, *SMALL]
+        command = [sys.executable, "-m", "hitless", "watch", "--url", url, *SMALL]
         with subprocess.Popen(
             [*command, "--out", str(out)], stdout=subprocess.PIPE, text=True
         ) as watching:

@@ -5,8 +5,8 @@
         report = rollout()
         assert report.failed == []
 
-Every pytest of this environment loads this module, so it imports nothing but pytest before a test
-asks for a rollout.
+Every pytest of this environment loads this module. So it has a name that nobody else uses, and it
+imports nothing else before a test asks for a rollout.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from hitless_cli import shadow
 
 if TYPE_CHECKING:
     from scenarios.pytest_plugin.session import Report, Session
@@ -48,6 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def hitless_session(pytestconfig: pytest.Config) -> Iterator["Session"]:
     """What the session's rollouts share: one Postgres, started when the first of them needs it."""
+    hidden = shadow()
+    if hidden is not None:
+        pytest.fail(hidden, pytrace=False)
     from scenarios.pytest_plugin.session import Session  # noqa: PLC0415 - see the module
 
     with Session(pytestconfig.getoption("--hitless-database")) as session:
