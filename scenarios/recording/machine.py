@@ -1,0 +1,232 @@
+"""Records how busy the machine is: pressure, steal, and who uses the processors.
+
+Everything is read from `/proc` and `/sys`, as documented in proc(5), `accounting/psi.rst` and
+`admin-guide/cgroup-v2.rst` of the Linux kernel. Where a file is missing, its part is left out;
+without `/proc/stat` nothing is recorded.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.guardian import MARK
+from scenarios.evidence.machine import MachineSample
+from scenarios.evidence.recorder import Recorder
+
+INTERVAL_SECONDS = 0.5
+
+_PROC = Path("/proc")
+_CGROUP = Path("/sys/fs/cgroup")
+_RESOURCES = ("cpu", "io", "memory")
+
+
+class Processors(NamedTuple):
+    """Processor time since the machine started, in clock ticks, all processors together."""
+
+    busy: int
+    steal: int
+    total: int
+
+
+class Reading(NamedTuple):
+    """Counters at an instant; two of them make a sample.
+
+    Attributes:
+        at_ns: the instant.
+        processors: the machine's processor time.
+        own_ticks: the processor time of this run's processes, in clock ticks.
+        pressure_us: by resource, for how long somebody waited for it, in microseconds.
+        throttled_us: for how long the control group was throttled, in microseconds.
+    """
+
+    at_ns: int
+    processors: Processors
+    own_ticks: int
+    pressure_us: Mapping[str, int]
+    throttled_us: int
+
+
+def parse_processors(text: str) -> Processors:
+    """The first line of `/proc/stat`.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    name, *fields = text.partition("\n")[0].split()
+    if name != "cpu":
+        raise ValueError(f"expected the line of all processors, not {name!r}")
+    user, nice, system, idle, wait, interrupts, soft, *rest = (int(field) for field in fields)
+    steal = rest[0] if rest else 0
+    busy = user + nice + system + interrupts + soft
+    return Processors(busy, steal, busy + steal + idle + wait)
+
+
+def parse_pressure(text: str) -> int | None:
+    """The total of the line `some` of a pressure file, in microseconds; None if there is none."""
+    for line in text.splitlines():
+        kind, *fields = line.split()
+        if kind == "some":
+            return next(
+                (
+                    int(value)
+                    for key, _, value in (f.partition("=") for f in fields)
+                    if key == "total"
+                ),
+                None,
+            )
+    return None
+
+
+def parse_throttled(text: str) -> int:
+    """The time that `cpu.stat` of a control group tells as throttled, in microseconds."""
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == "throttled_usec":
+            return int(value)
+    return 0
+
+
+def parse_process(text: str) -> tuple[int, int]:
+    """The parent of a process and its processor time in clock ticks, from `/proc/PID/stat`.
+
+    The name of the program stands in brackets and may hold any character, brackets included.
+    """
+    fields = text.rpartition(")")[2].split()
+    return int(fields[1]), int(fields[11]) + int(fields[12])
+
+
+def sample_between(before: Reading, after: Reading, cores: int) -> MachineSample:
+    """What happened between two readings."""
+    ticks = max(after.processors.total - before.processors.total, 1)
+    elapsed_us = max((after.at_ns - before.at_ns) // 1000, 1)
+
+    def share(part: int, whole: int) -> float:
+        return round(min(1.0, max(0.0, part / whole)), 4)
+
+    def pressure(resource: str) -> float | None:
+        if resource not in after.pressure_us or resource not in before.pressure_us:
+            return None
+        return share(after.pressure_us[resource] - before.pressure_us[resource], elapsed_us)
+
+    return MachineSample(
+        at_ns=after.at_ns,
+        seconds=elapsed_us / 1e6,
+        cores=cores,
+        busy=share(after.processors.busy - before.processors.busy, ticks),
+        own=share(after.own_ticks - before.own_ticks, ticks),
+        steal=share(after.processors.steal - before.processors.steal, ticks),
+        throttled=share(after.throttled_us - before.throttled_us, elapsed_us),
+        cpu_pressure=pressure("cpu"),
+        io_pressure=pressure("io"),
+        memory_pressure=pressure("memory"),
+    )
+
+
+class OwnProcesses:
+    """The processor time of this run: of its processes that live and of those that have ended.
+
+    A process belongs to the run if it descends from this one, or if its environment carries a mark
+    of `orchestrator.guardian`: also when its parent has ended.
+    """
+
+    def __init__(self, marks: Iterable[str], proc: Path = _PROC) -> None:
+        """Take the marks of the run's processes, as `Processes.mark` says them."""
+        self._wanted = tuple(f"{MARK}={mark}".encode() for mark in marks)
+        self._proc = proc
+        self._belongs: dict[int, bool] = {}
+        self._ticks: dict[int, int] = {}
+        self._ended = 0
+
+    def ticks(self) -> int:
+        """All processor time of the run so far, in clock ticks; it never goes down."""
+        seen: dict[int, tuple[int, int]] = {}
+        for entry in self._proc.iterdir():
+            if entry.name.isdigit():
+                try:
+                    seen[int(entry.name)] = parse_process(
+                        (entry / "stat").read_text("utf-8", "replace")
+                    )
+                except (OSError, ValueError, IndexError):
+                    continue  # it ended while we looked
+        for process in [one for one in self._ticks if one not in seen]:
+            self._ended += self._ticks.pop(process)
+        self._belongs = {one: mine for one, mine in self._belongs.items() if one in seen}
+        for process, (_, used) in seen.items():
+            if self._is_own(process, seen):
+                self._ticks[process] = used
+        return self._ended + sum(self._ticks.values())
+
+    def _is_own(self, process: int, seen: Mapping[int, tuple[int, int]]) -> bool:
+        known = self._belongs.get(process)
+        if known is None:
+            parent = seen[process][0] if process in seen else 0
+            known = (
+                process == os.getpid()
+                or (parent in seen and self._is_own(parent, seen))
+                or self._carries_mark(process)
+            )
+            self._belongs[process] = known
+        return known
+
+    def _carries_mark(self, process: int) -> bool:
+        try:
+            environment = (self._proc / str(process) / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return any(mark in environment for mark in self._wanted)
+
+
+def read_now(own: OwnProcesses, proc: Path = _PROC, cgroup: Path = _CGROUP) -> Reading | None:
+    """All counters at this instant; None where the machine has no `/proc/stat`."""
+    stat = _text(proc / "stat")
+    if not stat:
+        return None
+    pressure = {
+        resource: total
+        for resource in _RESOURCES
+        if (total := parse_pressure(_text(proc / "pressure" / resource))) is not None
+    }
+    return Reading(
+        at_ns=time.monotonic_ns(),
+        processors=parse_processors(stat),
+        own_ticks=own.ticks(),
+        pressure_us=pressure,
+        throttled_us=parse_throttled(_text(cgroup / "cpu.stat")),
+    )
+
+
+async def record_machine(
+    path: Path,
+    marks: Iterable[str],
+    on_sample: Callable[[MachineSample], None] = lambda _sample: None,
+) -> None:
+    """Write a sample twice a second until cancelled; end at once where there is nothing to read.
+
+    Args:
+        path: the evidence file.
+        marks: the marks of this run's processes.
+        on_sample: is told each sample as well.
+    """
+    own = OwnProcesses(marks)
+    cores = os.cpu_count() or 1
+    with Recorder[MachineSample](path) as recorder:
+        before = read_now(own)
+        while before is not None:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            after = read_now(own)
+            if after is None:
+                return
+            sample = sample_between(before, after, cores)
+            recorder.write(sample)
+            on_sample(sample)
+            before = after
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError:
+        return ""
