@@ -17,8 +17,15 @@ from balancer.errors import StartError
 
 _MAX_PENDING = 200_000
 
+# How an exchange ended, where no error type of RFC 9209 says it.
+COMPLETE = "complete"
+CLIENT_GONE = "client_gone"
+CLIENT_TIMEOUT = "client_timeout"
+TUNNEL_ENDED = "tunnel_ended"
+STOPPED = "stopped"
 
-class Access(msgspec.Struct, frozen=True, gc=False):
+
+class AccessRecord(msgspec.Struct, frozen=True, gc=False):
     """One exchange.
 
     Attributes:
@@ -80,7 +87,7 @@ class AccessLog:
         self.dropped = 0
         self.failed: str | None = None
         self._encoder = msgspec.json.Encoder()
-        self._pending: list[Access] = []
+        self._pending: list[AccessRecord] = []
         self._wake = threading.Event()
         self._over = False
         self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
@@ -100,7 +107,7 @@ class AccessLog:
         self._thread.join()
         os.close(self._file)
 
-    def add(self, entry: Access) -> None:
+    def add(self, entry: AccessRecord) -> None:
         """Take one line."""
         if len(self._pending) < _MAX_PENDING:
             self._pending.append(entry)
@@ -124,7 +131,7 @@ class AccessLog:
             if over and not self._pending:
                 return
 
-    def _append(self, entries: list[Access]) -> None:
+    def _append(self, entries: list[AccessRecord]) -> None:
         data = memoryview(self._encoder.encode_lines(entries))
         try:
             while data:

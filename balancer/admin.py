@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from balancer import metrics
 from balancer.config import Config
-from balancer.control import Control, check_weights
+from balancer.control_plane import ControlPlane, check_weights
 from balancer.errors import (
     BalancerError,
     ConfigError,
@@ -24,7 +24,7 @@ from balancer.errors import (
 _DRAIN_SECONDS = 30.0
 
 
-def build_app(control: Control, config: Config) -> web.Application:
+def build_app(control: ControlPlane, config: Config) -> web.Application:
     """Make the admin API's application."""
     api = _Api(control)
     app = web.Application(
@@ -47,7 +47,7 @@ def build_app(control: Control, config: Config) -> web.Application:
 
 
 class _Api:
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlPlane) -> None:
         self._control = control
 
     async def backends(self, request: web.Request) -> web.Response:
@@ -209,7 +209,7 @@ def _guard(config: Config) -> Middleware:
     return guard
 
 
-def _while_in_charge(control: Control) -> Middleware:
+def _while_in_charge(control: ControlPlane) -> Middleware:
     """Send callers on to the successor, once there is one: a new connection reaches it."""
 
     @web.middleware

@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 
 from balancer.config import parse_address
-from balancer.control import Drained
+from balancer.control_plane import DrainResult
 from balancer.errors import BalancerError
 
 _CONNECT_SECONDS = 5.0
@@ -122,7 +122,7 @@ class AdminClient:
         *,
         timeout: float,  # noqa: ASYNC109 - the balancer watches it, and cuts what is left
         tunnel_timeout: float | None = None,
-    ) -> Drained:
+    ) -> DrainResult:
         """Take a backend out, and wait until nothing is under way with it.
 
         Args:
@@ -139,7 +139,7 @@ class AdminClient:
             params=query,
             timeout=max(timeout, tunnel_timeout or 0.0) + _MARGIN_SECONDS,
         )
-        return Drained(answer["cut"], answer["cut_tunnels"], answer["seconds"])
+        return DrainResult(answer["cut"], answer["cut_tunnels"], answer["seconds"])
 
     async def delete(self, backend_id: str) -> int:
         """Forget a backend; returns how many exchanges that cut, 0 after a drain."""

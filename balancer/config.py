@@ -8,8 +8,8 @@ from pathlib import Path
 
 from balancer.errors import ConfigError
 from balancer.health import HealthPolicy
-from balancer.holding import HoldPolicy
-from balancer.outliers import OutlierPolicy
+from balancer.hold_queue import HoldPolicy
+from balancer.outlier_detection import OutlierPolicy
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -24,9 +24,9 @@ from typing import Any
 
 import msgspec
 
-from balancer.control import Control
+from balancer.backend_pool import Backend, State
+from balancer.control_plane import ControlPlane
 from balancer.errors import StartError
-from balancer.pool import Backend, State
 from balancer.sockets import Listener
 from balancer.statistics import Counters
 
@@ -64,7 +64,7 @@ class BackendState(msgspec.Struct, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
-class Estate(msgspec.Struct, frozen=True, kw_only=True):
+class HandoverState(msgspec.Struct, frozen=True, kw_only=True):
     """What a successor needs to know besides the sockets.
 
     Attributes:
@@ -82,21 +82,21 @@ class Estate(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, Any]
 
 
-class Follow(msgspec.Struct, frozen=True, kw_only=True):
+class BackendUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """From the successor: how the backends are now."""
 
     revision: int
     backends: tuple[BackendState, ...]
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class InFlightReport(msgspec.Struct, frozen=True, kw_only=True):
     """From the predecessor: what it still has under way, having followed up to `revision`."""
 
     revision: int
     in_flight: dict[str, int]
 
 
-class Inheritance:
+class Takeover:
     """What a predecessor handed over, and the line to it.
 
     Attributes:
@@ -106,36 +106,36 @@ class Inheritance:
 
     def __init__(
         self,
-        estate: Estate,
+        state: HandoverState,
         sockets: Mapping[str, socket.socket],
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
         self.sockets = sockets
-        self.sequence = estate.sequence
-        self._estate = estate
+        self.sequence = state.sequence
+        self._state = state
         self._reader, self._writer = streams
         self._revision = 0
 
-    def apply(self, control: Control) -> None:
+    def apply(self, control: ControlPlane) -> None:
         """Begin where the predecessor is."""
-        estate = self._estate
-        retired = {name: Counters.from_dict(one) for name, one in estate.retired.items()}
-        control.adopt([one.restore() for one in estate.backends], retired)
-        control.data_plane.counters = Counters.from_dict(estate.counters)
+        state = self._state
+        retired = {name: Counters.from_dict(one) for name, one in state.retired.items()}
+        control.adopt([one.restore() for one in state.backends], retired)
+        control.data_plane.counters = Counters.from_dict(state.counters)
 
     def close_unused(self) -> None:
         """Close the sockets that the new configuration has no use for, and those in use."""
         for one in self.sockets.values():
             one.close()
 
-    async def follow(self, control: Control) -> None:
+    async def follow(self, control: ControlPlane) -> None:
         """Tell the predecessor that we serve, then keep it informed until it ends."""
         self._writer.write(b"ready\n")
         self._push(control)
         control.on_change = lambda: self._push(control)
         try:
             while line := await self._reader.readline():
-                report = msgspec.json.decode(line, type=Report)
+                report = msgspec.json.decode(line, type=InFlightReport)
                 if report.revision == self._revision:
                     control.pool.inherit(report.in_flight)
         except (OSError, ValueError):
@@ -145,7 +145,7 @@ class Inheritance:
             control.pool.inherit({})
             self._writer.close()
 
-    def _push(self, control: Control) -> None:
+    def _push(self, control: ControlPlane) -> None:
         self._revision += 1
         for one in control.pool.backends:
             # Until the predecessor has heard of it, it may still choose this backend.
@@ -153,11 +153,11 @@ class Inheritance:
                 one.inherited = 1
         views = tuple(BackendState.of(one) for one in control.pool.backends)
         self._writer.write(
-            msgspec.json.encode(Follow(revision=self._revision, backends=views)) + b"\n"
+            msgspec.json.encode(BackendUpdate(revision=self._revision, backends=views)) + b"\n"
         )
 
 
-async def take_over(path: Path) -> Inheritance | None:
+async def take_over(path: Path) -> Takeover | None:
     """Ask whoever serves `path` for its sockets; None if nobody does.
 
     Raises:
@@ -179,16 +179,16 @@ async def take_over(path: Path) -> Inheritance | None:
             descriptors = await _receive(sock)
             streams = await asyncio.open_unix_connection(sock=sock, limit=_MAX_LINE)
             line = await streams[0].readline()
-        estate = msgspec.json.decode(line, type=Estate)
+        state = msgspec.json.decode(line, type=HandoverState)
     except (OSError, ValueError, TimeoutError) as error:
         raise StartError(
             f"--handover {path}: the balancer there does not hand over ({type(error).__name__})"
         ) from error
     inherited = {
         place: socket.socket(fileno=number)
-        for place, number in zip(estate.places, descriptors, strict=True)
+        for place, number in zip(state.places, descriptors, strict=True)
     }
-    return Inheritance(estate, inherited, streams)
+    return Takeover(state, inherited, streams)
 
 
 async def _receive(sock: socket.socket) -> list[int]:
@@ -216,7 +216,7 @@ class Handover:
     """
 
     def __init__(
-        self, control: Control, listeners: Sequence[Listener], done: Callable[[], None]
+        self, control: ControlPlane, listeners: Sequence[Listener], done: Callable[[], None]
     ) -> None:
         self._control = control
         self._listeners = listeners
@@ -250,7 +250,7 @@ class Handover:
         plane = control.data_plane
         control.freeze()
         socket.send_fds(sock, [b"H"], [one.sock.fileno() for one in self._listeners])
-        estate = Estate(
+        state = HandoverState(
             places=tuple(str(one.place) for one in self._listeners),
             sequence=control.events.sequence,
             backends=tuple(BackendState.of(one) for one in control.pool.backends),
@@ -259,7 +259,7 @@ class Handover:
         )
         sock.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=sock, limit=_MAX_LINE)
-        writer.write(msgspec.json.encode(estate) + b"\n")
+        writer.write(msgspec.json.encode(state) + b"\n")
         if await reader.readline() == b"ready\n":
             self._successor = (reader, writer)
         else:
@@ -283,7 +283,7 @@ class Handover:
 
 
 class _Following:
-    def __init__(self, control: Control, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, control: ControlPlane, writer: asyncio.StreamWriter) -> None:
         self._control = control
         self._writer = writer
         self._revision = 0
@@ -291,7 +291,7 @@ class _Following:
     async def listen(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(OSError, ValueError):
             while line := await reader.readline():
-                follow = msgspec.json.decode(line, type=Follow)
+                follow = msgspec.json.decode(line, type=BackendUpdate)
                 self._control.pool.mirror([one.restore() for one in follow.backends])
                 self._revision = follow.revision
                 self._send()
@@ -304,5 +304,5 @@ class _Following:
 
     def _send(self) -> None:
         counts = {one.id: one.in_flight for one in self._control.pool.backends if one.in_flight}
-        report = Report(revision=self._revision, in_flight=counts)
+        report = InFlightReport(revision=self._revision, in_flight=counts)
         self._writer.write(msgspec.json.encode(report) + b"\n")

@@ -12,10 +12,10 @@ and `fastinter`). Each pause is varied by ± `jitter`, so that many backends are
 from dataclasses import dataclass
 from enum import Enum
 
-from balancer.pool import State
+from balancer.backend_pool import State
 
 
-class Probe(Enum):
+class ProbeResult(Enum):
     """How one probe ended."""
 
     PASSED = "passed"
@@ -50,13 +50,13 @@ class HealthPolicy:
     expect: tuple[tuple[int, int], ...] = ((200, 299),)
     leaving: int | None = None
 
-    def judge(self, status: int) -> Probe:
+    def judge(self, status: int) -> ProbeResult:
         """What a complete answer with this status says."""
         if status == self.leaving:
-            return Probe.LEAVING
+            return ProbeResult.LEAVING
         if any(first <= status <= last for first, last in self.expect):
-            return Probe.PASSED
-        return Probe.FAILED
+            return ProbeResult.PASSED
+        return ProbeResult.FAILED
 
 
 class Streak:
@@ -69,23 +69,23 @@ class Streak:
         self.passes = 0
         self.failures = 0
 
-    def observe(self, state: State, probe: Probe) -> State | None:
+    def observe(self, state: State, probe: ProbeResult) -> State | None:
         """Take note of a probe of a backend in `state`; returns the state it should go to, if any.
 
         A draining or removed backend goes nowhere: a late good probe must not bring it back.
         """
         if state in (State.DRAINING, State.REMOVED):
             return None
-        if probe is Probe.LEAVING:
+        if probe is ProbeResult.LEAVING:
             return State.DRAINING
-        if probe is Probe.PASSED:
+        if probe is ProbeResult.PASSED:
             self.failures = 0
             self.passes += 1
             rises = state is not State.UP and self.passes >= self._policy.rise
             return State.UP if rises else None
         self.passes = 0
         self.failures += 1
-        proven = probe is Probe.REFUSED or self.failures >= self._policy.fall
+        proven = probe is ProbeResult.REFUSED or self.failures >= self._policy.fall
         return State.DOWN if state is State.UP and proven else None
 
     def pause(self, state: State, chance: float) -> float:

@@ -11,13 +11,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from balancer.control import Control
-from balancer.pool import State
+from balancer.backend_pool import State
+from balancer.control_plane import ControlPlane
 from balancer.statistics import BOUNDS, Counters
 
 
 class _Snapshot(Collector):
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlPlane) -> None:
         self._control = control
 
     def collect(self) -> Iterator[Metric]:
@@ -70,9 +70,7 @@ class _Snapshot(Collector):
         yield from (requests, failures, latency, flight, tunnels, weight, ejected, state)
 
     def _balancer(self) -> Iterator[Metric]:
-        plane = self._control.plane
-        if plane is None:
-            return
+        plane = self._control.data_plane
         counters = plane.counters
         requests = CounterMetricFamily(
             "hitless_requests", "Exchanges that ended, by status class.", labels=["status"]
@@ -90,7 +88,7 @@ class _Snapshot(Collector):
             ("aborted", "Exchanges that the client gave up.", counters.aborted),
             ("retries", "Requests that were sent a second time.", plane.retries),
             ("refused_connections", "Connections over a limit.", plane.refused_connections),
-            ("access_log_dropped", "Access lines that the disk did not take.",
+            ("access_log_dropped", "AccessRecord lines that the disk did not take.",
              plane.log.dropped if plane.log is not None else 0),
         ):  # fmt: skip
             yield CounterMetricFamily(f"hitless_{name}", text, value=value)
@@ -111,7 +109,7 @@ def _histogram(counters: Counters) -> tuple[list[tuple[str, float]], float]:
     return buckets, counters.latency_sum_ns / 1e9
 
 
-def render(control: Control) -> bytes:
+def render(control: ControlPlane) -> bytes:
     """Write all metrics in the text format, version 0.0.4."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Snapshot(control))

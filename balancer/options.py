@@ -21,8 +21,8 @@ from balancer.config import (
 )
 from balancer.errors import ConfigError
 from balancer.health import HealthPolicy
-from balancer.holding import HoldPolicy
-from balancer.outliers import OutlierPolicy
+from balancer.hold_queue import HoldPolicy
+from balancer.outlier_detection import OutlierPolicy
 
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN_VARIABLE = "HITLESS_ADMIN_TOKEN"  # noqa: S105 - the variable's name, not a token

@@ -5,9 +5,9 @@ import contextlib
 import random
 from collections.abc import Callable
 
+from balancer.backend_pool import Backend, BackendPool, State
 from balancer.errors import MessageError
-from balancer.health import HealthPolicy, Probe, Streak
-from balancer.pool import Backend, Pool, State
+from balancer.health import HealthPolicy, ProbeResult, Streak
 from balancer.proxy.response_head import read_response
 
 _LIMIT = 64 * 1024
@@ -23,7 +23,7 @@ class Prober:
         policy: how.
     """
 
-    def __init__(self, pool: Pool, backend: Backend, policy: HealthPolicy) -> None:
+    def __init__(self, pool: BackendPool, backend: Backend, policy: HealthPolicy) -> None:
         self._pool = pool
         self._backend = backend
         self._policy = policy
@@ -56,19 +56,19 @@ class Prober:
             except TimeoutError:
                 continue
 
-    async def _probe(self) -> tuple[Probe, str]:
+    async def _probe(self) -> tuple[ProbeResult, str]:
         policy = self._policy
         try:
             async with asyncio.timeout(policy.timeout):
                 status = await self._ask()
         except TimeoutError:
-            return Probe.FAILED, f"no answer within {policy.timeout:g} s"
+            return ProbeResult.FAILED, f"no answer within {policy.timeout:g} s"
         except ConnectionRefusedError:
-            return Probe.REFUSED, "the connection was refused"
+            return ProbeResult.REFUSED, "the connection was refused"
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            return Probe.FAILED, type(error).__name__
+            return ProbeResult.FAILED, type(error).__name__
         if status is None:
-            return Probe.FAILED, "the answer is malformed"
+            return ProbeResult.FAILED, "the answer is malformed"
         return policy.judge(status), f"status {status}"
 
     async def _ask(self) -> int | None:

@@ -15,10 +15,10 @@ from balancer import handover, sockets
 from balancer.access_log import AccessLog
 from balancer.admin import build_app
 from balancer.config import Address, Config
-from balancer.control import Control
+from balancer.control_plane import ControlPlane
 from balancer.events import EventLog
-from balancer.proxy.downstream import Downstream
-from balancer.proxy.plane import Plane
+from balancer.proxy.data_plane import DataPlane
+from balancer.proxy.downstream import DownstreamConnection
 from balancer.sockets import Listener
 
 _log = logging.getLogger("balancer")
@@ -64,13 +64,13 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     """
     stop = Stop()
     config = sockets.fit_to_file_limit(config)
-    estate = None
+    takeover = None
     if config.handover is not None:
-        estate = await handover.take_over(config.handover)
+        takeover = await handover.take_over(config.handover)
     with ExitStack() as files:
-        inherited = {} if estate is None else estate.sockets
-        if estate is not None:
-            files.callback(estate.close_unused)
+        inherited = {} if takeover is None else takeover.sockets
+        if takeover is not None:
+            files.callback(takeover.close_unused)
         files.enter_context(stop.on_signals())
 
         def listen(place: Address) -> Listener:
@@ -82,17 +82,17 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
         log = None
         if config.access_log is not None:
             log = files.enter_context(AccessLog(config.access_log))
-        sequence = 0 if estate is None else estate.sequence
+        sequence = 0 if takeover is None else takeover.sequence
         async with assembled(config, log=log, sequence=sequence) as balancer:
-            if estate is None:
+            if takeover is None:
                 balancer.attach_configured()
             else:
-                estate.apply(balancer.control)
-            await _serve(balancer, _Doors(listeners, admin, waiting), estate, stop, announce)
+                takeover.apply(balancer.control)
+            await _serve(balancer, _Listeners(listeners, admin, waiting), takeover, stop, announce)
 
 
 @dataclass(frozen=True, slots=True)
-class _Doors:
+class _Listeners:
     """Where one can come in."""
 
     clients: Sequence[Listener]
@@ -107,22 +107,22 @@ class _Doors:
 
 async def _serve(
     balancer: "Balancer",
-    doors: _Doors,
-    estate: handover.Inheritance | None,
+    listeners: _Listeners,
+    takeover: handover.Takeover | None,
     stop: Stop,
     announce: Callable[[str], None],
 ) -> None:
-    passing = handover.Handover(balancer.control, doors.all, done=stop.asked.set)
+    passing = handover.Handover(balancer.control, listeners.all, done=stop.asked.set)
     async with AsyncExitStack() as stack:
         close_admin = None
-        if doors.admin is not None:
-            close_admin = await stack.enter_async_context(_admin_api(balancer, doors.admin))
-        servers = [await balancer.open(one) for one in doors.clients]
-        if estate is not None:
-            balancer.background(estate.follow(balancer.control))
-        if doors.handover is not None:
-            balancer.background(passing.wait(doors.handover))
-        announce(_announcement(doors))
+        if listeners.admin is not None:
+            close_admin = await stack.enter_async_context(_admin_api(balancer, listeners.admin))
+        servers = [await balancer.open(one) for one in listeners.clients]
+        if takeover is not None:
+            balancer.background(takeover.follow(balancer.control))
+        if listeners.handover is not None:
+            balancer.background(passing.wait(listeners.handover))
+        announce(_announcement(listeners))
         await stop.asked.wait()
         for server in servers:
             server.close()
@@ -143,16 +143,16 @@ class Balancer:
     Attributes:
         config: what the operator said.
         control: the verbs.
-        plane: the data plane.
+        data_plane: the data plane.
         tasks: owns everything that runs beside.
     """
 
     def __init__(
-        self, config: Config, control: Control, plane: Plane, tasks: asyncio.TaskGroup
+        self, config: Config, control: ControlPlane, plane: DataPlane, tasks: asyncio.TaskGroup
     ) -> None:
         self.config = config
         self.control = control
-        self.plane = plane
+        self.data_plane = plane
         self.tasks = tasks
         self._background: list[asyncio.Task[None]] = []
 
@@ -170,15 +170,17 @@ class Balancer:
     async def open(self, listener: Listener) -> asyncio.Server:
         """Accept clients."""
         return await asyncio.get_running_loop().create_server(
-            lambda: Downstream(self.plane), sock=listener.sock, backlog=sockets.BACKLOG
+            lambda: DownstreamConnection(self.data_plane),
+            sock=listener.sock,
+            backlog=sockets.BACKLOG,
         )
 
     def close(self) -> None:
         """End everything at once."""
         self.control.events.close()
-        self.plane.wheel.stop()
-        self.plane.cut_off_clients()
-        self.plane.lines.close_all()
+        self.data_plane.wheel.stop()
+        self.data_plane.cut_off_clients()
+        self.data_plane.connection_pool.close_all()
         self.control.stop_probes()
         for task in self._background:
             task.cancel()
@@ -190,8 +192,8 @@ async def assembled(
 ) -> AsyncIterator[Balancer]:
     """Put the parts together and let them work; nothing listens yet."""
     async with asyncio.TaskGroup() as tasks:
-        control = Control(config, tasks, EventLog(sequence))
-        plane = Plane(
+        control = ControlPlane(config, tasks, EventLog(sequence))
+        plane = DataPlane(
             config,
             control.pool,
             tasks=tasks,
@@ -199,7 +201,7 @@ async def assembled(
             refused=control.refused,
             failed=control.failed,
         )
-        control.plane = plane
+        control.data_plane = plane
         balancer = Balancer(config, control, plane, tasks)
         plane.wheel.start()
         balancer.background(control.watch_outliers())
@@ -218,7 +220,7 @@ async def _leave(balancer: Balancer, stop: Stop, *, patient: bool) -> None:
         patient: wait for the next request of every idle connection, since a client that sends it
             just when we close would see a failure; there is somebody else to serve meanwhile.
     """
-    plane, timeouts = balancer.plane, balancer.config.timeouts
+    plane, timeouts = balancer.data_plane, balancer.config.timeouts
     plane.stopping = True
     if not plane.clients:
         return
@@ -251,10 +253,10 @@ async def _admin_api(
         await runner.cleanup()
 
 
-def _announcement(doors: _Doors) -> str:
-    facts: dict[str, object] = {"event": "listening", "listen": doors.clients[0].name}
-    if doors.admin is not None:
-        facts["admin"] = doors.admin.name
-    if len(doors.clients) > 1:
-        facts["listeners"] = [one.name for one in doors.clients]
+def _announcement(listeners: _Listeners) -> str:
+    facts: dict[str, object] = {"event": "listening", "listen": listeners.clients[0].name}
+    if listeners.admin is not None:
+        facts["admin"] = listeners.admin.name
+    if len(listeners.clients) > 1:
+        facts["listeners"] = [one.name for one in listeners.clients]
     return json.dumps(facts, separators=(",", ":"))

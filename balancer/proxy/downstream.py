@@ -7,21 +7,24 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import cast
 
+from balancer import access_log
 from balancer.errors import MessageError
-from balancer.proxy import answers
-from balancer.proxy.answers import Refusal
+from balancer.proxy import error_responses
+from balancer.proxy.data_plane import DataPlane
+from balancer.proxy.error_responses import ErrorResponse
 from balancer.proxy.exchange import Exchange
+from balancer.proxy.forwarding import ForwardedFields
 from balancer.proxy.framing import ChunkedBody
 from balancer.proxy.grammar import (
     CHUNKED,
     HOPELESS,
     NO_BODY,
 )
-from balancer.proxy.plane import Plane
-from balancer.proxy.ports import Client, Tunnelled
+from balancer.proxy.interfaces import ClientConnection, TunnelTarget
 from balancer.proxy.request_head import RequestHead, read_request
-from balancer.proxy.wheel import ticks
-from balancer.proxy.witness import Witness
+from balancer.proxy.second_parser import SecondParser
+from balancer.proxy.timing_wheel import ticks
+from balancer.proxy.tunnel import Tunnel
 
 # What a connection is doing.
 _HEAD = 0  # waiting for a request's head, or in the midst of it
@@ -35,54 +38,41 @@ _LINGER_TICKS = ticks(2.0)
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close with RST, see socket(7)
 
 
-class Downstream(asyncio.Protocol, Client):
+class DownstreamConnection(asyncio.Protocol, ClientConnection):
     """A protocol of the event loop; as a deadline, it is that of its present phase."""
 
     __slots__ = (
         "_advancing",
-        "_backend_eof",
         "_begun",
         "_buffer",
         "_chunked",
+        "_data_plane",
         "_eof",
         "_exchange",
-        "_fields",
+        "_forwarding",
         "_left",
         "_peer",
-        "_plane",
         "_seen",
         "_state",
-        "_told",
-        "_told_host",
-        "_trusted",
         "_tunnel",
-        "_tunnel_bytes",
-        "_tunnel_ended",
         "_witness",
     )
 
-    def __init__(self, plane: Plane) -> None:
-        Client.__init__(self)
-        self._plane = plane
+    def __init__(self, data_plane: DataPlane) -> None:
+        ClientConnection.__init__(self)
+        self._data_plane = data_plane
         self._state = _HEAD
         self._buffer = b""
         self._exchange: Exchange | None = None
         self._left = 0
         self._chunked: ChunkedBody | None = None
-        self._witness = Witness()
+        self._witness = SecondParser()
         self._eof = False
         self._begun = False
         self._seen = 0
-        self._backend_eof = False
         self._advancing = False
         self._peer = ""
-        self._trusted = False
-        self._told = b""
-        self._told_host: bytes | None = None
-        self._fields = b""
-        self._tunnel: Tunnelled | None = None
-        self._tunnel_bytes = 0
-        self._tunnel_ended: Callable[[int], None] | None = None
+        self._tunnel: Tunnel | None = None
         self.persistent = True
         self.blocked = False
         self.paused = False
@@ -92,7 +82,7 @@ class Downstream(asyncio.Protocol, Client):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
-        plane = self._plane
+        plane = self._data_plane
         self.transport = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername")
         self._peer = name[0] if name else "unknown"
@@ -101,20 +91,17 @@ class Downstream(asyncio.Protocol, Client):
         plane.clients.add(self)
         limits = plane.limits
         if len(plane.clients) > limits.connections:
-            self._turn_away(answers.TOO_MANY)
+            self._turn_away(error_responses.TOO_MANY)
         elif limits.client_connections and count > limits.client_connections:
-            self._turn_away(answers.TOO_MANY_OF_CLIENT)
+            self._turn_away(error_responses.TOO_MANY_OF_CLIENT)
         else:
-            self._trusted = bool(plane.config.trust) and plane.is_trusted(self._peer)
-            self._fields = (
-                b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n" % self._peer.encode("ascii")
-            )
+            self._forwarding = ForwardedFields(self._peer, trusted=plane.is_trusted(self._peer))
             plane.wheel.arm(self, plane.ticks_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
         del exc  # however it was lost, it is gone
-        plane = self._plane
+        plane = self._data_plane
         plane.wheel.disarm(self)
         plane.clients.discard(self)
         count = plane.client_counts.get(self._peer, 0) - 1
@@ -123,7 +110,7 @@ class Downstream(asyncio.Protocol, Client):
         else:
             plane.client_counts.pop(self._peer, None)
         if self._tunnel is not None:
-            self._close_tunnel()
+            self._tunnel.close()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_gone()
@@ -132,11 +119,8 @@ class Downstream(asyncio.Protocol, Client):
     def eof_received(self) -> bool:
         """Called by the event loop; returns whether to leave our side open."""
         self._eof = True
-        if self._state == _TUNNEL and self._tunnel is not None:
-            if self._backend_eof or self._tunnel.transport.is_closing():
-                return False
-            self._tunnel.transport.write_eof()
-            return True
+        if self._tunnel is not None:
+            return self._tunnel.client_eof()
         # Between requests or after the last one, an end is an end. A client that only closed its
         # sending side still gets the answer to what it sent whole, unless that waits for a backend.
         exchange = self._exchange
@@ -146,7 +130,7 @@ class Downstream(asyncio.Protocol, Client):
         """Called by the event loop: the client reads slowly."""
         self.blocked = True
         if self._tunnel is not None:
-            self._tunnel.transport.pause_reading()
+            self._tunnel.pause_upstream()
         elif self._exchange is not None:
             self._exchange.pause_upstream()
 
@@ -154,7 +138,7 @@ class Downstream(asyncio.Protocol, Client):
         """Called by the event loop: the client has caught up."""
         self.blocked = False
         if self._tunnel is not None:
-            self._tunnel.transport.resume_reading()
+            self._tunnel.resume_upstream()
         elif self._exchange is not None:
             self._exchange.resume_upstream()
         elif not self._advancing:
@@ -164,8 +148,8 @@ class Downstream(asyncio.Protocol, Client):
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
         state = self._state
-        if state == _TUNNEL:
-            self._from_tunnel_client(data)
+        if self._tunnel is not None:
+            self._tunnel.client_data(data)
             return
         if state == _LINGER:
             return
@@ -194,14 +178,14 @@ class Downstream(asyncio.Protocol, Client):
                 else:
                     return
         except MessageError as error:
-            self._reject(_refusal(error))
+            self._reject(_error_response(error))
         finally:
             self._advancing = False
 
     def _take_head(self) -> bool:
         """Read a head; False when it is not complete yet."""
         data = self._buffer
-        plane = self._plane
+        plane = self._data_plane
         limits = plane.limits
         seen = self._seen
         # A head that trickles in is not read anew with every byte, only when its end is there.
@@ -214,13 +198,13 @@ class Downstream(asyncio.Protocol, Client):
         end = head.size
         length = head.length
         if len(head.target) > limits.target_bytes:
-            self._reject(answers.LONG_TARGET)
+            self._reject(error_responses.LONG_TARGET)
             return False
         if end > limits.header_bytes or data.count(b"\n", 0, end) - 2 > limits.header_count:
-            self._reject(answers.LARGE_HEAD)
+            self._reject(error_responses.LARGE_HEAD)
             return False
         if length > 0 and 0 < limits.body_bytes < length:
-            self._reject(answers.LARGE_BODY)
+            self._reject(error_responses.LARGE_BODY)
             return False
         raw = data[:end] if end < len(data) else data
         self._witness.head(raw, whole=length == NO_BODY)
@@ -238,7 +222,7 @@ class Downstream(asyncio.Protocol, Client):
                 self._chunked = ChunkedBody(400)
                 self._left = 0
         if head.max_forwards == 0 and head.method in (b"TRACE", b"OPTIONS"):
-            exchange.refuse(answers.NO_FORWARDS)
+            exchange.refuse(error_responses.NO_FORWARDS)
         else:
             exchange.start()
         return True
@@ -251,13 +235,13 @@ class Downstream(asyncio.Protocol, Client):
             self._buffer = data[2:]
             self._seen = 0
             return bool(self._buffer)
-        limits = self._plane.limits
+        limits = self._data_plane.limits
         size = self._seen = len(data)
         line_end = data.find(b"\r\n", 0, limits.target_bytes + 64)
         if line_end < 0 and size > limits.target_bytes + 64:
-            self._reject(answers.LONG_TARGET)
+            self._reject(error_responses.LONG_TARGET)
         elif size > limits.header_bytes or data.count(b"\n") - 1 > limits.header_count:
-            self._reject(answers.LARGE_HEAD)
+            self._reject(error_responses.LARGE_HEAD)
         elif data.find(b"\r\n\r\n", max(0, seen - 3)) >= 0 or HOPELESS.search(
             data, max(0, seen - 1)
         ):
@@ -265,7 +249,7 @@ class Downstream(asyncio.Protocol, Client):
         elif not self._begun:
             # The clock of a slow head starts with its first byte.
             self._begun = True
-            self._plane.wheel.arm(self, self._plane.ticks_head)
+            self._data_plane.wheel.arm(self, self._data_plane.ticks_head)
         return False
 
     def _take_body(self) -> None:
@@ -297,10 +281,10 @@ class Downstream(asyncio.Protocol, Client):
         pieces, used = body.feed(data)
         self._witness.body(data[:used], end=body.done)
         self._buffer = data[used:]
-        limit = self._plane.limits.body_bytes
+        limit = self._data_plane.limits.body_bytes
         self._left += sum(map(len, pieces))
         if limit and self._left > limit:
-            self._reject(answers.LARGE_BODY)
+            self._reject(error_responses.LARGE_BODY)
             return
         if body.done:
             self._state = _WAIT
@@ -309,22 +293,26 @@ class Downstream(asyncio.Protocol, Client):
 
     # Writing answers
 
-    def _reject(self, refusal: Refusal) -> None:
+    def _reject(self, response: ErrorResponse) -> None:
         """The request breaks a rule: answer, and read no further (RFC 9112 section 9.6)."""
         exchange = self._exchange
         self.persistent = False
         if exchange is not None:
-            exchange.reject(refusal)
+            exchange.reject(response)
             return
-        request_id = self._plane.new_request_id()
-        self._plane.count_refused(refusal, request_id, self.kind)
-        self.answer(refusal, request_id=request_id, unread=True, method=b"")
+        request_id = self._data_plane.new_request_id()
+        self._data_plane.count_refused(response, request_id, self.kind)
+        self.answer(response, request_id=request_id, unread=True, method=b"")
 
-    def answer(self, refusal: Refusal, *, request_id: bytes, unread: bool, method: bytes) -> None:
+    def answer(
+        self, response: ErrorResponse, *, request_id: bytes, unread: bool, method: bytes
+    ) -> None:
         """Answer in the backend's place, and end the exchange."""
-        if unread or self._plane.stopping:
+        if unread or self._data_plane.stopping:
             self.persistent = False
-        text = answers.render(refusal, persistent=self.persistent, with_body=method != b"HEAD")
+        text = error_responses.render(
+            response, persistent=self.persistent, with_body=method != b"HEAD"
+        )
         head, _, body = text.partition(b"\r\n\r\n")
         self.transport.write(b"%b\r\nX-Request-Id: %b\r\n\r\n%b" % (head, request_id, body))
         self.exchange_done(early=unread)
@@ -335,12 +323,12 @@ class Downstream(asyncio.Protocol, Client):
         if self.persistent and not self._eof:
             self._state = _HEAD
             self.kind = "reused"
-            self._plane.wheel.arm(self, self._plane.ticks_keep_alive)
+            self._data_plane.wheel.arm(self, self._data_plane.ticks_keep_alive)
             if self.paused:
                 self.resume_reading()
             if self._buffer and not self._advancing:
                 self._advance()
-        elif self._eof or not (early or self._plane.stopping or self._buffer):
+        elif self._eof or not (early or self._data_plane.stopping or self._buffer):
             self._state = _LINGER
             self.transport.close()
         else:
@@ -351,18 +339,18 @@ class Downstream(asyncio.Protocol, Client):
         self._state = _LINGER
         self._buffer = b""
         self._chunked = None
-        self._plane.wheel.arm(self, _LINGER_TICKS)
+        self._data_plane.wheel.arm(self, _LINGER_TICKS)
         if self.paused:
             self.resume_reading()
         if not self.transport.is_closing():
             self.transport.write_eof()
 
-    def _turn_away(self, refusal: Refusal) -> None:
-        self._plane.refused_connections += 1
+    def _turn_away(self, response: ErrorResponse) -> None:
+        self._data_plane.refused_connections += 1
         self.persistent = False
         self._state = _LINGER
-        self._plane.count_refused(refusal, self._plane.new_request_id(), self.kind)
-        self.transport.write(answers.render(refusal, persistent=False, with_body=True))
+        self._data_plane.count_refused(response, self._data_plane.new_request_id(), self.kind)
+        self.transport.write(error_responses.render(response, persistent=False, with_body=True))
         self._linger()
 
     def abort(self) -> None:
@@ -378,11 +366,11 @@ class Downstream(asyncio.Protocol, Client):
         if self._exchange is not None:
             self._exchange.expired()
         elif self._state == _HEAD and self._buffer:
-            self._reject(answers.SLOW_HEAD)
+            self._reject(error_responses.SLOW_HEAD)
         elif self._state == _LINGER:
             self.transport.abort()
-        elif self._state == _TUNNEL:
-            self._close_tunnel()
+        elif self._tunnel is not None:
+            self._tunnel.close()
             self.transport.abort()
         else:
             self.transport.close()
@@ -396,7 +384,7 @@ class Downstream(asyncio.Protocol, Client):
         """End whatever is under way; the last act of a stop."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.client_gone(answers.STOPPED)
+            exchange.client_gone(access_log.STOPPED)
         self.abort()
 
     def pause_reading(self) -> None:
@@ -412,78 +400,22 @@ class Downstream(asyncio.Protocol, Client):
             self.transport.resume_reading()
 
     def forwarded_fields(self, head: RequestHead) -> bytes:
-        """What the backend is told about the client: Via and X-Forwarded-*."""
-        if head.host == self._told_host and head.via is None and head.minor and self._told:
-            return self._told  # most clients name the same host again and again
-        via = b"1.1 hitless" if head.minor else b"1.0 hitless"
-        if head.via is not None:
-            via = head.via + b", " + via
-        if not self._trusted:
-            host = head.host
-            if host is None:
-                return b"%bVia: %b\r\n" % (self._fields, via)
-            told = b"%bX-Forwarded-Host: %b\r\nVia: %b\r\n" % (self._fields, host, via)
-            if head.via is None and head.minor:
-                self._told_host, self._told = host, told
-            return told
-        peer = self._peer.encode("ascii")
-        chain = peer if head.forwarded_for is None else head.forwarded_for + b", " + peer
-        host = head.forwarded_host or head.host
-        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%bVia: %b\r\n" % (
-            chain,
-            head.forwarded_proto or b"http",
-            b"" if host is None else b"X-Forwarded-Host: %b\r\n" % host,
-            via,
-        )
+        """The fields that tell the backend about the client: Via and X-Forwarded-*."""
+        return self._forwarding.fields(head)
 
-    # Tunnels
-
-    def begin_tunnel(self, line: Tunnelled, ended: Callable[[int], None]) -> None:
+    def begin_tunnel(self, upstream: TunnelTarget, ended: Callable[[int], None]) -> None:
         """Pass bytes between the client and the backend from here on."""
         self._exchange = None
         self._state = _TUNNEL
-        self._tunnel = line
-        self._tunnel_ended = ended
-        line.peer = self
-        self._plane.wheel.arm(self, self._plane.ticks_tunnel)
-        if self._buffer:
-            data, self._buffer = self._buffer, b""
-            self._from_tunnel_client(data)
+        data, self._buffer = self._buffer, b""
+        self._tunnel = Tunnel(self._data_plane, self, upstream, ended, client_eof=self._eof)
+        if data:
+            self._tunnel.client_data(data)
 
-    def _from_tunnel_client(self, data: bytes) -> None:
-        if self._tunnel is not None:
-            self._plane.wheel.arm(self, self._plane.ticks_tunnel)
-            self._tunnel.transport.write(data)
-
-    def tunnel_data(self, data: bytes) -> None:
-        """Pass the backend's bytes on."""
-        self._tunnel_bytes += len(data)
-        self._plane.wheel.arm(self, self._plane.ticks_tunnel)
-        self.transport.write(data)
-
-    def tunnel_eof(self) -> bool:
-        """The backend will send no more; returns whether it may still be sent to."""
-        self._backend_eof = True
-        if self._eof or self.transport.is_closing():
-            return False
-        self.transport.write_eof()
-        return True
-
-    def tunnel_lost(self) -> None:
-        """The backend's connection is gone."""
-        self._close_tunnel()
+    def end_tunnel(self) -> None:
+        """Close this side of a tunnel: the backend's connection is gone."""
         if not self.transport.is_closing():
             self._linger()
-
-    def _close_tunnel(self) -> None:
-        line, self._tunnel = self._tunnel, None
-        if line is not None:
-            line.peer = None
-            if not line.transport.is_closing():
-                line.transport.close()
-        if self._tunnel_ended is not None:
-            ended, self._tunnel_ended = self._tunnel_ended, None
-            ended(self._tunnel_bytes)
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -495,5 +427,5 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def _refusal(error: MessageError) -> Refusal:
-    return Refusal(error.status, "http_request_error", error.reason)
+def _error_response(error: MessageError) -> ErrorResponse:
+    return ErrorResponse(error.status, "http_request_error", error.reason)

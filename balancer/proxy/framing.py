@@ -17,7 +17,7 @@ _MAX_LINE = 4096
 _MAX_EXTENSIONS = 16 * 1024
 _MAX_TRAILERS = 16 * 1024
 
-LAST_CHUNK = b"0\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class ChunkedBody:
@@ -130,4 +130,4 @@ def chunk(pieces: list[bytes]) -> bytes:
 
 def last_chunk(trailers: bytes) -> bytes:
     """Write the end of a chunked body."""
-    return b"0\r\n" + trailers + b"\r\n" if trailers else LAST_CHUNK
+    return b"0\r\n" + trailers + b"\r\n" if trailers else _LAST_CHUNK

@@ -3,7 +3,7 @@
 The grammar is RFC 9110's and 9112's, written as regular expressions over the raw bytes: what does
 not match is refused. It is narrower than the RFCs where two parsers are known to read the same
 bytes differently. For requests, llhttp (through httptools) has to agree as well: see
-`balancer.proxy.witness`.
+`balancer.proxy.second_parser`.
 
 All quantifiers that could backtrack are possessive, so matching is linear in the input.
 """
@@ -33,7 +33,6 @@ def plain_lines(first_letters: bytes, names: bytes) -> bytes:
     return rb"(?:" + other + _LINE + rb")*+"
 
 
-TOKEN = re.compile(rb"[" + TCHAR + rb"]++\Z")
 _TOKENS = re.compile(rb"[ \t]*+(?:([" + TCHAR + rb"]++)[ \t]*+)?(?:,|\Z)")
 DIGITS = re.compile(rb"[0-9]{1,18}\Z")  # less than 2^63, whatever integers the peers use
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:+/=@-]{1,128}\Z")

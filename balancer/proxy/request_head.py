@@ -133,7 +133,7 @@ class RequestHead(msgspec.Struct, gc=False):
     plain: bool = True
 
 
-def origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
+def _origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
     """Check the request target and bring it into origin form (RFC 9112 section 3.2).
 
     Raises:
@@ -199,7 +199,7 @@ def read_any_request(data: bytes) -> RequestHead | None:
     _RequestFields(head).read(block)
     if head.host is None and head.minor:
         raise MessageError(400, "Host is absent")
-    head.target = origin_form(method, target, head.host)
+    head.target = _origin_form(method, target, head.host)
     if method == b"CONNECT":
         raise MessageError(501, "CONNECT is not offered")
     return head

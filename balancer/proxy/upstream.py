@@ -4,9 +4,9 @@ import asyncio
 import select
 from typing import cast
 
+from balancer.backend_pool import Backend
 from balancer.errors import MessageError
-from balancer.pool import Backend
-from balancer.proxy import answers
+from balancer.proxy import error_responses
 from balancer.proxy.framing import ChunkedBody
 from balancer.proxy.grammar import (
     CHUNKED,
@@ -14,15 +14,15 @@ from balancer.proxy.grammar import (
     NO_BODY,
     UNTIL_CLOSE,
 )
-from balancer.proxy.ports import Client, Conversation, Keeper
+from balancer.proxy.interfaces import ConnectionRegistry, ResponseReceiver, UpstreamTunnel
 from balancer.proxy.response_head import ResponseHead, read_response
-from balancer.proxy.wheel import Deadline
+from balancer.proxy.timing_wheel import Deadline
 
 _HEAD = -3  # no response is being read, or its head is
 _MAX_INTERIM = 16
 
 
-class Upstream(asyncio.Protocol, Deadline):
+class UpstreamConnection(asyncio.Protocol, Deadline):
     """A protocol of the event loop; as a deadline, it is the end of an idle connection.
 
     Attributes:
@@ -43,16 +43,16 @@ class Upstream(asyncio.Protocol, Deadline):
         "backend",
         "exchange",
         "idle_since_ns",
-        "peer",
         "transport",
+        "tunnel",
     )
 
-    def __init__(self, keeper: Keeper, backend: Backend) -> None:
+    def __init__(self, keeper: ConnectionRegistry, backend: Backend) -> None:
         Deadline.__init__(self)
         self._keeper = keeper
         self.backend = backend
-        self.exchange: Conversation | None = None
-        self.peer: Client | None = None
+        self.exchange: ResponseReceiver | None = None
+        self.tunnel: UpstreamTunnel | None = None
         self.idle_since_ns = 0
         self._buffer = b""
         self._left = _HEAD
@@ -73,39 +73,39 @@ class Upstream(asyncio.Protocol, Deadline):
         """Called by the event loop."""
         self._keeper.closed(self)
         self._keeper.wheel.disarm(self)
-        if self.peer is not None:
-            self.peer.tunnel_lost()
+        if self.tunnel is not None:
+            self.tunnel.upstream_lost()
         elif self.exchange is not None:
             self._ended(clean=exc is None)
 
     def eof_received(self) -> bool:
         """Called by the event loop; returns whether to leave our side open."""
-        if self.peer is not None:
-            return self.peer.tunnel_eof()
+        if self.tunnel is not None:
+            return self.tunnel.upstream_eof()
         if self.exchange is not None:
             self._ended(clean=True)
         return False
 
     def pause_writing(self) -> None:
         """Called by the event loop: the backend reads slowly."""
-        if self.peer is not None:
-            self.peer.pause_reading()
+        if self.tunnel is not None:
+            self.tunnel.pause_client()
         elif self.exchange is not None:
-            self.exchange.peer.pause_reading()
+            self.exchange.client.pause_reading()
 
     def resume_writing(self) -> None:
         """Called by the event loop: the backend has caught up."""
-        if self.peer is not None:
-            self.peer.resume_reading()
+        if self.tunnel is not None:
+            self.tunnel.resume_client()
         elif self.exchange is not None:
-            self.exchange.peer.resume_reading()
+            self.exchange.client.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
         exchange = self.exchange
         if exchange is None:
-            if self.peer is not None:
-                self.peer.tunnel_data(data)
+            if self.tunnel is not None:
+                self.tunnel.upstream_data(data)
             else:
                 # Nobody asked: whatever this is, it must not become someone's answer.
                 self.discard()
@@ -116,7 +116,7 @@ class Upstream(asyncio.Protocol, Deadline):
 
     def expired(self) -> None:
         """Called by the wheel."""
-        if self.exchange is None and self.peer is None:
+        if self.exchange is None and self.tunnel is None:
             self.discard()
 
     # The exchange's side
@@ -134,12 +134,12 @@ class Upstream(asyncio.Protocol, Deadline):
     def discard(self) -> None:
         """Close at once; what the backend still sends concerns nobody."""
         self.exchange = None
-        self.peer = None
+        self.tunnel = None
         self.transport.abort()
 
     # Reading
 
-    def _head(self, exchange: Conversation, data: bytes) -> None:
+    def _head(self, exchange: ResponseReceiver, data: bytes) -> None:
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
@@ -147,16 +147,16 @@ class Upstream(asyncio.Protocol, Deadline):
         try:
             head = read_response(data, exchange.head.method)
         except MessageError:
-            exchange.upstream_failed(answers.MALFORMED, silent=False)
+            exchange.upstream_failed(error_responses.MALFORMED, silent=False)
             return
         if head is None:
             if b"\r\n\r\n" in data or len(data) > limit or HOPELESS.search(data):
-                exchange.upstream_failed(answers.MALFORMED, silent=False)
+                exchange.upstream_failed(error_responses.MALFORMED, silent=False)
             else:
                 self._buffer = data
             return
         if head.size > limit:
-            exchange.upstream_failed(answers.MALFORMED, silent=False)
+            exchange.upstream_failed(error_responses.MALFORMED, silent=False)
             return
         rest = data[head.size :]
         if head.length == len(rest) and head.status >= 200:  # noqa: PLR2004 - see below
@@ -167,7 +167,7 @@ class Upstream(asyncio.Protocol, Deadline):
         else:
             self._interim_head(exchange, head, rest)
 
-    def _final_head(self, exchange: Conversation, head: ResponseHead, rest: bytes) -> None:
+    def _final_head(self, exchange: ResponseReceiver, head: ResponseHead, rest: bytes) -> None:
         length = head.length
         if length == NO_BODY:
             # Bytes after a complete response: relay it, trust this connection no further.
@@ -181,22 +181,22 @@ class Upstream(asyncio.Protocol, Deadline):
         if rest and self.exchange is exchange:
             self._body(exchange, rest)
 
-    def _interim_head(self, exchange: Conversation, head: ResponseHead, rest: bytes) -> None:
+    def _interim_head(self, exchange: ResponseReceiver, head: ResponseHead, rest: bytes) -> None:
         self._interim += 1
         if head.status == 101:  # noqa: PLR2004 - Switching Protocols, RFC 9110 section 15.2.2
             if exchange.head.upgrade is None or head.upgrade is None:
-                exchange.upstream_failed(answers.MALFORMED, silent=False)
+                exchange.upstream_failed(error_responses.MALFORMED, silent=False)
             else:
                 exchange.switch_protocols(head.fields, head.upgrade, rest)
             return
         if self._interim > _MAX_INTERIM:
-            exchange.upstream_failed(answers.MALFORMED, silent=False)
+            exchange.upstream_failed(error_responses.MALFORMED, silent=False)
             return
         exchange.interim(head.status, head.fields)
         if rest and self.exchange is exchange:
             self._head(exchange, rest)
 
-    def _body(self, exchange: Conversation, data: bytes) -> None:
+    def _body(self, exchange: ResponseReceiver, data: bytes) -> None:
         left = self._left
         if left >= 0:
             size = len(data)
@@ -212,12 +212,12 @@ class Upstream(asyncio.Protocol, Deadline):
         else:
             self._chunks(exchange, data)
 
-    def _chunks(self, exchange: Conversation, data: bytes) -> None:
+    def _chunks(self, exchange: ResponseReceiver, data: bytes) -> None:
         body = cast("ChunkedBody", self._chunked)
         try:
             pieces, used = body.feed(data)
         except MessageError:
-            exchange.upstream_failed(answers.MALFORMED, silent=False)
+            exchange.upstream_failed(error_responses.MALFORMED, silent=False)
             return
         if not body.done:
             if pieces:
@@ -231,16 +231,16 @@ class Upstream(asyncio.Protocol, Deadline):
         )
 
     def _ended(self, *, clean: bool) -> None:
-        exchange = cast("Conversation", self.exchange)
+        exchange = cast("ResponseReceiver", self.exchange)
         if self._left == _HEAD:
-            refusal = answers.INCOMPLETE if self._buffer else answers.TERMINATED
-            exchange.upstream_failed(refusal, silent=not self._buffer)
+            response = error_responses.INCOMPLETE if self._buffer else error_responses.TERMINATED
+            exchange.upstream_failed(response, silent=not self._buffer)
         elif self._left == UNTIL_CLOSE and clean:
             exchange.relay_last(b"", reusable=False)
         else:
-            exchange.upstream_failed(answers.INCOMPLETE, silent=False)
+            exchange.upstream_failed(error_responses.INCOMPLETE, silent=False)
 
-    def claim(self, exchange: Conversation) -> None:
+    def claim(self, exchange: ResponseReceiver) -> None:
         """Begin an exchange on it."""
         self.exchange = exchange
         self._left = _HEAD

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from balancer.testing import Running, running_balancer
+from tests.support.balancer import BalancerProcess, running_balancer
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -27,10 +27,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 async def start_balancer(
     tmp_path: Path,
-) -> AsyncIterator[Callable[..., Awaitable[Running]]]:
+) -> AsyncIterator[Callable[..., Awaitable[BalancerProcess]]]:
     async with AsyncExitStack() as stack:
 
-        async def start(*options: str) -> Running:
+        async def start(*options: str) -> BalancerProcess:
             return await stack.enter_async_context(running_balancer(tmp_path, *options))
 
         yield start

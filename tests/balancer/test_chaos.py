@@ -3,14 +3,20 @@
 import asyncio
 import contextlib
 import random
-from typing import Any
 
 import pytest
 
 from balancer.config import Timeouts
-from balancer.holding import HoldPolicy
+from balancer.hold_queue import HoldPolicy
 from balancer.proxy.downstream import reset
-from balancer.testing import Call, Local, backend, local_balancer, response
+from tests.support.balancer import (
+    Handler,
+    LocalBalancer,
+    ReceivedRequest,
+    backend,
+    local_balancer,
+    response,
+)
 
 REQUESTS = (
     b"GET / HTTP/1.1\r\nHost: t\r\n\r\n",
@@ -48,8 +54,8 @@ def damage(chance: random.Random, data: bytes) -> bytes:
     return bytes(damaged)
 
 
-def mean_backend(chance: random.Random) -> Any:
-    async def handler(call: Call) -> None:
+def mean_backend(chance: random.Random) -> Handler:
+    async def handler(call: ReceivedRequest) -> None:
         kind = chance.random()
         if kind < 0.1:
             call.writer.transport.abort()
@@ -67,7 +73,7 @@ def mean_backend(chance: random.Random) -> Any:
     return handler
 
 
-async def mean_client(local: Local, chance: random.Random) -> None:
+async def mean_client(local: LocalBalancer, chance: random.Random) -> None:
     """Send something, in pieces, and leave in one way or another."""
     data = b"".join(damage(chance, chance.choice(REQUESTS)) for _ in range(chance.randint(1, 3)))
     with contextlib.suppress(OSError):
@@ -93,7 +99,7 @@ async def mean_client(local: Local, chance: random.Random) -> None:
 async def test_anything_may_happen(seed: int) -> None:
     """After any traffic no claim, no connection, no error of our own is left."""
     chance = random.Random(seed)
-    errors: list[dict[str, Any]] = []
+    errors: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     timeouts = Timeouts(
         head=0.4, body=0.4, first_byte=0.4, stream=0.4, keep_alive=0.4, tunnel=0.4, connect=1.0
@@ -110,7 +116,7 @@ async def test_anything_may_happen(seed: int) -> None:
                     tasks.create_task(mean_client(local, chance))
                 if number == 4:
                     tasks.create_task(_swap(local, one.address))
-        plane, pool = local.balancer.plane, local.balancer.control.pool
+        plane, pool = local.balancer.data_plane, local.balancer.control.pool
         async with asyncio.timeout(60):
             while plane.clients or plane.in_flight:  # noqa: ASYNC110 - nobody tells the last one
                 await asyncio.sleep(0.02)
@@ -120,7 +126,7 @@ async def test_anything_may_happen(seed: int) -> None:
     assert errors == []
 
 
-async def _swap(local: Local, address: str) -> None:
+async def _swap(local: LocalBalancer, address: str) -> None:
     """Drain and delete a backend in the middle of it all, and attach it anew."""
     control = local.balancer.control
     await control.drain("a-1", timeout=0.2)

@@ -10,11 +10,11 @@ import aiohttp
 import httpx
 import pytest
 
-from balancer.testing import (
+from tests.support.balancer import (
     FAST,
-    Backend,
-    Call,
-    Running,
+    BalancerProcess,
+    ReceivedRequest,
+    ScriptedBackend,
     backend,
     load,
     response,
@@ -22,7 +22,7 @@ from balancer.testing import (
 )
 
 
-async def echo(call: Call) -> None:
+async def echo(call: ReceivedRequest) -> None:
     call.writer.write(response(call.line + b"|" + call.body))
 
 
@@ -79,7 +79,7 @@ async def test_a_browser(tmp_path: Path) -> None:
     if browser is None:
         pytest.skip("no browser is installed")
 
-    async def page(call: Call) -> None:
+    async def page(call: ReceivedRequest) -> None:
         if call.path == b"/":
             body = b"<img src=1><img src=2><script src=/s.js></script><p id=p>no"
             kind = b"text/html"
@@ -148,7 +148,9 @@ async def test_hey(tmp_path: Path) -> None:
     assert "Error distribution" not in text
 
 
-async def renew(running: Running, number: int, fleet: list[Backend], stack: AsyncExitStack) -> None:
+async def renew(
+    running: BalancerProcess, number: int, fleet: list[ScriptedBackend], stack: AsyncExitStack
+) -> None:
     """Attach a backend, then drain, delete and stop the one that was there the longest."""
     fresh = await stack.enter_async_context(backend())
     await running.admin.put_backend(f"b-{number}", address=fresh.address, version="b", weight=1)
@@ -160,7 +162,7 @@ async def renew(running: Running, number: int, fleet: list[Backend], stack: Asyn
     await fleet.pop(0).stop()
 
 
-async def begin(running: Running, stack: AsyncExitStack) -> list[Backend]:
+async def begin(running: BalancerProcess, stack: AsyncExitStack) -> list[ScriptedBackend]:
     fleet = [await stack.enter_async_context(backend()) for _ in range(2)]
     await running.attach(a_1=fleet[0], a_2=fleet[1])
     return fleet

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from balancer.proxy.downstream import reset
-from balancer.testing import Local, local_balancer
+from tests.support.balancer import LocalBalancer, local_balancer
 
 SENTINEL = b"GET /sentinel HTTP/1.1\r\nHost: sentinel\r\nConnection: close\r\n\r\n"
 NODE = """
@@ -113,7 +113,7 @@ class Recorder:
         self.ended.set()
 
 
-async def forwarded(local: Local, recorder: Recorder, request: bytes) -> bytes | None:
+async def forwarded(local: LocalBalancer, recorder: Recorder, request: bytes) -> bytes | None:
     """The bytes that the balancer sends for a request; None if it refuses it, or waits for more."""
     recorder.data = b""
     recorder.ended.clear()

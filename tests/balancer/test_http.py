@@ -13,14 +13,20 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from balancer.testing import Call, Handler, backend, local_balancer, response
+from tests.support.balancer import (
+    Handler,
+    ReceivedRequest,
+    backend,
+    local_balancer,
+    response,
+)
 
 POST = b"POST / HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 
 
 def answering(data: bytes, *, close: bool = False) -> Handler:
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         call.writer.write(data)
         if close:
             call.writer.close()
@@ -28,7 +34,9 @@ def answering(data: bytes, *, close: bool = False) -> Handler:
     return handler
 
 
-async def forwarded(request: bytes, *, read_body: bool = True, **settings: object) -> Call:
+async def forwarded(
+    request: bytes, *, read_body: bool = True, **settings: object
+) -> ReceivedRequest:
     """What a backend gets for a request."""
     async with backend(read_body=read_body) as one, local_balancer(**settings) as local:
         await local.attach(a_1=one)
@@ -109,7 +117,7 @@ async def test_a_chunked_body_arrives_as_it_was_meant() -> None:
     """A chunked request passes chunked, without extensions, with its harmless trailers (P4)."""
     body = b""
 
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         nonlocal body
         body = await call.reader.readuntil(b"\r\n0\r\n")
         body += await call.reader.readuntil(b"\r\n\r\n")
@@ -139,7 +147,7 @@ async def test_a_length_is_written_in_its_one_way() -> None:
 async def test_pipelined_requests_are_answered_in_order() -> None:
     """Requests sent without waiting are answered one after the other, in their order (P5)."""
 
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         call.writer.write(response(call.path + b";" + call.body))
 
     async with backend(handler) as one, backend(handler) as two, local_balancer() as local:
@@ -244,7 +252,7 @@ async def test_interim_responses_pass() -> None:
 async def test_expect_100_continue() -> None:
     """A client that waits for 100 Continue gets the backend's, and then sends its body (P7)."""
 
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         call.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         assert await call.reader.readexactly(5) == b"hello"
         call.writer.write(response())
@@ -423,7 +431,7 @@ async def test_a_slow_backend_fills_no_memory() -> None:
     """A request's body is read only as fast as the backend takes it (P13)."""
     body = Slowly()
 
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         await body.consume(call.reader)
         call.writer.write(response())
 
@@ -442,7 +450,7 @@ async def test_a_slow_client_fills_no_memory() -> None:
     """A response's body is read only as fast as the client takes it (P13)."""
     body = Slowly()
 
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         call.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
         await body.produce(call.writer)
 
@@ -460,7 +468,7 @@ async def test_a_slow_client_fills_no_memory() -> None:
 async def test_httpx_streams_both_ways() -> None:
     """A real client streams a chunked body up and reads a streamed one down (P13)."""
 
-    async def echo(call: Call) -> None:
+    async def echo(call: ReceivedRequest) -> None:
         call.writer.write(response(call.body))
 
     async def parts() -> AsyncIterator[bytes]:

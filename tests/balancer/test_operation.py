@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from balancer.client import AdminError
-from balancer.testing import FAST, Call, Running, backend, response
+from tests.support.balancer import FAST, BalancerProcess, ReceivedRequest, backend, response
 
-Start = Callable[..., Awaitable[Running]]
+Start = Callable[..., Awaitable[BalancerProcess]]
 
 
 async def test_a_backend_enters_after_its_checks_and_serves(start_balancer: Start) -> None:
@@ -69,7 +69,7 @@ async def test_a_drain_waits_for_what_is_under_way(start_balancer: Start) -> Non
     """A drain takes nothing new, answers when the last request has ended, and cuts none (M3)."""
     release = asyncio.Event()
 
-    async def slow(call: Call) -> None:
+    async def slow(call: ReceivedRequest) -> None:
         await release.wait()
         call.writer.write(response(b"slow"))
 
@@ -98,7 +98,7 @@ async def test_a_drain_waits_for_what_is_under_way(start_balancer: Start) -> Non
 async def test_a_drain_that_is_over_cuts_and_says_so(start_balancer: Start) -> None:
     """What a drain's deadline ends is counted, and the client is told why (M3)."""
 
-    async def never(call: Call) -> None:
+    async def never(call: ReceivedRequest) -> None:
         await call.reader.read()
 
     async with backend(never) as one:
@@ -153,7 +153,7 @@ async def test_a_reader_of_events_may_leave(start_balancer: Start) -> None:
 async def test_statistics_and_access_log_agree(start_balancer: Start) -> None:
     """Every exchange is counted once and has one line, complete at the balancer's end (A7)."""
 
-    async def broken(call: Call) -> None:
+    async def broken(call: ReceivedRequest) -> None:
         call.writer.write(response(b"no", status="500 No"))
 
     async with backend(broken) as one:
@@ -185,7 +185,7 @@ async def test_sigterm_ends_what_is_under_way(start_balancer: Start) -> None:
     """After SIGTERM no connection is taken, what is under way ends well, and exit is 0 (A8)."""
     release = asyncio.Event()
 
-    async def slow(call: Call) -> None:
+    async def slow(call: ReceivedRequest) -> None:
         await release.wait()
         call.writer.write(response(b"slow"))
 
@@ -215,7 +215,7 @@ async def test_sigterm_ends_what_is_under_way(start_balancer: Start) -> None:
 async def test_a_second_sigterm_does_not_wait(start_balancer: Start) -> None:
     """Asked twice, the balancer stops at once, whatever is under way (A8)."""
 
-    async def never(call: Call) -> None:
+    async def never(call: ReceivedRequest) -> None:
         await call.reader.read()
 
     async with backend(never) as one:

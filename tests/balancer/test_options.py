@@ -18,9 +18,9 @@ from balancer.config import Address
 from balancer.errors import ConfigError, StartError
 from balancer.options import parse
 from balancer.sockets import fit_to_file_limit, listening
-from balancer.testing import FAST, Running, backend, load
+from tests.support.balancer import FAST, BalancerProcess, backend, load
 
-Start = Callable[..., Awaitable[Running]]
+Start = Callable[..., Awaitable[BalancerProcess]]
 LISTEN = ["--listen", "127.0.0.1:0"]
 
 WRONG = {

@@ -14,7 +14,7 @@ from balancer.proxy.framing import ChunkedBody, chunk, last_chunk
 from balancer.proxy.grammar import tokens
 from balancer.proxy.request_head import read_any_request, read_request
 from balancer.proxy.response_head import read_any_response, read_response
-from balancer.proxy.witness import Witness
+from balancer.proxy.second_parser import SecondParser
 
 TOKEN = st.from_regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,12}", fullmatch=True)
 VALUE = st.from_regex(rb"[\x20-\x7e\x80-\xff]{0,20}", fullmatch=True)
@@ -186,7 +186,7 @@ def test_fuzzing_finds_no_request_that_llhttp_reads_otherwise() -> None:
         if not isinstance(head, msgspec.Struct):
             continue
         try:
-            Witness().head(data[: head.size], whole=head.length == 0)
+            SecondParser().head(data[: head.size], whole=head.length == 0)
         except MessageError:
             continue  # they disagree, so it is refused: that is the point
         taken += 1

@@ -9,28 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from balancer.budget import RetryBudget
+from balancer.backend_pool import TRANSITIONS, Backend, BackendPool, Change, State
 from balancer.errors import ConflictError, IllegalTransitionError, UnknownBackendError
 from balancer.events import EventLog
-from balancer.health import HealthPolicy, Probe, Streak
-from balancer.holding import HoldPolicy, HoldQueue
-from balancer.outliers import OutlierPolicy, Outliers
-from balancer.pool import TRANSITIONS, Backend, Change, Pool, State
-from balancer.proxy.wheel import Deadline, Wheel, ticks
+from balancer.health import HealthPolicy, ProbeResult, Streak
+from balancer.hold_queue import HoldPolicy, HoldQueue
+from balancer.outlier_detection import OutlierDetector, OutlierPolicy
+from balancer.proxy.timing_wheel import Deadline, TimingWheel, ticks
+from balancer.retry_budget import RetryBudget
 from balancer.statistics import Counters, complete
 
 
-def pool_of(*weights: float) -> Pool:
-    pool = Pool()
+def pool_of(*weights: float) -> BackendPool:
+    pool = BackendPool()
     for number, weight in enumerate(weights):
         one = pool.attach(f"a-{number}", host="h", port=number + 1, version="a", weight=weight)
         pool.mark(one, State.UP)
     return pool
 
 
-def in_state(state: State) -> tuple[Pool, Backend, list[Change]]:
+def in_state(state: State) -> tuple[BackendPool, Backend, list[Change]]:
     changes: list[Change] = []
-    pool = Pool(changes.append)
+    pool = BackendPool(changes.append)
     one = pool.attach("a-1", host="h", port=1, version="a", weight=1)
     path = {
         State.NEW: [],
@@ -81,7 +81,7 @@ def test_shares_are_smooth(weights: list[float]) -> None:
             assert abs(picks[f"a-{place}"] - share) < len(weights)
 
 
-def pick(pool: Pool) -> str:
+def pick(pool: BackendPool) -> str:
     one = pool.acquire()
     assert one is not None
     pool.release(one)
@@ -136,7 +136,7 @@ class Rollouts(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.idle: list[str] = []
-        self.pool = Pool(self.heard)
+        self.pool = BackendPool(self.heard)
         self.claims: list[Backend] = []
 
     def heard(self, change: Change) -> None:
@@ -215,9 +215,14 @@ TestRollouts = Rollouts.TestCase
 def test_rise_and_fall() -> None:
     """`rise` good checks in a row admit, `fall` bad ones in a row take out, no fewer (H1)."""
     streak = Streak(HealthPolicy(rise=2, fall=3))
-    results = [Probe.PASSED, Probe.FAILED, Probe.PASSED, Probe.PASSED]
+    results = [ProbeResult.PASSED, ProbeResult.FAILED, ProbeResult.PASSED, ProbeResult.PASSED]
     assert [streak.observe(State.NEW, one) for one in results] == [None, None, None, State.UP]
-    results = [Probe.FAILED, Probe.FAILED, Probe.PASSED, *[Probe.FAILED] * 3]
+    results = [
+        ProbeResult.FAILED,
+        ProbeResult.FAILED,
+        ProbeResult.PASSED,
+        *[ProbeResult.FAILED] * 3,
+    ]
     found = [streak.observe(State.UP, one) for one in results]
     assert found == [None] * 5 + [State.DOWN]
 
@@ -225,12 +230,12 @@ def test_rise_and_fall() -> None:
 def test_a_refused_check_is_proof() -> None:
     """One refused check takes an UP backend DOWN; a NEW one stays new (H4)."""
     streak = Streak(HealthPolicy(fall=3))
-    assert streak.observe(State.UP, Probe.REFUSED) is State.DOWN
-    assert streak.observe(State.NEW, Probe.REFUSED) is None
+    assert streak.observe(State.UP, ProbeResult.REFUSED) is State.DOWN
+    assert streak.observe(State.NEW, ProbeResult.REFUSED) is None
 
 
-@given(st.lists(st.sampled_from(list(Probe)), max_size=20))
-def test_no_check_brings_a_draining_backend_back(probes: list[Probe]) -> None:
+@given(st.lists(st.sampled_from(list(ProbeResult)), max_size=20))
+def test_no_check_brings_a_draining_backend_back(probes: list[ProbeResult]) -> None:
     """Whatever the checks say, draining and removed backends go nowhere (M4)."""
     streak = Streak(HealthPolicy(rise=1, fall=1))
     for probe in probes:
@@ -246,7 +251,7 @@ def test_checks_are_fast_near_a_change() -> None:
     assert streak.pause(State.UP, 0.5) == 1.0
     assert streak.pause(State.UP, 0.0) == pytest.approx(0.9)
     assert streak.pause(State.UP, 1.0) == pytest.approx(1.1)
-    streak.observe(State.UP, Probe.FAILED)
+    streak.observe(State.UP, ProbeResult.FAILED)
     assert streak.pause(State.UP, 0.5) == 0.25
 
 
@@ -254,12 +259,11 @@ def test_expected_statuses() -> None:
     """Only expected statuses pass; the shutdown status drains (H3)."""
     policy = HealthPolicy(expect=((200, 299), (304, 304)), leaving=503)
     judged = [policy.judge(status) for status in (200, 299, 302, 304, 404, 503)]
-    assert judged == [
-        Probe.PASSED, Probe.PASSED, Probe.FAILED, Probe.PASSED, Probe.FAILED, Probe.LEAVING,
-    ]  # fmt: skip
+    names = ["PASSED", "PASSED", "FAILED", "PASSED", "FAILED", "LEAVING"]
+    assert judged == [ProbeResult[name] for name in names]
 
 
-# Outliers
+# Outlier detection
 
 
 def traffic(one: Backend, *, good: int = 0, bad: int = 0, seconds: float = 0.01) -> None:
@@ -273,7 +277,7 @@ def traffic(one: Backend, *, good: int = 0, bad: int = 0, seconds: float = 0.01)
 
 def sweep(policy: OutlierPolicy, **by_id: dict[str, float]) -> dict[str, str]:
     pool = pool_of(*[1.0] * len(by_id))
-    outliers = Outliers(policy)
+    outliers = OutlierDetector(policy)
     assert outliers.sweep(pool.backends, 0) == []
     for one, kinds in zip(pool.backends, by_id.values(), strict=True):
         traffic(one, **kinds)  # type: ignore[arg-type]
@@ -314,7 +318,7 @@ def test_an_apps_5xx_counts_only_if_asked() -> None:
     """5xx eject only when the policy says so (O4)."""
     for count, expected in ((False, 0), (True, 1)):
         pool = pool_of(1, 1)
-        outliers = Outliers(OutlierPolicy(consecutive=5, count_5xx=count))
+        outliers = OutlierDetector(OutlierPolicy(consecutive=5, count_5xx=count))
         for _ in range(9):
             complete(500, 1, 0, pool.backends[0].counters)
         assert len(outliers.sweep(pool.backends, 0)) == expected
@@ -324,7 +328,7 @@ def test_ejections_grow_and_end() -> None:
     """The n-th ejection is n times as long, 300 seconds at most, and then it is over (O5)."""
     pool = pool_of(1, 1)
     one = pool.backends[0]
-    outliers = Outliers(OutlierPolicy(seconds=10))
+    outliers = OutlierDetector(OutlierPolicy(seconds=10))
     assert [outliers.ejected(one, 0.0) for _ in range(3)] == [10, 20, 30]
     pool.eject(one, "test")
     assert outliers.sweep(pool.backends, 29.9) == []
@@ -389,7 +393,7 @@ class Item(Deadline):
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 100)), min_size=1, max_size=10))
 def test_a_deadline_is_the_last_one_that_was_set(moves: list[tuple[int, int]]) -> None:
     """However often it is moved, a deadline passes once, at its last place, never early (T8)."""
-    wheel, item = Wheel(), Item()
+    wheel, item = TimingWheel(), Item()
     for pause, count in moves:
         for _ in range(pause):
             wheel.advance()
@@ -407,7 +411,7 @@ def test_a_deadline_is_the_last_one_that_was_set(moves: list[tuple[int, int]]) -
 
 def test_a_deadline_can_be_taken_back() -> None:
     """A disarmed deadline does not pass, and holds nothing for longer than the horizon."""
-    wheel, item = Wheel(), Item()
+    wheel, item = TimingWheel(), Item()
     wheel.arm(item, ticks(3600))
     wheel.disarm(item)
     for _ in range(100):

@@ -6,14 +6,21 @@ from collections.abc import Callable
 import pytest
 
 from balancer.affinity import Affinity
+from balancer.backend_pool import State
 from balancer.config import Timeouts
 from balancer.errors import ConflictError, UnknownBackendError
 from balancer.health import HealthPolicy
-from balancer.holding import HoldPolicy
-from balancer.outliers import OutlierPolicy
-from balancer.pool import State
+from balancer.hold_queue import HoldPolicy
+from balancer.outlier_detection import OutlierPolicy
 from balancer.proxy.downstream import reset
-from balancer.testing import Call, Handler, Local, backend, local_balancer, response
+from tests.support.balancer import (
+    Handler,
+    LocalBalancer,
+    ReceivedRequest,
+    backend,
+    local_balancer,
+    response,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx"
@@ -39,7 +46,7 @@ def dying(*, times: int, then: Handler | None = None, part: bytes = b"") -> Hand
     """Reset the connection instead of answering, so many times."""
     left = times
 
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         nonlocal left
         if left > 0:
             left -= 1
@@ -54,7 +61,7 @@ def dying(*, times: int, then: Handler | None = None, part: bytes = b"") -> Hand
     return handler
 
 
-async def never(call: Call) -> None:
+async def never(call: ReceivedRequest) -> None:
     await call.reader.read()
 
 
@@ -95,11 +102,11 @@ async def test_a_drain_closes_idle_connections_at_once() -> None:
         answer = await local.exchange(closing(GET))
         assert served_by(answer) == b"a-1"
         (held,) = local.balancer.control.pool.backends
-        assert len(local.balancer.plane.lines.of(held)) == 1
+        assert len(local.balancer.data_plane.connection_pool.of(held)) == 1
         await local.attach(a_2=two)
         await local.balancer.control.drain("a-1", timeout=30)
-        for line in local.balancer.plane.lines.of(held):
-            assert line.transport.is_closing()
+        for connection in local.balancer.data_plane.connection_pool.of(held):
+            assert connection.transport.is_closing()
 
 
 async def test_a_late_good_check_does_not_bring_a_draining_backend_back() -> None:
@@ -148,10 +155,10 @@ async def test_a_check_that_hangs_has_failed() -> None:
         path="/ready", interval=0.05, fast_interval=0.05, timeout=0.1, rise=1, fall=1
     )
 
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         await (never if hanging else redirect)(call)
 
-    async def redirect(call: Call) -> None:
+    async def redirect(call: ReceivedRequest) -> None:
         call.writer.write(response(status="302 Found", fields=b"Location: /health\r\n"))
 
     hanging = False
@@ -207,7 +214,7 @@ async def test_a_connection_that_was_idle_for_too_long_is_not_reused() -> None:
         await local.attach(a_1=one)
         (held,) = local.balancer.control.pool.backends
         await local.exchange(closing(GET))
-        await until(lambda: not local.balancer.plane.lines.of(held))
+        await until(lambda: not local.balancer.data_plane.connection_pool.of(held))
         await local.exchange(closing(GET))
     assert len({call.connection for call in one.calls}) == 2
 
@@ -216,7 +223,7 @@ async def test_a_connection_with_something_to_read_is_not_reused() -> None:
     """A connection that its backend has closed, or sent something on, is passed over (K2)."""
     closed = asyncio.Event()
 
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         call.writer.write(response())
         await call.writer.drain()
         if len(one.calls) == 1:
@@ -230,7 +237,7 @@ async def test_a_connection_with_something_to_read_is_not_reused() -> None:
                 writer.write(GET)
                 await reader.readuntil(b"ok")
                 await closed.wait()
-    assert local.balancer.plane.counters.failed == 0
+    assert local.balancer.data_plane.counters.failed == 0
 
 
 @pytest.mark.parametrize("request_", [GET, POST], ids=["GET", "POST"])
@@ -242,13 +249,13 @@ async def test_a_refused_connect_goes_elsewhere(request_: bytes) -> None:
         await one.stop()
         answers = [await local.exchange(closing(request_)) for _ in range(4)]
     assert {served_by(answer) for answer in answers} == {b"a-2"}
-    assert local.balancer.plane.counters.failed == 0
+    assert local.balancer.data_plane.counters.failed == 0
 
 
 async def test_a_dead_idle_connection_costs_a_get_nothing() -> None:
     """When a reused connection dies without a byte, a GET is sent again on a fresh one (T2)."""
 
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         if len(one.calls) == 2:
             call.writer.transport.abort()
         else:
@@ -343,13 +350,13 @@ async def test_retries_have_a_budget() -> None:
         for _ in range(3):
             assert (await local.exchange(closing(GET))).startswith(b"HTTP/1.1 502 ")
     assert len(one.calls) + len(two.calls) == 4
-    assert local.balancer.plane.retries == 1
+    assert local.balancer.data_plane.retries == 1
 
 
 async def test_an_apps_5xx_is_relayed() -> None:
     """A 5xx of the app is an answer like any other: it is not tried elsewhere (T7)."""
 
-    async def broken(call: Call) -> None:
+    async def broken(call: ReceivedRequest) -> None:
         call.writer.write(response(b"broken", status="503 No"))
 
     async with backend(broken) as one, backend(broken) as two, local_balancer() as local:
@@ -372,7 +379,7 @@ async def test_the_first_byte_has_a_deadline() -> None:
 async def test_the_whole_exchange_has_a_deadline() -> None:
     """An exchange over its total time earns 504, or is reset when it has begun (T8)."""
 
-    async def drip(call: Call) -> None:
+    async def drip(call: ReceivedRequest) -> None:
         call.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         while True:
             call.writer.write(b"x")
@@ -390,7 +397,7 @@ async def test_the_whole_exchange_has_a_deadline() -> None:
 async def test_a_stalled_response_is_reset() -> None:
     """A response that stops half way is reset when its time is over (T8)."""
 
-    async def half(call: Call) -> None:
+    async def half(call: ReceivedRequest) -> None:
         call.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
         await call.reader.read()
 
@@ -404,7 +411,7 @@ async def test_a_client_that_goes_away_takes_its_request_along() -> None:
     """A client that resets its connection ends its exchange, at the backend as well (T9)."""
     gone = asyncio.Event()
 
-    async def handler(call: Call) -> None:
+    async def handler(call: ReceivedRequest) -> None:
         await call.reader.read()
         gone.set()
 
@@ -418,7 +425,7 @@ async def test_a_client_that_goes_away_takes_its_request_along() -> None:
             reset(writer.transport)
         await gone.wait()
         assert held.in_flight == 0
-        assert local.balancer.plane.counters.aborted == 1
+        assert local.balancer.data_plane.counters.aborted == 1
 
 
 # Waiting for a backend
@@ -433,8 +440,8 @@ async def test_without_a_backend_the_answer_is_503_at_once() -> None:
     assert b'error=destination_unavailable; details="no backend is up"' in answer
 
 
-async def wait_held(local: Local, count: int) -> None:
-    await until(lambda: len(local.balancer.plane.hold) == count)
+async def wait_held(local: LocalBalancer, count: int) -> None:
+    await until(lambda: len(local.balancer.data_plane.hold) == count)
 
 
 async def test_held_requests_are_served_in_order() -> None:
@@ -486,7 +493,7 @@ async def test_a_waiter_whose_client_has_gone_is_dropped() -> None:
             writer.write(GET)
             await wait_held(local, 1)
         await wait_held(local, 0)
-        assert local.balancer.plane.hold.size == 0
+        assert local.balancer.data_plane.hold.size == 0
         await local.attach(a_1=one)
         await local.exchange(closing(GET))
         assert len(one.calls) == 1

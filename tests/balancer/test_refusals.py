@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from balancer.config import Limits, Timeouts
-from balancer.testing import Call, backend, local_balancer, response
+from tests.support.balancer import ReceivedRequest, backend, local_balancer, response
 
 _END = b"\r\n\r\n"
 _HOST = b"Host: t\r\n"
@@ -299,7 +299,7 @@ async def test_a_head_cut_anywhere_is_refused_all_the_same() -> None:
 async def test_a_client_that_never_reads_cannot_make_us_buffer() -> None:
     """A client that sends requests and reads no answer is not read from for ever (P13)."""
 
-    async def large(call: Call) -> None:
+    async def large(call: ReceivedRequest) -> None:
         call.writer.write(response(b"x" * 1_000_000))
 
     async with backend(large) as one, local_balancer() as local:
@@ -313,5 +313,5 @@ async def test_a_client_that_never_reads_cannot_make_us_buffer() -> None:
                         sent += 50_000
                         await writer.drain()
             assert sent < 50_000_000
-            (client,) = local.balancer.plane.clients
+            (client,) = local.balancer.data_plane.clients
             assert client.paused

@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from balancer.testing import FAST, Call, Running, backend, load, response, running_balancer
+from tests.support.balancer import (
+    FAST,
+    BalancerProcess,
+    ReceivedRequest,
+    backend,
+    load,
+    response,
+    running_balancer,
+)
 
 
-async def restart(directory: Path, stack: AsyncExitStack) -> Running:
+async def restart(directory: Path, stack: AsyncExitStack) -> BalancerProcess:
     """Start a balancer that takes over from the one before, if there is one."""
     return await stack.enter_async_context(
         running_balancer(directory, *FAST, "--handover", str(directory / "handover.sock"))
@@ -54,7 +62,7 @@ async def test_a_drain_waits_for_the_predecessor(tmp_path: Path) -> None:
     """A drain asked of the successor waits for what the predecessor has under way (R2)."""
     release = asyncio.Event()
 
-    async def slow(call: Call) -> None:
+    async def slow(call: ReceivedRequest) -> None:
         await release.wait()
         call.writer.write(response(b"slow"))
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
-from balancer.pool import Backend
+from balancer.backend_pool import Backend
 from balancer.statistics import BOUNDS, Counters
 
 _LONGEST_SECONDS = 300.0
@@ -64,7 +64,7 @@ class _Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class EjectionDecision:
     """What to do with one backend.
 
     Attributes:
@@ -76,14 +76,14 @@ class Verdict:
     reason: str | None
 
 
-class Outliers:
+class OutlierDetector:
     """Looks at all backends once a second."""
 
     def __init__(self, policy: OutlierPolicy) -> None:
         self._policy = policy
         self._records: dict[Backend, _Record] = {}
 
-    def sweep(self, backends: Iterable[Backend], now: float) -> list[Verdict]:
+    def sweep(self, backends: Iterable[Backend], now: float) -> list[EjectionDecision]:
         """Move the window on, and judge all backends; called once a second.
 
         Args:
@@ -96,13 +96,15 @@ class Outliers:
             record.samples.append(self._sample(one.counters))
         return self.judge(fleet, now)
 
-    def judge(self, backends: Iterable[Backend], now: float) -> list[Verdict]:
+    def judge(self, backends: Iterable[Backend], now: float) -> list[EjectionDecision]:
         """Judge all backends by what the window shows and by their failures in a row."""
         fleet = list(backends)
         for one in fleet:
             self._records.setdefault(one, _Record())
         verdicts = [
-            Verdict(one, None) for one in fleet if one.ejected and self._records[one].until <= now
+            EjectionDecision(one, None)
+            for one in fleet
+            if one.ejected and self._records[one].until <= now
         ]
         over = {verdict.backend for verdict in verdicts}
         ejected = sum(one.ejected for one in fleet) - len(over)
@@ -112,7 +114,7 @@ class Outliers:
                 break
             reason = None if one.ejected else self._reason(one, fleet)
             if reason is not None:
-                verdicts.append(Verdict(one, reason))
+                verdicts.append(EjectionDecision(one, reason))
                 room -= 1
         return verdicts
 

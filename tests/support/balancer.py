@@ -1,20 +1,22 @@
-"""For tests of and with the balancer: it as a process, and backends that do as they are told."""
+"""For tests with a balancer: the balancer as a process, and backends that a test scripts."""
 
 import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from balancer import sockets
 from balancer.access_log import AccessLog
+from balancer.backend_pool import State
 from balancer.client import AdminClient, wait_listening
-from balancer.config import Address, Config
+from balancer.config import Address, Config, Limits, Network, Timeouts
 from balancer.health import HealthPolicy
-from balancer.pool import State
+from balancer.hold_queue import HoldPolicy
+from balancer.outlier_detection import OutlierPolicy
 from balancer.server import Balancer, assembled
 
 # Options for tests: health checks that do not make one wait.
@@ -25,7 +27,7 @@ FAST = (
 
 
 @dataclass(slots=True)
-class Running:
+class BalancerProcess:
     """A balancer process that listens.
 
     Attributes:
@@ -51,7 +53,7 @@ class Running:
         """Where clients connect."""
         return f"http://{self.host}:{self.port}"
 
-    async def attach(self, **backends: "Backend") -> None:
+    async def attach(self, **backends: "ScriptedBackend") -> None:
         """Attach backends, named as `a_1=...`, and wait until they are up."""
         ids = [name.replace("_", "-") for name in backends]
         for name, one in zip(ids, backends.values(), strict=True):
@@ -67,7 +69,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running_balancer(directory: Path, *options: str) -> AsyncIterator[Running]:
+async def running_balancer(directory: Path, *options: str) -> AsyncIterator[BalancerProcess]:
     """Run `python -m balancer` on a free port, with its files in `directory`.
 
     Args:
@@ -89,7 +91,7 @@ async def running_balancer(directory: Path, *options: str) -> AsyncIterator[Runn
         where = await wait_listening(process.stdout)
         host, _, port = where["listen"].rpartition(":")
         async with AdminClient(where["admin"]) as admin:
-            yield Running(process, host, int(port), admin, admin_path, access_log, errors)
+            yield BalancerProcess(process, host, int(port), admin, admin_path, access_log, errors)
     finally:
         if process.returncode is None:
             process.kill()
@@ -97,7 +99,7 @@ async def running_balancer(directory: Path, *options: str) -> AsyncIterator[Runn
 
 
 @dataclass(slots=True)
-class Call:
+class ReceivedRequest:
     """One request, as a backend got it, and the means to answer it.
 
     Attributes:
@@ -130,7 +132,7 @@ class Call:
         return [value.strip() for key, _, value in fields if key.lower() == name.lower()]
 
 
-Handler = Callable[[Call], Awaitable[None]]
+Handler = Callable[[ReceivedRequest], Awaitable[None]]
 
 
 def response(body: bytes = b"ok", *, status: str = "200 OK", fields: bytes = b"") -> bytes:
@@ -140,13 +142,13 @@ def response(body: bytes = b"ok", *, status: str = "200 OK", fields: bytes = b""
     )  # fmt: skip
 
 
-async def answer_ok(call: Call) -> None:
+async def answer_ok(call: ReceivedRequest) -> None:
     """Answer 200."""
     call.writer.write(response())
 
 
 @dataclass
-class Backend:
+class ScriptedBackend:
     """A backend; it answers `GET /health` by itself and leaves all else to `handler`.
 
     Attributes:
@@ -161,7 +163,7 @@ class Backend:
     handler: Handler = answer_ok
     health_status: str = "200 OK"
     read_body: bool = True
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ReceivedRequest] = field(default_factory=list)
     connections: int = 0
     address: str = ""
     _server: asyncio.Server | None = None
@@ -208,7 +210,7 @@ class Backend:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
     ) -> None:
         while not writer.is_closing():
-            call = Call(await reader.readuntil(b"\r\n\r\n"), b"", number, reader, writer)
+            call = ReceivedRequest(await reader.readuntil(b"\r\n\r\n"), b"", number, reader, writer)
             if call.path == b"/health":
                 writer.write(response(status=self.health_status, fields=b"Connection: close\r\n"))
                 return
@@ -221,7 +223,7 @@ class Backend:
             await writer.drain()
 
 
-async def read_body(call: Call) -> bytes:
+async def read_body(call: ReceivedRequest) -> bytes:
     """Read the body of a request, by its framing."""
     reader = call.reader
     if lengths := call.values(b"content-length"):
@@ -238,9 +240,9 @@ async def read_body(call: Call) -> bytes:
 @asynccontextmanager
 async def backend(
     handler: Handler = answer_ok, *, read_body: bool = True
-) -> AsyncIterator[Backend]:
+) -> AsyncIterator[ScriptedBackend]:
     """Run a backend in this event loop."""
-    one = Backend(handler, read_body=read_body)
+    one = ScriptedBackend(handler, read_body=read_body)
     await one.start()
     try:
         yield one
@@ -282,7 +284,7 @@ class Load:
         while not self.stopping:
             sent += 1
             keep = number % 3 != 1
-            body = b"x" * 100 if number % 3 == 2 else b""  # noqa: PLR2004 - one of three kinds
+            body = b"x" * 100 if number % 3 == 2 else b""
             try:
                 if streams is None:
                     streams = await asyncio.open_connection(self.host, self.port)
@@ -327,8 +329,23 @@ async def load(host: str, port: int, clients: int = 6) -> AsyncIterator[Load]:
             one.stopping = True
 
 
+class ConfigFields(TypedDict, total=False):
+    """The fields of `Config` that a test may set."""
+
+    health: HealthPolicy
+    outliers: OutlierPolicy
+    hold: HoldPolicy
+    limits: Limits
+    timeouts: Timeouts
+    trust: tuple[Network, ...]
+    affinity: str | None
+    retry_ratio: float
+    retry_minimum: int
+    replay_bytes: int
+
+
 @dataclass(slots=True)
-class Local:
+class LocalBalancer:
     """A balancer within this process, for tests that need many.
 
     Attributes:
@@ -341,7 +358,7 @@ class Local:
     host: str
     port: int
 
-    async def attach(self, **backends: Backend) -> None:
+    async def attach(self, **backends: ScriptedBackend) -> None:
         """Attach backends, named as `a_1=...`, and wait until they are up."""
         control = self.balancer.control
         for name, one in backends.items():
@@ -377,16 +394,18 @@ class Local:
 
 
 @asynccontextmanager
-async def local_balancer(log: AccessLog | None = None, **settings: Any) -> AsyncIterator[Local]:  # noqa: ANN401
+async def local_balancer(
+    log: AccessLog | None = None, **settings: Unpack[ConfigFields]
+) -> AsyncIterator[LocalBalancer]:
     """Run a balancer in this event loop; `settings` are fields of `Config`."""
     place = Address("127.0.0.1", 0)
     health = HealthPolicy(path="/health", interval=0.2, fast_interval=0.05, timeout=30, rise=1)
-    config = Config(**{"listen": (place,), "health": health, **settings})
+    config = replace(Config(listen=(place,), health=health), **settings)
     with sockets.listening(place, {}) as listener:
         async with assembled(config, log=log) as balancer:
             server = await balancer.open(listener)
             host, _, port = listener.name.rpartition(":")
             try:
-                yield Local(balancer, host, int(port))
+                yield LocalBalancer(balancer, host, int(port))
             finally:
                 server.close()

@@ -8,8 +8,8 @@ The lifecycle is a table. A step that it does not have raises, and changes nothi
     new ──► up ⇄ down          new, up, down ──► draining ──► removed
 
 A backend takes traffic when it is *routable*: up, with a weight above 0, and not ejected. An
-ejected backend (see `balancer.outliers`) counts again when no other is routable: passive health
-never takes the last one.
+ejected backend (see `balancer.outlier_detection`) counts again when no other is routable: passive
+health never takes the last one.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -112,7 +112,7 @@ def _ignore(change: Change) -> None:
     del change
 
 
-class Pool:
+class BackendPool:
     """All backends, and the choice among them.
 
     Args:

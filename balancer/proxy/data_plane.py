@@ -7,20 +7,20 @@ import secrets
 from collections.abc import Callable
 from time import monotonic_ns as now_ns
 
-from balancer.access_log import Access, AccessLog
+from balancer.access_log import AccessLog, AccessRecord
 from balancer.affinity import Affinity
-from balancer.budget import RetryBudget
+from balancer.backend_pool import Backend, BackendPool
 from balancer.config import Config
-from balancer.holding import HoldQueue
-from balancer.pool import Backend, Pool
-from balancer.proxy.answers import Refusal
-from balancer.proxy.lines import Lines
-from balancer.proxy.ports import Client, Held
-from balancer.proxy.wheel import Wheel, ticks
+from balancer.hold_queue import HoldQueue
+from balancer.proxy.connection_pool import ConnectionPool
+from balancer.proxy.error_responses import ErrorResponse
+from balancer.proxy.interfaces import ClientConnection, HeldRequest
+from balancer.proxy.timing_wheel import TimingWheel, ticks
+from balancer.retry_budget import RetryBudget
 from balancer.statistics import Counters, complete
 
 
-class Plane:
+class DataPlane:
     """The data plane: one for each balancer.
 
     Args:
@@ -42,7 +42,7 @@ class Plane:
     def __init__(
         self,
         config: Config,
-        pool: Pool,
+        pool: BackendPool,
         *,
         tasks: asyncio.TaskGroup,
         log: AccessLog | None,
@@ -56,13 +56,13 @@ class Plane:
         self.log = log
         self.refused = refused
         self._failed = failed
-        self.wheel = Wheel(self._tick)
-        self.lines = Lines(
+        self.wheel = TimingWheel(self._tick)
+        self.connection_pool = ConnectionPool(
             self.wheel,
             reuse=config.timeouts.reuse,
             head_limit=config.limits.response_header_bytes,
         )
-        self.hold: HoldQueue[Held] = HoldQueue(config.hold)
+        self.hold: HoldQueue[HeldRequest] = HoldQueue(config.hold)
         self.budget = RetryBudget(ratio=config.retry_ratio, minimum=config.retry_minimum)
         self.random = random.Random()  # noqa: S311 - spreads retries, hides nothing
         self.counters = Counters()
@@ -71,7 +71,7 @@ class Plane:
         self.retries = 0
         self.refused_connections = 0
         self.stopping = False
-        self.clients: set[Client] = set()
+        self.clients: set[ClientConnection] = set()
         self.empty = asyncio.Event()
         self.client_counts: dict[str, int] = {}
         self._next_mark = 0
@@ -97,14 +97,14 @@ class Plane:
         self._id_count += 1
         return f"{self._id_prefix}-{self._id_count:x}".encode("ascii")
 
-    def count_refused(self, refusal: Refusal, request_id: bytes, kind: str) -> None:
+    def count_refused(self, response: ErrorResponse, request_id: bytes, kind: str) -> None:
         """Count and log an answer to something that never became an exchange."""
-        complete(refusal.status, 0, 0, self.counters)
+        complete(response.status, 0, 0, self.counters)
         if self.log is not None:
             self.log.add(
-                Access(
-                    now_ns(), request_id.decode("ascii"), "", "", refusal.status, None, None,
-                    -1, -1, -1, 0, False, 0, 0, refusal.error, kind,
+                AccessRecord(
+                    now_ns(), request_id.decode("ascii"), "", "", response.status, None, None,
+                    -1, -1, -1, 0, False, 0, 0, response.error, kind,
                 )
             )  # fmt: skip
 

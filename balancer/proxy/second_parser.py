@@ -12,7 +12,7 @@ from httptools import HttpRequestParser as Parser
 from balancer.errors import MessageError
 
 
-class Witness:
+class SecondParser:
     """One for each client connection."""
 
     __slots__ = ("_heads", "_messages", "_parser")

@@ -5,17 +5,17 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from balancer.backend_pool import Backend, BackendPool, Change, State
 from balancer.config import Config, parse_address, parse_name
 from balancer.errors import ConfigError, ConflictError, HandedOverError
 from balancer.events import EventLog
-from balancer.outliers import Outliers, Verdict
-from balancer.pool import Backend, Change, Pool, State
+from balancer.outlier_detection import EjectionDecision, OutlierDetector
 from balancer.probes import Prober
-from balancer.proxy.plane import Plane
+from balancer.proxy.data_plane import DataPlane
 from balancer.statistics import Counters
 
 
-class Drained(NamedTuple):
+class DrainResult(NamedTuple):
     """How a drain ended.
 
     Attributes:
@@ -29,7 +29,7 @@ class Drained(NamedTuple):
     seconds: float
 
 
-class Control:
+class ControlPlane:
     """What an operator or an orchestrator can do.
 
     Args:
@@ -41,10 +41,10 @@ class Control:
     def __init__(self, config: Config, tasks: asyncio.TaskGroup, events: EventLog) -> None:
         self.config = config
         self.events = events
-        self.pool = Pool(self._changed)
-        self.plane: Plane | None = None
+        self.pool = BackendPool(self._changed)
+        self._data_plane: DataPlane | None = None
         self._tasks = tasks
-        self._outliers = Outliers(config.outliers)
+        self._outliers = OutlierDetector(config.outliers)
         self._probes: dict[Backend, tuple[Prober, asyncio.Task[None]]] = {}
         self._idle: dict[Backend, asyncio.Event] = {}
         self._frozen = False
@@ -101,7 +101,7 @@ class Control:
         *,
         timeout: float,  # noqa: ASYNC109 - at its end exchanges are cut, the call goes on
         tunnel_timeout: float | None = None,
-    ) -> Drained:
+    ) -> DrainResult:
         """Take a backend out for good, and wait until nothing is under way with it.
 
         Args:
@@ -125,7 +125,7 @@ class Control:
             "drained", id=backend.id, version=backend.version, cut=cut,
             cut_tunnels=cut_tunnels, seconds=seconds,
         )  # fmt: skip
-        return Drained(cut, cut_tunnels, seconds)
+        return DrainResult(cut, cut_tunnels, seconds)
 
     def delete(self, backend_id: str) -> int:
         """Forget a backend; returns how many exchanges that cut (0 after a drain)."""
@@ -220,7 +220,7 @@ class Control:
     def _up(self) -> list[Backend]:
         return [one for one in self.pool.backends if one.state is State.UP]
 
-    def _sentence(self, verdicts: list[Verdict]) -> None:
+    def _sentence(self, verdicts: list[EjectionDecision]) -> None:
         for verdict in verdicts:
             if verdict.reason is None:
                 self.pool.restore(verdict.backend)
@@ -259,14 +259,14 @@ class Control:
                 self._idle.pop(backend, None)
         if self.on_change is not None and change.what != "idle":
             self.on_change()
-        if self.plane is not None:
-            self.plane.wake()
+        if self._data_plane is not None:
+            self._data_plane.wake()
 
     def _begin_drain(self, backend: Backend) -> None:
         probe = self._probes.pop(backend, None)
         if probe is not None and probe[1] is not asyncio.current_task():
             probe[1].cancel()
-        self.data_plane.lines.close_idle(backend)
+        self.data_plane.connection_pool.close_idle(backend)
 
     async def _wait(self, backend: Backend, until: float, *, tunnels: bool) -> bool:
         """Wait until nothing is under way; False when the time is over first."""
@@ -284,24 +284,36 @@ class Control:
 
     def _cut(self, backend: Backend) -> int:
         cut = sum(
-            line.exchange.cut()
-            for line in self.data_plane.lines.of(backend)
-            if line.exchange is not None
+            connection.exchange.cut()
+            for connection in self.data_plane.connection_pool.of(backend)
+            if connection.exchange is not None
         )
         return cut + backend.inherited
 
     def _cut_tunnels(self, backend: Backend) -> int:
-        lines = [line for line in self.data_plane.lines.of(backend) if line.peer is not None]
-        for line in lines:
-            line.transport.abort()
-        return len(lines)
+        connections = [
+            connection
+            for connection in self.data_plane.connection_pool.of(backend)
+            if connection.tunnel is not None
+        ]
+        for connection in connections:
+            connection.transport.abort()
+        return len(connections)
 
     @property
-    def data_plane(self) -> Plane:
-        """The data plane, once there is one."""
-        if self.plane is None:
+    def data_plane(self) -> DataPlane:
+        """The data plane that this controls.
+
+        Raises:
+            ConflictError: none was set yet.
+        """
+        if self._data_plane is None:
             raise ConflictError("the balancer has not started")
-        return self.plane
+        return self._data_plane
+
+    @data_plane.setter
+    def data_plane(self, data_plane: DataPlane) -> None:
+        self._data_plane = data_plane
 
 
 def check_weights(weights: object) -> dict[str, float]:

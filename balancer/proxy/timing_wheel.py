@@ -13,8 +13,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-TICK_SECONDS = 0.05
-_TICK_NS = round(TICK_SECONDS * 1e9)
+_TICK_SECONDS = 0.05
+_TICK_NS = round(_TICK_SECONDS * 1e9)
 _NEVER = 1 << 62
 # Nothing sits in a slot further ahead than this, so that what has closed is not kept for long.
 _HORIZON = 40
@@ -34,7 +34,7 @@ class Deadline:
         raise NotImplementedError
 
 
-class Wheel:
+class TimingWheel:
     """All deadlines of the data plane, turned by one timer of the event loop.
 
     Args:
@@ -55,7 +55,7 @@ class Wheel:
     def start(self) -> None:
         """Begin to turn, on the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(TICK_SECONDS, self._turn)
+        self._timer = self._loop.call_later(_TICK_SECONDS, self._turn)
 
     def stop(self) -> None:
         """Stop turning; deadlines no longer expire."""
@@ -93,7 +93,7 @@ class Wheel:
         if self._every_tick is not None:
             self._every_tick(now_ns)
         if self._timer is not None and self._loop is not None:
-            self._timer = self._loop.call_later(TICK_SECONDS, self._turn)
+            self._timer = self._loop.call_later(_TICK_SECONDS, self._turn)
 
     def _visit(self, item: Deadline) -> None:
         if item._slot != self.now:  # noqa: SLF001 - it was put into an earlier slot meanwhile
@@ -120,4 +120,4 @@ class Wheel:
 
 def ticks(seconds: float) -> int:
     """The deadline in ticks, rounded up, and one more since the current tick has begun."""
-    return int(-(-seconds // TICK_SECONDS)) + 1
+    return int(-(-seconds // _TICK_SECONDS)) + 1

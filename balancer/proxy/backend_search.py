@@ -1,0 +1,202 @@
+"""How an exchange reaches a backend: choosing one, connecting to it, waiting for one."""
+
+import asyncio
+from time import monotonic_ns as now_ns
+
+import msgspec
+
+from balancer.backend_pool import Backend
+from balancer.proxy import error_responses
+from balancer.proxy.data_plane import DataPlane
+from balancer.proxy.error_responses import ErrorResponse
+from balancer.proxy.interfaces import ClientConnection
+from balancer.proxy.request_head import RequestHead
+from balancer.proxy.upstream import UpstreamConnection
+
+_BACKOFF_FIRST = 0.025
+_BACKOFF_LONGEST = 0.25
+
+
+class BackendSearch(msgspec.Struct, eq=False):
+    """The part of an exchange that finds a backend. `Exchange` derives from it.
+
+    The state of the whole exchange is declared here, since a struct is laid out once.
+
+    Attributes:
+        data_plane: what all exchanges share.
+        client: the connection that the request came by.
+        head: the head of the request.
+        backend: the backend that this exchange has claimed now.
+        relaying: whether a byte of the final response was sent to the client.
+    """
+
+    data_plane: DataPlane
+    client: ClientConnection
+    head: RequestHead
+    _at_ns: int
+    backend: Backend | None = None
+    relaying: bool = False
+    _request_id: bytes = b""
+    _idempotent: bool = True
+    _upstream: UpstreamConnection | None = None
+    _tried: tuple[Backend, ...] = ()
+    _attempts: int = 0
+    _body_done: bool = True
+    _kept: list[bytes] | None = None
+    _kept_size: int = 0
+    _sent: bool = False
+    _reused: bool = False
+    _fresh: bool = False
+    _second: bool = False
+    _held: bool = False
+    _ended: bool = False
+    _connecting: asyncio.Task[None] | None = None
+    _pause: asyncio.TimerHandle | None = None
+    _backoff: float = _BACKOFF_FIRST
+    _last_error: ErrorResponse | None = None
+    _chunked_out: bool = False
+    _bytes_out: int = 0
+    _status: int = 0
+    _chosen_ns: int = 0
+    _connect_ns: int = -1
+    _first_ns: int = 0
+    _version: str | None = None
+    _last: Backend | None = None
+    _due: int = 0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for a backend."""
+        return self._held
+
+    def refuse(self, response: ErrorResponse) -> None:
+        """Answer the client in the place of a backend."""
+        raise NotImplementedError
+
+    def _send(self, connection: UpstreamConnection, *, reused: bool) -> None:
+        """Send the request on this connection."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Look for a backend."""
+        affinity = self.data_plane.affinity
+        if affinity is not None:
+            self._version = affinity.version(self.head.cookie)
+        self._choose(self._at_ns)
+
+    def resume(self) -> None:
+        """Go on after waiting: there may be a backend now."""
+        self._held = False
+        self._choose(now_ns())
+
+    def _choose(self, now: int) -> None:
+        plane = self.data_plane
+        backend = plane.pool.acquire(self._tried, self._version)
+        if backend is None:
+            self._none_left(now)
+            return
+        self.backend = self._last = backend
+        self._attempts += 1
+        self._chosen_ns = now
+        if not self._fresh:
+            connection = plane.connection_pool.take(backend, now)
+            if connection is not None:
+                self._connect_ns = 0
+                self._send(connection, reused=True)
+                return
+        self._arm(plane.ticks_connect)
+        self._connecting = plane.tasks.create_task(plane.connection_pool.open(backend, self))
+
+    def _none_left(self, now: int) -> None:
+        plane = self.data_plane
+        if not plane.pool.ring:
+            self._tried = ()
+            self._hold()
+        elif now - self._at_ns > plane.connect_ns:
+            self.refuse(self._last_error or error_responses.NO_BACKEND)
+        else:
+            # Every backend was tried. The probes that a response sets off settle in a moment
+            # which of them are really down.
+            delay = self._backoff * (0.5 + plane.random.random() / 2)
+            self._backoff = min(2 * self._backoff, _BACKOFF_LONGEST)
+            self._tried = ()
+            self._pause = plane.loop.call_later(delay, self._choose_again)
+
+    def _choose_again(self) -> None:
+        self._pause = None
+        self._choose(now_ns())
+
+    def _hold(self) -> None:
+        plane = self.data_plane
+        size = len(self.head.fields) + len(self.head.target) + self._kept_size
+        if not plane.hold.enter(self, size):
+            full = plane.hold.policy.seconds > 0
+            self.refuse(error_responses.HOLD_FULL if full else error_responses.NO_BACKEND)
+            return
+        self._held = True
+        if not self._body_done:
+            self.client.pause_reading()
+        self._arm(plane.ticks_hold)
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """A connection was opened for this exchange."""
+        self._connecting = None
+        backend = connection.backend
+        if self._ended or backend is not self.backend:
+            connection.discard()
+            return
+        if not backend.routable:
+            # Between the choice and now it began to drain: nothing was sent, so choose again.
+            connection.discard()
+            self._give_back()
+            self._choose(now_ns())
+            return
+        self._connect_ns = now_ns() - self._chosen_ns
+        self._send(connection, reused=False)
+
+    def connect_failed(self, *, refused: bool) -> None:
+        """No connection could be opened; nothing was sent, so any request may go elsewhere."""
+        self._connecting = None
+        backend = self.backend
+        if self._ended or backend is None:
+            return
+        if refused:
+            self.data_plane.refused(backend)
+        self._go_elsewhere(
+            backend, error_responses.REFUSED if refused else error_responses.UNREACHABLE
+        )
+
+    def _connect_timed_out(self) -> None:
+        backend = self.backend
+        if self._connecting is not None and backend is not None:
+            self._connecting.cancel()
+            self._connecting = None
+            self._go_elsewhere(backend, error_responses.CONNECT_TIMEOUT)
+
+    def _go_elsewhere(self, backend: Backend, response: ErrorResponse) -> None:
+        self.data_plane.count_failure(backend)
+        self._tried = (*self._tried, backend)
+        self._last_error = response
+        self._give_back()
+        self._choose(now_ns())
+
+    def _give_back(self) -> None:
+        if self.backend is not None:
+            backend, self.backend = self.backend, None
+            self.data_plane.pool.release(backend)
+
+    def _stop_searching(self) -> None:
+        """Leave the queue, and cancel a pause or an attempt to connect."""
+        if self._held:
+            self.data_plane.hold.leave(self)
+            self._held = False
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+
+    def _arm(self, count: int) -> None:
+        wheel = self.data_plane.wheel
+        wheel.arm(self.client, min(count, self._due - wheel.now))

@@ -1,0 +1,178 @@
+"""What the parts of the data plane need of each other.
+
+An exchange sits between two connections: one to its client, one to its backend. Each side knows
+only these few methods of the others, so that no module imports in a circle.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from balancer.backend_pool import Backend
+from balancer.proxy.error_responses import ErrorResponse
+from balancer.proxy.request_head import RequestHead
+from balancer.proxy.response_head import ResponseHead
+from balancer.proxy.timing_wheel import Deadline, TimingWheel
+
+
+class ClientConnection(Deadline):
+    """The connection of a client, as an exchange sees it.
+
+    Attributes:
+        transport: to write to.
+        persistent: whether another request may come on this connection.
+        blocked: whether the client reads so slowly that it should be sent nothing more now.
+        paused: whether the balancer reads nothing from the client now.
+        kind: `new` or `reused`, for the access log.
+    """
+
+    __slots__ = ("blocked", "kind", "paused", "persistent", "transport")
+    transport: asyncio.Transport
+    persistent: bool
+    blocked: bool
+    paused: bool
+    kind: str
+
+    def pause_reading(self) -> None:
+        """Read nothing more from the client for now."""
+        raise NotImplementedError
+
+    def resume_reading(self) -> None:
+        """Read from the client again."""
+        raise NotImplementedError
+
+    def forwarded_fields(self, head: RequestHead) -> bytes:
+        """The fields that tell the backend about the client: Via and X-Forwarded-*."""
+        raise NotImplementedError
+
+    def answer(
+        self, response: ErrorResponse, *, request_id: bytes, unread: bool, method: bytes
+    ) -> None:
+        """Answer in the place of the backend, and end the exchange."""
+        raise NotImplementedError
+
+    def exchange_done(self, *, early: bool) -> None:
+        """The response was written; `early` says that part of the request was not read."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Close the connection if no exchange is under way."""
+        raise NotImplementedError
+
+    def cut_off(self) -> None:
+        """End whatever is under way; the last act of a stop."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """End the connection with a reset, which nobody takes for the end of a response."""
+        raise NotImplementedError
+
+    def begin_tunnel(self, upstream: "TunnelTarget", ended: Callable[[int], None]) -> None:
+        """Pass bytes between the client and the backend from here on.
+
+        Args:
+            upstream: the connection of the backend.
+            ended: called once at the end, with the number of bytes that went to the client.
+        """
+        raise NotImplementedError
+
+    def end_tunnel(self) -> None:
+        """Close this side of a tunnel: the connection of the backend is gone."""
+        raise NotImplementedError
+
+
+class UpstreamTunnel(Protocol):
+    """A tunnel, as the connection of the backend sees it."""
+
+    def upstream_data(self, data: bytes) -> None:
+        """Pass bytes of the backend on."""
+
+    def upstream_eof(self) -> bool:
+        """The backend will send no more; returns whether it may still be sent to."""
+
+    def upstream_lost(self) -> None:
+        """The connection of the backend is gone."""
+
+    def pause_client(self) -> None:
+        """The backend reads slowly: stop reading from the client."""
+
+    def resume_client(self) -> None:
+        """The backend has caught up."""
+
+
+class TunnelTarget(Protocol):
+    """The connection of a backend, as a tunnel sees it."""
+
+    transport: asyncio.Transport
+    tunnel: UpstreamTunnel | None
+
+
+class ResponseReceiver(Protocol):
+    """An exchange, as the connection of the backend sees it."""
+
+    client: ClientConnection
+    head: RequestHead
+
+    def whole_response(self, head: ResponseHead, body: bytes, *, reusable: bool) -> None:
+        """A response arrived in one piece."""
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The head of a response arrived; its body follows."""
+
+    def relay(self, data: bytes) -> None:
+        """Bytes of the body arrived."""
+
+    def relay_last(self, data: bytes, *, reusable: bool) -> None:
+        """The last bytes of the body arrived."""
+
+    def relay_pieces(
+        self,
+        pieces: list[bytes],
+        *,
+        trailers: bytes = b"",
+        last: bool = False,
+        reusable: bool = False,
+    ) -> None:
+        """Bytes of a chunked body arrived; `last` says that the body ends with them."""
+
+    def interim(self, status: int, fields: bytes) -> None:
+        """An interim response arrived."""
+
+    def switch_protocols(self, fields: bytes, upgrade: bytes, rest: bytes) -> None:
+        """The backend agreed to speak another protocol from here on."""
+
+    def upstream_failed(self, response: ErrorResponse, *, silent: bool) -> None:
+        """No complete response will arrive; `silent` says that not one byte of it did."""
+
+    def cut(self) -> bool:
+        """The backend is taken away now; returns whether that made the exchange fail."""
+
+
+class ConnectionRegistry(Protocol):
+    """The owner of the connections to the backends, as one of them sees it."""
+
+    wheel: TimingWheel
+    head_limit: int
+
+    def opened(self, connection: "BackendConnection") -> None:
+        """Note an open connection."""
+
+    def closed(self, connection: "BackendConnection") -> None:
+        """Forget a connection."""
+
+
+class BackendConnection(Protocol):
+    """A connection to a backend, as its owner sees it."""
+
+    backend: Backend
+    idle_since_ns: int
+
+    def discard(self) -> None:
+        """Close at once."""
+
+
+class HeldRequest(Protocol):
+    """A request that waits for a backend."""
+
+    def resume(self) -> None:
+        """Try again: there may be a backend now."""
