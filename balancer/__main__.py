@@ -12,17 +12,17 @@ from balancer.server import serve
 
 
 def main(arguments: list[str]) -> int:
-    """Run until it is told to stop; returns the exit status.
+    """Run the balancer until it is told to stop; returns the exit status.
 
-    0: stopped in order. 2: the command line is wrong. 4: the machine refused, such as an address
-    in use.
+    0: it stopped in order. 2: the command line is wrong. 4: the machine refused something, for
+    example because an address is in use.
     """
     logging.basicConfig(stream=sys.stderr, format="balancer: %(message)s", level=logging.INFO)
     try:
         config = parse(arguments)
-        # What is there now stays until the end: collections need not visit it.
+        # Objects that exist now live until the end, so that no collection needs to visit them.
         gc.freeze()
-        # Exchanges leave no cycles behind, so there is little to find.
+        # Exchanges leave no reference cycles, so that collections can be rare.
         gc.set_threshold(20_000, 20, 50)
         uvloop.run(serve(config, lambda line: print(line, flush=True)))  # noqa: T201 - the contract
     except ConfigError as error:

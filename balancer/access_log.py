@@ -1,4 +1,4 @@
-"""The access log: one JSON line an exchange, written without blocking the event loop.
+"""The access log: one JSON line for each exchange, written without blocking the event loop.
 
 Lines are gathered in memory and written by a thread. If the disk cannot follow, lines beyond a
 bound are dropped and counted, since a stuck disk must not take the service down; the count is in
@@ -67,11 +67,13 @@ class AccessRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class AccessLog:
-    """Appends to a file from a thread of its own; a context manager that loses nothing at its end.
+    """Appends lines to a file from its own thread.
+
+    It is a context manager, and writes all lines before it ends.
 
     Attributes:
-        dropped: lines that were given up because the disk could not follow.
-        failed: the last error of the disk, for the metrics and the log; None if there was none.
+        dropped: lines that were dropped because the disk was too slow.
+        failed: the last error of the disk; None if there was none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,7 +117,7 @@ class AccessLog:
             self.dropped += 1
 
     def flush(self) -> None:
-        """Hand what is gathered to the thread; called a few times a second."""
+        """Let the thread write what was added; called a few times a second."""
         if self._pending:
             self._wake.set()
 

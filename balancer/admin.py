@@ -64,10 +64,10 @@ class _Api:
         body = await _object(request, {"address", "version", "weight"})
         weight = body.get("weight", 1.0)
         if not isinstance(weight, int | float) or isinstance(weight, bool):
-            raise ConfigError('"weight" is a number')
+            raise ConfigError('"weight" must be a number')
         address, version = body.get("address"), body.get("version", "default")
         if not isinstance(address, str) or not isinstance(version, str):
-            raise ConfigError('"address" and "version" are strings')
+            raise ConfigError('"address" and "version" must be strings')
         backend = self._control.put(
             request.match_info["id"], address=address, version=version, weight=float(weight)
         )
@@ -88,7 +88,7 @@ class _Api:
     async def set_active(self, request: web.Request) -> web.Response:
         ids = (await _object(request, {"ids"})).get("ids")
         if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-            raise ConfigError('"ids" is a list of backend ids')
+            raise ConfigError('"ids" must be a list of backend ids')
         self._control.set_active(ids)
         return await self.backends(request)
 
@@ -114,7 +114,7 @@ class _Api:
         if "after" in request.query:
             text = request.query["after"]
             if not text.isascii() or not text.isdigit():
-                raise ConfigError('"after" is a sequence number')
+                raise ConfigError('"after" must be a sequence number')
             after = min(int(text), after)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         snapshot = {
@@ -138,11 +138,13 @@ async def _object(request: web.Request, known: set[str]) -> dict[str, object]:
     try:
         body = json.loads(await request.read() or b"{}")
     except (ValueError, RecursionError):
-        raise ConfigError("the body is no JSON") from None
+        raise ConfigError("the body is not JSON") from None
     if not isinstance(body, dict):
-        raise ConfigError("the body is no JSON object")
+        raise ConfigError("the body is not a JSON object")
     if unknown := set(body) - known:
-        raise ConfigError(f"{min(unknown)!r} is unknown here; known: {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"{min(unknown)!r} is not a key of this object; the keys are {', '.join(sorted(known))}"
+        )
     return body
 
 
@@ -155,7 +157,7 @@ def _seconds(request: web.Request, name: str) -> float | None:
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
-        raise ConfigError(f'"{name}" is a number of seconds from 0 up')
+        raise ConfigError(f'"{name}" must be a number of seconds, 0 or more')
     return seconds
 
 
@@ -186,7 +188,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _guard(config: Config) -> Middleware:
-    """Let in whoever has the token; without one, whoever the socket itself lets in.
+    """Refuse requests without the token; without a token, refuse requests of web pages.
 
     A web page open on the same machine can send requests to a loopback address: such requests
     carry an Origin, or (after DNS rebinding) a Host that is no loopback name, and are refused.
@@ -210,7 +212,7 @@ def _guard(config: Config) -> Middleware:
 
 
 def _while_in_charge(control: ControlPlane) -> Middleware:
-    """Send callers on to the successor, once there is one: a new connection reaches it."""
+    """Answer 503 once a successor serves: the caller then connects anew, and reaches that one."""
 
     @web.middleware
     async def in_charge(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
 
+from balancer.addresses import host_port
 from balancer.errors import ConflictError, IllegalTransitionError, UnknownBackendError
 from balancer.statistics import Counters
 
 
 class State(StrEnum):
-    """Where a backend is in its life."""
+    """The states of a backend."""
 
     NEW = "new"  # attached, not yet checked often enough: takes no traffic
     UP = "up"  # its checks pass
@@ -79,7 +80,7 @@ class Backend:
     @property
     def address(self) -> str:
         """`host:port`, with brackets around an IPv6 host."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
     @property
     def routable(self) -> bool:
@@ -113,7 +114,7 @@ def _ignore(change: Change) -> None:
 
 
 class BackendPool:
-    """All backends, and the choice among them.
+    """All backends, and the choice of one for each request.
 
     Args:
         listener: told of each change, in order, after it is complete. It must not raise.
@@ -129,12 +130,12 @@ class BackendPool:
 
     @property
     def backends(self) -> tuple[Backend, ...]:
-        """All that are known, in the order in which they were attached."""
+        """All known backends, in the order in which they were attached."""
         return tuple(self._backends.values())
 
     @property
     def ring(self) -> tuple[Backend, ...]:
-        """Those that take new requests now."""
+        """The backends that take new requests now."""
         return self._ring
 
     @property
@@ -158,7 +159,7 @@ class BackendPool:
     def attach(
         self, backend_id: str, *, host: str, port: int, version: str, weight: float
     ) -> Backend:
-        """Make a backend known, as new; or, if it is known, set its weight and version.
+        """Add a backend in the state `new`; or set the weight and version of a known one.
 
         Raises:
             ConflictError: the id belongs to another address, or is draining.
@@ -189,7 +190,7 @@ class BackendPool:
         return known
 
     def mark(self, backend: Backend, state: State, reason: str | None = None) -> None:
-        """Move a backend one step along the table.
+        """Move a backend to another state, if the table allows that.
 
         Raises:
             IllegalTransitionError: the table has no such step; nothing is changed.
@@ -205,14 +206,14 @@ class BackendPool:
             self._tell("idle", backend)
 
     def drain(self, backend_id: str, reason: str | None = None) -> Backend:
-        """Take a backend out of the choice for good; again is the same as once."""
+        """Send a backend no further requests, for good. Repeating this changes nothing."""
         backend = self.get(backend_id)
         if backend.state is not State.DRAINING:
             self.mark(backend, State.DRAINING, reason)
         return backend
 
     def remove(self, backend_id: str) -> Backend:
-        """Forget a backend; one that is not draining yet is drained in the same step."""
+        """Forget a backend; if it is not draining, drain it in the same step."""
         backend = self.drain(backend_id)
         del self._backends[backend_id]
         self._retired.setdefault(backend.version, Counters()).add(backend.counters)
@@ -222,7 +223,7 @@ class BackendPool:
     # Shares
 
     def set_weights(self, weights: Mapping[str, float]) -> None:
-        """Give several backends their weights in one step, all or none.
+        """Set the weights of several backends in one step: all of them or none.
 
         Raises:
             UnknownBackendError: one of them is not known.
@@ -312,24 +313,24 @@ class BackendPool:
         return chosen
 
     def release(self, backend: Backend) -> None:
-        """Give back one claim."""
+        """End one exchange with a backend."""
         backend.in_flight -= 1
         if backend.state is State.DRAINING and not backend.busy:
             self._tell("idle", backend)
 
     def to_tunnel(self, backend: Backend) -> None:
-        """Turn one claim into a tunnel."""
+        """Turn one exchange with a backend into a tunnel."""
         backend.tunnels += 1
         self.release(backend)
 
     def end_tunnel(self, backend: Backend) -> None:
-        """Give back one tunnel."""
+        """End one tunnel."""
         backend.tunnels -= 1
         if backend.state is State.DRAINING and not backend.tunnels:
             self._tell("idle", backend)
 
     def inherit(self, counts: Mapping[str, int]) -> None:
-        """Take note of what a predecessor still has under way with each backend."""
+        """Note how many exchanges a predecessor still has under way with each backend."""
         for backend in self.backends:
             was_busy = backend.busy
             backend.inherited = counts.get(backend.id, 0)
@@ -337,7 +338,7 @@ class BackendPool:
                 self._tell("idle", backend)
 
     def mirror(self, views: Iterable[Backend]) -> None:
-        """Follow a successor, which decides from now on: take over its states and weights."""
+        """Copy the states and weights of a successor, which decides from now on."""
         fresh = {one.id: one for one in views}
         for known in self.backends:
             view = fresh.pop(known.id, None)
@@ -354,7 +355,7 @@ class BackendPool:
         self._tell("mirrored")
 
     def adopt(self, backends: Iterable[Backend], retired: Mapping[str, Counters]) -> None:
-        """Begin with the backends of a predecessor, in the states that it knew them in."""
+        """Begin with the backends of a predecessor, in their states there."""
         self._backends = {one.id: one for one in backends}
         self._retired = dict(retired)
         self._rebuild()
@@ -374,7 +375,9 @@ class BackendPool:
 
 def _check_weight(backend_id: str, weight: float) -> None:
     if not isfinite(weight) or weight < 0:
-        raise ConflictError(f"backend {backend_id}: a weight is a number from 0 up, not {weight}")
+        raise ConflictError(
+            f"backend {backend_id}: a weight must be a number, 0 or more, not {weight}"
+        )
 
 
 def _smooth(fit: list[Backend]) -> Backend:

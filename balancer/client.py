@@ -9,7 +9,7 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from balancer.config import parse_address
+from balancer.addresses import parse_address
 from balancer.control_plane import DrainResult
 from balancer.errors import BalancerError
 

@@ -1,11 +1,11 @@
-"""What one balancer is told. How an operator says it is in `balancer.options`."""
+"""The configuration of a balancer. The command line for it is in `balancer.options`."""
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from balancer.addresses import Address
 from balancer.errors import ConfigError
 from balancer.health import HealthPolicy
 from balancer.hold_queue import HoldPolicy
@@ -14,30 +14,6 @@ from balancer.outlier_detection import OutlierPolicy
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen or connect: a TCP host and port, or the path of a unix socket."""
-
-    host: str = ""
-    port: int = 0
-    path: Path | None = None
-
-    def __str__(self) -> str:
-        if self.path is not None:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.path is not None or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +28,7 @@ class BackendSpec:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a client may ask for; each has the status that going over it earns.
+    """Bounds on what a client may ask for, each with the status of the answer beyond it.
 
     Attributes:
         header_bytes: of a request's head (431).
@@ -75,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long each phase may take, in seconds; 0 is no limit.
+    """How long each phase may take, in seconds; 0 means no limit.
 
     Attributes:
         head: from a request's first byte, or a connection's opening, to the end of its head (408).
@@ -106,7 +82,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that one balancer is told.
+    """The whole configuration of one balancer.
 
     Attributes:
         listen: where clients connect.
@@ -146,41 +122,15 @@ class Config:
     connections_given: bool = False
 
 
-def parse_address(text: str, *, unix: bool = False, any_port: bool = False) -> Address:
-    """Read `host:port`, `[v6]:port` or, where `unix` allows it, `unix:/path`.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    if unix and text.startswith("unix:"):
-        path = Path(text.removeprefix("unix:"))
-        if not path.is_absolute():
-            raise ConfigError(f"{text!r}: the path of a unix socket must be absolute")
-        # sun_path holds 108 bytes with its NUL, see unix(7).
-        if len(os.fsencode(path)) > 107:  # noqa: PLR2004
-            raise ConfigError(f"{text!r}: a unix socket's path has at most 107 bytes")
-        return Address(path=path)
-    wanted = "HOST:PORT or unix:/PATH" if unix else "HOST:PORT"
-    host, colon, port = text.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or not port.isascii() or not port.isdigit():
-        raise ConfigError(f"{text!r} is no address; write {wanted}")
-    if not (0 if any_port else 1) <= int(port) <= 65535:  # noqa: PLR2004 - RFC 9293 ports
-        raise ConfigError(f"{text!r}: a port is a number from 1 to 65535")
-    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", host):
-        raise ConfigError(f"{text!r} is no address; write {wanted}")
-    return Address(host, int(port))
-
-
 def parse_name(text: str, what: str) -> str:
     """Check the id or the version of a backend.
 
     Raises:
-        ConfigError: it has characters that do not belong into a header or a metric.
+        ConfigError: it has characters that must not stand in a header or a metric.
     """
     if not _NAME.fullmatch(text):
         raise ConfigError(
-            f"{text!r} is no {what}: letters, digits and . _ : - are, up to 64, the first of them "
-            "a letter or a digit"
+            f"{text!r} is not a valid {what}: use up to 64 letters, digits and . _ : -, "
+            "with a letter or a digit first"
         )
     return text

@@ -1,12 +1,13 @@
-"""The verbs of the control plane, over the pool, the data plane and the probes."""
+"""The control plane: what the admin API can do to backends, data plane and health checks."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from balancer.addresses import parse_address
 from balancer.backend_pool import Backend, BackendPool, Change, State
-from balancer.config import Config, parse_address, parse_name
+from balancer.config import Config, parse_name
 from balancer.errors import ConfigError, ConflictError, HandedOverError
 from balancer.events import EventLog
 from balancer.outlier_detection import EjectionDecision, OutlierDetector
@@ -30,7 +31,7 @@ class DrainResult(NamedTuple):
 
 
 class ControlPlane:
-    """What an operator or an orchestrator can do.
+    """The operations of the admin API.
 
     Args:
         config: what the operator said at the start.
@@ -54,11 +55,11 @@ class ControlPlane:
     # A successor
 
     def freeze(self) -> None:
-        """Refuse verbs: what would be changed now might not reach the successor."""
+        """Refuse changes: the successor might not hear of them."""
         self._frozen = True
 
     def thaw(self) -> None:
-        """Accept verbs again: there is no successor after all."""
+        """Accept changes again: there is no successor after all."""
         self._frozen = False
 
     def hand_over(self) -> None:
@@ -79,7 +80,7 @@ class ControlPlane:
     # Verbs
 
     def put(self, backend_id: str, *, address: str, version: str, weight: float) -> Backend:
-        """Attach a backend, or change the weight or version of one; again is the same as once.
+        """Attach a backend, or change its weight or version. Repeating this changes nothing.
 
         Raises:
             ConfigError: an argument is malformed.
@@ -102,7 +103,7 @@ class ControlPlane:
         timeout: float,  # noqa: ASYNC109 - at its end exchanges are cut, the call goes on
         tunnel_timeout: float | None = None,
     ) -> DrainResult:
-        """Take a backend out for good, and wait until nothing is under way with it.
+        """Send a backend no further requests, and wait until its exchanges have ended.
 
         Args:
             backend_id: which.
@@ -201,7 +202,7 @@ class ControlPlane:
     # Health
 
     def refused(self, backend: Backend) -> None:
-        """Live traffic met a refused connection: ask at once what is the matter."""
+        """Check a backend at once, since it refused a connection of live traffic."""
         probe = self._probes.get(backend)
         if probe is not None:
             probe[0].hurry()
@@ -210,17 +211,17 @@ class ControlPlane:
         """Look at the counters once a second; runs until it is cancelled."""
         while True:
             await asyncio.sleep(1.0)
-            self._sentence(self._outliers.sweep(self._up(), time.monotonic()))
+            self._apply(self._outliers.sweep(self._up(), time.monotonic()))
 
     def failed(self, backend: Backend) -> None:
-        """Live traffic met a failure: see whether it is one too many in a row."""
+        """Eject a backend if it has failed too many requests in a row."""
         if 0 < self.config.outliers.consecutive <= backend.counters.consecutive_failures:
-            self._sentence(self._outliers.judge(self._up(), time.monotonic()))
+            self._apply(self._outliers.judge(self._up(), time.monotonic()))
 
     def _up(self) -> list[Backend]:
         return [one for one in self.pool.backends if one.state is State.UP]
 
-    def _sentence(self, verdicts: list[EjectionDecision]) -> None:
+    def _apply(self, verdicts: list[EjectionDecision]) -> None:
         for verdict in verdicts:
             if verdict.reason is None:
                 self.pool.restore(verdict.backend)
@@ -326,5 +327,5 @@ def check_weights(weights: object) -> dict[str, float]:
         isinstance(weight, int | float) and not isinstance(weight, bool)
         for weight in weights.values()
     ):
-        raise ConfigError('"weights" is an object of numbers by backend id')
+        raise ConfigError('"weights" must be an object: backend ids with a number each')
     return {str(key): float(weight) for key, weight in weights.items()}

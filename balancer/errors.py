@@ -1,4 +1,4 @@
-"""Every error that the balancer raises on purpose, split by who is to blame."""
+"""The errors that the balancer raises on purpose."""
 
 
 class BalancerError(Exception):
@@ -6,7 +6,7 @@ class BalancerError(Exception):
 
 
 class ConfigError(BalancerError):
-    """The operator asked for something that cannot be; the message says what would be right."""
+    """The operator asked for something impossible; the message says what would be right."""
 
 
 class StartError(BalancerError):
@@ -18,22 +18,22 @@ class UnknownBackendError(BalancerError):
 
 
 class ConflictError(BalancerError):
-    """The request is well formed, but the pool is in no state for it; nothing was changed."""
+    """The request is well formed, but the state of a backend forbids it; nothing was changed."""
 
 
 class HandedOverError(BalancerError):
-    """Another process takes over: ask that one."""
+    """Another process takes over; ask that one."""
 
 
 class IllegalTransitionError(BalancerError):
-    """The lifecycle table has no such step; nothing was changed."""
+    """The lifecycle table does not allow this change of state; nothing was changed."""
 
 
 class MessageError(BalancerError):
     """A peer's HTTP message breaks a rule.
 
     Attributes:
-        status: the status that a client is owed for it.
+        status: the status of the answer to it.
         reason: the rule, in a constant phrase that holds no byte of the message.
     """
 

@@ -1,4 +1,4 @@
-"""What happens in the balancer, in order, for whoever wants to follow."""
+"""The events of the balancer, in order, for readers that follow them."""
 
 import asyncio
 import time

@@ -37,7 +37,7 @@ _MAX_LINE = 16 * 1024 * 1024
 
 
 class BackendState(msgspec.Struct, frozen=True, kw_only=True):
-    """One backend, as it is handed on."""
+    """One backend, as the old process describes it to the new one."""
 
     id: str
     host: str
@@ -57,7 +57,7 @@ class BackendState(msgspec.Struct, frozen=True, kw_only=True):
         )  # fmt: skip
 
     def restore(self) -> Backend:
-        """Make the backend again."""
+        """Make a backend from this description."""
         return Backend(
             self.id, self.host, self.port, self.version, self.weight, State(self.state),
             ejected=self.ejected, counters=Counters.from_dict(self.counters),
@@ -68,7 +68,7 @@ class HandoverState(msgspec.Struct, frozen=True, kw_only=True):
     """What a successor needs to know besides the sockets.
 
     Attributes:
-        places: what each socket had been asked for, in the order of the sockets.
+        places: the address that the command line gave for each socket, in their order.
         sequence: the number of the last event.
         backends: all of them.
         retired: the counters of removed backends, by version.
@@ -83,25 +83,25 @@ class HandoverState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackendUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """From the successor: how the backends are now."""
+    """From the successor: the backends as they are now."""
 
     revision: int
     backends: tuple[BackendState, ...]
 
 
 class InFlightReport(msgspec.Struct, frozen=True, kw_only=True):
-    """From the predecessor: what it still has under way, having followed up to `revision`."""
+    """From the predecessor: its exchanges under way, once it has applied update `revision`."""
 
     revision: int
     in_flight: dict[str, int]
 
 
 class Takeover:
-    """What a predecessor handed over, and the line to it.
+    """The sockets and the state that a predecessor handed over, and the connection to it.
 
     Attributes:
         sequence: the number of its last event.
-        sockets: its listening sockets, by what they had been asked for.
+        sockets: its listening sockets, by the address that its command line gave.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Takeover:
         self._revision = 0
 
     def apply(self, control: ControlPlane) -> None:
-        """Begin where the predecessor is."""
+        """Begin with the state of the predecessor."""
         state = self._state
         retired = {name: Counters.from_dict(one) for name, one in state.retired.items()}
         control.adopt([one.restore() for one in state.backends], retired)
@@ -158,10 +158,10 @@ class Takeover:
 
 
 async def take_over(path: Path) -> Takeover | None:
-    """Ask whoever serves `path` for its sockets; None if nobody does.
+    """Ask the process that serves `path` for its sockets; None if there is none.
 
     Raises:
-        StartError: somebody does, but does not hand over.
+        StartError: there is one, but it does not hand over.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
@@ -207,7 +207,7 @@ async def _receive(sock: socket.socket) -> list[int]:
 
 
 class Handover:
-    """The old process's side.
+    """The side of the old process.
 
     Args:
         control: whose state it hands on.

@@ -1,7 +1,7 @@
-"""Active health, the pure part: what a row of probes says about a backend.
+"""Active health checks, the pure part: what the results of probes say about a backend.
 
 A backend is admitted after `rise` good probes in a row, and leaves after `fall` bad ones. Two
-results need no row, since they prove rather than suggest: a refused connection (nobody listens),
+results count at once, since they are proof: a refused connection (nobody listens),
 and the shutdown status (the backend itself says that it is leaving).
 
 Probes come every `interval` while the state is settled, and every `fast_interval` while a new
@@ -51,7 +51,7 @@ class HealthPolicy:
     leaving: int | None = None
 
     def judge(self, status: int) -> ProbeResult:
-        """What a complete answer with this status says."""
+        """The result of a probe that got a complete answer with this status."""
         if status == self.leaving:
             return ProbeResult.LEAVING
         if any(first <= status <= last for first, last in self.expect):
@@ -60,7 +60,7 @@ class HealthPolicy:
 
 
 class Streak:
-    """The row of equal probe results that a backend is in."""
+    """Counts the equal probe results in a row of one backend."""
 
     __slots__ = ("_policy", "failures", "passes")
 
@@ -70,7 +70,7 @@ class Streak:
         self.failures = 0
 
     def observe(self, state: State, probe: ProbeResult) -> State | None:
-        """Take note of a probe of a backend in `state`; returns the state it should go to, if any.
+        """Count a probe of a backend in `state`; returns the state to change to, or None.
 
         A draining or removed backend goes nowhere: a late good probe must not bring it back.
         """

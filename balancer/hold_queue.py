@@ -24,7 +24,7 @@ class HoldPolicy:
 
 
 class HoldQueue(Generic[T]):
-    """First in, first out; whoever leaves early is taken out without a search."""
+    """First in, first out. An item can leave early, at the same cost."""
 
     def __init__(self, policy: HoldPolicy) -> None:
         self.policy = policy
@@ -50,7 +50,7 @@ class HoldQueue(Generic[T]):
         self.size -= self._waiting.pop(item, 0)
 
     def drain(self) -> Iterator[T]:
-        """Take items out in the order in which they came, for as long as the caller goes on."""
+        """Take items out in the order in which they came, until the caller stops."""
         order = deque(self._waiting)
         while order:
             item = order.popleft()

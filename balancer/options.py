@@ -1,4 +1,4 @@
-"""The command line: what the operator can say, and whether it can be so. Nothing is opened here."""
+"""The command line, read and checked. Nothing is opened here."""
 
 import argparse
 import ipaddress
@@ -10,13 +10,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from balancer.addresses import parse_address
 from balancer.config import (
     BackendSpec,
     Config,
     Limits,
     Network,
     Timeouts,
-    parse_address,
     parse_name,
 )
 from balancer.errors import ConfigError
@@ -25,6 +25,19 @@ from balancer.hold_queue import HoldPolicy
 from balancer.outlier_detection import OutlierPolicy
 
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TIMEOUTS = {
+    "head": "from the first byte of a request to the end of its head",
+    "body": "without a byte of the body of a request",
+    "keep_alive": "without a request on the connection of a client",
+    "connect": "for one attempt to connect to a backend",
+    "first_byte": "from the end of a request to the head of its response",
+    "stream": "without a byte of the body of a response",
+    "total": "from the head of a request to the end of its response",
+    "reuse": "for which a connection to a backend may be idle and be used again",
+    "tunnel": "without a byte on an upgraded connection",
+    "stop": "for a graceful stop",
+    "stop_idle": "for which a graceful stop waits for idle connections",
+}
 _TOKEN_VARIABLE = "HITLESS_ADMIN_TOKEN"  # noqa: S105 - the variable's name, not a token
 
 
@@ -45,9 +58,7 @@ def parse_backend(text: str) -> BackendSpec:
         elif key == "weight":
             weight = _number(value)
         else:
-            raise ConfigError(
-                f"--backend {text}: {key!r} is unknown; version= and weight= are known"
-            )
+            raise ConfigError(f"--backend {text}: unknown {key!r}; use version= or weight=")
     return BackendSpec(
         parse_name(name if equals else str(address), "backend id"), address, version, weight
     )
@@ -59,7 +70,7 @@ def _number(text: str, least: float = 0.0) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number) or number < least:
-        raise ConfigError(f"{text!r} is no number from {least:g} up")
+        raise ConfigError(f"{text!r} is not a number of at least {least:g}")
     return number
 
 
@@ -72,7 +83,7 @@ def _positive(text: str) -> float:
 
 def _whole(text: str, least: int = 0) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise ConfigError(f"{text!r} is no whole number from {least} up")
+        raise ConfigError(f"{text!r} is not a whole number of at least {least}")
     return int(text)
 
 
@@ -83,7 +94,7 @@ def _at_least_one(text: str) -> int:
 def _share(text: str) -> float:
     number = _number(text)
     if number > 1:
-        raise ConfigError(f"{text!r} is no share from 0 to 1")
+        raise ConfigError(f"{text!r} is not a share from 0 to 1")
     return number
 
 
@@ -105,7 +116,7 @@ def _status(text: str) -> int:
 
 def _path(text: str) -> str:
     if not re.fullmatch(r"/[\x21-\x7e]*", text):
-        raise ConfigError(f"{text!r} is no path; it begins with / and has no spaces")
+        raise ConfigError(f"{text!r} is not a path: it must begin with / and have no spaces")
     return text
 
 
@@ -113,12 +124,12 @@ def _network(text: str) -> Network:
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
-        raise ConfigError(f"{text!r} is no network such as 10.0.0.0/8: {error}") from None
+        raise ConfigError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
 
 
 def _cookie(text: str) -> str:
     if not _COOKIE.fullmatch(text):
-        raise ConfigError(f"{text!r} is no cookie name: letters, digits, _ and - are, up to 64")
+        raise ConfigError(f"{text!r} is not a cookie name: use up to 64 letters, digits, _ and -")
     return text
 
 
@@ -128,7 +139,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _option(check: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Let argparse name the option in front of our message."""
+    """Let argparse put the name of the option before the message."""
 
     def convert(text: str) -> Any:  # noqa: ANN401 - whatever the check gives
         try:
@@ -142,7 +153,7 @@ def _option(check: Callable[[str], Any]) -> Callable[[str], Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m balancer",
-        description="A reverse proxy for HTTP/1.1 that drops nothing while backends come and go.",
+        description="A reverse proxy for HTTP/1.1. It drops no request while backends come and go.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
@@ -150,79 +161,164 @@ def _parser() -> argparse.ArgumentParser:
     def add(group: Any, name: str, check: Callable[[str], Any], text: str, **more: Any) -> None:  # noqa: ANN401
         group.add_argument(name, type=_option(check), help=text, **more)
 
-    main = parser.add_argument_group("what it does")
+    main = parser.add_argument_group("main options")
     listen = lambda text: parse_address(text, any_port=True)  # noqa: E731 - used in one place
     admin = lambda text: parse_address(text, unix=True, any_port=True)  # noqa: E731
-    add(main, "--listen", listen, "where clients connect; port 0 picks one", action="append",
-        required=True, metavar="HOST:PORT")  # fmt: skip
-    add(main, "--backend", parse_backend, "[ID=]HOST:PORT[,version=V][,weight=W]; may be repeated",
+    add(main, "--listen", listen, "address for clients, port 0: the system chooses; repeatable",
+        action="append", required=True, metavar="HOST:PORT")  # fmt: skip
+    add(main, "--backend", parse_backend, "[ID=]HOST:PORT[,version=V][,weight=W]; repeatable",
         action="append", default=[], metavar="BACKEND")  # fmt: skip
-    add(main, "--admin", admin, "where the admin API is served", metavar="HOST:PORT|unix:/PATH")
-    add(main, "--admin-token-file", Path, f"holds the admin API's token; or set {_TOKEN_VARIABLE}")
-    add(main, "--handover", Path, "unix socket by which the next start takes over without a gap")
-    add(main, "--access-log", Path, "gets one JSON line for each exchange")
-    add(main, "--trust", _network, "whose X-Forwarded-* fields are believed; may be repeated",
+    add(main, "--admin", admin, "address of the admin API", metavar="HOST:PORT|unix:/PATH")
+    add(
+        main,
+        "--admin-token-file",
+        Path,
+        f"file with the token of the admin API; or set {_TOKEN_VARIABLE}",
+    )
+    add(
+        main,
+        "--handover",
+        Path,
+        "unix socket over which the next process with this option takes over",
+    )
+    add(main, "--access-log", Path, "file for the access log, one JSON line for each exchange")
+    add(main, "--trust", _network, "clients whose X-Forwarded-* fields are believed; repeatable",
         action="append", default=[], metavar="NETWORK")  # fmt: skip
-    add(main, "--affinity-cookie", _cookie, "keeps a user on one version by a cookie of this name")
+    add(main, "--affinity-cookie", _cookie, "name of a cookie that keeps a user on one version")
 
     health = parser.add_argument_group("health checks")
-    add(health, "--health-path", _path, "asked for with GET", default="/")
+    add(health, "--health-path", _path, "path of the check, a GET", default="/")
     add(health, "--health-interval", _positive, "seconds between checks", default="1.0")
-    add(health, "--health-fast-interval", _positive, "the same, near a change", default="0.25")
-    add(health, "--health-timeout", _positive, "seconds until a check has failed", default="1.0")
-    add(health, "--rise", _at_least_one, "good checks in a row that admit", default="2")
-    add(health, "--fall", _at_least_one, "bad checks in a row that take out", default="3")
-    add(health, "--health-expect", _statuses, "good statuses", default="200-299")
-    add(health, "--health-leaving", _status, "the status by which a backend says that it leaves")
+    add(
+        health,
+        "--health-fast-interval",
+        _positive,
+        "seconds between checks while the state may change",
+        default="0.25",
+    )
+    add(
+        health,
+        "--health-timeout",
+        _positive,
+        "seconds after which a check has failed",
+        default="1.0",
+    )
+    add(
+        health,
+        "--rise",
+        _at_least_one,
+        "checks that must pass in a row to bring a backend up",
+        default="2",
+    )
+    add(
+        health,
+        "--fall",
+        _at_least_one,
+        "checks that must fail in a row to take a backend down",
+        default="3",
+    )
+    add(
+        health,
+        "--health-expect",
+        _statuses,
+        "statuses with which a check passes",
+        default="200-299",
+    )
+    add(
+        health,
+        "--health-leaving",
+        _status,
+        "status with which a backend announces its shutdown; it is then drained",
+    )
 
-    passive = parser.add_argument_group("passive health (ejects what fails under live traffic)")
-    add(passive, "--eject-consecutive", _whole, "failures in a row; 0: never", default="5")
+    passive = parser.add_argument_group(
+        "passive health checks (eject a backend that fails live requests)"
+    )
+    add(
+        passive,
+        "--eject-consecutive",
+        _whole,
+        "eject after so many failures in a row; 0: never",
+        default="5",
+    )
     add(passive, "--eject-failure-rate", _share,
-        "recent share of failures, twice the others'; 0: never", default="0.5")  # fmt: skip
+        "eject at this share of failures in 10 s, if twice that of the others; 0: never",
+        default="0.5")  # fmt: skip
     add(passive, "--eject-latency-factor", _number,
-        "recent median latency over that of the others; 0: never", default="0")  # fmt: skip
-    add(passive, "--eject-seconds", _positive, "the first ejection; the n-th is n times as long",
-        default="10")  # fmt: skip
-    add(passive, "--eject-share", _share, "how many of the backends at most", default="0.5")
+        "eject at this multiple of the median latency of the others; 0: never",
+        default="0")  # fmt: skip
+    add(passive, "--eject-seconds", _positive,
+        "seconds of the first ejection; the n-th is n times as long", default="10")  # fmt: skip
+    add(
+        passive,
+        "--eject-share",
+        _share,
+        "largest share of the backends that may be ejected at once",
+        default="0.5",
+    )
     passive.add_argument(
-        "--eject-on-5xx", action="store_true", help="the app's 5xx count as failures"
+        "--eject-on-5xx", action="store_true", help="count 5xx responses as failures"
     )
 
     holding = parser.add_argument_group("when no backend is up")
-    add(holding, "--hold-seconds", _number, "how long a request waits; 0: 503 at once", default="0")
-    add(holding, "--hold-count", _whole, "how many may wait", default="1000")
-    add(holding, "--hold-bytes", _whole, "bytes of requests that may wait", default="16777216")
+    add(
+        holding,
+        "--hold-seconds",
+        _number,
+        "seconds that a request waits for a backend; 0: answer 503 at once",
+        default="0",
+    )
+    add(holding, "--hold-count", _whole, "requests that may wait at once", default="1000")
+    add(
+        holding,
+        "--hold-bytes",
+        _whole,
+        "bytes of requests that may wait at once",
+        default="16777216",
+    )
 
     retry = parser.add_argument_group("retries")
-    add(retry, "--retry-ratio", _share, "retries for each request", default="0.2")
-    add(retry, "--retry-minimum", _whole, "retries in ten seconds in any case", default="3")
+    add(retry, "--retry-ratio", _share, "retries per request, over ten seconds", default="0.2")
+    add(
+        retry,
+        "--retry-minimum",
+        _whole,
+        "retries that are always allowed in ten seconds",
+        default="3",
+    )
     add(
         retry,
         "--replay-bytes",
         _whole,
-        "the largest body that is kept for a retry",
+        "largest request body that is kept for a retry",
         default="65536",
     )
 
     limits = parser.add_argument_group("limits")
-    add(limits, "--max-header-bytes", _at_least_one, "of a request's head", default="32768")
-    add(limits, "--max-header-count", _at_least_one, "fields of a request", default="100")
-    add(limits, "--max-target-bytes", _at_least_one, "of a request's target", default="8192")
-    add(limits, "--max-body-bytes", _whole, "of a request's body; 0: no limit", default="0")
+    add(limits, "--max-header-bytes", _at_least_one, "largest head of a request", default="32768")
+    add(limits, "--max-header-count", _at_least_one, "most fields of a request", default="100")
+    add(limits, "--max-target-bytes", _at_least_one, "largest target of a request", default="8192")
+    add(limits, "--max-body-bytes", _whole, "largest body of a request; 0: no limit", default="0")
     add(
         limits,
         "--max-connections",
         _at_least_one,
-        "in all (8000, or what the open-files limit allows)",
+        "most connections of clients; the limit of open files may lower this",
     )
-    add(limits, "--max-client-connections", _whole, "of one address; 0: no limit", default="0")
+    add(
+        limits,
+        "--max-client-connections",
+        _whole,
+        "most connections of one client address; 0: no limit",
+        default="0",
+    )
 
-    timeouts = parser.add_argument_group("timeouts, in seconds; 0 is no limit")
+    timeouts = parser.add_argument_group("timeouts, in seconds (0: no limit)")
     for one in fields(Timeouts):
         name = f"--timeout-{one.name.replace('_', '-')}"
         # What must end for the balancer to be safe has no "never".
         must_end = one.name in ("connect", "head", "reuse", "stop")
-        add(timeouts, name, _positive if must_end else _number, "see docs/behaviour.md",
+        add(timeouts, name, _positive if must_end else _number, _TIMEOUTS[one.name],
             default=str(one.default))  # fmt: skip
     return parser
 

@@ -1,6 +1,6 @@
-"""Passive health: what live traffic says about a backend, next to what its probes say.
+"""Passive health checks: backends that fail live requests are ejected for a while.
 
-Pure. Once a second the balancer shows the counters of all backends; a window of the last ten
+Pure. Once a second the balancer passes the counters of all backends; a window of the last ten
 seconds is the difference between the newest and the oldest. Failures in a row are looked at with
 each failure. A backend is ejected when
 
@@ -119,7 +119,7 @@ class OutlierDetector:
         return verdicts
 
     def ejected(self, backend: Backend, now: float) -> float:
-        """Note that the pool has ejected it; returns for how many seconds."""
+        """Note that the pool has ejected a backend; returns for how many seconds."""
         record = self._records.setdefault(backend, _Record())
         record.ejections += 1
         seconds = min(self._policy.seconds * record.ejections, _LONGEST_SECONDS)
@@ -146,11 +146,13 @@ class OutlierDetector:
         if policy.failure_rate and (rate := self._rate(backend)) is not None:
             rates = [each for one in others if (each := self._rate(one)) is not None]
             if rates and rate >= policy.failure_rate and rate >= 2 * median(rates):
-                return f"{rate:.0%} of its requests failed; {median(rates):.0%} of the others'"
+                return (
+                    f"{rate:.0%} of its requests failed, against {median(rates):.0%} at the others"
+                )
         if policy.latency_factor and (mine := self._median(backend)) is not None:
             medians = [each for one in others if (each := self._median(one)) is not None]
             if medians and mine >= policy.latency_factor * median(medians):
-                return f"median latency {mine:g} s; {median(medians):g} s at the others"
+                return f"median latency {mine:g} s, against {median(medians):g} s at the others"
         return None
 
     def _rate(self, backend: Backend) -> float | None:

@@ -1,4 +1,4 @@
-"""The probe loop: asks each backend how it is, and tells the pool what follows."""
+"""Active health checks: probes each backend, and changes its state by the results."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ _LINGER_SECONDS = 0.05
 
 
 class Prober:
-    """Probes one backend for as long as it may take traffic.
+    """Probes one backend until it drains.
 
     Args:
         pool: told of changes of state.

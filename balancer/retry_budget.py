@@ -1,4 +1,4 @@
-"""How many requests may be sent twice: a part of those that come.
+"""How many requests may be sent twice: a share of those that arrive.
 
 So retries cannot multiply an overload (Google, Site Reliability Engineering, chapter 21; Finagle's
 RetryBudget).
@@ -8,7 +8,7 @@ from collections import deque
 
 
 class RetryBudget:
-    """Retries within a sliding window, against the requests of the same window.
+    """Limits the retries within a sliding window to a share of the requests in it.
 
     Args:
         ratio: retries allowed for each request.

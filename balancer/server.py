@@ -1,4 +1,4 @@
-"""The whole balancer: opens, serves, and stops without dropping anything."""
+"""The balancer as a whole: it opens its sockets, serves, and stops without dropping a request."""
 
 import asyncio
 import json
@@ -13,8 +13,9 @@ from aiohttp import web
 
 from balancer import handover, sockets
 from balancer.access_log import AccessLog
+from balancer.addresses import Address
 from balancer.admin import build_app
-from balancer.config import Address, Config
+from balancer.config import Config
 from balancer.control_plane import ControlPlane
 from balancer.events import EventLog
 from balancer.proxy.data_plane import DataPlane
@@ -25,14 +26,14 @@ _log = logging.getLogger("balancer")
 
 
 class Stop:
-    """Asked once, the balancer stops gracefully; asked again, now."""
+    """The wish to stop: the first one stops the balancer gracefully, the second one at once."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.in_a_hurry: Callable[[], None] = self.asked.set
 
     def ask(self) -> None:
-        """Ask for the end."""
+        """Ask the balancer to stop."""
         if self.asked.is_set():
             self.in_a_hurry()
         else:
@@ -40,7 +41,7 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT ask."""
+        """Let SIGTERM and SIGINT ask for the stop."""
         loop = asyncio.get_running_loop()
         both = (signal.SIGTERM, signal.SIGINT)
         for number in both:
@@ -93,7 +94,7 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Listeners:
-    """Where one can come in."""
+    """The listening sockets."""
 
     clients: Sequence[Listener]
     admin: Listener | None
@@ -133,12 +134,12 @@ async def _serve(
         if passing.is_done:
             events.close()
         async with passing.following(balancer.tasks):
-            await _leave(balancer, stop, patient=passing.is_done)
+            await _finish_exchanges(balancer, stop, patient=passing.is_done)
         events.close()
 
 
 class Balancer:
-    """A data plane and a control plane at work; see `assembled`.
+    """A data plane and a control plane that run; see `assembled`.
 
     Attributes:
         config: what the operator said.
@@ -168,7 +169,7 @@ class Balancer:
         self._background.append(self.tasks.create_task(work))
 
     async def open(self, listener: Listener) -> asyncio.Server:
-        """Accept clients."""
+        """Accept clients on this socket."""
         return await asyncio.get_running_loop().create_server(
             lambda: DownstreamConnection(self.data_plane),
             sock=listener.sock,
@@ -190,7 +191,7 @@ class Balancer:
 async def assembled(
     config: Config, *, log: AccessLog | None = None, sequence: int = 0
 ) -> AsyncIterator[Balancer]:
-    """Put the parts together and let them work; nothing listens yet."""
+    """Start a data plane and a control plane; nothing listens yet."""
     async with asyncio.TaskGroup() as tasks:
         control = ControlPlane(config, tasks, EventLog(sequence))
         plane = DataPlane(
@@ -211,14 +212,14 @@ async def assembled(
             balancer.close()
 
 
-async def _leave(balancer: Balancer, stop: Stop, *, patient: bool) -> None:
-    """Let exchanges end, each with `Connection: close`, and idle connections go after a while.
+async def _finish_exchanges(balancer: Balancer, stop: Stop, *, patient: bool) -> None:
+    """Wait until all exchanges have ended, and close idle connections after a while.
 
     Args:
-        balancer: which takes its leave.
+        balancer: the one that stops.
         stop: a second call ends the wait.
-        patient: wait for the next request of every idle connection, since a client that sends it
-            just when we close would see a failure; there is somebody else to serve meanwhile.
+        patient: wait for the next request of every idle connection, since a client that sends one
+            just as we close sees a failure. A successor serves new connections meanwhile.
     """
     plane, timeouts = balancer.data_plane, balancer.config.timeouts
     plane.stopping = True
@@ -241,7 +242,7 @@ async def _leave(balancer: Balancer, stop: Stop, *, patient: bool) -> None:
 async def _admin_api(
     balancer: Balancer, listener: Listener
 ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Serve the admin API; yields what ends its accepting, while running calls go on."""
+    """Serve the admin API; yields a function that stops accepting and lets running calls go on."""
     app = build_app(balancer.control, balancer.config)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from balancer.config import Address, Config
+from balancer.addresses import Address, host_port
+from balancer.config import Config
 from balancer.errors import StartError
 
 BACKLOG = 4096
@@ -23,7 +24,7 @@ class Listener:
     """A listening socket.
 
     Attributes:
-        place: what was asked for, such as port 0.
+        place: the address of the command line, whose port may be 0.
         sock: the socket.
         handed_over: whether a successor has it now, so that its path must stay.
     """
@@ -34,16 +35,16 @@ class Listener:
 
     @property
     def name(self) -> str:
-        """Where it really listens."""
+        """The address at which it listens, with the port that the system chose."""
         if self.place.path is not None:
             return str(self.place)
         host, port = self.sock.getsockname()[:2]
-        return str(Address(host, port))
+        return host_port(host, port)
 
 
 @contextmanager
 def listening(place: Address, inherited: Mapping[str, socket.socket]) -> Iterator[Listener]:
-    """Listen; a unix socket is only for its owner, and its path is taken away at the end.
+    """Listen. A unix socket is open to its owner only, and its path is removed at the end.
 
     Args:
         place: where.
@@ -84,7 +85,7 @@ def _open_tcp(place: Address) -> socket.socket:
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
-            fix = "stop whoever listens there, or choose another port"
+            fix = "stop the process that listens there, or choose another port"
             raise StartError(f"{place} is in use: {fix}") from error
         if error.errno == errno.EADDRNOTAVAIL:
             raise StartError(f"{place}: this machine has no such address") from error
@@ -107,10 +108,10 @@ def _open_unix(path: Path) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Take away a socket that nobody listens on; whatever else is there is not ours to remove."""
+    """Remove a socket that nobody listens on; leave any other file alone."""
     try:
         if not stat.S_ISSOCK(path.stat().st_mode):
-            raise StartError(f"unix:{path} is there already and is no socket")
+            raise StartError(f"unix:{path} exists and is not a socket")
     except FileNotFoundError:
         return
     except OSError as error:
@@ -123,7 +124,7 @@ def _clear(path: Path) -> None:
         except OSError as error:
             raise StartError(f"unix:{path}: {error.strerror}") from error
         else:
-            raise StartError(f"unix:{path} is in use: stop whoever listens there")
+            raise StartError(f"unix:{path} is in use: stop the process that listens there")
 
 
 def fit_to_file_limit(config: Config) -> Config:

@@ -1,4 +1,4 @@
-"""What became of the requests: cumulative counters, cheap enough for every exchange."""
+"""Cumulative counters of requests and their outcomes, cheap enough for every exchange."""
 
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ _BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS)
 
 
 class Counters:
-    """Counts that only ever grow.
+    """Counters that only grow.
 
     Attributes:
         requests: exchanges that ended, and attempts of such that were tried elsewhere again.
         failed: those that ended with a 5xx or without a complete response.
         failed_transport: those that ended without a complete, well-formed response in time.
-        aborted: those that the client gave up; they count as no failure.
+        aborted: those that the client gave up; they do not count as failures.
         statuses: responses by the first digit of their status, from 1 to 5, at that index.
         consecutive_5xx: 5xx since the last other response.
         consecutive_failures: transport failures since the last complete response.
@@ -81,7 +81,7 @@ class Counters:
         self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """These counters as JSON values."""
         return {
             "requests": self.requests,
             "failed": self.failed,
@@ -99,7 +99,7 @@ class Counters:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> "Counters":
-        """Undo `as_dict`."""
+        """Make counters from the result of `as_dict`."""
         counters = cls()
         for name in ("requests", "failed", "failed_transport", "aborted", "bytes_out"):
             setattr(counters, name, data[name])

@@ -66,7 +66,7 @@ class BackendSearch(msgspec.Struct, eq=False):
 
     @property
     def is_held(self) -> bool:
-        """Whether it waits for a backend."""
+        """Whether this request waits for a backend."""
         return self._held
 
     def refuse(self, response: ErrorResponse) -> None:
@@ -85,7 +85,7 @@ class BackendSearch(msgspec.Struct, eq=False):
         self._choose(self._at_ns)
 
     def resume(self) -> None:
-        """Go on after waiting: there may be a backend now."""
+        """Try again after a wait: there may be a backend now."""
         self._held = False
         self._choose(now_ns())
 

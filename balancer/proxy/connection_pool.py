@@ -13,13 +13,13 @@ _MAX_IDLE = 1024
 
 
 class ConnectionRequester(Protocol):
-    """Whoever asked for a connection."""
+    """An exchange that asked for a connection."""
 
     def connected(self, connection: UpstreamConnection) -> None:
-        """Here it is."""
+        """The connection is open."""
 
     def connect_failed(self, *, refused: bool) -> None:
-        """There is none; `refused` when that proves that nobody listens."""
+        """No connection could be opened; `refused` proves that nobody listens."""
 
 
 class ConnectionPool:
@@ -43,10 +43,10 @@ class ConnectionPool:
         self._open: dict[str, set[BackendConnection]] = {}
 
     def take(self, backend: Backend, now_ns: int) -> UpstreamConnection | None:
-        """Take the connection that was idle for the shortest time, if one is fit for use.
+        """Take the connection that was idle for the shortest time, if one can be reused.
 
-        Fit is one that is open, idle for less than `reuse`, and has nothing to read: neither
-        bytes nor an end that the event loop has not seen yet.
+        A connection can be reused if it is open, was idle for less than `reuse`, and has nothing
+        to read: neither bytes nor an end that the event loop has not seen yet.
         """
         idle = self._idle.get(backend.id)
         oldest = now_ns - self._reuse_ns

@@ -36,7 +36,7 @@ class DataPlane:
         in_flight: exchanges under way.
         clients: open client connections.
         retries: requests that were sent a second time.
-        stopping: whether the balancer takes its leave: every response closes its connection.
+        stopping: whether the balancer is stopping: every response closes its connection.
     """
 
     def __init__(
@@ -93,12 +93,12 @@ class DataPlane:
         self.connect_ns = round(wait.connect * 1e9)
 
     def new_request_id(self) -> bytes:
-        """An id that no other request of this machine has."""
+        """Make an id that no other request on this machine has."""
         self._id_count += 1
         return f"{self._id_prefix}-{self._id_count:x}".encode("ascii")
 
     def count_refused(self, response: ErrorResponse, request_id: bytes, kind: str) -> None:
-        """Count and log an answer to something that never became an exchange."""
+        """Count and log the refusal of bytes that are no request."""
         complete(response.status, 0, 0, self.counters)
         if self.log is not None:
             self.log.add(
@@ -109,7 +109,7 @@ class DataPlane:
             )  # fmt: skip
 
     def client_left(self) -> None:
-        """A client's connection is gone; in a graceful stop, the last one ends it."""
+        """Note the loss of a client; the last one ends a graceful stop."""
         if self.stopping and not self.clients:
             self.empty.set()
 
@@ -133,7 +133,7 @@ class DataPlane:
         return self.budget.allow(now_ns(), self.arrived)
 
     def is_trusted(self, peer: str) -> bool:
-        """Whether what this peer says about its client is believed."""
+        """Whether to believe what this peer says about its own client."""
         try:
             address = ipaddress.ip_address(peer)
         except ValueError:
@@ -158,5 +158,5 @@ class DataPlane:
 
 
 def _ticks(seconds: float) -> int:
-    """In ticks; a limit of 0 is none, which a century stands for."""
+    """A time limit in ticks; 0 means no limit, which is written as a century."""
     return ticks(seconds or 100 * 365 * 86400.0)

@@ -1,4 +1,4 @@
-"""What the balancer says by itself: constant phrases only, never a byte of the request.
+"""The answers of the balancer itself. They hold constant phrases, never a byte of the request.
 
 Why it answered instead of a backend is in `Proxy-Status` (RFC 9209), with that document's error
 types; the body is `application/problem+json` (RFC 9457).
@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An answer of the balancer's own.
+    """An answer of the balancer itself.
 
     Attributes:
         status: its HTTP status.

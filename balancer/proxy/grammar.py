@@ -22,7 +22,7 @@ HOPELESS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])"
 
 
 def plain_lines(first_letters: bytes, names: bytes) -> bytes:
-    """A pattern for lines of fields that need no look.
+    """A pattern for the lines of fields that the proxy passes on unread.
 
     Args:
         first_letters: those that the names of the others begin with, in both cases.
@@ -82,7 +82,7 @@ def tokens(value: bytes) -> list[bytes]:
 
 
 def without(fields: bytes, named: list[bytes]) -> bytes:
-    """Take the fields out that Connection names (RFC 9110 section 7.6.1)."""
+    """Remove the fields that Connection names (RFC 9110 section 7.6.1)."""
     doomed = {name for name in named if name not in _KEPT}
     if not doomed:
         return fields

@@ -59,7 +59,7 @@ _FIELD = re.compile(
 
 
 def _plain_head(special: bytes) -> re.Pattern[bytes]:
-    """A head that needs no look beyond Host: most of all requests have one."""
+    """A pattern for a head in which only Host is of interest, as in most requests."""
     plain = plain_lines(_SPECIAL_FIRST, special)
     return re.compile(
         rb"([A-Z]{3,7}+) (" + _ORIGIN + rb") HTTP/1\.1\r\n"
@@ -178,7 +178,7 @@ def read_request(data: bytes, *, cookies: bool) -> RequestHead | None:
     if name:
         fields = b"%b%b: %b\r\n%b" % (fields, name, request_id, last)
     if method == b"CONNECT":
-        raise MessageError(501, "CONNECT is not offered")
+        raise MessageError(501, "CONNECT is not supported")
     return RequestHead(method, target, 1, fields, match.end(), host, request_id=request_id)
 
 
@@ -191,7 +191,7 @@ def read_any_request(data: bytes) -> RequestHead | None:
     if version not in (b"1.1", b"1.0"):
         if version[0:1] in b"01":
             raise MessageError(400, "malformed HTTP version")
-        raise MessageError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise MessageError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
     head = RequestHead(method, target, 1, block, match.end())
     if version == b"1.0":
         head.minor = 0
@@ -201,12 +201,12 @@ def read_any_request(data: bytes) -> RequestHead | None:
         raise MessageError(400, "Host is absent")
     head.target = _origin_form(method, target, head.host)
     if method == b"CONNECT":
-        raise MessageError(501, "CONNECT is not offered")
+        raise MessageError(501, "CONNECT is not supported")
     return head
 
 
 class _RequestFields:
-    """Collects the fields that matter, and the stretches between those that do not pass on."""
+    """Reads the fields that matter, and keeps the lines that pass on."""
 
     def __init__(self, head: RequestHead) -> None:
         self._head = head
@@ -238,7 +238,7 @@ class _RequestFields:
         return False
 
     def host(self, value: bytes) -> bool:
-        """RFC 9110 section 7.2: once, and well formed."""
+        """RFC 9110 section 7.2: Host stands once, and is well formed."""
         if self._head.host is not None:
             raise MessageError(400, "Host is repeated")
         if not HOST.match(value):
@@ -260,12 +260,12 @@ class _RequestFields:
         return True
 
     def trailer(self, value: bytes) -> bool:
-        """An announcement, for whoever reads the trailer."""
+        """Trailer announces trailer fields, and passes on."""
         del value
         return True
 
     def content_length(self, value: bytes) -> bool:
-        """RFC 9110 section 8.6: digits, once."""
+        """RFC 9110 section 8.6: Content-Length stands once, in digits."""
         if self._length is not None:
             raise MessageError(400, "Content-Length is repeated")
         if not DIGITS.match(value):
@@ -276,7 +276,7 @@ class _RequestFields:
         return False
 
     def transfer_encoding(self, value: bytes) -> bool:
-        """RFC 9112 section 6.1: chunked, once."""
+        """RFC 9112 section 6.1: the only coding is chunked, and it stands once."""
         if self._coding is not None:
             raise MessageError(400, "Transfer-Encoding is repeated")
         if value.lower() != b"chunked":
@@ -286,7 +286,7 @@ class _RequestFields:
         return False
 
     def connection_field(self, value: bytes) -> bool:
-        """RFC 9110 section 7.6.1: what concerns this hop."""
+        """RFC 9110 section 7.6.1: options for this connection alone."""
         self._connection += tokens(value)
         return False
 
@@ -305,19 +305,19 @@ class _RequestFields:
         return False
 
     def forwarded_for(self, value: bytes) -> bool:
-        """Who asked, as far as the peer is believed."""
+        """The chain of clients, according to the peer."""
         head = self._head
         known = head.forwarded_for
         head.forwarded_for = value if known is None else known + b", " + value
         return False
 
     def forwarded_proto(self, value: bytes) -> bool:
-        """By which scheme, as far as the peer is believed."""
+        """The scheme of the first request, according to the peer."""
         self._head.forwarded_proto = value if value in (b"http", b"https") else None
         return False
 
     def forwarded_host(self, value: bytes) -> bool:
-        """For which host, as far as the peer is believed."""
+        """The host of the first request, according to the peer."""
         self._head.forwarded_host = value if HOST.match(value) else None
         return False
 
@@ -328,7 +328,7 @@ class _RequestFields:
         return False
 
     def idempotency_key(self, value: bytes) -> bool:
-        """The client says that it may be sent twice."""
+        """The client says that the request may be sent twice."""
         self._head.idempotency_key = bool(value)
         return True
 
@@ -346,7 +346,7 @@ class _RequestFields:
         return False
 
     def _settle(self) -> None:
-        """Judge what only all fields together can say."""
+        """Check what depends on several fields."""
         head = self._head
         if self._coding is not None:
             if self._length is not None:

@@ -8,7 +8,7 @@ _NO_CONTENT = 204
 
 
 def request_head(head: RequestHead, *, address: str, forwarded: bytes, request_id: bytes) -> bytes:
-    """The head of a request, as its backend gets it.
+    """Write the head of a request for its backend.
 
     Args:
         head: as it came.
@@ -53,7 +53,7 @@ def _rare_fields(head: RequestHead) -> bytes:
 def response_head(
     head: ResponseHead, *, minor: int, chunked: bool, persistent: bool, added: bytes
 ) -> bytes:
-    """The head of a final response, as its client gets it.
+    """Write the head of a final response for its client.
 
     Args:
         head: as it came.

@@ -1,4 +1,4 @@
-"""A second opinion on every request: llhttp, through httptools.
+"""A second parser for every request: llhttp, through httptools.
 
 Request smuggling lives where two parsers read the same bytes differently. Our grammar frames each
 request by itself, and llhttp, which knows nothing of that, is fed the same bytes: it must see the
@@ -13,7 +13,7 @@ from balancer.errors import MessageError
 
 
 class SecondParser:
-    """One for each client connection."""
+    """Parses the same bytes as our grammar; one for each connection of a client."""
 
     __slots__ = ("_heads", "_messages", "_parser")
 
@@ -31,7 +31,7 @@ class SecondParser:
         self._messages += 1
 
     def head(self, data: bytes, *, whole: bool) -> None:
-        """Hear a head.
+        """Parse a head.
 
         Args:
             data: the head, from the first byte of its request line.
@@ -49,7 +49,7 @@ class SecondParser:
             raise MessageError(400, "two parsers disagree on where the request ends")
 
     def body(self, data: bytes | memoryview, *, end: bool) -> None:
-        """Hear a stretch of the body, framing included.
+        """Parse the next bytes of a body, framing included.
 
         Raises:
             MessageError: llhttp reads it differently.

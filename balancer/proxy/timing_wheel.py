@@ -21,7 +21,7 @@ _HORIZON = 40
 
 
 class Deadline:
-    """The base of whatever can run out of time."""
+    """The base class of objects that have a deadline."""
 
     __slots__ = ("_due", "_slot")
 
@@ -35,7 +35,7 @@ class Deadline:
 
 
 class TimingWheel:
-    """All deadlines of the data plane, turned by one timer of the event loop.
+    """All deadlines of the data plane, driven by one timer of the event loop.
 
     Args:
         every_tick: further things to do at each tick; they must not raise.
@@ -53,36 +53,36 @@ class TimingWheel:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
-        """Begin to turn, on the running loop."""
+        """Start the timer, on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(_TICK_SECONDS, self._turn)
 
     def stop(self) -> None:
-        """Stop turning; deadlines no longer expire."""
+        """Stop the timer; deadlines no longer expire."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def arm(self, item: Deadline, ticks: int) -> None:
-        """Let `item` expire `ticks` from now (see `ticks`), instead of whenever it would have."""
+        """Let `item` expire in so many ticks, instead of at its former deadline."""
         due = self.now + ticks
         item._due = due  # noqa: SLF001 - the wheel owns these fields of its items
         if due < item._slot:  # noqa: SLF001
             self._put(item, due)
 
     def disarm(self, item: Deadline) -> None:
-        """Let `item` never expire, until it is armed again."""
+        """Remove the deadline of `item`."""
         item._due = _NEVER  # noqa: SLF001
 
     def advance(self) -> None:
-        """Go on by one tick."""
+        """Advance by one tick."""
         self.now += 1
         for item in self._slots.pop(self.now, ()):
             self._visit(item)
 
     @property
     def waiting(self) -> int:
-        """How many places in the wheel are taken."""
+        """How many entries the wheel holds."""
         return sum(map(len, self._slots.values()))
 
     def _turn(self) -> None:
@@ -119,5 +119,5 @@ class TimingWheel:
 
 
 def ticks(seconds: float) -> int:
-    """The deadline in ticks, rounded up, and one more since the current tick has begun."""
+    """A duration in ticks, rounded up, plus one since the current tick has begun."""
     return int(-(-seconds // _TICK_SECONDS)) + 1

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 
 from balancer.__main__ import main
+from balancer.addresses import Address
 from balancer.client import AdminClient, AdminError
-from balancer.config import Address
 from balancer.errors import ConfigError, StartError
 from balancer.options import parse
 from balancer.sockets import fit_to_file_limit, listening
@@ -25,24 +25,24 @@ LISTEN = ["--listen", "127.0.0.1:0"]
 
 WRONG = {
     "no listen": ([], "--listen"),
-    "no port": (["--listen", "127.0.0.1"], "'127.0.0.1' is no address; write HOST:PORT"),
-    "port": (["--listen", "127.0.0.1:70000"], "a port is a number from 1 to 65535"),
-    "backend port 0": ([*LISTEN, "--backend", "127.0.0.1:0"], "a port is a number from 1"),
-    "backend option": ([*LISTEN, "--backend", "h:1,size=3"], "'size' is unknown"),
-    "backend weight": ([*LISTEN, "--backend", "h:1,weight=-1"], "'-1' is no number from 0 up"),
-    "backend id": ([*LISTEN, "--backend", "a b=h:1"], "'a b' is no backend id"),
+    "no port": (["--listen", "127.0.0.1"], "'127.0.0.1' is not an address; write HOST:PORT"),
+    "port": (["--listen", "127.0.0.1:70000"], "a port must be a number from 1 to 65535"),
+    "backend port 0": ([*LISTEN, "--backend", "127.0.0.1:0"], "a port must be a number from 1"),
+    "backend option": ([*LISTEN, "--backend", "h:1,size=3"], "unknown 'size'"),
+    "backend weight": ([*LISTEN, "--backend", "h:1,weight=-1"], "'-1' is not a number of at"),
+    "backend id": ([*LISTEN, "--backend", "a b=h:1"], "'a b' is not a valid backend id"),
     "same backend twice": ([*LISTEN, "--backend", "h:1", "--backend", "h:1"], "is given twice"),
     "admin for all": ([*LISTEN, "--admin", "0.0.0.0:1"], "it needs a token"),
     "admin path": ([*LISTEN, "--admin", "unix:x"], "must be absolute"),
     "long path": ([*LISTEN, "--admin", "unix:/" + "a" * 120], "at most 107 bytes"),
     "interval": ([*LISTEN, "--health-interval", "0"], "'0' must be more than 0"),
-    "nan": ([*LISTEN, "--health-timeout", "nan"], "'nan' is no number"),
-    "rise": ([*LISTEN, "--rise", "0"], "'0' is no whole number from 1 up"),
-    "path": ([*LISTEN, "--health-path", "health"], "'health' is no path"),
-    "statuses": ([*LISTEN, "--health-expect", "200-100"], "no whole number from 200 up"),
-    "share": ([*LISTEN, "--eject-share", "2"], "'2' is no share from 0 to 1"),
-    "network": ([*LISTEN, "--trust", "10.0.0.1/8"], "is no network such as 10.0.0.0/8"),
-    "cookie": ([*LISTEN, "--affinity-cookie", "a;b"], "is no cookie name"),
+    "nan": ([*LISTEN, "--health-timeout", "nan"], "'nan' is not a number"),
+    "rise": ([*LISTEN, "--rise", "0"], "'0' is not a whole number of at least 1"),
+    "path": ([*LISTEN, "--health-path", "health"], "'health' is not a path"),
+    "statuses": ([*LISTEN, "--health-expect", "200-100"], "not a whole number of at least 200"),
+    "share": ([*LISTEN, "--eject-share", "2"], "'2' is not a share from 0 to 1"),
+    "network": ([*LISTEN, "--trust", "10.0.0.1/8"], "is not a network such as 10.0.0.0/8"),
+    "cookie": ([*LISTEN, "--affinity-cookie", "a;b"], "is not a cookie name"),
     "token file": ([*LISTEN, "--admin-token-file", "/nowhere"], "No such file"),
     "unknown option": ([*LISTEN, "--hold", "3"], "unrecognized arguments: --hold 3"),
 }
@@ -76,7 +76,8 @@ async def test_an_address_in_use() -> None:
         code, said = await run("--listen", place)
     assert code == 4
     assert said == (
-        f"balancer: {place} is in use: stop whoever listens there, or choose another port\n"
+        f"balancer: {place} is in use: stop the process that "
+        "listens there, or choose another port\n"
     )
 
 
@@ -107,7 +108,7 @@ def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> Non
         pass
     file = tmp_path / "file"
     file.write_text("precious")
-    with pytest.raises(StartError, match="is no socket"), listening(Address(path=file), {}):
+    with pytest.raises(StartError, match="is not a socket"), listening(Address(path=file), {}):
         pass
     assert file.read_text() == "precious"
 
@@ -166,22 +167,28 @@ async def test_wrong_calls_of_the_admin_api(start_balancer: Start) -> None:
     connector = aiohttp.UnixConnector(path=str(running.admin_path))
     async with aiohttp.ClientSession("http://localhost", connector=connector) as session:
         for method, path, body, status, words in (
-            ("PUT", "/backends/a-1", "{", 400, "no JSON"),
-            ("PUT", "/backends/a-1", "[]", 400, "no JSON object"),
-            ("PUT", "/backends/a-1", "{}", 400, "are strings"),
-            ("PUT", "/backends/a-1", '{"address":"h:1","wait":1}', 400, "'wait' is unknown"),
-            ("PUT", "/backends/a-1", '{"address":"h:1","weight":true}', 400, "is a number"),
-            ("PUT", "/backends/a-1", '{"address":"h:1","weight":-1}', 409, "from 0 up"),
-            ("PUT", "/backends/a%0d%0ab", '{"address":"h:1"}', 400, "is no backend id"),
-            ("PUT", "/backends/a-1", '{"address":"h:1","version":"a b"}', 400, "is no version"),
-            ("PUT", "/weights", '{"weights":{"a":"1"}}', 400, "object of numbers"),
+            ("PUT", "/backends/a-1", "{", 400, "not JSON"),
+            ("PUT", "/backends/a-1", "[]", 400, "not a JSON object"),
+            ("PUT", "/backends/a-1", "{}", 400, "must be strings"),
+            ("PUT", "/backends/a-1", '{"address":"h:1","wait":1}', 400, "'wait' is not a key"),
+            ("PUT", "/backends/a-1", '{"address":"h:1","weight":true}', 400, "must be a number"),
+            ("PUT", "/backends/a-1", '{"address":"h:1","weight":-1}', 409, "0 or more"),
+            ("PUT", "/backends/a%0d%0ab", '{"address":"h:1"}', 400, "is not a valid backend id"),
+            (
+                "PUT",
+                "/backends/a-1",
+                '{"address":"h:1","version":"a b"}',
+                400,
+                "not a valid version",
+            ),
+            ("PUT", "/weights", '{"weights":{"a":"1"}}', 400, "must be an object"),
             ("PUT", "/active", '{"ids":"a"}', 400, "list of backend ids"),
             ("PUT", "/active", '{"ids":["zz"]}', 404, "no backend 'zz'"),
             ("POST", "/backends/zz/drain", "", 404, "no backend 'zz'"),
             ("DELETE", "/backends/zz", "", 404, "no backend 'zz'"),
             ("GET", "/events?after=x", "", 400, "sequence number"),
             ("GET", "/nowhere", "", 404, "Not Found"),
-            ("POST", "/backends/zz/drain?timeout=-1", "", 400, "seconds from 0 up"),
+            ("POST", "/backends/zz/drain?timeout=-1", "", 400, "seconds, 0 or more"),
         ):
             async with session.request(method, path, data=body) as answer:
                 problem = json.loads(await answer.text())

@@ -109,6 +109,28 @@ async def test_a_drain_closes_idle_connections_at_once() -> None:
             assert connection.transport.is_closing()
 
 
+async def test_a_drain_closes_a_connection_with_its_last_response() -> None:
+    """A connection that a draining backend still answers on is closed, not kept (M3)."""
+    release = asyncio.Event()
+
+    async def slow(call: ReceivedRequest) -> None:
+        await release.wait()
+        call.writer.write(response())
+
+    async with backend(slow) as one, local_balancer() as local, asyncio.TaskGroup() as tasks:
+        await local.attach(a_1=one)
+        (held,) = local.balancer.control.pool.backends
+        pending = tasks.create_task(local.exchange(closing(GET)))
+        await one.wait_calls(1)
+        draining = tasks.create_task(local.balancer.control.drain("a-1", timeout=60))
+        await local.wait(lambda: held.state is State.DRAINING)
+        release.set()
+        assert (await pending).startswith(b"HTTP/1.1 200 ")
+        await draining
+        for connection in local.balancer.data_plane.connection_pool.of(held):
+            assert connection.transport.is_closing()
+
+
 async def test_a_late_good_check_does_not_bring_a_draining_backend_back() -> None:
     """A check that passes while its backend drains changes nothing (M4)."""
     async with backend() as one, local_balancer() as local:
@@ -140,13 +162,21 @@ async def test_a_backend_that_says_it_leaves_is_drained() -> None:
 
 async def test_failing_checks_take_a_backend_down_and_good_ones_bring_it_back() -> None:
     """`fall` bad checks take a backend down, `rise` good ones bring it back (H2)."""
-    async with backend() as one, local_balancer() as local:
-        await local.attach(a_1=one)
-        (held,) = local.balancer.control.pool.backends
-        one.health_status = "500 Sick"
-        await local.wait(lambda: held.state is State.DOWN)
-        one.health_status = "200 OK"
-        await local.wait(lambda: held.state is State.UP)
+    policy = HealthPolicy(
+        path="/health", interval=0.05, fast_interval=0.05, timeout=30, rise=4, fall=3
+    )
+    async with backend() as one, local_balancer(health=policy) as local:
+        control = local.balancer.control
+        changes: list[tuple[State, int]] = []
+        held = control.put("a-1", address=one.address, version="a", weight=1)
+        control.on_change = lambda: changes.append((held.state, one.checks))
+        for status, state in (
+            ("200 OK", State.UP), ("500 Sick", State.DOWN), ("200 OK", State.UP),
+        ):  # fmt: skip
+            one.checks, one.health_status = 0, status
+            await local.wait(lambda state=state: held.state is state)
+            # The number of checks at the moment of the change itself.
+            assert changes[-1] == (state, policy.fall if state is State.DOWN else policy.rise)
 
 
 async def test_a_check_that_hangs_has_failed() -> None:

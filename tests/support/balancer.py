@@ -11,9 +11,10 @@ from typing import TypedDict, Unpack
 
 from balancer import sockets
 from balancer.access_log import AccessLog
+from balancer.addresses import Address
 from balancer.backend_pool import State
 from balancer.client import AdminClient, wait_listening
-from balancer.config import Address, Config, Limits, Network, Timeouts
+from balancer.config import Config, Limits, Network, Timeouts
 from balancer.health import HealthPolicy
 from balancer.hold_queue import HoldPolicy
 from balancer.outlier_detection import OutlierPolicy
@@ -156,6 +157,7 @@ class ScriptedBackend:
         health_status: what `GET /health` is answered with.
         read_body: whether bodies are read before the handler is called.
         calls: the requests so far, without the health checks.
+        checks: how many health checks have come so far.
         connections: how many were opened so far.
         address: where it listens.
     """
@@ -164,6 +166,7 @@ class ScriptedBackend:
     health_status: str = "200 OK"
     read_body: bool = True
     calls: list[ReceivedRequest] = field(default_factory=list)
+    checks: int = 0
     connections: int = 0
     address: str = ""
     _server: asyncio.Server | None = None
@@ -212,6 +215,7 @@ class ScriptedBackend:
         while not writer.is_closing():
             call = ReceivedRequest(await reader.readuntil(b"\r\n\r\n"), b"", number, reader, writer)
             if call.path == b"/health":
+                self.checks += 1
                 writer.write(response(status=self.health_status, fields=b"Connection: close\r\n"))
                 return
             if self.read_body:
