@@ -4,7 +4,7 @@
 
 **Time.** Each strategy deploys a version of the small service, three replicas under light traffic,
 behind the real balancer. The floor is what no orchestrator could have saved (see
-`orchestrator.verbs.Verbs`); the target is 1.15 times that. The rest is shown by verb.
+`orchestrator.verb_runner.VerbRunner`); the target is 1.15 times that. The rest is shown by verb.
 
 **Power.** The judge is drawn samples, as a canary of four steps (5, 25, 50 and 100 % of the
 traffic, a second each and up to five more until there are 50 requests) would bring them. The table
@@ -26,10 +26,10 @@ from pathlib import Path
 from balancer.statistics import BOUNDS
 from orchestrator.analysis import Finding, judge
 from orchestrator.model import ReleaseResult, Version
-from orchestrator.platform import Count, Latency
 from orchestrator.policy import Criteria, Policy
+from orchestrator.request_statistics import Latency, RequestCounts
 from orchestrator.routers.hitless import HealthCheck
-from orchestrator.testing import Stage, stage
+from tests.support.orchestrator import RunningFleet, running_fleet
 
 COMMAND = (
     "{python}",
@@ -59,12 +59,12 @@ TOLERANCES = (Criteria().latency_tolerance_seconds, Criteria().latency_tolerance
 RATES = (20, 100, 500)
 
 
-async def one_release(strategy: str) -> tuple[ReleaseResult, Stage]:
+async def one_release(strategy: str) -> tuple[ReleaseResult, RunningFleet]:
     """One release, and the fleet that it was made on."""
     a, b = (Version(name=name, command=COMMAND) for name in "ab")
     with tempfile.TemporaryDirectory() as name:
         health = HealthCheck(path="/health")
-        async with stage(Path(name), Policy(), a, health=health) as scene:
+        async with running_fleet(Path(name), Policy(), a, health=health) as scene:
             clients = scene.clients()
             async with clients.sending(2):
                 return await scene.release(strategy, a, b), scene
@@ -95,7 +95,7 @@ def times(runs: int) -> bool:
     return good
 
 
-def drawn(chance: random.Random, requests: int, fails: float, slower: float) -> Count:
+def drawn(chance: random.Random, requests: int, fails: float, slower: float) -> RequestCounts:
     """So many requests with that fault."""
     buckets = [0] * (len(BOUNDS) + 1)
     failed, total = 0, 0.0
@@ -104,16 +104,16 @@ def drawn(chance: random.Random, requests: int, fails: float, slower: float) -> 
         took = MEDIAN * slower * chance.lognormvariate(0, SIGMA)
         total += took
         buckets[bisect_left(BOUNDS, took)] += 1
-    return Count(requests, failed, Latency(BOUNDS, tuple(buckets), total))
+    return RequestCounts(requests, failed, Latency(BOUNDS, tuple(buckets), total))
 
 
 def refused(
     chance: random.Random, rate: float, fails: float, slower: float, criteria: Criteria
 ) -> bool:
     """Whether a canary with that fault is refused at some step."""
-    stable = Count()
+    stable = RequestCounts()
     for percent in STEPS:
-        share, canary = percent / 100, Count()
+        share, canary = percent / 100, RequestCounts()
         sample = criteria.minimum_requests / (rate * share)  # in seconds
         together = share < 1  # at the last step the others have no traffic any more
         spent, seconds = 0.0, max(SOAK, min(SOAK + PATIENCE, sample))
@@ -122,7 +122,7 @@ def refused(
             mine = drawn(chance, round(rate * share * seconds), fails, slower)
             theirs = drawn(chance, round(rate * (1 - share) * seconds), USUAL, 1.0)
             canary += mine
-            stable += theirs if together else Count()
+            stable += theirs if together else RequestCounts()
             # Latencies of the same time only, and anew for each look at a slow one.
             judgement = judge(
                 canary._replace(latency=mine.latency),
@@ -154,7 +154,7 @@ def power(trials: int) -> None:
 
 
 def main() -> int:
-    """Answer both questions; exit status 1 if a strategy is over its target."""
+    """ProbeResult both questions; exit status 1 if a strategy is over its target."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--runs", type=int, default=3, help="releases of each strategy")
     parser.add_argument("--trials", type=int, default=400, help="canaries of each kind")

@@ -1,21 +1,19 @@
-"""The canary judge: pure, from two samples and its criteria to a judgement with its reason.
+"""The canary analysis: PURE, from two samples and the criteria to a judgement with its reason.
 
-It asks up to four questions, each with a sample below which the answer is *inconclusive*, never
-*pass*:
+It asks up to four questions. With too small a sample the answer is *inconclusive*, never *pass*:
 
 1. Do more of the canary's requests fail? Fisher's exact test, one-sided: how likely it is that so
-   many of all failures fell to the canary if both failed alike.
+   many of all failures fall to the canary if both groups have the same failure rate.
 2. Is the canary slower? Mann and Whitney's test, one-sided, on the balancer's latency buckets
-   (midranks, variance corrected for ties). A difference that is certain may still matter to
-   nobody, so a fail also needs an effect: the chance that a request to the canary is slower than
-   one to the other, and a mean that is higher by a part and by an absolute time.
+   (midranks, variance corrected for ties). A certain difference can still be too small to matter.
+   So a fail also needs an effect: a high probability that a request to the canary is slower than
+   one to the others, and a mean that is higher by a fraction and by an absolute time.
 3. Is its failure rate above a fixed limit? 4. Is its 99th percentile?
 
 Sources: R. A. Fisher, *Statistical Methods for Research Workers*, §21.02 (the exact test); Mann
 and Whitney, *Annals of Mathematical Statistics* 18 (1947); McGraw and Wong, *Psychological
 Bulletin* 111 (1992), for the common language effect size. Both tests are a few lines on counts,
-and importing SciPy in the middle of a rollout would cost it most of a second; the tests of this
-module hold them to SciPy's.
+so SciPy is not needed at run time; the tests compare them with SciPy's.
 """
 
 import enum
@@ -23,12 +21,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from orchestrator.platform import Count, Latency
 from orchestrator.policy import Criteria
+from orchestrator.request_statistics import Latency, RequestCounts
 
 
 class Finding(enum.Enum):
-    """What a sample says; `ERROR` is for those who could not get one."""
+    """The result of an analysis; `ERROR` means that there are no statistics."""
 
     PASS = "pass"  # noqa: S105 - not a password
     INCONCLUSIVE = "inconclusive"
@@ -37,13 +35,13 @@ class Finding(enum.Enum):
 
 
 class Judgement(NamedTuple):
-    """A finding, and the line that gives the number and the limit that it was held against.
+    """A finding and its reason.
 
     Attributes:
-        finding: what the sample says.
-        reason: the line.
-        fleeting: whether it is a fail for latency alone. A replica that was just given more to do
-            is slow for a moment, while its caches and pools fill; failures have no such excuse.
+        finding: the result.
+        reason: one line with the measured number and its limit.
+        fleeting: whether the canary fails for its latency alone. A replica with more traffic than
+            before is slow for a moment, while its caches and pools fill, so it is measured again.
     """
 
     finding: Finding
@@ -51,16 +49,18 @@ class Judgement(NamedTuple):
     fleeting: bool = False
 
 
-def judge(canary: Count, other: Count, criteria: Criteria, *, together: bool = True) -> Judgement:
-    """Answer all questions; the gravest finding is the judgement, and its line comes first.
+def judge(
+    canary: RequestCounts, other: RequestCounts, criteria: Criteria, *, together: bool = True
+) -> Judgement:
+    """Answer all questions; the worst finding is the judgement.
 
     Args:
-        canary: what the canary answered since it got this share of the traffic.
-        other: what those that it is compared with answered meanwhile.
-        criteria: the tests' limits and least samples.
-        together: whether both were answering at the same time. Where the canary has all traffic,
-            the others' sample is an earlier one: it still tells how many of their requests fail,
-            but a busy moment of the machine would pass for a slow canary.
+        canary: the counts of the canary since it got its present share of the traffic.
+        other: the counts of the replicas that it is compared with.
+        criteria: the limits and the smallest samples.
+        together: whether both groups answered at the same time. When the canary has all traffic,
+            the others' sample is an earlier one. Their failure rate can still be compared, but not
+            their latencies, because the machine may have been less busy then.
     """
     answers = [_failures(canary, other, criteria)]
     if criteria.max_failure_rate is not None:
@@ -77,9 +77,10 @@ def judge(canary: Count, other: Count, criteria: Criteria, *, together: bool = T
 
 
 def fisher(failed: int, requests: int, other_failed: int, other_requests: int) -> float:
-    """The chance of so many failures in the first sample, or more, if both fail alike.
+    """Return the probability of at least so many failures in the first sample by chance.
 
-    It is the upper tail of the hypergeometric distribution.
+    Both samples are assumed to have the same failure rate: this is the upper tail of the
+    hypergeometric distribution.
     """
     failures, total = failed + other_failed, requests + other_requests
     most = min(failures, requests)
@@ -93,26 +94,29 @@ def fisher(failed: int, requests: int, other_failed: int, other_requests: int) -
     return min(1.0, math.fsum(terms))
 
 
-class Ranks(NamedTuple):
-    """What a rank test says.
+class RankTest(NamedTuple):
+    """The result of a rank test.
 
     Attributes:
-        chance: of such a difference or a greater one, if both samples are alike (one-sided).
-        effect: the chance that one of the first is greater than one of the second, ties half.
+        chance: the probability of at least this difference if both samples have the same
+            distribution (one-sided).
+        effect: the probability that a value of the first sample is greater than a value of the
+            second; ties count half.
     """
 
     chance: float
     effect: float
 
 
-def mann_whitney(first: Sequence[int], second: Sequence[int]) -> Ranks:
-    """Whether the first sample tends to higher buckets; both are counts of the same buckets.
+def mann_whitney(first: Sequence[int], second: Sequence[int]) -> RankTest:
+    """Test whether the first sample tends to higher buckets; both count the same buckets.
 
-    The normal approximation with a continuity correction, good from some 20 values on.
+    It uses the normal approximation with a continuity correction, which is good from about 20
+    values on.
     """
     size, other_size = sum(first), sum(second)
     if not size or not other_size:
-        return Ranks(1.0, 0.5)
+        return RankTest(1.0, 0.5)
     total = size + other_size
     wins, below, ties = 0.0, 0, 0
     for here, there in zip(first, second, strict=True):
@@ -122,13 +126,13 @@ def mann_whitney(first: Sequence[int], second: Sequence[int]) -> Ranks:
     spread = size * other_size / 12 * (total + 1 - ties / (total * (total - 1)))
     effect = wins / (size * other_size)
     if spread <= 0:
-        return Ranks(1.0, effect)
+        return RankTest(1.0, effect)
     z = (wins - size * other_size / 2 - 0.5) / math.sqrt(spread)
-    return Ranks(0.5 * math.erfc(z / math.sqrt(2)), effect)
+    return RankTest(0.5 * math.erfc(z / math.sqrt(2)), effect)
 
 
 def percentile(latency: Latency, share: float) -> float:
-    """The upper bound of the bucket that the percentile falls into; infinite past the last."""
+    """Return the upper bound of the percentile's bucket; infinite for the last bucket."""
     wanted = math.ceil(share * sum(latency.counts))
     seen = 0
     for bound, count in zip((*latency.bounds, math.inf), latency.counts, strict=True):
@@ -138,10 +142,10 @@ def percentile(latency: Latency, share: float) -> float:
     return math.inf
 
 
-def _failures(canary: Count, other: Count, criteria: Criteria) -> Judgement:
+def _failures(canary: RequestCounts, other: RequestCounts, criteria: Criteria) -> Judgement:
     minimum = max(criteria.minimum_requests, 1)
-    # A canary that has failed too much already fails whatever the rest of its sample brings: it is
-    # judged as if all of that succeeded, so that it is not kept for the sake of the sample.
+    # A canary with too few requests can already have too many failures. So it is judged as if all
+    # missing requests had succeeded, and fails without waiting for them.
     size = max(canary.requests, minimum)
     chance = fisher(canary.failed, size, other.failed, other.requests)
     limit = _rate(other) + criteria.failure_tolerance
@@ -162,7 +166,7 @@ def _failures(canary: Count, other: Count, criteria: Criteria) -> Judgement:
     return Judgement(Finding.PASS, seen)
 
 
-def _latency(canary: Count, other: Count, criteria: Criteria) -> Judgement:
+def _latency(canary: RequestCounts, other: RequestCounts, criteria: Criteria) -> Judgement:
     minimum = max(criteria.minimum_requests, 1)
     here, there = canary.latency, other.latency
     if min(sum(here.counts), sum(there.counts)) < minimum:
@@ -190,7 +194,7 @@ def _latency(canary: Count, other: Count, criteria: Criteria) -> Judgement:
     return Judgement(Finding.FAIL if slow else Finding.PASS, seen)
 
 
-def _failure_limit(canary: Count, limit: float, minimum: int) -> Judgement:
+def _failure_limit(canary: RequestCounts, limit: float, minimum: int) -> Judgement:
     seen = (
         f"{canary.failed} of {canary.requests} requests to the canary failed "
         f"({_rate(canary):.2%}; max_failure_rate is {limit:.2%})"
@@ -202,7 +206,7 @@ def _failure_limit(canary: Count, limit: float, minimum: int) -> Judgement:
     return Judgement(Finding.PASS, seen)
 
 
-def _p99_limit(canary: Count, limit: float, minimum: int) -> Judgement:
+def _p99_limit(canary: RequestCounts, limit: float, minimum: int) -> Judgement:
     size = sum(canary.latency.counts)
     if size < max(minimum, 1):
         return Judgement(
@@ -211,12 +215,13 @@ def _p99_limit(canary: Count, limit: float, minimum: int) -> Judgement:
         )
     found = percentile(canary.latency, 0.99)
     seen = f"the canary's 99th percentile is at most {found:g} s (max_p99_seconds is {limit:g} s)"
-    # The percentile lies somewhere in its bucket: above the limit for certain only if all of it is.
+    # The percentile lies somewhere in its bucket: it is certainly above the limit only if the
+    # whole bucket is.
     floor = max((bound for bound in canary.latency.bounds if bound < found), default=0.0)
     return Judgement(Finding.FAIL if floor >= limit else Finding.PASS, seen)
 
 
-def _rate(count: Count) -> float:
+def _rate(count: RequestCounts) -> float:
     return count.failed / count.requests if count.requests else 0.0
 
 

@@ -1,16 +1,16 @@
-"""The errors of this package, split by who can do something about them."""
+"""The errors of this package, split by who can act on them."""
 
 
 class OrchestratorError(Exception):
-    """The root of them all; each message is one clear line for people."""
+    """The root of all errors of this package; each message is one clear line for people."""
 
 
 class EnvironmentFailure(OrchestratorError):  # noqa: N818 - it names what failed, not a mistake
-    """The machine or a given service is not up to it: no database, no free port, no program."""
+    """The machine or a given service lacks something: no database, no free port, no program."""
 
 
 class MigrationFailed(OrchestratorError):  # noqa: N818 - an outcome, as verbs of a rollout have it
-    """A migration was refused, or failed and was undone as far as its tool can.
+    """A migration was refused, or it failed and its tool undid what it could.
 
     Attributes:
         migration: the id of the migration, when one had begun.
@@ -34,16 +34,16 @@ class RouterError(OrchestratorError):
 
 
 class RolloutFailed(OrchestratorError):  # noqa: N818 - an outcome, not a mistake
-    """A verb of a rollout did not reach its goal; what served before should serve again."""
+    """A verb of a rollout failed; the version that served before should serve again."""
 
 
 class RolloutAborted(OrchestratorError):  # noqa: N818 - an outcome, not a mistake
-    """Somebody asked for the end of a rollout; what served before should serve again."""
+    """Somebody aborted a rollout; the version that served before should serve again."""
 
 
 class RollbackRefused(OrchestratorError):  # noqa: N818 - an outcome, not a mistake
-    """Going back would break more than staying: the old version does not work with the schema."""
+    """A rollback was refused, because the old version does not work with the present schema."""
 
 
 class MigrationRefused(OrchestratorError):  # noqa: N818 - an outcome, not a mistake
-    """Taking the schema back would break what serves, or nobody can tell that it would not."""
+    """Migrations are not taken back: a serving version would break, or nobody can tell."""

@@ -1,14 +1,14 @@
-"""What runs: the replicas of a rollout, and what is known of each."""
+"""The fleet: the replicas of a rollout, and what the rollout knows of each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.model import Replica, Version
-from orchestrator.platform import Count
+from orchestrator.request_statistics import RequestCounts
 
 Replicas = tuple[Replica, ...]
 
-NOTHING = Count()
+NO_REQUESTS = RequestCounts()
 
 
 @dataclass(slots=True)
@@ -16,15 +16,16 @@ class Member:
     """One replica of the fleet.
 
     Attributes:
-        replica: it.
-        version: what it runs.
+        replica: the replica.
+        version: the version that it runs.
         registered: whether the router knows it.
-        weight: its share of the traffic, relative to the others'.
-        leaving: whether it was told to go.
-        lost: whether it ended or hung by itself, and its place waits for another.
-        gated: how many verbs are just finding out whether it is good; its end fails them.
-        before: what it had answered when the window of its failures began.
-        before_step: what it had answered when the present step began: the window of its latencies.
+        weight: its share of the traffic, relative to the weights of the others.
+        leaving: whether the rollout has begun to drain or stop it.
+        lost: whether it ended or hung by itself, so that its place waits for a replacement.
+        gated: how many verbs are checking it at the moment; they fail when it ends.
+        before: its counts when the comparison of failures began.
+        before_step: its counts when the present canary step began; latencies are compared from
+            there.
     """
 
     replica: Replica
@@ -34,14 +35,15 @@ class Member:
     leaving: bool = False
     lost: bool = False
     gated: int = 0
-    before: Count = NOTHING
-    before_step: Count = NOTHING
+    before: RequestCounts = NO_REQUESTS
+    before_step: RequestCounts = NO_REQUESTS
 
 
 class Fleet:
-    """The members by id, in the order of their places.
+    """The members by id, in the order in which they joined.
 
-    A place outlives its replica: whoever holds a replica that was replaced finds its successor.
+    When a replica is replaced, its successor takes its place: looking up the old id then finds the
+    successor.
     """
 
     def __init__(self) -> None:
@@ -52,25 +54,25 @@ class Fleet:
         return iter(tuple(self._members.values()))
 
     def add(self, member: Member) -> None:
-        """Take in a new member, in the last place."""
+        """Add a new member at the end."""
         self._members[member.replica.id] = member
 
     def find(self, replica_id: str) -> Member | None:
-        """The member with this id, or the one in its place; None when it is gone."""
+        """The member with this id, or its successor; None when neither is in the fleet."""
         while replica_id not in self._members and replica_id in self._successors:
             replica_id = self._successors[replica_id]
         return self._members.get(replica_id)
 
     def present(self, replicas: Sequence[Replica]) -> list[Member]:
-        """Those of them that are still there, or their successors."""
+        """The members for these replicas or their successors, without those that are gone."""
         return [member for one in replicas if (member := self.find(one.id)) is not None]
 
     def remove(self, replica_id: str) -> None:
-        """Forget a member that has ended."""
+        """Remove a member that has ended."""
         self._members.pop(replica_id, None)
 
     def replace(self, old: str, new: str) -> None:
-        """Put a member into the place of another, which is forgotten."""
+        """Let a member take the place of another one, which is removed."""
         successor = self._members.pop(new)
         self._members = {
             (new if name == old else name): (successor if name == old else member)
@@ -87,7 +89,7 @@ class Fleet:
         return tuple(one.replica for one in self)
 
     def shares(self) -> dict[str, float]:
-        """How many percent of the traffic each version gets."""
+        """Each version's share of the traffic, in percent."""
         total = sum(member.weight for member in self)
         shares: dict[str, float] = {}
         for member in self:

@@ -1,47 +1,56 @@
-"""Gates: what a replica must show before it gets traffic, and as long as it proves itself."""
+"""Readiness gates: the checks that a replica must pass before it gets traffic."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
 
 from orchestrator.errors import RolloutFailed
 from orchestrator.fleet import Member
+from orchestrator.interfaces import Platform, ProbeResult, Router
 from orchestrator.model import Replica
-from orchestrator.platform import Answer, Platform, Router
 from orchestrator.tasks import deadline
 
-_ROUTER_SECONDS = 10.0  # a router that takes longer to answer is broken
-_ASK_SECONDS = 1.0  # for one readiness question
-_ASK_PAUSE_SECONDS = 0.1
-_REHEARSAL_SECONDS = 2.0  # how long a version that listens may take to say that it is ready
+_ROUTER_SECONDS = 10.0  # a router that needs longer to answer is broken
+_PROBE_SECONDS = 1.0  # for one readiness probe
+_PROBE_PAUSE_SECONDS = 0.1
+_REHEARSAL_SECONDS = 2.0  # a version that listens must become ready within this time
 
 
-class Gates:
-    """Asks the replica itself, and then the router, whose own checks decide."""
+class ReadinessGates:
+    """Probes the replica itself first, then waits for the router's own checks, which decide."""
 
     def __init__(self, platform: Platform, router: Router) -> None:
         self._platform = platform
         self._router = router
 
-    async def admit(self, member: Member, said: dict[str, Answer]) -> float:
-        """Wait until it is up; returns after how many seconds it was ready by its own account."""
+    async def admit(self, member: Member, said: dict[str, ProbeResult]) -> float:
+        """Wait until the router says that the replica is up.
+
+        Returns the seconds until the replica itself was ready, before the router's checks.
+
+        Args:
+            member: the replica; it is registered with the router once it is ready.
+            said: gets the last readiness probe of the replica, by its id.
+        """
         began = asyncio.get_running_loop().time()
         replica, path = member.replica, member.version.readiness_path
         await self._platform.wait_listening(replica)
         while path is not None and not member.registered:
-            said[replica.id] = await self._platform.ask(replica, path, _ASK_SECONDS)
+            said[replica.id] = await self._platform.probe(replica, path, _PROBE_SECONDS)
             if said[replica.id].good:
                 break
-            await asyncio.sleep(_ASK_PAUSE_SECONDS)
+            await asyncio.sleep(_PROBE_PAUSE_SECONDS)
         ready = asyncio.get_running_loop().time() - began
-        # Not before: a check that comes too early costs the replica a whole interval.
+        # Only now: a router check that fails costs the replica a whole interval.
         if not member.registered:
             await self._router.register(replica)
             member.registered = True
         await self._router.wait_up([replica.id])
         return ready
 
-    async def why_not_ready(self, members: Iterable[Member], said: Mapping[str, Answer]) -> str:
-        """What each of those that are not ready lacks."""
+    async def why_not_ready(
+        self, members: Iterable[Member], said: Mapping[str, ProbeResult]
+    ) -> str:
+        """Say of each member that is not ready what it still lacks."""
         why = {}
         for one in members:
             name = one.replica.id
@@ -58,7 +67,7 @@ class Gates:
         return _each(why)
 
     async def need_up(self, members: Iterable[Member]) -> None:
-        """See that the router still says that all of them are up.
+        """Check that the router still says that all of them are up.
 
         Raises:
             RolloutFailed: one of them is not.
@@ -66,32 +75,34 @@ class Gates:
         async with deadline(_ROUTER_SECONDS, "the router did not answer"):
             why = await self._router.why_not_up([one.replica.id for one in members])
         if why:
-            raise RolloutFailed(f"not up any more: {_each(why)}")
+            raise RolloutFailed(f"no longer up: {_each(why)}")
 
 
-async def says_ready(platform: Platform, replica: Replica, path: str, seconds: float) -> str | None:
-    """Ask until it says that it is ready; returns what it says instead, None if it does.
+async def readiness_refusal(
+    platform: Platform, replica: Replica, path: str, seconds: float
+) -> str | None:
+    """Probe a replica until it is ready; return why it is not, or None when it is.
 
     Raises:
-        RolloutFailed: it does not listen within so many seconds.
+        RolloutFailed: it does not listen within `seconds`.
     """
     async with deadline(seconds, "it does not listen"):
         await platform.wait_listening(replica)
     until = asyncio.get_running_loop().time() + _REHEARSAL_SECONDS
     while True:
-        answer = await platform.ask(replica, path, _ASK_SECONDS)
+        answer = await platform.probe(replica, path, _PROBE_SECONDS)
         if answer.good:
             return None
         if asyncio.get_running_loop().time() >= until:
             return f"it {answer.to(path)}"
-        await asyncio.sleep(_ASK_PAUSE_SECONDS)
+        await asyncio.sleep(_PROBE_PAUSE_SECONDS)
 
 
 async def fail_at_end(platform: Platform, replica: Replica) -> None:
-    """Wait until the replica ends.
+    """Wait until the replica ends, and raise an error when it does.
 
     Raises:
-        RolloutFailed: always, with its last words.
+        RolloutFailed: always, with the end of its log.
     """
     ended = await platform.wait_ended(replica)
     last = f"; its log ends: {' | '.join(ended.log)}" if ended.log else ""

@@ -1,16 +1,16 @@
-"""The guardian: ends the processes of a run whose owner is gone.
+"""The guardian: a process that ends the processes of a run when the run itself is gone.
 
-A run that is killed (`kill -9`, out of memory) cannot clean up after itself, so a process of its
-own waits for that moment. It is started first, in a session of its own, and reads its standard
-input: the pipe's end of file says that the owner is gone, whatever ended it. Then it kills
+A run that is killed (`kill -9`, out of memory) cannot clean up after itself. So the run starts the
+guardian first, in a session of its own. The guardian reads its standard input, a pipe from the
+run: the end of file means that the run has ended, for whatever reason. Then the guardian kills
 
-1. every process group that the owner registered and did not take back, and
-2. on Linux, every process whose environment carries the run's mark: also grandchildren that moved
-   to another session, and a child that was being started at that very moment,
+1. every process group that the run registered and did not deregister, and
+2. on Linux, every process whose environment has the run's mark: this includes grandchildren that
+   moved to another session, and a child that was being started at that moment,
 
-and removes the directories that the owner registered. After an orderly end nothing is left to do.
+and removes the directories that the run registered. After an orderly end nothing is left to do.
 
-An owner that said `keep` leaves everything to somebody who takes it on: then nothing is done.
+After the line `keep` the guardian does nothing: another process will take over what runs.
 
 The lines it reads: `group PGID`, `ended PGID`, `directory PATH`, `removed PATH`, `keep`.
 """
@@ -29,20 +29,20 @@ MARK = "HITLESS_RUN"
 """The environment variable whose value marks all processes of one run."""
 
 _EXEC_SECONDS = 0.05
-_ROUNDS = 100  # a marked process that forks while we look is found in the next round
+_ROUNDS = 100  # a marked process that forks during a round is found in the next one
 _SWEEPS = 2
-_ROUND_SECONDS = 5.0  # a killed process that takes longer to go (large memory) is looked at again
+_ROUND_SECONDS = 5.0  # a killed process that takes longer to end is found again in the next round
 
 
 def marked_processes(mark: str) -> list[int]:
-    """The ids of the processes that carry the mark, this one excluded; empty without `/proc`."""
+    """Return the ids of all processes with the mark, except this one; empty without `/proc`."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     with contextlib.suppress(FileNotFoundError):
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
-            # A process may end while we look, or belong to somebody else: then it is not ours.
+            # The process may have ended meanwhile, or belong to another user.
             with contextlib.suppress(OSError):
                 if wanted in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
@@ -54,7 +54,7 @@ def end_processes(processes: Iterable[int]) -> None:
     poll = select.poll()
     descriptors = []
     for process in processes:
-        # It may end before we get there, or change to a user whom we may not signal.
+        # The process may have ended, or changed to a user whom this process may not signal.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             descriptor = os.pidfd_open(process)
             descriptors.append(descriptor)
@@ -71,25 +71,28 @@ def end_processes(processes: Iterable[int]) -> None:
 
 
 def end_all(groups: Iterable[int], mark: str) -> None:
-    """Kill the groups, and then whatever carries the mark, until nothing does."""
+    """Kill the process groups, and then all processes with the mark, until none is left."""
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
-    looked_in_vain = False
+    found_none = False
     for _ in range(_ROUNDS):
         left = marked_processes(mark)
         if left:
             end_processes(left)
-        elif looked_in_vain:
+        elif found_none:
             return
         else:
-            # A process that is just being replaced by its program has no environment to read.
+            # During an exec the environment of a process cannot be read, so look once more.
             time.sleep(_EXEC_SECONDS)
-        looked_in_vain = not left
+        found_none = not left
 
 
-def listen(lines: Iterable[str]) -> tuple[set[int], set[str]] | None:
-    """Hear the owner to its end; the groups and directories that it left, None if all is kept."""
+def read_registrations(lines: Iterable[str]) -> tuple[set[int], set[str]] | None:
+    """Read the run's lines to the end of file.
+
+    Returns the process groups and directories that are still registered; None after `keep`.
+    """
     keep = False
     groups: set[int] = set()
     directories: set[str] = set()
@@ -110,18 +113,18 @@ def listen(lines: Iterable[str]) -> tuple[set[int], set[str]] | None:
 
 
 def main() -> None:
-    """Wait for the owner's end, then clean up after it."""
+    """Wait for the end of the run, then clean up after it."""
     mark = sys.argv[1]
-    # A terminal's Ctrl-C or a supervisor's SIGTERM is for the owner; the end of the pipe is ours.
+    # Ctrl-C and SIGTERM are meant for the run; the guardian ends when the pipe does.
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    left = listen(sys.stdin)
+    left = read_registrations(sys.stdin)
     if left is None:
         return
     groups, directories = left
     end_all(groups, mark)
     for _ in range(_SWEEPS):
-        # What was being written when its writer was killed may appear while we remove.
+        # A write that was under way when its process was killed can appear during the removal.
         for directory in directories:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Hooks: commands before and after the verbs of a deployment, with its state in the environment."""
+"""Hooks: commands that run before or after a verb and get the rollout's state as variables."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ _LAST_LINES = 3
 
 
 class CommandHooks:
-    """Runs hooks as processes of this machine; exit status 0 says that all is well."""
+    """Runs hooks as local processes; exit status 0 means success."""
 
     def __init__(self, processes: Processes, *, log: Path, cwd: Path | None = None) -> None:
-        """Describe them.
+        """Make the runner; nothing is started yet.
 
         Args:
-            processes: what owns their processes.
+            processes: owns the hooks' processes.
             log: the file that their output is appended to.
             cwd: where they run.
         """
@@ -31,12 +31,12 @@ class CommandHooks:
         name: str,
         command: Sequence[str],
         state: Mapping[str, str],
-        timeout: float,  # noqa: ASYNC109 - the hook's own
+        timeout: float,  # noqa: ASYNC109 - a limit on the hook
     ) -> None:
-        """Run one to its end.
+        """Run a hook and wait for its end.
 
         Raises:
-            RolloutFailed: it cannot be started, fails, or takes too long.
+            RolloutFailed: it cannot be started, it fails, or it takes too long.
         """
         begins = self._log.stat().st_size if self._log.is_file() else 0
         try:
@@ -54,5 +54,5 @@ class CommandHooks:
             await child.stop(_STOP_SECONDS)
         if status:
             said = self._log.read_bytes()[begins:].decode(errors="replace").splitlines()
-            last = " | ".join(said[-_LAST_LINES:]) or "(it said nothing)"
+            last = " | ".join(said[-_LAST_LINES:]) or "(no output)"
             raise RolloutFailed(f"hook {name} ended with status {status}: {last}")

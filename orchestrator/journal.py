@@ -1,27 +1,30 @@
-"""The journal: what was done to the fleet, in order, written before anything else knows of it."""
+"""The journal: everything that was done to the fleet, in order, on disk before it is announced."""
 
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import msgspec
 
-from orchestrator.model import Event
+from orchestrator.errors import EnvironmentFailure
+from orchestrator.model import JournalEvent
+from orchestrator.verbs import Verb, verb_named
 
-Listener = Callable[[Event], None]
+Listener = Callable[[JournalEvent], None]
 
 
-class Entry:
-    """What a verb may add to the entry that ends it.
+class JournalEntry:
+    """What the body of a verb can add to the verb's last event.
 
     Attributes:
         number: the verb's number.
-        detail: what else is known.
-        floor_seconds: how much of its time no orchestrator could have saved.
+        detail: further facts, as JSON values by name.
+        floor_seconds: the part of its time that no orchestrator could have saved.
     """
 
     __slots__ = ("detail", "floor_seconds", "number")
@@ -35,8 +38,8 @@ class Entry:
 class Journal:
     """Numbered events, in order; a context manager that closes its file.
 
-    Each event is on the disk (`fsync`) before a listener hears of it and before the verb that it
-    announces begins, so that after a crash the journal knows of everything that may have happened.
+    Each event is on disk (`fsync`) before a listener gets it and before the verb that it announces
+    begins. So after a crash the journal names everything that may have happened.
     """
 
     def __init__(
@@ -50,12 +53,12 @@ class Journal:
         """Open the journal.
 
         Args:
-            path: the NDJSON file that events are appended to; absent: they are only told.
-            listeners: called with each event, at once, in order; what they raise reaches the verb.
-            last_number: the number of the last event that is in the file already.
-            clock: the time in integer nanoseconds, as the events have it.
+            path: the NDJSON file that events are appended to; absent: only the listeners get them.
+            listeners: called with each event, in order; an error that they raise ends the verb.
+            last_number: the number of the last event that the file already has.
+            clock: the time in integer nanoseconds, for `at_ns`.
         """
-        self._file: BinaryIO | None = path.open("ab") if path else None
+        self._file: FileIO | None = path.open("ab", buffering=0) if path else None
         self._listeners = tuple(listeners)
         self._clock = clock
         self._number = last_number
@@ -75,19 +78,23 @@ class Journal:
 
     def note(
         self,
-        verb: str,
+        verb: Verb,
         *,
         version: str | None = None,
         replicas: Iterable[str] = (),
         error: str | None = None,
         detail: Mapping[str, object] | None = None,
     ) -> None:
-        """Write down something that was seen rather than done."""
+        """Record something that was observed, not done.
+
+        Raises:
+            ValueError: the verb is not in `orchestrator.verbs`.
+        """
         self._number += 1
         self._write(
-            Event(
+            JournalEvent(
                 at_ns=self._clock(),
-                verb=verb,
+                verb=verb_named(verb),
                 state="noted",
                 number=self._number,
                 version=version,
@@ -100,29 +107,32 @@ class Journal:
     @asynccontextmanager
     async def verb(
         self,
-        verb: str,
+        verb: Verb,
         *,
         version: str | None = None,
         replicas: Iterable[str] = (),
         detail: Mapping[str, object] | None = None,
         encloses: bool = False,
-        aside: bool = False,
-    ) -> AsyncIterator[Entry]:
-        """Write `started` now, and `completed` or `failed` when the block is left.
+        background: bool = False,
+    ) -> AsyncIterator[JournalEntry]:
+        """Record `started` now, and `completed` or `failed` at the end of the block.
 
         Args:
             verb: what is done.
             version: the version that it is about.
             replicas: the ids of the replicas that it is about.
-            detail: what else is known; the block may add to its entry's.
-            encloses: whether other verbs happen inside; its floor is then the sum of theirs.
-            aside: whether it happens beside the release, which does not wait for it.
+            detail: further facts; the block can add to them in the entry.
+            encloses: whether other verbs run inside; its floor is then the sum of theirs.
+            background: whether it runs beside the release, which does not wait for it.
+
+        Raises:
+            ValueError: the verb is not in `orchestrator.verbs`.
         """
         self._number += 1
-        entry = Entry(self._number, detail or {})
-        start = Event(
+        entry = JournalEntry(self._number, detail or {})
+        start = JournalEvent(
             at_ns=self._clock(),
-            verb=verb,
+            verb=verb_named(verb),
             state="started",
             number=entry.number,
             version=version,
@@ -143,9 +153,9 @@ class Journal:
             if encloses:
                 entry.floor_seconds = self.floor_seconds - floor_before
             else:
-                # Whoever measured the floor may have begun a moment before our own clock.
+                # The floor may have been measured from a moment before `started`.
                 entry.floor_seconds = min(entry.floor_seconds, seconds)
-                if not aside:
+                if not background:
                     self.floor_seconds += entry.floor_seconds
             self._write(
                 msgspec.structs.replace(
@@ -159,15 +169,22 @@ class Journal:
                 )
             )
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: JournalEvent) -> None:
         if self._file is not None:
-            self._file.write(msgspec.json.encode(event) + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            try:
+                # Unbuffered, so that a full disk is noticed here and not when the file is closed.
+                line = msgspec.json.encode(event) + b"\n"
+                while line:
+                    line = line[self._file.write(line) :]
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise EnvironmentFailure(
+                    f"the journal {self._file.name} cannot be written: {error.strerror}"
+                ) from error
         for listener in self._listeners:
             listener(event)
 
 
 def _cause(reason: BaseException) -> str:
-    # CancelledError, GeneratorExit and KeyboardInterrupt have no text, and none is a mistake.
+    # CancelledError, GeneratorExit and KeyboardInterrupt have no text and are no errors.
     return "cancelled" if not isinstance(reason, Exception) else type(reason).__name__

@@ -11,12 +11,12 @@ from typing import Literal
 import msgspec
 
 from orchestrator.errors import MigrationFailed
-from orchestrator.journal import Entry, Journal
+from orchestrator.journal import Journal, JournalEntry
 from orchestrator.model import RunCommand
-from orchestrator.processes import Child, ProcessError, Processes
+from orchestrator.processes import ChildProcess, ProcessError, Processes
 
 APPLICATION_NAME = "hitless-migrator"
-"""What a migrator's sessions are called in `pg_stat_activity` and in the server's log."""
+"""The name of a migrator's sessions in `pg_stat_activity` and in the server's log."""
 
 _STOP_SECONDS = 10.0
 
@@ -32,10 +32,10 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class YoyoMigrator:
-    """Applies migrations to one database, each in a process of its own: yoyo's, or any command's.
+    """Migrates one database, in processes of their own: with yoyo, or with any command.
 
-    A migration of yoyo's that loses against a lock (55P03, 40P01) is tried again as a whole, until
-    the deadline. Its journal entry's floor is the time of the try that succeeded.
+    A yoyo migration that fails because of a lock (SQLSTATE 55P03, 40P01) is repeated as a whole,
+    until the deadline. The floor of its journal entry is the time of the attempt that succeeded.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class YoyoMigrator:
         lock_timeout: float | None = None,
         deadline: float = 60.0,
     ) -> None:
-        """Describe a migrator; nothing is connected yet.
+        """Make the migrator; nothing is connected yet.
 
         Args:
-            processes: what owns its processes.
+            processes: owns its processes.
             url: the database, as `postgresql://...`.
             log: the file that its output is appended to.
-            lock_timeout: how many seconds a statement waits for a lock before it gives way, where
-                the migration itself does not say; absent: for ever, as is Postgres' default.
-            deadline: for how many seconds a step of a release may go on trying.
+            lock_timeout: how many seconds a statement waits for a lock, unless the migration itself
+                sets it; absent: without a limit, as is Postgres' default.
+            deadline: for how many seconds a step of a release may repeat its attempts.
         """
         self._processes = processes
         self._url = url
@@ -66,7 +66,7 @@ class YoyoMigrator:
             self._options += ["--lock-timeout", f"{lock_timeout:g}"]
 
     async def apply(self, directory: Path, through: str | None, journal: Journal) -> None:
-        """Apply what is not applied yet, up to and with `through`.
+        """Apply the pending migrations up to and including `through`.
 
         Raises:
             MigrationFailed: a migration failed; those before it stay applied.
@@ -74,18 +74,19 @@ class YoyoMigrator:
         await self._run("apply", directory, through, journal)
 
     async def roll_back(self, directory: Path, through: str | None, journal: Journal) -> None:
-        """Undo what is applied, newest first, down to and with `through`.
+        """Take back applied migrations, newest first, down to and including `through`.
 
         Raises:
-            MigrationFailed: a migration has no rollback (then nothing was done), or its failed.
+            MigrationFailed: a migration has no rollback (then nothing was done), or a rollback
+                failed.
         """
         await self._run("rollback", directory, through, journal)
 
     async def run(self, step: RunCommand, journal: Journal) -> None:
-        """Run any command that migrates; its exit status 0 says that it did.
+        """Run any command that migrates; exit status 0 means success.
 
-        It finds the database in `DATABASE_URL`, unless the step sets that itself, and libpq's
-        `PGAPPNAME` names its sessions.
+        Its environment has the database's URL as `DATABASE_URL`, unless the step sets that itself,
+        and a name for its sessions as `PGAPPNAME` (libpq).
 
         Raises:
             MigrationFailed: it cannot be started, fails, or takes longer than the deadline.
@@ -145,8 +146,8 @@ async def _running(
     env: Mapping[str, str],
     cwd: Path | None = None,
     dialogue: bool = True,
-) -> AsyncIterator[Child]:
-    """Start the migrator; when the block is left early, it is told to stop and waited for."""
+) -> AsyncIterator[ChildProcess]:
+    """Start the migrator; at the end of the block it is stopped if it still runs."""
     try:
         child = await processes.start(
             command, name="migrator", log=log, env=env, cwd=cwd, dialogue=dialogue
@@ -159,11 +160,11 @@ async def _running(
         await child.stop(_STOP_SECONDS)
 
 
-async def _next(child: Child) -> _Line | None:
-    """Read a line that begins something; None at the end.
+async def _next(child: ChildProcess) -> _Line | None:
+    """Read the runner's next line; None at the end of its output.
 
     Raises:
-        MigrationFailed: the line says so, or makes no sense.
+        MigrationFailed: the line reports a failure, or it cannot be read.
     """
     raw = await child.stdout.readline()
     if not raw:
@@ -171,7 +172,7 @@ async def _next(child: Child) -> _Line | None:
     try:
         line = msgspec.json.decode(raw, type=_Line)
     except msgspec.DecodeError as error:
-        raise MigrationFailed(f"the migrator said what nobody understands: {error}") from error
+        raise MigrationFailed(f"the migrator printed an unreadable line: {error}") from error
     if line.event == "failed":
         raise MigrationFailed(
             line.message or "the migrator gave no reason",
@@ -181,7 +182,7 @@ async def _next(child: Child) -> _Line | None:
     return line
 
 
-async def _one(child: Child, started: _Line, entry: Entry, journal: Journal) -> None:
+async def _one(child: ChildProcess, started: _Line, entry: JournalEntry, journal: Journal) -> None:
     """Follow one migration to its end."""
     retries = 0
     while (line := await _next(child)) is not None:
@@ -201,5 +202,5 @@ async def _one(child: Child, started: _Line, entry: Entry, journal: Journal) -> 
     )
 
 
-def _last_words(child: Child) -> str:
-    return " | ".join(child.last_lines(3).splitlines()) or "(it said nothing)"
+def _last_words(child: ChildProcess) -> str:
+    return " | ".join(child.last_lines(3).splitlines()) or "(no output)"

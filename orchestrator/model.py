@@ -1,4 +1,4 @@
-"""What a rollout is about: versions, replicas, release, and the events of its journal."""
+"""The data of a rollout: versions, replicas, releases, and the events of its journal."""
 
 import signal
 from collections.abc import Mapping
@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from orchestrator.addresses import host_port
+
 Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
 State = Literal["started", "completed", "failed", "noted"]
 
@@ -14,26 +16,27 @@ State = Literal["started", "completed", "failed", "noted"]
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """One version of an application, and how to run it.
 
-    The command and the environment's values may hold placeholders: `{host}`, `{port}`,
-    `{version}`, `{replica_id}`, `{replica_dir}` (a folder of its own), `{python}`, and whatever
-    the platform is given, such as `{database_url}`. Two braces stand for one.
+    The command and the values of the environment can have placeholders: `{host}`, `{port}`,
+    `{version}`, `{replica_id}`, `{replica_dir}` (a private folder of the replica), `{python}`, and
+    those that the platform is given, such as `{database_url}`. Two braces stand for one.
 
     Attributes:
-        name: what it is called, such as `b`; part of its replicas' ids.
+        name: such as `b`; the ids of its replicas begin with it.
         command: the program and its arguments.
-        env: variables on top of the orchestrator's own.
+        env: environment variables, in addition to the orchestrator's own.
         cwd: its working directory.
-        stop_signal: what asks a replica to stop, such as `SIGTERM`.
-        signal_group: whether that goes to the replica's whole process group.
-        termination_grace_seconds: how long a replica may take to stop before it is killed.
+        stop_signal: the signal that asks a replica to stop, such as `SIGTERM`.
+        signal_group: whether the replica's whole process group gets the stop signal.
+        termination_grace_seconds: how long a replica may take to stop; then it is killed.
         start_seconds: how long a replica may take until it is ready; absent: as long as the
             policy's `progress_deadline_seconds` allows.
         python: the interpreter that `{python}` stands for; absent: this one.
-        warm_up: paths that a new replica must answer, each with a 2xx or 3xx, before the router
-            hears of it.
-        readiness_path: what a replica itself must answer with a 2xx before the router is told of
-            it, and before the version may come back to a schema that has changed; absent: nothing.
-        liveness_path: what it must go on answering, or be replaced; absent: nothing.
+        warm_up: paths that a new replica must answer, each with a 2xx or 3xx, before it is
+            registered with the router.
+        readiness_path: a path that a replica must answer with a 2xx before it is registered with
+            the router, and before a rollback to this version on a changed schema; absent: no check.
+        liveness_path: a path that a replica must always answer with a 2xx, or it is replaced;
+            absent: no check.
     """
 
     name: str
@@ -51,13 +54,13 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
-    """One running copy of a version.
+    """One running instance of a version.
 
     Attributes:
         id: its name, unique in the run, such as `b-7`.
         version: the name of its version.
-        host: where it listens.
-        port: the same.
+        host: the host that it listens on.
+        port: the port that it listens on.
         pid: its process id; 0 where the platform has none.
         started_ns: when it was started, on the machine's monotonic clock.
     """
@@ -71,29 +74,28 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def address(self) -> str:
-        """Where it listens, as `host:port`."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        """The address that it listens on, as `host:port`."""
+        return host_port(self.host, self.port)
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class JournalEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the journal.
 
-    Every verb writes `started` and then `completed` or `failed`, with the same `number`. `noted`
-    stands alone: something that was seen rather than done, such as a replica's exit.
+    Every verb writes `started` and later `completed` or `failed`, with the same `number`. `noted`
+    stands alone: it was observed, not done, such as the exit of a replica.
 
     Attributes:
         at_ns: when, on the machine's monotonic clock.
-        verb: what: `phase`, `release`, `deploy`, `migrate`, `start`, `wait_ready`, `attach`,
-            `weigh`, `switch`, `soak`, `pause`, `preview`, `analyse`, `drain`, `stop`, `rollback`,
-            `undo`, `rehearse`, `hook`, `heal`, `scale`, `replica`, `step`.
-        state: how far it is.
-        number: joins the start of a verb with its end.
+        verb: what: one of `orchestrator.verbs.VERBS`. It is text here, so that a journal of a later
+            release with further verbs can still be read.
+        state: whether the verb has started, completed or failed, or was only noted.
+        number: the same in the first and the last event of a verb.
         version: the version that it is about.
         replicas: the ids of the replicas that it is about.
-        seconds: how long the verb took, at its end.
-        floor_seconds: how much of that no orchestrator could have saved: see `Verbs`.
+        seconds: how long the verb took; only in its last event.
+        floor_seconds: how much of that no orchestrator could have saved: see `VerbRunner`.
         error: why it failed.
-        detail: what else is known.
+        detail: further facts.
     """
 
     at_ns: int
@@ -112,8 +114,8 @@ class Migrate(msgspec.Struct, frozen=True, kw_only=True, tag="migrate"):
     """A step of a release: apply migrations.
 
     Attributes:
-        directory: where they are.
-        through: the last one to apply; absent: all of them.
+        directory: the folder of the migrations.
+        through: the last migration to apply; absent: all of them.
     """
 
     directory: Path
@@ -124,9 +126,9 @@ class RunCommand(msgspec.Struct, frozen=True, kw_only=True, tag="run_command"):
     """A step of a release: a migration by any command.
 
     Attributes:
-        name: what the journal calls it.
-        command: the program and its arguments, ready to be run.
-        env: variables on top of the orchestrator's own.
+        name: its name in the journal.
+        command: the program and its arguments, with all placeholders filled in.
+        env: environment variables, in addition to the orchestrator's own.
         cwd: its working directory.
         down: whether it takes migrations back.
     """
@@ -139,10 +141,10 @@ class RunCommand(msgspec.Struct, frozen=True, kw_only=True, tag="run_command"):
 
 
 class Deploy(msgspec.Struct, frozen=True, kw_only=True, tag="deploy"):
-    """A step of a release: replace what serves.
+    """A step of a release: replace the serving version.
 
     Attributes:
-        version: what serves afterwards.
+        version: the version that serves afterwards.
     """
 
     version: Version
@@ -151,17 +153,17 @@ class Deploy(msgspec.Struct, frozen=True, kw_only=True, tag="deploy"):
 class Undo(msgspec.Struct, frozen=True, kw_only=True, tag="undo"):
     """A step of a release: deploy the version that served before the present one.
 
-    It is refused when that version does not work with the schema as it is by then.
+    It is refused when that version does not work with the schema of that moment.
     """
 
 
 class MigrateDown(msgspec.Struct, frozen=True, kw_only=True, tag="migrate_down"):
     """A step of a release: take migrations back, newest first.
 
-    It is refused unless every version that lives works with the schema that it leads to.
+    It is refused unless every running version works with the schema that it leads to.
 
     Attributes:
-        what: which migrations, down to and with `through`; or the command that takes them back.
+        what: the migrations, down to and including `through`; or the command that takes them back.
     """
 
     what: Migrate | RunCommand
@@ -171,10 +173,10 @@ Step = Migrate | RunCommand | MigrateDown | Deploy | Undo
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """What a release does, in order.
+    """A release: its steps, in order.
 
     Attributes:
-        name: what it is called.
+        name: the name of the release.
         start: the version that serves before it.
         steps: its migrations and deployments.
     """
@@ -189,11 +191,11 @@ class ReleaseResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         outcome: `completed`; `rolled_back`: a deployment failed and the version before it serves
-            again; `failed`: a migration failed, or the way back did or was refused; `aborted`:
-            it was cancelled, or somebody asked for its end and the version before serves again.
-        reason: why, when it is not completed.
+            again; `failed`: a migration failed, or a rollback failed or was refused; `aborted`:
+            the release was cancelled, or somebody aborted it and the version before serves again.
+        reason: why it did not complete; None when it did.
         seconds: how long it took.
-        floor_seconds: how much of that no orchestrator could have saved: see `Verbs`.
+        floor_seconds: how much of that no orchestrator could have saved: see `VerbRunner`.
         versions: the versions that served, in order, the first one before the release.
     """
 

@@ -1,4 +1,4 @@
-"""Placeholders in commands and environments: `{port}` is what it stands for."""
+"""Placeholders in commands and environments, such as `{port}`."""
 
 from collections.abc import Mapping
 from string import Formatter
@@ -7,14 +7,14 @@ from orchestrator.errors import OrchestratorError
 
 
 class PlaceholderError(OrchestratorError):
-    """A placeholder that nobody can fill; the message names it and those that there are."""
+    """An unknown placeholder; the message names it and the known ones."""
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Put the values in; `{{` and `}}` stand for one brace each.
+    """Replace the placeholders by their values; `{{` and `}}` stand for one brace each.
 
     Raises:
-        PlaceholderError: the text names a value that is not there, or its braces do not match.
+        PlaceholderError: the text has an unknown placeholder, or its braces do not match.
     """
     parts = []
     try:

@@ -1,7 +1,7 @@
-"""The knobs of a rollout; names and rounding are Kubernetes' where it has them.
+"""The policy of a rollout: its settings, with Kubernetes' names and rounding where it has them.
 
-What a scenario file says under `[policy]` is read into these structs as they are: the types hold
-what one value may be, and what several of them may be together is checked when they are made.
+The table `[policy]` of a scenario file is read directly into these structs. Their types say which
+values one setting can have; which settings fit together is checked when a struct is made.
 Source: kubernetes.io, "Deployments": maxSurge rounds up, maxUnavailable down, not both are 0.
 """
 
@@ -21,7 +21,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Percentage = Annotated[float, msgspec.Meta(gt=0, le=100)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Command = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-# The pattern is for editors; to people `_share` says in words what is wrong.
+# The pattern is for editors; `_share` has the message for people.
 Quantity = (
     Annotated[int, msgspec.Meta(ge=0)]
     | Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[0-9]+%?$"})]
@@ -32,8 +32,8 @@ HttpPath = Annotated[str, msgspec.Meta(pattern="^/")]
 class PolicyError(OrchestratorError, ValueError):
     """A policy that no rollout can follow.
 
-    The message begins with the knob and says what would be right. As a `ValueError` it becomes part
-    of what `msgspec` says of the place where it was read.
+    The message begins with the setting and says which values are right. It is a `ValueError`, so
+    that `msgspec` adds the place in the file where the setting was read.
     """
 
 
@@ -41,7 +41,7 @@ HOOKED = (
     "deploy", "start", "wait_ready", "preview", "attach", "weigh", "switch", "soak", "analyse",
     "drain", "stop", "rollback", "migrate",
 )  # fmt: skip
-"""The verbs that a hook can run before and after."""
+"""The verbs that hooks can run before and after."""
 
 
 def _check_numbers(policy: msgspec.Struct) -> None:
@@ -52,28 +52,28 @@ def _check_numbers(policy: msgspec.Struct) -> None:
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a canary is judged by.
+    """How a canary is judged.
 
     Attributes:
-        against: `stable`: it is compared with those that served before; `baseline`: with as many
-            replicas of the old version, started together with it, so that both are equally fresh.
-        minimum_requests: the least requests, of both sides, that a judgement rests on.
-        patience_seconds: how long to wait for that many, on top of the pause before, and for a slow
-            one to become as fast as the others: only who is slow in every sample of that time is
-            refused.
-        significance: how unlikely a difference must be by chance to count as one.
+        against: `stable`: compare it with the replicas that served before; `baseline`: compare it
+            with as many new replicas of the old version, so that both groups have just started.
+        minimum_requests: the fewest requests to each group that allow a judgement.
+        patience_seconds: how long to wait for that many requests, after the step's pause, and for a
+            slow canary to become as fast as the others. A canary fails for its latency only if it
+            is slow in every sample of that time.
+        significance: a difference counts when chance alone has at most this probability.
         failure_tolerance: how much higher the canary's failure rate may be; 0.01 is one percent.
-        latency_tolerance: by which part its mean latency may be higher; 0.2 is a fifth.
-        latency_tolerance_seconds: by how many seconds it may be higher in any case. A tenth of a
-            second is what people do not notice (J. Nielsen, *Usability Engineering*, ch. 5), and
-            what a replica that has just started needs on a busy machine.
-        latency_effect: up to which chance a request to it may be slower than one to the others;
-            at 1 latencies are not compared.
-        max_failure_rate: a fixed limit; absent: none.
-        max_p99_seconds: a fixed limit for its 99th percentile; absent: none.
-        on_inconclusive: what too few requests lead to. `proceed` is the default, since a step is
-            what brings the requests that the next judgement rests on, and a service without
-            traffic must be deployable; `fail` rolls back.
+        latency_tolerance: by which fraction its mean latency may be higher; 0.2 is a fifth.
+        latency_tolerance_seconds: by how many seconds its mean latency may be higher in any case.
+            People do not notice a tenth of a second (J. Nielsen, *Usability Engineering*, ch. 5),
+            and a replica that has just started can need it on a busy machine.
+        latency_effect: the highest allowed probability that a request to the canary is slower than
+            a request to the others; with 1, latencies are not compared.
+        max_failure_rate: a fixed limit of its failure rate; absent: none.
+        max_p99_seconds: a fixed limit of its 99th percentile; absent: none.
+        on_inconclusive: what happens after too few requests. `proceed` is the default, because the
+            next step brings the requests for the next judgement, and a service without traffic
+            must be deployable; `fail` rolls back.
     """
 
     against: Literal["stable", "baseline"] = "stable"
@@ -93,11 +93,11 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class CanaryStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One step of a canary: exactly one of its keys.
+    """One step of a canary; it has exactly one of these keys.
 
     Attributes:
         weight: the new version's share of the traffic from now on, in percent.
-        pause: how many seconds to wait; `promoted`: until somebody promotes it.
+        pause: how many seconds to wait; `promoted`: wait until somebody promotes the canary.
         analysis: judge the new version by its requests since the last `weight`.
     """
 
@@ -114,12 +114,12 @@ class CanaryStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Requests that a new set must answer with a 2xx before a blue-green switch.
+    """Requests that the new replicas must answer with a 2xx before a blue-green switch.
 
     Attributes:
-        paths: what is asked for.
-        requests: how often each path is asked for, of each replica.
-        timeout_seconds: when such a request counts as failed.
+        paths: the requested paths.
+        requests: how often each path is requested from each replica.
+        timeout_seconds: after how long such a request counts as failed.
     """
 
     paths: Annotated[tuple[HttpPath, ...], msgspec.Meta(min_length=1)]
@@ -128,17 +128,17 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Healing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How replicas that die, or fail their liveness path, are replaced.
+    """How replicas that die or fail their liveness probes are replaced.
 
     Attributes:
-        enabled: whether they are.
-        liveness_interval_seconds: how often each replica is asked for its liveness path.
-        liveness_timeout_seconds: when such a question counts as failed.
-        liveness_failures: how many failed ones in a row make a replica a hung one.
+        enabled: whether they are replaced.
+        liveness_interval_seconds: the time between two liveness probes of a replica.
+        liveness_timeout_seconds: after how long a liveness probe counts as failed.
+        liveness_failures: after how many failed probes in a row a replica is replaced.
         backoff_seconds: the wait before a version's second replacement; it doubles each time.
         backoff_most_seconds: the longest wait.
-        crash_loop: how many deaths within the window take a deployment back.
-        crash_window_seconds: the window.
+        crash_loop: how many deaths within the window roll a deployment back.
+        crash_window_seconds: the length of the window.
     """
 
     enabled: bool = True
@@ -155,15 +155,16 @@ class Healing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Autoscaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many replicas serve, by the requests in flight; paused while something is deployed.
+    """How many replicas serve, by the requests in flight; paused during a deployment.
 
     Attributes:
-        target: requests in flight that each replica should have.
-        least: the fewest replicas.
-        most: the most.
-        tolerance: by which part a replica's requests may differ from the target without change.
-        interval_seconds: how often it looks.
-        scale_down_delay_seconds: how long fewer must have been wanted until there are fewer.
+        target: the requests in flight that each replica should have.
+        least: the smallest number of replicas.
+        most: the largest number of replicas.
+        tolerance: nothing changes while the requests per replica differ from the target by at most
+            this fraction.
+        interval_seconds: the time between two looks at the requests in flight.
+        scale_down_delay_seconds: how long the load must be lower before replicas are stopped.
     """
 
     target: Positive
@@ -187,23 +188,24 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         replicas: how many replicas serve.
-        max_surge: how many more may run during a rolling update; a number, or a share such as
-            `25%`, rounded up.
-        max_unavailable: how many fewer may serve meanwhile; a share is rounded down.
+        max_surge: how many additional replicas may run during a rolling update; a number, or a
+            percentage such as `25%`, rounded up.
+        max_unavailable: how many fewer replicas may serve meanwhile; a percentage is rounded down.
         min_ready_seconds: how long a new replica must serve well before it counts as available.
         progress_deadline_seconds: how long new replicas may take until they are ready.
-        drain_timeout_seconds: how long a replica may finish what it has in flight.
-        preview: what a new set must answer before a blue-green switch; absent: only the checks.
-        auto_promotion: whether blue-green switches by itself; if not, when somebody promotes it.
-        auto_promotion_seconds: how long the new set waits for a promotion until it switches itself.
-        scale_down_delay_seconds: how long the old set stands by after a blue-green switch.
-        canary_steps: what a canary goes through, in order. A number is short for a weight, a pause
-            of `canary_soak_seconds`, and an analysis. Weights rise, and the last one is 100.
+        drain_timeout_seconds: how long a draining replica may take to finish its requests.
+        preview: requests that the new replicas must answer before a blue-green switch; absent: only
+            the readiness checks.
+        auto_promotion: whether blue-green switches without a promotion by a person.
+        auto_promotion_seconds: how long blue-green waits for a promotion before it switches anyway.
+        scale_down_delay_seconds: how long the old replicas stand by after a blue-green switch.
+        canary_steps: the steps of a canary, in order. A number is short for a weight, a pause of
+            `canary_soak_seconds`, and an analysis. The weights rise, and the last one is 100.
         canary_soak_seconds: how long each such step lasts before it is judged.
-        analysis: what a canary is judged by.
-        hooks: commands by when they run: `before_` or `after_` and a verb, such as
-            `before_switch`, `after_deploy`. One that fails fails the step that it belongs to.
-        hook_timeout_seconds: how long one may take.
+        analysis: how a canary is judged.
+        hooks: commands, by the time when they run: `before_` or `after_` and a verb, such as
+            `before_switch` or `after_deploy`. A hook that fails fails its verb.
+        hook_timeout_seconds: how long a hook may take.
         healing: how replicas that die are replaced.
         autoscaling: how many replicas serve; absent: as many as `replicas` says.
     """
@@ -259,7 +261,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def canary_plan(self) -> tuple[CanaryStep, ...]:
-        """The canary's steps, with each number spelled out."""
+        """The canary's steps, with each number expanded into its three steps."""
         plan: list[CanaryStep] = []
         for step in self.canary_steps:
             if isinstance(step, CanaryStep):
@@ -284,12 +286,12 @@ def _check_steps(steps: tuple[float | CanaryStep, ...]) -> None:
         )
     first = steps[0]
     if isinstance(first, CanaryStep) and first.weight is None:
-        raise PolicyError("canary_steps begin with a pause or an analysis; first comes a weight")
+        raise PolicyError("canary_steps must begin with a weight, not a pause or an analysis")
 
 
 def _share(name: str, value: int | str, replicas: int, rounding: Callable[[float], int]) -> int:
     text = str(value)
     number = text.removesuffix("%")
     if not (number.isascii() and number.isdigit()):
-        raise PolicyError(f"{name} is {value!r}; it must be a number, or a share such as '25%'")
+        raise PolicyError(f"{name} is {value!r}; it must be a number or a percentage such as '25%'")
     return rounding(int(number) * replicas / 100) if text.endswith("%") else int(number)

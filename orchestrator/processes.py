@@ -1,8 +1,8 @@
-"""The processes of a run: all of them end when it does, however it ends.
+"""The processes of a run: all of them end with the run, however the run ends.
 
-Each child gets a session of its own, so that Ctrl-C in a terminal reaches only the run itself,
-which then stops its children in order. A run that cannot do that any more (`kill -9`) is
-survived by its guardian, which does it instead: see `orchestrator.guardian`.
+Each child gets a session of its own. So Ctrl-C in a terminal reaches only the run itself, which
+then stops its children in order. When the run is killed (`kill -9`), its guardian process ends the
+children instead: see `orchestrator.guardian`.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ class ProcessError(EnvironmentFailure):
     """A process could not be started; the message names the command and the reason."""
 
 
-class Exit(NamedTuple):
-    """How a child ended when it was told to stop.
+class ProcessExit(NamedTuple):
+    """How a child process ended when it was stopped.
 
     Attributes:
-        code: its exit status; negative when a signal ended it.
-        seconds: how long it took from the signal until it was gone.
-        killed: whether it outlasted its grace period and had to be killed.
+        code: its exit status; the negative signal number when a signal ended it.
+        seconds: the time from the stop signal to its end.
+        killed: whether it outlasted its grace period and was killed.
     """
 
     code: int
@@ -42,13 +42,13 @@ class Exit(NamedTuple):
     killed: bool
 
 
-class Child:
+class ChildProcess:
     """One process in a session of its own.
 
     Attributes:
-        name: what the run calls it, such as `replica a-1`.
-        pid: its process id, which is also its process group's.
-        log: where its output goes.
+        name: its name in messages, such as `replica a-1`.
+        pid: its process id, which is also the id of its process group.
+        log: the file that gets its output.
         started_ns: when it was started.
     """
 
@@ -94,15 +94,15 @@ class Child:
         return await self._process.wait()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, to the whole group if it was started so; nothing if it has ended."""
+        """Send a signal, to the process group if `signal_group` is set; fine if it has ended."""
         with contextlib.suppress(ProcessLookupError):
             if self._signal_group:
                 os.killpg(self.pid, number)
             elif self.returncode is None:
                 self._process.send_signal(number)
 
-    async def stop(self, grace: float) -> Exit:
-        """Ask it to stop, and kill its whole group if it has not after `grace` seconds."""
+    async def stop(self, grace: float) -> ProcessExit:
+        """Send the stop signal; kill the process group when it still runs after `grace` seconds."""
         asked = time.monotonic()
         killed = False
         if self.returncode is None:
@@ -112,18 +112,18 @@ class Child:
                     await self.wait()
             except TimeoutError:
                 killed = True
-        # Also after an orderly end: a parent may leave a worker behind that still serves.
+        # Also after an orderly end: a parent can leave a worker behind that still serves.
         self.kill()
         code = await self.wait()
-        return Exit(code, time.monotonic() - asked, killed)
+        return ProcessExit(code, time.monotonic() - asked, killed)
 
-    def hang_up(self) -> None:
-        """Close its standard input, if that is a pipe to us."""
+    def close_stdin(self) -> None:
+        """Close its standard input, if it was started with `dialogue=True`."""
         if self._process.stdin is not None:
             self._process.stdin.close()
 
     def kill(self) -> None:
-        """Kill every process of its group that is left."""
+        """Kill all processes of its group that still run."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -132,14 +132,14 @@ class Child:
         return last_lines(self.log, count)
 
 
-class Adopted:
-    """A process that somebody else started, and that is ours now; used like a `Child`.
+class AdoptedProcess:
+    """A process that another process started, taken over by this run; used like a `ChildProcess`.
 
-    Its exit status is nobody's any more, and is given as 0.
+    Only a parent can read an exit status, so this one is always reported as 0.
     """
 
     def __init__(self, pid: int, *, log: Path, stop_signal: signal.Signals) -> None:
-        """Take it on.
+        """Take over a process by its id.
 
         Raises:
             ProcessError: it has ended.
@@ -152,7 +152,7 @@ class Adopted:
         try:
             self._descriptor = os.pidfd_open(pid)
         except OSError as error:
-            raise ProcessError(f"process {pid} is not there: {error.strerror}") from error
+            raise ProcessError(f"process {pid} does not run: {error.strerror}") from error
         self._ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._descriptor, self._end)
 
@@ -161,8 +161,8 @@ class Adopted:
         await self._ended.wait()
         return 0
 
-    async def stop(self, grace: float) -> Exit:
-        """Ask it to stop, and kill its whole group if it has not after `grace` seconds."""
+    async def stop(self, grace: float) -> ProcessExit:
+        """Send the stop signal; kill the process group when it still runs after `grace` seconds."""
         asked = time.monotonic()
         killed = False
         if self.returncode is None:
@@ -174,7 +174,7 @@ class Adopted:
                 killed = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        return Exit(await self.wait(), time.monotonic() - asked, killed)
+        return ProcessExit(await self.wait(), time.monotonic() - asked, killed)
 
     def last_lines(self, count: int = 5) -> str:
         """The end of its log, for error messages."""
@@ -197,10 +197,10 @@ def last_lines(log: Path, count: int) -> str:
 
 
 class Processes:
-    """All children of a run; an async context manager that leaves none of them behind.
+    """All child processes of a run; an async context manager that ends them all.
 
-    Unless it is told to: with `keep`, they go on when this process is killed, and after `leave`
-    also when the block is left, for somebody who takes them on by their mark.
+    There is one exception: with `keep=True` the children go on when this process is killed, and
+    after `leave()` also when the block ends. Another process can then take them over by their mark.
     """
 
     def __init__(self, *, keep: bool = False, mark: str | None = None) -> None:
@@ -208,7 +208,7 @@ class Processes:
         self._keep = keep
         self._left = False
         self._guardian: subprocess.Popen[str] | None = None
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, ChildProcess] = {}
         self._reapers: asyncio.TaskGroup | None = None
         self._reaping: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
@@ -233,7 +233,7 @@ class Processes:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # What its starter did not stop in order is ended here; the reapers then see the ends.
+        # Children that nobody stopped before are killed here; the reapers then see their ends.
         for child in self._children.values():
             if not self._left:
                 child.kill()
@@ -252,18 +252,19 @@ class Processes:
         stop_signal: signal.Signals = signal.SIGTERM,
         signal_group: bool = False,
         dialogue: bool = False,
-    ) -> Child:
+    ) -> ChildProcess:
         """Start a process.
 
         Args:
             command: the program and its arguments; no shell is involved.
-            name: what messages call it.
+            name: its name in messages.
             log: the file that its output is appended to.
-            env: variables on top of this process's own environment.
+            env: environment variables, in addition to this process's own.
             cwd: its working directory.
-            stop_signal: what asks it to stop.
-            signal_group: whether that goes to its whole process group.
-            dialogue: whether `stdin` and `stdout` are pipes to us; only stderr is logged then.
+            stop_signal: the signal that asks it to stop.
+            signal_group: whether its whole process group gets the stop signal.
+            dialogue: whether `stdin` and `stdout` are pipes to this process; the log then gets only
+                its standard error.
 
         Raises:
             ProcessError: the program cannot be started.
@@ -286,7 +287,7 @@ class Processes:
                 )
             )
             try:
-                # A fork is not left halfway: whoever is cancelled meanwhile ends what it made.
+                # A cancellation does not interrupt the fork: the new process is ended afterwards.
                 process = await asyncio.shield(forking)
             except asyncio.CancelledError:
                 await asyncio.wait([forking])
@@ -297,7 +298,7 @@ class Processes:
                 raise
             except OSError as error:
                 raise ProcessError(f"{name} cannot be started: {command[0]}: {error}") from error
-        child = Child(
+        child = ChildProcess(
             process,
             name=name,
             log=log,
@@ -313,22 +314,19 @@ class Processes:
         return child
 
     def leave(self) -> None:
-        """Let the children go on when the block is left."""
+        """Let the children go on when the block ends.
+
+        Raises:
+            RuntimeError: the processes were made without `keep=True`.
+        """
         if not self._keep:
             raise RuntimeError("only processes that are kept can be left")
         self._left = True
 
     @property
     def mark(self) -> str:
-        """What marks every process of this run: see `orchestrator.guardian.MARK`."""
+        """The mark of all processes of this run: see `orchestrator.guardian.MARK`."""
         return self._mark
-
-    @property
-    def guardian_pid(self) -> int:
-        """The process id of the guardian; when it ends, nothing of the run is left."""
-        if self._guardian is None:
-            raise RuntimeError("Processes is used outside of its async with block")
-        return self._guardian.pid
 
     @asynccontextmanager
     async def directory(self, prefix: str) -> AsyncIterator[Path]:
@@ -338,10 +336,10 @@ class Processes:
             yield Path(name)
         self._tell_guardian(f"removed {name}")
 
-    async def _reap(self, child: Child) -> None:
+    async def _reap(self, child: ChildProcess) -> None:
         await child.wait()
-        child.hang_up()
-        child.kill()  # whatever the leader left in its group
+        child.close_stdin()
+        child.kill()  # processes that the leader left in its group
         del self._children[child.pid]
         self._tell_guardian(f"ended {child.pid}")
 
@@ -356,6 +354,6 @@ class Processes:
 
     def _dismiss_guardian(self) -> None:
         if self._guardian is not None:
-            with contextlib.suppress(BrokenPipeError):  # it was killed: nobody is left to tell
+            with contextlib.suppress(BrokenPipeError):  # the guardian was killed
                 self._guardian.communicate()
             self._guardian = None

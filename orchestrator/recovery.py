@@ -1,11 +1,11 @@
-"""After the orchestrator was killed: finish what it had begun, from the journal and what runs.
+"""Recovery: finish or roll back a release whose orchestrator was killed.
 
-A run that may be survived (`Processes(keep=True)`) writes down what it is about before it begins (a
-`Plan`), and holds a lock on its folder for as long as it lives. Whoever comes after it takes the
-lock, reads the plan and the journal, looks at what really runs and what the balancer knows, and
-then either goes on (`resume`) or back (`abort`, `undo`). In each case the fleet changes in the same
-order as in any rollback: what is missing is started, all traffic moves when all are up, and only
-then the others are drained and stopped.
+A run that keeps its processes (`Processes(keep=True)`) first writes a `FleetPlan` into its folder
+and holds a lock on the folder while it lives. After its death, a recovery takes the lock, reads the
+plan and the journal, looks at what really runs and at what the balancer knows, and then finishes
+the release (`resume`) or rolls it back (`abort`, `undo`). In each case the fleet changes in the
+order of any rollback: missing replicas are started, all traffic moves when all of them are up, and
+only then the other replicas are drained and stopped.
 """
 
 import asyncio
@@ -23,17 +23,16 @@ from balancer.client import AdminClient, AdminError
 from orchestrator import guardian
 from orchestrator.errors import OrchestratorError, RouterError
 from orchestrator.fleet import Member
+from orchestrator.interfaces import Migrator
 from orchestrator.journal import Journal
-from orchestrator.model import Deploy, Event, Release, ReleaseResult, Replica, Version
-from orchestrator.platform import Migrator
+from orchestrator.model import Deploy, JournalEvent, Release, ReleaseResult, Replica, Version
 from orchestrator.platforms.local import REPLICA, LocalPlatform
 from orchestrator.policy import Policy
 from orchestrator.processes import Processes
 from orchestrator.release import (
-    STEP,
-    History,
+    DeploymentHistory,
     ReleaseRun,
-    need_works,
+    ensure_compatible,
     restore,
     take_down,
 )
@@ -45,21 +44,22 @@ PLAN, JOURNAL, LOCK = "fleet.json", "events.ndjson", "fleet.lock"
 
 
 class RecoveryError(OrchestratorError):
-    """There is nothing to recover, or somebody else is at it."""
+    """There is no fleet to recover, or another process still manages it."""
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is about.
+class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recovery must know of a run, written before the run begins.
 
     Attributes:
-        mark: of its processes.
-        admin: the balancer's admin API.
-        directories: what goes with the fleet; the last one holds the replicas' own.
-        health: what the balancer checks.
-        policy: the knobs.
+        mark: the mark of its processes: see `orchestrator.guardian.MARK`.
+        admin: the address of the balancer's admin API.
+        directories: folders that are removed with the fleet; the last one holds the private folders
+            of the replicas.
+        health: how the balancer checks replicas.
+        policy: the policy of the rollout.
         strategy: the name of the strategy.
-        release: what is done.
-        values: the placeholders of commands.
+        release: the release.
+        values: the values of placeholders in commands.
     """
 
     mark: str
@@ -73,9 +73,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @contextmanager
     def in_force(self, folder: Path) -> Iterator[None]:
-        """It holds while the block runs: written down, and the fleet locked.
+        """Write the plan and lock the fleet while the block runs; then remove the plan.
 
-        It is for its owner's eyes only, since the values may hold a password.
+        Only its owner can read the file, because the values can contain a password.
         """
         path = folder / PLAN
         with locked(folder):
@@ -89,37 +89,37 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the only one who changes the fleet of this folder.
+    """Hold the lock on the fleet of this folder while the block runs.
 
     Raises:
-        RecoveryError: somebody else is.
+        RecoveryError: another process holds it.
     """
     with (folder / LOCK).open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RecoveryError(f"{folder}: another rollout works on this fleet") from None
+            raise RecoveryError(f"{folder}: another process manages this fleet") from None
         yield
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """PURE: what a journal says of the moment at which it broke off.
+class JournalledState:
+    """PURE: the state of a release at the end of its journal.
 
     Attributes:
         served: the versions that served, in order; the last one serves.
-        met: how often the schema had changed when each of them was deployed.
-        schema: how often it has changed until now, counting what had only begun.
-        done: how many steps of the release are behind it.
-        under_way: the version that was being deployed, if one was.
+        schemas: how often the schema had changed when each of these versions was deployed.
+        schema: how often the schema has changed so far, including a change that only began.
+        done: how many steps of the release are done.
+        under_way: the version that was being deployed, if any.
         started: the replicas that were started and not stopped, by id, with address and pid.
-        leaving: those that were told to go, or that it had begun to tell.
-        last_number: of its events.
+        leaving: the replicas whose drain or stop had begun.
+        last_number: the number of the last event.
         last_replica: the highest number of a replica.
     """
 
     served: tuple[str, ...]
-    met: tuple[int, ...]
+    schemas: tuple[int, ...]
     schema: int
     done: int
     under_way: str | None
@@ -129,10 +129,10 @@ class Past:
     last_replica: int
 
 
-def past(start: str, events: list[Event]) -> Past:
-    """Read a journal that may have broken off anywhere."""
+def state_from_journal(start: str, events: list[JournalEvent]) -> JournalledState:
+    """Derive the state from the events of a journal, which may end at any point."""
     served, under_way, last = [start], None, 0
-    met, schema, done = [0], 0, 0
+    schemas, schema, done = [0], 0, 0
     started: dict[str, tuple[str, int]] = {}
     leaving: set[str] = set()
     for event in events:
@@ -140,9 +140,9 @@ def past(start: str, events: list[Event]) -> Past:
             under_way = event.version if event.state == "started" else None
             if event.state == "completed":
                 served.append(event.version)
-                met.append(schema)
-                done += 1  # as its step's own note will say, if it came to that
-        if event.verb == STEP:
+                schemas.append(schema)
+                done += 1  # the `step` note that follows says the same
+        if event.verb == "step":
             done = msgspec.convert(event.detail, _Done).done
         schema += event.verb == "migrate" and event.state == "started"
         if event.verb == "start":
@@ -157,9 +157,9 @@ def past(start: str, events: list[Event]) -> Past:
         if event.verb in ("drain", "stop"):
             leaving |= set(event.replicas)
     number = max((event.number for event in events), default=0)
-    return Past(
+    return JournalledState(
         served=tuple(served),
-        met=tuple(met),
+        schemas=tuple(schemas),
         schema=schema,
         done=done,
         under_way=under_way,
@@ -180,17 +180,22 @@ class _Done(msgspec.Struct, frozen=True):
 
 
 class Recovery:
-    """A fleet that lost its orchestrator; made by `recovering`.
+    """A fleet whose orchestrator is gone; made by `recovering`.
 
     Attributes:
-        rollout: what can be done to it.
-        plan: what its run was about.
-        processes: the owner of what is started for it; they go on when it is left.
-        versions: by name.
+        rollout: the rollout over that fleet.
+        plan: the plan that its run wrote.
+        processes: owns the processes that the recovery starts; they go on after it.
+        versions: the release's versions, by name.
     """
 
     def __init__(
-        self, folder: Path, plan: Plan, before: Past, rollout: Rollout, processes: Processes
+        self,
+        folder: Path,
+        plan: FleetPlan,
+        before: JournalledState,
+        rollout: Rollout,
+        processes: Processes,
     ) -> None:
         self.rollout = rollout
         self.plan = plan
@@ -203,34 +208,34 @@ class Recovery:
                 self.versions[step.version.name] = step.version
 
     async def abort(self) -> str:
-        """Let the version that served before serve again, and it alone.
+        """Roll back: only the version that served before serves afterwards.
 
         Raises:
-            RollbackRefused: it does not work with the schema; what serves, serves on.
+            RollbackRefused: that version does not work with the schema; nothing has changed.
         """
         history = self._history()
         version = history.served[-1]
-        with self.rollout.going("back"):
-            await need_works(self.rollout, version, history, history.met[-1])
+        with self.rollout.in_mode("rollback"):
+            await ensure_compatible(self.rollout, version, history, history.schemas[-1])
             await restore(self.rollout, version)
         return f"aborted: {version.name} serves"
 
     async def resume(self, migrator: Migrator) -> ReleaseResult:
-        """Finish the release, from the first step that is not behind it.
+        """Finish the release, from its first step that is not done.
 
-        Migrations are not taken back here, for there is nowhere to try that first. A canary that
-        was not yet given all traffic has not been judged: it begins anew from the version before.
-        Everything else goes on with what is up.
+        Migrations are not taken back here, because there is no database copy for a rehearsal. A
+        canary that did not have all traffic yet has not been judged: its deployment begins again
+        from the version before. Other deployments continue with the replicas that are up.
         """
         plan, rollout = self.plan, self.rollout
         target, done, history = self._past.under_way, self._past.done, self._history()
         shares = rollout.fleet.shares()
         judged = plan.strategy != "canary" or shares.get(target or "", 0.0) >= 100  # noqa: PLR2004 - percent
-        with rollout.going("back"):
+        with rollout.in_mode("rollback"):
             if target is not None and judged:
                 await restore(rollout, self.versions[target], verb="recover")
                 history.served.append(self.versions[target])
-                history.met.append(history.schema)
+                history.schemas.append(history.schema)
                 done += 1
             else:
                 await restore(rollout, history.served[-1], verb="recover")
@@ -247,7 +252,7 @@ class Recovery:
         """Deploy the version that served before the present one, if it works with the schema.
 
         Raises:
-            RecoveryError: a deployment was under way, which must be ended first.
+            RecoveryError: a deployment was under way; it must be resumed or aborted first.
         """
         plan, before = self.plan, self._past
         if before.under_way is not None:
@@ -265,37 +270,37 @@ class Recovery:
         )
         return await run.undo()
 
-    def _history(self) -> History:
+    def _history(self) -> DeploymentHistory:
         before = self._past
         served = [self.versions[name] for name in before.served]
-        return History(served, list(before.met), before.schema)
+        return DeploymentHistory(served, list(before.schemas), before.schema)
 
     async def finish(self) -> str:
-        """Drain and stop all of it, the balancer included."""
+        """Drain and stop the whole fleet, including the balancer."""
         await take_down(self.rollout)
         await asyncio.to_thread(guardian.end_all, (), self.plan.mark)
         for directory in self.plan.directories:
             shutil.rmtree(directory, ignore_errors=True)
         (self._folder / PLAN).unlink()
-        return "finished: nothing of it runs any more"
+        return "finished: all processes of the run have ended"
 
 
 @asynccontextmanager
 async def recovering(folder: Path) -> AsyncIterator[Recovery]:
-    """Take on the fleet of a run whose orchestrator is gone; it goes on when the block is left.
+    """Take over the fleet of a run whose orchestrator is gone; it goes on after the block.
 
     Raises:
-        RecoveryError: there is none, or its orchestrator is not gone.
+        RecoveryError: there is no such fleet, or its orchestrator still runs.
         RouterError: its balancer does not answer.
     """
     try:
         plan = msgspec.json.decode(
-            (folder / PLAN).read_bytes(), type=Plan, dec_hook=lambda kind, value: kind(value)
+            (folder / PLAN).read_bytes(), type=FleetPlan, dec_hook=lambda kind, value: kind(value)
         )
     except OSError as error:
-        raise RecoveryError(f"{folder}: no fleet was left there ({error.strerror})") from error
+        raise RecoveryError(f"{folder}: no fleet to recover there ({error.strerror})") from error
     with locked(folder):
-        before = past(plan.release.start.name, _events(folder / JOURNAL))
+        before = state_from_journal(plan.release.start.name, _events(folder / JOURNAL))
         with Journal(folder / JOURNAL, last_number=before.last_number) as journal:
             async with (
                 Processes(keep=True, mark=plan.mark) as processes,
@@ -330,13 +335,13 @@ async def recovering(folder: Path) -> AsyncIterator[Recovery]:
 async def _adopt(
     *,
     versions: Mapping[str, Version],
-    before: Past,
+    before: JournalledState,
     platform: LocalPlatform,
     client: AdminClient,
     rollout: Rollout,
     mark: str,
 ) -> None:
-    """Fill the fleet with what really runs; what nobody knows of is ended."""
+    """Add the replicas that really run to the fleet; end those that the journal does not know."""
     try:
         known = {one.id: one for one in await client.backends()}
     except AdminError as error:
@@ -358,12 +363,12 @@ async def _adopt(
             member.leaving = member.leaving or backend.state == "draining"
         rollout.fleet.add(member)
     for pid in running.values():
-        # It was being started when its orchestrator was killed: no user has met it.
+        # It was being started when its orchestrator was killed: no user has schemas it.
         await asyncio.to_thread(guardian.end_processes, [pid])
 
 
 def _replicas(mark: str) -> dict[str, int]:
-    """The replicas that run, by the environment that they were started with: the eldest of each."""
+    """Find the running replicas by their environment; for each id, its oldest process."""
     found: dict[str, int] = {}
     for pid in sorted(guardian.marked_processes(mark)):
         with contextlib.suppress(OSError):
@@ -374,12 +379,12 @@ def _replicas(mark: str) -> dict[str, int]:
     return found
 
 
-def _events(path: Path) -> list[Event]:
-    """All whole lines: the last one may have been cut short."""
+def _events(path: Path) -> list[JournalEvent]:
+    """Read all complete lines; the last line may have been cut off."""
     events = []
     for line in path.read_bytes().splitlines():
         try:
-            events.append(msgspec.json.decode(line, type=Event))
+            events.append(msgspec.json.decode(line, type=JournalEvent))
         except msgspec.DecodeError:
             break
     return events

@@ -1,8 +1,8 @@
-"""A schema that is still to come, tried on a copy: what works with it, and what does not.
+"""Rehearsal: try versions on a schema that is still to come, on a second database.
 
-The copy is not of the data that users are writing, which nobody may hold up: it is made as the
-application's own database was, and taken through the same steps of the release. Its schema is
-therefore the same, and so is what each version says to it.
+The second database does not copy the data that users are writing, because that would hold them up.
+It is built as the application's own database was and goes through the same steps of the release.
+So it has the same schema, and each version reacts to it in the same way.
 """
 
 import asyncio
@@ -11,10 +11,10 @@ from contextlib import AbstractAsyncContextManager
 from itertools import count
 
 from orchestrator.errors import RolloutFailed
-from orchestrator.gates import fail_at_end, says_ready
+from orchestrator.gates import fail_at_end, readiness_refusal
+from orchestrator.interfaces import Migrator, Platform
 from orchestrator.journal import Journal
 from orchestrator.model import Deploy, Migrate, MigrateDown, Release, RunCommand, Version
-from orchestrator.platform import Migrator, Platform
 from orchestrator.tasks import each_to_its_end, first_error
 
 NAME = "rehearsal"
@@ -23,9 +23,9 @@ _GRACE_SECONDS = 5.0
 
 
 class CopyRehearsal:
-    """Tries versions on a copy of the database, one replica of each, away from all traffic.
+    """Tries one replica of each version on a second database, away from all traffic.
 
-    Nothing of it is in the run's journal but what it came to: its migrations are none of the run's.
+    The run's journal gets only the result, not the migrations of the second database.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class CopyRehearsal:
         platform: Callable[[str], AbstractAsyncContextManager[Platform]],
         start_seconds: float,
     ) -> None:
-        """Describe it; nothing is started yet.
+        """Make the rehearsal; nothing is started yet.
 
         Args:
-            database: makes a database as it was before the release, and yields its URL.
-            release: the release, for a database of this URL.
-            migrator: who migrates a database of this URL.
-            platform: where replicas run that use a database of this URL.
+            database: builds a database as it was before the release, and yields its URL.
+            release: returns the release for the database with this URL.
+            migrator: returns the migrator for the database with this URL.
+            platform: runs replicas that use the database with this URL.
             start_seconds: how long a replica may take until it listens.
         """
         self._database = database
@@ -54,13 +54,13 @@ class CopyRehearsal:
         self._numbers = count(1)
 
     async def after(self, steps: int, versions: Collection[str]) -> Mapping[str, str]:
-        """Try these versions on the schema as the release's first so many steps leave it.
+        """Try these versions on the schema that the release's first `steps` steps lead to.
 
-        Returns why, for each that does not work with it.
+        Returns the reason for each version that does not work with it.
 
         Raises:
-            MigrationFailed: that schema cannot be reached, not even here.
-            OrchestratorError: it cannot be tried.
+            MigrationFailed: a migration failed on the second database too.
+            OrchestratorError: the rehearsal itself failed.
         """
         async with self._database() as url:
             release, migrator = self._release(url), self._migrator(url)
@@ -90,7 +90,7 @@ class CopyRehearsal:
         return {name: why for name, why in said if why is not None}
 
     async def _ask(self, platform: Platform, version: Version, name: str) -> str | None:
-        """Start a replica, ask whether it is ready, and stop it; returns why it is not."""
+        """Start a replica, probe it, and stop it; return why it is not ready, or None."""
         path = version.readiness_path
         if path is None:
             return "it declares no readiness_path"
@@ -99,7 +99,7 @@ class CopyRehearsal:
             with first_error():
                 async with asyncio.TaskGroup() as group:
                     watcher = group.create_task(fail_at_end(platform, replica))
-                    why = await says_ready(platform, replica, path, self._start_seconds)
+                    why = await readiness_refusal(platform, replica, path, self._start_seconds)
                     watcher.cancel()
         except RolloutFailed as failure:
             return str(failure)

@@ -1,4 +1,4 @@
-"""Runs a Release, step by step; a deployment that fails is taken back."""
+"""Runs a release, step by step; a deployment that fails is rolled back."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +13,7 @@ from orchestrator.errors import (
     RolloutAborted,
     RolloutFailed,
 )
+from orchestrator.interfaces import Migrator, Rehearsal
 from orchestrator.model import (
     Deploy,
     Migrate,
@@ -24,14 +25,11 @@ from orchestrator.model import (
     Undo,
     Version,
 )
-from orchestrator.platform import Migrator, Rehearsal
 from orchestrator.policy import WHOLE
 from orchestrator.rollout import Rollout
 from orchestrator.strategies import Strategy
 from orchestrator.tasks import first_error
-
-STEP = "step"
-"""What the journal says when a step of a release is done; `done` in its detail: how many are."""
+from orchestrator.verbs import Verb
 
 _End: TypeAlias = tuple[Outcome, str | None]
 
@@ -40,7 +38,7 @@ async def bring_up(rollout: Rollout, version: Version) -> None:
     """Start the version that serves before a release, and give it all traffic.
 
     Raises:
-        OrchestratorError: it does not come up.
+        OrchestratorError: it does not become ready.
     """
     fresh = await rollout.start(version, rollout.policy.replicas)
     await rollout.wait_ready(fresh)
@@ -51,7 +49,7 @@ async def take_down(rollout: Rollout) -> None:
     """Drain and stop every replica, at the end of a run.
 
     Raises:
-        OrchestratorError: one of them could not be; the others are drained and stopped.
+        OrchestratorError: one of them failed; all others are drained and stopped.
     """
     try:
         await rollout.drain(rollout.all())
@@ -60,22 +58,22 @@ async def take_down(rollout: Rollout) -> None:
 
 
 async def restore(
-    rollout: Rollout, version: Version, *, pace: Sequence[float] = (), verb: str = "rollback"
+    rollout: Rollout, version: Version, *, pace: Sequence[float] = (), verb: Verb = "rollback"
 ) -> None:
-    """Let the version serve again, and it alone, in the order that drops nothing.
+    """Let only this version serve, in the order that drops no request.
 
-    Its replicas that still run are kept, those that lack are started, and only when all are up
-    they get all traffic; then the others are drained and stopped.
+    Its running replicas are kept and missing ones are started. When all of them are up they get all
+    traffic. Only then the other replicas are drained and stopped.
 
     Args:
-        rollout: what runs.
-        version: what shall serve.
-        pace: shares of the others, in percent and falling, that are gone through on the way, each
-            as long as a canary's step; empty: all traffic moves at once.
-        verb: what the journal calls it.
+        rollout: the rollout.
+        version: the version that serves afterwards.
+        pace: falling shares of the other replicas, in percent; the traffic moves through these
+            shares, each for the time of a canary's step; empty: all traffic moves at once.
+        verb: the verb in the journal.
 
     Raises:
-        OrchestratorError: the version does not come up again; what serves, serves on.
+        OrchestratorError: the version does not become ready; the serving replicas keep serving.
     """
     async with rollout.verb(verb, version=version.name, encloses=True):
         kept = rollout.usable(version.name)
@@ -92,33 +90,43 @@ async def restore(
 
 
 @dataclass(slots=True)
-class History:
-    """What has served so far, and on which schema.
+class DeploymentHistory:
+    """Which versions have served, and on which schema.
+
+    A schema is a number: how often the schema had changed by then.
 
     Attributes:
         served: the versions, in order; the last one serves.
-        met: the schema that each of them was deployed on.
-        schema: the present one: how often it has changed.
+        schemas: the schema on which each of them was deployed.
+        schema: the present schema.
     """
 
     served: list[Version]
-    met: list[int]
+    schemas: list[int]
     schema: int = 0
 
 
-async def need_works(rollout: Rollout, version: Version, history: History, met: int) -> None:
-    """See that a version works with the schema of now, where that is not the one that it met.
+async def ensure_compatible(
+    rollout: Rollout, version: Version, history: DeploymentHistory, schema: int
+) -> None:
+    """Check that a version works with the present schema, if that is not the schema given.
+
+    Args:
+        rollout: the rollout.
+        version: the version.
+        history: knows the present schema.
+        schema: the schema on which the version was deployed.
 
     Raises:
-        RollbackRefused: it does not; nothing was changed.
+        RollbackRefused: it does not work; nothing has changed.
     """
-    if met == history.schema:
+    if schema == history.schema:
         return
     why = await rollout.rehearse(version)
     if why is not None:
         raise RollbackRefused(
             f"refused: the schema has changed, and version {version.name} does not work with "
-            f"it: {why}; what serves, serves on"
+            f"it: {why}; the fleet stays as it is"
         )
 
 
@@ -126,8 +134,8 @@ class ReleaseRun:
     """One release on a fleet whose start version already serves.
 
     Attributes:
-        result: how it ended; None until then. It is there also after a cancellation (`aborted`),
-            which `run` passes on.
+        result: how it ended; None until then. After a cancellation it is `aborted`, and `run`
+            raises the cancellation.
     """
 
     def __init__(
@@ -138,20 +146,19 @@ class ReleaseRun:
         migrator: Migrator,
         *,
         rehearsal: Rehearsal | None = None,
-        history: History | None = None,
+        history: DeploymentHistory | None = None,
         done: int = 0,
     ) -> None:
-        """Describe a run of a release.
+        """Prepare the run of a release; nothing happens yet.
 
         Args:
-            release: what is done.
-            rollout: what it is done to.
+            release: the release.
+            rollout: the rollout over the fleet.
             strategy: how versions are deployed.
-            migrator: who changes the schema.
-            rehearsal: where a schema is tried before migrations are taken back to it; absent: none
-                are.
-            history: what was before it; absent: nothing but the version that it starts from.
-            done: how many of its steps are behind it.
+            migrator: changes the schema.
+            rehearsal: tries a schema before migrations are taken back; absent: none are taken back.
+            history: what served before; absent: only the release's start version.
+            done: how many of its steps are already done.
         """
         self.result: ReleaseResult | None = None
         self._release = release
@@ -159,11 +166,11 @@ class ReleaseRun:
         self._strategy = strategy
         self._migrator = migrator
         self._rehearsal = rehearsal
-        self._history = history or History([release.start], [0])
+        self._history = history or DeploymentHistory([release.start], [0])
         self._done = done
 
     async def retry(self) -> ReleaseResult:
-        """Do the step that failed again, and what follows it."""
+        """Repeat the step that failed, and go on from there."""
         return await self._go(self._steps)
 
     async def undo(self) -> ReleaseResult:
@@ -171,20 +178,21 @@ class ReleaseRun:
 
         async def work() -> tuple[Outcome, str | None]:
             end = await self._undo()
-            self._note_done()  # a deployment that is none of the release's steps
+            self._note_done()  # this deployment is not a step of the release
             return end or ("completed", None)
 
         return await self._go(work)
 
     async def run(self) -> ReleaseResult:
-        """Do the steps in order; the first that fails is the last.
+        """Do the steps in order, up to the first that fails.
 
-        A failed deployment is rolled back to the version that served before it: `rolled_back`, or
-        `aborted` when somebody asked for it. A failed migration leaves the fleet as it is, for
-        nothing was deployed on top of it: `failed`. The schema is never taken back here: rows that
-        were written meanwhile may depend on it. When it has changed since a version was deployed,
-        that version comes back only if one replica of it, away from all traffic, says that it is
-        ready; else the way back is refused (`failed`), and the fleet is held as it is.
+        A failed deployment is rolled back to the version that served before it (`rolled_back`, or
+        `aborted` when somebody aborted it). A failed migration leaves the fleet as it is, because
+        nothing was deployed on top of it (`failed`). A rollback never takes the schema back: rows
+        that were written meanwhile may depend on it. If the schema has changed since a version was
+        deployed, a rollback first starts one replica of that version without traffic. Only if this
+        replica becomes ready, the rollback goes on; otherwise it is refused (`failed`), and the
+        serving replicas stay.
         """
         return await self._go(self._steps)
 
@@ -201,7 +209,7 @@ class ReleaseRun:
                 detail={"name": self._release.name},
                 encloses=True,
             ) as entry:
-                with self._rollout.control.release(), self._rollout.going("forward"):
+                with self._rollout.control.release(), self._rollout.in_mode("deployment"):
                     outcome, reason = await work()
                 entry.detail |= {"outcome": outcome, "reason": reason}
         except asyncio.CancelledError:
@@ -242,11 +250,11 @@ class ReleaseRun:
         return "completed", None
 
     def _note_done(self) -> None:
-        """Say how far it is, for whoever has to go on after a `kill -9`."""
-        self._rollout.journal.note(STEP, detail={"done": self._done})
+        """Note how many steps are done, for a recovery after `kill -9`."""
+        self._rollout.journal.note("step", detail={"done": self._done})
 
     async def _migrate(self, step: Migrate | RunCommand) -> _End | None:
-        # Also when it fails: those before the one that failed stay applied.
+        # Also when it fails: the migrations before the failed one stay applied.
         self._history.schema += 1
         try:
             await self._rollout.hook("before_migrate")
@@ -262,8 +270,8 @@ class ReleaseRun:
     async def _migrate_down(self, step: MigrateDown) -> _End | None:
         control = self._rollout.control
         try:
-            await self._need_tolerated()
-            await control.checkpoint()  # what it drops is gone for good: the last word before that
+            await self._ensure_all_compatible()
+            await control.checkpoint()  # the last chance to abort: dropped data cannot be restored
         except RolloutAborted as error:
             return "aborted", str(error)
         except OrchestratorError as error:
@@ -282,14 +290,14 @@ class ReleaseRun:
             return "failed", f"migrate down: {error}"
         return None
 
-    async def _need_tolerated(self) -> None:
-        """Raise MigrationRefused unless all that lives works with the schema that is to come.
+    async def _ensure_all_compatible(self) -> None:
+        """Raise MigrationRefused unless every running version works with the schema to come.
 
-        What it drops is gone for good, so where nobody can tell the answer is no.
+        Dropped data cannot be restored. So a version that cannot be checked is a refusal, too.
         """
         versions = {one.version.name: one.version for one in self._rollout.fleet}
         if self._rehearsal is None:
-            raise MigrationRefused("refused: there is nowhere to try it first")
+            raise MigrationRefused("refused: there is no database for a rehearsal")
         if mute := sorted(name for name, one in versions.items() if one.readiness_path is None):
             raise MigrationRefused(
                 f"refused: version {mute[0]} declares no readiness_path, so nobody can tell "
@@ -299,21 +307,22 @@ class ReleaseRun:
         async with self._rollout.verb("rehearse", detail=detail) as entry:
             with first_error():
                 async with asyncio.TaskGroup() as group:
-                    abort = group.create_task(self._rollout.control.ended())
+                    abort = group.create_task(self._rollout.control.wait_for_end())
                     refused = await self._rehearsal.after(self._done + 1, sorted(versions))
                     abort.cancel()
             entry.detail["refused"] = dict(refused)
         if refused:
             why = "; ".join(f"version {name}: {words}" for name, words in sorted(refused.items()))
             raise MigrationRefused(
-                f"refused: what serves does not work with the schema that this leads to: {why}; "
-                f"the schema stays, and what serves, serves on"
+                f"refused: a running version does not work with the schema that this leads to: "
+                f"{why}; "
+                f"the schema and the fleet stay as they are"
             )
 
     async def _deploy(self, version: Version) -> _End | None:
-        """Deploy; returns how it ended when it did not succeed."""
+        """Deploy a version; return None on success, else how it ended."""
         rollout = self._rollout
-        rollout.path.clear()
+        rollout.canary_shares.clear()
         try:
             with rollout.control.deployment(version.name):
                 async with rollout.verb(
@@ -326,15 +335,17 @@ class ReleaseRun:
         except OrchestratorError as error:
             return await self._go_back(version, error)
         self._history.served.append(version)
-        self._history.met.append(self._history.schema)
+        self._history.schemas.append(self._history.schema)
         return None
 
     async def _undo(self) -> _End | None:
         if len(self._history.served) == 1:
-            return "failed", "undo: no other version served before"
+            return "failed", "undo: no version served before the present one"
         version = self._history.served[-2]
         try:
-            await need_works(self._rollout, version, self._history, self._history.met[-2])
+            await ensure_compatible(
+                self._rollout, version, self._history, self._history.schemas[-2]
+            )
         except OrchestratorError as error:
             return "failed", f"undo to {version.name}: {error}"
         return await self._deploy(version)
@@ -343,11 +354,13 @@ class ReleaseRun:
         reason = f"deploy {version.name}: {failure}"
         before = self._history.served[-1]
         aborted = isinstance(failure, RolloutAborted)
-        # What was taken away in time is not worth a hurry; what is broken is.
-        pace = self._rollout.path[-2::-1] if aborted else ()
+        # An aborted canary works, so its traffic can move slowly; a failed one must go at once.
+        pace = self._rollout.canary_shares[-2::-1] if aborted else ()
         try:
-            with self._rollout.going("back"):
-                await need_works(self._rollout, before, self._history, self._history.met[-1])
+            with self._rollout.in_mode("rollback"):
+                await ensure_compatible(
+                    self._rollout, before, self._history, self._history.schemas[-1]
+                )
                 await restore(self._rollout, before, pace=pace)
         except RollbackRefused as refused:
             await self._hold(version)
@@ -357,10 +370,10 @@ class ReleaseRun:
         return ("aborted" if aborted else "rolled_back"), reason
 
     async def _hold(self, version: Version) -> None:
-        """Keep everything that serves; what never did is stopped."""
+        """Keep the serving replicas; drain and stop all others."""
         serving = set(self._rollout.serving())
         idle = [one for one in self._rollout.all() if one not in serving]
-        with self._rollout.going("back"):
+        with self._rollout.in_mode("rollback"):
             async with self._rollout.verb("hold", version=version.name, encloses=True):
                 await self._rollout.drain(idle)
                 await self._rollout.stop(idle)

@@ -1,4 +1,4 @@
-"""A Rollout: the verbs that strategies are made of, each with its deadline and journal entries."""
+"""The Rollout: the verbs of strategies, each with its deadline and its journal entries."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
@@ -8,33 +8,35 @@ from typing import TypeVar
 from orchestrator.analysis import Finding, Judgement
 from orchestrator.errors import RolloutFailed
 from orchestrator.fleet import Member, Replicas
-from orchestrator.gates import Gates, fail_at_end, says_ready
+from orchestrator.gates import ReadinessGates, fail_at_end, readiness_refusal
+from orchestrator.interfaces import Drained, Hooks, Platform, ProbeResult, ReplicaExit, Router
 from orchestrator.journal import Journal
 from orchestrator.model import Replica, Version
-from orchestrator.platform import Answer, Drained, Ended, Hooks, Platform, Router
 from orchestrator.policy import Policy
-from orchestrator.samples import Samples
-from orchestrator.shares import weights
+from orchestrator.samples import CanarySamples
 from orchestrator.tasks import all_or_first_error, deadline, each_to_its_end, first_error
-from orchestrator.verbs import Verbs, now
+from orchestrator.traffic_split import weights
+from orchestrator.verb_runner import VerbRunner, now
+from orchestrator.verbs import Verb
 
 __all__ = ["Replicas", "Rollout"]
 
 T = TypeVar("T")
 
-_ROUTER_SECONDS = 10.0  # a router that takes longer to change its mind is broken
-_MARGIN_SECONDS = 5.0  # beyond a deadline that a platform or router keeps by itself
-_SAMPLE_SECONDS = 0.25  # how often a judgement that lacks requests looks again
+_ROUTER_SECONDS = 10.0  # a router that needs longer for a change is broken
+_MARGIN_SECONDS = 5.0  # on top of a deadline that a platform or router keeps by itself
+_SAMPLE_SECONDS = 0.25  # the time between two looks at the statistics
 
 
-class Rollout(Verbs):
-    """The fleet of one run, and what can be done to it.
+class Rollout(VerbRunner):
+    """The fleet of one run, and the verbs that change it.
 
-    Every verb fails with `OrchestratorError` and nothing else, and takes several replicas at once:
-    they are handled at the same time.
+    A verb raises only `OrchestratorError`. It takes several replicas and handles them at the same
+    time.
 
     Attributes:
-        path: the shares that the deployment under way gave to its canary so far, in percent.
+        canary_shares: the shares of the traffic, in percent, that the canary of the present
+            deployment has had so far.
     """
 
     def __init__(
@@ -51,24 +53,24 @@ class Rollout(Verbs):
         self._platform = platform
         self._router = router
         self._numbers = count(first_number)
-        self._gates = Gates(platform, router)
-        self._samples = Samples(router, self.fleet)
-        # Weights name only what the router knows, so nothing is taken off its list meanwhile.
+        self._gates = ReadinessGates(platform, router)
+        self._samples = CanarySamples(router, self.fleet)
+        # An assignment of weights names only registered replicas, so none is removed meanwhile.
         self._listing = asyncio.Lock()
-        self.path: list[float] = []
+        self.canary_shares: list[float] = []
 
-    # What there is
+    # The fleet
 
     def serving(self) -> Replicas:
         """Return the replicas that get traffic, oldest first."""
         return self.fleet.serving()
 
     def all(self) -> Replicas:
-        """Return every replica that was started and not stopped yet, oldest first."""
+        """Return all replicas that were started and not stopped yet, oldest first."""
         return self.fleet.all()
 
     def usable(self, version: str) -> Replicas:
-        """Return the version's replicas that run and were not told to go, with traffic or not."""
+        """Return the version's running replicas that are not leaving, with or without traffic."""
         return tuple(
             one.replica
             for one in self.fleet
@@ -84,7 +86,7 @@ class Rollout(Verbs):
     # The verbs
 
     async def start(self, version: Version, count: int) -> Replicas:
-        """Start that many replicas; they are not ready yet, and get no traffic."""
+        """Start `count` replicas; they are not ready yet and get no traffic."""
         names = [f"{version.name}-{next(self._numbers)}" for _ in range(count)]
         if not names:
             return ()
@@ -98,16 +100,16 @@ class Rollout(Verbs):
         return tuple(started)
 
     async def wait_ready(self, replicas: Sequence[Replica]) -> None:
-        """Wait until they say that they are ready, and then the router's own checks that they are.
+        """Wait until the replicas are ready, first by themselves, then by the router's checks.
 
-        A replica that ends meanwhile ends the wait, with its last words as the reason.
+        A replica that ends meanwhile fails the verb; the error has the end of its log.
         """
         if not replicas:
             return
         seconds = max(_start_seconds(one.version, self.policy) for one in self._present(replicas))
         async with self.verb("wait_ready", replicas, detail=_at_most(seconds)) as entry:
             members = self._present(replicas)
-            said: dict[str, Answer] = {}
+            said: dict[str, ProbeResult] = {}
             try:
                 async with asyncio.timeout(seconds):
                     ready = await self._unless_one_ends(
@@ -121,10 +123,11 @@ class Rollout(Verbs):
             entry.floor_seconds = max(ready) + self._router.admission_seconds
 
     async def rehearse(self, version: Version) -> str | None:
-        """Find out, away from all traffic, whether a version works with the schema as it is now.
+        """Find out whether a version works with the present schema, away from all traffic.
 
-        A replica of it that still runs is asked, else one is started and stopped again. Returns
-        why it does not; None if it does, or if it has no `readiness_path` that could tell.
+        A running replica of it is probed; if there is none, one is started and stopped again.
+
+        Returns why the version does not work; None if it works, or if it has no `readiness_path`.
         """
         path = version.readiness_path
         if path is None:
@@ -140,7 +143,7 @@ class Rollout(Verbs):
             try:
                 why = await self._unless_one_ends(
                     self._present(replicas),
-                    says_ready(
+                    readiness_refusal(
                         self._platform, replicas[0], path, self.policy.progress_deadline_seconds
                     ),
                 )
@@ -153,7 +156,7 @@ class Rollout(Verbs):
         return why
 
     async def preview(self, replicas: Sequence[Replica]) -> None:
-        """Send requests of our own to each of them, past the router; all must be answered well."""
+        """Send the policy's preview requests to each replica directly; all must get a 2xx."""
         wanted = self.policy.preview
         if wanted is None or not replicas:
             return
@@ -166,7 +169,7 @@ class Rollout(Verbs):
                     answers = await self._unless_one_ends(
                         self._present(replicas),
                         each_to_its_end(
-                            self._platform.ask(one, path, wanted.timeout_seconds)
+                            self._platform.probe(one, path, wanted.timeout_seconds)
                             for one in replicas
                         ),
                     )
@@ -184,43 +187,43 @@ class Rollout(Verbs):
                 )
 
     async def attach(self, replicas: Sequence[Replica]) -> None:
-        """Give each of them a full share of the traffic."""
+        """Give each replica a full share of the traffic."""
         if replicas:
             await self._weigh("attach", replicas, {one.id: 1.0 for one in replicas})
 
     async def weigh(
-        self, replicas: Sequence[Replica], percent: float, beside: Sequence[Replica] = ()
+        self, replicas: Sequence[Replica], percent: float, baseline: Sequence[Replica] = ()
     ) -> None:
-        """Give them together that many percent of the traffic, and the rest to those that serve.
+        """Give the canary a percentage of the traffic, and the rest to the serving replicas.
 
         Args:
             replicas: the canary.
             percent: its share.
-            beside: a baseline that gets as much as the canary does, up to 50 % each.
+            baseline: replicas that get as much as the canary, at most 50 % each.
         """
         chosen = {one.replica.id for one in self._present(replicas)}
-        twins = {one.replica.id for one in self.fleet.present(beside)}
-        others = [one.id for one in self.serving() if one.id not in chosen | twins]
-        shares = weights(percent, chosen, others, twins)
-        alone = not any(shares[name] for name in (*others, *twins))
-        await self._samples.begin(chosen, twins or others, alone=alone)
-        self.path.append(percent)
+        baseline_ids = {one.replica.id for one in self.fleet.present(baseline)}
+        others = [one.id for one in self.serving() if one.id not in chosen | baseline_ids]
+        shares = weights(percent, chosen, others, baseline_ids)
+        alone = not any(shares[name] for name in (*others, *baseline_ids))
+        await self._samples.begin(chosen, baseline_ids or others, alone=alone)
+        self.canary_shares.append(percent)
         await self._weigh("weigh", replicas, shares, detail={"percent": percent})
 
-    async def give(self, replica: Replica) -> None:
-        """Give one replica the weight of its place; the others keep theirs."""
+    async def restore_weight(self, replica: Replica) -> None:
+        """Give a replacement the weight that its predecessor had; the others keep theirs."""
         async with self.verb("attach", [replica]) as entry:
             async with (
                 deadline(_ROUTER_SECONDS, "the router did not take the weight"),
                 self._listing,
             ):
-                # Read only now: somebody may have switched while this one waited.
+                # Read only now: the weight may have changed during the wait for the lock.
                 member = self._present([replica])[0]
                 await self._router.weigh(self._routed({member.replica.id: member.weight}))
             entry.detail["shares"] = self.fleet.shares()
 
     async def switch(self, replicas: Sequence[Replica]) -> None:
-        """Give all traffic to them and none to any other, in one atomic assignment."""
+        """Give all traffic to these replicas and none to the others, in one assignment."""
         async with self.verb("switch", replicas) as entry:
             ids = [one.replica.id for one in self._present(replicas)]
             async with deadline(_ROUTER_SECONDS, "the router did not switch"), self._listing:
@@ -230,7 +233,7 @@ class Rollout(Verbs):
             entry.detail["shares"] = self.fleet.shares()
 
     async def soak(self, replicas: Sequence[Replica], seconds: float | None = None) -> None:
-        """Let them serve for so long, by default `min_ready_seconds`; they must stay up."""
+        """Let the replicas serve, for `min_ready_seconds` by default; they must stay up."""
         if not replicas:
             return
         wanted = self.policy.min_ready_seconds if seconds is None else seconds
@@ -241,14 +244,14 @@ class Rollout(Verbs):
             await self._gates.need_up(members)
 
     async def pause(self, replicas: Sequence[Replica], seconds: float | None, what: str) -> None:
-        """Wait for so long, or until somebody promotes; without a time, until somebody does.
+        """Wait until the time is over or somebody promotes.
 
         Args:
-            replicas: what must stay up meanwhile.
-            seconds: how long; None is for ever.
-            what: what waits, for people.
+            replicas: the replicas that must stay up meanwhile.
+            seconds: how long; None: until somebody promotes.
+            what: what waits, as text for people.
         """
-        if self.control.full or not replicas:
+        if self.control.promoted_in_full or not replicas:
             return
         detail = {"for": what} | ({} if seconds is None else {"lasts_seconds": seconds})
         async with self.verb("pause", replicas, detail=detail) as entry:
@@ -262,14 +265,17 @@ class Rollout(Verbs):
                 entry.floor_seconds = now() - began
             await self._gates.need_up(members)
 
-    async def analyse(self, canary: Sequence[Replica], beside: Sequence[Replica] = ()) -> Judgement:
-        """Judge them by their requests since `weigh`.
+    async def analyse(
+        self, canary: Sequence[Replica], baseline: Sequence[Replica] = ()
+    ) -> Judgement:
+        """Judge the canary by its requests since `weigh`.
 
-        The comparison is `beside`, or those that served then. Too few requests are waited for, as
-        long as the policy's patience lasts; and so are slow ones to become as fast as the others:
-        they are looked at anew, sample by sample, and only who is slow in all of them is refused.
+        It is compared with its baseline, or with the other serving replicas. The policy's
+        `patience_seconds` limit two waits: for enough requests, and for a slow canary to become as
+        fast as the others. A canary is refused for its latency only if it is slow in every sample
+        of that time.
         """
-        if self.control.full:
+        if self.control.promoted_in_full:
             return Judgement(Finding.INCONCLUSIVE, "skipped: promoted in full")
         criteria = self.policy.analysis
         limit = _at_most(criteria.patience_seconds)
@@ -277,8 +283,8 @@ class Rollout(Verbs):
             began, slow = now(), None
             while True:
                 chosen = {one.replica.id for one in self._present(canary)}
-                twins = {one.replica.id for one in self.fleet.present(beside)}
-                seen = await self._samples.judge(chosen, twins, criteria)
+                baseline_ids = {one.replica.id for one in self.fleet.present(baseline)}
+                seen = await self._samples.judge(chosen, baseline_ids, criteria)
                 slow = seen if seen.fleeting else slow
                 settled = seen.finding in (Finding.PASS, Finding.FAIL) and not seen.fleeting
                 judgement = seen if settled or slow is None else slow
@@ -286,7 +292,7 @@ class Rollout(Verbs):
                 if settled or left <= 0:
                     break
                 if seen.fleeting:
-                    await self._samples.begin_latencies(chosen, twins)
+                    await self._samples.begin_latencies(chosen, baseline_ids)
                 pause = min(_SAMPLE_SECONDS, left)
                 await self._unless_one_ends(self._present(canary), asyncio.sleep(pause))
                 entry.floor_seconds += pause
@@ -299,7 +305,7 @@ class Rollout(Verbs):
         return judgement
 
     async def drain(self, replicas: Sequence[Replica]) -> None:
-        """Send them nothing new, and wait for what they have in flight, or the drain's timeout."""
+        """Send the replicas no new requests, and wait for those in flight, up to the timeout."""
         members = self.fleet.present(replicas)
         if not members:
             return
@@ -312,7 +318,7 @@ class Rollout(Verbs):
             entry.floor_seconds = max(one.seconds for one in drained)
 
     async def stop(self, replicas: Sequence[Replica]) -> None:
-        """Stop them, gently at first, and take them off the router's list."""
+        """Ask the replicas to stop, kill them after their grace period, and deregister them."""
         members = self.fleet.present(replicas)
         if not members:
             return
@@ -326,12 +332,12 @@ class Rollout(Verbs):
             entry.detail["killed"] = [name for name, end in named if end.killed]
             entry.floor_seconds = max(end.seconds for _, end in named)
 
-    # Their parts
+    # Parts of the verbs
 
-    async def unlist(self, member: Member) -> None:
-        """Take a replica off the router's list; it stays in the fleet."""
+    async def deregister(self, member: Member) -> None:
+        """Deregister a replica from the router; it stays in the fleet."""
         async with self._listing:
-            # First the mark: whoever drains it meanwhile must not ask for what is gone.
+            # Marked first, so that a concurrent drain does not ask for a replica that is gone.
             member.registered = False
             await self._router.remove(member.replica.id)
 
@@ -342,7 +348,7 @@ class Rollout(Verbs):
 
     async def _weigh(
         self,
-        verb: str,
+        verb: Verb,
         replicas: Sequence[Replica],
         weights: dict[str, float],
         detail: dict[str, object] | None = None,
@@ -359,10 +365,10 @@ class Rollout(Verbs):
             entry.detail["shares"] = self.fleet.shares()
 
     def _routed(self, weights: Mapping[str, float]) -> dict[str, float]:
-        """The weights by the names that the router knows.
+        """Translate weights to the ids that the router knows.
 
-        One that was replaced meanwhile has its successor's; one that is lost is given its weight
-        with its successor.
+        The weight of a replaced replica goes to its successor. A lost replica without a successor
+        is left out; its successor gets the weight later.
         """
         found = {name: self.fleet.find(name) for name in weights}
         return {
@@ -378,18 +384,18 @@ class Rollout(Verbs):
             return Drained(0, 0.0)
         return await self._router.drain(member.replica.id, self.policy.drain_timeout_seconds)
 
-    async def _stop(self, member: Member) -> Ended:
+    async def _stop(self, member: Member) -> ReplicaExit:
         member.leaving = True
         member.weight = 0.0
         grace = member.version.termination_grace_seconds
         ended = await self._platform.stop(member.replica, grace)
-        # Even when it was never registered: a registration may have been cut short.
-        await self.unlist(member)
+        # Also when it was never registered: a registration may have been interrupted.
+        await self.deregister(member)
         self.fleet.remove(member.replica.id)
         return ended
 
     async def _unless_one_ends(self, members: Sequence[Member], work: Awaitable[T]) -> T:
-        """Do the work; a replica that ends meanwhile ends it, as does somebody who says so."""
+        """Do the work; it fails when one of the members ends, or when the deployment must end."""
         for one in members:
             one.gated += 1
         try:
@@ -399,8 +405,8 @@ class Rollout(Verbs):
                         group.create_task(fail_at_end(self._platform, one.replica))
                         for one in members
                     ]
-                    if self.forward:
-                        watchers.append(group.create_task(self.control.ended()))
+                    if self.in_deployment:
+                        watchers.append(group.create_task(self.control.wait_for_end()))
                     result = await work
                     for watcher in watchers:
                         watcher.cancel()
@@ -413,12 +419,12 @@ class Rollout(Verbs):
         members = self.fleet.present(replicas)
         if len(members) < len(replicas):
             gone = [one.id for one in replicas if self.fleet.find(one.id) is None]
-            raise RolloutFailed(f"{', '.join(gone)} is not there any more")
+            raise RolloutFailed(f"{', '.join(gone)} is no longer in the fleet")
         return members
 
 
 def _at_most(seconds: float) -> dict[str, object]:
-    """Tell whoever watches how long that may take, so that they can count down."""
+    """The longest time that the verb can take, for a countdown in the display."""
     return {"at_most_seconds": seconds}
 
 

@@ -1,7 +1,7 @@
-"""Strategies: coroutines over the verbs of a Rollout, and nothing else.
+"""Strategies: coroutines that use the verbs of a Rollout, and nothing else.
 
-Each replaces whatever serves by `policy.replicas` replicas of the new version. A verb that fails
-ends the strategy; what then happens to the fleet is the release's business.
+Each replaces the serving replicas by `policy.replicas` replicas of the new version. A verb that
+fails ends the strategy; the release then rolls the deployment back.
 """
 
 import math
@@ -16,7 +16,7 @@ Strategy: TypeAlias = Callable[[Rollout, Version, Policy], Awaitable[None]]
 
 
 async def naive(rollout: Rollout, new: Version, policy: Policy) -> None:
-    """Stop everything, then start everything: what a restart by hand does."""
+    """Stop all old replicas, then start the new ones, as a restart by hand does."""
     await rollout.stop(rollout.serving())
     fresh = await rollout.start(new, policy.replicas)
     await rollout.wait_ready(fresh)
@@ -24,10 +24,10 @@ async def naive(rollout: Rollout, new: Version, policy: Policy) -> None:
 
 
 async def rolling(rollout: Rollout, new: Version, policy: Policy) -> None:
-    """Replace a few at a time, within what surge and unavailability allow.
+    """Replace a few replicas at a time, within `max_surge` and `max_unavailable`.
 
-    At every moment at most `replicas + max_surge` replicas exist, those that are still leaving
-    included, and at least `replicas - max_unavailable` serve.
+    At every moment at most `replicas + max_surge` replicas exist, including those that are still
+    stopping, and at least `replicas - max_unavailable` serve.
     """
     old = list(rollout.serving())
     ready = 0
@@ -46,7 +46,7 @@ async def rolling(rollout: Rollout, new: Version, policy: Policy) -> None:
 
 
 async def blue_green(rollout: Rollout, new: Version, policy: Policy) -> None:
-    """Start a full second set beside the first, then switch all traffic in one assignment."""
+    """Start a full second set of replicas, then switch all traffic at once."""
     blue = rollout.serving()
     green = await rollout.start(new, policy.replicas)
     await rollout.wait_ready(green)
@@ -56,7 +56,7 @@ async def blue_green(rollout: Rollout, new: Version, policy: Policy) -> None:
     elif policy.auto_promotion_seconds:
         await rollout.pause(green, policy.auto_promotion_seconds, "the switch")
     await rollout.switch(green)
-    await rollout.soak(green)  # the first set still stands by, one switch away
+    await rollout.soak(green)  # the old set still stands by for a rollback
     if policy.scale_down_delay_seconds:
         await rollout.pause(green, policy.scale_down_delay_seconds, "the end of the old set")
     await rollout.drain(blue)
@@ -64,7 +64,7 @@ async def blue_green(rollout: Rollout, new: Version, policy: Policy) -> None:
 
 
 async def canary(rollout: Rollout, new: Version, policy: Policy) -> None:
-    """Give the new version a growing share of the traffic, judged at each step."""
+    """Give the new version a growing share of the traffic, and judge it at each step."""
     stable = rollout.serving()
     fresh: Replicas = ()
     baseline: Replicas = ()
@@ -72,14 +72,14 @@ async def canary(rollout: Rollout, new: Version, policy: Policy) -> None:
         if step.weight is not None:
             wanted = canary_size(step.weight, len(stable), policy.replicas)
             added = await rollout.start(new, wanted - len(fresh))
-            twins: Replicas = ()
+            added_baseline: Replicas = ()
             if policy.analysis.against == "baseline" and step.weight < WHOLE:
-                twins = await rollout.start(rollout.version_of(stable[0]), len(added))
-            await rollout.wait_ready((*added, *twins))
-            fresh, baseline = fresh + added, baseline + twins
-            await rollout.weigh(fresh, step.weight, beside=baseline)
+                added_baseline = await rollout.start(rollout.version_of(stable[0]), len(added))
+            await rollout.wait_ready((*added, *added_baseline))
+            fresh, baseline = fresh + added, baseline + added_baseline
+            await rollout.weigh(fresh, step.weight, baseline=baseline)
         elif step.analysis:
-            await rollout.analyse(fresh, beside=baseline)
+            await rollout.analyse(fresh, baseline=baseline)
         elif step.pause == "promoted":
             await rollout.pause(fresh, None, f"the canary of {new.name}")
         else:
@@ -89,11 +89,11 @@ async def canary(rollout: Rollout, new: Version, policy: Policy) -> None:
 
 
 def canary_size(percent: float, stable: int, replicas: int) -> int:
-    """How many replicas a canary of this share has.
+    """Return how many replicas a canary with this share of the traffic has.
 
-    As many as it takes for none of them to get more requests than one of the stable version: a
-    busier replica is a slower one, and would be judged for that. At most as many as will serve in
-    the end, so that is kept up to half of the traffic.
+    They are enough that none of them gets more requests than a replica of the stable version: a
+    busier replica is slower, and the canary would be judged for that. They are at most as many as
+    will serve in the end, so this holds for shares up to half of the traffic.
     """
     if percent >= WHOLE:
         return replicas
@@ -107,4 +107,4 @@ STRATEGIES: Mapping[str, Strategy] = {
     "blue-green": blue_green,
     "canary": canary,
 }
-"""The strategies by the names that people type."""
+"""The strategies by name."""

@@ -1,12 +1,12 @@
-"""Self-healing and scaling: what keeps a fleet at its strength, beside and between releases.
+"""The supervisor: replaces lost replicas and scales the fleet, during and between releases.
 
-A replica that ends by itself, or that does not answer its liveness path any more (a hang, SIGSTOP),
-loses its place to a new one of the same version: killed, if need be, then started, admitted by the
-router, and given the weight that the lost one had. Replicas that a deployment is just finding out
-about are not touched: there an end is a verdict, and the deployment's business.
+A replica is lost when it ends by itself, or when it no longer answers its liveness path (a hang,
+SIGSTOP). The supervisor kills what is left of it and starts a new replica of the same version. When
+the router has admitted the new replica, it gets the weight of the lost one. Replicas that a
+deployment is checking at the moment are left alone: their end fails the deployment.
 
-What dies again and again is restarted ever later, and a version that dies `crash_loop` times within
-`crash_window_seconds` is condemned: its deployment, if one is under way, is taken back.
+A version whose replicas die repeatedly is restarted after ever longer waits. After `crash_loop`
+deaths within `crash_window_seconds`, a deployment of this version is rolled back.
 """
 
 import asyncio
@@ -19,28 +19,29 @@ import msgspec
 
 from orchestrator.errors import OrchestratorError, RouterError
 from orchestrator.fleet import Member
+from orchestrator.interfaces import Platform, ReplicaExit, Router
 from orchestrator.model import Replica, Version
-from orchestrator.platform import Count, Ended, Platform, Router
 from orchestrator.policy import Autoscaling, Healing
+from orchestrator.request_statistics import RequestCounts
 from orchestrator.rollout import Rollout
 
 
-class Exits:
-    """PURE: how often versions died lately, and what follows from it."""
+class CrashHistory:
+    """PURE: how often replicas of each version died lately, and what follows from it."""
 
     def __init__(self, healing: Healing) -> None:
         self._healing = healing
         self._when: dict[str, deque[float]] = {}
 
     def note(self, version: str, now: float) -> None:
-        """Remember that a replica of the version died."""
+        """Note that a replica of the version died at this time."""
         when = self._when.setdefault(version, deque())
         when.append(now)
         while when[0] < now - self._healing.crash_window_seconds:
             when.popleft()
 
     def backoff(self, version: str) -> float:
-        """Seconds until the next start: none for the first death, then doubling."""
+        """Return the seconds until the next start: 0 after the first death, then doubling."""
         deaths = len(self._when.get(version, ()))
         if deaths <= 1:
             return 0.0
@@ -48,7 +49,7 @@ class Exits:
         return min(wait, self._healing.backoff_most_seconds)
 
     def verdict(self, version: str) -> str | None:
-        """Why the version is in a crash loop; None if it is not."""
+        """Return why the version is in a crash loop; None if it is not."""
         deaths = len(self._when.get(version, ()))
         if deaths < self._healing.crash_loop:
             return None
@@ -58,23 +59,23 @@ class Exits:
         )
 
 
-class Wish(NamedTuple):
+class ScalingDecision(NamedTuple):
     """How many replicas there should be, and why.
 
     Attributes:
-        replicas: so many.
-        reason: the number and the limit that it follows from.
+        replicas: the number of replicas.
+        reason: the load and the target that it follows from, for people.
     """
 
     replicas: int
     reason: str
 
 
-def wanted(in_flight: int, replicas: int, scaling: Autoscaling) -> Wish:
-    """PURE: how many replicas the requests in flight ask for.
+def desired_replicas(in_flight: int, replicas: int, scaling: Autoscaling) -> ScalingDecision:
+    """PURE: decide how many replicas are needed for the requests in flight.
 
-    Kubernetes' rule: the number that brings each to its target, rounded up; within a tenth of the
-    target nothing changes, so that a fleet does not breathe with every request.
+    This is Kubernetes' rule: the number that brings each replica to its target, rounded up. Within
+    the tolerance nothing changes, so that the fleet does not follow every small variation.
     Source: kubernetes.io, "Horizontal Pod Autoscaling", algorithm details.
     """
     each = in_flight / replicas
@@ -82,11 +83,11 @@ def wanted(in_flight: int, replicas: int, scaling: Autoscaling) -> Wish:
     count = replicas
     if abs(each / scaling.target - 1) > scaling.tolerance:
         count = math.ceil(in_flight / scaling.target)
-    return Wish(min(max(count, scaling.least), scaling.most), reason)
+    return ScalingDecision(min(max(count, scaling.least), scaling.most), reason)
 
 
 class Supervisor:
-    """Watches one fleet; `run` it in a task of its own, and cancel that to end it."""
+    """Watches one fleet: start `run` in a task of its own, and cancel the task to end it."""
 
     def __init__(self, rollout: Rollout, platform: Platform, router: Router) -> None:
         self._rollout = rollout
@@ -94,34 +95,36 @@ class Supervisor:
         self._router = router
         self._healing = rollout.policy.healing
         self._scaling = rollout.policy.autoscaling
-        self._exits = Exits(self._healing)
+        self._exits = CrashHistory(self._healing)
         self._wake = asyncio.Event()
         self._misses: dict[str, int] = {}
         self._healed: set[str] = set()
         self._calm_since: float | None = None
 
-    def exited(self, replica: Replica, ended: Ended) -> None:
-        """Hear of a replica that ended by itself (the platform's `on_exit`)."""
+    def exited(self, replica: Replica, ended: ReplicaExit) -> None:
+        """Take the news that a replica ended by itself (the platform's `on_exit`)."""
         del replica, ended
         self._wake.set()
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._look_after_exits(group), name="replace what ended")
-            group.create_task(self._look_after_hangs(group), name="replace what hangs")
+            group.create_task(self._replace_ended(group), name="replace what ended")
+            group.create_task(self._replace_hanging(group), name="replace what hangs")
             if self._scaling is not None:
                 group.create_task(self._scale(self._scaling), name="scale")
 
     async def scale(self, replicas: int, reason: str) -> None:
-        """Let so many replicas serve: started and admitted, or drained and stopped.
+        """Change the number of serving replicas: start and admit some, or drain and stop some.
 
         Raises:
-            OrchestratorError: it did not work; what serves, serves on.
+            OrchestratorError: it failed; the serving replicas keep serving.
         """
         rollout = self._rollout
         serving = rollout.serving()
-        policy = msgspec.structs.replace(rollout.policy, replicas=replicas)  # or none can follow it
+        policy = msgspec.structs.replace(
+            rollout.policy, replicas=replicas
+        )  # raises an error for an impossible number
         async with rollout.verb(
             "scale",
             version=serving[0].version,
@@ -143,23 +146,23 @@ class Supervisor:
                 await rollout.stop(leaving)
         rollout.policy = policy
 
-    async def _look_after_exits(self, group: asyncio.TaskGroup) -> None:
+    async def _replace_ended(self, group: asyncio.TaskGroup) -> None:
         while True:
             self._wake.clear()
             for member in self._rollout.fleet:
                 if self._ours(member) and not self._platform.is_running(member.replica):
                     self._replace(member, "it ended", group)
             try:
-                # Members that were gated when they ended may be ours by now.
+                # A member that a deployment was checking when it ended may be ours by now.
                 async with asyncio.timeout(self._healing.liveness_interval_seconds):
                     await self._wake.wait()
             except TimeoutError:
                 pass
 
-    async def _look_after_hangs(self, group: asyncio.TaskGroup) -> None:
+    async def _replace_hanging(self, group: asyncio.TaskGroup) -> None:
         while True:
             await asyncio.sleep(self._healing.liveness_interval_seconds)
-            members = [one for one in self._rollout.fleet if self._asked(one)]
+            members = [one for one in self._rollout.fleet if self._is_probed(one)]
             async with asyncio.TaskGroup() as asking:
                 for member in members:
                     asking.create_task(self._ask(member))
@@ -171,20 +174,20 @@ class Supervisor:
 
     async def _ask(self, member: Member) -> None:
         name, path = member.replica.id, member.version.liveness_path or "/"
-        answer = await self._platform.ask(
+        answer = await self._platform.probe(
             member.replica, path, self._healing.liveness_timeout_seconds
         )
         self._misses[name] = 0 if answer.good else self._misses.get(name, 0) + 1
 
     def _ours(self, member: Member) -> bool:
-        """Whether it serves, and nobody else decides about it."""
+        """Whether the member serves and no deployment decides about it."""
         return (
             member.weight > 0
             and not (member.gated or member.leaving or member.lost)
             and member.replica.id not in self._healed
         )
 
-    def _asked(self, member: Member) -> bool:
+    def _is_probed(self, member: Member) -> bool:
         return (
             self._ours(member)
             and member.version.liveness_path is not None
@@ -198,18 +201,18 @@ class Supervisor:
         verdict = self._exits.verdict(member.version.name)
         if verdict is not None:
             self._rollout.journal.note("heal", version=member.version.name, error=verdict)
-            self._rollout.control.condemn(member.version.name, verdict)
+            self._rollout.control.fail_deployment(member.version.name, verdict)
         group.create_task(self._heal(member, why), name=f"heal {member.replica.id}")
 
     async def _heal(self, lost: Member, why: str) -> None:
-        """Put a new replica into the place of a lost one, unless the place is given up."""
+        """Replace a lost replica, unless the rollout no longer needs it."""
         rollout, name = self._rollout, lost.replica.id
         try:
             async with rollout.verb(
                 "heal", [lost.replica], detail={"reason": why}, encloses=True
             ) as entry:
                 await self._platform.stop(lost.replica, 0.0)
-                await rollout.unlist(lost)
+                await rollout.deregister(lost)
                 while not lost.leaving and rollout.fleet.find(name) is lost:
                     await asyncio.sleep(self._exits.backoff(lost.version.name))
                     if (fresh := await self._start(lost.version)) is not None:
@@ -217,7 +220,7 @@ class Supervisor:
                         await self._take_place(lost, fresh)
                         return
         except OrchestratorError as error:
-            # It is in the journal as failed; the place stays empty for the next release to fill.
+            # The journal has it as failed; the next release restores the number of replicas.
             rollout.journal.note("heal", replicas=[name], error=f"given up: {error}")
 
     async def _start(self, version: Version) -> Replica | None:
@@ -228,7 +231,7 @@ class Supervisor:
         except OrchestratorError:
             self._exits.note(version.name, asyncio.get_running_loop().time())
             if (verdict := self._exits.verdict(version.name)) is not None:
-                rollout.control.condemn(version.name, verdict)
+                rollout.control.fail_deployment(version.name, verdict)
             await rollout.stop(fresh)
             return None
         return fresh[0]
@@ -236,12 +239,12 @@ class Supervisor:
     async def _take_place(self, lost: Member, fresh: Replica) -> None:
         rollout, name = self._rollout, lost.replica.id
         member = rollout.fleet.find(fresh.id)
-        wanted_still = lost.weight > 0 and not lost.leaving and rollout.fleet.find(name) is lost
-        if member is not None and wanted_still:
-            # From here on whoever means the lost one finds the new one, also amid the next await.
+        still_needed = lost.weight > 0 and not lost.leaving and rollout.fleet.find(name) is lost
+        if member is not None and still_needed:
+            # From here on the lost id leads to the new replica, also during the next await.
             rollout.fleet.replace(name, fresh.id)
             member.weight = lost.weight
-            await rollout.give(fresh)
+            await rollout.restore_weight(fresh)
         else:
             await rollout.drain([fresh])
             await rollout.stop([fresh])
@@ -252,15 +255,15 @@ class Supervisor:
             await asyncio.sleep(scaling.interval_seconds)
             rollout = self._rollout
             if rollout.control.deploying is not None:
-                continue  # a strategy counts its replicas; they are its own until it is done
+                continue  # a strategy counts its replicas, so their number must not change
             try:
                 counts = await self._router.counts()
             except RouterError as error:
                 rollout.journal.note("scale", error=str(error))
                 continue
             serving = [one.id for one in rollout.serving()]
-            wish = wanted(in_flight(counts, serving), len(serving), scaling)
-            if wish.replicas >= len(serving):
+            decision = desired_replicas(in_flight(counts, serving), len(serving), scaling)
+            if decision.replicas >= len(serving):
                 self._calm_since = None
             elif self._calm_since is None:
                 self._calm_since = loop.time()
@@ -268,14 +271,14 @@ class Supervisor:
                 self._calm_since is not None
                 and loop.time() - self._calm_since < scaling.scale_down_delay_seconds
             )
-            if wish.replicas == len(serving) or waits:
+            if decision.replicas == len(serving) or waits:
                 continue
             try:
-                await self.scale(wish.replicas, wish.reason)
+                await self.scale(decision.replicas, decision.reason)
             except OrchestratorError as error:
                 rollout.journal.note("scale", error=str(error))
 
 
-def in_flight(counts: Mapping[str, Count], replicas: list[str]) -> int:
-    """How many requests are under way with these replicas."""
+def in_flight(counts: Mapping[str, RequestCounts], replicas: list[str]) -> int:
+    """Return how many requests these replicas have in flight."""
     return sum(counts[name].in_flight for name in replicas if name in counts)

@@ -1,4 +1,4 @@
-"""Structured concurrency with errors that people can read: one error, not a group of them."""
+"""Structured concurrency that raises one readable error instead of an exception group."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @contextmanager
 def first_error() -> Iterator[None]:
-    """Raise the first error of a group instead of the group."""
+    """Raise the first error of an exception group instead of the group."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -23,7 +23,7 @@ def first_error() -> Iterator[None]:
 
 
 async def all_or_first_error(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do everything at the same time; the first error ends the rest, and is raised."""
+    """Run all of them at the same time; the first error cancels the others and is raised."""
     with first_error():
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]
@@ -31,7 +31,7 @@ async def all_or_first_error(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def each_to_its_end(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do everything at the same time; an error is raised once the rest is done as well."""
+    """Run all of them at the same time to their ends; then raise the first error, if any."""
     outcomes = await all_or_first_error(_outcome(one) for one in work)
     done: list[T] = []
     for result, error in outcomes:
@@ -43,10 +43,10 @@ async def each_to_its_end(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 @asynccontextmanager
 async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
-    """Give the block so much time.
+    """Limit the time of the block.
 
     Raises:
-        RolloutFailed: it was not enough; `what` says what had not happened by then.
+        RolloutFailed: the time is over; the message begins with `what`, such as `not drained`.
     """
     timer = asyncio.timeout(seconds)
     try:

@@ -1,7 +1,7 @@
-"""Warm-up: a new replica answers some requests before the router hears of it.
+"""Warm-up: a new replica must answer some requests before it is registered with the router.
 
-The first requests of a process are the slow ones (imports, connection pools, templates), and some
-applications say that they are healthy while every real request fails. Neither should reach users.
+The first requests of a process are slow (imports, connection pools, templates), and some
+applications report that they are healthy while every real request fails. Users should see neither.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ _ANSWER_SECONDS = 10.0
 
 
 async def warm_up(replica: Replica, paths: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Request each path, in order, until it gets a 2xx or 3xx; for ever, if it never does.
+    """Request each path, in order, until it gets a 2xx or 3xx; without a limit of time.
 
     Args:
-        replica: whom to ask, directly.
-        paths: what to ask for.
-        tell: is told what is waited for, and what the last answer was.
+        replica: the replica; the requests go to it directly.
+        paths: the paths.
+        tell: called with what the warm-up waits for and with the last response.
     """
     if not paths:
         return
@@ -30,7 +30,7 @@ async def warm_up(replica: Replica, paths: Sequence[str], tell: Callable[[str], 
     connector = aiohttp.TCPConnector(force_close=True)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
         for path in paths:
-            said = "it is being asked"
+            said = "no response yet"
             while said:
                 tell(f"its warm-up: GET {path}: {said}")
                 said = await _ask(session, f"http://{replica.address}{path}")
@@ -40,13 +40,13 @@ async def warm_up(replica: Replica, paths: Sequence[str], tell: Callable[[str], 
 
 
 async def _ask(session: aiohttp.ClientSession, url: str) -> str:
-    """Why the answer will not do; empty if it does."""
+    """Return why the response is not good; an empty text if it is."""
     try:
         async with session.get(url, allow_redirects=False) as response:
             await response.read()
             status = response.status
     except TimeoutError:
-        return f"no answer in {_ANSWER_SECONDS:g} s"
+        return f"no response within {_ANSWER_SECONDS:g} s"
     except (aiohttp.ClientError, OSError) as error:
         return str(error) or type(error).__name__
     return "" if status < HTTPStatus.BAD_REQUEST else f"it answered {status}"

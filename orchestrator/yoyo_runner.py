@@ -4,16 +4,17 @@ A process of its own, because yoyo blocks its thread, keeps a process-wide regis
 and runs the Python of migration files. The URL comes from the environment (`DATABASE_URL`), since
 command lines are public. Standard output is one JSON document a line:
 
-- `{"event": "started", "migration": ID}`, then, each time that a lock stood in the way,
+- `{"event": "started", "migration": ID}`, then, after each attempt that failed because of a lock,
   `{"event": "retried", "migration": ID, "sqlstate": CODE, "message": TEXT}`, then
-  `{"event": "completed", "migration": ID, "seconds": S}`, S being that of the try that succeeded;
+  `{"event": "completed", "migration": ID, "seconds": S}` with the time of the last attempt;
 - or, as the last line, `{"event": "failed", "migration": ID or null, "sqlstate": CODE or null,
   "message": TEXT}`, and exit status 1.
 
-What yoyo leaves to its user and this does: each try has a backend of its own (a backend whose lock
-block raised takes no lock any more); the whole migration is tried again when Postgres says 55P03 or
-40P01; a rollback without a rollback is refused, not silently recorded; and the lock row of a
-migrator that was killed is removed, once it is proved that nothing of it is left.
+This runner adds to yoyo: each attempt has a backend of its own (after an error inside its lock
+block, a backend takes no lock any more); the whole migration is repeated when Postgres reports
+55P03 or 40P01; taking back a migration that has no rollback is refused, where yoyo would only
+forget the migration; and the lock row of a killed migrator is removed, as soon as it is certain
+that neither its process nor its sessions exist.
 """
 
 import argparse
@@ -41,8 +42,8 @@ _LONGEST_PAUSE_SECONDS = 1.0
 _ADVISORY_LOCK = 0x6869746C657373  # "hitless"
 
 
-class Refused(Exception):  # noqa: N818 - the runner's answer, not a mistake of its own
-    """The runner's last word: what went wrong, in one line."""
+class MigrationRefusal(Exception):  # noqa: N818 - an outcome, not a mistake of the runner
+    """The runner ends with a failure; the message is one line."""
 
     def __init__(
         self, message: str, *, migration: str | None = None, sqlstate: str | None = None
@@ -65,7 +66,7 @@ class Runner:
         self._deadline = time.monotonic() + arguments.deadline
 
     def apply(self) -> None:
-        """Apply what is not applied yet, up to and with `through`."""
+        """Apply the pending migrations up to and including `through`."""
         migrations = self._migrations()
         with self._alone():
             with yoyo.get_backend(self._yoyo_url) as backend:
@@ -81,7 +82,7 @@ class Runner:
                     self._one(hook, "apply", mark=False)
 
     def roll_back(self) -> None:
-        """Undo what is applied, newest first, down to and with `through`."""
+        """Take back applied migrations, newest first, down to and including `through`."""
         migrations = self._migrations()
         with self._alone():
             with yoyo.get_backend(self._yoyo_url) as backend:
@@ -91,13 +92,15 @@ class Runner:
                 known = [migration.id for migration in migrations]
                 newer = set(known[known.index(self._through) :])
                 if not newer & set(order):
-                    return  # it was undone before, and everything on top of it
+                    return  # it was taken back before, and all newer ones too
                 if self._through not in order:
-                    raise Refused(f"{self._through} is not applied: nothing to roll back to")
+                    raise MigrationRefusal(
+                        f"{self._through} is not applied: cannot roll back to it"
+                    )
                 applied = applied[: order.index(self._through) + 1]
-            for migration in applied:  # all are looked at before the first is undone
+            for migration in applied:  # check all before the first is taken back
                 if not _has_rollback(migration):
-                    raise Refused(
+                    raise MigrationRefusal(
                         f"{migration.id} has no rollback: yoyo would forget it and leave the "
                         f"schema as it is",
                         migration=migration.id,
@@ -107,16 +110,16 @@ class Runner:
 
     def _migrations(self) -> Any:  # noqa: ANN401 - yoyo ships no types
         if not self._directory.is_dir():
-            raise Refused(f"no directory of migrations: {self._directory}")
+            raise MigrationRefusal(f"no directory of migrations: {self._directory}")
         read = yoyo.read_migrations(_literal(self._directory))
         if not len(read):
-            raise Refused(f"no migrations in {self._directory}")
+            raise MigrationRefusal(f"no migrations in {self._directory}")
         for migration in (*read, *read.post_apply):
             migration.load()
         ordered = read.replace(yoyo.migrations.topological_sort(read))
         known = [migration.id for migration in ordered]
         if self._through is not None and self._through not in known:
-            raise Refused(
+            raise MigrationRefusal(
                 f"no migration {self._through} in {self._directory}; there are {', '.join(known)}"
             )
         return ordered
@@ -136,12 +139,12 @@ class Runner:
                 raise
             except psycopg.Error as error:
                 self._retry_or_raise(migration, direction, error, pause)
-                # Not all at the same moment again: whoever deadlocked with us waits as well.
+                # With jitter, so that two sessions in a deadlock do not retry at the same moment.
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             except Exception as error:
                 _log.exception("%s", migration.id)
-                raise Refused(
+                raise MigrationRefusal(
                     f"{migration.id} failed: {type(error).__name__}: {error}",
                     migration=migration.id,
                 ) from error
@@ -163,15 +166,15 @@ class Runner:
         if sqlstate not in _RETRIED:
             why_not = ""
         elif time.monotonic() + pause > self._deadline:
-            why_not = "; its time for trying again is up"
+            why_not = "; the deadline for further attempts has passed"
         elif direction == "apply" and not (
             migration.use_transactions or len(migration.steps) == 1 or _has_rollback(migration)
         ):
             why_not = (
-                "; it is not transactional and has no rollback: what it did may be there still"
+                "; it is not transactional and has no rollback, so parts of it may still be applied"
             )
         if why_not is not None:
-            raise Refused(
+            raise MigrationRefusal(
                 f"{migration.id} failed: {message}{why_not}",
                 migration=migration.id,
                 sqlstate=sqlstate,
@@ -180,7 +183,7 @@ class Runner:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold a lock that dies with its session, so that no second runner is on its way."""
+        """Hold an advisory lock, which ends with its session, so that no second runner starts."""
         with psycopg.connect(self._url, autocommit=True, application_name=self._application) as own:
             remaining = max(1, int((self._deadline - time.monotonic()) * 1000))
             own.execute(f"SET lock_timeout = {remaining}")
@@ -189,14 +192,14 @@ class Runner:
             yield
 
     def _break_stale_lock(self, own: "psycopg.Connection[Any]") -> None:
-        """Remove yoyo's lock row when whoever wrote it is gone, and so is all that it did.
+        """Remove yoyo's lock row when its writer and its writer's sessions are gone.
 
-        The row has the process id of its writer, on a machine that it does not name. It is stale
-        when (1) no process here has that id, (2) no session in this database comes from another
-        machine than ours, whose process it could be, and (3) no session with a migrator's name is
-        left: the backend of a killed migrator goes on with its statement. Holding the advisory
-        lock, we know that no new one begins meanwhile. Until (3) holds we wait; a row that fails
-        (1) or (2) is left alone, and yoyo then says whose it is.
+        The row has the process id of its writer, but not the machine. It is stale when (1) no
+        process of this machine has that id, (2) no session in this database comes from another
+        machine, where the process could run, and (3) no session with the migrator's name is left,
+        because the backend of a killed migrator goes on with its statement. No new migrator can
+        begin meanwhile, because this one holds the advisory lock. The method waits for (3); if (1)
+        or (2) does not hold, it leaves the row, and yoyo then reports whose it is.
         """
         while True:
             if own.execute("SELECT to_regclass('yoyo_lock')").fetchone() == (None,):
@@ -218,7 +221,7 @@ class Runner:
                 own.execute("DELETE FROM yoyo_lock WHERE pid = %s AND ctime = %s", row)
                 return
             if time.monotonic() > self._deadline:
-                raise Refused(
+                raise MigrationRefusal(
                     f"the migrator with process id {row[0]} was killed, but its statement "
                     "still runs in the database"
                 )
@@ -273,7 +276,7 @@ def _literal(directory: Path) -> str:
 
 
 def main() -> int:
-    """Do what the command line says; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="orchestrator.yoyo_runner")
     parser.add_argument("direction", choices=("apply", "rollback"))
     parser.add_argument("--directory", type=Path, required=True)
@@ -282,9 +285,9 @@ def main() -> int:
     parser.add_argument("--lock-timeout", type=float, metavar="SECONDS")
     parser.add_argument("--deadline", type=float, default=60.0, metavar="SECONDS")
     arguments = parser.parse_args()
-    # Being told to stop must end the statement in the database as well: psycopg cancels it.
+    # SIGTERM must end the statement in the database as well: psycopg cancels it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # yoyo prints the rows that a migration selects; our output is for our own lines.
+    # yoyo prints the rows that a migration selects; standard output is for the JSON lines.
     out, sys.stdout = sys.stdout, sys.stderr
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
     last = {"event": "failed", "migration": None, "sqlstate": None}
@@ -294,7 +297,7 @@ def main() -> int:
             runner.apply()
         else:
             runner.roll_back()
-    except Refused as refusal:
+    except MigrationRefusal as refusal:
         last |= {
             "migration": refusal.migration,
             "sqlstate": refusal.sqlstate,
@@ -306,7 +309,7 @@ def main() -> int:
         detail = " ".join(str(part) for part in error.args)
         last["message"] = f"{type(error).__name__}: {detail}"
     except KeyboardInterrupt:
-        last["message"] = "told to stop"
+        last["message"] = "interrupted by a signal"
     else:
         return 0
     out.write(json.dumps(last) + "\n")

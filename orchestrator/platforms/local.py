@@ -1,4 +1,4 @@
-"""Replicas as processes of this machine."""
+"""The local platform: replicas are processes of this machine."""
 
 import asyncio
 import contextlib
@@ -8,28 +8,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestrator.asking import ask
 from orchestrator.errors import EnvironmentFailure, PlatformError
+from orchestrator.http_probe import probe
+from orchestrator.interfaces import ProbeResult, ReplicaExit
 from orchestrator.model import Replica, Version
 from orchestrator.placeholders import PlaceholderError, fill
-from orchestrator.platform import Answer, Ended
-from orchestrator.ports import Ports
-from orchestrator.processes import Adopted, Child, ProcessError, Processes
+from orchestrator.processes import AdoptedProcess, ChildProcess, ProcessError, Processes
+from orchestrator.tcp_ports import PortAllocator
 from orchestrator.warm_up import warm_up
 
-OnExit = Callable[[Replica, Ended], None]
+OnExit = Callable[[Replica, ReplicaExit], None]
 
 REPLICA = "HITLESS_REPLICA"
-"""The environment variable that holds a replica's id."""
+"""The environment variable that has a replica's id."""
 
 _LISTEN_PROBE_SECONDS = 0.02
 _LOG_LINES = 5
 
 
 class LocalPlatform:
-    """Each replica is a process on a port of its own; an async context manager.
+    """Runs each replica as a process with a port of its own; an async context manager.
 
-    The replicas' processes belong to the `Processes` that it is given, and end with that.
+    The processes belong to the given `Processes` and end with it.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class LocalPlatform:
         on_exit: OnExit | None = None,
         host: str = "127.0.0.1",
     ) -> None:
-        """Describe the platform.
+        """Make the platform; nothing is started yet.
 
         Args:
-            processes: what owns the replicas' processes.
-            log_directory: where each replica's output goes, as `<replica id>.log`.
-            replica_directories: where each replica gets a private folder, `{replica_dir}`, of its
-                own id; absent: there is none.
-            values: further placeholders of commands and environments, such as `database_url`.
-            on_exit: called when a replica ends that nobody told to.
-            host: where the replicas listen.
+            processes: owns the replicas' processes.
+            log_directory: the folder for the replicas' output, as `<replica id>.log`.
+            replica_directories: the folder in which each replica gets a private folder,
+                `{replica_dir}`; absent: replicas get none.
+            values: further placeholders for commands and environments, such as `database_url`.
+            on_exit: called when a replica ends that nobody stopped.
+            host: the host that replicas listen on.
         """
         self._processes = processes
         self._logs = log_directory
@@ -59,8 +59,8 @@ class LocalPlatform:
         self._values = dict(values or {})
         self._on_exit = on_exit
         self._host = host
-        self._ports = Ports(host)
-        self._children: dict[str, Child | Adopted] = {}
+        self._ports = PortAllocator(host)
+        self._children: dict[str, ChildProcess | AdoptedProcess] = {}
         self._warm_ups: dict[str, tuple[str, ...]] = {}
         self._waiting_for: dict[str, str] = {}
         self._stopping: set[str] = set()
@@ -81,14 +81,14 @@ class LocalPlatform:
         for watcher in self._watching:
             watcher.cancel()
         self._ports.__exit__(None, None, None)
-        # The group is not told of the error: it would wrap it in one of its own.
+        # The group must not see the error, or it would wrap it in an exception group.
         await self._watchers.__aexit__(None, None, None)
 
     async def start(self, version: Version, replica_id: str) -> Replica:
         """Start a replica on a free port.
 
         Raises:
-            PlatformError: its command cannot be started, or holds an unknown placeholder.
+            PlatformError: its command cannot be started, or has an unknown placeholder.
         """
         try:
             port = self._ports.take()
@@ -109,7 +109,7 @@ class LocalPlatform:
                 name=f"replica {replica_id}",
                 log=self._logs / f"{replica_id}.log",
                 env={
-                    # libpq's name for its sessions: the server's log then says whose they are.
+                    # libpq names the replica's sessions by this, also in the server's log.
                     "PGAPPNAME": replica_id,
                     REPLICA: replica_id,
                     **{name: fill(value, values) for name, value in version.env.items()},
@@ -132,19 +132,21 @@ class LocalPlatform:
         return replica
 
     def adopt(self, replica: Replica, version: Version) -> None:
-        """Take on a replica that somebody else started, by its process id.
+        """Take over a replica that another process started, by its process id.
 
         Raises:
             PlatformError: it has ended.
         """
         try:
             log = self._logs / f"{replica.id}.log"
-            child = Adopted(replica.pid, log=log, stop_signal=version.stop_signal)
+            child = AdoptedProcess(replica.pid, log=log, stop_signal=version.stop_signal)
         except ProcessError as error:
             raise PlatformError(f"{replica.id}: {error}") from error
         self._take(replica, version, child)
 
-    def _take(self, replica: Replica, version: Version, child: Child | Adopted) -> None:
+    def _take(
+        self, replica: Replica, version: Version, child: ChildProcess | AdoptedProcess
+    ) -> None:
         self._children[replica.id] = child
         self._warm_ups[replica.id] = version.warm_up
         watcher = self._watchers.create_task(self._watch(replica), name=f"watch {replica.id}")
@@ -156,9 +158,9 @@ class LocalPlatform:
         return self._child(replica).returncode is None
 
     async def wait_listening(self, replica: Replica) -> None:
-        """Wait until the replica accepts connections and is warm; for ever, if it never is."""
+        """Wait, without a limit, until the replica accepts connections and is warmed up."""
         self._tell(replica, f"it does not listen on {replica.address}")
-        while not await _accepts(replica.host, replica.port):  # noqa: ASYNC110 - it tells nobody
+        while not await _accepts(replica.host, replica.port):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(_LISTEN_PROBE_SECONDS)
         await warm_up(
             replica, self._warm_ups.get(replica.id, ()), lambda why: self._tell(replica, why)
@@ -168,22 +170,22 @@ class LocalPlatform:
         """What `wait_listening` still waits for."""
         return self._waiting_for.get(replica.id, f"it does not listen on {replica.address}")
 
-    async def ask(self, replica: Replica, path: str, timeout: float) -> Answer:  # noqa: ASYNC109 - a request's
+    async def probe(self, replica: Replica, path: str, timeout: float) -> ProbeResult:  # noqa: ASYNC109 - a request's
         """Send the replica one GET on a connection of its own."""
-        return await ask(replica.host, replica.port, path, timeout)
+        return await probe(replica.host, replica.port, path, timeout)
 
-    async def wait_ended(self, replica: Replica) -> Ended:
+    async def wait_ended(self, replica: Replica) -> ReplicaExit:
         """Wait until the replica's process has ended."""
         child = self._child(replica)
         code = await child.wait()
-        return Ended(_reason(code), _last_lines(child))
+        return ReplicaExit(_reason(code), _last_lines(child))
 
-    async def stop(self, replica: Replica, grace: float) -> Ended:
+    async def stop(self, replica: Replica, grace: float) -> ReplicaExit:
         """Send the version's stop signal, and kill the whole group after `grace` seconds."""
         child = self._child(replica)
         self._stopping.add(replica.id)
         end = await child.stop(grace)
-        return Ended(_reason(end.code), _last_lines(child), end.killed, end.seconds)
+        return ReplicaExit(_reason(end.code), _last_lines(child), end.killed, end.seconds)
 
     async def _watch(self, replica: Replica) -> None:
         ended = await self.wait_ended(replica)
@@ -193,7 +195,7 @@ class LocalPlatform:
     def _tell(self, replica: Replica, waiting_for: str) -> None:
         self._waiting_for[replica.id] = waiting_for
 
-    def _child(self, replica: Replica) -> Child | Adopted:
+    def _child(self, replica: Replica) -> ChildProcess | AdoptedProcess:
         try:
             return self._children[replica.id]
         except KeyError:
@@ -206,7 +208,7 @@ async def _accepts(host: str, port: int) -> bool:
     except OSError:
         return False
     writer.close()
-    with contextlib.suppress(OSError):  # the replica may end, or reset us, at any moment
+    with contextlib.suppress(OSError):  # the replica can end or reset the connection at any moment
         await writer.wait_closed()
     return True
 
@@ -215,5 +217,5 @@ def _reason(code: int) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"exited with status {code}"
 
 
-def _last_lines(child: Child | Adopted) -> tuple[str, ...]:
+def _last_lines(child: ChildProcess | AdoptedProcess) -> tuple[str, ...]:
     return tuple(child.last_lines(_LOG_LINES).splitlines())

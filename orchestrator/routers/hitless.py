@@ -14,9 +14,10 @@ import msgspec
 
 from balancer.client import AdminClient, AdminError
 from orchestrator.errors import EnvironmentFailure, RouterError
+from orchestrator.interfaces import Drained
 from orchestrator.model import Replica
-from orchestrator.platform import Count, Drained, Latency
-from orchestrator.processes import Child, ProcessError, Processes
+from orchestrator.processes import ChildProcess, ProcessError, Processes
+from orchestrator.request_statistics import Latency, RequestCounts
 
 _START_SECONDS = 20.0
 _GRACE_SECONDS = 10.0
@@ -122,7 +123,7 @@ class HitlessRouter:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
 
-    async def counts(self) -> Mapping[str, Count]:
+    async def counts(self) -> Mapping[str, RequestCounts]:
         """Return the cumulative counts of each replica that the balancer knows."""
         with _translated("read statistics"):
             statistics = await self._client.statistics()
@@ -143,7 +144,7 @@ class Balancer:
     address: str
     admin: str
     router: HitlessRouter
-    process: Child
+    process: ChildProcess
 
 
 class _Listening(msgspec.Struct, frozen=True):
@@ -209,17 +210,17 @@ async def start_balancer(
         )
 
 
-def _count(one: Mapping[str, Any]) -> Count:
+def _count(one: Mapping[str, Any]) -> RequestCounts:
     *bounds, _ = one["latency_buckets"]  # the last one has no bound
     latency = Latency(
         tuple(float(bound) for bound in bounds),
         tuple(one["latency_buckets"].values()),
         one["latency_seconds_sum"],
     )
-    return Count(one["requests"], one["failed"], latency, one["in_flight"])
+    return RequestCounts(one["requests"], one["failed"], latency, one["in_flight"])
 
 
-async def _first_line(child: Child) -> _Listening:
+async def _first_line(child: ChildProcess) -> _Listening:
     try:
         async with asyncio.timeout(_START_SECONDS):
             return msgspec.json.decode(await child.stdout.readline(), type=_Listening)

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.control_socket import CommandResponse, ControlSocketError, send_command
 from orchestrator.errors import RollbackRefused
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.recovery import PLAN, recovering
-from orchestrator.wheel import Said, WheelError, ask_wheel
 from scenarios.errors import UsageError, near
 from scenarios.evidence.folder import WHEEL
 from scenarios.runner.steering import WISHES
@@ -48,12 +48,12 @@ def ctl_command(
     except OSError as error:
         raise UsageError(f"{run}: no run is under way there ({error.strerror})") from error
     try:
-        said = asyncio.run(ask_wheel(Path(place.socket), wish))
-    except WheelError:
+        said = asyncio.run(send_command(Path(place.socket), wish))
+    except ControlSocketError:
         if not (run / PLAN).is_file():
             raise
-        said = Said(*asyncio.run(_recover(run, wish)))
-    Console().print(Text(said.said, "" if said.ok else "red"))
+        said = CommandResponse(*asyncio.run(_recover(run, wish)))
+    Console().print(Text(said.message, "" if said.ok else "red"))
     return 0 if said.ok else 1
 
 

@@ -10,7 +10,8 @@ import msgspec
 from balancer.client import AdminClient, AdminError
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
-from orchestrator.model import Event
+from orchestrator.model import JournalEvent
+from orchestrator.verbs import verb_named
 from scenarios.evidence import folder as files
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.locks import LockWait
@@ -44,7 +45,7 @@ class Observers:
         self._watch: LockWatch | None = None
         self._migrating: set[int] = set()
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: JournalEvent) -> None:
         """Look closely while a migration or a fault is under way."""
         if event.verb not in ("migrate", "fault") or event.state == "noted":
             return
@@ -64,7 +65,7 @@ class Observers:
         """
 
         def note(verb: str, error: str | None, detail: Mapping[str, object]) -> None:
-            journal.note(verb, error=error, detail=detail)
+            journal.note(verb_named(verb), error=error, detail=detail)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._record_backends(), name="events of the balancer")]

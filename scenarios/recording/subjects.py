@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from orchestrator.database import redacted
 from orchestrator.errors import EnvironmentFailure
-from orchestrator.postgres import redacted
 from scenarios.evidence.subject import Subject
 
 _ANSWER_SECONDS = 10.0

@@ -14,10 +14,11 @@ from typing import Any
 
 import asyncpg
 
+from orchestrator.database import redacted
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
-from orchestrator.model import Event, Replica
-from orchestrator.postgres import EmbeddedServer, redacted
+from orchestrator.model import JournalEvent, Replica
+from orchestrator.postgres import EmbeddedServer
 from orchestrator.rollout import Rollout
 from scenarios.runner.environment import Environment
 from scenarios.scenario.spec import FaultSpec, Scenario
@@ -34,7 +35,7 @@ class PhaseClock:
     def __init__(self) -> None:
         self._begun: dict[str, asyncio.Event] = {}
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: JournalEvent) -> None:
         """Take note of a phase that begins."""
         if event.verb == "phase" and event.state == "started":
             self._of(str(event.detail.get("name"))).set()

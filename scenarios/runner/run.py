@@ -11,26 +11,25 @@ from pathlib import Path
 import msgspec
 
 from balancer.client import AdminClient, AdminError
-from orchestrator.control import Control
+from orchestrator.control_socket import serve_control_socket
 from orchestrator.errors import EnvironmentFailure, OrchestratorError
 from orchestrator.hooks import CommandHooks
+from orchestrator.interfaces import ReplicaExit
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
-from orchestrator.model import Event as JournalEvent
-from orchestrator.model import ReleaseResult, Replica, Version
-from orchestrator.platform import Ended
+from orchestrator.model import JournalEvent, ReleaseResult, Replica, Version
 from orchestrator.platforms.local import LocalPlatform, OnExit
 from orchestrator.policy import Policy
 from orchestrator.processes import Processes
-from orchestrator.recovery import Plan as FleetPlan
+from orchestrator.recovery import FleetPlan
 from orchestrator.rehearsal import CopyRehearsal
 from orchestrator.release import ReleaseRun, bring_up, take_down
 from orchestrator.rollout import Rollout
+from orchestrator.rollout_control import RolloutControl
 from orchestrator.routers.hitless import HealthCheck, start_balancer
 from orchestrator.strategies import STRATEGIES
 from orchestrator.supervisor import Supervisor
 from orchestrator.tasks import first_error
-from orchestrator.wheel import wheel
 from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import write_manifest
@@ -236,21 +235,21 @@ class Run:
         """Let `hitless ctl` reach the run, by what the run's folder says of it."""
         socket = private / "wheel.sock"
         place = self.folder / files.WHEEL
-        async with wheel(socket, self._steering.hear):
+        async with serve_control_socket(socket, self._steering.hear):
             place.write_bytes(msgspec.json.encode({"socket": str(socket), "pid": os.getpid()}))
             try:
                 yield
             finally:
                 place.unlink(missing_ok=True)
 
-    async def _hear_wishes(self, releasing: ReleaseRun, control: Control) -> None:
+    async def _hear_wishes(self, releasing: ReleaseRun, control: RolloutControl) -> None:
         """Let the traffic go on for a while, and do what is asked for meanwhile."""
         hold = self._experiment.hold
         while True:
             try:
                 seconds = None if hold else self._scenario.phases.settle_seconds
                 async with asyncio.timeout(seconds):
-                    wish = await control.asked()
+                    wish = await control.next_command()
             except TimeoutError:
                 return
             if wish == "finish":
@@ -274,7 +273,7 @@ class Run:
             with first_error():
                 await supervisor.run()
 
-    def _exited(self, journal: Journal, replica: Replica, ended: Ended) -> None:
+    def _exited(self, journal: Journal, replica: Replica, ended: ReplicaExit) -> None:
         _note_exit(journal, replica, ended)
         self._on_exit(replica, ended)
 
@@ -411,7 +410,7 @@ async def _phase(journal: Journal, name: str) -> AsyncIterator[None]:
         yield
 
 
-def _note_exit(journal: Journal, replica: Replica, ended: Ended) -> None:
+def _note_exit(journal: Journal, replica: Replica, ended: ReplicaExit) -> None:
     journal.note(
         "replica",
         version=replica.version,

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.control import Control, ControlError
+from orchestrator.rollout_control import ControlError, RolloutControl
 
-WISHES: Mapping[str, Callable[[Control], str]] = {
-    "pause": Control.pause,
-    "resume": Control.resume,
-    "promote": Control.promote,
-    "promote-full": Control.promote_full,
-    "abort": Control.abort,
-    "retry": Control.retry,
-    "undo": Control.undo,
-    "finish": Control.finish,
-    "status": Control.state,
+WISHES: Mapping[str, Callable[[RolloutControl], str]] = {
+    "pause": RolloutControl.pause,
+    "resume": RolloutControl.resume,
+    "promote": RolloutControl.promote,
+    "promote-full": RolloutControl.promote_full,
+    "abort": RolloutControl.abort,
+    "retry": RolloutControl.retry,
+    "undo": RolloutControl.undo,
+    "finish": RolloutControl.finish,
+    "status": RolloutControl.status,
 }
 
 
@@ -21,9 +21,9 @@ class Steering:
     """The wheel of one run; the harness connects it once there is a rollout to steer."""
 
     def __init__(self) -> None:
-        self._control: Control | None = None
+        self._control: RolloutControl | None = None
 
-    def connect(self, control: Control) -> None:
+    def connect(self, control: RolloutControl) -> None:
         """Let wishes reach this rollout from now on."""
         self._control = control
 

@@ -19,7 +19,7 @@ import msgspec
 
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
-from orchestrator.model import Event as JournalEvent
+from orchestrator.model import JournalEvent
 from orchestrator.processes import Processes
 from orchestrator.tasks import first_error
 from scenarios.errors import ScenarioError

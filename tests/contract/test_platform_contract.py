@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import PlatformError
+from orchestrator.interfaces import Platform, ReplicaExit
 from orchestrator.model import Replica, Version
-from orchestrator.platform import Ended, Platform
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.processes import Processes
 
@@ -26,7 +26,7 @@ class Subject:
     exits: list[tuple[str, str]] = field(default_factory=list)
     exited: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def on_exit(self, replica: Replica, ended: Ended) -> None:
+    def on_exit(self, replica: Replica, ended: ReplicaExit) -> None:
         self.exits.append((replica.id, ended.reason))
         self.exited.set()
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import RouterError
+from orchestrator.interfaces import Router
 from orchestrator.model import Replica, Version
-from orchestrator.platform import Count, Router
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.processes import Processes
+from orchestrator.request_statistics import RequestCounts
 from orchestrator.routers.hitless import HealthCheck, start_balancer
 
 APP = Path(__file__).parents[1] / "orchestrator" / "tiny_app.py"
@@ -134,7 +135,7 @@ async def test_a_drain_waits(subject: Subject) -> None:
     a = await subject.up("a")
     await subject.router.weigh({a.id: 1.0})
     slow = asyncio.ensure_future(subject.get("/slow"))
-    while (await subject.router.counts()).get(a.id, Count()).requests == 0:
+    while (await subject.router.counts()).get(a.id, RequestCounts()).requests == 0:
         await subject.get()  # once this one is answered, the slow one is at the replica
     b = await subject.up("b")
     second = asyncio.ensure_future(subject.get("/slow"))

@@ -10,12 +10,12 @@ from orchestrator.model import Deploy, Release, Version
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.policy import Criteria, Policy
 from orchestrator.processes import Processes
-from orchestrator.recovery import JOURNAL, Plan
+from orchestrator.recovery import JOURNAL, FleetPlan
 from orchestrator.release import ReleaseRun, bring_up
 from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import start_balancer
 from orchestrator.strategies import STRATEGIES
-from orchestrator.testing import FAST, NoMigrator
+from tests.support.orchestrator import FAST, NoMigrator
 
 COMMAND = (
     *("{python}", "-m", "scenarios.subjects.service"),
@@ -42,7 +42,7 @@ async def main(folder: Path, strategy: str) -> None:
             ) as balancer,
             LocalPlatform(processes, log_directory=folder) as platform,
         ):
-            plan = Plan(
+            plan = FleetPlan(
                 mark=processes.mark,
                 admin=balancer.admin,
                 directories=(str(private),),

@@ -8,22 +8,22 @@ from hypothesis import strategies as some
 from scipy import stats
 
 from orchestrator.analysis import Finding, fisher, judge, mann_whitney, percentile
-from orchestrator.platform import Count, Latency
 from orchestrator.policy import Criteria
+from orchestrator.request_statistics import Latency, RequestCounts
 
 BOUNDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512)
 CRITERIA = Criteria()
 
 
-def counted(requests: int, failed: int, bucket: int = 1, seconds: float = 0.0015) -> Count:
+def counted(requests: int, failed: int, bucket: int = 1, seconds: float = 0.0015) -> RequestCounts:
     """So many requests, whose responses all took the same."""
     counts = [0] * (len(BOUNDS) + 1)
     counts[bucket] = requests
-    return Count(requests, failed, Latency(BOUNDS, tuple(counts), requests * seconds))
+    return RequestCounts(requests, failed, Latency(BOUNDS, tuple(counts), requests * seconds))
 
 
 @some.composite
-def counts(draw: some.DrawFn) -> Count:
+def counts(draw: some.DrawFn) -> RequestCounts:
     requests = draw(some.integers(0, 3000))
     return counted(requests, draw(some.integers(0, requests)), draw(some.integers(0, 10)))
 
@@ -126,7 +126,7 @@ def test_only_latency_is_fleeting() -> None:
     ],
 )
 def test_each_criterion_decides(
-    canary: Count, other: Count, loose: dict[str, float], strict: dict[str, float]
+    canary: RequestCounts, other: RequestCounts, loose: dict[str, float], strict: dict[str, float]
 ) -> None:
     """Each criterion, moved alone over what was seen, turns a pass into something else."""
     assert judge(canary, other, Criteria(**loose)).finding is Finding.PASS  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ def test_each_criterion_decides(
 
 @given(counts(), counts(), some.integers(0, 200), some.floats(0, 1))
 def test_never_a_pass_by_pretence(
-    canary: Count, other: Count, minimum: int, tolerance: float
+    canary: RequestCounts, other: RequestCounts, minimum: int, tolerance: float
 ) -> None:
     """A pass has its samples, and more failures never turn a fail into anything else."""
     criteria = Criteria(minimum_requests=minimum, failure_tolerance=tolerance)
@@ -149,7 +149,7 @@ def test_never_a_pass_by_pretence(
 
 @given(counts(), counts(), some.integers(0, 200), some.integers(0, 500))
 def test_an_early_fail_would_have_been_one(
-    canary: Count, other: Count, minimum: int, more: int
+    canary: RequestCounts, other: RequestCounts, minimum: int, more: int
 ) -> None:
     """A fail before the sample is full stays one if all the requests that lack succeed."""
     criteria = Criteria(minimum_requests=minimum, latency_effect=1.0)

@@ -1,15 +1,19 @@
 """The journal is complete, ordered, and on the disk before what it announces begins."""
 
 import asyncio
+import os
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
-from orchestrator.model import Event
+from orchestrator.model import JournalEvent
+from orchestrator.policy import HOOKED
+from orchestrator.verbs import VERBS
 from scenarios.evidence.event import read_events
 
 
@@ -43,7 +47,7 @@ async def test_a_verb_that_succeeds(tmp_path: Path) -> None:
 )
 async def test_a_verb_that_fails(error: BaseException, text: str) -> None:
     """A verb that fails, or is cancelled, ends as failed with the reason, and the error goes on."""
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     journal = Journal(listeners=[events.append])
     with pytest.raises(type(error)):
         async with journal.verb("start"):
@@ -51,25 +55,64 @@ async def test_a_verb_that_fails(error: BaseException, text: str) -> None:
     assert [(event.state, event.error) for event in events] == [("started", None), ("failed", text)]
 
 
-async def test_the_disk_knows_first(tmp_path: Path) -> None:
-    """Whoever hears of an event can read it in the file already."""
+async def test_the_disk_knows_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event is synced to the disk before a listener gets it and before its verb begins."""
     path = tmp_path / "events.ndjson"
-    heard = []
+    order: list[tuple[str, bytes]] = []
+    fsync = os.fsync
 
-    def listen(event: Event) -> None:
-        last = path.read_bytes().splitlines()[-1]
-        assert msgspec.json.decode(last, type=Event) == event
-        heard.append(event.state)
+    def synced(descriptor: int) -> None:
+        fsync(descriptor)
+        order.append(("synced", path.read_bytes()))
 
+    def listen(event: JournalEvent) -> None:
+        assert msgspec.json.decode(path.read_bytes().splitlines()[-1], type=JournalEvent) == event
+        order.append(("heard", path.read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", synced)
     with Journal(path, listeners=[listen]) as journal:
         async with journal.verb("stop"):
-            assert heard == ["started"]
-    assert heard == ["started", "completed"]
+            order.append(("begun", path.read_bytes()))
+        journal.note("replica")
+    steps = [step for step, _ in order]
+    assert steps == ["synced", "heard", "begun", "synced", "heard", "synced", "heard"]
+    # What was synced is what the listener then reads: nothing was still on its way.
+    assert all(before[1] == after[1] for before, after in pairwise(order) if after[0] == "heard")
+
+
+async def test_a_full_disk_stops_a_verb() -> None:
+    """When an event cannot be written, its verb does not begin, and one line says why."""
+    heard: list[JournalEvent] = []
+    begun = False
+    with (
+        Journal(Path("/dev/full"), listeners=[heard.append]) as journal,
+        pytest.raises(EnvironmentFailure, match="/dev/full cannot be written: No space left"),
+    ):
+        async with journal.verb("stop"):
+            begun = True
+    assert (begun, heard) == (False, [])
+
+
+async def test_the_vocabulary_is_complete() -> None:
+    """A verb that the vocabulary lacks is refused before anything is written."""
+    heard: list[JournalEvent] = []
+    journal = Journal(listeners=[heard.append])
+    with pytest.raises(ValueError, match="'frobnicate' is no verb of the journal"):
+        journal.note("frobnicate")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'frobnicate' is no verb of the journal"):
+        async with journal.verb("frobnicate"):  # type: ignore[arg-type]
+            pass
+    assert heard == []
+
+
+def test_hooks_are_for_verbs_of_the_vocabulary() -> None:
+    """A policy can only name hooks before and after verbs that the journal has."""
+    assert set(HOOKED) <= VERBS
 
 
 async def test_the_floor_is_a_sum_and_never_above_the_time() -> None:
     """A verb around others has the sum of their floors, and none is above the time it took."""
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     clock = ticking()
     journal = Journal(listeners=[events.append], clock=lambda: next(clock))
     async with journal.verb("release", encloses=True):

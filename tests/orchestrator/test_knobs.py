@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.model import Event, Version
+from orchestrator.model import JournalEvent, Version
 from orchestrator.policy import CanaryStep, Criteria, Policy, Preview
-from orchestrator.testing import Stage, stage
+from tests.support.orchestrator import RunningFleet, running_fleet
 
 QUICK = {"min_ready_seconds": 0.0, "canary_soak_seconds": 0.1}
 EAGER = Criteria(patience_seconds=0.0)
@@ -30,11 +30,11 @@ def policy(**knobs: object) -> Policy:
     return Policy(**{"replicas": 1, "analysis": EAGER} | QUICK | knobs)  # type: ignore[arg-type]
 
 
-def ended(scene: Stage, verb: str) -> list[Event]:
+def ended(scene: RunningFleet, verb: str) -> list[JournalEvent]:
     return [one for one in scene.events if one.verb == verb and one.state == "completed"]
 
 
-def counts(events: Sequence[Event], first: set[str]) -> tuple[int, int]:
+def counts(events: Sequence[JournalEvent], first: set[str]) -> tuple[int, int]:
     """The most replicas that ran, and the fewest that had traffic, by the journal alone."""
     running, serving = set(first), set(first)
     most, fewest = len(running), len(serving)
@@ -62,7 +62,7 @@ async def test_surge_and_unavailable(
 ) -> None:
     """`max_surge` (rounded up) and `max_unavailable` (rounded down) bound the fleet throughout."""
     knobs = policy(replicas=3, max_surge=surge, max_unavailable=unavailable)
-    async with stage(tmp_path, knobs, version("a")) as scene:
+    async with running_fleet(tmp_path, knobs, version("a")) as scene:
         result = await scene.release("rolling", version("a"), version("b"))
         assert counts(scene.events, {"a-1", "a-2", "a-3"}) == (most, fewest)
         assert scene.left() == {"b": 3}
@@ -73,7 +73,7 @@ async def test_deadline_and_minimum(tmp_path: Path) -> None:
     """`progress_deadline_seconds` ends the wait; `min_ready_seconds` is kept for each replica."""
     knobs = policy(min_ready_seconds=0.4, progress_deadline_seconds=5)
     never = version("c", "--start-seconds", "3600")
-    async with stage(tmp_path, knobs, version("a")) as scene:
+    async with running_fleet(tmp_path, knobs, version("a")) as scene:
         assert (await scene.release("rolling", version("a"), version("b"))).outcome == "completed"
         assert all((event.seconds or 0) >= 0.4 for event in ended(scene, "soak"))
         quick = policy(min_ready_seconds=0.4, progress_deadline_seconds=0.5)
@@ -87,7 +87,7 @@ async def test_drain_and_grace(tmp_path: Path) -> None:
     """`drain_timeout_seconds` ends a drain, and `termination_grace_seconds` ends in a kill."""
     knobs = policy(drain_timeout_seconds=0.2)
     stubborn = version("a", "--delay", "3600", "--deaf", termination_grace_seconds=0.2)
-    async with stage(tmp_path, knobs, stubborn) as scene:
+    async with running_fleet(tmp_path, knobs, stubborn) as scene:
         clients = scene.clients()
         async with clients.sending(1), asyncio.timeout(60):
             while (await scene.balancer.router.counts())["a-1"].in_flight == 0:  # noqa: ASYNC110 - no event
@@ -103,7 +103,9 @@ async def test_drain_and_grace(tmp_path: Path) -> None:
 async def test_readiness_is_a_gate_of_its_own(tmp_path: Path) -> None:
     """A replica that says that it is not ready is not shown to the balancer, however healthy."""
     unready = version("b", "--unready", readiness_path="/ready")
-    async with stage(tmp_path, policy(progress_deadline_seconds=1.0), version("a")) as scene:
+    async with running_fleet(
+        tmp_path, policy(progress_deadline_seconds=1.0), version("a")
+    ) as scene:
         result = await scene.release("rolling", version("a"), unready)
         assert result.outcome == "rolled_back"
         assert "b-2 (it answered GET /ready with 503: b)" in (result.reason or "")
@@ -117,7 +119,7 @@ async def test_readiness_is_a_gate_of_its_own(tmp_path: Path) -> None:
 async def test_preview(tmp_path: Path) -> None:
     """A set that does not answer its preview gets no traffic, and nobody sees it."""
     knobs = policy(preview=Preview(paths=("/",), requests=40))
-    async with stage(tmp_path, knobs, version("a")) as scene:
+    async with running_fleet(tmp_path, knobs, version("a")) as scene:
         clients = scene.clients()
         async with clients.sending(1):
             result = await scene.release(
@@ -132,11 +134,11 @@ async def test_preview(tmp_path: Path) -> None:
 async def test_promotion(tmp_path: Path) -> None:
     """Without `auto_promotion` the switch waits for somebody; the old set stays for its delay."""
     knobs = policy(auto_promotion=False, scale_down_delay_seconds=0.3)
-    async with stage(tmp_path, knobs, version("a")) as scene:
+    async with running_fleet(tmp_path, knobs, version("a")) as scene:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(scene.release("blue-green", version("a"), version("b")))
             await scene.happened("pause", "started")
-            assert scene.rollout.control.state().endswith("the switch waits for a promotion")
+            assert scene.rollout.control.status().endswith("the switch waits for a promotion")
             assert {one.version for one in scene.rollout.serving()} == {"a"}
             scene.rollout.control.promote()
         assert task.result().outcome == "completed"
@@ -160,7 +162,9 @@ async def test_canary_steps(tmp_path: Path) -> None:
         CanaryStep(pause="promoted"),
         CanaryStep(weight=100),
     )
-    async with stage(tmp_path, policy(replicas=2, canary_steps=steps), version("a")) as scene:
+    async with running_fleet(
+        tmp_path, policy(replicas=2, canary_steps=steps), version("a")
+    ) as scene:
         async with asyncio.TaskGroup() as group:
             group.create_task(scene.release("canary", version("a"), version("b")))
             await scene.happened("pause", "started", times=2)
@@ -180,7 +184,7 @@ async def test_numbers_are_short_for_steps(tmp_path: Path) -> None:
         canary_soak_seconds=0.3,
         analysis=Criteria(patience_seconds=0.4),
     )
-    async with stage(tmp_path, knobs, version("a")) as scene:
+    async with running_fleet(tmp_path, knobs, version("a")) as scene:
         await scene.release("canary", version("a"), version("b"))
         done = [e.verb for e in scene.events if e.state == "completed"]
         chosen = [verb for verb in done if verb in ("weigh", "pause", "analyse")]
@@ -198,7 +202,7 @@ async def test_a_fresh_baseline(tmp_path: Path) -> None:
         canary_steps=(25, 100),
         analysis=Criteria(against="baseline", minimum_requests=10),
     )
-    async with stage(tmp_path, knobs, version("a")) as scene:
+    async with running_fleet(tmp_path, knobs, version("a")) as scene:
         clients = scene.clients()
         async with clients.sending(3):
             result = await scene.release("canary", version("a"), version("b"))
@@ -215,7 +219,7 @@ async def test_users_stick_to_their_version(tmp_path: Path) -> None:
     steps = (CanaryStep(weight=50), CanaryStep(pause="promoted"), CanaryStep(weight=100))
     knobs = policy(canary_steps=steps)
     async with (
-        stage(tmp_path, knobs, version("a"), affinity_cookie="release") as scene,
+        running_fleet(tmp_path, knobs, version("a"), affinity_cookie="release") as scene,
         asyncio.TaskGroup() as group,
     ):
         group.create_task(scene.release("canary", version("a"), version("b")))
@@ -227,7 +231,7 @@ async def test_users_stick_to_their_version(tmp_path: Path) -> None:
         scene.rollout.control.promote()
 
 
-async def answer(scene: Stage, fields: str) -> str:
+async def answer(scene: RunningFleet, fields: str) -> str:
     host, _, port = scene.balancer.address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(f"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n".encode())
@@ -244,7 +248,7 @@ async def test_hooks(tmp_path: Path) -> None:
         "before_switch": (sys.executable, "-c", tell),
         "after_deploy": (sys.executable, "-c", tell),
     }
-    async with stage(tmp_path, policy(hooks=hooks), version("a")) as scene:
+    async with running_fleet(tmp_path, policy(hooks=hooks), version("a")) as scene:
         assert (
             await scene.release("blue-green", version("a"), version("b"))
         ).outcome == "completed"
@@ -262,6 +266,6 @@ async def test_a_hook_that_hangs(tmp_path: Path) -> None:
     """A hook has a deadline."""
     hang = (sys.executable, "-c", "import time; time.sleep(3600)")
     knobs = policy(hooks={"before_deploy": hang}, hook_timeout_seconds=0.2)
-    async with stage(tmp_path, knobs, version("a")) as scene:
+    async with running_fleet(tmp_path, knobs, version("a")) as scene:
         result = await scene.release("rolling", version("a"), version("b"))
     assert result.reason == "deploy b: hook before_deploy did not end within 0.2 s"

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from orchestrator.errors import EnvironmentFailure, PlatformError
+from orchestrator.interfaces import ProbeResult, Rehearsal, ReplicaExit
 from orchestrator.journal import Journal
 from orchestrator.model import (
     Deploy,
-    Event,
+    JournalEvent,
     Migrate,
     MigrateDown,
     Release,
@@ -22,13 +23,12 @@ from orchestrator.model import (
     Undo,
     Version,
 )
-from orchestrator.platform import Answer, Ended, Rehearsal
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.processes import Processes
 from orchestrator.rehearsal import CopyRehearsal
 from orchestrator.release import ReleaseRun, bring_up
 from orchestrator.strategies import STRATEGIES
-from tests.orchestrator.world import Bench, World, assert_ordered, policy_of
+from tests.support.in_memory import InMemoryFleet, RolloutBench, assert_ordered, policy_of
 
 A, B, C = (Version(name=name, command=(name,), readiness_path="/ready") for name in "abc")
 UP = Migrate(directory=Path("expand"))
@@ -47,12 +47,12 @@ class Oracle:
         return {name: self._refuses[name] for name in versions if name in self._refuses}
 
 
-def taken_back(events: list[Event]) -> bool:
+def taken_back(events: list[JournalEvent]) -> bool:
     """Whether a migration was undone, or was begun to be."""
     return any(one.detail.get("direction") == "rollback" for one in events)
 
 
-async def run(bench: Bench, rehearsal: Rehearsal | None, *steps: object) -> ReleaseRun:
+async def run(bench: RolloutBench, rehearsal: Rehearsal | None, *steps: object) -> ReleaseRun:
     await bring_up(bench.rollout, A)
     release = Release(name="r", start=A, steps=steps)  # type: ignore[arg-type]
     releasing = ReleaseRun(
@@ -64,7 +64,7 @@ async def run(bench: Bench, rehearsal: Rehearsal | None, *steps: object) -> Rele
 
 async def test_what_everybody_tolerates_is_done() -> None:
     """When all that lives is ready without them, the migrations are taken back."""
-    bench, oracle = Bench(policy_of({})), Oracle({"b": "it needs them"})
+    bench, oracle = RolloutBench(policy_of({})), Oracle({"b": "it needs them"})
     releasing = await run(bench, oracle, UP, Deploy(version=B), Undo(), DOWN)
     assert releasing.result is not None
     assert (releasing.result.outcome, releasing.result.reason) == ("completed", None)
@@ -78,7 +78,7 @@ async def test_what_everybody_tolerates_is_done() -> None:
 @given(some.sets(some.sampled_from("abc"), min_size=1), some.sets(some.sampled_from("abc")))
 def test_one_who_lives_and_needs_them_is_enough(living: set[str], needing: set[str]) -> None:
     """Whoever lives is asked, serving or not; one who needs the migrations keeps all of them."""
-    bench, oracle = Bench(policy_of({})), Oracle(dict.fromkeys(needing, "it needs them"))
+    bench, oracle = RolloutBench(policy_of({})), Oracle(dict.fromkeys(needing, "it needs them"))
 
     async def scenario() -> ReleaseRun:
         for version in (A, B, C):
@@ -103,12 +103,12 @@ def test_one_who_lives_and_needs_them_is_enough(living: set[str], needing: set[s
 
 async def test_where_nobody_can_tell_the_answer_is_no() -> None:
     """Without a place to try it, or without a readiness path, nothing is taken back."""
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
     releasing = await run(bench, None, UP, DOWN)
     assert releasing.result is not None
-    assert releasing.result.reason == "migrate down: refused: there is nowhere to try it first"
+    assert releasing.result.reason == "migrate down: refused: there is no database for a rehearsal"
     mute = Version(name="b", command=("b",))
-    bench, oracle = Bench(policy_of({})), Oracle({})
+    bench, oracle = RolloutBench(policy_of({})), Oracle({})
     releasing = await run(bench, oracle, Deploy(version=mute), DOWN)
     assert releasing.result is not None
     assert releasing.result.outcome == "failed"
@@ -124,7 +124,7 @@ async def test_what_cannot_be_tried_is_not_done() -> None:
         async def after(self, steps: int, versions: Collection[str]) -> Mapping[str, str]:
             raise EnvironmentFailure(f"no room for {len(versions)} after {steps}")
 
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
     releasing = await run(bench, Broken(), DOWN)
     assert releasing.result is not None
     assert releasing.result.reason == "migrate down: no room for 1 after 1"
@@ -135,7 +135,7 @@ async def test_what_cannot_be_tried_is_not_done() -> None:
 @pytest.mark.parametrize("word", ["abort", "pause"])
 async def test_what_is_said_during_the_rehearsal_counts(word: str) -> None:
     """An abort during the rehearsal keeps the migrations, and a pause keeps them until it ends."""
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
 
     class Interrupted(Oracle):
         async def after(self, steps: int, versions: Collection[str]) -> Mapping[str, str]:
@@ -164,7 +164,7 @@ async def test_what_is_said_during_the_rehearsal_counts(word: str) -> None:
 
 async def test_a_failed_one_ends_the_release() -> None:
     """A migration that cannot be taken back fails the release, and what serves serves on."""
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
     bad = MigrateDown(what=Migrate(directory=Path("bad")))
     releasing = await run(bench, Oracle({}), bad, Deploy(version=B))
     assert releasing.result is not None
@@ -177,12 +177,12 @@ async def test_a_failed_one_ends_the_release() -> None:
 
 async def test_afterwards_the_schema_has_changed() -> None:
     """A version that was deployed before migrations were taken back is asked before it returns."""
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
     migrate = bench.world.roll_back
 
     async def forget(directory: Path, through: str | None, journal: Journal) -> None:
         await migrate(directory, through, journal)
-        bench.world.says[("a", "/ready")] = Answer(503, "not with this one")
+        bench.world.says[("a", "/ready")] = ProbeResult(503, "not with this one")
 
     bench.world.roll_back = forget  # type: ignore[method-assign]
     releasing = await run(bench, Oracle({}), Deploy(version=B), DOWN, Undo())
@@ -194,7 +194,7 @@ async def test_afterwards_the_schema_has_changed() -> None:
 # The rehearsal itself
 
 
-class Copy(World):
+class Copy(InMemoryFleet):
     """A copy's platform and migrator; it remembers what it was taken through."""
 
     def __init__(self, url: str, log: list[str]) -> None:
@@ -233,7 +233,7 @@ class Scene:
     def __init__(self, *steps: object) -> None:
         self.log: list[str] = []
         self.worlds: list[Copy] = []
-        self.says: dict[tuple[str, str], Answer] = {}
+        self.says: dict[tuple[str, str], ProbeResult] = {}
         self._steps = steps
         self.rehearsal = CopyRehearsal(
             database=self._database,
@@ -264,7 +264,7 @@ class Scene:
 async def test_the_copy_goes_through_the_same_steps() -> None:
     """The copy is taken through the release's steps so far, up and down, and no further."""
     scene = Scene(UP, up_by_command, Deploy(version=B), DOWN, down_by_command, UP)
-    scene.says[("b", "/ready")] = Answer(503, "b needs them")
+    scene.says[("b", "/ready")] = ProbeResult(503, "b needs them")
     found = await scene.rehearsal.after(5, ["a", "b"])
     assert found == {"b": "it answered GET /ready with 503: b needs them"}
     assert scene.log == [
@@ -285,14 +285,14 @@ async def test_a_version_that_ends_is_no_version_that_works() -> None:
     scene = Scene(UP)
 
     class Dying(Copy):
-        async def ask(self, replica: Replica, path: str, timeout: float) -> Answer:  # noqa: ASYNC109 - the port's
+        async def probe(self, replica: Replica, path: str, timeout: float) -> ProbeResult:  # noqa: ASYNC109 - the port's
             self.running[replica.id].set()
             await asyncio.Event().wait()
             return await super().ask(replica, path, timeout)
 
-        async def wait_ended(self, replica: Replica) -> Ended:
+        async def wait_ended(self, replica: Replica) -> ReplicaExit:
             await self.running[replica.id].wait()
-            return Ended("exited with status 3", ("no such column",))
+            return ReplicaExit("exited with status 3", ("no such column",))
 
     @asynccontextmanager
     async def platform(url: str) -> AsyncIterator[Copy]:

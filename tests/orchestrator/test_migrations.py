@@ -16,7 +16,7 @@ import pytest
 from orchestrator.errors import MigrationFailed
 from orchestrator.journal import Journal
 from orchestrator.migrations import APPLICATION_NAME, YoyoMigrator
-from orchestrator.model import Event, RunCommand
+from orchestrator.model import JournalEvent, RunCommand
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.processes import Processes
 from orchestrator.yoyo_runner import Runner, yoyo_url
@@ -45,7 +45,7 @@ class Desk:
         self.log = folder / "migrator.log"
         self.directory = folder / "migrations [odd name]"
         self.directory.mkdir()
-        self.events: list[Event] = []
+        self.events: list[JournalEvent] = []
         self.seen = asyncio.Condition()
         self.journal = Journal(listeners=[self.events.append, self._tell])
         self._waiting: list[tuple[str, str, asyncio.Event]] = []
@@ -69,7 +69,7 @@ class Desk:
         self._waiting.append((verb, state, happened))
         return happened
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: JournalEvent) -> None:
         for verb, state, happened in self._waiting:
             if (event.verb, event.state) == (verb, state):
                 happened.set()
@@ -148,7 +148,9 @@ async def test_trying_again_has_an_end(desk: Desk) -> None:
     other = await asyncpg.connect(desk.url)
     async with other.transaction():
         await other.execute("LOCK TABLE people")
-        with pytest.raises(MigrationFailed, match=r"two.status failed.*time .* is up") as info:
+        with pytest.raises(
+            MigrationFailed, match=r"two.status failed.*deadline .* has passed"
+        ) as info:
             await desk.apply(lock_timeout=0.05, deadline=0.5)
     await other.close()
     assert (info.value.migration, info.value.sqlstate) == ("two.status", "55P03")
@@ -286,7 +288,7 @@ def test_the_url_for_yoyo() -> None:
 
 async def test_a_command_as_migrator(processes: Processes, tmp_path: Path) -> None:
     """Any command migrates, with the URL in its environment; its failure is the step's."""
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     journal = Journal(listeners=[events.append])
     log = tmp_path / "log"
     migrator = YoyoMigrator(processes, "postgresql://x", log=log)

@@ -12,14 +12,9 @@ import asyncpg
 import pytest
 
 from orchestrator import postgres as module
+from orchestrator.database import redacted, run_sql
 from orchestrator.errors import EnvironmentFailure
-from orchestrator.postgres import (
-    EmbeddedServer,
-    ExternalServer,
-    copy_rows,
-    redacted,
-    run_sql,
-)
+from orchestrator.postgres import EmbeddedServer, ExternalServer
 from orchestrator.processes import Processes
 
 
@@ -37,9 +32,14 @@ async def test_a_template_is_built_once_and_cloned(postgres: EmbeddedServer) -> 
 
     async def build(url: str) -> None:
         built.append(url)
-        await run_sql(url, ["CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL)"])
-        rows = ((number, f"person {number}") for number in range(1000))
-        assert await copy_rows(url, "people", ["id", "name"], rows) == 1000
+        rows = "SELECT id, 'person ' || id FROM generate_series(0, 999) AS id"
+        await run_sql(
+            url,
+            [
+                "CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL)",
+                f"INSERT INTO people {rows}",
+            ],
+        )
 
     names = [await postgres.template("people, 1000 rows", build) for _ in range(2)]
     first = await postgres.create_database("first", template=names[0])

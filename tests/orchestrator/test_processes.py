@@ -115,7 +115,7 @@ async def main():
             [sys.executable, "-S", "-c", PARENT],
             name="parent", log=Path(sys.argv[1]), dialogue=True)
         child = (await parent.stdout.readline()).decode().strip()
-        print(processes.mark, processes.guardian_pid, parent.pid, child, directory, flush=True)
+        print(processes.mark, processes._guardian.pid, parent.pid, child, directory, flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(main())

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import guardian
-from orchestrator.model import Event
-from orchestrator.recovery import JOURNAL, PLAN, RecoveryError, past, recovering
-from orchestrator.testing import Clients, NoMigrator
+from orchestrator.model import JournalEvent
+from orchestrator.recovery import JOURNAL, PLAN, RecoveryError, recovering, state_from_journal
+from tests.support.orchestrator import Clients, NoMigrator
 
 PROGRAM = Path(__file__).parent / "left_alone.py"
 MOMENTS = {
@@ -58,7 +58,7 @@ async def test_its_job_is_finished(strategy: str, verb: str, wish: str, tmp_path
     try:
         clients = Clients((await orchestrator.stdout.readline()).decode().strip())
         async with clients.sending(2):
-            with pytest.raises(RecoveryError, match="another rollout works on this fleet"):
+            with pytest.raises(RecoveryError, match="another process manages this fleet"):
                 async with recovering(tmp_path):
                     pass
             while not reached(tmp_path, verb):
@@ -96,7 +96,7 @@ def mark(folder: Path) -> str:
 
 async def test_there_must_be_something(tmp_path: Path) -> None:
     """A folder without a fleet is refused in one line."""
-    with pytest.raises(RecoveryError, match="no fleet was left there"):
+    with pytest.raises(RecoveryError, match="no fleet to recover there"):
         async with recovering(tmp_path):
             pass
 
@@ -104,8 +104,8 @@ async def test_there_must_be_something(tmp_path: Path) -> None:
 def test_what_a_journal_says() -> None:
     """A journal that breaks off says who served, what was being deployed, and what was started."""
 
-    def event(number: int, verb: str, state: str, **rest: object) -> Event:
-        return Event(at_ns=number, verb=verb, state=state, number=number, **rest)  # type: ignore[arg-type]
+    def event(number: int, verb: str, state: str, **rest: object) -> JournalEvent:
+        return JournalEvent(at_ns=number, verb=verb, state=state, number=number, **rest)  # type: ignore[arg-type]
 
     def started(name: str) -> dict[str, object]:
         return {"replicas": (name,), "detail": {"addresses": {name: "h:1"}, "pids": {name: 7}}}
@@ -120,17 +120,17 @@ def test_what_a_journal_says() -> None:
         event(6, "deploy", "started", version="c"),
         event(7, "start", "started", replicas=("c-3",)),
     ]
-    told = past("a", events)
+    told = state_from_journal("a", events)
     assert (told.served, told.under_way) == (("a", "b"), "c")
     # The deployment is behind it, also before its step's own note.
-    assert (told.done, told.schema, told.met) == (1, 0, (0, 0))
+    assert (told.done, told.schema, told.schemas) == (1, 0, (0, 0))
     more = [
         event(8, "migrate", "started", detail={"migration": "m"}),
         event(9, "step", "noted", detail={"done": 5}),
         event(6, "deploy", "completed", version="c"),
         event(10, "step", "noted", detail={"done": 6}),
     ]
-    told = past("a", events + more)
-    assert (told.done, told.schema, told.met) == (6, 1, (0, 0, 1))
+    told = state_from_journal("a", events + more)
+    assert (told.done, told.schema, told.schemas) == (6, 1, (0, 0, 1))
     assert told.started == {"b-2": ("h:1", 7)}
     assert (told.last_number, told.last_replica) == (10, 3)

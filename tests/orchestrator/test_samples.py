@@ -4,26 +4,27 @@ from collections.abc import Mapping
 from typing import cast
 
 from orchestrator.fleet import Fleet, Member
+from orchestrator.interfaces import Router
 from orchestrator.model import Replica, Version
-from orchestrator.platform import Count, Latency, Router
-from orchestrator.samples import Samples
+from orchestrator.request_statistics import Latency, RequestCounts
+from orchestrator.samples import CanarySamples
 
 
 class Told:
     """A router whose statistics are what the test says."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Count] = {}
+        self.answers: dict[str, RequestCounts] = {}
 
     def tell(self, replica: str, requests: int, failed: int) -> None:
         latency = Latency((1.0,), (requests, 0), float(requests))
-        self.answers[replica] = Count(requests, failed, latency)
+        self.answers[replica] = RequestCounts(requests, failed, latency)
 
-    async def counts(self) -> Mapping[str, Count]:
+    async def counts(self) -> Mapping[str, RequestCounts]:
         return dict(self.answers)
 
 
-def seen(count: Count) -> tuple[int, int, int]:
+def seen(count: RequestCounts) -> tuple[int, int, int]:
     return count.requests, count.failed, sum(count.latency.counts)
 
 
@@ -35,7 +36,7 @@ async def test_windows_of_a_canary() -> None:
         fleet.add(Member(replica, Version(name=name, command=("serve",))))
     old, new = fleet
     old.weight = 1.0
-    samples = Samples(cast(Router, router), fleet)
+    samples = CanarySamples(cast(Router, router), fleet)
 
     router.tell("a-1", 100, 10)
     await samples.begin(["b-1"], ["a-1"], alone=False)
@@ -66,7 +67,7 @@ async def test_a_replica_that_is_replaced_meanwhile() -> None:
         return Member(replica, version, weight=1.0)
 
     class Slow(Told):
-        async def counts(self) -> Mapping[str, Count]:
+        async def counts(self) -> Mapping[str, RequestCounts]:
             fleet.add(member("a-9"))
             fleet.replace("a-1", "a-9")
             fleet.remove("a-2")
@@ -76,7 +77,7 @@ async def test_a_replica_that_is_replaced_meanwhile() -> None:
         fleet.add(member(name))
     router = Slow()
     router.tell("a-9", 7, 1)
-    await Samples(cast(Router, router), fleet).begin(["a-3"], ["a-1", "a-2"], alone=False)
+    await CanarySamples(cast(Router, router), fleet).begin(["a-3"], ["a-1", "a-2"], alone=False)
     successor = fleet.find("a-1")
     assert successor is not None
     assert successor.before_step == router.answers["a-9"]

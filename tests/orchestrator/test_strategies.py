@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from orchestrator.errors import OrchestratorError, PlatformError
+from orchestrator.interfaces import ProbeResult
 from orchestrator.model import (
     Deploy,
     Migrate,
@@ -17,12 +18,12 @@ from orchestrator.model import (
     Replica,
     Version,
 )
-from orchestrator.platform import Answer, Count, Latency
 from orchestrator.policy import Criteria, PolicyError
 from orchestrator.release import ReleaseRun, bring_up, take_down
+from orchestrator.request_statistics import Latency, RequestCounts
 from orchestrator.strategies import STRATEGIES, canary_size
 from orchestrator.supervisor import Supervisor
-from tests.orchestrator.world import A, B, Bench, assert_ordered, policy_of
+from tests.support.in_memory import A, B, RolloutBench, assert_ordered, policy_of
 
 policies = some.builds(
     dict,
@@ -38,7 +39,7 @@ policies = some.builds(
 def test_every_strategy_ends_with_the_new_version(name: str, knobs: dict[str, object]) -> None:
     """Any strategy, with any knobs, ends with the new version at full strength and no other."""
     try:
-        bench = Bench(policy_of(knobs))
+        bench = RolloutBench(policy_of(knobs))
     except PolicyError:
         return  # both knobs are 0
     run = asyncio.run(bench.release(name, Deploy(version=B)))
@@ -62,7 +63,7 @@ def test_after_any_failure_the_old_version_serves(
 ) -> None:
     """Wherever a platform or router fails, the version before serves again, alone and in full."""
     try:
-        bench = Bench(policy_of(knobs))
+        bench = RolloutBench(policy_of(knobs))
     except PolicyError:
         return
     run = asyncio.run(bench.release(name, Deploy(version=B), fail_at=fail_at))
@@ -87,7 +88,7 @@ def test_after_any_failure_the_old_version_serves(
 
 async def test_rolling_one_at_a_time() -> None:
     """With surge 1 and nobody unavailable, one is added, and then one is taken away, in turn."""
-    bench = Bench(policy_of({"replicas": 2}))
+    bench = RolloutBench(policy_of({"replicas": 2}))
     await bench.release("rolling", Deploy(version=B))
     turn = ["start", "wait_ready", "attach", "soak", "drain", "stop"]
     verbs = [event.verb for event in bench.events if event.state == "started"]
@@ -96,7 +97,7 @@ async def test_rolling_one_at_a_time() -> None:
 
 async def test_the_canarys_share_grows() -> None:
     """The canary's share follows the steps, and each step adds only the replicas that it needs."""
-    bench = Bench(policy_of({"replicas": 3}))
+    bench = RolloutBench(policy_of({"replicas": 3}))
     await bench.release("canary", Deploy(version=B))
     ended = [event for event in bench.events if event.state == "completed"]
     shares = [event.detail["shares"] for event in ended if event.verb == "weigh"]
@@ -124,12 +125,12 @@ def test_a_canary_is_no_busier_than_the_others(percent: float, stable: int, repl
 
 async def test_a_canary_that_fails_requests_goes_back() -> None:
     """A canary whose requests fail is rolled back at its first step, with the numbers as reason."""
-    bench = Bench(policy_of({"canary_soak_seconds": 0.01}))
-    bench.world.answers = {"a-1": Count(1000, 0)}
+    bench = RolloutBench(policy_of({"canary_soak_seconds": 0.01}))
+    bench.world.answers = {"a-1": RequestCounts(1000, 0)}
     waiting = bench.rollout.pause
 
     async def pause(*arguments: object) -> None:
-        bench.world.answers = {"a-1": Count(2000, 1), "b-4": Count(50, 5)}
+        bench.world.answers = {"a-1": RequestCounts(2000, 1), "b-4": RequestCounts(50, 5)}
         await waiting(*arguments)  # type: ignore[arg-type]
 
     bench.rollout.pause = pause  # type: ignore[method-assign, assignment]
@@ -143,10 +144,10 @@ async def test_a_canary_that_fails_requests_goes_back() -> None:
     assert bench.versions() == {"a": 3}
 
 
-def answered(requests: int, slow: int, failed: int = 0) -> Count:
+def answered(requests: int, slow: int, failed: int = 0) -> RequestCounts:
     """So many requests, some of which took half a second, and all others a hundredth."""
     latency = Latency((0.01, 0.5), (requests - slow, slow, 0), slow * 0.5 + (requests - slow) / 100)
-    return Count(requests, failed, latency)
+    return RequestCounts(requests, failed, latency)
 
 
 @pytest.mark.parametrize(
@@ -160,10 +161,12 @@ def answered(requests: int, slow: int, failed: int = 0) -> Count:
 async def test_a_canary_that_is_slow_at_first(slow_looks: int, failed: int, outcome: str) -> None:
     """Who is slow is looked at anew as long as there is patience; who fails is not."""
     criteria = Criteria(patience_seconds=1.0, minimum_requests=50)
-    bench = Bench(policy_of({"canary_steps": (50, 100), "analysis": criteria, "replicas": 1}))
+    bench = RolloutBench(
+        policy_of({"canary_steps": (50, 100), "analysis": criteria, "replicas": 1})
+    )
     looks = 0
 
-    async def counts() -> Mapping[str, Count]:
+    async def counts() -> Mapping[str, RequestCounts]:
         nonlocal looks
         looks += 1
         # A hundred more between two looks, each slow while it is the time for that.
@@ -185,7 +188,9 @@ async def test_a_canary_that_is_slow_at_first(slow_looks: int, failed: int, outc
 @pytest.mark.parametrize(("wish", "outcome"), [("proceed", "completed"), ("fail", "rolled_back")])
 async def test_too_few_requests(wish: str, outcome: str) -> None:
     """Too few requests are inconclusive, which the journal says; the policy decides on it."""
-    bench = Bench(policy_of({"analysis": Criteria(patience_seconds=0.0, on_inconclusive=wish)}))
+    bench = RolloutBench(
+        policy_of({"analysis": Criteria(patience_seconds=0.0, on_inconclusive=wish)})
+    )
     run = await bench.release("canary", Deploy(version=B))
     assert run.result is not None
     assert run.result.outcome == outcome
@@ -195,7 +200,7 @@ async def test_too_few_requests(wish: str, outcome: str) -> None:
 
 async def test_a_failed_migration_ends_the_release() -> None:
     """After a failed migration nothing more is done, and what serves serves on."""
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
     run = await bench.release(
         "rolling", Migrate(directory=Path("bad")), Deploy(version=B), Migrate(directory=Path("x"))
     )
@@ -207,7 +212,7 @@ async def test_a_failed_migration_ends_the_release() -> None:
 
 async def test_a_release_in_several_steps() -> None:
     """Steps run in order, and a later failure goes back to the version before it only."""
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
     bad = Version(name="c", command=("c",))
     steps = [Migrate(directory=Path("x")), Deploy(version=B), Deploy(version=bad)]
     start = bench.world.start
@@ -231,9 +236,9 @@ ASKED = Version(name="a", command=("a",), readiness_path="/ready")
 @pytest.mark.parametrize("fleet", ["kept", "gone"])
 async def test_a_way_back_that_the_schema_forbids(fleet: str) -> None:
     """When the schema has moved under the old version, it is asked; a no holds the fleet."""
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
     await bring_up(bench.rollout, ASKED)
-    bench.world.says[("a", "/ready")] = Answer(503, "status demands a value")
+    bench.world.says[("a", "/ready")] = ProbeResult(503, "status demands a value")
 
     async def never(_ids: Collection[str]) -> None:
         raise PlatformError("b is sick")
@@ -247,7 +252,7 @@ async def test_a_way_back_that_the_schema_forbids(fleet: str) -> None:
     assert result.reason == (
         "deploy b: b is sick; rollback to a: refused: the schema has changed, and version a does "
         "not work with it: it answered GET /ready with 503: status demands a value; "
-        "what serves, serves on"
+        "the fleet stays as it is"
     )
     # Nothing that serves was touched, and what never served is gone.
     assert Counter(one.version for one in bench.rollout.all()) == (
@@ -259,7 +264,7 @@ async def test_a_way_back_that_the_schema_forbids(fleet: str) -> None:
 
 async def test_a_way_back_that_the_schema_allows() -> None:
     """When the schema has moved and the old version says that it is ready, it serves again."""
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
     await bring_up(bench.rollout, ASKED)
     attach = bench.rollout.attach
 
@@ -278,7 +283,7 @@ async def test_a_way_back_that_the_schema_allows() -> None:
 
 async def test_when_the_way_back_fails_too() -> None:
     """A rollback that fails is `failed`, with both reasons, and what serves is left alone."""
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
 
     async def refuse(_version: Version, replica_id: str) -> Replica:
         raise PlatformError(f"no room for {replica_id}")
@@ -295,7 +300,7 @@ async def test_when_the_way_back_fails_too() -> None:
 @given(some.sampled_from(sorted(STRATEGIES)), some.integers(0, 60))
 def test_cancelled_at_any_moment(name: str, at: int) -> None:
     """A cancelled release says so in its result and its journal, and can be taken down."""
-    bench = Bench(policy_of({}))
+    bench = RolloutBench(policy_of({}))
 
     async def scenario() -> ReleaseRun:
         await bring_up(bench.rollout, A)
@@ -330,7 +335,7 @@ def test_cancelled_at_any_moment(name: str, at: int) -> None:
         ({"max_surge": 0}, "are both 0"),
         ({"max_surge": "1%", "max_unavailable": "10%", "replicas": 5}, None),
         ({"max_surge": "0%", "max_unavailable": "10%", "replicas": 5}, "are both 0"),
-        ({"max_surge": "many"}, "max_surge is 'many'; it must be a number, or a share"),
+        ({"max_surge": "many"}, "max_surge is 'many'; it must be a number or a percentage"),
         ({"max_unavailable": -1}, "max_unavailable is -1"),
         (
             {"drain_timeout_seconds": -1.0},
@@ -354,7 +359,7 @@ def test_policies_that_cannot_be_followed(knobs: dict[str, object], message: str
 
 async def test_a_replica_that_is_healed_during_a_switch() -> None:
     """The successor of a replica that lost its traffic in the meantime gets none either."""
-    bench = Bench(policy_of({"replicas": 2}))
+    bench = RolloutBench(policy_of({"replicas": 2}))
     world, rollout = bench.world, bench.rollout
     await bring_up(rollout, A)
     supervisor = Supervisor(rollout, world, world)
@@ -363,7 +368,7 @@ async def test_a_replica_that_is_healed_during_a_switch() -> None:
     lost = rollout.fleet.find("a-1")
     assert lost is not None
     lost.lost = True
-    await rollout.unlist(lost)
+    await rollout.deregister(lost)
     (fresh,) = await rollout.start(A, 1)
     await rollout.wait_ready([fresh])
     switch = world.switch

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from orchestrator.model import Version
-from orchestrator.platform import Count
 from orchestrator.policy import Autoscaling, Healing, Policy, PolicyError
-from orchestrator.supervisor import Exits, wanted
-from orchestrator.testing import Stage, stage
+from orchestrator.request_statistics import RequestCounts
+from orchestrator.supervisor import CrashHistory, desired_replicas
+from tests.support.orchestrator import RunningFleet, running_fleet
 
 HEALING = Healing(liveness_interval_seconds=0.1, liveness_timeout_seconds=0.5, backoff_seconds=0.05)
 POLICY = Policy(replicas=2, min_ready_seconds=0.1, canary_soak_seconds=0.2, healing=HEALING)
@@ -34,7 +34,7 @@ def version(name: str, *options: str) -> Version:
 
 
 @asynccontextmanager
-async def supervised(scene: Stage) -> AsyncIterator[None]:
+async def supervised(scene: RunningFleet) -> AsyncIterator[None]:
     task = asyncio.ensure_future(scene.supervisor.run())
     try:
         yield
@@ -46,7 +46,7 @@ async def supervised(scene: Stage) -> AsyncIterator[None]:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_lost_replica_is_replaced(number: signal.Signals, tmp_path: Path) -> None:
     """A replica that is killed, or hangs, loses its place to a new one, and the users go on."""
-    async with stage(tmp_path, POLICY, version("a")) as scene, supervised(scene):
+    async with running_fleet(tmp_path, POLICY, version("a")) as scene, supervised(scene):
         clients = scene.clients()
         async with clients.sending(2):
             await clients.more(5)
@@ -67,7 +67,7 @@ async def test_a_lost_replica_is_replaced(number: signal.Signals, tmp_path: Path
 @pytest.mark.parametrize("strategy", ["rolling", "blue-green", "canary"])
 async def test_an_old_replica_dies_amid_a_release(strategy: str, tmp_path: Path) -> None:
     """A release goes on when an old replica is killed under it, and ends as it was promised."""
-    async with stage(tmp_path, POLICY, version("a")) as scene, supervised(scene):
+    async with running_fleet(tmp_path, POLICY, version("a")) as scene, supervised(scene):
         clients = scene.clients()
 
         async def kill() -> None:
@@ -86,7 +86,7 @@ async def test_an_old_replica_dies_amid_a_release(strategy: str, tmp_path: Path)
 
 async def test_a_replica_is_lost_while_weights_are_set(tmp_path: Path) -> None:
     """Weights under way are not refused because one that they name is just being replaced."""
-    async with stage(tmp_path, POLICY, version("a")) as scene, supervised(scene):
+    async with running_fleet(tmp_path, POLICY, version("a")) as scene, supervised(scene):
         router, (victim, other) = scene.balancer.router, scene.rollout.serving()
         weigh = router.weigh
 
@@ -106,13 +106,13 @@ async def test_a_replica_is_lost_while_weights_are_set(tmp_path: Path) -> None:
 
 async def test_a_replica_is_replaced_before_weights_are_set(tmp_path: Path) -> None:
     """Weights that were worked out for one that was replaced meanwhile go to its successor."""
-    async with stage(tmp_path, POLICY, version("a")) as scene, supervised(scene):
+    async with running_fleet(tmp_path, POLICY, version("a")) as scene, supervised(scene):
         router, victim = scene.balancer.router, scene.rollout.serving()[0]
         canary = await scene.rollout.start(version("b"), 1)
         await scene.rollout.wait_ready(canary)
         counts = router.counts
 
-        async def slowly() -> Mapping[str, Count]:
+        async def slowly() -> Mapping[str, RequestCounts]:
             router.counts = counts  # type: ignore[method-assign]
             os.kill(victim.pid, signal.SIGKILL)
             await scene.happened("heal")
@@ -133,7 +133,7 @@ async def test_how_often_a_replica_may_fail_its_liveness_path(
         liveness_interval_seconds=0.05, liveness_timeout_seconds=0.1, liveness_failures=failures
     )
     policy = msgspec.structs.replace(POLICY, healing=healing)
-    async with stage(tmp_path, policy, version("a")) as scene, supervised(scene):
+    async with running_fleet(tmp_path, policy, version("a")) as scene, supervised(scene):
         os.kill(scene.rollout.serving()[0].pid, signal.SIGSTOP)
         healed = await scene.happened("heal", "started")
         assert healed.detail["reason"] == f"it failed {failures} checks of /live in a row"
@@ -142,7 +142,7 @@ async def test_how_often_a_replica_may_fail_its_liveness_path(
 
 async def test_a_lost_replica_is_drained_while_it_is_replaced(tmp_path: Path) -> None:
     """Whoever drains a replica that is just being taken off the router's list is not refused."""
-    async with stage(tmp_path, POLICY, version("a")) as scene, supervised(scene):
+    async with running_fleet(tmp_path, POLICY, version("a")) as scene, supervised(scene):
         router, gone, go_on = scene.balancer.router, asyncio.Event(), asyncio.Event()
         remove = router.remove
 
@@ -164,7 +164,7 @@ async def test_a_lost_replica_is_drained_while_it_is_replaced(tmp_path: Path) ->
         assert [one.id for one in scene.rollout.serving()] == ["a-2"]
 
 
-def assert_within(scene: Stage, surge: int) -> None:
+def assert_within(scene: RunningFleet, surge: int) -> None:
     """No more processes ran at any time than replicas and surge."""
     running: set[str] = {"a-1", "a-2"}
     for event in scene.events:
@@ -180,12 +180,12 @@ async def test_a_crash_loop_takes_the_release_back(tmp_path: Path) -> None:
     dies = version("b", "--leak", "1024", "--memory", "2")
     healing = Healing(crash_loop=3, backoff_seconds=0.01, liveness_interval_seconds=0.1)
     policy = Policy(replicas=2, min_ready_seconds=0.0, scale_down_delay_seconds=0, healing=healing)
-    async with stage(tmp_path, policy, version("a")) as scene, supervised(scene):
+    async with running_fleet(tmp_path, policy, version("a")) as scene, supervised(scene):
         soak = scene.rollout.soak
 
         async def patient(*_: object) -> None:
             # Nobody looks at the new ones for longer than they live: only the supervisor does.
-            await scene.rollout.control.ended()
+            await scene.rollout.control.wait_for_end()
 
         scene.rollout.soak = patient  # type: ignore[method-assign, assignment]
         clients = scene.clients()
@@ -201,7 +201,7 @@ async def test_a_crash_loop_takes_the_release_back(tmp_path: Path) -> None:
 
 async def test_scaling_up_and_down(tmp_path: Path) -> None:
     """A fleet scales up and down under traffic, and nobody notices."""
-    async with stage(tmp_path, POLICY, version("a")) as scene:
+    async with running_fleet(tmp_path, POLICY, version("a")) as scene:
         clients = scene.clients()
         async with clients.sending(2):
             await scene.supervisor.scale(4, "a test")
@@ -219,7 +219,10 @@ async def test_a_spike_brings_replicas_and_its_end_takes_them(tmp_path: Path) ->
         target=2, least=1, most=3, interval_seconds=0.1, scale_down_delay_seconds=0.3
     )
     policy = Policy(replicas=1, healing=HEALING, autoscaling=scaling)
-    async with stage(tmp_path, policy, version("a", "--delay", "0.2")) as scene, supervised(scene):
+    async with (
+        running_fleet(tmp_path, policy, version("a", "--delay", "0.2")) as scene,
+        supervised(scene),
+    ):
         clients = scene.clients()
         async with clients.sending(8):
             while len(scene.rollout.serving()) < 3:
@@ -231,7 +234,7 @@ async def test_a_spike_brings_replicas_and_its_end_takes_them(tmp_path: Path) ->
         assert "in flight on 1 replicas; the target is 2 each" in str(first.detail["reason"])
 
 
-def scaled(scene: Stage) -> int:
+def scaled(scene: RunningFleet) -> int:
     return sum(one.verb == "scale" and one.state == "completed" for one in scene.events)
 
 
@@ -243,7 +246,7 @@ def test_what_the_autoscaler_wants(in_flight: int, replicas: int, least: int, mo
             Autoscaling(target=5, least=least, most=most)
         return
     scaling = Autoscaling(target=5, least=least, most=most)
-    count = wanted(in_flight, replicas, scaling).replicas
+    count = desired_replicas(in_flight, replicas, scaling).replicas
     assert least <= count <= most
     if least < count < most and count != replicas:
         assert (count - 1) * 5 < in_flight <= count * 5
@@ -253,7 +256,9 @@ def test_what_the_autoscaler_wants(in_flight: int, replicas: int, least: int, mo
 
 def test_back_off() -> None:
     """The first replacement is at once, the next ones ever later, and old deaths are forgotten."""
-    exits = Exits(Healing(backoff_seconds=1, backoff_most_seconds=3, crash_window_seconds=10))
+    exits = CrashHistory(
+        Healing(backoff_seconds=1, backoff_most_seconds=3, crash_window_seconds=10)
+    )
     waits = []
     for second in range(4):
         exits.note("a", second)

@@ -13,7 +13,7 @@ from typing import IO
 
 import msgspec
 
-from orchestrator.processes import Child, Processes
+from orchestrator.processes import ChildProcess, Processes
 from scenarios.errors import LoadError
 from scenarios.evidence.tick import Tick
 from scenarios.traffic.plan import Plan
@@ -28,7 +28,7 @@ class LoadGenerator:
     """
 
     def __init__(
-        self, child: Child, smtp: str, ticks: IO[bytes], on_tick: Callable[[Tick], None]
+        self, child: ChildProcess, smtp: str, ticks: IO[bytes], on_tick: Callable[[Tick], None]
     ) -> None:
         self.smtp = smtp
         self._child = child
@@ -132,7 +132,7 @@ async def load_generator(
         await child.stop(grace=5.0)
 
 
-def _ended(child: Child) -> LoadError:
+def _ended(child: ChildProcess) -> LoadError:
     return LoadError(
         f"the load generator ended early (exit status {child.returncode}): {child.last_lines(1)}"
     )

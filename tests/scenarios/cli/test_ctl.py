@@ -55,12 +55,12 @@ def test_promote_undo_and_finish(tmp_path: Path) -> None:
         while (answer := ctl(folder, "promote")) != (0, "promoted: the switch"):
             assert answer == (1, "nothing waits for a promotion")
         next(line for line in lines if "phase settle" in line or "release good" in line)
-        assert ctl(folder, "undo") == (0, "undo: it begins now")
+        assert ctl(folder, "undo") == (0, "undo: starting now")
         while (answer := ctl(folder, "promote")) != (0, "promoted: the switch"):
             assert answer == (1, "nothing waits for a promotion")
         while "no release is under way" not in ctl(folder, "status")[1]:
             pass
-        assert ctl(folder, "finish") == (0, "finish: it begins now")
+        assert ctl(folder, "finish") == (0, "finish: starting now")
         assert run.wait() == 0
         run.stdout.read()
     verdict = json.loads((folder / "verdict.json").read_text())
@@ -99,7 +99,7 @@ def test_a_killed_run_is_finished(scenario: str, wish: str, said: str, tmp_path:
             f"hitless: {folder}: its orchestrator is gone; there are: {LEFT}",
         )
         assert ctl(folder, wish) == (0, said)
-        assert ctl(folder, "finish") == (0, "finished: nothing of it runs any more")
+        assert ctl(folder, "finish") == (0, "finished: all processes of the run have ended")
         assert guardian.marked_processes(mark) == []
     finally:
         guardian.end_all((), mark)
@@ -152,7 +152,7 @@ def test_a_killed_run_is_undone(
         assert (status, words[: len(said[1])]) == said
         assert status == 0 or "status demands a value" in " ".join(words.split())
         assert asyncio.run(who_serves(plan["admin"])) == [serving] * 2
-        assert ctl(folder, "finish") == (0, "finished: nothing of it runs any more")
+        assert ctl(folder, "finish") == (0, "finished: all processes of the run have ended")
         assert guardian.marked_processes(plan["mark"]) == []
     finally:
         guardian.end_all((), plan["mark"])
@@ -191,6 +191,6 @@ def test_a_killed_run_is_not_aborted_to_what_the_schema_broke(tmp_path: Path) ->
         assert status == 1
         assert words.startswith("abort: refused: the schema has changed, and version a does not")
         assert asyncio.run(who_serves(plan["admin"])) == before
-        assert ctl(folder, "finish") == (0, "finished: nothing of it runs any more")
+        assert ctl(folder, "finish") == (0, "finished: all processes of the run have ended")
     finally:
         guardian.end_all((), plan["mark"])

@@ -1,19 +1,19 @@
 """Keys and commands reach the rollout, and a wish that makes no sense is answered, not raised."""
 
-from orchestrator.control import Control
+from orchestrator.rollout_control import RolloutControl
 from scenarios.cli.running import KEYS
 from scenarios.runner.steering import WISHES, Steering
 
 
 def test_wishes_reach_the_control() -> None:
     """Each wish is answered in words, before there is a rollout, without a release, and within."""
-    steering, control = Steering(), Control()
+    steering, control = Steering(), RolloutControl()
     assert steering.say("pause") == "pause: the run has not begun yet"
     steering.connect(control)
     assert steering.say("pause") == "pause: no release is under way"
     with control.release():
         assert steering.say("pause").startswith("paused")
-        assert "paused" in control.state()
+        assert "paused" in control.status()
         assert steering.say("resume") == "resumed"
         assert steering.say("resume") == "resume: the rollout is not paused"
         assert steering.say("promote") == "promote: nothing waits for a promotion"

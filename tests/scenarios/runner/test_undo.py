@@ -32,7 +32,7 @@ def test_before_the_schema_forbids_it(postgres_url: str, tmp_path: Path) -> None
 
 
 def test_after_the_schema_forbids_it(postgres_url: str, tmp_path: Path) -> None:
-    """An undo across NOT NULL is refused with its reason, and what serves, serves on."""
+    """An undo across NOT NULL is refused with its reason, and the fleet stays as it is."""
     code, verdict = released("undo-refused", postgres_url, tmp_path)
     assert (code, verdict.rollout.outcome) == (0, "failed"), verdict.reasons
     assert verdict.requests.failed == 0
@@ -73,7 +73,7 @@ def test_migrations_that_are_needed_stay(postgres_url: str, tmp_path: Path) -> N
     assert (code, verdict.rollout.outcome) == (0, "failed"), verdict.reasons
     assert verdict.requests.failed == 0
     reason = verdict.rollout.reason or ""
-    assert reason.startswith("migrate down: refused: what serves does not work with the schema")
+    assert reason.startswith("migrate down: refused: a running version does not work with")
     assert "version bridge: it answered GET /ready with 503" in reason
     assert "subscriptions.status is missing" in reason
     assert taken_back(tmp_path) == []

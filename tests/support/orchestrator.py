@@ -1,4 +1,4 @@
-"""A fleet for tests and benchmarks: real processes behind the real balancer, and users."""
+"""A real fleet for tests and benchmarks: processes behind the balancer, and clients."""
 
 import asyncio
 import contextlib
@@ -10,9 +10,17 @@ from pathlib import Path
 
 from orchestrator.errors import MigrationFailed
 from orchestrator.hooks import CommandHooks
+from orchestrator.interfaces import ReplicaExit
 from orchestrator.journal import Journal
-from orchestrator.model import Deploy, Event, Release, ReleaseResult, Replica, RunCommand, Version
-from orchestrator.platform import Ended
+from orchestrator.model import (
+    Deploy,
+    JournalEvent,
+    Release,
+    ReleaseResult,
+    Replica,
+    RunCommand,
+    Version,
+)
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.policy import Policy
 from orchestrator.processes import Processes
@@ -45,10 +53,10 @@ class NoMigrator:
 
 @dataclass(slots=True)
 class Clients:
-    """Users: each sends one request after the other, every second one on a kept connection.
+    """Clients: each sends one request after the other, two on each connection.
 
     Attributes:
-        answers: status and body of each answer; status 0 is a connection that broke.
+        answers: the status and body of each response; status 0 is a broken connection.
     """
 
     address: str
@@ -70,19 +78,19 @@ class Clients:
                 self._enough.set()
 
     async def more(self, answers: int) -> None:
-        """Wait for so many further answers."""
+        """Wait for this many further responses."""
         until = len(self.answers) + answers
         while len(self.answers) < until:
             self._answered.clear()
             await self._answered.wait()
 
     def failed(self) -> list[tuple[int, str]]:
-        """The answers that are not 200."""
-        return [answer for answer in self.answers if answer[0] != 200]  # noqa: PLR2004 - OK
+        """The responses that are not 200."""
+        return [answer for answer in self.answers if answer[0] != 200]
 
     def served(self) -> Counter[str]:
-        """How many good answers came from each version."""
-        return Counter(body.strip() for status, body in self.answers if status == 200)  # noqa: PLR2004 - OK
+        """How many 200 responses came from each version."""
+        return Counter(body.strip() for status, body in self.answers if status == 200)
 
     async def _client(self) -> None:
         host, _, port = self.address.rpartition(":")
@@ -111,24 +119,24 @@ class Clients:
 
 
 @dataclass(slots=True, kw_only=True)
-class Stage:
-    """A fleet behind a balancer, and what happened to it."""
+class RunningFleet:
+    """A fleet behind the balancer, and the events of its journal."""
 
     rollout: Rollout
     platform: LocalPlatform
     balancer: Balancer
     supervisor: Supervisor
-    events: list[Event]
+    events: list[JournalEvent]
     processes: Processes
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def hear(self, event: Event) -> None:
-        """Take in an event of the journal."""
+    def hear(self, event: JournalEvent) -> None:
+        """Take an event of the journal."""
         self.events.append(event)
         self._heard.set()
 
-    async def happened(self, verb: str, state: str = "completed", times: int = 1) -> Event:
-        """Wait until the journal has that; returns the last of them."""
+    async def happened(self, verb: str, state: str = "completed", times: int = 1) -> JournalEvent:
+        """Wait until the journal has this event `times` times; return the last one."""
         while True:
             found = [one for one in self.events if (one.verb, one.state) == (verb, state)]
             if len(found) >= times:
@@ -137,13 +145,13 @@ class Stage:
             await self._heard.wait()
 
     async def release(self, strategy: str, old: Version, *new: Version) -> ReleaseResult:
-        """Deploy the versions, one after the other; the old one serves already."""
+        """Deploy the versions one after the other; the old one already serves."""
         steps = tuple(Deploy(version=version) for version in new)
         release = Release(name="r", start=old, steps=steps)
         return await ReleaseRun(release, self.rollout, STRATEGIES[strategy], NoMigrator()).run()
 
     def clients(self, path: str = "/") -> Clients:
-        """Users of this fleet."""
+        """Clients of this fleet."""
         return Clients(self.balancer.address, path)
 
     def left(self) -> Mapping[str, int]:
@@ -152,18 +160,18 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(
+async def running_fleet(
     folder: Path,
     policy: Policy,
     start: Version,
     *,
     health: HealthCheck = FAST,
     affinity_cookie: str | None = None,
-) -> AsyncIterator[Stage]:
-    """A fleet that serves a version; everything of it has ended when the block is left."""
-    made: list[Stage] = []
+) -> AsyncIterator[RunningFleet]:
+    """Run a fleet that serves a version; all of it has ended after the block."""
+    made: list[RunningFleet] = []
 
-    def on_exit(replica: Replica, ended: Ended) -> None:
+    def on_exit(replica: Replica, ended: ReplicaExit) -> None:
         journal.note("replica", replicas=[replica.id], error=ended.reason)
         if made:
             made[0].supervisor.exited(replica, ended)
@@ -173,7 +181,7 @@ async def stage(
     ) as journal:
         async with (
             Processes() as processes,
-            processes.directory("hitless-stage-") as private,
+            processes.directory("hitless-fleet-") as private,
             start_balancer(
                 processes,
                 directory=private,
@@ -186,7 +194,7 @@ async def stage(
             hooks = CommandHooks(processes, log=folder / "hooks.log", cwd=folder)
             rollout = Rollout(platform, balancer.router, journal, policy, hooks=hooks)
             made.append(
-                Stage(
+                RunningFleet(
                     rollout=rollout,
                     platform=platform,
                     balancer=balancer,

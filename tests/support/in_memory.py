@@ -1,4 +1,4 @@
-"""A platform, a router and a migrator in memory, for what is promised of every rollout."""
+"""A platform, a router and a migrator in memory, for the promises of every rollout."""
 
 import asyncio
 from collections import Counter
@@ -6,22 +6,23 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from orchestrator.errors import MigrationFailed, PlatformError
+from orchestrator.interfaces import Drained, ProbeResult, ReplicaExit
 from orchestrator.journal import Journal
-from orchestrator.model import Event, Release, Replica, RunCommand, Step, Version
-from orchestrator.platform import Answer, Count, Drained, Ended
+from orchestrator.model import JournalEvent, Release, Replica, RunCommand, Step, Version
 from orchestrator.policy import Criteria, Policy
 from orchestrator.release import ReleaseRun, bring_up
+from orchestrator.request_statistics import RequestCounts
 from orchestrator.rollout import Rollout
 from orchestrator.strategies import STRATEGIES
 
 A, B = Version(name="a", command=("a",)), Version(name="b", command=("b",))
 
 
-class World:
-    """A platform and a router in memory; it looks at the fleet after every change.
+class InMemoryFleet:
+    """A platform and a router in memory; it checks the fleet after every change.
 
     Attributes:
-        fail_at: the number of the call, counted from now, that fails.
+        fail_at: the number of the call that fails, counted from `expect`.
     """
 
     admission_seconds = 0.0
@@ -31,8 +32,8 @@ class World:
         self.weights: dict[str, float] = {}
         self.draining: set[str] = set()
         self.drained: set[str] = set()
-        self.answers: dict[str, Count] = {}
-        self.says: dict[tuple[str, str], Answer] = {}
+        self.answers: dict[str, RequestCounts] = {}
+        self.says: dict[tuple[str, str], ProbeResult] = {}
         self.calls = 0
         self.fail_at: int | None = None
         self.most = 0
@@ -40,12 +41,12 @@ class World:
         self.cold_stops: list[str] = []
 
     def expect(self, fail_at: int | None) -> None:
-        """Begin to look, and to count calls."""
+        """Begin to check the fleet and to count calls."""
         self.calls, self.fail_at = 0, fail_at
         self.most = self.least = len(self.available())
 
     def available(self) -> list[str]:
-        """Who gets traffic and can answer it."""
+        """The replicas that get traffic and can answer it."""
         return [
             name
             for name, weight in self.weights.items()
@@ -85,23 +86,23 @@ class World:
     def why_not_listening(self, replica: Replica) -> str:
         return f"{replica.id} does not listen"
 
-    async def ask(self, replica: Replica, path: str, timeout: float) -> Answer:  # noqa: ASYNC109 - the port's
+    async def probe(self, replica: Replica, path: str, timeout: float) -> ProbeResult:  # noqa: ASYNC109 - the port's
         await self._call()
         assert timeout > 0
-        return self.says.get((replica.version, path), Answer(200, ""))
+        return self.says.get((replica.version, path), ProbeResult(200, ""))
 
-    async def wait_ended(self, replica: Replica) -> Ended:
+    async def wait_ended(self, replica: Replica) -> ReplicaExit:
         await self.running[replica.id].wait()
-        return Ended("exited with status 1", ("boom",))
+        return ReplicaExit("exited with status 1", ("boom",))
 
-    async def stop(self, replica: Replica, grace: float) -> Ended:
+    async def stop(self, replica: Replica, grace: float) -> ReplicaExit:
         await self._call()
         assert grace >= 0
         if self.weights.get(replica.id, 0) > 0 and replica.id not in self.drained:
             self.cold_stops.append(replica.id)
         self.running.pop(replica.id, asyncio.Event()).set()
         self._look()
-        return Ended("exited with status 0")
+        return ReplicaExit("exited with status 0")
 
     # The router
 
@@ -143,7 +144,7 @@ class World:
         await self._call()
         self.weights.pop(replica_id, None)
 
-    async def counts(self) -> Mapping[str, Count]:
+    async def counts(self) -> Mapping[str, RequestCounts]:
         await self._call()
         return self.answers
 
@@ -175,12 +176,12 @@ def policy_of(knobs: dict[str, object]) -> Policy:
     return Policy(**quick | knobs)  # type: ignore[arg-type]
 
 
-class Bench:
-    """One fleet of A on a World, and the journal of what happens to it."""
+class RolloutBench:
+    """One fleet of version A in memory, and the journal of what happens to it."""
 
     def __init__(self, policy: Policy) -> None:
-        self.world = World()
-        self.events: list[Event] = []
+        self.world = InMemoryFleet()
+        self.events: list[JournalEvent] = []
         journal = Journal(listeners=[self.events.append])
         self.rollout = Rollout(self.world, self.world, journal, policy)
 
@@ -198,7 +199,7 @@ class Bench:
         return Counter(one.version for one in self.rollout.serving())
 
 
-def assert_ordered(events: list[Event]) -> None:
+def assert_ordered(events: list[JournalEvent]) -> None:
     """Every verb that started has ended once, and the journal's order is that of time."""
     assert [event.at_ns for event in events] == sorted(event.at_ns for event in events)
     open_verbs: dict[int, str] = {}

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.control import Control, ControlError
+from orchestrator.control_socket import (
+    ControlSocketError,
+    send_command,
+    serve_control_socket,
+)
 from orchestrator.model import Deploy, Release, Version
 from orchestrator.policy import CanaryStep, Criteria, Policy
 from orchestrator.release import ReleaseRun
+from orchestrator.rollout_control import ControlError, RolloutControl
 from orchestrator.strategies import STRATEGIES
-from orchestrator.testing import NoMigrator, Stage, stage
-from orchestrator.wheel import WheelError, ask_wheel, wheel
+from tests.support.orchestrator import NoMigrator, RunningFleet, running_fleet
 
 POLICY = Policy(
     replicas=2,
@@ -32,7 +36,7 @@ def version(name: str, *options: str) -> Version:
     )
 
 
-def running(scene: Stage, strategy: str, *new: Version) -> ReleaseRun:
+def running(scene: RunningFleet, strategy: str, *new: Version) -> ReleaseRun:
     steps = tuple(Deploy(version=one) for one in new)
     release = Release(name="r", start=version("a"), steps=steps)
     return ReleaseRun(release, scene.rollout, STRATEGIES[strategy], NoMigrator())
@@ -40,7 +44,7 @@ def running(scene: Stage, strategy: str, *new: Version) -> ReleaseRun:
 
 async def test_abort_goes_back_at_the_pace_it_came(tmp_path: Path) -> None:
     """An aborted canary loses its traffic step by step, and is drained before it is stopped."""
-    async with stage(tmp_path, POLICY, version("a")) as scene:
+    async with running_fleet(tmp_path, POLICY, version("a")) as scene:
         clients = scene.clients()
         run = running(scene, "canary", version("b"))
         async with clients.sending(2), asyncio.TaskGroup() as group:
@@ -66,7 +70,7 @@ async def test_abort_goes_back_at_the_pace_it_came(tmp_path: Path) -> None:
 
 async def test_pause_promote_full_retry_and_undo(tmp_path: Path) -> None:
     """A paused rollout stands still; promoted in full it skips what waits; it can be undone."""
-    async with stage(tmp_path, POLICY, version("a")) as scene:
+    async with running_fleet(tmp_path, POLICY, version("a")) as scene:
         control, clients = scene.rollout.control, scene.clients()
         run = running(scene, "canary", version("b"))
         async with clients.sending(2), asyncio.TaskGroup() as group:
@@ -75,7 +79,7 @@ async def test_pause_promote_full_retry_and_undo(tmp_path: Path) -> None:
             task = group.create_task(run.run())
             await scene.happened("weigh", "started")
             control.pause()
-            assert control.state() == "deploying b, paused"
+            assert control.status() == "deploying b, paused"
             await scene.happened("weigh", "completed")
             await clients.more(20)
             assert scene.events[-1].verb == "weigh"  # nothing more has begun
@@ -97,7 +101,7 @@ async def test_a_failed_release_is_retried(tmp_path: Path) -> None:
     program = f"import os, sys; sys.exit(0 if os.path.exists({str(flag)!r}) else 3)"
     hook = ("python3", "-c", program)
     policy = Policy(replicas=1, min_ready_seconds=0.0, hooks={"before_switch": hook})
-    async with stage(tmp_path, policy, version("a")) as scene:
+    async with running_fleet(tmp_path, policy, version("a")) as scene:
         run = running(scene, "blue-green", version("b"))
         first = await run.run()
         assert first.outcome == "rolled_back"
@@ -106,21 +110,20 @@ async def test_a_failed_release_is_retried(tmp_path: Path) -> None:
         assert scene.left() == {"b": 1}
 
 
-async def test_the_wheel(tmp_path: Path) -> None:
-    """Another process steers by a socket; a refusal and a missing run are said in one line."""
-    control = Control()
-    path = tmp_path / "wheel.sock"
+async def test_the_control_socket(tmp_path: Path) -> None:
+    """Another process sends commands to a socket; a refusal or a missing run is one clear line."""
+    control = RolloutControl()
+    path = tmp_path / "control.sock"
 
-    def hear(wish: str) -> str:
-        return {"pause": control.pause, "status": control.state}[wish]()
+    def handle(command: str) -> str:
+        return {"pause": control.pause, "status": control.status}[command]()
 
-    async with wheel(path, hear):
-        assert await ask_wheel(path, "status") == (await ask_wheel(path, "status"))
-        assert (await ask_wheel(path, "status")).said == "no release is under way"
-        refused = await ask_wheel(path, "pause")
-        assert (refused.ok, refused.said) == (False, "no release is under way")
+    async with serve_control_socket(path, handle):
+        assert (await send_command(path, "status")).message == "no release is under way"
+        refused = await send_command(path, "pause")
+        assert (refused.ok, refused.message) == (False, "no release is under way")
         with control.release():
-            assert (await ask_wheel(path, "pause")).ok
-            assert (await ask_wheel(path, "status")).said == "between deployments, paused"
-    with pytest.raises(WheelError, match="does not answer"):
-        await ask_wheel(path, "status")
+            assert (await send_command(path, "pause")).ok
+            assert (await send_command(path, "status")).message == "between deployments, paused"
+    with pytest.raises(ControlSocketError, match="does not answer"):
+        await send_command(path, "status")

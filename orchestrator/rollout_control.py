@@ -1,7 +1,8 @@
-"""What people, and the supervisor, say to a rollout that is under way.
+"""Commands to a rollout that is under way: pause, resume, promote, abort, undo, retry, finish.
 
-The rollout asks before each verb of a deployment (`checkpoint`), and while it waits for something
-(`ended`), so that a pause or an abort never cuts a verb that changes the fleet.
+They come from people and from the supervisor. The rollout looks at them before each verb of a
+deployment (`checkpoint`) and while it waits for something (`wait_for_end`). So a pause or an abort
+never interrupts a verb that changes the fleet.
 """
 
 import asyncio
@@ -12,20 +13,20 @@ from orchestrator.errors import OrchestratorError, RolloutAborted, RolloutFailed
 
 
 class ControlError(OrchestratorError):
-    """Something was asked for that does not fit what is under way; the message says what is."""
+    """A command does not fit the rollout's present state; the message says why."""
 
 
-class Control:
-    """The wishes; every method is called in the rollout's own event loop.
+class RolloutControl:
+    """The commands so far; every method must be called in the rollout's own event loop.
 
     Attributes:
-        full: whether all further pauses and analyses are to be skipped.
+        promoted_in_full: whether all further pauses and analyses are skipped.
         deploying: the version that is being deployed, if one is.
-        waiting: what waits for a promotion, if anything does.
+        waiting: what waits for a promotion, if anything does, as text for people.
     """
 
     def __init__(self) -> None:
-        self.full = False
+        self.promoted_in_full = False
         self.waiting: str | None = None
         self.deploying: str | None = None
         self._under_way = False
@@ -38,16 +39,16 @@ class Control:
         self._asked = asyncio.Event()
         self._next = ""
 
-    # What is said
+    # The commands
 
     def pause(self) -> str:
-        """Let nothing more begin until `resume`; what has begun is completed."""
+        """Let no further verb begin until `resume`; the verb under way is completed."""
         self._need_release()
         self._going.clear()
         return "paused: the verb under way is completed, then nothing more begins"
 
     def resume(self) -> str:
-        """Go on after `pause`.
+        """Continue after `pause`.
 
         Raises:
             ControlError: it is not paused.
@@ -58,7 +59,7 @@ class Control:
         return "resumed"
 
     def promote(self) -> str:
-        """End the pause that waits, timed or not.
+        """End the pause under way, whether it has a time limit or not.
 
         Raises:
             ControlError: nothing waits.
@@ -72,35 +73,35 @@ class Control:
         """Skip every further pause and analysis of this deployment."""
         if self.deploying is None:
             raise ControlError("no deployment is under way")
-        self.full = True
+        self.promoted_in_full = True
         self._promoted.set()
         return f"promoted in full: {self.deploying}"
 
     def abort(self) -> str:
-        """Take the deployment under way back, and end the release."""
+        """Roll the deployment under way back, and end the release."""
         self._need_release()
         self._end(RolloutAborted("aborted on request"))
-        return "aborting: the version before gets its traffic back"
+        return "aborting: the previous version gets its traffic back"
 
     def undo(self) -> str:
-        """Deploy the version that served before, once the release has ended."""
-        return self._again("undo")
+        """After the release: deploy the version that served before."""
+        return self._after_release("undo")
 
     def retry(self) -> str:
-        """Do the step that failed again, and what follows it, once the release has ended."""
-        return self._again("retry")
+        """After the release: repeat the step that failed, and go on from there."""
+        return self._after_release("retry")
 
     def finish(self) -> str:
-        """End the run, which otherwise waits for what else is asked for."""
-        return self._again("finish")
+        """After the release: end the run, which otherwise waits for further commands."""
+        return self._after_release("finish")
 
-    def condemn(self, version: str, reason: str) -> None:
-        """Fail the deployment of a version that does not live."""
+    def fail_deployment(self, version: str, reason: str) -> None:
+        """Fail the deployment of a version whose replicas keep dying."""
         if version == self.deploying:
             self._end(RolloutFailed(reason))
 
-    def state(self) -> str:
-        """What is under way, in a few words."""
+    def status(self) -> str:
+        """Say what is under way, in a few words."""
         if not self._under_way:
             return "no release is under way"
         doing = f"deploying {self.deploying}" if self.deploying else "between deployments"
@@ -108,11 +109,11 @@ class Control:
             doing += ", paused"
         return doing + (f", {self.waiting} waits for a promotion" if self.waiting else "")
 
-    # What is listened to
+    # What the rollout asks
 
     @contextmanager
     def release(self) -> Iterator[None]:
-        """A release is under way inside of the block; what was said before is forgotten."""
+        """A release is under way inside the block; earlier commands are forgotten."""
         self._going.set()
         self._ended.clear()
         self._why = None
@@ -125,24 +126,24 @@ class Control:
 
     @contextmanager
     def deployment(self, version: str) -> Iterator[None]:
-        """A version is being deployed inside of the block."""
-        self.deploying, self.full = version, False
+        """A version is being deployed inside the block."""
+        self.deploying, self.promoted_in_full = version, False
         try:
             yield
         finally:
             self.deploying = None
 
-    async def asked(self) -> str:
-        """Wait for what is asked for after a release: `undo`, `retry` or `finish`."""
+    async def next_command(self) -> str:
+        """Wait for a command that follows a release: `undo`, `retry` or `finish`."""
         await self._asked.wait()
         self._asked.clear()
         return self._next
 
     async def checkpoint(self) -> None:
-        """Wait while it is paused.
+        """Wait while the rollout is paused.
 
         Raises:
-            OrchestratorError: it is to end; why.
+            OrchestratorError: the rollout must end; the error says why.
         """
         while not self._going.is_set() and not self._ended.is_set():
             waits = [asyncio.ensure_future(one.wait()) for one in (self._going, self._ended)]
@@ -154,18 +155,18 @@ class Control:
         if self._why is not None:
             raise self._why
 
-    async def ended(self) -> None:
-        """Wait until it is to end.
+    async def wait_for_end(self) -> None:
+        """Wait until the rollout must end.
 
         Raises:
-            OrchestratorError: always; why.
+            OrchestratorError: always; the error says why.
         """
         await self._ended.wait()
         raise self._why or RolloutAborted("aborted")
 
     async def wait_promoted(self, what: str, seconds: float | None) -> bool:
-        """Wait for a promotion, or for so long; whether it was promoted."""
-        if self.full:
+        """Wait for a promotion, at most `seconds`; return whether one came."""
+        if self.promoted_in_full:
             return True
         self._promoted.clear()
         self.waiting = what
@@ -178,14 +179,14 @@ class Control:
             self.waiting = None
         return True
 
-    def _again(self, what: str) -> str:
+    def _after_release(self, what: str) -> str:
         if self._under_way:
-            raise ControlError(f"{what} comes after a release: {self.state()}")
+            raise ControlError(f"{what} is only possible after a release: {self.status()}")
         if not self._released:
-            raise ControlError(f"{what} comes after a release; none has begun")
+            raise ControlError(f"{what} is only possible after a release; none has begun")
         self._next = what
         self._asked.set()
-        return f"{what}: it begins now"
+        return f"{what}: starting now"
 
     def _end(self, why: OrchestratorError) -> None:
         if self._why is None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import EnvironmentFailure
-from orchestrator.ports import Ports
+from orchestrator.tcp_ports import PortAllocator
 
 
 def test_no_port_twice_and_none_that_is_ephemeral() -> None:
     """Ports are distinct, can be bound, and are never ones that the kernel gives to clients."""
-    with Ports() as first, Ports() as second:
+    with PortAllocator() as first, PortAllocator() as second:
         taken = [ports.take() for _ in range(50) for ports in (first, second)]
     assert len(set(taken)) == 100
     end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
@@ -24,10 +24,10 @@ def test_no_port_twice_and_none_that_is_ephemeral() -> None:
 
 def test_neither_a_used_nor_another_runs_port() -> None:
     """A port that somebody listens on, or that another run took, is passed over."""
-    with Ports() as ports:
+    with PortAllocator() as ports:
         base = ports.take()
         program = (
-            "import sys; from orchestrator.ports import Ports; ports = Ports();"
+            "import sys; from orchestrator.tcp_ports import PortAllocator; ports = PortAllocator();"
             "ports._next = int(sys.argv[1]); print(ports.take(), flush=True); sys.stdin.read()"
         )
         with subprocess.Popen(
@@ -44,7 +44,7 @@ def test_neither_a_used_nor_another_runs_port() -> None:
             other.kill()
         ports._next = theirs
         assert ports.take() == theirs
-        with Ports() as lender:
+        with PortAllocator() as lender:
             used = lender.take()
         with socket.create_server(("127.0.0.1", used)):
             ports._next = used
@@ -53,5 +53,8 @@ def test_neither_a_used_nor_another_runs_port() -> None:
 
 def test_a_host_that_is_not_ours() -> None:
     """A host that cannot be bound is named."""
-    with Ports("192.0.2.1") as ports, pytest.raises(EnvironmentFailure, match=r"192\.0\.2\.1"):
+    with (
+        PortAllocator("192.0.2.1") as ports,
+        pytest.raises(EnvironmentFailure, match=r"192\.0\.2\.1"),
+    ):
         ports.take()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from orchestrator.shares import weights
+from orchestrator.traffic_split import weights
 
 percents = some.floats(0.01, 100)
 sizes = some.integers(1, 20)

@@ -1,9 +1,9 @@
 """Free TCP ports for the servers of a run.
 
-A port is taken below the kernel's ephemeral range: a port inside of it can be picked for somebody's
+Ports are taken below the kernel's ephemeral range: inside of it, the kernel can give the port to an
 outgoing connection between our check and the server's bind. On Linux each port is also claimed by
-an abstract unix socket of its name, so that two runs on one machine never choose the same one; the
-kernel drops the claim with the process, also after `kill -9`.
+an abstract unix socket with the port's number in its name, so that two runs on one machine never
+choose the same port. The kernel drops the claim when the process ends, also after `kill -9`.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ _EPHEMERAL_DEFAULT = 32_768  # Linux; BSD and macOS begin at 49152
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
-class Ports:
-    """Hands out ports of one host, none of them twice; a context manager that frees its claims."""
+class PortAllocator:
+    """Hands out free ports of one host, each only once; a context manager that frees its claims."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self._host = host
         self._claims: list[socket.socket] = []
         self._end = max(_first_ephemeral(), _LOWEST + 1000)
-        # A random start keeps two machines' or containers' runs apart where claims are not shared.
+        # A random start keeps runs apart that do not share claims, such as those of two containers.
         self._next = _LOWEST + secrets.randbelow(self._end - _LOWEST)
 
     def __enter__(self) -> Self:
@@ -42,7 +42,7 @@ class Ports:
         """Return a port that nobody listens on and that was not handed out before.
 
         Raises:
-            EnvironmentFailure: there is none.
+            EnvironmentFailure: no port is free.
         """
         for _ in range(self._end - _LOWEST):
             port = self._next
@@ -54,7 +54,7 @@ class Ports:
         )
 
     def _claim(self, port: int) -> bool:
-        # Without SO_REUSEADDR: a port with connections in TIME_WAIT is not free enough for us.
+        # Without SO_REUSEADDR, so that a port with connections in TIME_WAIT does not count as free.
         with socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET) as probe:
             try:
                 probe.bind((self._host, port))
