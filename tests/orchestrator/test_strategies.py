@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -121,6 +121,26 @@ def test_a_canary_is_no_busier_than_the_others(percent: float, stable: int, repl
         assert percent / size <= (100 - percent) / stable * (1 + 1e-9)
     if size > 1 and percent < 100:  # and there are no more than it takes
         assert percent / (size - 1) > (100 - percent) / stable * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(("strategy", "verb"), [("rolling", "soak"), ("canary", "pause")])
+async def test_a_replica_that_goes_down_while_it_is_checked(strategy: str, verb: str) -> None:
+    """A new replica that fails the router's checks during a soak or a pause is rolled back."""
+    bench = RolloutBench(policy_of({"replicas": 1}))
+    waiting = getattr(bench.rollout, verb)
+
+    async def fall_ill(replicas: Sequence[Replica], *arguments: object) -> None:
+        bench.world.sick = {one.id for one in replicas}
+        await waiting(replicas, *arguments)
+        bench.world.sick = set()
+
+    setattr(bench.rollout, verb, fall_ill)
+    run = await bench.release(strategy, Deploy(version=B))
+    assert run.result is not None
+    assert (run.result.outcome, run.result.reason) == (
+        "rolled_back",
+        "deploy b: no longer up: b-2 (its check fails)",
+    )
 
 
 async def test_a_canary_that_fails_requests_goes_back() -> None:

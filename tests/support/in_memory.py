@@ -22,6 +22,7 @@ class InMemoryFleet:
     """A platform and a router in memory; it checks the fleet after every change.
 
     Attributes:
+        sick: the replicas that fail the router's checks.
         fail_at: the number of the call that fails, counted from `expect`.
     """
 
@@ -32,6 +33,7 @@ class InMemoryFleet:
         self.weights: dict[str, float] = {}
         self.draining: set[str] = set()
         self.drained: set[str] = set()
+        self.sick: set[str] = set()
         self.answers: dict[str, RequestCounts] = {}
         self.says: dict[tuple[str, str], ProbeResult] = {}
         self.calls = 0
@@ -116,7 +118,9 @@ class InMemoryFleet:
 
     async def why_not_up(self, ids: Collection[str]) -> Mapping[str, str]:
         await self._call()
-        return {name: "gone" for name in ids if name not in self.running}
+        return {name: "its check fails" for name in ids if name in self.sick} | {
+            name: "gone" for name in ids if name not in self.running
+        }
 
     async def weigh(self, weights: Mapping[str, float]) -> None:
         await self._call()
@@ -194,7 +198,9 @@ class RolloutBench:
         return run
 
     def versions(self) -> Counter[str]:
+        """How many replicas of each version serve; nothing else runs or is registered."""
         assert {one.id for one in self.rollout.all()} == set(self.world.running)
+        assert set(self.world.weights) == set(self.world.running)
         assert set(self.world.running) == set(self.world.available())
         return Counter(one.version for one in self.rollout.serving())
 
