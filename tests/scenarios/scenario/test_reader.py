@@ -131,7 +131,7 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
         ('extends = "big-bang"\n[policy]\ncanary_steps = [50, 5]', "their weights must rise"),
         (
             'extends = "big-bang"\n[policy]\nmax_surge = "many"',
-            ":3: key 'policy.max_surge': max_surge is 'many'; it must be a number, or a share such",
+            ":3: key 'policy.max_surge': max_surge is 'many'; it must be a number or a percentage",
         ),
         (
             'extends = "good"\n[policy]\npreview = { paths = ["health"] }',
