@@ -7,7 +7,6 @@ Chromium five times; the median counts. Promises: below 8 MB, opened in under 3 
 """
 
 import argparse
-import importlib
 import statistics
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.tick import Tick
 from scenarios.publishing import write_reports
 from scenarios.review import reach_verdict
+from tests.support.browser import browser, chromium
 
 SECOND = 10**9
 START = 5_000 * SECOND
@@ -134,12 +134,10 @@ def make(folder: Path, number: int, failed: int) -> None:
 
 def opened(path: Path) -> tuple[list[float], list[str], list[str]]:
     """How many seconds it takes to load, five times; what it asked for and complained of."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    module = importlib.import_module("browser")
-    program = module.chromium()
+    program = chromium()
     if program is None:
         sys.exit("there is no chromium on this machine")
-    with module.browser(program) as page:
+    with browser(program) as page:
         seconds = []
         for _ in range(5):
             page.open(path.as_uri())

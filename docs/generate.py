@@ -4,7 +4,6 @@ python docs/generate.py             # schemas and reference pages; a test holds 
 python docs/generate.py RUN_FOLDER  # and the pictures, from a recorded run
 """
 
-import importlib
 import io
 import os
 import re
@@ -30,6 +29,7 @@ from scenarios.reports.live.state import LiveState
 from scenarios.reports.verdict_schema import verdict_schema
 from scenarios.scenario.spec import Scenario
 from scenarios.verdict.timeline import Life, Timeline
+from tests.support.browser import browser, chromium
 
 DOCS = Path(__file__).parent
 HEADER = "<!-- Written by docs/generate.py; change the program instead. -->\n"
@@ -200,12 +200,10 @@ def _state(life: Life) -> str:
 
 
 def _photograph(report: Path) -> None:
-    sys.path.insert(0, str(DOCS.parent / "tests"))
-    module = importlib.import_module("browser")
-    program = module.chromium()
+    program = chromium()
     if program is None:
         sys.exit("there is no chromium on this machine")
-    with module.browser(program) as page:
+    with browser(program) as page:
         for name, dark in (("report", False), ("report-dark", True)):
             page.size(1200, 1150)
             page.media(dark=dark)

@@ -1,34 +1,24 @@
 """What the documentation takes from the program is what the program says today."""
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import typer
 
+from docs.generate import generated
 from scenarios.cli.main import app, status
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW_COMMAND = re.compile(r"- (?:run: )?(hitless (?:run|matrix|report|compare)\b[^\n|]*)")
 
 
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("name", ["verdict.schema.json", "reference/scenario.md"])
 def test_generated_pages_are_up_to_date(name: str) -> None:
     """The published schema and the scenario file's reference say what the program does."""
     wanted = f"docs/{name} is out of date: run `python docs/generate.py`"
-    assert (ROOT / "docs" / name).read_bytes() == generator().generated()[name], wanted
+    assert (ROOT / "docs" / name).read_bytes() == generated()[name], wanted
 
 
 def test_the_command_line_is_documented() -> None:

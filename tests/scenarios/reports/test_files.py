@@ -3,7 +3,6 @@
 import io
 import re
 from html.parser import HTMLParser
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -22,6 +21,8 @@ from scenarios.reports.page.drawing import MOST_POINTS, merge
 from scenarios.reports.page.report import html_report
 from scenarios.reports.terminal import verdict_view
 from scenarios.verdict import Verdict, judge
+from tests.support import evidence as make
+from tests.support.evidence import Evidence
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -59,7 +60,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="session")
-def report(broken: Any, failed: Verdict) -> str:
+def report(broken: Evidence, failed: Verdict) -> str:
     """The report of the broken run."""
     return html_report(failed, broken.events, broken.ticks, "runs/x")
 
@@ -106,7 +107,7 @@ def test_report_draws_every_replica_and_failure(report: str) -> None:
     assert 'class="down"' in report
 
 
-def test_report_shows_locks(make: Any) -> None:
+def test_report_shows_locks() -> None:
     """Waits for locks have a lane for whom they waited for, and a table that names it."""
     migrator = Session(pid=7, application="hitless-migrator", query="ALTER TABLE subscriptions")
     waits = [
@@ -133,7 +134,7 @@ def test_report_shows_locks(make: Any) -> None:
     assert html_report(verdict, run.events, run.ticks).count('class="lock"') == 0
 
 
-def test_report_of_a_run_without_anything(make: Any) -> None:
+def test_report_of_a_run_without_anything() -> None:
     """A run that was over before it began still has a report that says so."""
     run = make.clean().but(outcomes=[], events=[], ticks=[], mails=[], before=None, after=None)
     text = " ".join(Page(html_report(run.judge(), [], [])).words)
@@ -141,7 +142,7 @@ def test_report_of_a_run_without_anything(make: Any) -> None:
     assert "no request was made" in text
 
 
-def test_views_name_a_handful_of_requests(make: Any) -> None:
+def test_views_name_a_handful_of_requests() -> None:
     """However many requests a verdict lists, views for people show the first few."""
     outcomes = [make.request(n, 2 + n / 1000, status=500) for n in range(1200)]
     run = make.clean().but(outcomes=outcomes)
@@ -159,7 +160,7 @@ def test_views_name_a_handful_of_requests(make: Any) -> None:
     assert "s7-000009-1 and 1,190 more" in page
 
 
-def test_report_of_a_long_run_stays_small(make: Any, failed: Verdict) -> None:
+def test_report_of_a_long_run_stays_small(failed: Verdict) -> None:
     """Hours of ticks and hundreds of replicas do not make a file that no browser opens."""
     ticks = [
         Tick(at_ns=make.at(n / 4), seconds=0.25, ok=100, failed=n % 2, p99_seconds=0.01)
@@ -197,7 +198,7 @@ def test_junit_of_a_failure(failed: Verdict) -> None:
     assert "u0@example.com" in (stored.findtext("failure") or "")
 
 
-def test_junit_of_other_verdicts(passed: Verdict, invalid: Verdict, make: Any) -> None:
+def test_junit_of_other_verdicts(passed: Verdict, invalid: Verdict) -> None:
     """A pass has no failure, an invalid run is an error, and what was not checked is skipped."""
     suite = suite_of(passed)
     assert (suite.get("failures"), suite.get("errors"), suite.get("skipped")) == ("0", "0", "0")

@@ -4,7 +4,6 @@ import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -18,9 +17,11 @@ from scenarios.reports.github import MOST, annotation, annotations
 from scenarios.reports.markdown import LIMIT_BYTES
 from scenarios.reports.prometheus import metrics
 from scenarios.verdict import Verdict, encode
+from tests.support import evidence as make
+from tests.support.evidence import Evidence
 
 
-def write_folder(evidence: Any, folder: Path) -> Path:
+def write_folder(evidence: Evidence, folder: Path) -> Path:
     """The evidence as the files of a run."""
 
     def lines(name: str, items: Iterable[msgspec.Struct]) -> None:
@@ -39,7 +40,7 @@ def write_folder(evidence: Any, folder: Path) -> Path:
 
 
 @pytest.fixture
-def run_folder(broken: Any, tmp_path: Path) -> Path:
+def run_folder(broken: Evidence, tmp_path: Path) -> Path:
     """The folder of the broken run."""
     return write_folder(broken, tmp_path / "run")
 
@@ -134,9 +135,7 @@ def test_step_summary_keeps_within_its_limit(tmp_path: Path) -> None:
         add_to_step_summary("x", {"GITHUB_STEP_SUMMARY": str(tmp_path)})
 
 
-def test_compare(
-    broken: Any, make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare(broken: Evidence, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`hitless compare` puts runs side by side: in the terminal, as a page, as JSON."""
     one = write_folder(broken, tmp_path / "one")
     other = write_folder(make.clean().asked(strategy="canary"), tmp_path / "other")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.traffic.running import Run, running_in
-from tests.scenarios.traffic.servers import Asker
+from tests.support.generator import Run, running_in
+from tests.support.servers import Asker
 
 
 @pytest.fixture

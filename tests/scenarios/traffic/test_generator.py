@@ -11,8 +11,8 @@ import pytest
 from scenarios.evidence.mail import Mail, read_mails
 from scenarios.traffic.journeys.mailbox import mailbox
 from scenarios.traffic.plan import Journey, Step, TrafficError
-from tests.scenarios.traffic.running import Run, outcomes
-from tests.scenarios.traffic.servers import Site, serving
+from tests.support.generator import Run, outcomes
+from tests.support.servers import Site, serving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Served-By: a-1\r\n\r\n"
 HEALTH = Journey(name="health", steps=(Step(path="/health_check"),))

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,10 +12,12 @@ from scenarios.evidence.locks import LockWait, Session
 from scenarios.explain import explain
 from scenarios.publishing import write_reports
 from scenarios.review import reach_verdict
+from tests.support import evidence as make
+from tests.support.evidence import Evidence
 
 
 @pytest.fixture
-def folder(make: Any, clean_run: Any, tmp_path: Path) -> Path:
+def folder(clean_run: Evidence, tmp_path: Path) -> Path:
     """A run in which the insert at 2.25 s waited for a migration, and was then refused."""
     run = clean_run.failing(
         2.245, 2.255, status=500, sqlstate="23502", done_ns=make.at(2.75), served_by="a-1"
@@ -86,7 +87,7 @@ def test_a_good_request_has_no_cause(folder: Path) -> None:
     assert any(moment.source == "mail" for moment in story.moments)
 
 
-def test_a_story_has_the_cause_of_the_verdict(make: Any, clean_run: Any, tmp_path: Path) -> None:
+def test_a_story_has_the_cause_of_the_verdict(clean_run: Evidence, tmp_path: Path) -> None:
     """Also where only all requests together show it: a replica that answered nobody."""
     lost = {"status": None, "error": "timeout", "first_byte_ns": None, "done_ns": make.at(2.752)}
     run = clean_run.failing(2.3, 2.75, **lost)

@@ -2,14 +2,17 @@
 
 import random
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
 
 from scenarios.evidence.manifest import Objectives
+from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.tick import Tick
 from scenarios.verdict import decode, encode
+from tests.support import evidence as make
+from tests.support.evidence import Evidence
 
 NO_BACKEND = {
     "status": 503,
@@ -18,7 +21,7 @@ NO_BACKEND = {
 }
 
 
-def test_clean_run_passes(clean_run: Any) -> None:
+def test_clean_run_passes(clean_run: Evidence) -> None:
     """A clean run passes, with its numbers and without the words 100 %."""
     verdict = clean_run.judge()
     assert (verdict.verdict, verdict.exit_status, verdict.doubts) == ("pass", 0, ())
@@ -36,7 +39,7 @@ def test_clean_run_passes(clean_run: Any) -> None:
     assert {share.version: share.failed for share in verdict.versions} == {"a": 0, "b": 0}
 
 
-def test_outage_fails(clean_run: Any) -> None:
+def test_outage_fails(clean_run: Evidence) -> None:
     """An outage in the rollout fails the run, and its window is as long as the outage."""
     verdict = clean_run.failing(2.5, 3.5, **NO_BACKEND).judge()
     assert (verdict.verdict, verdict.exit_status) == ("fail", 1)
@@ -49,7 +52,7 @@ def test_outage_fails(clean_run: Any) -> None:
     assert verdict.availability.time_based == pytest.approx(0.83, abs=0.02)
 
 
-def test_one_endpoint_failing_has_its_own_window(make: Any, clean_run: Any) -> None:
+def test_one_endpoint_failing_has_its_own_window(clean_run: Evidence) -> None:
     """Where only one endpoint fails, its window is full though the service's is partial."""
     outcomes = [
         msgspec.structs.replace(o, status=500, sqlstate="23502")
@@ -64,7 +67,7 @@ def test_one_endpoint_failing_has_its_own_window(make: Any, clean_run: Any) -> N
     assert sum(w.failed for w in verdict.downtime_by_endpoint) == verdict.requests.failed
 
 
-def test_lost_row_fails_though_every_request_succeeded(clean_run: Any) -> None:
+def test_lost_row_fails_though_every_request_succeeded(clean_run: Evidence) -> None:
     """A lost row is a fail of its own, and the reason names it."""
     after = [row for row in clean_run.after if row.subject != "u0@example.com"]
     verdict = clean_run.but(after=after).judge()
@@ -72,7 +75,7 @@ def test_lost_row_fails_though_every_request_succeeded(clean_run: Any) -> None:
     assert "u0@example.com" in verdict.reasons[0]
 
 
-def test_other_outcome_than_declared_fails(clean_run: Any) -> None:
+def test_other_outcome_than_declared_fails(clean_run: Evidence) -> None:
     """A release that ended otherwise than declared is a fail, even when nothing else is."""
     run = clean_run.asked(outcome="rolled_back", outcome_reason="b-2 never became ready")
     verdict = run.judge()
@@ -82,7 +85,7 @@ def test_other_outcome_than_declared_fails(clean_run: Any) -> None:
     assert run.asked(expected_outcome="rolled_back").judge().verdict == "pass"
 
 
-def test_some_failures_may_be_allowed(clean_run: Any) -> None:
+def test_some_failures_may_be_allowed(clean_run: Evidence) -> None:
     """With an objective of three failed requests, three pass and four do not."""
     objectives = Objectives(failed_requests=3)
     three = clean_run.asked(objectives=objectives).failing(2.51, 2.54, **NO_BACKEND)
@@ -91,7 +94,7 @@ def test_some_failures_may_be_allowed(clean_run: Any) -> None:
     assert four.judge().verdict == "fail"
 
 
-def test_slow_requests(clean_run: Any) -> None:
+def test_slow_requests(clean_run: Evidence) -> None:
     """Slow answers are counted, and fail the run only when an objective says so."""
     run = clean_run
     for index in (100, 101):
@@ -105,7 +108,7 @@ def test_slow_requests(clean_run: Any) -> None:
     assert "2 requests took longer than 1 s; 1 may" in strict.reasons
 
 
-def test_users_who_take_their_time_make_nobody_slow(clean_run: Any) -> None:
+def test_users_who_take_their_time_make_nobody_slow(clean_run: Evidence) -> None:
     """What a user sends or reads slowly has no latency to be judged by; it can only fail."""
     planned = clean_run.outcomes[100].planned_ns
     paced = clean_run.with_request(100, done_ns=planned + 1_500_000_000, paced=True)
@@ -116,7 +119,7 @@ def test_users_who_take_their_time_make_nobody_slow(clean_run: Any) -> None:
     assert (cut.verdict, cut.requests.failed) == ("fail", 1)
 
 
-def test_the_verdict_says_how_many_were_not_judged_for_slowness(clean_run: Any) -> None:
+def test_the_verdict_says_how_many_were_not_judged_for_slowness(clean_run: Evidence) -> None:
     """As many as their users took their time over; without any there is no word of it."""
     said = [
         [limit.partition(":")[0] for limit in run.judge().limits if "slowness" in limit]
@@ -133,7 +136,7 @@ def test_the_verdict_says_how_many_were_not_judged_for_slowness(clean_run: Any) 
     ]
 
 
-def test_availability_objective(clean_run: Any) -> None:
+def test_availability_objective(clean_run: Evidence) -> None:
     """A share of successes below the objective is a fail with both numbers."""
     objectives = Objectives(failed_requests=1000, availability=0.999)
     run = clean_run.asked(objectives=objectives).failing(2.5, 2.6, **NO_BACKEND)
@@ -171,7 +174,7 @@ def test_availability_objective(clean_run: Any) -> None:
         ),
     ],
 )
-def test_invalid(clean_run: Any, fault: Any, words: str) -> None:
+def test_invalid(clean_run: Evidence, fault: Callable[[Evidence], Evidence], words: str) -> None:
     """What undermines the measurement makes it invalid, never a pass, and is named."""
     verdict = fault(clean_run).judge()
     assert verdict.verdict == "invalid"
@@ -179,7 +182,7 @@ def test_invalid(clean_run: Any, fault: Any, words: str) -> None:
     assert any(words in reason for reason in verdict.reasons)
 
 
-def test_proven_failures_are_not_hidden_by_a_slow_generator(clean_run: Any) -> None:
+def test_proven_failures_are_not_hidden_by_a_slow_generator(clean_run: Evidence) -> None:
     """A refused insert stays a fail when the generator lags, which is then a doubt."""
     run = clean_run.failing(2.5, 2.8, status=500, sqlstate="23502")
     run = run.with_request(9, error="undispatched", status=None, sent_ns=None)
@@ -188,7 +191,7 @@ def test_proven_failures_are_not_hidden_by_a_slow_generator(clean_run: Any) -> N
     assert any("could not send" in doubt for doubt in verdict.doubts)
 
 
-def test_timeouts_do_not_count_when_the_generator_made_them(clean_run: Any) -> None:
+def test_timeouts_do_not_count_when_the_generator_made_them(clean_run: Evidence) -> None:
     """A generator that fell behind cannot accuse the application of timeouts."""
     timeouts = clean_run.failing(2.5, 2.8, status=None, error="timeout")
     assert timeouts.judge().verdict == "fail"
@@ -196,7 +199,7 @@ def test_timeouts_do_not_count_when_the_generator_made_them(clean_run: Any) -> N
     assert behind.judge().verdict == "invalid"
 
 
-def test_what_the_harness_caused_is_no_failure_of_the_application(clean_run: Any) -> None:
+def test_what_the_harness_caused_is_no_failure_of_the_application(clean_run: Evidence) -> None:
     """Undispatched requests are in the plan, but neither failed nor part of a downtime."""
     run = clean_run.failing(2.5, 2.6, error="undispatched", status=None, sent_ns=None)
     verdict = run.judge()
@@ -206,7 +209,9 @@ def test_what_the_harness_caused_is_no_failure_of_the_application(clean_run: Any
     assert verdict.downtime == ()
 
 
-def test_request_under_way_when_the_rollout_began_is_no_baseline_failure(clean_run: Any) -> None:
+def test_request_under_way_when_the_rollout_began_is_no_baseline_failure(
+    clean_run: Evidence,
+) -> None:
     """A request planned in the baseline that the rollout broke is the rollout's."""
     index = next(i for i, o in enumerate(clean_run.outcomes) if o.request_id == "s7-000199-1")
     planned = clean_run.outcomes[index].planned_ns
@@ -214,14 +219,14 @@ def test_request_under_way_when_the_rollout_began_is_no_baseline_failure(clean_r
     assert run.judge().verdict == "fail"
 
 
-def test_one_busy_tick_is_no_saturation(clean_run: Any) -> None:
+def test_one_busy_tick_is_no_saturation(clean_run: Evidence) -> None:
     """The generator is saturated when it is busy for a second, not for a quarter of one."""
     ticks = list(clean_run.ticks)
     ticks[5] = msgspec.structs.replace(ticks[5], cpu=1.0)
     assert clean_run.but(ticks=ticks).judge().verdict == "pass"
 
 
-def test_lag_is_taken_from_the_ticks_when_requests_tell_none(clean_run: Any) -> None:
+def test_lag_is_taken_from_the_ticks_when_requests_tell_none(clean_run: Evidence) -> None:
     """Without reused connections the generator's own account counts, weighted by its requests."""
     outcomes = [msgspec.structs.replace(o, connection="new") for o in clean_run.outcomes]
     ticks = [
@@ -232,7 +237,7 @@ def test_lag_is_taken_from_the_ticks_when_requests_tell_none(clean_run: Any) -> 
     assert (harness.schedule_lag_p99, harness.schedule_lag_max) == (0.002, 0.5)
 
 
-def test_same_evidence_same_verdict(clean_run: Any) -> None:
+def test_same_evidence_same_verdict(clean_run: Evidence) -> None:
     """Evidence in any order gives the same bytes."""
     run = clean_run.failing(2.5, 2.8, status=500, sqlstate="23502").failing(3.1, 3.2, **NO_BACKEND)
     shuffled = {}
@@ -243,26 +248,26 @@ def test_same_evidence_same_verdict(clean_run: Any) -> None:
     assert encode(run.but(**shuffled).judge()) == encode(run.judge())
 
 
-def test_round_trip(clean_run: Any) -> None:
+def test_round_trip(clean_run: Evidence) -> None:
     """What is written is read again, byte for byte."""
     verdict = clean_run.failing(2.5, 2.8, **NO_BACKEND).judge()
     assert decode(encode(verdict)) == verdict
     assert encode(decode(encode(verdict))) == encode(verdict)
 
 
-def test_no_journal(clean_run: Any) -> None:
+def test_no_journal(clean_run: Evidence) -> None:
     """Without a journal there is still a verdict on the requests."""
     verdict = clean_run.but(events=[]).judge()
     assert (verdict.verdict, verdict.phases) == ("pass", ())
     assert verdict.rollout.seconds is None
 
 
-def test_many_requests(make: Any) -> None:
+def test_many_requests() -> None:
     """Two hundred thousand requests are judged from an iterator that is read once."""
     run = make.clean(seconds=20.0)
     base = run.outcomes
 
-    def stream() -> Any:
+    def stream() -> Iterator[Outcome]:
         for copy in range(100):
             for outcome in base:
                 yield msgspec.structs.replace(
@@ -276,7 +281,7 @@ def test_many_requests(make: Any) -> None:
 
 
 @pytest.mark.parametrize("hidden", ["told as a success", "left out"])
-def test_a_failure_that_the_record_hides(clean_run: Any, make: Any, hidden: str) -> None:
+def test_a_failure_that_the_record_hides(clean_run: Evidence, hidden: str) -> None:
     """A failed request that is missing or painted over contradicts the balancer's log: invalid."""
     failed = clean_run.outcomes[100]
     log = [

@@ -4,7 +4,6 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,9 +13,12 @@ from scenarios.reports.page.report import html_report
 from scenarios.reports.page.stories import FIELDS, MOST_STORIES, Stories, bad_of, tell
 from scenarios.verdict import Verdict
 from scenarios.verdict.timeline import Timeline
+from tests.support import evidence as make
+from tests.support.browser import Page
+from tests.support.evidence import Evidence
 
 
-def stories_of(evidence: Any, most: int = MOST_STORIES) -> Stories:
+def stories_of(evidence: Evidence, most: int = MOST_STORIES) -> Stories:
     """The stories of a run, with a line of the balancer for every other request."""
     failed = bad_of(evidence.outcomes, 1.0)
     exchanges = {
@@ -39,13 +41,13 @@ def stories_of(evidence: Any, most: int = MOST_STORIES) -> Stories:
 
 
 @pytest.fixture(scope="module")
-def report(broken: Any, failed: Verdict) -> str:
+def report(broken: Evidence, failed: Verdict) -> str:
     """The report of the broken run, with its stories."""
     return html_report(failed, broken.events, broken.ticks, "runs/x", stories=stories_of(broken))
 
 
 @pytest.fixture
-def page(tab: Any, report: str, tmp_path: Path) -> Iterator[Any]:
+def page(tab: Page, report: str, tmp_path: Path) -> Iterator[Page]:
     """The report, opened; it must neither fetch nor complain of anything."""
     path = tmp_path / "report.html"
     path.write_text(report)
@@ -61,12 +63,12 @@ def page(tab: Any, report: str, tmp_path: Path) -> Iterator[Any]:
     assert tab.complaints == []
 
 
-def scale(page: Any) -> float:
+def scale(page: Page) -> float:
     transform = page.run("document.querySelector('.zoom').getAttribute('transform')")
     return float(transform.partition("scale(")[2].split()[0])
 
 
-def test_everything_is_drawn(page: Any) -> None:
+def test_everything_is_drawn(page: Page) -> None:
     """Lanes, traffic, failures, latency and the axis are there, with a size, in light and dark."""
     for style in (".phase", ".verb", ".life", ".ok", ".line.p99", "#axis text", ".down"):
         box = f"document.querySelector('#timeline {style}').getBoundingClientRect()"
@@ -77,7 +79,7 @@ def test_everything_is_drawn(page: Any) -> None:
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_keys_zoom_and_move(page: Any) -> None:
+def test_keys_zoom_and_move(page: Page) -> None:
     """With the timeline in focus plus, minus, arrows and 0 zoom and move; Tab gets there."""
     page.run("document.querySelector('[data-act=all]').focus()")
     page.press("Tab")
@@ -92,7 +94,7 @@ def test_keys_zoom_and_move(page: Any) -> None:
     assert scale(page) == pytest.approx(1.0)
 
 
-def test_hovering_tells(page: Any) -> None:
+def test_hovering_tells(page: Page) -> None:
     """Hovering says what was under way at that instant."""
     page.run(
         "(() => { const svg = document.querySelector('#timeline svg'), "
@@ -104,7 +106,7 @@ def test_hovering_tells(page: Any) -> None:
     assert "serving" in told
 
 
-def test_a_request_tells_its_story(page: Any, failed: Verdict) -> None:
+def test_a_request_tells_its_story(page: Page, failed: Verdict) -> None:
     """A failed request opens to what client, balancer and journal say, and to its time."""
     rows = "document.querySelectorAll('#story-rows > tr')"
     assert page.run(f"{rows}.length") == 25
@@ -133,7 +135,7 @@ def test_a_request_tells_its_story(page: Any, failed: Verdict) -> None:
     page.run("document.activeElement.blur()")
 
 
-def test_stories_can_be_filtered_by_cause(page: Any, failed: Verdict) -> None:
+def test_stories_can_be_filtered_by_cause(page: Page, failed: Verdict) -> None:
     """Choosing a cause leaves its requests, and the count says how many."""
     for cause in failed.causes:
         page.run(
@@ -144,7 +146,7 @@ def test_stories_can_be_filtered_by_cause(page: Any, failed: Verdict) -> None:
         assert text.endswith(f"of {cause.count}")
 
 
-def test_print_shows_everything(page: Any) -> None:
+def test_print_shows_everything(page: Page) -> None:
     """On paper there are no buttons, and every cause is open."""
     page.run("window.dispatchEvent(new Event('beforeprint'))")
     page.media("print")
@@ -152,7 +154,7 @@ def test_print_shows_everything(page: Any) -> None:
     assert page.run("getComputedStyle(document.querySelector('.tools')).display") == "none"
 
 
-def test_a_screen_reader_has_names_for_everything(page: Any) -> None:
+def test_a_screen_reader_has_names_for_everything(page: Page) -> None:
     """Every control has a name, tables have headers, and headings go down one level at a time."""
     nodes = page.send("Accessibility.getFullAXTree")["nodes"]
     named = {"button", "textbox", "searchbox", "combobox", "image", "link", "DisclosureTriangle"}
@@ -166,7 +168,7 @@ def test_a_screen_reader_has_names_for_everything(page: Any) -> None:
     assert page.run("document.documentElement.lang") == "en"
 
 
-def test_stories_are_spread_over_causes(broken: Any, failed: Verdict) -> None:
+def test_stories_are_spread_over_causes(broken: Evidence, failed: Verdict) -> None:
     """When not all can be told, each cause has some, in order of time."""
     few = stories_of(broken, most=12)
     assert few.total == failed.requests.failed
@@ -180,7 +182,7 @@ def test_stories_are_spread_over_causes(broken: Any, failed: Verdict) -> None:
     assert {len(row) for row in everything.rows} == {len(FIELDS)}
 
 
-def test_a_comparison_opens(tab: Any, broken: Any, make: Any, tmp_path: Path) -> None:
+def test_a_comparison_opens(tab: Page, broken: Evidence, tmp_path: Path) -> None:
     """The page of `hitless compare` draws every run, fetches nothing and complains of nothing."""
     runs = [
         Compared(folder="x", verdict=run.judge(), events=tuple(run.events), ticks=tuple(run.ticks))
@@ -198,7 +200,7 @@ def test_a_comparison_opens(tab: Any, broken: Any, make: Any, tmp_path: Path) ->
     assert tab.complaints == []
 
 
-def test_slow_requests_are_told_of_too(make: Any) -> None:
+def test_slow_requests_are_told_of_too() -> None:
     """A request that succeeded late has its story, with why it was late."""
     run = make.clean()
     slow = run.outcomes[10]

@@ -17,7 +17,7 @@ from scenarios.traffic.journeys.examination import Answer, Examination, Mismatch
 from scenarios.traffic.journeys.set_up import SetUpError, set_up
 from scenarios.traffic.journeys.user import load_coroutine
 from scenarios.traffic.plan import BodyCheck, Capture, Journey, Plan, PlanError, Step
-from tests.scenarios.traffic.servers import read_request, serving
+from tests.support.servers import read_request, serving
 
 Respond = Callable[[str, str, bytes], tuple[int, str]]
 """From method, target and body to status and body."""

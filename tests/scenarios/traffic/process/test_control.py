@@ -15,7 +15,7 @@ from hdrh.histogram import HdrHistogram
 
 from scenarios.evidence.mail import read_mails
 from scenarios.evidence.outcome import read_outcomes
-from tests.scenarios.traffic.servers import Site, serving
+from tests.support.servers import Site, serving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Served-By: a-1\r\n\r\n"
 

@@ -18,7 +18,7 @@ from scenarios.traffic.journeys.compiled import Population
 from scenarios.traffic.plan import Journey, Plan, Step
 from scenarios.traffic.schedule.arrivals import poisson
 from tests.scenarios.traffic.process.test_control import OK, Dialogue, dialogue, plan
-from tests.scenarios.traffic.servers import Site, serving
+from tests.support.servers import Site, serving
 
 MAILED = {
     "name": "mailed",

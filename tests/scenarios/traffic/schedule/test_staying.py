@@ -16,8 +16,8 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.traffic.agenda import Agenda, PlannedRequest
 from scenarios.traffic.journeys.compiled import Population
 from scenarios.traffic.plan import Journey, Plan, PlanError, RatePoint, Step
-from tests.scenarios.traffic.running import Run, outcomes
-from tests.scenarios.traffic.servers import Site, serving
+from tests.support.generator import Run, outcomes
+from tests.support.servers import Site, serving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 UNAVAILABLE = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nSet-Cookie: seen=503\r\n\r\n"

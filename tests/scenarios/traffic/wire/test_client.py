@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.scenarios.traffic.servers import Asker, answer, read_request, reset, serving
+from tests.support.servers import Asker, answer, read_request, reset, serving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Make = Callable[..., Asker]

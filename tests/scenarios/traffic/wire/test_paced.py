@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from scenarios.traffic.plan import Pace
-from tests.scenarios.traffic.servers import Asker, read_request, reset, serving
+from tests.support.servers import Asker, read_request, reset, serving
 
 Make = Callable[..., Asker]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

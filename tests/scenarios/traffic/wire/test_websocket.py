@@ -24,7 +24,7 @@ from scenarios.traffic.wire.frames import (
     accept_for,
     close_reason,
 )
-from tests.scenarios.traffic.servers import Asker, read_request, reset, serving
+from tests.support.servers import Asker, read_request, reset, serving
 
 Make = Callable[..., Asker]
 

@@ -9,6 +9,8 @@ from scenarios.verdict.causes import proxy_status
 from scenarios.verdict.causes.failure import Failure
 from scenarios.verdict.causes.ladder import attribute
 from scenarios.verdict.timeline import AFTER, BEFORE, BETWEEN, Timeline
+from tests.support import evidence as make
+from tests.support.evidence import Evidence
 
 NO_BACKEND = 'hitless; error=destination_unavailable; details="no backend is up"'
 CUT = "hitless; error=connection_terminated; next-hop=a-1"
@@ -79,9 +81,7 @@ def failed(error: str, **fields: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_ladder(
-    make: Any, when: float, fields: dict[str, Any], cause: str, confidence: str
-) -> None:
+def test_ladder(when: float, fields: dict[str, Any], cause: str, confidence: str) -> None:
     """Each kind of evidence leads to its cause."""
     outcome = make.request(1, when, connection=fields.pop("connection", "reused"), **fields)
     failure = Failure.join(outcome, None, Timeline(make.journal()))
@@ -90,7 +90,7 @@ def test_ladder(
     assert finding.title
 
 
-def test_a_drain_that_ran_out_of_time_is_the_cause(make: Any) -> None:
+def test_a_drain_that_ran_out_of_time_is_the_cause() -> None:
     """What a drain cut when its time was up is said to be cut by it."""
     old = {"version": "a", "replicas": ("a-1",)}
     events = [
@@ -102,14 +102,14 @@ def test_a_drain_that_ran_out_of_time_is_the_cause(make: Any) -> None:
     assert finding.cause == "lifecycle:drain_exceeded"
 
 
-def test_a_stop_without_a_drain_is_the_cause(make: Any) -> None:
+def test_a_stop_without_a_drain_is_the_cause() -> None:
     """A naive stop cuts what is under way."""
     events = [make.event(3.0, "stop", "started", 1, replicas=("a-1",), version="a")]
     outcome = make.request(1, 3.001, status=502, proxy_status=CUT)
     assert attribute(Failure.join(outcome, None, Timeline(events))).cause == "lifecycle:undrained"
 
 
-def test_a_death_is_the_cause_also_when_it_is_noticed_later(make: Any) -> None:
+def test_a_death_is_the_cause_also_when_it_is_noticed_later() -> None:
     """The journal notes a replica's exit a moment after its connections broke."""
     events = [
         make.event(0.0, "start", "started", 1, replicas=("a-1",), version="a"),
@@ -120,7 +120,7 @@ def test_a_death_is_the_cause_also_when_it_is_noticed_later(make: Any) -> None:
     assert attribute(Failure.join(outcome, None, Timeline(events))).cause == "lifecycle:died"
 
 
-def test_the_access_log_names_the_replica(make: Any) -> None:
+def test_the_access_log_names_the_replica() -> None:
     """Where the client knows no replica, the balancer's log does, and a race is then excluded."""
     outcome = make.request(1, 3.5, connection="reused", **failed("eof"))
     line = Exchange(at_ns=make.at(3.5), request_id=outcome.request_id, backend="a-1", version="a")
@@ -129,7 +129,7 @@ def test_the_access_log_names_the_replica(make: Any) -> None:
     assert attribute(failure).cause == "lifecycle:stopped"
 
 
-def test_groups_carry_their_evidence(make: Any, clean_run: Any) -> None:
+def test_groups_carry_their_evidence(clean_run: Evidence) -> None:
     """A cause tells how many, which, where, on which version, at which step and schema."""
     run = clean_run.failing(2.5, 2.8, status=500, sqlstate="23502")
     run = run.but(
@@ -157,7 +157,7 @@ def test_groups_carry_their_evidence(make: Any, clean_run: Any) -> None:
 
 
 @pytest.mark.parametrize(("number", "listed"), [(300, 300), (1000, 1000), (1001, 1000)])
-def test_every_request_of_a_cause_is_listed(make: Any, number: int, listed: int) -> None:
+def test_every_request_of_a_cause_is_listed(number: int, listed: int) -> None:
     """All ids are there, by planned time, up to the bound; the count tells of all."""
     outcomes = [make.request(n, 2 + n / 1000, status=500) for n in range(number)]
     run = make.clean().but(outcomes=outcomes[::-1])
@@ -166,14 +166,14 @@ def test_every_request_of_a_cause_is_listed(make: Any, number: int, listed: int)
     assert cause.evidence.requests == tuple(one.request_id for one in outcomes[:listed])
 
 
-def test_causes_come_most_frequent_first(clean_run: Any) -> None:
+def test_causes_come_most_frequent_first(clean_run: Evidence) -> None:
     """The main cause is the first of the list."""
     run = clean_run.failing(2.5, 2.6, status=404).failing(3.0, 3.5, status=500)
     causes = run.judge().causes
     assert [cause.cause for cause in causes] == ["status:500", "status:404"]
 
 
-def test_a_route_that_one_version_lacks_is_noted(make: Any, clean_run: Any) -> None:
+def test_a_route_that_one_version_lacks_is_noted(clean_run: Evidence) -> None:
     """A 404 by A where B answers the same endpoint is the trap of the mixed fleet."""
     number = next(i for i, o in enumerate(clean_run.outcomes) if o.endpoint == make.CONFIRM)
     verdict = clean_run.with_request(number, status=404, served_by="a-1").judge()
@@ -206,7 +206,7 @@ def test_no_proxy_error(field: str | None) -> None:
     assert proxy_status.parse(field) is None
 
 
-def test_timeline_knows_step_and_schema(make: Any) -> None:
+def test_timeline_knows_step_and_schema() -> None:
     """At each instant the innermost verb is under way, and the last migration is the schema."""
     timeline = Timeline(reversed(make.journal()))
     assert timeline.step_at(make.at(-5.0)) == BEFORE

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,6 +15,8 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.explain import explain
 from scenarios.reports.prometheus import metrics
 from scenarios.verdict import Verdict
+from tests.support import evidence as make
+from tests.support.evidence import Evidence
 
 REPLICAS = {"a": "a-1", "b": "b-2"}
 NO_ROUTE = {"status": 404, "served_by": "a-1"}
@@ -22,8 +25,7 @@ NO_ROUTE = {"status": 404, "served_by": "a-1"}
 class Story:
     """Users who subscribe, get a mail, and open its link; evidence is planted piece by piece."""
 
-    def __init__(self, make: Any) -> None:
-        self.make = make
+    def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.mails: list[Mail] = []
 
@@ -31,10 +33,10 @@ class Story:
         """A subscription; its id."""
         request_id = f"s7-{number:06}-1"
         self.outcomes.append(
-            self.make.request(
+            make.request(
                 number,
                 3 + number / 1000,
-                endpoint=self.make.SUBSCRIBE,
+                endpoint=make.SUBSCRIBE,
                 request_id=request_id,
                 subject=f"u{number}@example.com",
                 **{"served_by": replica, **fields},
@@ -46,37 +48,34 @@ class Story:
         """A mail to its user."""
         known = {"request_id": f"s7-{number:06}-1", "sent_by": sender, **fields}
         recipient = f"u{number}@example.com"
-        self.mails.append(Mail(at_ns=self.make.at(when), recipient=recipient, **known))
+        self.mails.append(Mail(at_ns=make.at(when), recipient=recipient, **known))
 
     def opened(self, number: int, cause_id: str | None, step: int = 2, **fields: Any) -> str:
         """A link that is opened; its id."""
         request_id: str = fields.pop("request_id", f"s7-{number:06}-{step}")
         self.outcomes.append(
-            self.make.request(
+            make.request(
                 number,
                 3.5 + number / 1000 + step / 10000,
                 request_id=request_id,
                 subject=f"u{number}@example.com",
                 cause_id=cause_id,
-                **{"endpoint": self.make.CONFIRM, "served_by": "a-1", **fields},
+                **{"endpoint": make.CONFIRM, "served_by": "a-1", **fields},
             )
         )
         return request_id
 
-    def run(self) -> Any:
-        return self.make.clean().but(
-            outcomes=self.outcomes, mails=self.mails, before=None, after=None
-        )
+    def run(self) -> Evidence:
+        return make.clean().but(outcomes=self.outcomes, mails=self.mails, before=None, after=None)
 
     def judge(self) -> Verdict:
-        verdict: Verdict = self.run().judge()
-        return verdict
+        return self.run().judge()
 
 
 @pytest.fixture
-def story(make: Any) -> Story:
+def story() -> Story:
     """Evidence without anything in it yet."""
-    return Story(make)
+    return Story()
 
 
 def causes(verdict: Verdict) -> list[tuple[str, str, int]]:
@@ -331,15 +330,13 @@ VERSIONS = st.sampled_from(["a", "b", None])
     ),
     randomly=st.randoms(use_true_random=False),
 )
-def test_unattributed_is_exact(
-    make: Any, *, in_path: bool, visits: list[Visit], randomly: Any
-) -> None:
+def test_unattributed_is_exact(*, in_path: bool, visits: list[Visit], randomly: Random) -> None:
     """Whatever is planted, in whatever order: each 404 is explained exactly if something does.
 
     Whether the links have their token in the query, or in the path, where it makes an endpoint for
     each user.
     """
-    story = Story(make)
+    story = Story()
     for number, visit in enumerate(visits):
         led = story.subscribed(number, visit.subscribed and REPLICAS[visit.subscribed])
         if visit.mailed is not None:

@@ -3,6 +3,7 @@
 Each planted circumstance is found, and none is found where there is none.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,14 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.evidence.backend import BackendChange
+from scenarios.evidence.event import Event
 from scenarios.evidence.exchange import Exchange
 from scenarios.evidence.locks import LockWait, Session
+from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
 from scenarios.verdict.causes.failure import Failure
 from scenarios.verdict.causes.ladder import attribute, contributing
 from scenarios.verdict.causes.slowness import explain_slow
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.timeline import Timeline
+from tests.support import evidence as make
+from tests.support.evidence import Evidence
 
 CUT = "hitless; error=connection_terminated; next-hop=a-1"
 MIGRATOR = Session(
@@ -26,7 +31,7 @@ MIGRATOR = Session(
 )
 
 
-def wait(make: Any, start: float, end: float, application: str = "newsletter_app a-1") -> LockWait:
+def wait(start: float, end: float, application: str = "newsletter_app a-1") -> LockWait:
     return LockWait(
         at_ns=make.at(start),
         end_ns=make.at(end),
@@ -39,15 +44,15 @@ def wait(make: Any, start: float, end: float, application: str = "newsletter_app
     )
 
 
-def around(make: Any, *, events: Any = (), **evidence: Any) -> Surroundings:
+def around(*, events: Sequence[Event] = (), **evidence: Any) -> Surroundings:
     return Surroundings(Timeline([*make.journal(), *events]), **evidence)
 
 
-def slow(make: Any, when: float = 2.15, took: float = 2.0, **fields: Any) -> Any:
+def slow(when: float = 2.15, took: float = 2.0, **fields: Any) -> Outcome:
     return make.request(1, when, took=took, served_by="a-1", **fields)
 
 
-def exchange(make: Any, when: float = 2.15, **fields: Any) -> Exchange:
+def exchange(when: float = 2.15, **fields: Any) -> Exchange:
     return Exchange(
         **{
             "at_ns": make.at(when),
@@ -66,10 +71,10 @@ def exchange(make: Any, when: float = 2.15, **fields: Any) -> Exchange:
     )
 
 
-def test_a_slow_request_that_waited_for_a_lock(make: Any) -> None:
+def test_a_slow_request_that_waited_for_a_lock() -> None:
     """A request whose replica waited for most of its time is blamed on the lock, with its root."""
-    surroundings = around(make, locks=[wait(make, 2.2, 4.1)])
-    failure = Failure.join(slow(make), exchange(make), surroundings)
+    surroundings = around(locks=[wait(2.2, 4.1)])
+    failure = Failure.join(slow(), exchange(), surroundings)
     finding = explain_slow(failure)
     assert (finding.cause, finding.confidence) == ("lock_wait", "likely")
     blocked = surroundings.blocked("a-1", *failure.span)
@@ -89,19 +94,19 @@ def test_a_slow_request_that_waited_for_a_lock(make: Any) -> None:
         pytest.param(("hitless-migrator", 2.2, 4.1), id="the migrator's own"),
     ],
 )
-def test_a_wait_that_is_not_its_own(make: Any, planted: tuple[str, float, float]) -> None:
+def test_a_wait_that_is_not_its_own(planted: tuple[str, float, float]) -> None:
     """A wait of somebody else, or at another time, explains nothing."""
     application, start, end = planted
     events = [make.event(-1.0, "start", "started", 90, version="a", replicas=("a-11",))]
-    surroundings = around(make, events=events, locks=[wait(make, start, end, application)])
-    failure = Failure.join(slow(make), exchange(make), surroundings)
+    surroundings = around(events=events, locks=[wait(start, end, application)])
+    failure = Failure.join(slow(), exchange(), surroundings)
     assert explain_slow(failure).cause == "slow:application"
 
 
-def test_a_wait_of_a_session_that_names_nobody(make: Any) -> None:
+def test_a_wait_of_a_session_that_names_nobody() -> None:
     """Where an application does not name its sessions, a wait may be anybody's."""
-    surroundings = around(make, locks=[wait(make, 2.2, 4.1, "gunicorn")])
-    assert explain_slow(Failure.join(slow(make), exchange(make), surroundings)).cause == "lock_wait"
+    surroundings = around(locks=[wait(2.2, 4.1, "gunicorn")])
+    assert explain_slow(Failure.join(slow(), exchange(), surroundings)).cause == "lock_wait"
 
 
 @pytest.mark.parametrize(
@@ -118,22 +123,22 @@ def test_a_wait_of_a_session_that_names_nobody(make: Any) -> None:
     ],
 )
 def test_where_the_time_of_a_slow_request_went(
-    make: Any, fields: dict[str, Any], log: dict[str, Any], cause: str
+    fields: dict[str, Any], log: dict[str, Any], cause: str
 ) -> None:
     """The stretch that took at least half of the time is the cause."""
     if "sent_ns" in fields:
         fields = {**fields, "sent_ns": make.at(2.15) + fields["sent_ns"]}
-    failure = Failure.join(slow(make, **fields), exchange(make, **log), around(make))
+    failure = Failure.join(slow(**fields), exchange(**log), around())
     assert explain_slow(failure).cause == cause
 
 
-def test_a_slow_request_of_which_nothing_is_known(make: Any) -> None:
+def test_a_slow_request_of_which_nothing_is_known() -> None:
     """Without any evidence of it, it stays unattributed, and says so."""
-    finding = explain_slow(Failure.join(slow(make), None, around(make)))
+    finding = explain_slow(Failure.join(slow(), None, around()))
     assert (finding.cause, finding.confidence) == ("slow:unattributed", "symptom")
 
 
-def away(make: Any) -> list[Any]:
+def away() -> list[Event]:
     return [
         make.event(
             2.3,
@@ -157,13 +162,13 @@ def away(make: Any) -> list[Any]:
         (4.5, {"status": 500}, "status:500"),
     ],
 )
-def test_the_database_was_away(make: Any, when: float, fields: dict[str, Any], cause: str) -> None:
+def test_the_database_was_away(when: float, fields: dict[str, Any], cause: str) -> None:
     """A failure while the database was away is blamed on that, one at another time is not."""
     outcome = make.request(1, when, took=0.3, served_by="b-2", **fields)
-    assert attribute(Failure.join(outcome, None, around(make, events=away(make)))).cause == cause
+    assert attribute(Failure.join(outcome, None, around(events=away()))).cause == cause
 
 
-def line(make: Any, when: float, sqlstate: str, application: str) -> ServerLine:
+def line(when: float, sqlstate: str, application: str) -> ServerLine:
     return ServerLine(
         at_ns=make.at(when),
         pid=3,
@@ -187,10 +192,10 @@ def line(make: Any, when: float, sqlstate: str, application: str) -> ServerLine:
     ],
 )
 def test_the_servers_own_log_says_what_was_refused(
-    make: Any, lines: list[tuple[float, str, str]], cause: str
+    lines: list[tuple[float, str, str]], cause: str
 ) -> None:
     """What an application keeps to itself is found in Postgres' log, if that is unambiguous."""
-    surroundings = around(make, server_log=[line(make, *one) for one in lines])
+    surroundings = around(server_log=[line(*one) for one in lines])
     outcome = make.request(1, 0.995, took=0.01, status=500, served_by="a-1")
     assert attribute(Failure.join(outcome, None, surroundings)).cause == cause
 
@@ -205,11 +210,11 @@ def test_the_servers_own_log_says_what_was_refused(
     ],
 )
 def test_the_server_s_word_about_another_database_explains_nothing(
-    make: Any, database: str | None, cause: str, deadlocks: int
+    database: str | None, cause: str, deadlocks: int
 ) -> None:
     """A rehearsal's copy is on the same server: its errors and deadlocks are no request's."""
     lines = [
-        msgspec.structs.replace(line(make, 0.992, sqlstate, "shop a-rehearsal"), database=database)
+        msgspec.structs.replace(line(0.992, sqlstate, "shop a-rehearsal"), database=database)
         for sqlstate in ("42703", "40P01")
     ]
     run = make.clean().with_request(99, status=500).asked(database="run_1")
@@ -218,9 +223,9 @@ def test_the_server_s_word_about_another_database_explains_nothing(
     assert run.judge(server_log=lines).locks.deadlocks == deadlocks
 
 
-def test_an_old_run_does_not_say_which_database_was_its_own(make: Any) -> None:
+def test_an_old_run_does_not_say_which_database_was_its_own() -> None:
     """Where `run.json` names none, each line may be about it, as it was read before."""
-    said = msgspec.structs.replace(line(make, 0.992, "42703", "shop a-1"), database="run_2")
+    said = msgspec.structs.replace(line(0.992, "42703", "shop a-1"), database="run_2")
     verdict = make.clean().with_request(99, status=500).judge(server_log=[said])
     assert [one.cause for one in verdict.causes] == ["sqlstate:42703"]
 
@@ -229,9 +234,9 @@ def test_an_old_run_does_not_say_which_database_was_its_own(make: Any) -> None:
     ("status", "cause"),
     [(400, "sqlstate:23502"), (409, "sqlstate:23502"), (401, "status:401"), (404, "status:404")],
 )
-def test_a_refusal_may_be_the_database_s(make: Any, status: int, cause: str) -> None:
+def test_a_refusal_may_be_the_database_s(status: int, cause: str) -> None:
     """An application that blames the user for what the database refused is seen through."""
-    surroundings = around(make, server_log=[line(make, 1.0, "23502", "a-1")])
+    surroundings = around(server_log=[line(1.0, "23502", "a-1")])
     outcome = make.request(1, 0.995, took=0.01, status=status, served_by="a-1")
     assert attribute(Failure.join(outcome, None, surroundings)).cause == cause
 
@@ -239,34 +244,34 @@ def test_a_refusal_may_be_the_database_s(make: Any, status: int, cause: str) -> 
 @pytest.mark.parametrize(
     ("down", "cause"), [(2.9, "lifecycle:unresponsive"), (1.0, "transport:timeout")]
 )
-def test_a_replica_that_answered_nobody(make: Any, down: float, cause: str) -> None:
+def test_a_replica_that_answered_nobody(down: float, cause: str) -> None:
     """A timeout on a replica that failed the balancer's checks meanwhile is the replica's."""
     backends = [
         BackendChange(at_ns=make.at(down), change="down", id="a-1", reason="timeout"),
         BackendChange(at_ns=make.at(down + 0.5), change="up", id="a-1"),
     ]
     outcome = make.request(1, 2.0, took=2.0, status=None, error="timeout", first_byte_ns=None)
-    surroundings = around(make, backends=backends)
-    assert attribute(Failure.join(outcome, exchange(make), surroundings)).cause == cause
+    surroundings = around(backends=backends)
+    assert attribute(Failure.join(outcome, exchange(), surroundings)).cause == cause
 
 
 @pytest.mark.parametrize(
     ("others", "cause"), [(2.6, "transport:timeout"), (1.0, "lifecycle:unresponsive")]
 )
-def test_a_replica_that_fell_silent(make: Any, others: float, cause: str) -> None:
+def test_a_replica_that_fell_silent(others: float, cause: str) -> None:
     """A timeout on a replica that answered others meanwhile is not the replica's silence."""
-    surroundings = around(make)
+    surroundings = around()
     for number in range(100):
         surroundings.hear("a-1", make.at(others + number / 100))
     outcome = make.request(1, 2.5, took=2.0, status=None, error="timeout", first_byte_ns=None)
-    line = exchange(make, 2.5)
+    line = exchange(2.5)
     assert attribute(Failure.join(outcome, line, surroundings)).cause == cause
-    slowly = slow(make, 2.5)
+    slowly = slow(2.5)
     expected = "lifecycle:unresponsive" if others == 1.0 else "slow:application"
     assert explain_slow(Failure.join(slowly, line, surroundings)).cause == expected
 
 
-def test_every_fault_of_the_time_contributes(make: Any) -> None:
+def test_every_fault_of_the_time_contributes() -> None:
     """Of several faults each is named that was made then, to this replica or to none alone."""
     made = [("block", 2.0, 4.0, ()), ("kill", 2.5, 2.6, ("a-1",)), ("freeze", 2.5, 3.0, ("b-2",))]
     events = [
@@ -275,7 +280,7 @@ def test_every_fault_of_the_time_contributes(make: Any) -> None:
         for when, state in ((start, "started"), (end, "completed"))
     ]
     outcome = make.request(1, 2.45, took=0.2, status=502, proxy_status=CUT)
-    failure = Failure.join(outcome, None, around(make, events=events))
+    failure = Failure.join(outcome, None, around(events=events))
     found = contributing(failure, attribute(failure))
     assert [one for one in found if one.startswith("fault: ")] == [
         "fault: block",
@@ -283,12 +288,12 @@ def test_every_fault_of_the_time_contributes(make: Any) -> None:
     ]
 
 
-def test_a_run_with_locks_names_who_held_them(make: Any, clean_run: Any) -> None:
+def test_a_run_with_locks_names_who_held_them(clean_run: Evidence) -> None:
     """The verdict lists each root blocker with the requests behind it, and judges the wait."""
     evidence = clean_run.failing(2.15, 2.25, done_ns=make.at(4.3))
     verdict = evidence.asked(
         objectives=make.MANIFEST.objectives.__class__(lock_wait_seconds=0.5)
-    ).judge(locks=[wait(make, 2.2, 4.2)])
+    ).judge(locks=[wait(2.2, 4.2)])
     (blocker,) = verdict.locks.blockers
     assert blocker.application == "hitless-migrator"
     assert blocker.during == "migrate 0002.expand"
@@ -301,7 +306,7 @@ def test_a_run_with_locks_names_who_held_them(make: Any, clean_run: Any) -> None
     assert any("waited up to 2.00 s for a lock" in reason for reason in verdict.reasons)
 
 
-def test_a_run_without_waits_has_none(clean_run: Any) -> None:
+def test_a_run_without_waits_has_none(clean_run: Evidence) -> None:
     """A clean run has no blockers, no slow requests, and nothing unattributed."""
     verdict = clean_run.judge(locks=[])
     assert verdict.locks.watched
@@ -316,7 +321,7 @@ def test_a_run_without_waits_has_none(clean_run: Any) -> None:
     st.integers(1, 100),
 )
 def test_overlap_is_what_adding_up_says(
-    make: Any, spans: list[tuple[int, int]], start: int, length: int
+    spans: list[tuple[int, int]], start: int, length: int
 ) -> None:
     """The covered time is that of the union of the waits, never more than the request's own."""
     ms = 1_000_000
@@ -333,7 +338,7 @@ def test_overlap_is_what_adding_up_says(
     ]
     moments = {moment for begin, long in spans for moment in range(begin, begin + long)}
     covered = len(moments & set(range(start, start + length)))
-    blocked = around(make, locks=waits).blocked("a-1", start * ms, (start + length) * ms)
+    blocked = around(locks=waits).blocked("a-1", start * ms, (start + length) * ms)
     if covered * 2 >= length and covered:
         assert blocked is not None
         assert round(blocked.seconds * 1000) == covered

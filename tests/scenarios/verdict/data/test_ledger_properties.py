@@ -12,6 +12,7 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.subject import Subject
 from scenarios.verdict.data.integrity import Ledger
 from scenarios.verdict.model import Integrity
+from tests.support import evidence as make
 
 PENDING, ACTIVE = "pending_confirmation", "active"
 
@@ -66,7 +67,7 @@ def worlds(draw: Callable[..., Any]) -> World:
     return world
 
 
-def checked(make: Any, world: World, rows: list[Subject], mails: list[str]) -> Integrity:
+def checked(world: World, rows: list[Subject], mails: list[str]) -> Integrity:
     ledger = Ledger(make.MANIFEST)
     endpoints = {"subscribe": make.SUBSCRIBE, "confirm": make.CONFIRM}
     for number, (subject, verb, told) in enumerate(world.asked):
@@ -85,16 +86,16 @@ def rows_of(world: World) -> list[Subject]:
 
 
 @given(world=worlds())
-def test_a_correct_service_has_no_violation(make: Any, world: World) -> None:
+def test_a_correct_service_has_no_violation(world: World) -> None:
     """However requests end, a service that keeps its promises is never accused."""
-    integrity = checked(make, world, rows_of(world), world.mails)
+    integrity = checked(world, rows_of(world), world.mails)
     assert integrity.violations == ()
     assert integrity.status in ("held", "unknown")
 
 
 @given(world=worlds(), data=st.data())
 @pytest.mark.parametrize("fault", ["lost", "doubled", "made up", "moved back", "mail twice"])
-def test_a_planted_fault_is_found(make: Any, fault: str, world: World, data: Any) -> None:
+def test_a_planted_fault_is_found(fault: str, world: World, data: st.DataObject) -> None:
     """One broken promise among any requests is found, and nothing but it."""
     rows, mails = rows_of(world), list(world.mails)
     told_ok = {s for s, verb, told in world.asked if told is SUBSCRIBED and verb == "subscribe"}
@@ -124,6 +125,6 @@ def test_a_planted_fault_is_found(make: Any, fault: str, world: World, data: Any
         case "mail twice":
             asked = sum(s == victim and verb == "subscribe" for s, verb, _ in world.asked)
             mails += [victim] * asked
-    integrity = checked(make, world, rows, mails)
+    integrity = checked(world, rows, mails)
     assert integrity.violations
     assert {violation.subject for violation in integrity.violations} == {victim}

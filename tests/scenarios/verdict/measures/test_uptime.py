@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +14,7 @@ from scenarios.verdict.measures.budget import UserLedger
 from scenarios.verdict.measures.slo import Marks
 from scenarios.verdict.measures.uptime import StayingLedger
 from scenarios.verdict.model import Users, WindowedUptime
+from tests.support import evidence as make
 
 SECOND = 1_000_000_000
 UP, DOWN, UNSENT = "up", "down", "unsent"
@@ -218,7 +218,7 @@ def test_no_stretch_is_worse_than_the_one_told(people: dict[str, Visits]) -> Non
             assert share(known, Fraction(told.start) + 3, length) == min(there)
 
 
-def test_the_verdict_tells_of_who_stayed(make: Any) -> None:
+def test_the_verdict_tells_of_who_stayed() -> None:
     """Where users stay, `users` is about them; all requests count as ever."""
     clean = make.clean()
     plain = clean.judge()
