@@ -13,10 +13,10 @@ class ExitStatus(IntEnum):
 
     meaning: str
 
-    PASS = 0, "pass"
+    PASS = 0, "the verdict is pass"
     FAIL = 1, "the verdict is fail"
-    USAGE = 2, "usage or a bad scenario"
-    INVALID = 3, "the run says nothing (invalid)"
+    USAGE = 2, "wrong usage or an invalid scenario file"
+    INVALID = 3, "the verdict is invalid: the run says nothing about the release"
     ENVIRONMENT = 4, "the environment failed"
     INTERRUPTED = 130, "interrupted"  # 128 + SIGINT, as shells report it
 

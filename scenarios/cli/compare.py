@@ -32,13 +32,13 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_command(
-    folders: Annotated[list[Path], typer.Argument(help="The folders of runs, two or more.")],
+    folders: Annotated[list[Path], typer.Argument(help="The folders of two or more runs.")],
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write the comparison as a page, too.")
+        Path | None, typer.Option("--html", help="Also write the comparison as an HTML page.")
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Put runs side by side: strategies, versions, before and after."""
+    """Compare two or more runs side by side."""
     if len(folders) < 2:  # noqa: PLR2004 - fewer cannot be compared
         raise UsageError("hitless compare: expected the folders of two runs or more")
     runs = [

@@ -27,26 +27,26 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def ctl_command(
-    run: Annotated[Path, typer.Argument(help="The folder of a run that is under way.")],
-    wish: Annotated[str, typer.Argument(help=f"One of: {', '.join(WISHES)}.")],
+    run: Annotated[Path, typer.Argument(help="The folder of the run.")],
+    wish: Annotated[str, typer.Argument(help=f"What to do: {', '.join(WISHES)}.")],
 ) -> int:
-    """Pause, resume, promote, abort, retry or undo a release, while its run is on.
+    """Pause, resume, promote, abort, retry or undo the release of a run.
 
-    `promote` ends the pause that waits; `promote-full` skips all further pauses and analyses.
-    `abort` gives the version before its traffic back, at the pace at which it was taken. `retry`
-    and `undo` come after a release, while its run settles, or holds (`hitless run --hold`).
+    `promote` ends the current pause; `promote-full` skips all further pauses and analyses.
+    `abort` shifts the traffic back to the previous version, at the pace of the rollout. `retry`
+    and `undo` work after a release, while the run settles or waits (`hitless run --hold`).
 
-    When the run was killed (`kill -9`) and had been told to `--keep` its fleet, `resume` and
-    `retry` finish the release, `abort` lets the version serve again that served when it was
-    killed, `undo` deploys the one before that, and `finish` ends the fleet. Migrations are not
-    taken back then, for there is nowhere to try that first.
+    These also work after the run was killed (`kill -9`), if it was started with `--keep`: `resume`
+    and `retry` finish the release; `abort` returns all traffic to the version that was serving when
+    the run was killed; `undo` deploys the version before that one; `finish` stops all replicas.
+    Migrations are not rolled back then, because hitless cannot rehearse the rollback first.
     """
     if wish not in WISHES:
-        raise UsageError(f"unknown wish {wish!r}; {near(wish, WISHES)}")
+        raise UsageError(f"unknown action {wish!r}; {near(wish, WISHES)}")
     try:
         place = msgspec.json.decode((run / WHEEL).read_bytes(), type=_Place)
     except OSError as error:
-        raise UsageError(f"{run}: no run is under way there ({error.strerror})") from error
+        raise UsageError(f"{run}: no run is active in this folder ({error.strerror})") from error
     try:
         said = asyncio.run(send_command(Path(place.socket), wish))
     except ControlSocketError:
@@ -60,7 +60,7 @@ def ctl_command(
 async def _recover(run: Path, wish: str) -> tuple[bool, str]:
     """Do it in the place of an orchestrator that was killed."""
     if wish not in _LEFT:
-        raise UsageError(f"{run}: its orchestrator is gone; there are: {', '.join(_LEFT)}")
+        raise UsageError(f"{run}: its orchestrator is gone, so only these work: {', '.join(_LEFT)}")
     async with recovering(run) as recovery:
         if wish == "abort":
             try:

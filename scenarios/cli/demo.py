@@ -26,7 +26,7 @@ DEMO = (("big-bang", "rolling"), ("expand-contract", "rolling"))
 def demo_command(
     out: OutOption = Path("runs"), no_live: NoLiveOption = False, as_json: JsonOption = False
 ) -> int:
-    """See one deployment break, and the same release, planned well, not break."""
+    """Deploy one release twice: with a plan that breaks it, and with a safe plan."""
     console = progress_console(as_json=as_json)
     changes = Changes()
     experiments = [changes.experiment(scenario, strategy, 1) for scenario, strategy in DEMO]

@@ -19,11 +19,15 @@ from scenarios.verdict.story import Story
 def explain_command(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
     request_id: Annotated[
-        str, typer.Argument(help="A request's id, such as one that a verdict names.")
+        str, typer.Argument(help="The id of a request, such as an example in the verdict.")
     ],
     as_json: JsonOption = False,
 ) -> int:
-    """Tell one request's story in order: client, balancer, replica, database, rollout."""
+    """Show what the run recorded about one request.
+
+    The story combines the records of the client, the balancer, the replica, the database and the
+    rollout, in order of time.
+    """
     story = explain(folder, request_id)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(story), indent=2) + b"\n")

@@ -72,7 +72,7 @@ def root(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Will this deployment drop anything? A release under traffic, and a verdict."""
+    """Deploy a release under traffic, and judge whether it dropped any request or data."""
 
 
 def complete_scenario(incomplete: str) -> Iterable[str]:

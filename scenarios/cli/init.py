@@ -13,31 +13,35 @@ from scenarios.scenario.reader import load
 
 FileArgument = Annotated[Path, typer.Argument(help="The file to write.")]
 NameOption = Annotated[
-    str | None, typer.Option(help="What runs are called; absent: the folder's name.")
+    str | None,
+    typer.Option(help="The name of the scenario. Default: the name of the current folder."),
 ]
 OldOption = Annotated[
     str | None,
-    typer.Option(help="The command of the version that serves, such as 'node server.js'."),
+    typer.Option(help="The command that starts the old version, such as 'node server.js'."),
 ]
 NewOption = Annotated[
-    str | None, typer.Option(help="The command of the new version; absent: the same.")
+    str | None,
+    typer.Option(help="The command that starts the new version. Default: the same command."),
 ]
-OldCwdOption = Annotated[str | None, typer.Option(help="The directory of the old version.")]
-NewCwdOption = Annotated[str | None, typer.Option(help="The directory of the new version.")]
-HealthOption = Annotated[str | None, typer.Option("--health", help="The path of its health check.")]
+OldCwdOption = Annotated[str | None, typer.Option(help="The working directory of the old version.")]
+NewCwdOption = Annotated[str | None, typer.Option(help="The working directory of the new version.")]
+HealthOption = Annotated[str | None, typer.Option("--health", help="The health-check path.")]
 VisitOption = Annotated[
-    list[str] | None, typer.Option(help="A path that users ask for; may be repeated.")
+    list[str] | None, typer.Option(help="A path that users request. May be repeated.")
 ]
 PostgresOption = Annotated[
-    bool | None, typer.Option("--postgres/--no-postgres", help="Whether it uses Postgres.")
+    bool | None,
+    typer.Option("--postgres/--no-postgres", help="Whether the application uses Postgres."),
 ]
 BaseOption = Annotated[
-    str | None, typer.Option(help="The command that makes the old version's schema.")
+    str | None, typer.Option(help="The command that creates the schema of the old version.")
 ]
 MigrateOption = Annotated[
-    str | None, typer.Option(help="The command that migrates to the new version's schema.")
+    str | None,
+    typer.Option(help="The command that migrates the schema for the new version."),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
 
 def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
@@ -56,33 +60,35 @@ def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
 ) -> int:
     """Write a scenario file for an application of your own.
 
-    What no flag says is asked, where there is a terminal to ask at. The file runs as it is, and its
-    comments say what else there is. A command may hold placeholders such as {port}; HOST and PORT
-    are in its environment in any case.
+    In a terminal, hitless asks for everything that no flag gives. The file works as written; its
+    comments show further settings. A command may contain placeholders such as {port}; its
+    environment always has HOST and PORT.
     """
     if file.suffix != ".toml":
-        raise UsageError(f"{file}: a scenario file's name ends in .toml")
+        raise UsageError(f"{file}: the name of a scenario file must end in .toml")
     if file.exists() and not force:
-        raise UsageError(f"{file} is there already; --force overwrites it")
+        raise UsageError(f"{file} already exists; --force overwrites it")
     ask = _Questions(asks=sys.stdin.isatty())
-    old_words = ask.command("--old", "The command of the version that serves", old)
+    old_words = ask.command("--old", "The command that starts the old version", old)
     answers = Answers(
         name=name or file.resolve().parent.name or "own",
         old=old_words,
-        new=ask.command("--new", "The command of the new version", new, shlex.join(old_words)),
-        old_cwd=ask.text("The directory of the old version", old_cwd, "."),
-        new_cwd=ask.text("The directory of the new version", new_cwd, "."),
-        health_path=_path("--health", ask.text("The path of its health check", health, "/")),
+        new=ask.command(
+            "--new", "The command that starts the new version", new, shlex.join(old_words)
+        ),
+        old_cwd=ask.text("The working directory of the old version", old_cwd, "."),
+        new_cwd=ask.text("The working directory of the new version", new_cwd, "."),
+        health_path=_path("--health", ask.text("The health-check path", health, "/")),
         visits=[
             _path("--visit", path)
-            for path in (visit or ask.text("Paths that users ask for", None, "/").split())
+            for path in (visit or ask.text("Paths that users request", None, "/").split())
         ],
-        has_database=ask.yes("Does it use Postgres?", postgres, bool(base or migrate)),
+        has_database=ask.yes("Does the application use Postgres?", postgres, bool(base or migrate)),
         base=_words("--base", base or ""),
         migrate=_words("--migrate", migrate or ""),
     )
     if postgres is False and (base or migrate):
-        raise UsageError("--base and --migrate need a database; leave --no-postgres out")
+        raise UsageError("--base and --migrate need a database; remove --no-postgres")
     before = file.read_bytes() if file.exists() else None
     try:
         file.write_text(first_file(answers), encoding="utf-8")
@@ -122,7 +128,7 @@ class _Questions:
             UsageError: it is empty, or nobody can be asked.
         """
         if given is None and default is None and not self._asks:
-            raise UsageError(f"{flag} is needed where there is no terminal to ask at")
+            raise UsageError(f"{flag} is required when there is no terminal to ask in")
         text = given if given is not None else default or ""
         if given is None and self._asks:
             text = str(typer.prompt(question, default=default))
@@ -147,5 +153,5 @@ def _words(flag: str, text: str) -> list[str]:
 
 def _path(flag: str, text: str) -> str:
     if not text.startswith("/"):
-        raise UsageError(f"{flag} {text!r}: a path begins with /")
+        raise UsageError(f"{flag} {text!r}: a path must begin with /")
     return text

@@ -35,7 +35,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_command(as_json: JsonOption = False) -> int:
-    """The built-in scenarios, and what each of them teaches."""
+    """List the built-in scenarios and what each of them shows."""
     scenarios = [load(name).scenario for name in builtin_names()]
     if as_json:
         rows = [

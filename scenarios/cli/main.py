@@ -44,20 +44,24 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    epilog="`hitless COMMAND --help` has examples; `docs/` has a tutorial.",
+    epilog="`hitless COMMAND --help` shows examples. The folder `docs/` has a tutorial.",
 )
 app.callback()(root)
 
 app.command("run")(run_command)
 app.command("matrix")(matrix_command)
-app.command("demo", short_help="One release that breaks, and one that does not.")(demo_command)
-app.command("ctl", short_help="Pause, promote, abort or undo a run under way.")(ctl_command)
+app.command("demo", short_help="Deploy one release twice: a plan that breaks it, and a safe plan.")(
+    demo_command
+)
+app.command("ctl", short_help="Pause, promote, abort or undo the release of a run.")(ctl_command)
 app.command("list")(list_command)
-app.command("report", short_help="The verdict and reports of a run, anew.")(report_command)
+app.command("report", short_help="Compute the verdict and the reports of a run again.")(
+    report_command
+)
 app.command("compare")(compare_command)
-app.command("watch", short_help="The same evidence around any deploy command.")(watch_command)
-app.command("init", short_help="A scenario file for your own application.")(init_command)
-app.command("schema", short_help="The JSON Schema of the published formats.")(schema_command)
+app.command("watch", short_help="Send traffic while any command deploys, and judge.")(watch_command)
+app.command("init", short_help="Write a scenario file for your own application.")(init_command)
+app.command("schema", short_help="Print the JSON Schema of a published format.")(schema_command)
 app.command("explain")(explain_command)
 
 

@@ -39,7 +39,8 @@ PLANS = ("big-bang", "code-first", "with-default", "expand-contract")
 
 def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     scenarios: Annotated[
-        list[str] | None, typer.Argument(help="Scenarios; without any, the four release plans.")
+        list[str] | None,
+        typer.Argument(help="The scenarios to run. Default: the four release plans."),
     ] = None,
     replicas: ReplicasOption = None,
     rate: RateOption = None,
@@ -54,10 +55,10 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         bool, typer.Option("--markdown", help="Print the table as Markdown on standard output.")
     ] = False,
 ) -> int:
-    """Run every release plan under every strategy: one table.
+    """Run every release plan under every strategy, and print one table.
 
-    The exit status is 0 when each cell came out as its scenario declares: those that must pass do,
-    and the negative controls fail, with the cause that was declared.
+    The exit status is 0 if each cell has the declared result: plans that must pass do pass, and
+    negative controls fail with the declared cause.
     """
     changes = Changes(
         replicas=replicas,
@@ -87,7 +88,7 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             Text(f"{cell.row.scenario} under {cell.row.strategy}: {cell.surprise}", "red")
         )
     if not surprises:
-        console.print(f"All {len(cells)} cells came out as their scenarios declare.")
+        console.print(f"All {len(cells)} cells have the result that their scenario declares.")
     _tell_github(cells, console)
     if any(row.verdict == "error" for row in rows):
         return ExitStatus.ENVIRONMENT
@@ -147,7 +148,7 @@ async def _matrix(
             console.print(
                 Text(
                     f"{number:>2} of {len(experiments)}  {name}: {row.verdict}, "
-                    f"{row.failed:,} of {row.planned:,} failed"
+                    f"failed {row.failed:,} of {row.planned:,} requests"
                     + (f" ({row.cause})" if row.cause else "")
                 )
             )

@@ -11,22 +11,26 @@ from scenarios.scenario.experiment import STRATEGY_NAMES
 ScenarioArgument = Annotated[
     str,
     typer.Argument(
-        help="A built-in scenario (see `hitless list`), or the path of a file.",
+        help="A built-in scenario (see `hitless list`), or the path of a scenario file.",
         autocompletion=complete_scenario,
     ),
 ]
 StrategyOption = Annotated[
     str,
-    typer.Option(help=f"One of: {', '.join(STRATEGY_NAMES)}.", autocompletion=complete_strategy),
+    typer.Option(
+        help=f"The rollout strategy: {', '.join(STRATEGY_NAMES)}.",
+        autocompletion=complete_strategy,
+    ),
 ]
 ReplicasOption = Annotated[
-    int | None, typer.Option(min=1, max=1000, help="How many replicas serve.")
+    int | None, typer.Option(min=1, max=1000, help="The number of replicas.")
 ]
-RateOption = Annotated[float | None, typer.Option(help="Arrivals a second.")]
+RateOption = Annotated[float | None, typer.Option(help="The number of user arrivals per second.")]
 RowsOption = Annotated[
-    int | None, typer.Option(min=0, help="Rows that are in the database before the run.")
+    int | None,
+    typer.Option(min=0, help="The number of rows in the database before the run."),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="The seed of all randomness.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="The seed of the random numbers.")]
 BaselineOption = Annotated[
     float | None, typer.Option(min=0, help="Seconds of traffic before the release.")
 ]
@@ -37,7 +41,7 @@ DatabaseOption = Annotated[
     str | None,
     typer.Option(
         envvar="HITLESS_DATABASE",
-        help="The URL of a Postgres server to use instead of an embedded one.",
+        help="The URL of a Postgres server to use instead of the embedded one.",
     ),
 ]
 SetOption = Annotated[
@@ -45,33 +49,44 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Any setting of the scenario, such as policy.max_surge=25%; may be repeated.",
+        help="Change any setting of the scenario, such as policy.max_surge=25%. May be repeated.",
     ),
 ]
 RepeatOption = Annotated[
-    int, typer.Option(min=1, help="So many releases in a row, always forward, under one traffic.")
+    int,
+    typer.Option(
+        min=1,
+        help="Deploy this many releases one after another in one run, under continuous traffic.",
+    ),
 ]
 KeepOption = Annotated[
     bool,
     typer.Option(
-        "--keep", help="If this is killed (`kill -9`), leave the fleet to `hitless ctl RUN`."
+        "--keep",
+        help="If hitless is killed (`kill -9`), keep the replicas running, so that "
+        "`hitless ctl RUN` can take over.",
     ),
 ]
 HoldOption = Annotated[
     bool,
     typer.Option(
-        "--hold", help="After the release, let the traffic go on until `hitless ctl RUN finish`."
+        "--hold",
+        help="After the release, continue the traffic until `hitless ctl RUN finish`.",
     ),
 ]
 RunsOption = Annotated[
     int,
-    typer.Option(min=1, help="Run it so often, with a seed each, and bound how often it fails."),
+    typer.Option(
+        min=1,
+        help="Repeat the experiment N times with different seeds and bound its failure rate.",
+        metavar="N",
+    ),
 ]
 CounterfactualOption = Annotated[
     bool,
     typer.Option(
         "--counterfactual",
-        help="Run it once more with the suspected mechanism changed, and say whether it was that.",
+        help="Repeat the run without the suspected cause, and report whether the failures stop.",
     ),
 ]
 FaultOption = Annotated[
@@ -79,13 +94,18 @@ FaultOption = Annotated[
     typer.Option(
         "--fault",
         metavar="KIND[:SECONDS][@AFTER]",
-        help="Something that goes wrong during the rollout, such as kill, freeze:3, block:2, "
-        "restart-postgres or crash-postgres; may be repeated.",
+        help="Inject a fault during the rollout, such as kill, freeze:3, block:2, "
+        "restart-postgres or crash-postgres. May be repeated.",
     ),
 ]
-OutOption = Annotated[Path, typer.Option(help="Where the folders of runs go.")]
+OutOption = Annotated[
+    Path, typer.Option(help="The folder in which each run creates a folder of its own.")
+]
 JunitOption = Annotated[
-    Path | None, typer.Option("--junit", help="Write JUnit XML here too, besides the run's folder.")
+    Path | None,
+    typer.Option("--junit", help="Also write the JUnit XML report to this file."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-NoLiveOption = Annotated[bool, typer.Option("--no-live", help="Plain lines, no dashboard.")]
+NoLiveOption = Annotated[
+    bool, typer.Option("--no-live", help="Print plain lines instead of the live dashboard.")
+]

@@ -23,7 +23,7 @@ def report_command(
     junit: JunitOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Reach the verdict of a run again, from its evidence alone, and write its reports anew."""
+    """Compute the verdict of a run again from its evidence, and rewrite its reports."""
     try:
         verdict = reach_verdict(folder)
         write_reports(folder, verdict)

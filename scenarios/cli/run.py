@@ -64,7 +64,11 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     as_json: JsonOption = False,
     no_live: NoLiveOption = False,
 ) -> int:
-    """Run one experiment: live dashboard, verdict, report."""
+    """Deploy one release under traffic, show it live, and judge it.
+
+    hitless starts the old version behind a load balancer, sends traffic, deploys the new version
+    with the given strategy, and prints a verdict. All evidence goes to a new folder.
+    """
     changes = Changes(
         replicas=replicas,
         rate=rate,
@@ -80,7 +84,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     experiment = changes.experiment(scenario, strategy, seed)
     console = progress_console(as_json=as_json)
     if runs > 1 and (counterfactual or hold or junit):
-        raise UsageError("--runs: not together with --counterfactual, --hold or --junit")
+        raise UsageError("--runs cannot be combined with --counterfactual, --hold or --junit")
     if runs > 1:
         many = run_series(changes, scenario, strategy, seed, runs, out, console)
         return show_series(console, series_of(run_interruptibly(many)), as_json=as_json)

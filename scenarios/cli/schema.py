@@ -26,16 +26,16 @@ SCHEMAS: Mapping[str, Callable[[], bytes]] = {
 
 
 def schema_command(
-    of: Annotated[str, typer.Argument(help=f"One of: {', '.join(SCHEMAS)}.")] = "scenario",
+    of: Annotated[str, typer.Argument(help=f"The format: {', '.join(SCHEMAS)}.")] = "scenario",
 ) -> int:
-    """Print the JSON Schema of a scenario file, or of what a command prints with --json.
+    """Print the JSON Schema of a scenario file, or of a command's JSON output.
 
-    `run` and `report` print a verdict, and `demo` a list of them.
+    `run --json` and `report --json` print one verdict; `demo --json` prints a list of verdicts.
 
-    An editor that is given it completes and checks what is written; with Taplo or Even Better TOML:
-    put `#:schema ./scenario.schema.json` into the first line of a scenario file.
+    With the schema of a scenario file, an editor can complete and check the file. For Taplo or
+    Even Better TOML, put `#:schema ./scenario.schema.json` into the first line of the file.
     """
     if of not in SCHEMAS:
-        raise UsageError(f"there is no schema of {of!r}; {near(of, SCHEMAS)}")
+        raise UsageError(f"there is no schema for {of!r}; {near(of, SCHEMAS)}")
     sys.stdout.buffer.write(SCHEMAS[of]())
     return 0

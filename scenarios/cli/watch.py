@@ -30,19 +30,22 @@ from scenarios.verdict import encode
 _SEEDS = 1_000_000
 _RATE = 20.0
 
-UrlOption = Annotated[str, typer.Option(help="Where the users go: http://host:port/path.")]
+UrlOption = Annotated[str, typer.Option(help="The URL that users request: http://host:port/path.")]
 CommandArgument = Annotated[
     list[str] | None,
-    typer.Argument(help="What deploys, after `--`; without it, watch until Ctrl-C."),
+    typer.Argument(help="The deploy command, after `--`. Without it, watch until Ctrl-C."),
 ]
 ScenarioOption = Annotated[
     str | None,
-    typer.Option(help="A scenario whose traffic, phases and objectives are used."),
+    typer.Option(help="Use the traffic, phases and objectives of this scenario."),
 ]
 ExpectOption = Annotated[
-    list[int] | None, typer.Option(help="A status that is a success; may be repeated. [200]")
+    list[int] | None,
+    typer.Option(help="An HTTP status that counts as success. May be repeated. [200]"),
 ]
-RateOption = Annotated[float | None, typer.Option(help="Journeys that start a second.")]
+RateOption = Annotated[
+    float | None, typer.Option(help="The number of user journeys that start per second.")
+]
 BaselineOption = Annotated[
     float | None, typer.Option(min=0, help="Seconds of traffic before the command.")
 ]
@@ -51,7 +54,7 @@ SettleOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option(min=0, help="The seed of all randomness; absent: another one each time."),
+    typer.Option(min=0, help="The seed of the random numbers. Default: a new one for each run."),
 ]
 
 
@@ -69,18 +72,18 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     as_json: JsonOption = False,
     no_live: NoLiveOption = False,
 ) -> int:
-    """Send traffic to a URL while any command deploys, and judge what became of it.
+    """Send traffic to a URL while any command deploys, and judge the result.
 
     The command may be anything that deploys: a script, kubectl, kamal, docker compose. Its output
-    goes to command.log in the run's folder; when it fails, the verdict does. Only the users are
-    ours here, so causes are named as far as the answers themselves tell.
+    goes to command.log in the run's folder. If the command fails, the verdict is fail. Here
+    hitless controls only the traffic, so it derives causes from the responses alone.
     """
     target = target_of(url)
     traffic = TrafficSpec(rate=_RATE, journeys=visits(target.path, tuple(expect or (200,))))
     phases, objectives = PhasesSpec(), Objectives()
     if scenario is not None:
         if expect:
-            raise UsageError("--expect: a scenario's steps say themselves what they expect")
+            raise UsageError("--expect cannot be combined with --scenario, whose steps define it")
         loaded = load(scenario)
         traffic = loaded.traffic()
         phases, objectives = loaded.scenario.phases, loaded.scenario.objectives

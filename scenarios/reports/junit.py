@@ -48,7 +48,7 @@ def _case(suite: ET.Element, name: str, title: str) -> ET.Element:
 def _measurement(suite: ET.Element, name: str, verdict: Verdict) -> None:
     case = _case(suite, name, "the measurement is sound")
     if verdict.verdict == "invalid":
-        _end(case, "error", verdict.reasons[0], [*verdict.reasons, f"again: {verdict.replay}"])
+        _end(case, "error", verdict.reasons[0], [*verdict.reasons, f"run again: {verdict.replay}"])
     elif verdict.doubts:
         ET.SubElement(case, "system-out").text = "\n".join(map(words.clean, verdict.doubts))
 
@@ -58,7 +58,7 @@ def _objective(suite: ET.Element, name: str, check: Check, verdict: Verdict) -> 
     if check.held is None:
         ET.SubElement(case, "skipped", message=words.clean(check.sentence))
     elif not check.held:
-        lines = [check.sentence, *_explanation(check, verdict), f"again: {verdict.replay}"]
+        lines = [check.sentence, *_explanation(check, verdict), f"run again: {verdict.replay}"]
         _end(case, "failure", check.sentence, lines)
 
 
@@ -70,13 +70,14 @@ def _explanation(check: Check, verdict: Verdict) -> list[str]:
         evidence = cause.evidence
         lines += [
             f"{cause.count:,} {cause.cause}: {cause.title}",
-            f"    of {words.counted(evidence.endpoints)}",
+            f"    endpoints: {words.counted(evidence.endpoints)}",
             f"    during {words.counted(evidence.steps)}",
-            f"    e.g. {' '.join(evidence.requests[:3])}",
+            f"    examples: {' '.join(evidence.requests[:3])}",
         ]
     lines += [
-        f"downtime from {words.instant(window.start)}: {words.duration(window.seconds_lower)} "
-        f"at least, peak {words.share(window.peak_error_ratio)}"
+        f"downtime from {words.instant(window.start)}: at least "
+        f"{words.duration(window.seconds_lower)}, up to {words.share(window.peak_error_ratio)} of "
+        "requests failed"
         for window in verdict.downtime
     ]
     return lines
@@ -91,7 +92,7 @@ def _invariant(suite: ET.Element, name: str, invariant: Invariant, verdict: Verd
             for violation in verdict.integrity.violations
             if violation.invariant == invariant.invariant
         ]
-        message = f"{invariant.violations:,} of {invariant.checked:,} subjects"
+        message = f"violated for {invariant.violations:,} of {invariant.checked:,} subjects"
         _end(case, "failure", message, lines)
 
 

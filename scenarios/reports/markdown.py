@@ -32,11 +32,11 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         *_causes("Why requests failed", "failed", verdict.causes),
         *_causes("Why requests were slow", "slow", verdict.slow_causes),
         *_violations(verdict),
-        "### What this run could not have seen",
+        "### What this run could not detect",
         "",
         *(f"- {escape(limit)}" for limit in verdict.limits),
         "",
-        f"Again: {code(verdict.replay)}",
+        f"Run again: {code(verdict.replay)}",
     ]
     if folder is not None:
         lines += ["", f"Evidence: {code(folder)}"]
@@ -75,7 +75,7 @@ def _numbers(verdict: Verdict) -> Iterable[tuple[str, str]]:
 def _causes(title: str, what: str, causes: Sequence[Cause]) -> list[str]:
     if not causes:
         return []
-    head = (what, "cause", "on", "of", "during", "e.g.")
+    head = (what, "cause", "versions", "endpoints", "during", "example")
     return [f"### {title}", "", *_table(head, [_cause(cause) for cause in causes[:SHOWN_CAUSES]])]
 
 
@@ -124,4 +124,6 @@ def _cut(text: str) -> str:
     data = text.encode()
     if len(data) <= LIMIT_BYTES:
         return text
-    return data[:LIMIT_BYTES].decode(errors="ignore") + "\n\n(cut: the rest is in the report)\n"
+    return (
+        data[:LIMIT_BYTES].decode(errors="ignore") + "\n\n(truncated; report.html has the rest)\n"
+    )

@@ -159,7 +159,7 @@ def _why(verdict: Verdict) -> str:
 
 FACTS = (
     ("requests failed", _failed),
-    ("because of", _why),
+    ("main causes", _why),
     ("downtime", words.downtime_text),
     ("data", words.integrity_text),
     ("p50, p99", lambda v: f"{words.duration(v.latency.p50)}, {words.duration(v.latency.p99)}"),

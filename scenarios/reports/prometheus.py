@@ -45,7 +45,7 @@ def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
     )
     yield (
         "requests",
-        "Planned requests by what became of them; slow ones are ok.",
+        "Planned requests by outcome; slow requests also count as ok.",
         [
             ({"outcome": name}, float(getattr(requests, name)))
             for name in ("ok", "failed", "slow", "undispatched")
@@ -64,18 +64,18 @@ def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
     locks, budget = verdict.locks, verdict.budget
     yield (
         "lock_wait_longest_seconds",
-        "The longest wait of the application for a lock of the database.",
+        "The longest time that the application waited for a database lock.",
         [({}, locks.longest or 0.0 if locks.watched else None)],
     )
     yield (
         "error_budget_spent_ratio",
-        "Failures over what the objective allows of this run.",
+        "Failed requests divided by the number that the objective allows in this run.",
         [({}, None if budget is None else budget.spent)],
     )
     availability = verdict.availability
     yield (
         "availability_ratio",
-        "Requests that succeeded, of those that were sent.",
+        "Share of the sent requests that succeeded.",
         [({}, availability.request_based)],
     )
     yield (
@@ -85,7 +85,7 @@ def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
     )
     yield (
         "downtime_seconds",
-        "How long requests failed at least, all windows together.",
+        "Lower bound of the total time in which requests failed.",
         [({}, sum(window.seconds_lower for window in verdict.downtime))],
     )
     latency = verdict.latency
@@ -109,7 +109,7 @@ def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
     )
     yield (
         "rollout_floor_seconds",
-        "How much of that no orchestrator could have saved.",
+        "The shortest time in which any orchestrator could have finished the release.",
         [({}, rollout.floor_seconds)],
     )
     yield (
@@ -119,6 +119,6 @@ def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
     )
     yield (
         "schedule_lag_p99_seconds",
-        "How late the load generator sent, 99th percentile.",
+        "How late the load generator sent requests, 99th percentile.",
         [({}, verdict.harness.schedule_lag_p99)],
     )

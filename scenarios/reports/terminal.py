@@ -55,7 +55,7 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
     if verdict.integrity.violations:
         parts += [Text(), _title("Data"), *_violations(verdict)]
     if verdict.limits:
-        parts += [Text(), _title("What this run could not have seen")]
+        parts += [Text(), _title("What this run could not detect")]
         parts += _sentences(verdict.limits, "· ", "dim")
     parts += [Text(), _foot(verdict, folder)]
     return Group(*parts)
@@ -120,14 +120,14 @@ def _numbers(verdict: Verdict) -> Table:
 
 def _windows(windows: tuple[Downtime, ...]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True, padding=(0, 1))
-    for name in ("from", "at least", "at most", "peak", "failed"):
+    for name in ("start", "lasted at least", "at most", "peak failure rate", "failed"):
         table.add_column(name, justify="right")
     shown = sorted(windows, key=lambda window: -window.seconds_lower)[:SHOWN_WINDOWS]
     for window in sorted(shown, key=lambda window: window.start):
         table.add_row(
             words.instant(window.start),
             words.duration(window.seconds_lower),
-            "open" if window.seconds_upper is None else words.duration(window.seconds_upper),
+            "unknown" if window.seconds_upper is None else words.duration(window.seconds_upper),
             words.share(window.peak_error_ratio),
             f"{window.failed:,} of {window.requests:,}",
         )
@@ -157,15 +157,15 @@ def _evidence(cause: Cause) -> Iterable[Text]:
     if evidence.note:
         yield Text(words.clean(evidence.note))
     if evidence.replicas:
-        yield _fact("on", words.counted(evidence.replicas))
-    yield _fact("of", words.counted(evidence.endpoints))
+        yield _fact("replicas", words.counted(evidence.replicas))
+    yield _fact("endpoints", words.counted(evidence.endpoints))
     yield _fact("during", words.counted(evidence.steps))
     if evidence.schemas:
         yield _fact("schema", words.counted(evidence.schemas))
     if evidence.contributing:
-        yield _fact("with", words.counted(evidence.contributing))
+        yield _fact("possibly also", words.counted(evidence.contributing))
     yield _fact("from", f"{words.instant(evidence.first)} to {words.instant(evidence.last)}")
-    yield _fact("e.g.", " ".join(words.clean(request) for request in evidence.requests[:3]))
+    yield _fact("examples", " ".join(words.clean(request) for request in evidence.requests[:3]))
 
 
 def _fact(name: str, text: str) -> Text:
@@ -176,7 +176,8 @@ def _locks(locks: Locks) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for blocker in locks.blockers[:SHOWN_BLOCKERS]:
         line = Text(f"  {blocker.requests:>6,}  ", "bold yellow")
-        line.append(f"waited for {words.clean(blocker.application or 'a session')}", "bold")
+        holder = words.clean(blocker.application or "a session")
+        line.append(f"requests waited for locks of {holder}", "bold")
         about = f" on {blocker.relation}" if blocker.relation else ""
         facts = [
             _fact("during", words.clean(blocker.during)),
@@ -189,17 +190,17 @@ def _locks(locks: Locks) -> list[RenderableType]:
         ]
         if blocker.query:
             state = f" ({blocker.state})" if blocker.state else ""
-            facts.append(_fact("it ran", words.clean(f"{blocker.query}{state}")))
+            facts.append(_fact("its query", words.clean(f"{blocker.query}{state}")))
         if blocker.examples:
-            facts.append(_fact("e.g.", words.clean(" ".join(blocker.examples[:3]))))
+            facts.append(_fact("examples", words.clean(" ".join(blocker.examples[:3]))))
         parts += [line, Padding(Group(*facts), (0, 0, 0, 10))]
     if locks.deadlocks:
         parts.append(Text(f"  {locks.deadlocks:>6,}  deadlocks (40P01)", "yellow"))
     if locks.gave_way:
-        text = f"  {locks.gave_way:>6,}  tries of a migration gave way to a lock (55P03)"
+        text = f"  {locks.gave_way:>6,}  migration attempts gave up waiting for a lock (55P03)"
         parts.append(Text(text, "yellow"))
     for rewrite in locks.rewrites:
-        text = f"          {rewrite.table} was written anew during {rewrite.during}"
+        text = f"          {rewrite.table} was rewritten during {rewrite.during}"
         parts.append(Text(words.clean(text), "yellow"))
     return parts
 
@@ -210,7 +211,7 @@ def _violations(verdict: Verdict) -> list[RenderableType]:
         Text.assemble(
             (f"  {invariant.violations:>6,}  ", "bold red"),
             (invariant.invariant, "bold"),
-            f"  not so: {invariant.title}",
+            f"  violated: {invariant.title}",
         )
         for invariant in integrity.invariants
         if invariant.violations
@@ -237,7 +238,7 @@ def _foot(verdict: Verdict, folder: str | None) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row("Again", Text(words.clean(verdict.replay)))
+    grid.add_row("Run again", Text(words.clean(verdict.replay)))
     if folder is not None:
         grid.add_row("Evidence", Text(words.clean(folder)))
     return grid

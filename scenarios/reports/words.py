@@ -85,27 +85,31 @@ def slots_text(availability: Availability) -> str:
     """The availability by time in one line; never says 100 %."""
     slots = availability.slots
     seen = slots.good + slots.bad
-    unseen = f", {slots.no_data:,} without data" if slots.no_data else ""
+    unseen = f"; {slots.no_data:,} slots had no request" if slots.no_data else ""
     if availability.time_based is None:
-        return f"no slot with data{unseen}"
+        return f"no slot of {slots.seconds:g} s had a request"
     share = "" if slots.bad == 0 else f" ({percent_down(availability.time_based)})"
-    return f"{slots.good:,} of {seen:,} slots of {slots.seconds:g} s were good{share}{unseen}"
+    return f"{slots.good:,} of {seen:,} slots of {slots.seconds:g} s had no failure{share}{unseen}"
 
 
 def budget_text(budget: Budget) -> str:
     """How much of the error budget is spent, in one line."""
     year = duration(budget.downtime_a_year_seconds)
     if budget.spent is None:
-        return f"{budget.name}: no request, nothing spent"
-    month = "" if not budget.month else f"; {budget.month * 100:.2g} % of 30 days at this traffic"
+        return f"{budget.name}: no request was sent, so nothing was spent"
+    month = (
+        ""
+        if not budget.month
+        else f", or {budget.month * 100:.2g} % of the budget for 30 days at this rate"
+    )
     spent = (
-        f"{budget.spent * 100:.3g} %"
+        f"{budget.spent * 100:.3g} % of"
         if budget.spent < 10  # noqa: PLR2004 - from here on times read better
-        else f"{budget.spent:,.0f} times the budget"
+        else f"{budget.spent:,.0f} times"
     )
     return (
-        f"{spent} of {budget.name} spent: {budget.failed:,} failed, "
-        f"{budget.allowed:,.1f} may{month} ({year} down a year)"
+        f"spent {spent} the error budget of {budget.name}: {budget.failed:,} failed, "
+        f"{budget.allowed:,.1f} allowed{month} (a year allows {year} of downtime)"
     )
 
 
@@ -134,11 +138,12 @@ def rate_text(rate: float, users: int) -> str:
 def users_text(users: Users) -> str:
     """What users who stayed saw, in one line."""
     if users.uptime is None:
-        return "none came twice"
-    line = f"{users.users:,} stayed, up for {percent(users.uptime)} of their time"
+        return "unknown: no user sent a second request"
+    staying = "1 user who stayed" if users.users == 1 else f"{users.users:,} users who stayed"
+    line = f"{staying} had service for {percent(users.uptime)} of their time"
     if users.worst is None or users.worst.uptime >= 1:
         return line
-    return f"{line}; the worst, {clean(users.worst.user)}, for {percent(users.worst.uptime)}"
+    return f"{line}; the lowest was {percent(users.worst.uptime)} ({clean(users.worst.user)})"
 
 
 def percent(ratio: float) -> str:
@@ -154,12 +159,12 @@ def release_text(verdict: Verdict) -> str:
     floor = (
         ""
         if rollout.floor_seconds is None
-        else f" (no less than {duration(rollout.floor_seconds)})"
+        else f" (fastest possible: {duration(rollout.floor_seconds)})"
     )
     expected = (
-        "" if rollout.outcome == rollout.expected else f", expected {rollout.expected}"
+        "" if rollout.outcome == rollout.expected else f"; expected outcome: {rollout.expected}"
     ).replace("_", " ")
-    reason = f": {clean(rollout.reason)}" if rollout.reason else ""
+    reason = f"; reason: {clean(rollout.reason)}" if rollout.reason else ""
     return f"{ended}{took}{floor}{expected}{reason}"
 
 
@@ -168,27 +173,27 @@ def harness_text(verdict: Verdict) -> str:
     harness = verdict.harness
     cpu = MISSING if harness.cpu_max is None else share(harness.cpu_max)
     return (
-        f"sent late by {duration(harness.schedule_lag_p99)} (p99), "
-        f"{duration(harness.schedule_lag_max)} (max) · processor {cpu} at most"
+        f"requests sent late by {duration(harness.schedule_lag_p99)} (p99), "
+        f"{duration(harness.schedule_lag_max)} (max) · processor use up to {cpu}"
     )
 
 
 def integrity_text(verdict: Verdict) -> str:
     """What became of the data, in one line."""
     integrity = verdict.integrity
-    unknown = f"; {integrity.unknown:,} of unknown effect" if integrity.unknown else ""
+    unknown = f"; effect unknown for {integrity.unknown:,}" if integrity.unknown else ""
     match integrity.status:
         case "unchecked":
-            return "not checked: the database was not read"
+            return "not checked, because the database was not read"
         case "unknown":
-            return f"no request promised anything; {integrity.checked:,} subjects looked at"
+            return f"unknown: no request promised anything ({integrity.checked:,} checked)"
         case "held":
-            return f"held for {integrity.checked:,} subjects{unknown}"
+            return f"no row lost, duplicated or invented ({integrity.checked:,} checked{unknown})"
         case "violated":
             some = integrity.violation_count
             return (
-                f"{some:,} violation{'' if some == 1 else 's'} among {integrity.checked:,} "
-                f"subjects{unknown}"
+                f"{some:,} violation{'' if some == 1 else 's'} ({integrity.checked:,} checked"
+                f"{unknown})"
             )
 
 
@@ -204,8 +209,8 @@ def downtime_text(verdict: Verdict) -> str:
     least = sum(window.seconds_lower for window in verdict.downtime)
     peak = max(window.peak_error_ratio for window in verdict.downtime)
     number = len(verdict.downtime)
-    parts = "" if number == 1 else f" in {number}"
-    return f"{duration(least)}{parts}, peak {share(peak)}"
+    parts = "" if number == 1 else f" in {number} outages"
+    return f"at least {duration(least)}{parts}; up to {share(peak)} of requests failed"
 
 
 def cause_words(cause: str) -> str:
@@ -213,4 +218,4 @@ def cause_words(cause: str) -> str:
     kind, _, rest = cause.partition(":")
     if kind == "sqlstate":
         return sqlstates.describe(rest)
-    return {"no_backend": "no replica was there to serve"}.get(cause, "")
+    return {"no_backend": "no backend was available"}.get(cause, "")

@@ -34,7 +34,7 @@ from scenarios.verdict.model import (
 CPU_SATURATED = 0.95
 HARNESS_MADE = ("harness:",)
 ENDED: Mapping[str, str] = {
-    "completed": "was completed",
+    "completed": "completed",
     "rolled_back": "was rolled back",
     "aborted": "was aborted",
     "failed": "failed",
@@ -87,8 +87,8 @@ def _no_ground(findings: Findings) -> Iterable[str]:
         yield "no request was made"
     if findings.early_failures:
         yield (
-            f"{number(findings.early_failures, 'request')} failed in the baseline, before anything"
-            " was deployed; 0 may"
+            f"{number(findings.early_failures, 'request')} failed in the baseline, before anything "
+            "was deployed (none allowed)"
         )
 
 
@@ -96,16 +96,16 @@ def _not_made(findings: Findings) -> Iterable[str]:
     wanted = findings.manifest.faults
     if findings.faults < len(wanted) and not findings.manifest.interrupted:
         yield (
-            f"{findings.faults} of {number(len(wanted), 'fault')} ({', '.join(wanted)}) took place:"
-            " nothing is known of the others"
+            f"only {findings.faults} of {number(len(wanted), 'planned fault')} happened "
+            f"({', '.join(wanted)}), so the run does not test what was planned"
         )
 
 
 def _contradicted(findings: Findings) -> Iterable[str]:
     if findings.contradictions:
         yield (
-            f"the balancer sent {number(findings.contradictions, 'answer')} that the load "
-            "generator's record lacks or tells otherwise: the evidence contradicts itself"
+            "the evidence contradicts itself: the load generator's record disagrees with the "
+            f"balancer's log about {number(findings.contradictions, 'answer')}"
         )
 
 
@@ -113,14 +113,14 @@ def _fell_behind(findings: Findings) -> Iterable[str]:
     harness, limit = findings.harness, findings.manifest.objectives.schedule_lag_p99_seconds
     if harness.undispatched:
         yield (
-            f"the load generator could not send {number(harness.undispatched, 'request')} of "
-            f"{findings.requests.planned:,}; 0 may be left out"
+            f"the load generator could not send {harness.undispatched:,} of "
+            f"{number(findings.requests.planned, 'request')} (it must send all of them)"
         )
     lag = harness.schedule_lag_p99
     if lag is not None and lag > limit:
         yield (
-            f"the load generator fell behind its schedule: p99 lag {lag * 1e3:,.0f} ms, limit "
-            f"{limit * 1e3:,.0f} ms"
+            "the load generator fell behind its schedule: its p99 lag was "
+            f"{lag * 1e3:,.0f} ms (limit {limit * 1e3:,.0f} ms)"
         )
     held_up, longest = (
         harness.schedule_lag_max,
@@ -128,13 +128,13 @@ def _fell_behind(findings: Findings) -> Iterable[str]:
     )
     if held_up is not None and held_up > longest:
         yield (
-            f"the load generator was held up for {held_up:.2f} s, and saw nothing meanwhile; it "
-            f"may be for {longest:.2f} s"
+            f"the load generator stalled for {held_up:.2f} s and observed nothing during that "
+            f"time (limit {longest:.2f} s)"
         )
     if harness.cpu_max is not None and harness.cpu_max >= CPU_SATURATED:
         yield (
-            f"the load generator was saturated: {harness.cpu_max * 100:.0f} % of a processor over "
-            f"a second, limit {CPU_SATURATED * 100:.0f} %"
+            f"the load generator was saturated: it used {harness.cpu_max * 100:.0f} % of a "
+            f"processor for a second (limit {CPU_SATURATED * 100:.0f} %)"
         )
 
 
@@ -147,7 +147,7 @@ def _saw_nothing(findings: Findings) -> Iterable[str]:
         yield f"the release completed, but version {last} never answered a request"
     for phase in findings.phases:
         if phase.name == "rollout" and not phase.requests.planned and findings.requests.planned:
-            yield "no request was made while the release was under way"
+            yield "no request was made during the release"
 
 
 def check_objectives(findings: Findings) -> tuple[Check, ...]:
@@ -180,12 +180,12 @@ def _check_failures(findings: Findings, *, behind: bool) -> Check:
     causes = _proven(findings, behind=behind)
     failed, may = sum(cause.count for cause in causes), findings.manifest.objectives.failed_requests
     sent = number(findings.requests.ok + findings.requests.failed, "request")
-    mostly = f"; mostly: {causes[0].title} ({causes[0].count:,})" if causes else ""
+    mostly = f"; most frequent cause: {causes[0].title} ({causes[0].count:,})" if causes else ""
     return Check(
         check="failed_requests",
-        title=f"at most {number(may, 'request')} may fail" if may else "no request may fail",
+        title=f"{at_most(may, 'request')} fails" if may <= 1 else f"{at_most(may, 'request')} fail",
         held=failed <= may if findings.requests.planned else None,
-        sentence=f"{failed:,} of {sent} failed; {may:,} may{mostly}",
+        sentence=f"failed {failed:,} of {sent} ({allowed(may)}){mostly}",
     )
 
 
@@ -195,30 +195,29 @@ def _check_availability(findings: Findings, *, behind: bool) -> Check | None:
     if objective is None or not sent:
         return None
     failed = sum(cause.count for cause in _proven(findings, behind=behind))
-    share = percent_down(1 - failed / sent) if failed else f"all {sent:,}"
+    share = f"{percent_down(1 - failed / sent)} of the" if failed else f"all {sent:,}"
     return Check(
         check="availability",
         title=f"at least {objective * 100:g} % of the requests succeed",
         held=1 - failed / sent >= objective,
-        sentence=f"{share} of the requests succeeded, objective {objective * 100:g} %",
+        sentence=f"{share} requests succeeded (objective: at least {objective * 100:g} %)",
     )
 
 
 def _check_slow(findings: Findings, *, behind: bool) -> Check | None:
     objectives, slow = findings.manifest.objectives, findings.requests.slow
-    if objectives.slow_requests is None:
+    may = objectives.slow_requests
+    if may is None:
         return None
-    held = slow <= objectives.slow_requests
+    held = slow <= may
+    takes = "takes" if may <= 1 else "take"
     return Check(
         check="slow_requests",
-        title=(
-            f"at most {number(objectives.slow_requests, 'request')} may take longer than "
-            f"{objectives.latency_seconds:g} s"
-        ),
+        title=f"{at_most(may, 'request')} {takes} longer than {objectives.latency_seconds:g} s",
         held=None if behind and not held else held,
         sentence=(
-            f"{number(slow, 'request')} took longer than {objectives.latency_seconds:g} s; "
-            f"{objectives.slow_requests:,} may"
+            f"{number(slow, 'request')} took longer than {objectives.latency_seconds:g} s "
+            f"({allowed(may)})"
         ),
     )
 
@@ -232,10 +231,10 @@ def _check_outage(findings: Findings) -> Check | None:
         title=f"no outage lasts longer than {may:g} s",
         held=findings.longest_outage <= may,
         sentence=(
-            f"the longest outage lasted at least {findings.longest_outage:.2f} s; it may last "
-            f"{may:g} s"
+            f"the longest outage lasted at least {findings.longest_outage:.2f} s "
+            f"(at most {may:g} s allowed)"
             if findings.longest_outage
-            else f"no outage was seen; one may last {may:g} s"
+            else f"no outage was seen (at most {may:g} s allowed)"
         ),
     )
 
@@ -246,34 +245,37 @@ def _check_locks(findings: Findings) -> Check | None:
         return None
     longest = locks.longest or 0.0
     behind = max(locks.blockers, key=lambda one: one.seconds, default=None)
-    whom = "" if behind is None else f" behind {behind.application} ({behind.during})"
+    holder = "" if behind is None else behind.application or "another session"
+    whom = "" if behind is None else f" held by {holder} during {behind.during}"
     return Check(
         check="lock_wait",
         title=f"no session of the application waits longer than {may:g} s for a lock",
         held=longest <= may if locks.watched else None,
         sentence=(
-            f"the application waited up to {longest:.2f} s for a lock{whom}; it may wait {may:g} s"
+            f"the application waited up to {longest:.2f} s for a lock{whom} "
+            f"(at most {may:g} s allowed)"
             if locks.watched
-            else "nobody looked at the database's locks"
+            else "lock waits in the database were not recorded"
         ),
     )
 
 
 def _check_integrity(integrity: Integrity) -> Check:
-    subjects = number(integrity.checked, "subject")
     if integrity.violation_count:
         first = integrity.violations[0]
         sentence = (
-            f"{number(integrity.violation_count, 'violation')} of data integrity; 0 may be: "
-            f"{first.subject}: expected {first.expected}, found {first.found}"
+            f"{number(integrity.violation_count, 'violation')} of data integrity (none allowed); "
+            f"the first is about {first.subject}: expected {first.expected}, found {first.found}"
         )
     elif integrity.status == "unchecked":
-        sentence = "data integrity was not checked: the database was not read"
+        sentence = "data integrity was not checked, because the database was not read"
+    elif integrity.status == "unknown":
+        sentence = "data integrity is unknown, because no request promised anything about the data"
     else:
-        sentence = f"no violation of data integrity in {subjects}"
+        sentence = f"no row lost, duplicated or invented ({integrity.checked:,} checked)"
     return Check(
         check="integrity",
-        title="no data is lost, doubled or made up",
+        title="no data is lost, duplicated or invented",
         held={"held": True, "violated": False}.get(integrity.status),
         sentence=sentence,
     )
@@ -285,14 +287,24 @@ def _check_outcome(manifest: Manifest) -> Check:
     expected = manifest.expected_outcome.replace("_", " ")
     return Check(
         check="outcome",
-        title=f"the release ends {expected}",
+        title=f"the release ends as expected ({expected})",
         held=None if manifest.interrupted else held,
         sentence=(
             f"the release {ENDED[manifest.outcome]}, as expected"
             if held
-            else f"the release {ENDED[manifest.outcome]}{because}; expected: {expected}"
+            else f"the release {ENDED[manifest.outcome]}{because} (expected outcome: {expected})"
         ),
     )
+
+
+def allowed(count: int) -> str:
+    """How many of something an objective allows, in words."""
+    return f"{count:,} allowed" if count else "none allowed"
+
+
+def at_most(count: int, thing: str) -> str:
+    """An upper limit as the subject of a sentence, such as `no request`."""
+    return f"at most {number(count, thing)}" if count else f"no {thing}"
 
 
 def number(count: int, thing: str) -> str:

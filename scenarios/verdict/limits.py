@@ -22,59 +22,64 @@ def limits_of(findings: Findings, availability: Availability, *, logged: bool) -
     one = availability.smallest_detectable_outage_one_replica_seconds
     if whole is not None and one is not None:
         yield (
-            f"an outage of all replicas shorter than {_short(whole)}, or of one of "
-            f"{findings.manifest.replicas} shorter than {_short(one)}, may fall between two "
-            "requests (5 % chance at that length)"
+            f"an outage may go unnoticed between two requests if it is shorter than "
+            f"{_short(whole)} (all replicas) or {_short(one)} (one of "
+            f"{findings.manifest.replicas} replicas); at exactly that length the chance is 5 %"
         )
     bound = percent_up(availability.failure_rate_upper_95)
     yield (
-        f"a failure rate of up to {bound} is compatible with these requests (95 %, if failures "
-        "were independent)"
+        f"the true failure rate may be up to {bound} (95 % confidence, if failures are independent)"
     )
     if findings.requests.ok and not findings.requests.failed:
         yield (
-            f"one good rollout only shows (95 %) that fewer than {bad_rollout_upper(1) * 100:.0f} %"
-            " of such rollouts go wrong; 59 in a row would show fewer than 5 %"
+            f"one good rollout only shows that fewer than {bad_rollout_upper(1) * 100:.0f} % of "
+            "such rollouts fail (95 % confidence); 59 good ones in a row show fewer than 5 %"
         )
     if availability.slots.no_data:
         slots = availability.slots
         yield (
-            f"in {slots.no_data * slots.seconds:.1f} s of {_span(slots):.1f} s no request "
-            "was planned: those slots count neither as up nor as down"
+            f"no request was planned in {slots.no_data * slots.seconds:.1f} s of "
+            f"{_span(slots):.1f} s; that time counts neither as up nor as down"
         )
     integrity = findings.integrity
     if integrity.status == "unchecked":
-        yield "the database was not read: nothing is known of lost or duplicated data"
+        yield "the database was not read, so lost or duplicated data cannot be detected"
     elif integrity.status == "unknown":
         yield "no request promised anything about the data, so no promise was checked"
     if integrity.unknown:
         yield (
-            f"the effect of requests about {number(integrity.unknown, 'subject')} is unknown to "
-            f"the client; {integrity.recovered:,} of them are there, and neither is held against "
-            "the application"
+            f"the client does not know whether its requests about "
+            f"{number(integrity.unknown, 'subject')} took effect; the database has "
+            f"{integrity.recovered:,} of them; a row that exists or is missing there counts as "
+            "correct"
         )
     if not any(share.requests for share in findings.versions) and findings.requests.ok:
-        yield "no response named its replica (X-Served-By): who answered is not known"
+        yield (
+            "no response named its replica (X-Served-By), so it is unknown which replica answered"
+        )
     yield from _unseen(findings)
     if not logged:
-        yield "the balancer's access log has none of the failed requests: causes rest on the client"
+        yield (
+            "the balancer's access log has none of the failed requests, so the causes rest on "
+            "what the client saw"
+        )
 
 
 def _unseen(findings: Findings) -> Iterable[str]:
     held_up = findings.harness.schedule_lag_max
     if held_up is not None and held_up > HELD_UP_SECONDS:
         yield (
-            f"the load generator was once {_short(held_up)} late: what happened meanwhile was "
-            "seen only afterwards"
+            f"the load generator was once {_short(held_up)} late and observed nothing during "
+            "that time"
         )
     if findings.paced:
         was, its = ("was", "its user") if findings.paced == 1 else ("were", "their users")
         yield (
-            f"{number(findings.paced, 'request')} {was} not judged for slowness: {its} took "
-            "their time, by sending or reading slowly or by staying connected"
+            f"{number(findings.paced, 'request')} {was} not judged for slowness, because {its} "
+            "sent or read slowly on purpose, or stayed connected"
         )
     if not findings.locks.watched:
-        yield "nobody looked at the database's locks: a wait for one has no name here"
+        yield "lock waits in the database were not recorded, so no delay is attributed to a lock"
 
 
 def _span(slots: Slots) -> float:

@@ -16,13 +16,13 @@ def surprise(expect: Expectation, verdict: Verdict) -> str | None:
     if causes is None:
         if verdict.verdict == "pass":
             return None
-        return "it was declared to pass: " + "; ".join(verdict.reasons)
+        return "the run should pass, but it failed: " + "; ".join(verdict.reasons)
     if verdict.verdict == "pass":
-        return f"it was declared to fail with {' or '.join(causes)}, and passed"
+        return f"the run should fail with {' or '.join(causes)}, but it passed"
     found = [cause.cause for cause in (*verdict.causes, *verdict.slow_causes)]
     if causes and not set(causes) & set(found):
         return (
-            f"it was declared to fail with {' or '.join(causes)}, "
-            f"and failed with {', '.join(found) or 'no such request'}"
+            f"the run should fail with {' or '.join(causes)}, "
+            f"but it failed with {', '.join(found) or 'no failed request'}"
         )
     return None

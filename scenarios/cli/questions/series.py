@@ -44,12 +44,13 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """The bound for people."""
         sample = self.good + self.bad
-        left_out = f" ({self.invalid} said nothing)" if self.invalid else ""
+        left_out = f"; {self.invalid} more were invalid" if self.invalid else ""
         if not sample:
-            return f"no run of {self.runs} said anything"
+            which = "the run was" if self.runs == 1 else f"all {self.runs} runs were"
+            return f"{which} invalid, so nothing is known about this release"
         return (
-            f"{self.bad} of {sample} rollouts went wrong{left_out}: fewer than "
-            f"{percent_up(self.bad_rollout_upper_95)} of such rollouts do (95 %)"
+            f"{self.bad} of {sample} rollouts failed{left_out}: fewer than "
+            f"{percent_up(self.bad_rollout_upper_95)} of such rollouts fail (95 % confidence)"
         )
 
     @property
@@ -127,9 +128,9 @@ async def try_counterfactual(  # noqa: PLR0917 - what to run, and where to show 
             experiment, verdict, lambda name: changes.experiment(name, strategy, seed)
         )
         if found is None:
-            console.print(Text("Nothing failed or was slow, so there is no cause to be tested."))
+            console.print(Text("No request failed or was slow, so there is no cause to test."))
             return verdict, None, None
-        console.rule(f"Once more with {found.changed}")
+        console.rule(f"The same run with {found.changed}")
         other, _ = await run_one(
             found.experiment, place, out, progress(console, found.experiment, no_live=True)
         )

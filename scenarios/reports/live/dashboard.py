@@ -236,7 +236,7 @@ def _charts(state: LiveState, width: int, rows: int) -> list[Text]:
     latency = Text(f"p50 {words.duration(last.p50)}   p99 {words.duration(last.p99)}")
     slowest = max((column.p99 or 0.0 for column in columns), default=0.0)
     if slowest:
-        latency.append(f"   p99 below, up to {words.duration(slowest)}", "dim")
+        latency.append(f"   chart: p99, up to {words.duration(slowest)}", "dim")
     rate = total / last.seconds if last.seconds else 0.0
     traffic = Text(f"{rate:,.0f}/s   {state.in_flight:,} under way")
     if state.undispatched:
@@ -245,7 +245,7 @@ def _charts(state: LiveState, width: int, rows: int) -> list[Text]:
     lines = [
         _named("available", now),
         *_bars([_level(column) for column in columns], rows, [_colour(c) for c in columns]),
-        _named("in all", Text(state.availability)),
+        _named("overall", Text(state.availability)),
         _named("latency", latency),
         *_bars(_scaled([column.p99 or 0.0 for column in columns]), rows, "magenta"),
         _named("traffic", traffic),
@@ -265,7 +265,7 @@ def _split(state: LiveState) -> Text:
     for version in sorted({*actual, *wanted}):
         line.append(f"{words.clean(version)} ", "bold cyan")
         line.append(words.share(actual.get(version, 0.0)), "cyan")
-        line.append(f" ({words.share(wanted.get(version, 0.0))} wanted)   ", "dim")
+        line.append(f" ({words.share(wanted.get(version, 0.0))} by weight)   ", "dim")
     return line or Text("no answers yet", "dim")
 
 

@@ -80,14 +80,16 @@ class PlainProgress:
         self.state.wait(waits)
         long = [wait for wait in waits if wait.seconds >= LONG_SECONDS]
         if long and not self._waiting:
-            self._at(f"{len(long)} waiting for a lock: for {waited_for(long[0])}")
+            number = len(long)
+            sessions = "1 session waits" if number == 1 else f"{number} sessions wait"
+            self._at(f"{sessions} for a lock of {waited_for(long[0])}")
         self._waiting = bool(long)
 
     def _say_failures(self) -> None:
         failed = self._failures.total()
         if failed:
             self._at(
-                f"{failed:,} of {self._answered:,} requests failed: "
+                f"failed {failed:,} of {self._answered:,} requests: "
                 f"{words.counted(dict(self._failures.most_common()))}"
             )
         self._failures.clear()

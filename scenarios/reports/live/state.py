@@ -261,7 +261,7 @@ class LiveState:
     @property
     def availability(self) -> str:
         """What is known of the availability of the whole run so far."""
-        return availability_text(self.ok, self.ok + self.failed)
+        return availability_text(self.ok, self.ok + self.failed, confidence="95 %")
 
     def columns(self, width: int) -> list[Point]:
         """The run so far in at most `width` equal stretches of time.

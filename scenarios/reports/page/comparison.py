@@ -53,14 +53,14 @@ def compare_report(runs: Sequence[Compared]) -> str:
     return page(
         title,
         f"<header><h1>{escape(title)}</h1></header><main>"
-        f'<div class="wide"><table><caption>What each of them did to its users</caption><thead>'
+        f'<div class="wide"><table><caption>What users experienced in each run</caption><thead>'
         f"<tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-        "<section><h2>Answers a second</h2>"
-        '<p class="legend"><span><i style="background:var(--ok)"></i>answered well</span>'
+        "<section><h2>Answers per second</h2>"
+        '<p class="legend"><span><i style="background:var(--ok)"></i>succeeded</span>'
         '<span><i style="background:var(--bad)"></i>failed</span>'
         '<span><i style="background:var(--idle)"></i>the release</span></p>'
-        f'{_charts(runs)}<p class="soft">Seconds since the rollout of each run began; '
-        "all runs have the same scales.</p></section></main>"
+        f'{_charts(runs)}<p class="soft">The axis shows seconds since the rollout of each run '
+        "began. All charts have the same scale.</p></section></main>"
         f"<footer>{''.join(_where(run) for run in runs)}</footer>",
     )
 
@@ -76,7 +76,7 @@ def _cell(text: str) -> str:
 def _where(run: Compared) -> str:
     return (
         f"<p>{escape(_name(run))}: <code>{escape(run.folder)}</code>, "
-        f"again: <code>{escape(run.verdict.replay)}</code></p>"
+        f"run again: <code>{escape(run.verdict.replay)}</code></p>"
     )
 
 
@@ -141,12 +141,12 @@ def _chart(
         parts.append(
             f'<text x="{x(at):.1f}" y="{HEIGHT + 14}" text-anchor="middle">{at:g} s</text>'
         )
-    failed = f"{run.verdict.requests.failed:,} requests failed"
+    failed = f"requests failed: {run.verdict.requests.failed:,}"
     inside = "".join(parts)
     return (
         f"<figure><figcaption>{escape(_name(run))}: {failed}</figcaption>"
         f'<svg viewBox="0 0 {LEFT + WIDTH + 30} {HEIGHT + FOOT}" role="img" '
-        f'aria-label="Answers a second of {escape(_name(run))}; {failed}">'
+        f'aria-label="Answers per second of {escape(_name(run))}; {failed}">'
         f'<text x="{LEFT - 6}" y="10" text-anchor="end">{highest:,.0f}</text>'
         f'<text x="{LEFT - 6}" y="{HEIGHT}" text-anchor="end">0</text>{inside}</svg></figure>'
     )

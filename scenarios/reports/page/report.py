@@ -108,7 +108,7 @@ def _facts(verdict: Verdict) -> str:
         ("downtime", words.downtime_text(verdict), verdict.availability.text, requests.failed),
         ("data", _data_word(verdict), words.integrity_text(verdict), violations),
         (
-            "latency, 99 of 100",
+            "p99 latency",
             words.duration(verdict.latency.p99),
             words.latency_text(verdict.latency),
             0,
@@ -140,13 +140,13 @@ def _timeline(drawing: Drawing) -> str:
         for index, version in enumerate(drawing.versions)
     )
     colours = (
-        ("--ok", "answered well"),
+        ("--ok", "succeeded"),
         ("--bad", "failed"),
         ("--p50", "p50"),
         ("--p99", "p99"),
         ("--migrate", "migrations"),
-        ("--lock", "waits for locks"),
-        ("--v3", "steps and verbs"),
+        ("--lock", "lock waits"),
+        ("--v3", "steps and verbs of the rollout"),
     )
     rest = "".join(
         f'<span><i style="background:var({colour})"></i>{name}</span>' for colour, name in colours
@@ -162,12 +162,13 @@ def _timeline(drawing: Drawing) -> str:
         )
     )
     return (
-        "<section><h2>What happened when</h2>"
+        "<section><h2>Timeline</h2>"
         f'<div class="tools">{buttons}<span class="legend">{versions}{rest}</span></div>'
         f'<div id="timeline" tabindex="0" aria-label="Timeline; plus, minus and arrows zoom and '
         f'move">{drawing.svg}<div id="tip" role="status"></div></div>'
-        '<p class="soft">Pale: starting, ready, draining, stopping. Drag to zoom, double click for '
-        "the whole run; times are seconds since the first planned request.</p></section>"
+        '<p class="soft">A replica is drawn pale while it is starting, ready, draining or '
+        "stopping. Drag to zoom in; double-click to see the whole run. Times are seconds since the "
+        "first planned request.</p></section>"
     )
 
 
@@ -176,19 +177,19 @@ def _downtime(verdict: Verdict) -> str:
         return ""
     windows = (*verdict.downtime, *verdict.downtime_by_endpoint)
     rows = [_window_row(window) for window in windows[:SHOWN_WINDOWS]]
-    head = ("requests", "from", "lasted at least", "at most", "peak error ratio", "failed")
+    head = ("requests", "start", "lasted at least", "at most", "peak failure rate", "failed")
     hidden = len(windows) - len(rows)
     more = f'<p class="soft">and {hidden:,} more in verdict.json</p>' if hidden > 0 else ""
-    caption = "Stretches of failures, by planned time; at most: from the last good request before"
-    return (
-        f"<section><h2>Downtime</h2>{table(head, rows, f'{caption} to the first good one after')}"
-        f"{more}</section>"
+    caption = (
+        "Periods of failures, by the planned times of the requests. The upper bound reaches from "
+        "the last success before a period to the first success after it."
     )
+    return f"<section><h2>Downtime</h2>{table(head, rows, caption)}{more}</section>"
 
 
 def _window_row(window: Downtime) -> tuple[str, ...]:
     of = "all" if window.endpoint is None else f"{window.endpoint}, {window.connection}"
-    upper = "open" if window.seconds_upper is None else words.duration(window.seconds_upper)
+    upper = "unknown" if window.seconds_upper is None else words.duration(window.seconds_upper)
     return (
         of,
         words.instant(window.start),
@@ -214,29 +215,38 @@ def _stories(stories: Stories | None) -> str:
         return ""
     told = len(stories.rows)
     shown = (
-        f"All {told:,} of them"
+        f"The table has all {told:,} of them"
         if told == stories.total
-        else f"{told:,} of {stories.total:,}, spread over each cause's time; requests.ndjson has "
-        "the rest"
+        else f"The table has {told:,} of {stories.total:,}, spread evenly over the time of each "
+        "cause; requests.ndjson has the rest"
     )
     causes = sorted({str(stories.texts[int(row[1] or 0)]) for row in stories.rows})
     options = "".join(f"<option>{escape(cause)}</option>" for cause in causes)
     return (
         '<section id="stories"><h2>Each failed or slow request</h2>'
-        f'<p class="soft">{shown}. Open one for its story: what its client, the balancer and the '
-        "journal say of it.</p><noscript><p>The table needs the script of this page; the first "
-        "of each cause are above.</p></noscript>"
+        f'<p class="soft">{shown}. Open a request to see what the client, the balancer and the '
+        "rollout's journal recorded about it.</p><noscript><p>This table needs JavaScript. The "
+        "first requests of each cause are listed above.</p></noscript>"
         '<div class="tools" hidden><label>cause <select id="story-cause"><option value="">any'
         f"</option>{options}</select></label>"
-        '<label>with <input id="story-text" type="search" placeholder="request, replica, step, '
-        '…" size="26"></label>'
+        '<label>containing <input id="story-text" type="search" placeholder="request, replica, '
+        'step, …" size="26"></label>'
         '<button type="button" id="story-back" aria-label="earlier requests">←</button>'
         '<button type="button" id="story-on" aria-label="later requests">→</button>'
         '<span id="story-count" role="status" class="soft"></span></div>'
         '<div class="wide"><table hidden><thead><tr>'
         + "".join(
             f'<th scope="col">{name}</th>'
-            for name in ("request", "planned", "took", "asked", "got", "from", "while", "cause")
+            for name in (
+                "request",
+                "planned",
+                "latency",
+                "endpoint",
+                "result",
+                "replica",
+                "during",
+                "cause",
+            )
         )
         + '</tr></thead><tbody id="story-rows"></tbody></table></div></section>'
     )
@@ -248,24 +258,33 @@ def _cause(cause: Cause, number: int) -> str:
         "note": evidence.note,
         "replicas": words.counted(evidence.replicas, 12),
         "versions": words.counted(evidence.versions),
-        "requests": words.counted(evidence.endpoints),
+        "endpoints": words.counted(evidence.endpoints),
         "connections": words.counted(evidence.connections),
         "during": words.counted(evidence.steps, 8),
         "schema": words.counted(evidence.schemas),
         "from, to": f"{words.instant(evidence.first)}, {words.instant(evidence.last)}",
-        "with": words.counted(evidence.contributing),
+        "possibly also": words.counted(evidence.contributing),
         "request ids": words.some(evidence.requests, cause.count),
     }
     known = "".join(
         f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts.items() if text
     )
-    head = ("request", "planned", "took", "asked", "got", "from", "while", "schema")
+    head = (
+        "request",
+        "planned",
+        "latency",
+        "endpoint",
+        "result",
+        "replica",
+        "during",
+        "schema",
+    )
     rows = [_example_row(example) for example in evidence.examples]
     return (
         f"<details{' open' if number == 0 else ''}><summary><b>{cause.count:,}</b>"
         f"<code>{escape(cause.cause)}</code> {escape(cause.title)} "
         f'<span class="soft">({cause.confidence})</span></summary><div><dl>{known}</dl>'
-        f"{table(head, rows, 'The first of them')}</div></details>"
+        f"{table(head, rows, 'The first of these requests')}</div></details>"
     )
 
 
@@ -300,13 +319,13 @@ def _data(verdict: Verdict) -> str:
         )
         for invariant in integrity.invariants
     ]
-    promises = table(("promise", "checked", "broken"), rows, "") if rows else ""
+    promises = table(("promise", "checked", "violations"), rows, "") if rows else ""
     broken = [
         (v.invariant, v.subject, v.expected, v.found, " ".join(v.requests), " ".join(v.replicas))
         for v in integrity.violations[:ALL_VIOLATIONS]
     ]
     head = ("promise", "subject", "expected", "found", "requests", "answered by")
-    found = table(head, broken, "The first of each kind") if broken else ""
+    found = table(head, broken, "The first violations of each promise") if broken else ""
     return (
         f"<section><h2>Data</h2><p>{escape(words.integrity_text(verdict))}</p>{promises}{found}"
         "</section>"
@@ -338,24 +357,24 @@ def _latency(verdict: Verdict) -> str:
         for request in verdict.latency.slowest
     ]
     shares = [(s.version, f"{s.requests:,}", f"{s.failed:,}") for s in verdict.versions]
-    slow_head = ("request", "asked", "planned", "took", "ended", "answered by", "while")
+    slow_head = ("request", "endpoint", "planned", "latency", "result", "replica", "during")
     return (
         "<section><h2>Latency and phases</h2>"
         f"{table(('phase', 'requests', 'failed', 'p50', 'p99', 'max'), phases, '')}"
-        f"{table(('version', 'answered', 'of these failed'), shares, '')}"
-        f"{table(slow_head, slow, 'The slowest')}"
+        f"{table(('version', 'answered', 'failed'), shares, '')}"
+        f"{table(slow_head, slow, 'The slowest requests')}"
         f'<p class="soft">Load generator: {escape(words.harness_text(verdict))}</p></section>'
     )
 
 
 def _limits(verdict: Verdict) -> str:
     limits = bullets(verdict.limits, "")
-    return f"<section><h2>What this run could not have seen</h2>{limits}</section>"
+    return f"<section><h2>What this run could not detect</h2>{limits}</section>"
 
 
 def _foot(verdict: Verdict, folder: str | None) -> str:
     where = f"<p>Evidence: <code>{escape(folder)}</code></p>" if folder is not None else ""
     return (
-        f"</main><footer><p>Again: <code>{escape(verdict.replay)}</code></p>{where}"
+        f"</main><footer><p>Run again: <code>{escape(verdict.replay)}</code></p>{where}"
         f"<p>hitless {escape(verdict.hitless)}; verdict.json schema {verdict.schema}</p></footer>"
     )

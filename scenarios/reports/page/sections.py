@@ -22,11 +22,21 @@ def locks(verdict: Verdict) -> str:
     facts = _facts(found)
     if not found.blockers and not facts:
         return ""
-    head = ("delayed", "waited for", "during", "it ran", "lock", "waits", "longest", "e.g.")
+    head = (
+        "delayed requests",
+        "session that blocked them",
+        "during",
+        "its query",
+        "lock",
+        "waits",
+        "longest",
+        "examples",
+    )
     rows = [_blocker(blocker) for blocker in found.blockers]
     items = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    caption = "Requests that waited for a database lock, by the session that blocked them"
     return (
-        f"<section><h2>Locks</h2>{table(head, rows, 'Requests by whom they waited for')}"
+        f"<section><h2>Locks</h2>{table(head, rows, caption)}"
         f"{f'<ul>{items}</ul>' if items else ''}</section>"
     )
 
@@ -50,9 +60,9 @@ def _facts(found: Locks) -> list[str]:
     if found.deadlocks:
         facts.append(f"deadlocks (40P01): {found.deadlocks:,}")
     if found.gave_way:
-        facts.append(f"tries of a migration that gave way to a lock (55P03): {found.gave_way:,}")
+        facts.append(f"migration attempts that gave up on a lock (55P03): {found.gave_way:,}")
     facts += [
-        f"{rewrite.table} was written anew during {rewrite.during}, at {words.instant(rewrite.at)}"
+        f"{rewrite.table} was rewritten during {rewrite.during}, at {words.instant(rewrite.at)}"
         for rewrite in found.rewrites
     ]
     facts += [f"the index {index} was left invalid" for index in found.invalid_indexes]
@@ -73,12 +83,14 @@ def users(verdict: Verdict) -> str:
             f"{words.percent(seen.uptime)} of the time between their requests."
         )
     tables = _windows(
-        seen.windows, "The worst stretch of each length: one long outage, or many short ones?"
-    ) + _windows(seen.uptime_windows, "The same by the time of users who stayed")
+        seen.windows,
+        "The worst period of each length, by requests. It tells one long outage from many short "
+        "ones.",
+    ) + _windows(seen.uptime_windows, "The worst period of each length, by users who stayed")
     if not lines and not tables:
         return ""
     told = "".join(f"<p>{escape(line)}</p>" for line in lines)
-    return f"<section><h2>As users saw it</h2>{told}{tables}</section>"
+    return f"<section><h2>Availability for users</h2>{told}{tables}</section>"
 
 
 def _windows(windows: Sequence[WindowedUptime], caption: str) -> str:
@@ -86,4 +98,4 @@ def _windows(windows: Sequence[WindowedUptime], caption: str) -> str:
         (words.duration(one.seconds), words.percent(one.worst), words.instant(one.start))
         for one in windows
     ]
-    return table(("stretch", "worst availability", "from"), rows, caption)
+    return table(("period", "worst availability", "start"), rows, caption)

@@ -16,9 +16,9 @@ MOST_IDS = 1000
 """So many requests of a cause are listed by their ids; its count tells of all."""
 
 _WAYS = {
-    "served": "which succeeded on version {}",
+    "served": "a request that succeeded on version {}",
     "mailed": "a link that version {} had mailed",
-    "answered": "to which an answer of version {} had led",
+    "answered": "a request that followed from an answer of version {}",
 }
 
 
@@ -99,12 +99,12 @@ def _locked(failures: Sequence[Failure]) -> str | None:
         wait, root = blocked.wait, blocked.wait.root
         about = f" on {wait.relation}" if wait.relation else ""
         asked = f" ({root.query})" if root.query else ""
-        roots[f"{root.application or 'a session'}{asked}, for {wait.mode}{about}"] += 1
+        roots[f"{wait.mode}{about}, blocked by {root.application or 'a session'}{asked}"] += 1
         longest = max(longest, blocked.seconds)
     if not roots:
         return None
     (root_text, number), *_ = sorted(roots.items(), key=lambda item: (-item[1], item[0]))
-    return f"{number:,} waited behind {root_text}; up to {longest:.2f} s"
+    return f"{number:,} waited up to {longest:.2f} s for {root_text}"
 
 
 def _lacking(failures: Sequence[Failure]) -> str | None:
@@ -125,7 +125,10 @@ def _lacking(failures: Sequence[Failure]) -> str | None:
         (f"{len(pairs):,} of them: " if several else "") + f"{asked}, {way}{_some(pairs)}"
         for (asked, way), pairs in ways[:EXAMPLES]
     ]
-    return f"{'; '.join(said)}: a mixed fleet serves what one of them lacks"
+    return (
+        f"{'; '.join(said)}. In a mixed fleet, a version can get requests that only the other "
+        "version serves"
+    )
 
 
 def _some(pairs: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ TRANSPORT = {
     "connect_timeout": "the connection to the balancer timed out",
     "reset": "the connection was reset before a complete response",
     "eof": "the connection was closed before a complete response",
-    "timeout": "no complete response in time",
+    "timeout": "no complete response before the timeout",
     "malformed": "the response was not HTTP",
 }
 
@@ -37,7 +37,7 @@ BALANCER = {
     "http_response_incomplete": "the replica's response ended too early",
     "http_response_timeout": "the replica did not answer in time",
     "http_protocol_error": "the replica's response was not HTTP",
-    "proxy_internal_error": "an error of the balancer itself",
+    "proxy_internal_error": "internal error of the balancer",
 }
 
 
@@ -50,7 +50,8 @@ def harness(failure: Failure) -> Finding | None:
     """The load generator's own failure says nothing about the application."""
     outcome = failure.outcome
     if outcome.error == "undispatched":
-        return Finding("harness:undispatched", "the load generator could not send it", "certain")
+        title = "the load generator could not send the request"
+        return Finding("harness:undispatched", title, "certain")
     for words, (cause, title) in EXHAUSTED.items():
         if outcome.error_detail and words in outcome.error_detail:
             return Finding(cause, title, "certain")
@@ -61,7 +62,7 @@ def no_backend(failure: Failure) -> Finding | None:
     """The balancer says that it had nobody to ask."""
     if failure.proxy is None or failure.proxy.error != "destination_unavailable":
         return None
-    return Finding("no_backend", "no backend: no replica was there to serve", "certain")
+    return Finding("no_backend", "no backend was available", "certain")
 
 
 def lifecycle(failure: Failure) -> Finding | None:
@@ -84,9 +85,9 @@ def unresponsive(failure: Failure) -> Finding | None:
     if not (timed_out or failure.cut):
         return None
     if failure.around.down(failure.replica, *failure.span) is not None:
-        words = "the replica did not answer, and failed the balancer's checks as well"
+        words = "the replica did not answer and failed its health checks"
     elif timed_out and failure.around.silent(failure.replica, *failure.span):
-        words = "the replica did not answer anybody meanwhile"
+        words = "the replica answered no request during that time"
     else:
         return None
     return Finding("lifecycle:unresponsive", words, "likely")
@@ -96,14 +97,12 @@ def _stopped(life: Life) -> Finding:
     if life.cut:
         return Finding(
             "lifecycle:drain_exceeded",
-            "cut when the drain of its replica ran out of time",
+            "the replica's drain timed out while the request was in flight",
             "likely",
         )
     if life.drain_started_ns is None:
-        return Finding(
-            "lifecycle:undrained", "its replica was stopped without being drained", "likely"
-        )
-    return Finding("lifecycle:stopped", "its replica was being stopped", "likely")
+        return Finding("lifecycle:undrained", "the replica was stopped without a drain", "likely")
+    return Finding("lifecycle:stopped", "the replica was being stopped", "likely")
 
 
 def _by(event_ns: int | None, now: int) -> bool:
@@ -165,7 +164,7 @@ def lock_wait(failure: Failure) -> Finding | None:
         return None
     if failure.around.blocked(failure.replica, *failure.span) is None:
         return None
-    return Finding("lock_wait", "it waited for a lock in the database", "likely")
+    return Finding("lock_wait", "the request waited for a lock in the database", "likely")
 
 
 def statement_timeout(failure: Failure) -> Finding | None:
@@ -179,7 +178,7 @@ def pool_exhausted(failure: Failure) -> Finding | None:
     """The application had no connection to the database left."""
     if failure.answered_badly and _says(failure, _POOL):
         return Finding(
-            "pool_exhausted", "the application had no database connection left", "likely"
+            "pool_exhausted", "the application had no free database connection", "likely"
         )
     return None
 
@@ -194,7 +193,7 @@ def database_away(failure: Failure) -> Finding | None:
         return None
     if failure.around.absence(*failure.span) is None:
         return None
-    return Finding("database:away", "the database was not there", "likely")
+    return Finding("database:away", "the database was unavailable", "likely")
 
 
 def balancer(failure: Failure) -> Finding | None:
@@ -211,13 +210,12 @@ def mixed_fleet(failure: Failure) -> Finding | None:
     lack = failure.lack
     if lack is None:
         return None
-    does = "serves" if lack.how == "served" else "hands out"
     status = failure.outcome.status
-    return Finding(
-        f"status:{status}",
-        f"HTTP {status}: version {lack.version} lacks what version {lack.other} {does}",
-        "likely",
-    )
+    if lack.how == "served":
+        title = f"version {lack.version} lacks a route that version {lack.other} serves"
+    else:
+        title = f"version {lack.version} lacks a route that version {lack.other} handed out"
+    return Finding(f"status:{status}", f"HTTP {status}: {title}", "likely")
 
 
 def application(failure: Failure) -> Finding | None:
@@ -227,7 +225,7 @@ def application(failure: Failure) -> Finding | None:
         return None
     return Finding(
         f"status:{outcome.status}",
-        f"HTTP {outcome.status} of the application: {outcome.problem}",
+        f"HTTP {outcome.status} from the application: {outcome.problem}",
         "likely",
     )
 
@@ -245,7 +243,7 @@ def status(failure: Failure) -> Finding:
     """There is a response that was not expected, by its status or by what the scenario checks."""
     found = failure.outcome.status
     if failure.outcome.mismatch is not None:
-        title = f"an answer that was not expected: {failure.outcome.mismatch}"
+        title = f"unexpected answer: {failure.outcome.mismatch}"
         return Finding("unexpected_answer", title, "symptom")
     problem = f": {failure.outcome.problem}" if failure.outcome.problem else ""
     return Finding(f"status:{found}", f"HTTP {found}{problem}", "symptom")

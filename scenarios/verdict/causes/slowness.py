@@ -17,7 +17,7 @@ def explain_slow(failure: Failure) -> Finding:
         finding = rule(failure)
         if finding is not None:
             return finding
-    return Finding("slow:unattributed", "no single stretch took half of the time", "symptom")
+    return Finding("slow:unattributed", "no single part took half of the time", "symptom")
 
 
 def _half(failure: Failure, nanoseconds: int) -> bool:
@@ -30,8 +30,9 @@ def _harness(failure: Failure) -> Finding | None:
     if outcome.sent_ns is None or not _half(failure, outcome.sent_ns - outcome.planned_ns):
         return None
     if outcome.connection == "new":
-        return Finding("slow:connect", "connecting to the balancer took most of it", "certain")
-    return Finding("harness:late", "the load generator sent it late", "certain")
+        title = "connecting to the balancer took most of the time"
+        return Finding("slow:connect", title, "certain")
+    return Finding("harness:late", "the load generator sent the request late", "certain")
 
 
 def _balancer(failure: Failure) -> Finding | None:
@@ -39,9 +40,11 @@ def _balancer(failure: Failure) -> Finding | None:
     if exchange is None:
         return None
     if _half(failure, exchange.wait_ns):
-        return Finding("slow:held", "the balancer held it until a replica was there", "certain")
+        title = "the balancer held the request until a replica was available"
+        return Finding("slow:held", title, "certain")
     if _half(failure, exchange.connect_ns):
-        return Finding("slow:replica_connect", "its replica accepted late", "certain")
+        title = "connecting to the replica took most of the time"
+        return Finding("slow:replica_connect", title, "certain")
     return None
 
 
@@ -55,15 +58,17 @@ def _replica(failure: Failure) -> Finding | None:
     if (nobody or checks) and _half(failure, max(exchange.first_byte_ns, exchange.total_ns)):
         return Finding(
             "lifecycle:unresponsive",
-            "the replica did not answer anybody for a while",
+            "the replica answered no request for a while",
             "likely",
         )
     if exchange.attempts > 1 and _half(failure, exchange.total_ns):
-        return Finding("slow:retried", "the balancer asked a second replica", "likely")
+        return Finding("slow:retried", "the balancer retried on a second replica", "likely")
     if _half(failure, exchange.first_byte_ns - max(exchange.wait_ns, 0)):
-        return Finding("slow:application", "its replica took most of it to answer", "likely")
+        title = "the replica took most of the time to answer"
+        return Finding("slow:application", title, "likely")
     if _half(failure, exchange.total_ns):
-        return Finding("slow:transfer", "the response took most of it to arrive", "likely")
+        title = "transferring the response took most of the time"
+        return Finding("slow:transfer", title, "likely")
     return None
 
 
@@ -74,7 +79,7 @@ def _client(failure: Failure) -> Finding | None:
     if not _half(failure, exchange.total_ns):
         return Finding(
             "slow:outside",
-            "most of it passed between the client and the balancer: a busy machine",
+            "most of the time passed between client and balancer: the machine was busy",
             "likely",
         )
     return None

@@ -9,7 +9,7 @@ from scenarios.evidence.read import Read
 from scenarios.verdict.model import Integrity, Invariant, Violation
 
 STATELESS = "stateless"
-TITLE = "the same read through every replica agrees"
+TITLE = "every replica gives the same answer to the same read"
 LISTED = 20
 
 

@@ -19,15 +19,15 @@ LISTED = 20
 """Violations that are listed for each invariant; all are counted."""
 
 TITLES = {
-    "stored": "what was answered with success is there exactly once",
-    "refused": "what was refused, or never sent, is not there",
-    "at_most_once": "what may have happened is there at most once",
-    "kept": "what was there before is there after, exactly once",
-    "confirmed": "what was confirmed stays confirmed",
-    "forward": "states only move forward",
+    "stored": "every acknowledged row exists exactly once",
+    "refused": "no row exists whose requests were all refused or never sent",
+    "at_most_once": "every row whose request has an unknown outcome exists at most once",
+    "kept": "every row from before the run still exists exactly once",
+    "confirmed": "every acknowledged confirmation is still in effect",
+    "forward": "no row moved back to an earlier state",
     "known_state": "every row has one of the declared states",
-    "mail_sent": "who waits for a confirmation was sent a mail",
-    "mail_cause": "no mail without a request that asked for it",
+    "mail_sent": "everyone who waits for a confirmation was sent a mail",
+    "mail_cause": "every mail was asked for by a request",
 }
 
 
@@ -188,7 +188,8 @@ class Ledger:
         elif Effect.INFO in effects:
             yield _judge(case, "at_most_once", count <= 1, "no row or one", _found(count))
         elif self._manifest.subject_endpoint is not None and (count or effects):
-            expected = "no row: every request was refused" if effects else "no row: never asked for"
+            why = "every request was refused" if effects else "no request asked for it"
+            expected = f"no row, because {why}"
             yield _judge(case, "refused", count == 0, expected, _found(count))
 
     def _states(self, case: _Case) -> "Iterator[_Checked]":
@@ -214,7 +215,8 @@ class Ledger:
             return
         held = bool(case.after.count) and all(state == wanted for state in case.after.states)
         found = ", ".join(state or "no state" for state in case.after.states) or "no row"
-        yield _judge(case, "confirmed", held, f"{wanted}, as its confirmation was answered", found)
+        expected = f"{wanted}, because its confirmation was acknowledged"
+        yield _judge(case, "confirmed", held, expected, found)
 
     def _mails(self, case: _Case) -> "Iterator[_Checked]":
         manifest = self._manifest
@@ -225,7 +227,7 @@ class Ledger:
         if waits and not case.before.count:
             yield _judge(case, "mail_sent", case.mails > 0, "at least one mail", "no mail")
         if case.mails:
-            expected = f"at most {possible}: as many as requests that may have asked for one"
+            expected = f"at most {possible}, one for each request that may have asked for it"
             yield _judge(
                 case, "mail_cause", case.mails <= possible, expected, _found(case.mails, "mail")
             )
@@ -279,5 +281,5 @@ def _judge(case: _Case, invariant: str, held: bool, expected: str, found: str) -
 
 def _found(count: int, thing: str = "row") -> str:
     if count == 0:
-        return f"no {thing}: lost"
+        return f"no {thing}"
     return f"{count} {thing}{'s' if count > 1 else ''}"

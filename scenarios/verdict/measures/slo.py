@@ -209,16 +209,16 @@ def _peak(failed: Sequence[int], first: int, last: int) -> float:
     return best / width
 
 
-def availability_text(ok: int, total: int) -> str:
+def availability_text(ok: int, total: int, confidence: str = "95 % confidence") -> str:
     """What is known of the availability, for people, such as `4,812 of 4,812 succeeded; ...`.
 
-    Never says 100 %: no finite number of requests shows that.
+    It never says 100 %, because no finite number of requests shows that.
     """
     if total == 0:
         return "no request was made"
     bound = percent_up(failure_rate_upper(total - ok, total))
     share = "" if ok == total else f" ({percent_down(ok / total)})"
-    return f"{ok:,} of {total:,} succeeded{share}; failure rate below {bound} (95 %)"
+    return f"{ok:,} of {total:,} succeeded{share}; failure rate below {bound} ({confidence})"
 
 
 def percent_up(ratio: float) -> str:

@@ -66,7 +66,7 @@ def test_promote_undo_and_finish(tmp_path: Path) -> None:
     verdict = json.loads((folder / "verdict.json").read_text())
     assert verdict["requests"]["failed"] == 0
     status, said = ctl(folder, "pause")
-    assert (status, "no run is under way there" in said) == (2, True)
+    assert (status, "no run is active" in said) == (2, True)
 
 
 @pytest.mark.timeout(120)
@@ -96,7 +96,7 @@ def test_a_killed_run_is_finished(scenario: str, wish: str, said: str, tmp_path:
     try:
         assert ctl(folder, "pause") == (
             2,
-            f"hitless: {folder}: its orchestrator is gone; there are: {LEFT}",
+            f"hitless: {folder}: its orchestrator is gone, so only these work: {LEFT}",
         )
         assert ctl(folder, wish) == (0, said)
         assert ctl(folder, "finish") == (0, "finished: all processes of the run have ended")

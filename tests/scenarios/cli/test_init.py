@@ -78,10 +78,10 @@ def test_every_answer_is_in_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--old is needed where there is no terminal to ask at"),
+        ([], "--old is required when there is no terminal to ask in"),
         (["--old", ""], "--old: expected a command"),
         (["--old", "'x"], '--old "\'x": No closing quotation'),
-        (["--old", "x", "--health", "up"], "--health 'up': a path begins with /"),
+        (["--old", "x", "--health", "up"], "--health 'up': a path must begin with /"),
         (["--old", "x", "--no-postgres", "--migrate", "y"], "need a database"),
         (["--old", "x {prot}"], "no placeholder {prot}"),
     ],

@@ -69,7 +69,7 @@ def test_report_tells_the_facts(report: str, failed: Verdict) -> None:
     """Verdict, reasons, causes with evidence, data, limits and the command are in the page."""
     page = Page(report)
     text = " ".join(" ".join(page.words).split())
-    assert text.index("FAIL") < text.index("What happened when")
+    assert text.index("FAIL") < text.index("Timeline")
     for sentence in (*failed.reasons, *failed.limits, failed.replay, "runs/x"):
         assert " ".join(sentence.split()) in text
     for cause in failed.causes:
@@ -190,11 +190,11 @@ def test_junit_of_a_failure(failed: Verdict) -> None:
     assert suite.get("failures") == str(
         sum(len(case.findall("failure")) for case in cases.values())
     )
-    text = cases["no request may fail"].findtext("failure") or ""
+    text = cases["no request fails"].findtext("failure") or ""
     assert "sqlstate:23502" in text
     assert failed.replay in text
-    assert cases["the release ends completed"].find("failure") is None
-    stored = cases["stored: what was answered with success is there exactly once"]
+    assert cases["the release ends as expected (completed)"].find("failure") is None
+    stored = cases["stored: every acknowledged row exists exactly once"]
     assert "u0@example.com" in (stored.findtext("failure") or "")
 
 

@@ -83,8 +83,10 @@ def test_all_users_may_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert users.worst is not None
     assert users.worst.uptime <= users.uptime < 1
     assert users.uptime_windows[0].worst < users.uptime
-    assert "Users who stay: 10 stayed, up for" in (run / "report.html").read_text()
-    assert "| Users | 10 stayed, up for" in (run / "summary.md").read_text()
+    assert (
+        "Users who stay: 10 users who stayed had service for" in (run / "report.html").read_text()
+    )
+    assert "| Users | 10 users who stayed had service for" in (run / "summary.md").read_text()
 
 
 def test_nobody_arrives_at_any_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,7 +107,9 @@ def test_a_story_has_the_cause_of_the_verdict(clean_run: Evidence, tmp_path: Pat
         for request_id in cause.evidence.requests
     }
     write_reports(folder, verdict)
-    assert "the replica did not answer anybody meanwhile" in (folder / "report.html").read_text()
+    assert (
+        "the replica answered no request during that time" in (folder / "report.html").read_text()
+    )
 
 
 def test_the_command_prints_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,7 +115,7 @@ def test_dashboard_shows_what_happens(width: int, height: int) -> None:
     assert "step 2 of 4: deploy bridge" in text
     assert "now: drain a-1" in text
     assert "for 500 ms, gives up in 30 s" in text
-    assert "(0 % wanted)   bridge" in text
+    assert "(0 % by weight)   bridge" in text
     assert "1 migration, last 0002.expand" in text
     assert "in the last second" in text
     assert "488 of 500 succeeded (97.60 %)" in text
@@ -161,7 +161,7 @@ def test_plain_lines() -> None:
         "phase rollout",
         "migrate 0002.expand  400 ms",
         "start bridge-4  failed: exit status 1 [b]",
-        "12 of 100 requests failed: sqlstate:23502 (12)",
+        "failed 12 of 100 requests: sqlstate:23502 (12)",
     ]
     assert "\x1b" not in out.getvalue()
 
@@ -284,7 +284,7 @@ def test_waits_for_locks_are_shown() -> None:
         for seconds in (0.1, 0.7, 0.9):
             plain.on_waits([wait(1.0, seconds)])
         plain.on_waits([])
-    assert out.getvalue().count("waiting for a lock: for report [b] (RowExclusiveLock on") == 1
+    assert out.getvalue().count("waits for a lock of report [b] (RowExclusiveLock on") == 1
     with Dashboard(console, HEADER) as view:
         view.on_waits([wait(1.0, 0.25), wait(1.1, 0.15)])
         with console.capture() as now:

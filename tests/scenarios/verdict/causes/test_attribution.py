@@ -182,7 +182,8 @@ def test_a_route_that_one_version_lacks_is_noted(clean_run: Evidence) -> None:
     assert cause.evidence.note is not None
     assert "version a answered 404" in cause.evidence.note
     assert "succeeded on version b" in cause.evidence.note
-    assert cause.title == "HTTP 404: version a lacks what version b serves"
+    for fact in ("HTTP 404", "version a lacks", "version b serves"):
+        assert fact in cause.title
     assert cause.confidence == "likely"
 
 

@@ -56,7 +56,7 @@ def test_lost_row(clean_run: Evidence) -> None:
     assert violation.subject == ACTIVE
     assert violation.requests == ("s7-000000-1",)
     assert violation.replicas == ("a-1",)
-    assert "lost" in violation.found
+    assert violation.found == "no row"
 
 
 def test_duplicated_row(clean_run: Evidence) -> None:

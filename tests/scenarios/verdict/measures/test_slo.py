@@ -174,7 +174,7 @@ def test_never_says_a_hundred_per_cent(case: tuple[int, int]) -> None:
 def test_availability_text() -> None:
     """The text gives the counts, and the bound rounded up."""
     assert slo.availability_text(4_812, 4_812) == (
-        "4,812 of 4,812 succeeded; failure rate below 0.063 % (95 %)"
+        "4,812 of 4,812 succeeded; failure rate below 0.063 % (95 % confidence)"
     )
     assert "(99.93 %)" in slo.availability_text(4_809, 4_812)
     assert "(99.9995 %)" in slo.availability_text(199_999, 200_000)
