@@ -1,0 +1,171 @@
+"""Follows the logs of a run's replicas, and records the errors in them with their times."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scenarios.evidence.logged_error import LoggedError
+from scenarios.evidence.recorder import Recorder
+from scenarios.recording.error_blocks import ErrorBlock, ErrorBlocks
+
+LOOK_SECONDS = 0.2
+"""How often the logs are looked at; an error without a time of its own is stamped as exactly."""
+
+MOST_ERRORS = 20_000
+"""So many errors are recorded; `LogFollower.left_out` counts the rest."""
+
+_SLACK_NS = 2_000_000_000
+_AT_ONCE = 1 << 20
+_STAMP = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d)[T ](?P<time>\d\d:\d\d:\d\d)(?:[.,](?P<part>\d{1,9}))?"
+    r"(?P<zone>Z|[+-]\d\d:?\d\d)?"
+)
+
+
+def stamp_of(text: str, read_ns: int, wall_to_monotonic_ns: int) -> int:
+    """When a line was written: its own stamp if it can be right, else when it was read.
+
+    A stamp without a zone may be local time or UTC; a stamp can be right if it lies before the
+    instant of reading, by no more than two seconds.
+
+    Args:
+        text: the line.
+        read_ns: when it was read, on the monotonic clock.
+        wall_to_monotonic_ns: what to add to nanoseconds since 1970 to get the monotonic clock.
+    """
+    match = _STAMP.search(text)
+    if match is None:
+        return read_ns
+    part = (match["part"] or "").ljust(9, "0")
+    try:
+        moment = datetime.fromisoformat(f"{match['date']}T{match['time']}")
+        zone = match["zone"]
+        zoned = datetime.fromisoformat(f"{moment.isoformat()}{zone}") if zone else None
+    except ValueError:
+        return read_ns
+    candidates = [zoned] if zoned else [moment.replace(tzinfo=UTC), moment.astimezone()]
+    for candidate in candidates:
+        at_ns = round(candidate.timestamp()) * 1_000_000_000 + int(part) + wall_to_monotonic_ns
+        if read_ns - _SLACK_NS <= at_ns <= read_ns:
+            return at_ns
+    return read_ns
+
+
+class LogFollower:
+    """The errors of one log, as the log grows.
+
+    Attributes:
+        source: whose log it is.
+    """
+
+    def __init__(self, source: str, path: Path, wall_to_monotonic_ns: int) -> None:
+        self.source = source
+        self._path = path
+        self._offset = 0
+        self._rest = b""
+        self._blocks = ErrorBlocks()
+        self._wall_to_monotonic_ns = wall_to_monotonic_ns
+
+    def read(self, now_ns: int) -> list[LoggedError]:
+        """The errors in what was written since the last time; a log that is gone has none.
+
+        Args:
+            now_ns: the instant, on the monotonic clock.
+        """
+        found, grown = self._grown(now_ns)
+        if not grown and not self._rest and self._blocks.has_said_all:
+            found += (self._told(block, now_ns) for block in self._blocks.flush())
+        return found
+
+    def close(self, now_ns: int) -> list[LoggedError]:
+        """The errors in what is left, the last line without an end included."""
+        found, _ = self._grown(now_ns)
+        text = self._rest.decode("utf-8", "replace")
+        self._rest = b""
+        blocks = [*self._blocks.feed(text), *self._blocks.flush()]
+        return found + [self._told(block, now_ns) for block in blocks]
+
+    def _grown(self, now_ns: int) -> tuple[list[LoggedError], bool]:
+        """The errors that ended in what was written since, and whether anything was."""
+        found: list[LoggedError] = []
+        grown = False
+        while data := self._next():
+            grown = True
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                text = line.decode("utf-8", "replace")
+                found += (self._told(block, now_ns) for block in self._blocks.feed(text))
+        return found, grown
+
+    def _next(self) -> bytes:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read(_AT_ONCE)
+        except OSError:
+            return b""
+        self._offset += len(data)
+        return data
+
+    def _told(self, block: ErrorBlock, now_ns: int) -> LoggedError:
+        return LoggedError(
+            at_ns=stamp_of(block.context, now_ns, self._wall_to_monotonic_ns),
+            source=self.source,
+            language=block.language,
+            type=block.type,
+            message=block.message,
+            root=block.root,
+            sqlstate=block.sqlstate,
+            request_id=block.request_id,
+            place=block.place,
+        )
+
+
+class ReplicaLogs:
+    """All logs of a run that are followed.
+
+    Attributes:
+        left_out: how many errors were not recorded since there were too many.
+    """
+
+    def __init__(self, path: Path, logs: Callable[[], Mapping[str, Path]]) -> None:
+        """Say where the evidence goes, and what to ask for the logs by the names of their sources.
+
+        Args:
+            path: the evidence file.
+            logs: gives the logs that there are now.
+        """
+        self.left_out = 0
+        self._path = path
+        self._logs = logs
+        self._followers: dict[str, LogFollower] = {}
+        self._wall_to_monotonic_ns = time.monotonic_ns() - time.time_ns()
+
+    async def follow(self) -> None:
+        """Read the logs five times a second until cancelled; what is left is read then."""
+        with Recorder[LoggedError](self._path) as recorder:
+            try:
+                while True:
+                    self._look(recorder, LogFollower.read)
+                    await asyncio.sleep(LOOK_SECONDS)
+            finally:
+                self._look(recorder, LogFollower.close)
+
+    def _look(
+        self,
+        recorder: Recorder[LoggedError],
+        read: Callable[[LogFollower, int], Iterable[LoggedError]],
+    ) -> None:
+        for source, path in self._logs().items():
+            follower = self._followers.get(source)
+            if follower is None:
+                follower = LogFollower(source, path, self._wall_to_monotonic_ns)
+                self._followers[source] = follower
+            for error in read(follower, time.monotonic_ns()):
+                if recorder.count < MOST_ERRORS:
+                    recorder.write(error)
+                else:
+                    self.left_out += 1
