@@ -1,22 +1,17 @@
 """Durations of a whole run in a few kilobytes, however long it is.
 
 Buckets as in HdrHistogram (Gil Tene): equal steps within each power of two, so that every value is
-kept to three significant digits and counts of several processes can be added. `encode` gives the
-exchange format of that family, for its tools. The library's own recording costs a microsecond or
-two for each value, several times what this dictionary does; at ten thousand requests a second
-that is the difference between noise and a share of the processor.
+kept to three significant digits and counts of several processes can be added. A library's own
+recording costs a microsecond or two for each value, several times what this dictionary does; at ten
+thousand requests a second that is the difference between noise and a share of the processor.
 """
 
 from collections.abc import Iterable
 
 import msgspec
-from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
 # 2^10 steps within each power of two: no value is off by more than 1 in 1,024.
 _STEP_BITS = 10
-_MICROSECOND = 1_000
-_HOUR_MICROSECONDS = 3_600_000_000
-_DIGITS = 3
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,12 +86,3 @@ class Histogram(msgspec.Struct):
             return None
         p50, p99, p999 = self.quantiles((0.5, 0.99, 0.999))
         return Spread(p50=p50, p99=p99, p999=p999, max=self.max_ns / 1e9)
-
-    def encode(self) -> str:
-        """The same in HdrHistogram's exchange format (V2, compressed, base64), in microseconds."""
-        histogram = HdrHistogram(1, _HOUR_MICROSECONDS, _DIGITS)
-        for bucket, count in self.counts.items():
-            microseconds = min(max(bucket // _MICROSECOND, 1), _HOUR_MICROSECONDS)
-            histogram.record_value(microseconds, count)
-        encoded: bytes = histogram.encode()
-        return encoded.decode("ascii")

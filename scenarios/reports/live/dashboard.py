@@ -23,7 +23,7 @@ from scenarios.reports.live.state import (
     ReplicaLine,
     waited_for,
 )
-from scenarios.verdict.measures.slo import failure_rate_upper, percent_down
+from scenarios.verdict.measures.slo import percent_down
 from scenarios.verdict.timeline import describe
 
 REDRAW_SECONDS = 0.2
@@ -100,7 +100,6 @@ class Dashboard:
         self._live = Live(self, console=console, auto_refresh=False, screen=True)
 
     def __enter__(self) -> Self:
-        failure_rate_upper(1, 2)  # imports scipy now rather than at the first failure
         self._live.__enter__()
         self._redraw()
         return self

@@ -120,7 +120,6 @@ async def _serve_plan(reader: CommandReader, writer: MessageWriter) -> None:
             requests=traffic.count,
             latency=totals.latencies.spread(),
             schedule_lag=totals.lags.spread(),
-            latency_hdr=totals.latencies.encode(),
         )
     )
 

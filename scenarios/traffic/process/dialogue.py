@@ -52,13 +52,11 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag
         requests: lines in `requests.ndjson`.
         latency: of the requests that were sent, from their planned times; absent if none was.
         schedule_lag: how late they were sent; absent if none was.
-        latency_hdr: the latencies in HdrHistogram's exchange format, in microseconds.
     """
 
     requests: int
     latency: Spread | None
     schedule_lag: Spread | None
-    latency_hdr: str
 
 
 Message: TypeAlias = Ready | TickReport | Interval | Finished

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hdrh.histogram import HdrHistogram
 
 from scenarios.evidence.mail import read_mails
 from scenarios.evidence.outcome import read_outcomes
@@ -109,7 +108,6 @@ async def test_a_whole_dialogue(tmp_path: Path) -> None:
         assert await talk.errors() == ""
     made = list(read_outcomes(tmp_path / "requests.ndjson"))
     assert (last["event"], last["requests"]) == ("finished", len(made))
-    assert HdrHistogram.decode(last["latency_hdr"]).get_total_count() == len(made)
     assert 0 < last["latency"]["p50"] <= last["latency"]["p99"] <= last["latency"]["max"]
     assert last["latency"]["max"] == pytest.approx(max(each.latency_seconds for each in made))
     assert last["schedule_lag"]["p50"] > 0

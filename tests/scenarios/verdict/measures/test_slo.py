@@ -3,9 +3,9 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from scenarios.verdict.measures import slo
 
@@ -42,6 +42,21 @@ def test_bound_is_the_rate_at_which_so_few_failures_are_rare(case: tuple[int, in
     bound = slo.failure_rate_upper(failed, total)
     assert failed / total < bound <= 1
     assert stats.binom.cdf(failed, total, bound) == pytest.approx(0.05, abs=1e-6)
+
+
+@given(
+    st.integers(2, 10_000_000).flatmap(lambda n: st.tuples(st.integers(1, n - 1), st.just(n))),
+    st.floats(0.5, 0.999),
+)
+@example((1, 10_000_000), 0.95)
+@example((9_999_999, 10_000_000), 0.95)
+@example((5_000_000, 10_000_000), 0.95)
+def test_the_bound_is_the_one_that_scipy_finds(case: tuple[int, int], confidence: float) -> None:
+    """Up to ten million requests, however many failed, the bound is that of SciPy's beta."""
+    failed, total = case
+    expected = special.betaincinv(failed + 1, total - failed, confidence)
+    found = slo.failure_rate_upper(failed, total, confidence)
+    assert found == pytest.approx(float(expected), rel=1e-9)
 
 
 def test_a_clean_rollout_says_little_about_the_next() -> None:
