@@ -15,6 +15,14 @@ NO_BACKEND = {
 EVIL = "[bold red]boo[/] <script>alert('x')</script> \x1b[31m | `tick` ]]> & \x07"
 
 
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal is what a test says it is, whatever the suite itself is started from."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def tab() -> Iterator[Page]:
     """A tab in headless Chromium; where Chromium must be there, its absence is a failure."""
