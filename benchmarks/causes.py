@@ -25,11 +25,10 @@ import msgspec
 from scenarios.cli.main import status
 from scenarios.cli.matrix import PLANS
 from scenarios.cli.running import Silence, run_one
-from scenarios.evidence import folder as files
-from scenarios.evidence.exchange import Exchange
-from scenarios.evidence.ndjson import read_lines
-from scenarios.evidence.outcome import Outcome, read_outcomes
-from scenarios.explain import explain
+from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.run_folder import RunFolder
+from scenarios.review import explain
 from scenarios.runner.environment import environment
 from scenarios.scenario.experiment import STRATEGY_NAMES
 from scenarios.scenario.overrides import Changes
@@ -40,8 +39,6 @@ MATRIX = Changes(replicas=2, rate=60, existing_rows=2000, baseline=1, settle=0.5
 FAULTY = Changes(replicas=2, rate=40, existing_rows=500, baseline=0.5, settle=1.5)
 MARGIN_NS = 100_000_000
 MOST_LINES = 16
-QUIET = frozenset({files.TICKS, files.BEFORE, files.AFTER, files.READS})
-"""Files that tell of no single request."""
 
 
 class Cell(NamedTuple):
@@ -151,20 +148,20 @@ def raw(folder: Path, request_id: str) -> Iterator[tuple[str, list[str]]]:
 
     Of many, those nearest to its end are taken.
     """
-    outcome = next(one for one in read_outcomes(folder / files.REQUESTS) if _is(one, request_id))
-    log = folder / files.ACCESS_LOG
-    asked = next((line for line in read_lines(log, Exchange) if _is(line, request_id)), None)
+    run = RunFolder(folder)
+    outcome = next(one for one in run.requests.read() if _is(one, request_id))
+    asked = next((line for line in run.exchanges.read() if _is(line, request_id)), None)
     replica = outcome.served_by or (asked.backend if asked else None)
     ids = _words(request_id, outcome.cause_id)
     for path in (*sorted(folder.glob("*.ndjson")), *sorted(folder.glob("*.log"))):
-        if path.name in QUIET:
-            continue
+        if path in (*(run.ticks.path, run.reads.path), *_rows(run)):
+            continue  # they tell of no single request
         with path.open(encoding="utf-8", errors="replace") as file:
             lines = [line.strip() for line in file]
         wanted = [
             (0 if ids.search(line) else abs(_stamp(line).at_ns - outcome.done_ns), number)
             for number, line in enumerate(lines)
-            if ids.search(line) or _concerns(path, line, replica, outcome)
+            if ids.search(line) or _concerns(run, path, line, replica, outcome)
         ]
         if wanted:
             shown = sorted(number for _, number in sorted(wanted)[:MOST_LINES])
@@ -189,7 +186,7 @@ def _stamp(line: str) -> _Stamped:
         return _Stamped()  # somebody's plain words
 
 
-def _concerns(path: Path, line: str, replica: str | None, outcome: Outcome) -> bool:
+def _concerns(run: RunFolder, path: Path, line: str, replica: str | None, outcome: Outcome) -> bool:
     """Whether a line is about the replica at the time of the request.
 
     The journal's lines and the balancer's about its backends are few, so they count at any time:
@@ -204,14 +201,17 @@ def _concerns(path: Path, line: str, replica: str | None, outcome: Outcome) -> b
         stamped.at_ns <= outcome.done_ns + MARGIN_NS and (stamped.end_ns or stamped.at_ns) >= begin
     )
     about = replica is not None and _words(replica).search(line) is not None
-    match path.name:
-        case files.EVENTS | files.BACKENDS:
-            return about or replica is None or (not stamped.replicas and not stamped.id)
-        case files.SERVER_LOG | files.LOCKS:
-            return then
-        case files.ACCESS_LOG | files.REQUESTS | files.MAILS:
-            return about and then
+    if path in (run.events.path, run.backend_changes.path):
+        return about or replica is None or (not stamped.replicas and not stamped.id)
+    if path in (run.server_lines.path, run.lock_waits.path):
+        return then
+    if path in (run.exchanges.path, run.requests.path, run.mails.path):
+        return about and then
     return path.stem == replica and then
+
+
+def _rows(run: RunFolder) -> tuple[Path, ...]:
+    return run.subjects_before.path, run.subjects_after.path
 
 
 def _words(*words: str | None) -> re.Pattern[str]:
@@ -219,7 +219,7 @@ def _words(*words: str | None) -> re.Pattern[str]:
     return re.compile("|".join(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in words if word))
 
 
-def _is(line: Outcome | Exchange, request_id: str) -> bool:
+def _is(line: Outcome | ExchangeRecord, request_id: str) -> bool:
     return line.request_id == request_id
 
 

@@ -13,26 +13,27 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event
-from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.run_folder import RecordFile, RunFolder
 from scenarios.evidence.tick import Tick
-from scenarios.publishing import write_reports
-from scenarios.review import reach_verdict
+from scenarios.review import review, write_reports
 from tests.support.browser import browser, chromium
 
 SECOND = 10**9
 START = 5_000 * SECOND
+T = TypeVar("T", bound=msgspec.Struct)
 RATE = 1000
 MOST_BYTES, MOST_SECONDS = 8_000_000, 3.0
 
 
-def requests(number: int, failed: int) -> Iterator[tuple[Outcome, Exchange]]:
+def requests(number: int, failed: int) -> Iterator[tuple[Outcome, ExchangeRecord]]:
     """Requests a millisecond apart, of which some fail, in stretches and for several reasons."""
     every = number // max(failed, 1)
     for index in range(number):
@@ -60,7 +61,7 @@ def requests(number: int, failed: int) -> Iterator[tuple[Outcome, Exchange]]:
                 proxy_status="hitless; error=destination_unavailable" if kind == 2 else None,
                 subject=f"u{index}@example.com",
             ),
-            Exchange(
+            ExchangeRecord(
                 at_ns=planned + 400_000,
                 request_id=name,
                 status=status,
@@ -76,10 +77,12 @@ def requests(number: int, failed: int) -> Iterator[tuple[Outcome, Exchange]]:
 def make(folder: Path, number: int, failed: int) -> None:
     """Write the evidence of such a run."""
 
-    def lines(name: str, items: Iterator[msgspec.Struct]) -> None:
-        with (folder / name).open("wb") as file:
-            file.writelines(msgspec.json.encode(item) + b"\n" for item in items)
+    def lines(file: RecordFile[T], items: Iterator[T]) -> None:
+        with file.recorder() as recorder:
+            for item in items:
+                recorder.write(item)
 
+    run = RunFolder(folder)
     seconds = number / RATE
     manifest = Manifest(
         scenario="benchmark",
@@ -96,12 +99,12 @@ def make(folder: Path, number: int, failed: int) -> None:
         hitless="benchmark",
         started_at="2026-01-01T00:00:00+00:00",
     )
-    (folder / files.MANIFEST).write_bytes(msgspec.json.encode(manifest))
-    lines(files.REQUESTS, (outcome for outcome, _ in requests(number, failed)))
-    lines(files.ACCESS_LOG, (exchange for _, exchange in requests(number, failed)))
-    lines(files.MAILS, iter(()))
+    run.write_manifest(manifest)
+    lines(run.requests, (outcome for outcome, _ in requests(number, failed)))
+    lines(run.exchanges, (exchange for _, exchange in requests(number, failed)))
+    lines(run.mails, iter(()))
     lines(
-        files.TICKS,
+        run.ticks,
         (
             Tick(
                 at_ns=START + index * SECOND // 4,
@@ -118,7 +121,7 @@ def make(folder: Path, number: int, failed: int) -> None:
     )
     events = [("phase", "baseline", 0.0), ("phase", "rollout", seconds / 4)]
     lines(
-        files.EVENTS,
+        run.events,
         (
             Event(
                 at_ns=START + int(at * SECOND),
@@ -156,13 +159,14 @@ def main() -> None:
         folder = Path(name)
         make(folder, asked.requests, asked.failed)
         began = time.monotonic()
-        verdict = reach_verdict(folder)
+        judgement = review(folder)
         judged = time.monotonic()
-        write_reports(folder, verdict)
+        write_reports(folder, judgement)
         written = time.monotonic()
-        report = folder / files.REPORT
+        report = RunFolder(folder).report
         size = report.stat().st_size
         seconds, asked_for, complaints = opened(report)
+    verdict = judgement.verdict
     median = statistics.median(seconds)
     print(f"requests {verdict.requests.planned:,}, failed {verdict.requests.failed:,}")
     print(f"judged in {judged - began:.1f} s, reports written in {written - judged:.1f} s")

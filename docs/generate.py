@@ -15,14 +15,10 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from scenarios.evidence import folder as files
-from scenarios.evidence.event import Event, read_events
-from scenarios.evidence.exchange import Exchange
-from scenarios.evidence.locks import read_locks
-from scenarios.evidence.manifest import read_manifest
-from scenarios.evidence.ndjson import read_lines
+from scenarios.evidence.event import Event
 from scenarios.evidence.progress import ReplicaView, RunHeader
-from scenarios.evidence.tick import Tick, read_ticks
+from scenarios.evidence.run_folder import RunFolder
+from scenarios.evidence.tick import Tick
 from scenarios.json_schema import documented
 from scenarios.reports.live.dashboard import screen
 from scenarios.reports.live.state import LiveState
@@ -117,10 +113,11 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 def pictures(folder: Path) -> None:
     """The dashboard at two sizes, and the report, of a recorded run."""
-    manifest = read_manifest(folder / files.MANIFEST)
-    events, ticks = list(read_events(folder / files.EVENTS)), list(read_ticks(folder / files.TICKS))
+    run = RunFolder(folder)
+    manifest = run.read_manifest()
+    events, ticks = list(run.events.read()), list(run.ticks.read())
     moment = _moment(events)
-    views = replicas_at(folder, events, moment)
+    views = replicas_at(run, events, moment)
     header = RunHeader(
         scenario=manifest.scenario,
         strategy=manifest.strategy,
@@ -138,7 +135,7 @@ def pictures(folder: Path) -> None:
                 state.tick(item)
             else:
                 state.event(item)
-        for wait in read_locks(folder / files.LOCKS):
+        for wait in run.lock_waits.read():
             if wait.end_ns <= moment:
                 state.wait([wait])
         state.wait([])
@@ -153,7 +150,7 @@ def pictures(folder: Path) -> None:
         svg = console.export_svg(title=title)
         svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # they are elsewhere
         (DOCS / "images" / f"dashboard-{width}.svg").write_text(svg)
-    _photograph(folder / files.REPORT)
+    _photograph(run.report)
 
 
 def _moment(events: Iterable[Event]) -> int:
@@ -175,11 +172,11 @@ def _steps(events: Iterable[Event]) -> Iterable[str]:
             yield f"deploy {event.version}"
 
 
-def replicas_at(folder: Path, events: list[Event], now: int) -> list[ReplicaView]:
+def replicas_at(run: RunFolder, events: list[Event], now: int) -> list[ReplicaView]:
     """The replicas as the balancer saw them at an instant."""
     past = Timeline(event for event in events if event.at_ns <= now)
     busy: dict[str, int] = {}
-    for line in read_lines(folder / files.ACCESS_LOG, Exchange):
+    for line in run.exchanges.read():
         if line.backend and line.at_ns <= now < line.at_ns + max(line.total_ns, 0):
             busy[line.backend] = busy.get(line.backend, 0) + 1
     return [

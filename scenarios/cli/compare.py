@@ -9,14 +9,11 @@ import typer
 from rich.console import Console
 
 from scenarios.cli.options import JsonOption
-from scenarios.errors import EvidenceError, UsageError
-from scenarios.evidence import folder as files
-from scenarios.evidence.event import read_events
-from scenarios.evidence.tick import read_ticks
+from scenarios.errors import UsageError
 from scenarios.reports.matrix import comparison
-from scenarios.reports.page.comparison import Compared, compare_report
-from scenarios.review import reach_verdict
-from scenarios.verdict import Verdict, decode
+from scenarios.reports.page.comparison import compare_report
+from scenarios.review import recall
+from scenarios.verdict import Verdict
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,15 +38,7 @@ def compare_command(
     """Compare two or more runs side by side."""
     if len(folders) < 2:  # noqa: PLR2004 - fewer cannot be compared
         raise UsageError("hitless compare: expected the folders of two runs or more")
-    runs = [
-        Compared(
-            folder=str(folder),
-            verdict=_verdict(folder),
-            events=tuple(read_events(folder / files.EVENTS)),
-            ticks=tuple(read_ticks(folder / files.TICKS)),
-        )
-        for folder in folders
-    ]
+    runs = [recall(folder) for folder in folders]
     if html is not None:
         try:
             html.write_text(compare_report(runs), encoding="utf-8")
@@ -61,15 +50,3 @@ def compare_command(
     else:
         Console().print(comparison([run.verdict for run in runs]))
     return 0
-
-
-def _verdict(folder: Path) -> Verdict:
-    """What was found then; the evidence is judged only where nobody has yet."""
-    path = folder / files.VERDICT
-    if not path.is_file():
-        return reach_verdict(folder)
-    try:
-        return decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        message = f"{path}: {error}; `hitless report {folder}` writes it anew"
-        raise EvidenceError(message) from error

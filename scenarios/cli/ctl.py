@@ -14,7 +14,7 @@ from orchestrator.errors import RollbackRefused
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.recovery import PLAN, recovering
 from scenarios.errors import UsageError, near
-from scenarios.evidence.folder import WHEEL
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.runner.steering import WISHES
 
 # What can be asked for when the orchestrator is gone.
@@ -44,7 +44,7 @@ def ctl_command(
     if wish not in WISHES:
         raise UsageError(f"unknown action {wish!r}; {near(wish, WISHES)}")
     try:
-        place = msgspec.json.decode((run / WHEEL).read_bytes(), type=_Place)
+        place = msgspec.json.decode(RunFolder(run).control.read_bytes(), type=_Place)
     except OSError as error:
         raise UsageError(f"{run}: no run is active in this folder ({error.strerror})") from error
     try:
@@ -68,10 +68,10 @@ async def _recover(run: Path, wish: str) -> tuple[bool, str]:
             except RollbackRefused as refused:
                 return False, f"abort: {refused}"
         if wish == "finish":
-            (run / WHEEL).unlink(missing_ok=True)
+            RunFolder(run).control.unlink(missing_ok=True)
             return True, await recovery.finish()
         url = recovery.plan.values.get("database_url", "")
-        migrator = YoyoMigrator(recovery.processes, url, log=run / "migrator.log")
+        migrator = YoyoMigrator(recovery.processes, url, log=RunFolder(run).migrator_log)
         again = recovery.undo if wish == "undo" else recovery.resume
         result = await again(migrator)
         done = result.outcome == "completed"

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.cli.options import JsonOption
-from scenarios.explain import explain
 from scenarios.reports import words
+from scenarios.reports.story import facts
+from scenarios.review import explain
 from scenarios.verdict.story import Story
 
 
@@ -38,24 +39,12 @@ def explain_command(
 
 def _show(console: Console, story: Story) -> None:
     console.print(Text(words.clean(f"{story.request_id}  {story.summary}"), "bold"))
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
-    why = None if story.cause is None else f"{story.cause}: {story.title} ({story.confidence})"
-    rows = (
-        ("Why", why),
-        ("With", ", ".join(story.contributing)),
-        ("During", story.step),
-        ("Schema", story.schema),
-        ("About", story.subject),
-        ("Left", None if story.found is None else ", ".join(story.found) or "no row"),
-        ("Led by", story.led_by),
-        ("Led to", " ".join(story.led_to)),
-    )
-    for name, value in rows:
-        if value:
-            facts.add_row(name, Text(words.clean(value)))
-    console.print(facts)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in facts(story):
+        grid.add_row(name, Text(words.clean(text)))
+    console.print(grid)
     console.print()
     moments = Table.grid(padding=(0, 2, 0, 0))
     moments.add_column(justify="right", no_wrap=True, style="dim")

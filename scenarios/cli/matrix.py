@@ -27,9 +27,9 @@ from scenarios.cli.questions.expectation import surprise
 from scenarios.cli.running import Silence, progress_console, run_one
 from scenarios.errors import LoadError
 from scenarios.exit_status import ExitStatus
-from scenarios.publishing import add_to_step_summary, annotate
 from scenarios.reports.github import MOST, annotation
 from scenarios.reports.matrix import MatrixRow, matrix_markdown, matrix_row, matrix_table
+from scenarios.review.publishing import add_to_step_summary, annotate
 from scenarios.runner.environment import environment
 from scenarios.scenario.experiment import STRATEGY_NAMES, Experiment
 from scenarios.scenario.overrides import Changes

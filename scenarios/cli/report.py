@@ -12,9 +12,9 @@ from scenarios.cli.options import (
     JunitOption,
 )
 from scenarios.errors import UsageError
-from scenarios.publishing import write_junit, write_reports
 from scenarios.reports.terminal import print_verdict
-from scenarios.review import reach_verdict
+from scenarios.review import review, write_reports
+from scenarios.review.publishing import write_junit
 from scenarios.verdict import encode
 
 
@@ -25,10 +25,11 @@ def report_command(
 ) -> int:
     """Compute the verdict of a run again from its evidence, and rewrite its reports."""
     try:
-        verdict = reach_verdict(folder)
-        write_reports(folder, verdict)
+        judgement = review(folder)
+        write_reports(folder, judgement)
     except OSError as error:
         raise UsageError(f"{error.filename or folder}: {error.strerror}") from error
+    verdict = judgement.verdict
     write_junit(junit, verdict)
     if as_json:
         sys.stdout.buffer.write(encode(verdict))

@@ -35,8 +35,8 @@ from scenarios.cli.questions.series import (
 )
 from scenarios.cli.running import progress, progress_console, run_one
 from scenarios.errors import UsageError
-from scenarios.publishing import tell_github, write_junit
 from scenarios.reports.terminal import print_verdict
+from scenarios.review.publishing import tell_github, write_junit
 from scenarios.runner.environment import environment
 from scenarios.scenario.overrides import Changes
 from scenarios.verdict import Verdict, encode

@@ -6,28 +6,27 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Self, TypeGuard
+from typing import NamedTuple, Self, TypeGuard
 
 from rich.console import Console
 
 from scenarios.cli.keyboard import Key, can_hear, listening
 from scenarios.errors import UsageError
 from scenarios.evidence.event import Event
-from scenarios.evidence.folder import create_run_folder
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.progress import Progress, ReplicaView, RunHeader
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.tick import Tick
-from scenarios.publishing import write_reports
 from scenarios.reports.live.dashboard import Dashboard
 from scenarios.reports.live.plain import PlainProgress
-from scenarios.review import reach_verdict
+from scenarios.review import review, write_reports
 from scenarios.runner.environment import Environment
 from scenarios.runner.release import command_name
 from scenarios.runner.run import run
 from scenarios.runner.steering import WISHES, Steering
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import ReleaseStep
-from scenarios.verdict import Verdict
+from scenarios.verdict import Judgement, Verdict
 
 KEYS = {"p": "pause", "r": "resume", "P": "promote", "a": "abort", "q": "quit"}
 LEGEND = "   ".join(f"{letter} {word}" for letter, word in KEYS.items())
@@ -52,12 +51,35 @@ def _quit() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+class Reviewed(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        judgement: what it means, and what shows it.
+        folder: where its evidence and its reports are.
+    """
+
+    judgement: Judgement
+    folder: Path
+
+
 async def run_one(
     experiment: Experiment,
     place: Environment,
     out: Path,
     watcher: Progress,
 ) -> tuple[Verdict, Path]:
+    """Do the same as `run_and_review`, where the verdict is enough."""
+    judgement, folder = await run_and_review(experiment, place, out, watcher)
+    return judgement.verdict, folder
+
+
+async def run_and_review(
+    experiment: Experiment,
+    place: Environment,
+    out: Path,
+    watcher: Progress,
+) -> Reviewed:
     """Run an experiment in a new folder under `out`, reach its verdict, and write its reports.
 
     Raises:
@@ -65,21 +87,21 @@ async def run_one(
         EnvironmentFailure: the run could not begin, or something that it stands on broke.
     """
     try:
-        folder = create_run_folder(
+        folder = RunFolder.create(
             out,
             datetime.now().astimezone(),
             experiment.scenario.name,
             experiment.strategy,
-        )
+        ).path
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from error
     steering = Steering()
     keys = nullcontext() if not _has_keys(watcher) else listening(_keys(steering, watcher))
     with keys, watcher as looking_on:
         await run(experiment, place, folder, looking_on, steering)
-    verdict = reach_verdict(folder)
-    write_reports(folder, verdict)
-    return verdict, folder
+    judgement = review(folder)
+    write_reports(folder, judgement)
+    return Reviewed(judgement, folder)
 
 
 class Silence:

@@ -15,12 +15,12 @@ from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import JsonOption, JunitOption, NoLiveOption, OutOption
 from scenarios.cli.running import progress_console, view_of
 from scenarios.errors import UsageError
-from scenarios.evidence.folder import create_run_folder
 from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.progress import RunHeader
-from scenarios.publishing import tell_github, write_junit, write_reports
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports.terminal import print_verdict
-from scenarios.review import reach_verdict
+from scenarios.review import review, write_reports
+from scenarios.review.publishing import tell_github, write_junit
 from scenarios.runner.watch import STRATEGY, Watch, target_of, visits, watch
 from scenarios.scenario.overrides import at_rate
 from scenarios.scenario.reader import load
@@ -114,7 +114,8 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         ),
     )
     try:
-        folder = create_run_folder(out, datetime.now().astimezone(), about.name, STRATEGY)
+        now = datetime.now().astimezone()
+        folder = RunFolder.create(out, now, about.name, STRATEGY).path
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from error
     console = progress_console(as_json=as_json)
@@ -134,8 +135,9 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             await watch(about, folder, view, stop)
 
     run_interruptibly(work(), instead=None if about.command else stop.set)
-    verdict = reach_verdict(folder)
-    write_reports(folder, verdict)
+    judgement = review(folder)
+    write_reports(folder, judgement)
+    verdict = judgement.verdict
     if as_json:
         sys.stdout.buffer.write(encode(verdict))
     else:

@@ -1,11 +1,6 @@
 """What the balancer made of its backends, as recorded in `backends.ndjson`."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
-
-from scenarios.evidence.ndjson import read_lines
 
 
 class BackendChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,12 +24,3 @@ class BackendChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     version: str = ""
     weight: float = 0.0
     reason: str | None = None
-
-
-def read_backends(path: Path) -> Iterator[BackendChange]:
-    """Read `backends.ndjson`, line by line.
-
-    Raises:
-        EvidenceError: a line is not a BackendChange, or the last one is cut short.
-    """
-    yield from read_lines(path, BackendChange)

@@ -4,13 +4,10 @@ Every verb of a rollout writes `started` and then `completed` or `failed`, with 
 `noted` stands alone: something that was seen rather than done, such as a replica's exit.
 """
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
-
-from scenarios.evidence.ndjson import read_lines
 
 State = Literal["started", "completed", "failed", "noted"]
 
@@ -44,12 +41,3 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     floor_seconds: float | None = None
     error: str | None = None
     detail: Mapping[str, object] = msgspec.field(default_factory=dict)
-
-
-def read_events(path: Path) -> Iterator[Event]:
-    """Read `events.ndjson`, line by line.
-
-    Raises:
-        EvidenceError: a line is not an Event, or the last one is cut short.
-    """
-    yield from read_lines(path, Event)

@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One exchange as the balancer saw it; fields that it also logs are ignored here.
 
     Attributes:

@@ -5,15 +5,10 @@ of those that it waits for, down to the one that waits for nobody. The direct bl
 the next in the queue; the last of the chain is the one to blame.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
 
-from scenarios.evidence.ndjson import read_lines
 
-
-class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DatabaseSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One session of the database server.
 
     Attributes:
@@ -49,14 +44,14 @@ class LockWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_ns: int
     end_ns: int
     gone_ns: int
-    waiter: Session
+    waiter: DatabaseSession
     mode: str
     kind: str
     relation: str | None = None
-    chain: tuple[Session, ...] = ()
+    chain: tuple[DatabaseSession, ...] = ()
 
     @property
-    def root(self) -> Session | None:
+    def root(self) -> DatabaseSession | None:
         """The session that all others wait for; None if it was gone before it could be seen."""
         return self.chain[-1] if self.chain else None
 
@@ -64,12 +59,3 @@ class LockWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def seconds(self) -> float:
         """How long it certainly lasted."""
         return max(self.end_ns - self.at_ns, 0) / 1e9
-
-
-def read_locks(path: Path) -> Iterator[LockWait]:
-    """Read `locks.ndjson`, line by line.
-
-    Raises:
-        EvidenceError: a line is not a LockWait, or the last one is cut short.
-    """
-    yield from read_lines(path, LockWait)

@@ -1,11 +1,6 @@
 """The mails that reached the users' mailbox, as recorded in `mails.ndjson`."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
-
-from scenarios.evidence.ndjson import read_lines
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -24,12 +19,3 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     links: tuple[str, ...] = ()
     request_id: str | None = None
     sent_by: str | None = None
-
-
-def read_mails(path: Path) -> Iterator[Mail]:
-    """Read `mails.ndjson`, line by line.
-
-    Raises:
-        EvidenceError: a line is not a Mail, or the last one is cut short.
-    """
-    yield from read_lines(path, Mail)

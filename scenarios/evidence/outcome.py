@@ -8,12 +8,7 @@ All stamps are `time.monotonic_ns()` of the machine, so that they compare with t
 other process of the run.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
-
-from scenarios.evidence.ndjson import read_lines
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,6 +30,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         error: why there is no complete response: `connect_refused`, `connect_timeout`, `reset`,
             `eof` (closed without a complete response), `timeout`, `malformed`, `undispatched`
             (the generator never sent it). Absent when there is a complete response.
+        errno: the number of the generator's own error, such as 24 (EMFILE), if it had one.
         error_detail: the error's own words, for people.
         served_by: the replica named by `X-Served-By`.
         proxy_status: the `Proxy-Status` field (RFC 9209): why the balancer answered by itself.
@@ -72,6 +68,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cause_id: str | None = None
     user: str | None = None
     paced: bool = False
+    errno: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -91,12 +88,3 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def dispatched(self) -> bool:
         """Whether the generator got to send it."""
         return self.error != "undispatched"
-
-
-def read_outcomes(path: Path) -> Iterator[Outcome]:
-    """Read `requests.ndjson`, line by line.
-
-    Raises:
-        EvidenceError: a line is not an Outcome, or the last one is cut short.
-    """
-    yield from read_lines(path, Outcome)

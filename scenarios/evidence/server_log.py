@@ -12,8 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-from scenarios.evidence.ndjson import read_lines
-
 # `log_line_prefix` is "%m [%p] %e %q%a@%d ": time, process, SQLSTATE, application@database.
 _LINE = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) UTC \[(?P<pid>\d+)\] "
@@ -98,15 +96,6 @@ def convert_log(text: Path, path: Path, wall_to_monotonic_ns: int) -> None:
     with text.open(encoding="utf-8", errors="replace") as lines, path.open("wb") as out:
         for line in parse_log(lines, wall_to_monotonic_ns):
             out.write(encode(line) + b"\n")
-
-
-def read_server_log(path: Path) -> Iterator[ServerLine]:
-    """Read `postgres.ndjson`, line by line.
-
-    Raises:
-        EvidenceError: a line is not a ServerLine, or the last one is cut short.
-    """
-    yield from read_lines(path, ServerLine)
 
 
 def _add(before: object, text: str) -> str:

@@ -4,12 +4,7 @@
 has settled. One line a row: a subject that is there twice has two lines.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
-
-from scenarios.evidence.ndjson import read_lines
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -22,12 +17,3 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     subject: str
     state: str | None = None
-
-
-def read_subjects(path: Path) -> Iterator[Subject]:
-    """Read a subjects file, line by line.
-
-    Raises:
-        EvidenceError: a line is not a Subject, or the last one is cut short.
-    """
-    yield from read_lines(path, Subject)

@@ -4,12 +4,9 @@ It feeds the live dashboard, and it is the evidence that the generator itself ke
 generator fell behind says nothing about the application.
 """
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import msgspec
-
-from scenarios.evidence.ndjson import read_lines
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,12 +41,3 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu: float = 0.0
     failures: Mapping[str, int] = msgspec.field(default_factory=dict)
     served_by: Mapping[str, int] = msgspec.field(default_factory=dict)
-
-
-def read_ticks(path: Path) -> Iterator[Tick]:
-    """Read `ticks.ndjson`, line by line.
-
-    Raises:
-        EvidenceError: a line is not a Tick, or the last one is cut short.
-    """
-    yield from read_lines(path, Tick)

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from scenarios.cli.running import Silence, run_one
-from scenarios.evidence import folder as files
-from scenarios.evidence.outcome import Outcome, read_outcomes
+from scenarios.cli.running import Silence, run_and_review
+from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports import words
 from scenarios.runner.environment import Environment, environment
 from scenarios.scenario.overrides import Changes
-from scenarios.verdict import Verdict
+from scenarios.verdict import Judgement
 from scenarios.verdict.model import Violation
 
 T = TypeVar("T")
@@ -45,11 +45,14 @@ class Report:
         violations: acknowledged data that is not as it should be.
     """
 
-    def __init__(self, verdict: Verdict, folder: Path) -> None:
-        self.verdict = verdict
+    def __init__(self, judgement: Judgement, folder: Path) -> None:
+        self.verdict = verdict = judgement.verdict
         self.folder = folder
-        outcomes = read_outcomes(folder / files.REQUESTS)
-        self.failed: list[Outcome] = Explained((one for one in outcomes if not one.ok), self)
+        failed = [one.failure.outcome for one in judgement.failed]
+        if verdict.requests.undispatched:  # the verdict only counts these
+            requests = RunFolder(folder).requests.read()
+            failed += [one for one in requests if not one.dispatched]
+        self.failed: list[Outcome] = Explained(failed, self)
         self.violations: list[Violation] = Explained(verdict.integrity.violations, self)
 
     @property
@@ -162,7 +165,7 @@ class Session:
         wanted = Changes(settings=tuple(settings), database=self._database_url, **changes)  # type: ignore[arg-type]
         experiment = wanted.experiment(reference, strategy, seed)
         running = asyncio.run_coroutine_threadsafe(
-            run_one(experiment, self._place, out, Silence()), self._loop
+            run_and_review(experiment, self._place, out, Silence()), self._loop
         )
         try:
             return Report(*running.result())

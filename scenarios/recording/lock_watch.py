@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from scenarios.evidence.locks import LockWait, Session
+from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.recorder import Recorder
 
 APPLICATION_NAME = "hitless-watch"
@@ -102,7 +102,7 @@ def _to_oldest(
     waiter: int,
     chain: tuple[int, ...],
     waiting: Mapping[int, Seen],
-    sessions: Mapping[int, Session],
+    sessions: Mapping[int, DatabaseSession],
 ) -> tuple[int, ...]:
     """A chain that ends in a circle, cut so that its root is the oldest transaction.
 
@@ -140,7 +140,9 @@ class Waits:
         """Those that wait now, and for how long so far."""
         return tuple(self._open.values())
 
-    def look(self, at_ns: int, seen: Iterable[Seen], sessions: Mapping[int, Session]) -> None:
+    def look(
+        self, at_ns: int, seen: Iterable[Seen], sessions: Mapping[int, DatabaseSession]
+    ) -> None:
         """Take in what one look saw."""
         waiting = {one.pid: one for one in seen}
         # A wait that gets another root is blamed on that one only from then on.
@@ -161,11 +163,11 @@ class Waits:
                 at_ns=min(max(one.since_ns, until.get(one.pid, 0)), at_ns),
                 end_ns=at_ns,
                 gone_ns=at_ns,
-                waiter=sessions.get(one.pid) or Session(pid=one.pid),
+                waiter=sessions.get(one.pid) or DatabaseSession(pid=one.pid),
                 mode=one.mode,
                 kind=one.kind,
                 relation=one.relation,
-                chain=tuple(sessions.get(pid) or Session(pid=pid) for pid in chain),
+                chain=tuple(sessions.get(pid) or DatabaseSession(pid=pid) for pid in chain),
             )
         for key in self._open.keys() - now:
             self._end(key, at_ns)
@@ -275,7 +277,7 @@ class LockWatch:
         rows = await connection.fetch(_WAITS)
         at_ns = time.monotonic_ns()
         seen = [_seen(row, at_ns) for row in rows]
-        sessions: dict[int, Session] = {}
+        sessions: dict[int, DatabaseSession] = {}
         if seen:
             pids = {one.pid for one in seen} | {pid for one in seen for pid in one.blockers}
             found = await connection.fetch(_SESSIONS, sorted(pids))
@@ -316,9 +318,9 @@ def _seen(row: Mapping[str, Any], at_ns: int) -> Seen:
     )
 
 
-def _session(row: Mapping[str, Any]) -> Session:
+def _session(row: Mapping[str, Any]) -> DatabaseSession:
     query = " ".join((row["query"] or "").split())
-    return Session(
+    return DatabaseSession(
         pid=row["pid"],
         application=row["application_name"] or "",
         state=row["state"],

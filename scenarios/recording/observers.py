@@ -12,10 +12,9 @@ from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
 from orchestrator.model import JournalEvent
 from orchestrator.verbs import verb_named
-from scenarios.evidence import folder as files
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.locks import LockWait
-from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.lock_watch import LockWatch
 
 
@@ -70,14 +69,15 @@ class Observers:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._record_backends(), name="events of the balancer")]
             if self._url is not None:
-                self._watch = LockWatch(self._url, self._folder / files.LOCKS, note, self._on_waits)
+                waits = RunFolder(self._folder).lock_waits.path
+                self._watch = LockWatch(self._url, waits, note, self._on_waits)
                 tasks.append(group.create_task(self._watch.run(), name="watch of the locks"))
             yield
             for task in tasks:
                 task.cancel()
 
     async def _record_backends(self) -> None:
-        with Recorder[BackendChange](self._folder / files.BACKENDS) as recorder:
+        with RunFolder(self._folder).backend_changes.recorder() as recorder:
             async with AdminClient(self._admin) as client:
                 try:
                     async for event in client.events():

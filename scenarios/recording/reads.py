@@ -8,10 +8,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from orchestrator.model import Replica
-from scenarios.evidence import folder as files
-from scenarios.evidence.mail import read_mails
 from scenarios.evidence.read import Read
-from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.run_folder import RunFolder
 
 LINKS = 5
 _ANSWER_SECONDS = 10.0
@@ -29,7 +27,7 @@ async def record_reads(replicas: Sequence[Replica], paths: Iterable[str], folder
     if not wanted:
         return
     timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-    with Recorder[Read](folder / files.READS) as recorder:
+    with RunFolder(folder).reads.recorder() as recorder:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             for path in wanted:
                 for replica in replicas:
@@ -54,7 +52,7 @@ def _filled(template: str, folder: Path) -> list[str]:
         return [template]
     links = [
         template.replace("{link}", target)
-        for mail in read_mails(folder / files.MAILS)
+        for mail in RunFolder(folder).mails.read()
         for target in (_target(link) for link in mail.links[:1])
     ]
     return list(dict.fromkeys([*links[:LINKS], *links[-LINKS:]]))

@@ -11,7 +11,7 @@ from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.postgres import EmbeddedServer, ExternalServer
 from orchestrator.processes import Processes
-from scenarios.evidence import folder as files
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.server_log import convert_log
 from scenarios.runner import release as application
 from scenarios.runner.database import fill
@@ -118,11 +118,12 @@ class Environment:
             yield
         finally:
             if log.is_file():
+                run = RunFolder(folder)
                 with log.open("rb") as file:
                     file.seek(start)
-                    (folder / "postgres.log").write_bytes(file.read())
+                    run.server_log.write_bytes(file.read())
                 offset = time.monotonic_ns() - time.time_ns()
-                convert_log(folder / "postgres.log", folder / files.SERVER_LOG, offset)
+                convert_log(run.server_log, run.server_lines.path, offset)
 
 
 @asynccontextmanager

@@ -30,10 +30,9 @@ from orchestrator.routers.hitless import HealthCheck, start_balancer
 from orchestrator.strategies import STRATEGIES
 from orchestrator.supervisor import Supervisor
 from orchestrator.tasks import first_error
-from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event
-from scenarios.evidence.manifest import write_manifest
 from scenarios.evidence.progress import Progress, ReplicaView
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.observers import Observers
 from scenarios.recording.reads import record_reads
 from scenarios.recording.subjects import record_subjects, wait_settled
@@ -68,6 +67,7 @@ class Run:
         steering: Steering,
     ) -> None:
         self.folder = folder
+        self._files = RunFolder(folder)
         self._experiment = experiment
         self._scenario = experiment.scenario
         self._environment = environment
@@ -105,8 +105,8 @@ class Run:
             start_balancer(
                 processes,
                 directory=self._environment.private,
-                log=folder / "balancer.log",
-                access_log=folder / files.ACCESS_LOG,
+                log=self._files.balancer_log,
+                access_log=self._files.exchanges.path,
                 health=_health(scenario),
                 hold_seconds=scenario.balancer.hold_seconds,
                 affinity_cookie=scenario.balancer.affinity_cookie,
@@ -133,7 +133,7 @@ class Run:
         )
         clock = PhaseClock()
         journal = stack.enter_context(
-            Journal(folder / files.EVENTS, listeners=[self._hear, observers.hear, clock.hear])
+            Journal(self._files.events.path, listeners=[self._hear, observers.hear, clock.hear])
         )
         private = await stack.enter_async_context(processes.directory("hitless-run-"))
         values = {
@@ -156,7 +156,7 @@ class Run:
             journal,
             scenario.policy,
             hooks=CommandHooks(
-                processes, log=folder / "hooks.log", cwd=experiment.loaded.path.parent
+                processes, log=self._files.hooks_log, cwd=experiment.loaded.path.parent
             ),
         )
         self._steering.connect(rollout.control)
@@ -184,7 +184,8 @@ class Run:
             async with _phase(journal, "setup"):
                 await self._bring_up(rollout, release.start)
             if scenario.integrity is not None:
-                await record_subjects(url, scenario.integrity.subjects, folder / files.BEFORE)
+                before = self._files.subjects_before.path
+                await record_subjects(url, scenario.integrity.subjects, before)
             await load.start(
                 await set_up(
                     host,
@@ -234,7 +235,7 @@ class Run:
     async def _wheel(self, private: Path) -> AsyncIterator[None]:
         """Let `hitless ctl` reach the run, by what the run's folder says of it."""
         socket = private / "wheel.sock"
-        place = self.folder / files.WHEEL
+        place = self._files.control
         async with serve_control_socket(socket, self._steering.hear):
             place.write_bytes(msgspec.json.encode({"socket": str(socket), "pid": os.getpid()}))
             try:
@@ -280,7 +281,7 @@ class Run:
     async def _record_after(
         self, integrity: IntegritySpec, url: str, serving: Sequence[Replica]
     ) -> None:
-        await record_subjects(url, integrity.subjects, self.folder / files.AFTER)
+        await record_subjects(url, integrity.subjects, self._files.subjects_after.path)
         await record_reads(serving, integrity.reads, self.folder)
 
     def _migrator(self, processes: Processes, url: str) -> YoyoMigrator:
@@ -288,7 +289,7 @@ class Run:
         return YoyoMigrator(
             processes,
             url,
-            log=self.folder / "migrator.log",
+            log=self._files.migrator_log,
             lock_timeout=database.lock_timeout_seconds,
             deadline=database.migration_deadline_seconds,
         )
@@ -366,9 +367,9 @@ class Run:
             database=self._database,
             started_at=self._started_at,
             interrupted=interrupted,
-            digests=files.digests(self.folder),
+            digests=self._files.digests(),
         )
-        write_manifest(self.folder / files.MANIFEST, manifest)
+        self._files.write_manifest(manifest)
 
 
 async def run(

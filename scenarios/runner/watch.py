@@ -23,10 +23,10 @@ from orchestrator.model import JournalEvent
 from orchestrator.processes import Processes
 from orchestrator.tasks import first_error
 from scenarios.errors import ScenarioError
-from scenarios.evidence import folder as files
 from scenarios.evidence.event import Event
-from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine, write_manifest
+from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine
 from scenarios.evidence.progress import Progress
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.spec import PhasesSpec, TrafficSpec
 from scenarios.scenario.users import plan_for
 from scenarios.traffic.journeys.set_up import set_up
@@ -34,7 +34,6 @@ from scenarios.traffic.plan import Journey, Step, TrafficError
 from scenarios.traffic.process.driver import load_generator
 
 STRATEGY = "command"
-COMMAND_LOG = "command.log"
 
 _STOP_SECONDS = 10.0
 _LAST_LINES = 3
@@ -139,7 +138,7 @@ async def watch(about: Watch, folder: Path, watcher: Progress, stop: asyncio.Eve
         raise EnvironmentFailure(str(error)) from error
     finally:
         manifest = _manifest(about, ended, started_at, folder, interrupted=interrupted)
-        write_manifest(folder / files.MANIFEST, manifest)
+        RunFolder(folder).write_manifest(manifest)
 
 
 async def _inside(
@@ -164,7 +163,7 @@ async def _inside(
             on_tick=watcher.on_tick,
         )
     )
-    journal = stack.enter_context(Journal(folder / files.EVENTS, listeners=[hear]))
+    journal = stack.enter_context(Journal(RunFolder(folder).events.path, listeners=[hear]))
     async with asyncio.TaskGroup() as group:
         group.create_task(load.listen(), name="ticks of the load generator")
         async with journal.verb("phase", detail={"name": "setup"}, encloses=True):
@@ -179,7 +178,7 @@ async def _inside(
         async with journal.verb("phase", detail={"name": "baseline"}, encloses=True):
             await asyncio.sleep(about.phases.baseline_seconds)
         async with journal.verb("phase", detail={"name": "rollout"}, encloses=True):
-            ended = await _deploy(about, journal, folder / COMMAND_LOG, stop)
+            ended = await _deploy(about, journal, RunFolder(folder).command_log, stop)
         async with journal.verb("phase", detail={"name": "settle"}, encloses=True):
             await asyncio.sleep(about.phases.settle_seconds)
             await load.stop()
@@ -254,5 +253,5 @@ def _manifest(
         started_at=started_at.isoformat(timespec="seconds"),
         interrupted=interrupted,
         environment=this_machine(),
-        files=files.digests(folder),
+        files=RunFolder(folder).digests(),
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scenarios.evidence import folder as files
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.spec import TrafficSpec
 from scenarios.traffic.plan import Plan
 
@@ -23,8 +23,8 @@ def plan_for(traffic: TrafficSpec, *, host: str, port: int, seed: int, folder: P
         rate=traffic.rate,
         journeys=traffic.journeys,
         known=tuple(name for step in traffic.set_up for name in step.capture),
-        requests_path=str(folder / files.REQUESTS),
-        mails_path=str(folder / files.MAILS),
+        requests_path=str(RunFolder(folder).requests.path),
+        mails_path=str(RunFolder(folder).mails.path),
         arrivals=traffic.arrivals,
         profile=traffic.profile,
         arrivals_path=traffic.arrivals_path,

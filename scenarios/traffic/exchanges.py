@@ -48,6 +48,7 @@ class JourneyExchange(ClientExchange):
             status=self.status,
             error=self.error,
             error_detail=self.error_detail,
+            errno=self.errno,
             served_by=self.served_by,
             proxy_status=self.proxy_status,
             sqlstate=self.sqlstate,

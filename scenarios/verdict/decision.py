@@ -32,14 +32,14 @@ from scenarios.verdict.model import (
 )
 
 CPU_SATURATED = 0.95
-HARNESS_MADE = ("harness:",)
 ENDED: Mapping[str, str] = {
     "completed": "completed",
     "rolled_back": "was rolled back",
     "aborted": "was aborted",
     "failed": "failed",
 }
-LOAD_MADE = ("transport:timeout", "transport:connect_timeout")
+LOAD_MADE = frozenset({"transport:timeout", "transport:connect_timeout"})
+"""Causes that a load generator which fell behind may have made itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +172,11 @@ def check_objectives(findings: Findings) -> tuple[Check, ...]:
 
 
 def _proven(findings: Findings, *, behind: bool) -> list[Cause]:
-    ignored = (*HARNESS_MADE, *LOAD_MADE) if behind else HARNESS_MADE
-    return [cause for cause in findings.causes if not cause.cause.startswith(ignored)]
+    return [
+        cause
+        for cause in findings.causes
+        if cause.kind != "harness" and not (behind and cause.cause in LOAD_MADE)
+    ]
 
 
 def _check_failures(findings: Findings, *, behind: bool) -> Check:

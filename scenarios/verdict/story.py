@@ -1,22 +1,26 @@
-"""One request's story: everything that the evidence has of it, in order of time."""
+"""One request's story: everything that the evidence has of it, in order of time.
+
+It is told once, here; the terminal and the page only show it.
+"""
 
 from collections.abc import Iterable
 
 import msgspec
 
-from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.causes.attribution import Attributed
 from scenarios.verdict.causes.failure import Failure
-from scenarios.verdict.causes.ladder import attribute, contributing
-from scenarios.verdict.causes.slowness import explain_slow
-from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.model import Confidence
 from scenarios.verdict.timeline import describe
 
 MARGIN_NS = 50_000_000
 """What happened this shortly before or after a request belongs to its story as well."""
+
+MOST_WAITS = 20
+"""A story tells of so many waits for locks; hundreds of sessions may have waited meanwhile."""
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -39,6 +43,14 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         request_id: which.
+        at: its planned time, in seconds of the run.
+        seconds: from then until its outcome was known.
+        endpoint: what it asked for.
+        connection: `new` or `reused`.
+        journey: the user story that it belongs to.
+        got: what the client got: the status, or the error, with what was said of it.
+        replica: who answered or was asked, as far as known.
+        version: of that replica.
         summary: what became of it.
         cause: why it failed or was slow; absent when neither.
         title: the same for people.
@@ -46,6 +58,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         contributing: what else may have had a part.
         step: what the rollout was doing.
         schema: the last migration that had completed.
+        logged: whether the balancer's log has a line of it.
         led_by: the request that led to it.
         led_to: the requests that it led to.
         subject: what it was about.
@@ -54,6 +67,14 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     request_id: str
+    at: float
+    seconds: float
+    endpoint: str
+    connection: str
+    journey: str
+    got: str
+    replica: str | None
+    version: str | None
     summary: str
     cause: str | None
     title: str | None
@@ -61,6 +82,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     contributing: tuple[str, ...]
     step: str
     schema: str | None
+    logged: bool
     led_by: str | None
     led_to: tuple[str, ...]
     subject: str | None
@@ -82,71 +104,86 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     at_ns: int | None = None
 
 
+class Further(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a request besides what a verdict needs; all of it may be left out.
+
+    Attributes:
+        mails: the mails to its subject.
+        log: the lines of replicas' logs that name it.
+        led_to: the requests that it led to.
+        found: the states of its subject's rows after the run; absent if the database was not read.
+    """
+
+    mails: tuple[Mail, ...] = ()
+    log: tuple[LogLine, ...] = ()
+    led_to: tuple[str, ...] = ()
+    found: tuple[str, ...] | None = None
+
+
+NOTHING_FURTHER = Further()
+
+
 def tell_story(
-    outcome: Outcome,
-    exchange: Exchange | None,
-    around: Surroundings,
-    *,
+    failure: Failure,
+    why: Attributed | None,
     origin_ns: int,
-    slow_seconds: float,
-    mails: Iterable[Mail] = (),
-    log: Iterable[LogLine] = (),
-    led_to: Iterable[str] = (),
-    found: tuple[str, ...] | None = None,
+    further: Further = NOTHING_FURTHER,
 ) -> Story:
     """Tell it.
 
     Args:
-        outcome: the request.
-        exchange: the balancer's line of it, if it has one.
-        around: the journal, and what else went on.
+        failure: the request, joined with what else is known about it.
+        why: its cause; None if it neither failed nor was slow.
         origin_ns: the instant 0.0 of the run.
-        slow_seconds: the latency objective.
-        mails: the mails to its subject.
-        log: the lines of replicas' logs that name it.
-        led_to: the requests that it led to.
-        found: the states of its subject's rows after the run.
+        further: what else is known.
     """
-    failure = Failure.join(outcome, exchange, around)
-    finding = None
-    if not outcome.ok:
-        finding = attribute(failure)
-    elif outcome.slower_than(slow_seconds):
-        finding = explain_slow(failure)
+    outcome = failure.outcome
     stamped: list[tuple[int, str, str]] = [
         *_client(outcome),
-        *_balancer(exchange),
+        *_balancer(failure.exchange),
         *_rollout(failure),
         *_locks(failure),
         *_server(failure),
     ]
     stamped += [
         (mail.at_ns, "mail", _mail_text(mail))
-        for mail in mails
+        for mail in further.mails
         if mail.request_id in (None, outcome.request_id, outcome.cause_id)
     ]
-    lines = list(log)
-    stamped += [(line.at_ns, line.replica, line.text) for line in lines if line.at_ns is not None]
+    stamped += [
+        (line.at_ns, line.replica, line.text) for line in further.log if line.at_ns is not None
+    ]
     moments = [
         Moment(at=round((at_ns - origin_ns) / 1e9, 6), source=source, text=text)
         for at_ns, source, text in sorted(stamped, key=lambda moment: moment[0])
     ]
     moments += [
-        Moment(at=None, source=line.replica, text=line.text) for line in lines if line.at_ns is None
+        Moment(at=None, source=line.replica, text=line.text)
+        for line in further.log
+        if line.at_ns is None
     ]
     return Story(
         request_id=outcome.request_id,
+        at=round((outcome.planned_ns - origin_ns) / 1e9, 6),
+        seconds=round(outcome.latency_seconds, 6),
+        endpoint=outcome.endpoint,
+        connection=outcome.connection,
+        journey=outcome.journey,
+        got=_got(outcome),
+        replica=failure.replica,
+        version=failure.version,
         summary=_summary(outcome),
-        cause=finding.cause if finding else None,
-        title=finding.title if finding else None,
-        confidence=finding.confidence if finding else None,
-        contributing=tuple(contributing(failure, finding)) if finding else (),
+        cause=why.finding.cause if why else None,
+        title=why.finding.title if why else None,
+        confidence=why.finding.confidence if why else None,
+        contributing=why.contributing if why else (),
         step=failure.timeline.step_at(failure.at_ns),
         schema=failure.timeline.schema_at(failure.at_ns),
+        logged=failure.exchange is not None,
         led_by=outcome.cause_id,
-        led_to=tuple(led_to),
+        led_to=further.led_to,
         subject=outcome.subject,
-        found=found,
+        found=further.found,
         moments=tuple(moments),
     )
 
@@ -166,19 +203,24 @@ def _client(outcome: Outcome) -> _Stamped:
         yield outcome.sent_ns, "client", f"sent on a {outcome.connection} connection"
     if outcome.first_byte_ns is not None:
         yield outcome.first_byte_ns, "client", "the response begins"
-    parts = [
+    sender = f"; from {outcome.served_by}" if outcome.served_by else ""
+    yield outcome.done_ns, "client", f"{_got(outcome)}{sender}"
+
+
+def _got(outcome: Outcome) -> str:
+    parts = (
         outcome.error and outcome.error.replace("_", " "),
         outcome.error_detail,
         outcome.status and f"HTTP {outcome.status}",
         outcome.problem,
+        outcome.mismatch,
         outcome.sqlstate and f"SQLSTATE {outcome.sqlstate}",
         outcome.proxy_status and f"Proxy-Status: {outcome.proxy_status}",
-        outcome.served_by and f"from {outcome.served_by}",
-    ]
-    yield outcome.done_ns, "client", "; ".join(str(part) for part in parts if part)
+    )
+    return "; ".join(str(part) for part in parts if part)
 
 
-def _balancer(exchange: Exchange | None) -> _Stamped:
+def _balancer(exchange: ExchangeRecord | None) -> _Stamped:
     if exchange is None:
         return
     start = exchange.at_ns
@@ -208,19 +250,19 @@ def _span(failure: Failure) -> tuple[int, int]:
 
 def _rollout(failure: Failure) -> _Stamped:
     first, last = _span(failure)
-    for event in failure.timeline.events:
-        if first <= event.at_ns <= last:
-            error = f": {event.error}" if event.error else ""
-            yield event.at_ns, "rollout", f"{describe(event)} {event.state}{error}"
+    for event in failure.timeline.between(first, last):
+        error = f": {event.error}" if event.error else ""
+        yield event.at_ns, "rollout", f"{describe(event)} {event.state}{error}"
 
 
 def _locks(failure: Failure) -> _Stamped:
-    for wait in failure.around.waits:
-        if wait.end_ns < failure.outcome.planned_ns or wait.at_ns > failure.outcome.done_ns:
-            continue
-        if failure.around.replica_of(wait.waiter) not in (failure.replica, None):
-            continue
+    outcome = failure.outcome
+    waits = failure.around.waits_of(failure.replica, outcome.planned_ns, outcome.done_ns)
+    for wait in waits[:MOST_WAITS]:
         yield wait.at_ns, "locks", _wait_text(wait)
+    if len(waits) > MOST_WAITS:
+        more = f"and {len(waits) - MOST_WAITS:,} more waits for locks"
+        yield waits[MOST_WAITS].at_ns, "locks", more
 
 
 def _wait_text(wait: LockWait) -> str:
@@ -237,8 +279,6 @@ def _wait_text(wait: LockWait) -> str:
 
 def _server(failure: Failure) -> _Stamped:
     first, last = _span(failure)
-    for line in failure.around.server_lines:
-        named = failure.around.replica_of(line)
-        if first <= line.at_ns <= last and named in (failure.replica, None):
-            text = f"{line.severity} {line.sqlstate} {line.message} ({line.application})"
-            yield line.at_ns, "postgres", text
+    for line in failure.around.errors_of(failure.replica, first, last):
+        text = f"{line.severity} {line.sqlstate} {line.message} ({line.application})"
+        yield line.at_ns, "postgres", text

@@ -1,7 +1,7 @@
 """The journal as a function of time: what the rollout was doing at an instant, on which schema."""
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -83,6 +83,7 @@ class Timeline:
             if event.verb == "phase" and event.state == "started"
         ]
         self._phase_starts = [phase.start_ns for phase in self.phases]
+        self._event_stamps = [event.at_ns for event in self.events]
         self.lives: dict[str, Life] = {}
         self._steps: list[tuple[int, str]] = [(0, BEFORE)]
         self._schemas: list[tuple[int, str | None]] = [(0, None)]
@@ -109,6 +110,11 @@ class Timeline:
         """
         missing = math.inf if self.phases else 0
         return next((start for name, start in self.phases if name == "rollout"), missing)
+
+    def between(self, first_ns: int, last_ns: int) -> list[Event]:
+        """The events of a stretch of time, both of its ends included."""
+        first = bisect_left(self._event_stamps, first_ns)
+        return self.events[first : bisect_right(self._event_stamps, last_ns)]
 
     def phase_at(self, at_ns: int) -> int:
         """The index of the phase at an instant; -1 before the first one."""
@@ -169,15 +175,19 @@ class Timeline:
 
 def describe(event: Event) -> str:
     """A verb in few words: `migrate 0003.backfill`, `drain a-1 a-2`, `deploy b`."""
+    if event.verb == "step":
+        return f"steps done: {event.detail.get('done', '?')}"
+    return f"{event.verb} {object_of(event)}".rstrip()
+
+
+def object_of(event: Event) -> str:
+    """What a verb is done to, such as the migration, the replicas, or the version; may be empty."""
     migration = event.detail.get("migration")
     if migration is not None:
         back = " back" if event.detail.get("direction") == "rollback" else ""
-        return f"{event.verb} {migration}{back}"
+        return f"{migration}{back}"
     if event.verb in ("phase", "release"):
-        return f"{event.verb} {event.detail.get('name', '')}".rstrip()
-    if event.verb == "step":
-        return f"steps done: {event.detail.get('done', '?')}"
+        return str(event.detail.get("name", ""))
     if event.verb == "fault":
-        return " ".join((event.verb, str(event.detail.get("name", "")), *event.replicas)).rstrip()
-    about = " ".join(event.replicas) or event.version or ""
-    return f"{event.verb} {about}".rstrip()
+        return " ".join((str(event.detail.get("name", "")), *event.replicas)).strip()
+    return " ".join(event.replicas) or event.version or ""

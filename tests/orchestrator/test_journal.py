@@ -14,7 +14,7 @@ from orchestrator.journal import Journal
 from orchestrator.model import JournalEvent
 from orchestrator.policy import HOOKED
 from orchestrator.verbs import VERBS
-from scenarios.evidence.event import read_events
+from scenarios.evidence.run_folder import RunFolder
 
 
 def ticking() -> Iterator[int]:
@@ -29,7 +29,7 @@ async def test_a_verb_that_succeeds(tmp_path: Path) -> None:
             entry.detail["cut"] = 0
             entry.floor_seconds = 0.25
         journal.note("replica", replicas=["a-1"], error="exited with status 1")
-    start, end, note = read_events(tmp_path / "events.ndjson")
+    start, end, note = RunFolder(tmp_path).events.read()
     assert (start.state, start.number, start.at_ns, start.seconds) == ("started", 1, 10**9, None)
     assert (end.state, end.number, end.seconds, end.floor_seconds) == ("completed", 1, 1.0, 0.25)
     assert (end.verb, end.version, end.replicas, end.detail) == ("drain", "a", ("a-1",), {"cut": 0})

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.model import ReleaseResult, Version
 from orchestrator.policy import Criteria, Policy
-from scenarios.evidence.event import read_events
+from scenarios.evidence.run_folder import RunFolder
 from tests.support.orchestrator import Clients, RunningFleet, running_fleet
 
 APP = Path(__file__).parent / "tiny_app.py"
@@ -53,7 +53,7 @@ async def test_nothing_is_dropped(strategy: str, tmp_path: Path) -> None:
     assert set(clients.served()) == {"a", "b"}
     assert clients.answers[-1] == (200, "b")
     assert 0 < result.floor_seconds <= result.seconds
-    recorded = [event.at_ns for event in read_events(tmp_path / "events.ndjson")]
+    recorded = [event.at_ns for event in RunFolder(tmp_path).events.read()]
     assert recorded[-len(fleet.events) :] == [event.at_ns for event in fleet.events]
     drains = [event for event in fleet.events if event.verb == "drain" and event.seconds]
     assert {event.detail["cut"] for event in drains} == {0}

@@ -8,13 +8,15 @@ from typing import Any
 import msgspec
 
 from scenarios.evidence.event import Event
-from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.evidence import Evidence as RunEvidence
+from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
-from scenarios.verdict import Verdict, judge
+from scenarios.verdict import Judgement, Verdict, judge
 
 SECOND = 1_000_000_000
 START = 5_000 * SECOND
@@ -59,39 +61,47 @@ class Evidence:
     mails: Sequence[Mail]
     before: Sequence[Subject] | None
     after: Sequence[Subject] | None
-    access_log: Sequence[Exchange] = ()
+    access_log: Sequence[ExchangeRecord] = ()
 
     def judge(self, **further: Any) -> Verdict:
+        return self.judgement(**further).verdict
+
+    def judgement(self, **further: Any) -> Judgement:
+        """The verdict with what shows it; `further` are more kinds of evidence."""
         return judge(
-            self.manifest,
-            self.outcomes,
-            self.events,
-            self.ticks,
-            self.mails,
-            self.before,
-            self.after,
-            self.access_log,
-            **further,
+            RunEvidence(
+                manifest=self.manifest,
+                requests=self.outcomes,
+                events=self.events,
+                ticks=self.ticks,
+                mails=self.mails,
+                subjects_before=self.before,
+                subjects_after=self.after,
+                exchanges=self.access_log,
+                **further,
+            )
         )
 
     def write(self, folder: Path, **further: Any) -> Path:
-        """The same as the folder of a run; `further` are more files' lines, by file name."""
+        """The same as a run's folder; `further` are the records of more files, by `RunFolder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_bytes(msgspec.json.encode(self.manifest))
+        run = RunFolder(folder)
+        run.write_manifest(self.manifest)
         lines = {
             "requests": self.outcomes,
             "mails": self.mails,
             "events": self.events,
             "ticks": self.ticks,
-            "subjects-before": self.before,
-            "subjects-after": self.after,
-            "balancer": self.access_log,
+            "subjects_before": self.before,
+            "subjects_after": self.after,
+            "exchanges": self.access_log,
             **further,
         }
         for name, structs in lines.items():
             if structs is not None:
-                data = b"".join(msgspec.json.encode(one) + b"\n" for one in structs)
-                (folder / f"{name}.ndjson").write_bytes(data)
+                with getattr(run, name).recorder() as recorder:
+                    for struct in structs:
+                        recorder.write(struct)
         return folder
 
     def but(self, **changes: Any) -> "Evidence":

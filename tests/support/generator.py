@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scenarios.evidence.mail import Mail
-from scenarios.evidence.outcome import Outcome, read_outcomes
+from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.traffic.generator import Generator
 from scenarios.traffic.plan import Journey, Plan
 
@@ -72,4 +73,4 @@ def running_in(folder: Path) -> Run:
 
 
 def outcomes(folder: Path) -> list[Outcome]:
-    return list(read_outcomes(folder / "requests.ndjson"))
+    return list(RunFolder(folder).requests.read())

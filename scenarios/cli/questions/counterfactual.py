@@ -16,7 +16,8 @@ from scenarios.verdict import Verdict
 from scenarios.verdict.model import Cause
 
 LOCK_TIMEOUT_SECONDS = 0.1
-_SCHEMA = ("sqlstate:", "lock_wait")
+_SCHEMA = frozenset({"statement", "lock"})
+"""Kinds of causes that another plan of migrations may take away."""
 _GONE_TOO_EARLY = frozenset(
     {"no_backend", "lifecycle:undrained", "lifecycle:stopped", "lifecycle:not_ready"}
 )
@@ -76,7 +77,7 @@ def counterfactual(
     if cause is None:
         return None
     scenario = experiment.scenario
-    if scenario.faults and any(name.startswith("fault: ") for name in cause.evidence.contributing):
+    if scenario.faults and cause.evidence.faults:
         return Counterfactual(
             cause=cause.cause,
             changed="no fault",
@@ -106,7 +107,7 @@ def _count(verdict: Verdict, cause: str) -> int:
 def _strategy(experiment: Experiment, cause: Cause) -> Counterfactual | None:
     if experiment.strategy == "naive" and cause.cause in _GONE_TOO_EARLY:
         better = "rolling"
-    elif cause.evidence.note and "mixed fleet" in cause.evidence.note:
+    elif cause.kind == "mixed_fleet":
         better = "blue-green"
     else:
         return None
@@ -133,7 +134,7 @@ def _drain(experiment: Experiment, cause: Cause) -> Counterfactual | None:
 def _plan(
     experiment: Experiment, cause: Cause, safer: Callable[[str], Experiment]
 ) -> Counterfactual | None:
-    if not cause.cause.startswith(_SCHEMA):
+    if cause.kind not in _SCHEMA:
         return None
     scenario = experiment.scenario
     if scenario.safer is not None:

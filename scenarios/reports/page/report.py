@@ -16,6 +16,7 @@ from scenarios.reports.page import sections
 from scenarios.reports.page.drawing import COLOURS, LEFT, LETTER, WIDTH, Drawing, draw, escape
 from scenarios.reports.page.frame import asset, bullets, page, table
 from scenarios.reports.page.stories import FIELDS, Stories
+from scenarios.reports.story import ABOUT
 from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
 
 ALL_VIOLATIONS = 200
@@ -81,6 +82,7 @@ def _json(drawing: Drawing, stories: Stories | None) -> str:
         "labels": [(a, b, y, words.clean(text)) for a, b, y, text in drawing.labels],
         "spans": [(span.start, span.end, words.clean(span.name)) for span in drawing.spans],
         "fields": FIELDS,
+        "about": ABOUT,
         "stories": stories,
     }
     # In a script element only `<` could end the data (HTML Living Standard, 4.12.1.3).
@@ -220,8 +222,7 @@ def _stories(stories: Stories | None) -> str:
         else f"The table has {told:,} of {stories.total:,}, spread evenly over the time of each "
         "cause; requests.ndjson has the rest"
     )
-    causes = sorted({str(stories.texts[int(row[1] or 0)]) for row in stories.rows})
-    options = "".join(f"<option>{escape(cause)}</option>" for cause in causes)
+    options = "".join(f"<option>{escape(cause)}</option>" for cause in stories.causes())
     return (
         '<section id="stories"><h2>Each failed or slow request</h2>'
         f'<p class="soft">{shown}. Open a request to see what the client, the balancer and the '

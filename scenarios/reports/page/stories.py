@@ -1,107 +1,116 @@
-"""The story of each failed or slow request: what client, balancer and journal say of it.
+"""The stories of failed and slow requests, packed for the report's script, which only shows them.
 
-A report holds them as rows of numbers and indices into a table of texts, so that thousands of them
-stay small; its script tells them.
+Texts, facts, moments and sequences of moments are each kept once, in a table, and rows refer to
+them by their index: so tens of thousands of stories fit a page that opens at once.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 
-from scenarios.evidence.exchange import Exchange
-from scenarios.evidence.outcome import Outcome
 from scenarios.reports import words
-from scenarios.verdict.causes.failure import Failure, Finding
-from scenarios.verdict.causes.ladder import attribute
-from scenarios.verdict.causes.slowness import explain_slow
-from scenarios.verdict.causes.surroundings import Surroundings
-from scenarios.verdict.timeline import Timeline
+from scenarios.reports.story import ABOUT, facts
+from scenarios.verdict.causes.attribution import Attributed
+from scenarios.verdict.story import Story, tell_story
 
 MOST_STORIES = 20_000
 """More do not fit a page that opens at once; `requests.ndjson` has all of them."""
 
-Row = tuple[int | float | str | None, ...]
+K = TypeVar("K")
+
+
+class StoryRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One story; `FIELDS` names its columns.
+
+    Attributes:
+        id: the request's id.
+        at: its planned time, in seconds of the run.
+        took: seconds from then until its outcome was known.
+        asked: what it asked for and how; an index into the texts.
+        got: what the client got; likewise.
+        replica: who answered or was asked; likewise.
+        step: what the rollout was doing; likewise.
+        cause: the cause's id; likewise.
+        facts: what else is known, but for its subject; an index into the sets of facts.
+        about: its subject; empty if it has none.
+        sequence: its moments in order, as an index into the sequences.
+        times: when each of them was, in seconds from `at`.
+    """
+
+    id: str
+    at: float
+    took: float
+    asked: int
+    got: int
+    replica: int
+    step: int
+    cause: int
+    facts: int
+    about: str
+    sequence: int
+    times: tuple[float, ...]
+
+
+FIELDS = StoryRow.__struct_fields__
 
 
 class Stories(msgspec.Struct, frozen=True, kw_only=True):
-    """Failed and slow requests, as the report's script reads them.
+    """Stories of failed and slow requests, as the report's script reads them.
 
     Attributes:
         total: how many requests there are to tell of.
-        texts: every text that rows refer to by its index; the first is empty.
-        rows: one for each request that is told of, by planned time; `FIELDS` names their columns.
+        texts: every text that rows refer to.
+        facts: every fact, as a name and a text.
+        sets: every set of facts, as indices into `facts`.
+        moments: every moment, as who says it and what.
+        sequences: every sequence of moments, as indices into `moments`.
+        rows: one for each request that is told of, by planned time.
     """
 
     total: int = 0
-    texts: tuple[str, ...] = ("",)
-    rows: tuple[Row, ...] = ()
+    texts: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    sets: tuple[tuple[int, ...], ...] = ()
+    moments: tuple[tuple[str, str], ...] = ()
+    sequences: tuple[tuple[int, ...], ...] = ()
+    rows: tuple[StoryRow, ...] = ()
+
+    def causes(self) -> list[str]:
+        """The ids of the causes, in order of the alphabet."""
+        return sorted({self.texts[row.cause] for row in self.rows})
 
 
-FIELDS = (
-    "id",
-    "cause",  # index, as for all texts
-    "title",
-    "at",  # seconds of the run, when it was planned
-    "sent",  # seconds from `at`, null if it never was; so are the next two
-    "first",
-    "done",
-    "endpoint",
-    "connection",
-    "journey",
-    "replica",
-    "version",
-    "step",
-    "schema",
-    "status",
-    "got",
-    "proxy",
-    "led",  # the request that led to this one
-    "arrived",  # at the balancer, seconds from `at`; null if that has no line of it
-    "waited",  # for a replica
-    "connected",
-    "answered",  # until the replica's first byte
-    "took",  # all of it, at the balancer
-    "attempts",
-    "reused",
-    "end",
-)
-
-
-def tell(
-    bad: Sequence[Outcome],
-    exchanges: Mapping[str, Exchange],
-    around: Surroundings | Timeline,
-    origin_ns: int,
-    most: int = MOST_STORIES,
-) -> Stories:
-    """Join what is known of the failed and slow requests.
+def pack(requests: Sequence[Attributed], origin_ns: int, most: int = MOST_STORIES) -> Stories:
+    """Tell the stories of failed and slow requests.
 
     Args:
-        bad: all of them; those that are ok are slow.
-        exchanges: the balancer's lines of them, by request id.
-        around: the journal, and what else went on.
+        requests: all of them.
         origin_ns: the instant 0.0.
         most: how many may be told; of each cause some are, spread over its time.
     """
-    groups: dict[str, list[_Told]] = {}
-    for outcome in sorted(bad, key=lambda one: (one.planned_ns, one.request_id)):
-        failure = Failure.join(outcome, exchanges.get(outcome.request_id), around)
-        finding = explain_slow(failure) if outcome.ok else attribute(failure)
-        groups.setdefault(finding.cause, []).append((failure, finding))
-    texts: dict[str, int] = {"": 0}
-    told = [
-        (failure.outcome.planned_ns, _row(failure, finding, texts, origin_ns))
-        for group in _shared(groups, most)
-        for failure, finding in group
-    ]
-    rows = [row for _, row in sorted(told, key=lambda item: (item[0], str(item[1][0])))]
-    return Stories(total=len(bad), texts=tuple(texts), rows=tuple(rows))
+    groups: dict[str, list[Attributed]] = {}
+    for one in sorted(requests, key=_place):
+        groups.setdefault(one.finding.cause, []).append(one)
+    chosen = sorted((one for group in _shared(groups, most) for one in group), key=_place)
+    tables = _Tables()
+    rows = tuple(tables.row(tell_story(one.failure, one, origin_ns)) for one in chosen)
+    return Stories(
+        total=len(requests),
+        texts=tables.texts.all(),
+        facts=tables.facts.all(),
+        sets=tables.sets.all(),
+        moments=tables.moments.all(),
+        sequences=tables.sequences.all(),
+        rows=rows,
+    )
 
 
-_Told = tuple[Failure, Finding]
+def _place(one: Attributed) -> tuple[int, str]:
+    return one.failure.outcome.planned_ns, one.failure.outcome.request_id
 
 
-def _shared(groups: Mapping[str, list[_Told]], most: int) -> Iterator[list[_Told]]:
+def _shared(groups: Mapping[str, list[Attributed]], most: int) -> Iterator[list[Attributed]]:
     """At most that many in all: small groups whole, large ones evenly spread."""
     left, waiting = most, len(groups)
     for _, group in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
@@ -112,65 +121,57 @@ def _shared(groups: Mapping[str, list[_Told]], most: int) -> Iterator[list[_Told
         yield shared
 
 
-def _row(failure: Failure, finding: Finding, texts: dict[str, int], origin_ns: int) -> Row:
-    outcome, exchange, timeline = failure.outcome, failure.exchange, failure.timeline
-    planned = outcome.planned_ns
+class _Table(Generic[K]):
+    """Things that are kept once, in the order in which they came."""
 
-    def text(value: object) -> int:
-        return texts.setdefault("" if value is None else words.clean(value), len(texts))
+    def __init__(self) -> None:
+        self._indices: dict[K, int] = {}
 
-    def since(at_ns: int | None) -> float | None:
-        return None if at_ns is None else round((at_ns - planned) / 1e9, 6)
+    def index(self, thing: K) -> int:
+        return self._indices.setdefault(thing, len(self._indices))
 
-    got = (
-        outcome.error,
-        outcome.error_detail,
-        outcome.sqlstate and f"SQLSTATE {outcome.sqlstate}",
-        outcome.problem,
-    )
-    seen: Row = (None,) * 8
-    if exchange is not None:
-        seen = (
-            since(exchange.at_ns),
-            _timer(exchange.wait_ns),
-            _timer(exchange.connect_ns),
-            _timer(exchange.first_byte_ns),
-            _timer(exchange.total_ns),
-            exchange.attempts,
-            int(exchange.reused),
-            text(exchange.end),
+    def all(self) -> tuple[K, ...]:
+        return tuple(self._indices)
+
+
+class _Tables:
+    """What the rows refer to."""
+
+    def __init__(self) -> None:
+        self.texts = _Table[str]()
+        self.facts = _Table[tuple[str, str]]()
+        self.sets = _Table[tuple[int, ...]]()
+        self.moments = _Table[tuple[str, str]]()
+        self.sequences = _Table[tuple[int, ...]]()
+
+    def row(self, story: Story) -> StoryRow:
+        shared = (fact for fact in facts(story) if fact[0] != ABOUT)
+        return StoryRow(
+            id=words.clean(story.request_id),
+            at=story.at,
+            took=story.seconds,
+            asked=self._text(f"{story.endpoint} ({story.connection})"),
+            got=self._text(story.got),
+            replica=self._text(story.replica or words.MISSING),
+            step=self._text(story.step),
+            cause=self._text(story.cause or ""),
+            facts=self.sets.index(tuple(self._pairs(self.facts, shared))),
+            about=words.clean(story.subject or ""),
+            sequence=self.sequences.index(
+                tuple(
+                    self._pairs(
+                        self.moments, ((moment.source, moment.text) for moment in story.moments)
+                    )
+                )
+            ),
+            times=tuple(round((moment.at or 0.0) - story.at, 6) for moment in story.moments),
         )
-    return (
-        words.clean(outcome.request_id),
-        text(finding.cause),
-        text(finding.title),
-        round((planned - origin_ns) / 1e9, 6),
-        since(outcome.sent_ns),
-        since(outcome.first_byte_ns),
-        since(outcome.done_ns),
-        text(outcome.endpoint),
-        text(outcome.connection),
-        text(outcome.journey),
-        text(failure.replica),
-        text(failure.version),
-        text(timeline.step_at(failure.at_ns)),
-        text(timeline.schema_at(failure.at_ns)),
-        outcome.status,
-        text("; ".join(part for part in got if part)),
-        text(outcome.proxy_status),
-        outcome.cause_id and words.clean(outcome.cause_id),
-        *seen,
-    )
 
+    def _text(self, text: str) -> int:
+        return self.texts.index(words.clean(text))
 
-def _timer(nanoseconds: int) -> float | None:
-    return None if nanoseconds < 0 else round(nanoseconds / 1e9, 6)
-
-
-def bad_of(outcomes: Iterable[Outcome], slow_seconds: float) -> list[Outcome]:
-    """The requests that were sent and failed, or took longer than that."""
-    return [
-        outcome
-        for outcome in outcomes
-        if outcome.dispatched and (not outcome.ok or outcome.slower_than(slow_seconds))
-    ]
+    def _pairs(
+        self, table: _Table[tuple[str, str]], pairs: Iterable[tuple[str, str]]
+    ) -> Iterator[int]:
+        for name, text in pairs:
+            yield table.index((words.clean(name), words.clean(text)))

@@ -188,6 +188,7 @@ class User:
             status=exchange.status,
             error=exchange.error,
             error_detail=exchange.error_detail,
+            errno=exchange.errno,
             served_by=exchange.served_by,
             proxy_status=exchange.proxy_status,
             sqlstate=exchange.sqlstate,

@@ -190,6 +190,7 @@ class Client:
         return Connection(self._loop, sock, buffer=self._buffer, owner=self)
 
     def _fail_to_open(self, exchange: ClientExchange, error: OSError) -> None:
+        exchange.errno = error.errno
         if error.errno in _OURS:
             self.finished(exchange, "undispatched", f"{error.strerror} in this generator")
         else:

@@ -53,6 +53,7 @@ class ClientExchange:
         opened: whether it opened its connection.
         status: the status of the complete response.
         error: why there is none, in the words of `Outcome.error`.
+        errno: its number, if the operating system gave one before anything was sent.
         error_detail: the error's own words.
         served_by, proxy_status, sqlstate, problem, set_cookies: what the response says of itself;
             also of one that broke off after its head.
@@ -66,6 +67,7 @@ class ClientExchange:
         "connection",
         "deadline_ns",
         "done_ns",
+        "errno",
         "error",
         "error_detail",
         "first_byte_ns",
@@ -112,6 +114,7 @@ class ClientExchange:
         self.done_ns = 0
         self.status: int | None = None
         self.error: str | None = None
+        self.errno: int | None = None
         self.error_detail: str | None = None
         self.served_by: str | None = None
         self.proxy_status: str | None = None

@@ -1,15 +1,16 @@
 """The causes of a run's failed requests: each has one, and each cause has its evidence."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes.failure import Failure, Finding
 from scenarios.verdict.causes.ladder import attribute, contributing
+from scenarios.verdict.causes.slowness import explain_slow
 from scenarios.verdict.causes.surroundings import Surroundings
-from scenarios.verdict.model import Cause, CauseEvidence, Confidence, FailedRequest
+from scenarios.verdict.model import Cause, CauseEvidence, CauseKind, Confidence, FailedRequest
 
 EXAMPLES = 3
 MOST_IDS = 1000
@@ -22,45 +23,86 @@ _WAYS = {
 }
 
 
-@dataclass(slots=True)
-class _Group:
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """A request that failed or was slow, with its cause.
+
+    Attributes:
+        failure: the request, joined with what else is known about it.
+        finding: its cause.
+        contributing: what else may have had a part: see `model.CauseEvidence`.
+        faults: those of them that are faults which the run made, by their names.
+    """
+
+    failure: Failure
     finding: Finding
-    failures: list[Failure]
+    contributing: tuple[str, ...]
+    faults: tuple[str, ...]
 
 
-def find_causes(
-    failed: Iterable[Outcome],
-    exchanges: Mapping[str, Exchange],
+def attributed(
+    outcome: Outcome, exchange: ExchangeRecord | None, around: Surroundings, slow_seconds: float
+) -> Attributed | None:
+    """Find the cause of one request; None if it neither failed nor was slow.
+
+    Args:
+        outcome: the request.
+        exchange: the balancer's line of it, if it has one.
+        around: the journal, and what else went on; it must have heard of every request.
+        slow_seconds: the latency objective.
+    """
+    if outcome.ok and not outcome.slower_than(slow_seconds):
+        return None
+    failure = Failure.join(outcome, exchange, around)
+    finding = explain_slow(failure) if outcome.ok else attribute(failure)
+    faults = around.faults(failure.replica, *failure.span)
+    return Attributed(
+        failure, finding, tuple(contributing(failure, finding)), tuple(dict.fromkeys(faults))
+    )
+
+
+def attribute_all(
+    outcomes: Iterable[Outcome],
+    exchanges: Mapping[str, ExchangeRecord],
     around: Surroundings,
-    origin_ns: int,
-    *,
-    explain: Callable[[Failure], Finding] = attribute,
-) -> tuple[Cause, ...]:
-    """The causes of all failed requests, or of all slow ones, most frequent first.
+    slow_seconds: float,
+) -> tuple[Attributed, ...]:
+    """Find the causes of requests that failed or were slow; by planned time.
+
+    Args:
+        outcomes: the requests, in any order.
+        exchanges: the balancer's lines of them, by request id; may be empty.
+        around: the journal, and what else went on; it must have heard of every request.
+        slow_seconds: the latency objective.
+    """
+    found = (
+        attributed(outcome, exchanges.get(outcome.request_id), around, slow_seconds)
+        for outcome in sorted(outcomes, key=lambda one: (one.planned_ns, one.request_id))
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def causes_of(requests: Iterable[Attributed], origin_ns: int) -> tuple[Cause, ...]:
+    """The causes of these requests, most frequent first, with the evidence of each.
 
     Requests with the same symptom of which some are explained and some are not are two causes, so
     that what is unattributed is counted exactly.
 
     Args:
-        failed: the requests, in any order.
-        exchanges: the balancer's log lines of them, by request id; may be empty.
-        around: the journal, and what else went on.
+        requests: the requests, by planned time.
         origin_ns: the instant 0.0.
-        explain: gives the cause of one of them.
     """
-    groups: dict[tuple[str, Confidence], _Group] = {}
-    for outcome in sorted(failed, key=lambda o: (o.planned_ns, o.request_id)):
-        failure = Failure.join(outcome, exchanges.get(outcome.request_id), around)
-        finding = explain(failure)
-        key = finding.cause, finding.confidence
-        group = groups.setdefault(key, _Group(finding, []))
-        group.failures.append(failure)
+    groups: dict[tuple[str, Confidence, CauseKind], list[Attributed]] = {}
+    for one in requests:
+        finding = one.finding
+        key = finding.cause, finding.confidence, finding.kind
+        groups.setdefault(key, []).append(one)
     causes = [_cause(group, origin_ns) for group in groups.values()]
-    return tuple(sorted(causes, key=lambda cause: (-cause.count, cause.cause, cause.confidence)))
+    return tuple(sorted(causes, key=lambda one: (-one.count, one.cause, one.confidence, one.kind)))
 
 
-def _cause(group: _Group, origin_ns: int) -> Cause:
-    finding, failures = group.finding, group.failures
+def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
+    finding, failures = group[0].finding, [one.failure for one in group]
     timeline = failures[0].timeline
     outcomes = [failure.outcome for failure in failures]
     note = _lacking(failures) or _locked(failures)
@@ -68,6 +110,7 @@ def _cause(group: _Group, origin_ns: int) -> Cause:
         cause=finding.cause,
         title=finding.title,
         confidence=finding.confidence,
+        kind=finding.kind,
         count=len(failures),
         evidence=CauseEvidence(
             requests=tuple(outcome.request_id for outcome in outcomes[:MOST_IDS]),
@@ -80,9 +123,8 @@ def _cause(group: _Group, origin_ns: int) -> Cause:
             steps=count(timeline.step_at(failure.at_ns) for failure in failures),
             schemas=count(timeline.schema_at(failure.at_ns) for failure in failures),
             examples=tuple(_example(failure, origin_ns) for failure in failures[:EXAMPLES]),
-            contributing=count(
-                name for failure in failures for name in contributing(failure, finding)
-            ),
+            contributing=count(name for one in group for name in one.contributing),
+            faults=count(name for one in group for name in one.faults),
             note=note,
         ),
     )

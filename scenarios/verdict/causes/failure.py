@@ -3,22 +3,23 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import proxy_status
 from scenarios.verdict.causes.proxy_status import ProxyStatus
 from scenarios.verdict.causes.skew import Lack
 from scenarios.verdict.causes.surroundings import Surroundings
-from scenarios.verdict.model import Confidence
+from scenarios.verdict.model import CauseKind, Confidence
 from scenarios.verdict.timeline import Life, Timeline
 
 
 class Finding(NamedTuple):
-    """What one rule says of one request."""
+    """What one rule says of one request; see `model.Cause` for the meaning of each part."""
 
     cause: str
     title: str
     confidence: Confidence
+    kind: CauseKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Failure:
     """
 
     outcome: Outcome
-    exchange: Exchange | None
+    exchange: ExchangeRecord | None
     proxy: ProxyStatus | None
     at_ns: int
     replica: str | None
@@ -50,7 +51,7 @@ class Failure:
 
     @classmethod
     def join(
-        cls, outcome: Outcome, exchange: Exchange | None, around: Surroundings | Timeline
+        cls, outcome: Outcome, exchange: ExchangeRecord | None, around: Surroundings | Timeline
     ) -> "Failure":
         """Join the evidence of one request."""
         if isinstance(around, Timeline):

@@ -8,6 +8,7 @@ evidence always gives the same cause. Rules that would have matched as well are 
 events.
 """
 
+import errno
 import re
 from collections.abc import Callable
 
@@ -17,8 +18,9 @@ from scenarios.verdict.causes.surroundings import SLACK_NS
 from scenarios.verdict.timeline import Life
 
 EXHAUSTED = {
-    "Too many open files": ("harness:descriptors", "the load generator ran out of descriptors"),
-    "Cannot assign requested address": ("harness:ports", "the load generator ran out of ports"),
+    errno.EMFILE: ("harness:descriptors", "the load generator ran out of descriptors"),
+    errno.ENFILE: ("harness:descriptors", "the load generator's machine ran out of descriptors"),
+    errno.EADDRNOTAVAIL: ("harness:ports", "the load generator ran out of ports"),
 }
 
 TRANSPORT = {
@@ -49,12 +51,12 @@ _REFUSALS = frozenset({400, 409, 422})
 def harness(failure: Failure) -> Finding | None:
     """The load generator's own failure says nothing about the application."""
     outcome = failure.outcome
+    if outcome.errno in EXHAUSTED:
+        cause, title = EXHAUSTED[outcome.errno]
+        return Finding(cause, title, "certain", "harness")
     if outcome.error == "undispatched":
         title = "the load generator could not send the request"
-        return Finding("harness:undispatched", title, "certain")
-    for words, (cause, title) in EXHAUSTED.items():
-        if outcome.error_detail and words in outcome.error_detail:
-            return Finding(cause, title, "certain")
+        return Finding("harness:undispatched", title, "certain", "harness")
     return None
 
 
@@ -62,7 +64,7 @@ def no_backend(failure: Failure) -> Finding | None:
     """The balancer says that it had nobody to ask."""
     if failure.proxy is None or failure.proxy.error != "destination_unavailable":
         return None
-    return Finding("no_backend", "no backend was available", "certain")
+    return Finding("no_backend", "no backend was available", "certain", "no_backend")
 
 
 def lifecycle(failure: Failure) -> Finding | None:
@@ -73,9 +75,11 @@ def lifecycle(failure: Failure) -> Finding | None:
     if _by(life.stop_started_ns, now) or (life.cut and _near(life.drained_ns, now)):
         return _stopped(life)
     if _by(life.died_ns, now + SLACK_NS):
-        return Finding("lifecycle:died", "the replica had died", "likely")
+        return Finding("lifecycle:died", "the replica had died", "likely", "lifecycle")
     if life.started_ns is not None and (life.ready_ns is None or life.ready_ns > now):
-        return Finding("lifecycle:not_ready", "the replica was not ready yet", "likely")
+        return Finding(
+            "lifecycle:not_ready", "the replica was not ready yet", "likely", "lifecycle"
+        )
     return None
 
 
@@ -90,7 +94,7 @@ def unresponsive(failure: Failure) -> Finding | None:
         words = "the replica answered no request during that time"
     else:
         return None
-    return Finding("lifecycle:unresponsive", words, "likely")
+    return Finding("lifecycle:unresponsive", words, "likely", "lifecycle")
 
 
 def _stopped(life: Life) -> Finding:
@@ -99,10 +103,13 @@ def _stopped(life: Life) -> Finding:
             "lifecycle:drain_exceeded",
             "the replica's drain timed out while the request was in flight",
             "likely",
+            "lifecycle",
         )
     if life.drain_started_ns is None:
-        return Finding("lifecycle:undrained", "the replica was stopped without a drain", "likely")
-    return Finding("lifecycle:stopped", "the replica was being stopped", "likely")
+        return Finding(
+            "lifecycle:undrained", "the replica was stopped without a drain", "likely", "lifecycle"
+        )
+    return Finding("lifecycle:stopped", "the replica was being stopped", "likely", "lifecycle")
 
 
 def _by(event_ns: int | None, now: int) -> bool:
@@ -126,6 +133,7 @@ def reused_connection(failure: Failure) -> Finding | None:
             "transport:reused_connection",
             "a reused connection was closed just as the request was sent",
             "likely",
+            "transport",
         )
     return None
 
@@ -136,7 +144,10 @@ def database(failure: Failure) -> Finding | None:
     if sqlstate is None:
         return None
     return Finding(
-        f"sqlstate:{sqlstate}", f"SQLSTATE {sqlstate}: {sqlstates.describe(sqlstate)}", "certain"
+        f"sqlstate:{sqlstate}",
+        f"SQLSTATE {sqlstate}: {sqlstates.describe(sqlstate)}",
+        "certain",
+        "statement",
     )
 
 
@@ -155,6 +166,7 @@ def server_log(failure: Failure) -> Finding | None:
         f"sqlstate:{line.sqlstate}",
         f"SQLSTATE {line.sqlstate}: {sqlstates.describe(line.sqlstate)}",
         "likely",
+        "statement",
     )
 
 
@@ -164,13 +176,15 @@ def lock_wait(failure: Failure) -> Finding | None:
         return None
     if failure.around.blocked(failure.replica, *failure.span) is None:
         return None
-    return Finding("lock_wait", "the request waited for a lock in the database", "likely")
+    return Finding("lock_wait", "the request waited for a lock in the database", "likely", "lock")
 
 
 def statement_timeout(failure: Failure) -> Finding | None:
     """The application gave up on a statement."""
     if failure.answered_badly and _says(failure, _STATEMENT_TIMEOUT):
-        return Finding("statement_timeout", "the database did not answer in time", "likely")
+        return Finding(
+            "statement_timeout", "the database did not answer in time", "likely", "database"
+        )
     return None
 
 
@@ -178,7 +192,10 @@ def pool_exhausted(failure: Failure) -> Finding | None:
     """The application had no connection to the database left."""
     if failure.answered_badly and _says(failure, _POOL):
         return Finding(
-            "pool_exhausted", "the application had no free database connection", "likely"
+            "pool_exhausted",
+            "the application had no free database connection",
+            "likely",
+            "database",
         )
     return None
 
@@ -193,7 +210,7 @@ def database_away(failure: Failure) -> Finding | None:
         return None
     if failure.around.absence(*failure.span) is None:
         return None
-    return Finding("database:away", "the database was unavailable", "likely")
+    return Finding("database:away", "the database was unavailable", "likely", "database")
 
 
 def balancer(failure: Failure) -> Finding | None:
@@ -202,7 +219,7 @@ def balancer(failure: Failure) -> Finding | None:
         return None
     error = failure.proxy.error
     words = BALANCER.get(error) or error.replace("_", " ")
-    return Finding(f"balancer:{error}", f"balancer: {words}", "certain")
+    return Finding(f"balancer:{error}", f"balancer: {words}", "certain", "balancer")
 
 
 def mixed_fleet(failure: Failure) -> Finding | None:
@@ -215,7 +232,7 @@ def mixed_fleet(failure: Failure) -> Finding | None:
         title = f"version {lack.version} lacks a route that version {lack.other} serves"
     else:
         title = f"version {lack.version} lacks a route that version {lack.other} handed out"
-    return Finding(f"status:{status}", f"HTTP {status}: {title}", "likely")
+    return Finding(f"status:{status}", f"HTTP {status}: {title}", "likely", "mixed_fleet")
 
 
 def application(failure: Failure) -> Finding | None:
@@ -227,6 +244,7 @@ def application(failure: Failure) -> Finding | None:
         f"status:{outcome.status}",
         f"HTTP {outcome.status} from the application: {outcome.problem}",
         "likely",
+        "application",
     )
 
 
@@ -236,7 +254,7 @@ def transport(failure: Failure) -> Finding | None:
     if error is None:
         return None
     words = TRANSPORT.get(error) or error.replace("_", " ")
-    return Finding(f"transport:{error}", words, "symptom")
+    return Finding(f"transport:{error}", words, "symptom", "transport")
 
 
 def status(failure: Failure) -> Finding:
@@ -244,9 +262,9 @@ def status(failure: Failure) -> Finding:
     found = failure.outcome.status
     if failure.outcome.mismatch is not None:
         title = f"unexpected answer: {failure.outcome.mismatch}"
-        return Finding("unexpected_answer", title, "symptom")
+        return Finding("unexpected_answer", title, "symptom", "answer")
     problem = f": {failure.outcome.problem}" if failure.outcome.problem else ""
-    return Finding(f"status:{found}", f"HTTP {found}{problem}", "symptom")
+    return Finding(f"status:{found}", f"HTTP {found}{problem}", "symptom", "answer")
 
 
 Rule = Callable[[Failure], Finding | None]

@@ -17,7 +17,7 @@ def explain_slow(failure: Failure) -> Finding:
         finding = rule(failure)
         if finding is not None:
             return finding
-    return Finding("slow:unattributed", "no single part took half of the time", "symptom")
+    return Finding("slow:unattributed", "no single part took half of the time", "symptom", "slow")
 
 
 def _half(failure: Failure, nanoseconds: int) -> bool:
@@ -31,8 +31,8 @@ def _harness(failure: Failure) -> Finding | None:
         return None
     if outcome.connection == "new":
         title = "connecting to the balancer took most of the time"
-        return Finding("slow:connect", title, "certain")
-    return Finding("harness:late", "the load generator sent the request late", "certain")
+        return Finding("slow:connect", title, "certain", "slow")
+    return Finding("harness:late", "the load generator sent the request late", "certain", "harness")
 
 
 def _balancer(failure: Failure) -> Finding | None:
@@ -41,10 +41,10 @@ def _balancer(failure: Failure) -> Finding | None:
         return None
     if _half(failure, exchange.wait_ns):
         title = "the balancer held the request until a replica was available"
-        return Finding("slow:held", title, "certain")
+        return Finding("slow:held", title, "certain", "slow")
     if _half(failure, exchange.connect_ns):
         title = "connecting to the replica took most of the time"
-        return Finding("slow:replica_connect", title, "certain")
+        return Finding("slow:replica_connect", title, "certain", "slow")
     return None
 
 
@@ -60,15 +60,16 @@ def _replica(failure: Failure) -> Finding | None:
             "lifecycle:unresponsive",
             "the replica answered no request for a while",
             "likely",
+            "lifecycle",
         )
     if exchange.attempts > 1 and _half(failure, exchange.total_ns):
-        return Finding("slow:retried", "the balancer retried on a second replica", "likely")
+        return Finding("slow:retried", "the balancer retried on a second replica", "likely", "slow")
     if _half(failure, exchange.first_byte_ns - max(exchange.wait_ns, 0)):
         title = "the replica took most of the time to answer"
-        return Finding("slow:application", title, "likely")
+        return Finding("slow:application", title, "likely", "slow")
     if _half(failure, exchange.total_ns):
         title = "transferring the response took most of the time"
-        return Finding("slow:transfer", title, "likely")
+        return Finding("slow:transfer", title, "likely", "slow")
     return None
 
 
@@ -81,5 +82,6 @@ def _client(failure: Failure) -> Finding | None:
             "slow:outside",
             "most of the time passed between client and balancer: the machine was busy",
             "likely",
+            "slow",
         )
     return None

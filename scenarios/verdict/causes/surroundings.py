@@ -5,18 +5,19 @@ version serves and another lacks is a question of the whole run.
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.event import Event
-from scenarios.evidence.locks import LockWait, Session
+from scenarios.evidence.evidence import Evidence
+from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
 from scenarios.verdict.causes.skew import Skew
-from scenarios.verdict.timeline import Timeline, describe
+from scenarios.verdict.timeline import Timeline, object_of
 
 OURS = "hitless-"
 """What the names of our own sessions begin with: migrator, harness, watch, faults."""
@@ -144,18 +145,51 @@ class Surroundings:
             key=lambda line: (line.at_ns, line.pid),
         )
         self._line_starts = [line.at_ns for line in self.server_lines]
-        theirs = [wait for wait in self.waits if not _ours(wait.waiter.application)]
-        by_replica: dict[str | None, list[LockWait]] = {}
-        for wait in theirs:
-            by_replica.setdefault(self.replica_of(wait.waiter), []).append(wait)
-        self._waits = {replica: _Waits(found) for replica, found in by_replica.items()}
+        self._all_waits = self._by_replica(self.waits)
+        self._waits = self._by_replica(
+            wait for wait in self.waits if not _ours(wait.waiter.application)
+        )
         self._downs = _downs(backends)
         self._answers: dict[str, array[int]] = {}
         self._usual: dict[str, int] = {}
         self._migrations = _doings(timeline.events, "migrate")
         self._faults = _doings(timeline.events, "fault")
 
-    def replica_of(self, session: Session | ServerLine) -> str | None:
+    @classmethod
+    def of(cls, evidence: Evidence) -> "Surroundings":
+        """What went on in a run, but for its requests and mails: `reading` hears of the requests.
+
+        The journal, the waits for locks, what Postgres logged, and what the balancer made of its
+        backends are read to their ends.
+        """
+        return cls(
+            Timeline(evidence.events),
+            evidence.lock_waits or (),
+            evidence.server_lines,
+            evidence.backend_changes,
+            evidence.manifest.database,
+        )
+
+    def _by_replica(self, waits: Iterable[LockWait]) -> dict[str | None, _Waits]:
+        found: dict[str | None, list[LockWait]] = {}
+        for wait in waits:
+            found.setdefault(self.replica_of(wait.waiter), []).append(wait)
+        return {replica: _Waits(group) for replica, group in found.items()}
+
+    def waits_of(self, replica: str | None, start_ns: int, end_ns: int) -> list[LockWait]:
+        """The waits in that time of the replica's sessions, and of those that name no replica.
+
+        Also those of the run's own sessions, such as the migrator's; by their begin.
+        """
+        found = [
+            wait
+            for key in {replica, None}
+            if key in self._all_waits
+            for wait in self._all_waits[key].within(start_ns, end_ns)
+        ]
+        return sorted(found, key=lambda wait: (wait.at_ns, wait.waiter.pid))
+
+    def replica_of(self, session: DatabaseSession | ServerLine) -> str | None:
         """The replica that a session's `application_name` names, such as `newsletter_app a-1`."""
         named = set(words(session.application or ""))
         return next((replica for replica in self.timeline.lives if replica in named), None)
@@ -237,16 +271,21 @@ class Surroundings:
 
         The server's stamps are whole milliseconds.
         """
-        first = bisect_right(self._line_starts, start_ns - 2_000_000)
-        last = bisect_right(self._line_starts, end_ns + 2_000_000)
-        lines = [
-            line
-            for line in self.server_lines[first:last]
-            if line.sqlstate[:2] not in _LOST and self.replica_of(line) in (replica, None)
-        ]
+        near = self.errors_of(replica, start_ns - 2_000_000, end_ns + 2_000_000)
+        lines = [line for line in near if line.sqlstate[:2] not in _LOST]
         if len({line.sqlstate for line in lines}) != 1:
             return None
         return lines[0]
+
+    def errors_of(self, replica: str | None, start_ns: int, end_ns: int) -> list[ServerLine]:
+        """The errors in that time of the replica's sessions, and of those that name no replica."""
+        first = bisect_left(self._line_starts, start_ns)
+        last = bisect_right(self._line_starts, end_ns)
+        return [
+            line
+            for line in self.server_lines[first:last]
+            if self.replica_of(line) in (replica, None)
+        ]
 
     def migration(self, start_ns: int, end_ns: int) -> str | None:
         """The migration that ran during that time."""
@@ -318,7 +357,7 @@ def _doings(events: Iterable[Event], verb: str) -> list[Doing]:
         if event.verb != verb or event.state == "noted":
             continue
         if event.state == "started":
-            name = describe(event).partition(" ")[2] or verb
+            name = object_of(event) or verb
             found[event.number] = Doing(event.at_ns, None, name, event.replicas)
         elif event.number in found:
             found[event.number] = found[event.number]._replace(end_ns=event.at_ns)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -54,12 +55,17 @@ def _violations(reads: list[Read]) -> Iterable[Violation]:
             yield Violation(
                 invariant=STATELESS,
                 subject=f"GET {read.path}",
-                expected=f"{usual[0]}, as from {', '.join(agreeing)}",
-                found=f"{_answer(read)[0]} from {read.replica}"
-                + ("" if _answer(read)[0] != usual[0] else ", with another body"),
+                expected=f"HTTP {usual.status}, as from {', '.join(agreeing)}",
+                found=f"HTTP {read.status} from {read.replica}"
+                + ("" if read.status != usual.status else ", with another body"),
                 replicas=(read.replica,),
             )
 
 
-def _answer(read: Read) -> tuple[str, str | None]:
-    return f"HTTP {read.status}", read.digest
+class _Answer(NamedTuple):
+    status: int | None
+    digest: str | None
+
+
+def _answer(read: Read) -> _Answer:
+    return _Answer(read.status, read.digest)

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 
-from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.tick import Tick
@@ -72,7 +72,7 @@ class Bucket:
         self.latencies.extend(other.latencies)
 
 
-class Tally:
+class RequestTally:
     """Counts requests as they come, in any order.
 
     Memory: about seventy bytes a request, and the whole of each failed or slow one.
@@ -149,7 +149,7 @@ class Tally:
         elif item[:2] > self._slowest[0][:2]:
             heapq.heapreplace(self._slowest, item)
 
-    def contradictions(self, exchanges: Iterable[Exchange]) -> int:
+    def contradictions(self, exchanges: Iterable[ExchangeRecord]) -> int:
         """How many complete answers the balancer sent that the generator's record denies.
 
         Only requests of the plan are compared, by the prefix that their ids share.

@@ -11,7 +11,13 @@ from typing import Literal
 import msgspec
 
 from scenarios.exit_status import ExitStatus
-from scenarios.verdict.model.causes import Cause, CauseEvidence, Confidence, FailedRequest
+from scenarios.verdict.model.causes import (
+    Cause,
+    CauseEvidence,
+    CauseKind,
+    Confidence,
+    FailedRequest,
+)
 from scenarios.verdict.model.data import Integrity, Invariant, Violation
 from scenarios.verdict.model.locks import Blocker, Locks, Rewrite
 from scenarios.verdict.model.measures import (
@@ -29,6 +35,7 @@ __all__ = [
     "Budget",
     "Cause",
     "CauseEvidence",
+    "CauseKind",
     "Check",
     "Confidence",
     "Downtime",

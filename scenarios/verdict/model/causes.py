@@ -7,6 +7,23 @@ import msgspec
 
 Confidence = Literal["certain", "likely", "symptom"]
 
+CauseKind = Literal[
+    "harness",
+    "no_backend",
+    "lifecycle",
+    "statement",
+    "lock",
+    "database",
+    "balancer",
+    "mixed_fleet",
+    "application",
+    "transport",
+    "answer",
+    "slow",
+    "unknown",
+]
+"""By which mechanism requests failed or were slow. `unknown` only in verdicts of older versions."""
+
 
 class FailedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One failed request, with everything that the evidence says of it.
@@ -69,6 +86,7 @@ class CauseEvidence(msgspec.Struct, frozen=True, kw_only=True):
         examples: the first of them in full.
         contributing: what else was going on around them, by how many it may have touched: rules of
             the ladder that would have matched as well, migrations, faults.
+        faults: those of `contributing` that are faults which the run made, by their names.
         note: what else the evidence shows.
     """
 
@@ -83,6 +101,7 @@ class CauseEvidence(msgspec.Struct, frozen=True, kw_only=True):
     schemas: Mapping[str, int]
     examples: tuple[FailedRequest, ...]
     contributing: Mapping[str, int] = msgspec.field(default_factory=dict)
+    faults: Mapping[str, int] = msgspec.field(default_factory=dict)
     note: str | None = None
 
 
@@ -93,6 +112,11 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
         cause: its id, such as `no_backend` or `sqlstate:23502`; those of its requests that are
             explained and those that are not are two causes, of different confidence.
         title: the same for people.
+        kind: by which mechanism, so that programs need not read the id or the title: `harness` (the
+            load generator itself), `no_backend`, `lifecycle` (its replica came or went),
+            `statement` (the database refused a statement), `lock`, `database` (it was late or
+            away), `balancer`, `mixed_fleet` (one version lacks what another one serves),
+            `application`, `transport`, `answer`, `slow`.
         confidence: `certain` when a party that knows said so, `likely` when time and place join
             the failure to an event, `symptom` when only the symptom is known.
         count: failed requests that have this cause; more than `evidence.requests` lists, where
@@ -105,3 +129,4 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     confidence: Confidence
     count: int
     evidence: CauseEvidence
+    kind: CauseKind = "unknown"

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from scenarios.errors import EvidenceError
-from scenarios.evidence.mail import Mail, read_mails
+from scenarios.evidence.mail import Mail
 from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.run_folder import RunFolder
 
 MAIL = Mail(at_ns=5, recipient="ü@example.com", links=("http://h/a\n",))
 
@@ -19,7 +20,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     with Recorder[Mail](path) as recorder:
         for mail in [*mails, MAIL]:
             recorder.write(mail)
-    assert list(read_mails(path)) == [*mails, MAIL]
+    assert list(RunFolder(tmp_path).mails.read()) == [*mails, MAIL]
     assert recorder.count == 1001
 
 
@@ -28,9 +29,9 @@ def test_a_flush_puts_whole_lines_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "mails.ndjson"
     with Recorder[Mail](path) as recorder:
         recorder.write(MAIL)
-        assert list(read_mails(path)) == []
+        assert list(RunFolder(tmp_path).mails.read()) == []
         recorder.flush()
-        assert list(read_mails(path)) == [MAIL]
+        assert list(RunFolder(tmp_path).mails.read()) == [MAIL]
 
 
 def test_memory_is_bounded_without_a_flush(tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_memory_is_bounded_without_a_flush(tmp_path: Path) -> None:
             recorder.write(MAIL)
         assert path.stat().st_size > 0
         assert len(recorder._buffer) < 300_000
-    assert len(list(read_mails(path))) == 10_000
+    assert len(list(RunFolder(tmp_path).mails.read())) == 10_000
 
 
 def test_a_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:

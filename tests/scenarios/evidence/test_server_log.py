@@ -6,7 +6,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from scenarios.evidence.server_log import convert_log, parse_log, read_server_log
+from scenarios.evidence.run_folder import RecordFile, RunFolder
+from scenarios.evidence.server_log import ServerLine, convert_log, parse_log
 from scenarios.runner.environment import environment
 
 TEXT = """\
@@ -47,9 +48,7 @@ async def test_the_embedded_servers_log_can_be_read(tmp_path: Path) -> None:
                 await connection.execute("SELECT * FROM nowhere")
             after = time.monotonic_ns()
             await connection.close()
-    (line,) = [
-        line for line in read_server_log(tmp_path / "postgres.ndjson") if line.severity == "ERROR"
-    ]
+    (line,) = [line for line in RunFolder(tmp_path).server_lines.read() if line.severity == "ERROR"]
     assert (line.sqlstate, line.application, line.database) == ("42P01", "app a-1", "logs")
     assert before - 5_000_000 <= line.at_ns <= after + 5_000_000
 
@@ -58,4 +57,4 @@ def test_an_empty_log_is_no_line(tmp_path: Path) -> None:
     """A server that said nothing leaves an empty file."""
     (tmp_path / "log").write_text("")
     convert_log(tmp_path / "log", tmp_path / "lines", 0)
-    assert list(read_server_log(tmp_path / "lines")) == []
+    assert list(RecordFile(tmp_path / "lines", ServerLine).read()) == []

@@ -10,7 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from scenarios.evidence.locks import LockWait, Session, read_locks
+from scenarios.evidence.locks import DatabaseSession, LockWait
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.lock_watch import LockWatch, Seen, Waits, chain_of
 
 BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = ANY($1::int[])"
@@ -82,7 +83,11 @@ async def test_it_walks_to_the_root_of_a_queue(postgres_url: str, tmp_path: Path
         await reading.rollback()
         await asyncio.gather(altering, inserting)
         ended = time.monotonic_ns()
-    waits = {wait.waiter.application: wait for wait in read_locks(path) if wait.seconds > 0.1}
+    waits = {
+        wait.waiter.application: wait
+        for wait in RunFolder(tmp_path).lock_waits.read()
+        if wait.seconds > 0.1
+    }
     assert set(waits) == {"hitless-migrator", "app a-1"}
     queued = waits["app a-1"]
     assert [one.application for one in queued.chain] == ["hitless-migrator", "report-job"]
@@ -113,7 +118,7 @@ async def test_it_sees_who_holds_a_row(postgres_url: str, tmp_path: Path) -> Non
         await asyncio.sleep(0.1)  # how long the wait lasts that is measured here
         await holding.rollback()
         await updating
-    (wait,) = [one for one in read_locks(path) if one.seconds > 0.05]
+    (wait,) = [one for one in RunFolder(tmp_path).lock_waits.read() if one.seconds > 0.05]
     assert (wait.kind, wait.relation) == ("transactionid", TABLE)
     assert [one.application for one in wait.chain] == ["holder"]
 
@@ -170,8 +175,8 @@ def test_in_a_deadlock_the_oldest_transaction_is_the_root() -> None:
     found: list[LockWait] = []
     waits = Waits(found.append)
     sessions = {
-        2: Session(pid=2, application="migrator", transaction_seconds=3.0),
-        3: Session(pid=3, application="app", transaction_seconds=1.0),
+        2: DatabaseSession(pid=2, application="migrator", transaction_seconds=3.0),
+        3: DatabaseSession(pid=3, application="app", transaction_seconds=1.0),
     }
     waits.look(100, [seen(1, 2), seen(2, 3), seen(3, 2)], sessions)
     waits.close(200)

@@ -10,8 +10,7 @@ from aiohttp import web
 
 from orchestrator.model import Replica
 from scenarios.evidence.mail import Mail
-from scenarios.evidence.ndjson import read_lines
-from scenarios.evidence.read import Read
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.reads import record_reads
 from scenarios.verdict.data.agreement import with_reads
 from scenarios.verdict.model import Integrity
@@ -55,7 +54,7 @@ async def found(folder: Path, *knowledge: set[str]) -> Any:
         replica("b-3", knowledge[2]) as third,
     ):
         await record_reads([first, second, third], ["{link}"], folder)
-    return with_reads(Integrity(status="held"), read_lines(folder / "reads.ndjson", Read))
+    return with_reads(Integrity(status="held"), RunFolder(folder).reads.read())
 
 
 async def test_replicas_that_share_their_state_agree(tmp_path: Path) -> None:
@@ -83,9 +82,9 @@ async def test_a_replica_that_is_gone_says_nothing(tmp_path: Path) -> None:
     async with replica("b-1", {"one"}) as first, replica("b-2", {"one"}) as second:
         gone = Replica(id="b-3", version="b", host="127.0.0.1", port=1)
         await record_reads([first, second, gone], ["{link}"], tmp_path)
-    integrity = with_reads(Integrity(status="held"), read_lines(tmp_path / "reads.ndjson", Read))
+    integrity = with_reads(Integrity(status="held"), RunFolder(tmp_path).reads.read())
     assert (integrity.status, integrity.violations) == ("held", ())
-    lines = list(read_lines(tmp_path / "reads.ndjson", Read))
+    lines = list(RunFolder(tmp_path).reads.read())
     assert lines[-1].error
 
 

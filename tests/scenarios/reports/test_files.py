@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from scenarios.evidence.event import Event
-from scenarios.evidence.locks import LockWait, Session
+from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.reports.github import annotations
 from scenarios.reports.junit import junit
@@ -20,7 +20,7 @@ from scenarios.reports.page.comparison import Compared, compare_report
 from scenarios.reports.page.drawing import MOST_POINTS, merge
 from scenarios.reports.page.report import html_report
 from scenarios.reports.terminal import verdict_view
-from scenarios.verdict import Verdict, judge
+from scenarios.verdict import Verdict
 from tests.support import evidence as make
 from tests.support.evidence import Evidence
 
@@ -109,13 +109,15 @@ def test_report_draws_every_replica_and_failure(report: str) -> None:
 
 def test_report_shows_locks() -> None:
     """Waits for locks have a lane for whom they waited for, and a table that names it."""
-    migrator = Session(pid=7, application="hitless-migrator", query="ALTER TABLE subscriptions")
+    migrator = DatabaseSession(
+        pid=7, application="hitless-migrator", query="ALTER TABLE subscriptions"
+    )
     waits = [
         LockWait(
             at_ns=make.at(2.1 + number / 100),
             end_ns=make.at(3.4),
             gone_ns=make.at(3.41),
-            waiter=Session(pid=20 + number, application="a-1"),
+            waiter=DatabaseSession(pid=20 + number, application="a-1"),
             mode="RowExclusiveLock",
             kind="relation",
             relation="subscriptions",
@@ -124,8 +126,7 @@ def test_report_shows_locks() -> None:
         for number in range(3)
     ]
     run = make.clean()
-    files = (run.manifest, run.outcomes, run.events, run.ticks, run.mails, run.before, run.after)
-    verdict = judge(*files, (), waits)
+    verdict = run.judge(lock_waits=waits)
     text = html_report(verdict, run.events, run.ticks, locks=waits)
     assert "3 waited for hitless-migrator: RowExclusiveLock on subscriptions" in text
     assert ">for hitless-migra…</text>" in text

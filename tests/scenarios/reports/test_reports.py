@@ -2,47 +2,28 @@
 
 import io
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from scenarios.cli.main import status
 from scenarios.errors import UsageError
-from scenarios.evidence import folder as files
-from scenarios.publishing import add_to_step_summary, annotate, tell_github
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports.github import MOST, annotation, annotations
 from scenarios.reports.markdown import LIMIT_BYTES
 from scenarios.reports.prometheus import metrics
+from scenarios.review.publishing import add_to_step_summary, annotate, tell_github
 from scenarios.verdict import Verdict, encode
 from tests.support import evidence as make
 from tests.support.evidence import Evidence
 
 
-def write_folder(evidence: Evidence, folder: Path) -> Path:
-    """The evidence as the files of a run."""
-
-    def lines(name: str, items: Iterable[msgspec.Struct]) -> None:
-        (folder / name).write_bytes(b"".join(msgspec.json.encode(item) + b"\n" for item in items))
-
-    folder.mkdir(parents=True)
-    (folder / files.MANIFEST).write_bytes(msgspec.json.encode(evidence.manifest))
-    lines(files.REQUESTS, evidence.outcomes)
-    lines(files.EVENTS, evidence.events)
-    lines(files.TICKS, evidence.ticks)
-    lines(files.MAILS, evidence.mails)
-    lines(files.BEFORE, evidence.before)
-    lines(files.AFTER, evidence.after)
-    lines(files.ACCESS_LOG, evidence.access_log)
-    return folder
-
-
 @pytest.fixture
 def run_folder(broken: Evidence, tmp_path: Path) -> Path:
     """The folder of the broken run."""
-    return write_folder(broken, tmp_path / "run")
+    path: Path = broken.write(tmp_path / "run")
+    return path
 
 
 def test_report_writes_every_file(
@@ -53,13 +34,14 @@ def test_report_writes_every_file(
     arguments = ["report", str(run_folder), "--json", "--junit", str(elsewhere)]
     assert status(arguments) == 1
     assert capsys.readouterr().out.encode() == encode(failed)
-    names = (files.VERDICT, files.REPORT, files.JUNIT, files.SUMMARY, files.METRICS)
-    first = {name: (run_folder / name).read_bytes() for name in names}
-    assert elsewhere.read_bytes() == first[files.JUNIT]
-    for name in names:
-        (run_folder / name).unlink()
+    run = RunFolder(run_folder)
+    paths = (run.verdict, run.report, run.junit, run.summary, run.metrics)
+    first = {path: path.read_bytes() for path in paths}
+    assert elsewhere.read_bytes() == first[run.junit]
+    for path in paths:
+        path.unlink()
     assert status(arguments) == 1
-    assert {name: (run_folder / name).read_bytes() for name in names} == first
+    assert {path: path.read_bytes() for path in paths} == first
 
 
 def test_junit_that_cannot_be_written(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,9 +54,10 @@ def test_reports_that_cannot_be_written(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A folder in which a report cannot be written is one line, status 2."""
-    (run_folder / files.REPORT).mkdir()
+    report = RunFolder(run_folder).report
+    report.mkdir()
     assert status(["report", str(run_folder)]) == 2
-    assert capsys.readouterr().err == f"hitless: {run_folder / files.REPORT}: Is a directory\n"
+    assert capsys.readouterr().err == f"hitless: {report}: Is a directory\n"
 
 
 def test_metrics(failed: Verdict, passed: Verdict) -> None:
@@ -137,8 +120,8 @@ def test_step_summary_keeps_within_its_limit(tmp_path: Path) -> None:
 
 def test_compare(broken: Evidence, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`hitless compare` puts runs side by side: in the terminal, as a page, as JSON."""
-    one = write_folder(broken, tmp_path / "one")
-    other = write_folder(make.clean().asked(strategy="canary"), tmp_path / "other")
+    one = broken.write(tmp_path / "one")
+    other = make.clean().asked(strategy="canary").write(tmp_path / "other")
     html = tmp_path / "compare.html"
     assert status(["compare", str(one), str(other), "--html", str(html)]) == 0
     text = capsys.readouterr().out
@@ -156,7 +139,7 @@ def test_compare(broken: Evidence, tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_compare_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One run is no comparison, and a damaged verdict says how to write it anew."""
-    (tmp_path / files.VERDICT).write_text("{}")
+    RunFolder(tmp_path).verdict.write_text("{}")
     assert status(["compare", str(tmp_path)]) == 2
     assert "two runs or more" in capsys.readouterr().err
     assert status(["compare", str(tmp_path), str(tmp_path)]) == 2

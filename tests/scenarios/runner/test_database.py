@@ -5,7 +5,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from scenarios.evidence.subject import read_subjects
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.subjects import record_subjects, wait_settled
 from scenarios.runner.database import fill
 from scenarios.scenario.spec import Rows
@@ -34,8 +34,9 @@ async def test_all_rows_are_made_and_read(postgres_url: str, count: int, tmp_pat
         count=count,
     )
     await fill(postgres_url, rows)
-    await record_subjects(postgres_url, SUBJECTS, tmp_path / "subjects.ndjson")
-    found = list(read_subjects(tmp_path / "subjects.ndjson"))
+    rows = RunFolder(tmp_path).subjects_after
+    await record_subjects(postgres_url, SUBJECTS, rows.path)
+    found = list(rows.read())
     assert sorted(one.subject for one in found) == sorted(
         f'reader "{n}"' for n in range(1, count + 1)
     )

@@ -7,7 +7,7 @@ import pytest
 
 from scenarios.cli.main import status
 from scenarios.errors import UsageError
-from scenarios.evidence.event import read_events
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.overrides import parse_fault
 from scenarios.scenario.spec import FaultSpec
 from scenarios.verdict import Verdict, decode
@@ -55,7 +55,7 @@ def test_a_killed_replica(tmp_path: Path) -> None:
     assert causes(verdict) == {"lifecycle:died"}
     assert verdict.integrity.violations == ()
     (folder,) = tmp_path.iterdir()
-    events = list(read_events(folder / "events.ndjson"))
+    events = list(RunFolder(folder).events.read())
     made = [one for one in events if one.verb == "fault" and one.state == "completed"]
     (killed,) = [one for one in made if one.replicas]
     (ended,) = [one for one in events if one.verb == "replica"]

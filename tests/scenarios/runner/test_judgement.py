@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from scenarios.cli.main import status
-from scenarios.evidence.event import Event, read_events
+from scenarios.evidence.event import Event
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.experiment import STRATEGY_NAMES
 from scenarios.scenario.reader import load
 from scenarios.verdict import Verdict, decode
@@ -30,7 +31,7 @@ def released(
     )
     folder = max(out.iterdir())
     verdict = decode((folder / "verdict.json").read_bytes())
-    return code, verdict, list(read_events(folder / "events.ndjson"))
+    return code, verdict, list(RunFolder(folder).events.read())
 
 
 def cell(scenario: str, strategy: str) -> object:

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import pytest
 
 from scenarios.cli.main import status
-from scenarios.evidence.event import Event, read_events
-from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.event import Event
+from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.ndjson import read_lines
-from scenarios.evidence.outcome import read_outcomes
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.verdict import Verdict, decode
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
@@ -103,7 +103,7 @@ def unread(folder: Path, died: Event, witness: Witness) -> set[str]:
     }
 
 
-class Posted(Exchange, frozen=True, kw_only=True):
+class Posted(ExchangeRecord, frozen=True, kw_only=True):
     """A line of the balancer's log, with the method."""
 
     method: str = ""
@@ -139,7 +139,7 @@ def test_exactly_what_was_in_flight_on_a_killed_replica_is_lost(
     A POST is never sent twice (K1, T4). A GET is (T3), so none of those fails.
     """
     verdict, folder, witness = killed_run(phase, strategy, tmp_path)
-    events = list(read_events(folder / "events.ndjson"))
+    events = list(RunFolder(folder).events.read())
     fault, made = (one for one in events if one.verb == "fault")
     (died,) = (one for one in events if one.verb == "replica")
     (killed,) = fault.replicas
@@ -151,7 +151,7 @@ def test_exactly_what_was_in_flight_on_a_killed_replica_is_lost(
         assert died.at_ns < ended.at_ns
 
     lost = witness.unfinished(killed, "POST") | unread(folder, died, witness)
-    bad = [one for one in read_outcomes(folder / "requests.ndjson") if not one.ok]
+    bad = [one for one in RunFolder(folder).requests.read() if not one.ok]
     failed = {one.request_id for one in bad}
     assert len(lost) >= 5
     assert len(witness.unsure(killed)) <= 1  # it does one thing at a time

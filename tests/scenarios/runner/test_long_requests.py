@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from scenarios.cli.main import status
-from scenarios.evidence.event import Event, read_events
-from scenarios.evidence.outcome import Outcome, read_outcomes
+from scenarios.evidence.event import Event
+from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.verdict import Verdict, decode
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
@@ -25,8 +26,8 @@ def released(out: Path, strategy: str, *options: str) -> tuple[Verdict, list[Out
     (folder,) = out.iterdir()
     return (
         decode((folder / "verdict.json").read_bytes()),
-        list(read_outcomes(folder / "requests.ndjson")),
-        list(read_events(folder / "events.ndjson")),
+        list(RunFolder(folder).requests.read()),
+        list(RunFolder(folder).events.read()),
     )
 
 

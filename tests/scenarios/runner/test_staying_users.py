@@ -8,7 +8,7 @@ import pytest
 
 from scenarios.cli.main import status
 from scenarios.errors import ScenarioError
-from scenarios.evidence.outcome import read_outcomes
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.reader import load
 from scenarios.verdict import Verdict, decode
 
@@ -45,7 +45,7 @@ def released(folder: Path, text: str, strategy: str, *options: str) -> tuple[Pat
 def versions_met(run: Path) -> dict[str, str]:
     """The versions that each user met, one after the other, such as `ab`."""
     answers: dict[str, list[str]] = defaultdict(list)
-    for one in sorted(read_outcomes(run / "requests.ndjson"), key=lambda one: one.planned_ns):
+    for one in sorted(RunFolder(run).requests.read(), key=lambda one: one.planned_ns):
         if one.user is not None and one.served_by is not None:
             answers[one.user].append(one.served_by.partition("-")[0])
     return {user: "".join(name for name, _ in groupby(met)) for user, met in answers.items()}
@@ -75,7 +75,7 @@ def test_all_users_may_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     """A scenario may have no arrivals at all; an outage is then told by the time of its users."""
     run, verdict = released(tmp_path, STAYING, "naive")
     assert "10 users who stay" in capsys.readouterr().out
-    assert {one.journey for one in read_outcomes(run / "requests.ndjson")} == {"stay"}
+    assert {one.journey for one in RunFolder(run).requests.read()} == {"stay"}
     assert (verdict.verdict, verdict.rate) == ("fail", 0.0)
     users = verdict.users
     assert (users.staying, users.users) == (True, 10)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scenarios.cli.main import status
-from scenarios.evidence.event import read_events
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.verdict import Verdict, decode
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
@@ -46,7 +46,7 @@ def taken_back(out: Path) -> list[str]:
     (folder,) = out.iterdir()
     return [
         str(one.detail["migration"])
-        for one in read_events(folder / "events.ndjson")
+        for one in RunFolder(folder).events.read()
         if one.verb == "migrate"
         and one.state == "started"
         and one.detail["direction"] == "rollback"
@@ -105,7 +105,7 @@ def test_a_rollback_that_the_schema_forbids(postgres_url: str, tmp_path: Path) -
     assert "rollback to a: refused: the schema has changed" in reason
     assert "subscriptions.status demands a value" in reason
     (folder,) = out.iterdir()
-    events = list(read_events(folder / "events.ndjson"))
+    events = list(RunFolder(folder).events.read())
     refused = next(one for one in events if one.verb == "rehearse" and one.state == "completed")
     (down,) = [one for one in events if one.detail.get("name") == "teardown"][:1]
     # Between the refusal and the end of the run nobody who serves was drained or stopped.

@@ -13,7 +13,7 @@ import pytest
 
 from scenarios.cli.main import status
 from scenarios.errors import UsageError
-from scenarios.evidence.outcome import read_outcomes
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.overrides import at_rate
 from scenarios.scenario.spec import TrafficSpec
 from scenarios.traffic.plan import Journey, RatePoint, Step
@@ -125,7 +125,7 @@ def test_the_traffic_is_the_scenarios(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{port}/"
         status(["watch", "--url", url, *arguments, *timing, "--no-live", "--", *command])
     (folder,) = out.iterdir()
-    sent = sorted(read_outcomes(folder / "requests.ndjson"), key=lambda one: one.planned_ns)
+    sent = sorted(RunFolder(folder).requests.read(), key=lambda one: one.planned_ns)
     first = sent[0].planned_ns
     offsets = [round((one.planned_ns - first) / 1e9, 6) for one in sent]
     assert offsets == [0.0, 0.0, 0.3, 0.6]

@@ -6,7 +6,8 @@ import pytest
 
 from scenarios.cli.main import status
 from scenarios.errors import ScenarioError
-from scenarios.evidence.outcome import Outcome, read_outcomes
+from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.reader import load
 
 
@@ -18,7 +19,7 @@ def sent(folder: Path, traffic: str) -> list[Outcome]:
     options = ["--replicas", "1", "--baseline", "1", "--settle", "0.5", "--no-live"]
     assert status(["run", str(scenario), *options, "--out", str(out)]) == 0
     (run,) = out.iterdir()
-    outcomes = list(read_outcomes(run / "requests.ndjson"))
+    outcomes = list(RunFolder(run).requests.read())
     return sorted(outcomes, key=lambda outcome: outcome.planned_ns)
 
 

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs
 import aiosmtplib
 import pytest
 
-from scenarios.evidence.mail import Mail, read_mails
+from scenarios.evidence.mail import Mail
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.traffic.journeys.mailbox import mailbox
 from scenarios.traffic.plan import Journey, Step, TrafficError
 from tests.support.generator import Run, outcomes
@@ -79,7 +80,7 @@ async def test_a_mail_leads_to_a_click_and_that_to_the_next_step(tmp_path: Path,
         await site.until(3 * running.generator.arrived)
         await running.finish()
     done = {outcome.request_id: outcome for outcome in outcomes(tmp_path)}
-    mails = {mail.recipient: mail for mail in read_mails(tmp_path / "mails.ndjson")}
+    mails = {mail.recipient: mail for mail in RunFolder(tmp_path).mails.read()}
     assert all(outcome.ok for outcome in done.values())
     post, click, again = (done[f"s7-000000-{step}"] for step in (1, 2, 3))
     assert (post.endpoint, click.endpoint, again.endpoint) == (
@@ -164,7 +165,7 @@ async def test_a_click_that_is_planned_is_made_after_finish(tmp_path: Path, run:
     made = outcomes(tmp_path)
     assert sum(outcome.endpoint == "GET /confirm" for outcome in made) == journeys
     assert not any(outcome.endpoint == "GET /late" for outcome in made)
-    assert "http://h/late" in {mail.links[0] for mail in read_mails(tmp_path / "mails.ndjson")}
+    assert "http://h/late" in {mail.links[0] for mail in RunFolder(tmp_path).mails.read()}
 
 
 async def test_a_mail_to_nobody_is_recorded_and_leads_nowhere(tmp_path: Path, run: Run) -> None:
@@ -173,7 +174,7 @@ async def test_a_mail_to_nobody_is_recorded_and_leads_nowhere(tmp_path: Path, ru
         for recipient in ("someone@else.com", "s7-000099@example.com"):
             running.generator.deliver(Mail(at_ns=1, recipient=recipient, links=("http://h/x",)))
         await running.finish()
-    assert len(list(read_mails(tmp_path / "mails.ndjson"))) == 2
+    assert len(list(RunFolder(tmp_path).mails.read())) == 2
     assert outcomes(tmp_path) == []
 
 

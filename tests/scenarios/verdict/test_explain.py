@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 
 from scenarios.cli.main import status
-from scenarios.evidence.exchange import Exchange
-from scenarios.evidence.folder import digests
-from scenarios.evidence.locks import LockWait, Session
-from scenarios.explain import explain
-from scenarios.publishing import write_reports
-from scenarios.review import reach_verdict
+from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.evidence.locks import DatabaseSession, LockWait
+from scenarios.evidence.run_folder import RunFolder
+from scenarios.review import explain, review, write_reports
 from tests.support import evidence as make
 from tests.support.evidence import Evidence
 
@@ -23,7 +21,7 @@ def folder(clean_run: Evidence, tmp_path: Path) -> Path:
         2.245, 2.255, status=500, sqlstate="23502", done_ns=make.at(2.75), served_by="a-1"
     ).but(
         access_log=[
-            Exchange(
+            ExchangeRecord(
                 at_ns=make.at(2.251),
                 request_id="s7-000225-1",
                 status=500,
@@ -41,13 +39,13 @@ def folder(clean_run: Evidence, tmp_path: Path) -> Path:
         at_ns=make.at(2.26),
         end_ns=make.at(2.74),
         gone_ns=make.at(2.75),
-        waiter=Session(pid=1, application="app a-1"),
+        waiter=DatabaseSession(pid=1, application="app a-1"),
         mode="RowExclusiveLock",
         kind="relation",
         relation="subscriptions",
-        chain=(Session(pid=2, application="hitless-migrator", query="ALTER TABLE"),),
+        chain=(DatabaseSession(pid=2, application="hitless-migrator", query="ALTER TABLE"),),
     )
-    path: Path = run.write(tmp_path / "run", locks=[wait])
+    path: Path = run.write(tmp_path / "run", lock_waits=[wait])
     (path / "a-1.log").write_text(
         json.dumps({"at_ns": make.at(2.749), "message": "refused", "request_id": "s7-000225-1"})
         + "\nplain words of s7-000225-1\nnothing of s7-000225-12\n"
@@ -92,7 +90,8 @@ def test_a_story_has_the_cause_of_the_verdict(clean_run: Evidence, tmp_path: Pat
     lost = {"status": None, "error": "timeout", "first_byte_ns": None, "done_ns": make.at(2.752)}
     run = clean_run.failing(2.3, 2.75, **lost)
     folder = run.write(tmp_path / "run")
-    verdict = reach_verdict(folder)
+    judgement = review(folder)
+    verdict = judgement.verdict
     told = {
         request_id: explain(folder, request_id).cause
         for cause in verdict.causes
@@ -106,7 +105,7 @@ def test_a_story_has_the_cause_of_the_verdict(clean_run: Evidence, tmp_path: Pat
         for cause in verdict.causes
         for request_id in cause.evidence.requests
     }
-    write_reports(folder, verdict)
+    write_reports(folder, judgement)
     assert (
         "the replica answered no request during that time" in (folder / "report.html").read_text()
     )
@@ -156,7 +155,7 @@ def test_evidence_that_still_reads_well_is_not_trusted(
 ) -> None:
     """A file that lost whole lines, or says something else, is no longer what was recorded."""
     manifest = json.loads((folder / "run.json").read_bytes())
-    manifest["files"] = digests(folder)
+    manifest["files"] = RunFolder(folder).digests()
     (folder / "run.json").write_text(json.dumps(manifest))
     assert status(["report", str(folder)]) == 1
     (folder / "verdict.json").unlink()

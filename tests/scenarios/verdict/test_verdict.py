@@ -285,7 +285,7 @@ def test_a_failure_that_the_record_hides(clean_run: Evidence, hidden: str) -> No
     """A failed request that is missing or painted over contradicts the balancer's log: invalid."""
     failed = clean_run.outcomes[100]
     log = [
-        make.Exchange(
+        make.ExchangeRecord(
             at_ns=outcome.planned_ns,
             request_id=outcome.request_id,
             status=503 if outcome is failed else outcome.status,

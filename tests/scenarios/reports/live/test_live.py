@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from scenarios.evidence.event import Event
-from scenarios.evidence.locks import LockWait, Session
+from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.progress import Progress, ReplicaView, RunHeader
 from scenarios.evidence.tick import Tick
 from scenarios.reports.live.dashboard import Dashboard
@@ -269,11 +269,11 @@ def wait(when: float, seconds: float) -> LockWait:
         at_ns=START + round(when * SECOND),
         end_ns=START + round((when + seconds) * SECOND),
         gone_ns=START + round((when + seconds) * SECOND),
-        waiter=Session(pid=1, application="a-1"),
+        waiter=DatabaseSession(pid=1, application="a-1"),
         mode="RowExclusiveLock",
         kind="relation",
         relation="subscriptions",
-        chain=(Session(pid=2, application="report [b]"),),
+        chain=(DatabaseSession(pid=2, application="report [b]"),),
     )
 
 

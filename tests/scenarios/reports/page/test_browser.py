@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.reports.page.comparison import Compared, compare_report
 from scenarios.reports.page.report import html_report
-from scenarios.reports.page.stories import FIELDS, MOST_STORIES, Stories, bad_of, tell
+from scenarios.reports.page.stories import MOST_STORIES, Stories, pack
 from scenarios.verdict import Verdict
-from scenarios.verdict.timeline import Timeline
 from tests.support import evidence as make
 from tests.support.browser import Page
 from tests.support.evidence import Evidence
@@ -20,13 +19,14 @@ from tests.support.evidence import Evidence
 
 def stories_of(evidence: Evidence, most: int = MOST_STORIES) -> Stories:
     """The stories of a run, with a line of the balancer for every other request."""
-    failed = bad_of(evidence.outcomes, 1.0)
-    exchanges = {
-        outcome.request_id: Exchange(
+    bad = [one for one in evidence.outcomes if not one.ok or one.slower_than(1.0)]
+    exchanges = [
+        ExchangeRecord(
             at_ns=outcome.planned_ns + 400_000,
             request_id=outcome.request_id,
             status=outcome.status,
             backend=outcome.served_by,
+            version="a",
             attempts=1,
             end="complete",
             wait_ns=2000,
@@ -34,10 +34,11 @@ def stories_of(evidence: Evidence, most: int = MOST_STORIES) -> Stories:
             first_byte_ns=2_000_000,
             total_ns=2_100_000,
         )
-        for outcome in failed[::2]
-    }
-    start = evidence.outcomes[0].planned_ns
-    return tell(failed, exchanges, Timeline(evidence.events), start, most)
+        for outcome in bad[::2]
+    ]
+    judgement = evidence.but(access_log=exchanges).judgement()
+    requests = (*judgement.failed, *judgement.slow)
+    return pack(requests, judgement.verdict.origin_ns, most)
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +122,12 @@ def test_a_request_tells_its_story(page: Page, failed: Verdict) -> None:
     assert page.run("document.activeElement.getAttribute('aria-expanded')") == "true"
     story = page.run("document.querySelector('.story').innerText")
     for words in (
-        "is due, as part of",
-        "the client sends it on a",
-        "it reaches the balancer",
-        "waited 2 µs for a replica, connected in 300 µs, first byte after 2 ms, 1 attempt",
-        "the client knows: HTTP 500; SQLSTATE 23502",
+        "client: POST /subscriptions is due (subscribe)",
+        "client: sent on a",
+        "balancer: the request arrives",
+        "balancer: gives it to a-1 (version a) on a new connection",
+        "client: HTTP 500",
+        "SQLSTATE 23502",
         "sqlstate:23502",
     ):
         assert words in story
@@ -173,13 +175,12 @@ def test_stories_are_spread_over_causes(broken: Evidence, failed: Verdict) -> No
     few = stories_of(broken, most=12)
     assert few.total == failed.requests.failed
     assert len(few.rows) <= 12
-    causes = {few.texts[int(row[FIELDS.index("cause")] or 0)] for row in few.rows}
-    assert causes == {cause.cause for cause in failed.causes}
-    times = [row[FIELDS.index("at")] for row in few.rows]
+    assert set(few.causes()) == {cause.cause for cause in failed.causes}
+    times = [row.at for row in few.rows]
     assert times == sorted(times)
     everything = stories_of(broken)
     assert len(everything.rows) == everything.total
-    assert {len(row) for row in everything.rows} == {len(FIELDS)}
+    assert {row.id for row in few.rows} <= {row.id for row in everything.rows}
 
 
 def test_a_comparison_opens(tab: Page, broken: Evidence, tmp_path: Path) -> None:
@@ -206,6 +207,5 @@ def test_slow_requests_are_told_of_too() -> None:
     slow = run.outcomes[10]
     run = run.with_request(10, done_ns=slow.planned_ns + 3 * 10**9)
     stories = stories_of(run)
-    assert [row[0] for row in stories.rows] == [slow.request_id]
-    cause = stories.texts[int(stories.rows[0][FIELDS.index("cause")] or 0)]
-    assert cause == "slow:outside"
+    assert [row.id for row in stories.rows] == [slow.request_id]
+    assert stories.causes() == ["slow:outside"]

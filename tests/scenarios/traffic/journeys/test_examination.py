@@ -9,8 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from scenarios.evidence.outcome import Outcome, read_outcomes
+from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.traffic.generator import Generator
 from scenarios.traffic.intervals import first_sight
 from scenarios.traffic.journeys.examination import Answer, Examination, Mismatch
@@ -74,7 +75,7 @@ async def sent(
                 await enough.wait()
                 generator.finish()
                 await generator.drained()
-    return list(read_outcomes(path))
+    return list(RunFolder(path.parent).requests.read())
 
 
 def notes(method: str, target: str, body: bytes) -> tuple[int, str]:
@@ -271,7 +272,7 @@ async def test_a_coroutine_that_never_ends_is_dismissed(tmp_path: Path) -> None:
                 await came.wait()
                 generator.finish()
                 await generator.drained()
-    assert all(one.ok for one in read_outcomes(path))
+    assert all(one.ok for one in RunFolder(path.parent).requests.read())
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from scenarios.evidence.mail import read_mails
-from scenarios.evidence.outcome import read_outcomes
+from scenarios.evidence.run_folder import RunFolder
 from tests.support.servers import Site, serving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Served-By: a-1\r\n\r\n"
@@ -106,14 +105,14 @@ async def test_a_whole_dialogue(tmp_path: Path) -> None:
         assert await talk.process.wait() == 0
         assert await talk.hear() == {}
         assert await talk.errors() == ""
-    made = list(read_outcomes(tmp_path / "requests.ndjson"))
+    made = list(RunFolder(tmp_path).requests.read())
     assert (last["event"], last["requests"]) == ("finished", len(made))
     assert 0 < last["latency"]["p50"] <= last["latency"]["p99"] <= last["latency"]["max"]
     assert last["latency"]["max"] == pytest.approx(max(each.latency_seconds for each in made))
     assert last["schedule_lag"]["p50"] > 0
     assert sum(tick["planned"] for tick in ticks) == len(made)
     assert sum(tick["ok"] for tick in ticks) == len(made)
-    assert list(read_mails(tmp_path / "mails.ndjson")) == []
+    assert list(RunFolder(tmp_path).mails.read()) == []
 
 
 @pytest.mark.parametrize("end", ["end of input", "SIGTERM", "SIGINT"])
@@ -138,7 +137,7 @@ async def test_an_abort_is_at_once_and_loses_no_line(tmp_path: Path, end: str) -
             talk.process.send_signal(signal.Signals[end])
         assert await talk.process.wait() == 130
         assert await talk.errors() == ""
-    assert any(outcome.ok for outcome in read_outcomes(tmp_path / "requests.ndjson"))
+    assert any(outcome.ok for outcome in RunFolder(tmp_path).requests.read())
 
 
 async def test_it_ends_when_nobody_ever_speaks() -> None:
@@ -158,7 +157,7 @@ async def test_finish_without_start_is_a_run_without_requests(tmp_path: Path) ->
         last = await talk.hear()
         assert (last["event"], last["requests"], last["latency"]) == ("finished", 0, None)
         assert await talk.process.wait() == 0
-    assert list(read_outcomes(tmp_path / "requests.ndjson")) == []
+    assert list(RunFolder(tmp_path).requests.read()) == []
 
 
 async def test_a_reader_that_lags_behind_does_not_stop_the_traffic(tmp_path: Path) -> None:
@@ -226,7 +225,7 @@ async def test_an_abort_does_not_wait_for_a_reader(tmp_path: Path) -> None:
             while talk.process.returncode is None:  # noqa: ASYNC110 - wait() waits for the pipes too
                 await asyncio.sleep(0.02)
         transport.resume_reading()
-    assert len(list(read_outcomes(tmp_path / "requests.ndjson"))) >= 50
+    assert len(list(RunFolder(tmp_path).requests.read())) >= 50
 
 
 async def test_an_open_mail_session_does_not_keep_it_from_finishing(tmp_path: Path) -> None:

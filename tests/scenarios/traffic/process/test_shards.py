@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.evidence.mail import read_mails
-from scenarios.evidence.outcome import read_outcomes
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.traffic.agenda import Agenda
 from scenarios.traffic.journeys.compiled import Population
 from scenarios.traffic.plan import Journey, Plan, Step
@@ -100,11 +99,11 @@ async def test_two_processes_are_one_run(tmp_path: Path) -> None:
             ticks.append(last)
         assert await talk.process.wait() == 0
         assert await talk.errors() == ""
-    made = {outcome.request_id: outcome for outcome in read_outcomes(tmp_path / "requests.ndjson")}
+    made = {outcome.request_id: outcome for outcome in RunFolder(tmp_path).requests.read()}
     assert (last["event"], last["requests"]) == ("finished", len(made))
     assert sum(tick["planned"] for tick in ticks) == sum(tick["ok"] for tick in ticks) == len(made)
     assert {made["s7-000000-2"].endpoint, made["s7-000001-2"].endpoint} == {"GET /click"}
-    assert len(list(read_mails(tmp_path / "mails.ndjson"))) == 2
+    assert len(list(RunFolder(tmp_path).mails.read())) == 2
     # One schedule, counted from one time in both processes.
     offsets = list(islice(poisson(100.0, 7), 8))
     first = [made[f"s7-{number:06d}-1"].planned_ns for number in range(8)]

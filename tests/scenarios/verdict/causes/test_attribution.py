@@ -1,10 +1,11 @@
 """Every failed request has one cause, the first of the ladder that matches, with its evidence."""
 
+import errno
 from typing import Any
 
 import pytest
 
-from scenarios.evidence.exchange import Exchange
+from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.verdict.causes import proxy_status
 from scenarios.verdict.causes.failure import Failure
 from scenarios.verdict.causes.ladder import attribute
@@ -26,7 +27,7 @@ def failed(error: str, **fields: Any) -> dict[str, Any]:
         (1.0, failed("undispatched", sent_ns=None), "harness:undispatched", "certain"),
         (
             1.0,
-            failed("connect_refused", error_detail="[Errno 24] Too many open files", sent_ns=None),
+            failed("undispatched", errno=errno.EMFILE, sent_ns=None),
             "harness:descriptors",
             "certain",
         ),
@@ -123,7 +124,9 @@ def test_a_death_is_the_cause_also_when_it_is_noticed_later() -> None:
 def test_the_access_log_names_the_replica() -> None:
     """Where the client knows no replica, the balancer's log does, and a race is then excluded."""
     outcome = make.request(1, 3.5, connection="reused", **failed("eof"))
-    line = Exchange(at_ns=make.at(3.5), request_id=outcome.request_id, backend="a-1", version="a")
+    line = ExchangeRecord(
+        at_ns=make.at(3.5), request_id=outcome.request_id, backend="a-1", version="a"
+    )
     failure = Failure.join(outcome, line, Timeline(make.journal()))
     assert (failure.replica, failure.version) == ("a-1", "a")
     assert attribute(failure).cause == "lifecycle:stopped"
@@ -134,7 +137,7 @@ def test_groups_carry_their_evidence(clean_run: Evidence) -> None:
     run = clean_run.failing(2.5, 2.8, status=500, sqlstate="23502")
     run = run.but(
         access_log=[
-            Exchange(
+            ExchangeRecord(
                 at_ns=make.at(2.5), request_id="s7-000250-1", backend="a-1", attempts=1, end="done"
             )
         ]

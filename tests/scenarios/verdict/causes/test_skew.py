@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
-from scenarios.explain import explain
 from scenarios.reports.prometheus import metrics
+from scenarios.review import explain
 from scenarios.verdict import Verdict
 from tests.support import evidence as make
 from tests.support.evidence import Evidence

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.event import Event
-from scenarios.evidence.exchange import Exchange
-from scenarios.evidence.locks import LockWait, Session
+from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
 from scenarios.verdict.causes.failure import Failure
@@ -26,7 +26,7 @@ from tests.support import evidence as make
 from tests.support.evidence import Evidence
 
 CUT = "hitless; error=connection_terminated; next-hop=a-1"
-MIGRATOR = Session(
+MIGRATOR = DatabaseSession(
     pid=9, application="hitless-migrator", query="UPDATE subscriptions", state="active"
 )
 
@@ -36,7 +36,7 @@ def wait(start: float, end: float, application: str = "newsletter_app a-1") -> L
         at_ns=make.at(start),
         end_ns=make.at(end),
         gone_ns=make.at(end + 0.01),
-        waiter=Session(pid=1, application=application),
+        waiter=DatabaseSession(pid=1, application=application),
         mode="RowExclusiveLock",
         kind="relation",
         relation="subscriptions",
@@ -52,8 +52,8 @@ def slow(when: float = 2.15, took: float = 2.0, **fields: Any) -> Outcome:
     return make.request(1, when, took=took, served_by="a-1", **fields)
 
 
-def exchange(when: float = 2.15, **fields: Any) -> Exchange:
-    return Exchange(
+def exchange(when: float = 2.15, **fields: Any) -> ExchangeRecord:
+    return ExchangeRecord(
         **{
             "at_ns": make.at(when),
             "request_id": "s7-000001-1",
@@ -218,15 +218,15 @@ def test_the_server_s_word_about_another_database_explains_nothing(
         for sqlstate in ("42703", "40P01")
     ]
     run = make.clean().with_request(99, status=500).asked(database="run_1")
-    verdict = run.judge(server_log=lines[:1])
+    verdict = run.judge(server_lines=lines[:1])
     assert [one.cause for one in verdict.causes] == [cause]
-    assert run.judge(server_log=lines).locks.deadlocks == deadlocks
+    assert run.judge(server_lines=lines).locks.deadlocks == deadlocks
 
 
 def test_an_old_run_does_not_say_which_database_was_its_own() -> None:
     """Where `run.json` names none, each line may be about it, as it was read before."""
     said = msgspec.structs.replace(line(0.992, "42703", "shop a-1"), database="run_2")
-    verdict = make.clean().with_request(99, status=500).judge(server_log=[said])
+    verdict = make.clean().with_request(99, status=500).judge(server_lines=[said])
     assert [one.cause for one in verdict.causes] == ["sqlstate:42703"]
 
 
@@ -293,7 +293,7 @@ def test_a_run_with_locks_names_who_held_them(clean_run: Evidence) -> None:
     evidence = clean_run.failing(2.15, 2.25, done_ns=make.at(4.3))
     verdict = evidence.asked(
         objectives=make.MANIFEST.objectives.__class__(lock_wait_seconds=0.5)
-    ).judge(locks=[wait(2.2, 4.2)])
+    ).judge(lock_waits=[wait(2.2, 4.2)])
     (blocker,) = verdict.locks.blockers
     assert blocker.application == "hitless-migrator"
     assert blocker.during == "migrate 0002.expand"
@@ -308,7 +308,7 @@ def test_a_run_with_locks_names_who_held_them(clean_run: Evidence) -> None:
 
 def test_a_run_without_waits_has_none(clean_run: Evidence) -> None:
     """A clean run has no blockers, no slow requests, and nothing unattributed."""
-    verdict = clean_run.judge(locks=[])
+    verdict = clean_run.judge(lock_waits=[])
     assert verdict.locks.watched
     assert verdict.locks.blockers == ()
     assert verdict.slow_causes == ()
@@ -330,7 +330,7 @@ def test_overlap_is_what_adding_up_says(
             at_ns=begin * ms,
             end_ns=(begin + long) * ms,
             gone_ns=(begin + long) * ms,
-            waiter=Session(pid=index, application="app a-1"),
+            waiter=DatabaseSession(pid=index, application="app a-1"),
             mode="ShareLock",
             kind="transactionid",
         )

@@ -1,0 +1,52 @@
+"""Everything that a run has recorded, as one thing that can be judged."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scenarios.evidence.backend import BackendChange
+from scenarios.evidence.event import Event
+from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.evidence.locks import LockWait
+from scenarios.evidence.mail import Mail
+from scenarios.evidence.manifest import Manifest
+from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.read import Read
+from scenarios.evidence.server_log import ServerLine
+from scenarios.evidence.subject import Subject
+from scenarios.evidence.tick import Tick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The evidence of one run; `RunFolder.evidence` makes it from a folder.
+
+    Each iterable can be read once, because it may be the lines of a file. The records of one kind
+    may come in any order.
+
+    Attributes:
+        manifest: what was run, and what it is judged by.
+        requests: every planned request.
+        events: the journal.
+        ticks: the load generator's account of itself.
+        mails: what reached the users' mailbox.
+        exchanges: the balancer's access log; empty if there is none.
+        subjects_before: the rows before the first request; None if the database was not read.
+        subjects_after: the rows after the run had settled; None likewise.
+        lock_waits: the waits for locks; None if nobody looked.
+        server_lines: what Postgres logged; empty if that is not known.
+        backend_changes: the balancer's events about its backends; empty if that is not known.
+        reads: the same reads through each replica, after the run; empty if there were none.
+    """
+
+    manifest: Manifest
+    requests: Iterable[Outcome]
+    events: Iterable[Event] = ()
+    ticks: Iterable[Tick] = ()
+    mails: Iterable[Mail] = ()
+    exchanges: Iterable[ExchangeRecord] = ()
+    subjects_before: Iterable[Subject] | None = None
+    subjects_after: Iterable[Subject] | None = None
+    lock_waits: Iterable[LockWait] | None = None
+    server_lines: Iterable[ServerLine] = ()
+    backend_changes: Iterable[BackendChange] = ()
+    reads: Iterable[Read] = ()

@@ -1,0 +1,353 @@
+"""The folder of a run: which file holds what, and how each is read and written.
+
+Nothing else in the project spells the name of one of these files or opens one for reading.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from scenarios.errors import EvidenceError
+from scenarios.evidence.backend import BackendChange
+from scenarios.evidence.event import Event
+from scenarios.evidence.evidence import Evidence
+from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.evidence.locks import LockWait
+from scenarios.evidence.machine import MachineSample
+from scenarios.evidence.mail import Mail
+from scenarios.evidence.manifest import Manifest, read_manifest, write_manifest
+from scenarios.evidence.ndjson import damaged, read_lines
+from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.read import Read
+from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.server_log import ServerLine
+from scenarios.evidence.subject import Subject
+from scenarios.evidence.tick import Tick
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFile(Generic[T]):
+    """A file of the run with one record a line.
+
+    Attributes:
+        path: the file.
+        kind: what each line is.
+    """
+
+    path: Path
+    kind: type[T]
+
+    @property
+    def exists(self) -> bool:
+        """Whether the run has recorded it."""
+        return self.path.is_file()
+
+    def read(self, digest: str | None = None) -> Iterator[T]:
+        """Yield each record, in the order of the file.
+
+        Args:
+            digest: the SHA-256 that the file must have; compared once the last record was taken.
+
+        Raises:
+            EvidenceError: the file is missing, a line is not such a record, the last line is cut
+                short, or the digest is another one.
+        """
+        return read_lines(self.path, self.kind, digest)
+
+    def recorder(self, *, append: bool = False) -> Recorder[T]:
+        """Open the file for writing: anew, or to add to it.
+
+        Raises:
+            EvidenceError: it cannot be opened.
+        """
+        return Recorder(self.path, append=append)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of a run.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, parent: Path, now: datetime, scenario: str, strategy: str) -> "RunFolder":
+        """Make `<time>-<scenario>-<strategy>`, with a number behind it if that is taken.
+
+        Args:
+            parent: where runs are kept; made if it is not there.
+            now: for the name.
+            scenario: for the name; characters that do not belong in a file name are replaced.
+            strategy: the same.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        name = re.sub(r"[^\w.-]+", "-", f"{now:%Y%m%d-%H%M%S}-{scenario}-{strategy}")
+        parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            folder = parent / (name if number == 1 else f"{name}-{number}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return cls(folder)
+
+    # The evidence: one kind of record a file.
+
+    @property
+    def requests(self) -> RecordFile[Outcome]:
+        """Every planned request, by the load generator."""
+        return RecordFile(self.path / "requests.ndjson", Outcome)
+
+    @property
+    def mails(self) -> RecordFile[Mail]:
+        """The mails that reached the users' mailbox."""
+        return RecordFile(self.path / "mails.ndjson", Mail)
+
+    @property
+    def events(self) -> RecordFile[Event]:
+        """The journal of the release."""
+        return RecordFile(self.path / "events.ndjson", Event)
+
+    @property
+    def ticks(self) -> RecordFile[Tick]:
+        """The load generator's account of itself."""
+        return RecordFile(self.path / "ticks.ndjson", Tick)
+
+    @property
+    def exchanges(self) -> RecordFile[ExchangeRecord]:
+        """The balancer's access log."""
+        return RecordFile(self.path / "balancer.ndjson", ExchangeRecord)
+
+    @property
+    def subjects_before(self) -> RecordFile[Subject]:
+        """The rows before the first request."""
+        return RecordFile(self.path / "subjects-before.ndjson", Subject)
+
+    @property
+    def subjects_after(self) -> RecordFile[Subject]:
+        """The rows after the run has settled."""
+        return RecordFile(self.path / "subjects-after.ndjson", Subject)
+
+    @property
+    def lock_waits(self) -> RecordFile[LockWait]:
+        """The waits for locks in the database."""
+        return RecordFile(self.path / "locks.ndjson", LockWait)
+
+    @property
+    def backend_changes(self) -> RecordFile[BackendChange]:
+        """The balancer's own events about its backends."""
+        return RecordFile(self.path / "backends.ndjson", BackendChange)
+
+    @property
+    def server_lines(self) -> RecordFile[ServerLine]:
+        """The messages of the embedded Postgres server."""
+        return RecordFile(self.path / "postgres.ndjson", ServerLine)
+
+    @property
+    def reads(self) -> RecordFile[Read]:
+        """The same reads through each replica, after the run."""
+        return RecordFile(self.path / "reads.ndjson", Read)
+
+    @property
+    def machine_samples(self) -> RecordFile[MachineSample]:
+        """How busy the machine was."""
+        return RecordFile(self.path / "machine.ndjson", MachineSample)
+
+    # What is derived from the evidence, and what a run needs while it is under way.
+
+    @property
+    def manifest(self) -> Path:
+        """What was run, and how it ended; a folder without it is not that of a run."""
+        return self.path / "run.json"
+
+    @property
+    def verdict(self) -> Path:
+        """The verdict for programs."""
+        return self.path / "verdict.json"
+
+    @property
+    def report(self) -> Path:
+        """The report for browsers."""
+        return self.path / "report.html"
+
+    @property
+    def junit(self) -> Path:
+        """The verdict for CI systems, as JUnit XML."""
+        return self.path / "junit.xml"
+
+    @property
+    def summary(self) -> Path:
+        """The verdict as Markdown."""
+        return self.path / "summary.md"
+
+    @property
+    def metrics(self) -> Path:
+        """The verdict as Prometheus text."""
+        return self.path / "metrics.prom"
+
+    @property
+    def control(self) -> Path:
+        """Where a run that is under way can be steered; the file is gone at its end."""
+        return self.path / "wheel.json"
+
+    @property
+    def balancer_log(self) -> Path:
+        """What the balancer printed."""
+        return self.path / "balancer.log"
+
+    @property
+    def load_log(self) -> Path:
+        """What the load generator printed."""
+        return self.path / "load.log"
+
+    @property
+    def migrator_log(self) -> Path:
+        """What the migrations printed."""
+        return self.path / "migrator.log"
+
+    @property
+    def hooks_log(self) -> Path:
+        """What the hooks of the release printed."""
+        return self.path / "hooks.log"
+
+    @property
+    def command_log(self) -> Path:
+        """What the command printed that a watched deployment was made by."""
+        return self.path / "command.log"
+
+    @property
+    def server_log(self) -> Path:
+        """What the embedded Postgres server logged, as it wrote it."""
+        return self.path / "postgres.log"
+
+    def log_lines(self) -> Iterator[tuple[str, str]]:
+        """Each line of each replica's log, with the replica's id.
+
+        Raises:
+            OSError: a log cannot be read.
+        """
+        ours = {
+            self.balancer_log,
+            self.load_log,
+            self.migrator_log,
+            self.hooks_log,
+            self.command_log,
+            self.server_log,
+            self.path / "initdb.log",
+        }
+        for path in sorted(self.path.glob("*.log")):
+            if path not in ours:
+                with path.open(encoding="utf-8", errors="replace") as lines:
+                    for line in lines:
+                        yield path.stem, line.strip()
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each evidence file in the folder, by name.
+
+        Raises:
+            OSError: one of them cannot be read.
+        """
+        return {path.name: _digest(path) for path in sorted(self.path.glob("*.ndjson"))}
+
+    def check(self) -> None:
+        """See that the folder is that of a run.
+
+        Raises:
+            EvidenceError: it is not.
+        """
+        if not self.path.is_dir():
+            raise EvidenceError(f"{self.path}: there is no such folder")
+        if not self.manifest.is_file():
+            name = self.manifest.name
+            raise EvidenceError(f"{self.path}: not the folder of a run: it has no {name}")
+
+    def read_manifest(self) -> Manifest:
+        """Read what was run.
+
+        Raises:
+            EvidenceError: the file is missing or not a manifest.
+        """
+        return read_manifest(self.manifest)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write what was run.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_manifest(self.manifest, manifest)
+
+    def evidence(self) -> Evidence:
+        """All that the run has recorded; its files are opened one by one when they are read.
+
+        A file must have the digest in the manifest once its last record was taken; older
+        manifests have no digests, and then none is compared.
+
+        Raises:
+            EvidenceError: the folder is not that of a run, its manifest is damaged, a file that
+                the run recorded is missing, or one that nobody reads has another digest. Reading
+                the records raises it, too: a line is damaged, or a file has another digest.
+        """
+        self.check()
+        manifest = self.read_manifest()
+        self._check_unread(manifest.files)
+        waits = self.lock_waits
+        return Evidence(
+            manifest=manifest,
+            requests=_reading(self.requests, manifest),
+            events=_reading(self.events, manifest),
+            ticks=_reading(self.ticks, manifest),
+            mails=_reading(self.mails, manifest),
+            exchanges=_if_there(self.exchanges, manifest) or iter(()),
+            subjects_before=_if_there(self.subjects_before, manifest),
+            subjects_after=_if_there(self.subjects_after, manifest),
+            lock_waits=_if_there(waits, manifest),
+            server_lines=_if_there(self.server_lines, manifest) or iter(()),
+            backend_changes=_if_there(self.backend_changes, manifest) or iter(()),
+            reads=_if_there(self.reads, manifest) or iter(()),
+        )
+
+    def _judged_files(self) -> tuple[RecordFile[Any], ...]:
+        return (
+            *(self.requests, self.events, self.ticks, self.mails, self.exchanges, self.reads),
+            *(self.subjects_before, self.subjects_after, self.lock_waits, self.server_lines),
+            self.backend_changes,
+        )
+
+    def _check_unread(self, recorded: Mapping[str, str]) -> None:
+        """See that no recorded file is missing, and that those of no known kind are unchanged."""
+        known = {file.path.name for file in self._judged_files()}
+        for name, digest in recorded.items():
+            path = self.path / name
+            if not path.is_file():
+                raise EvidenceError(f"{path}: missing; the run recorded it")
+            if name not in known and _digest(path) != digest:
+                raise damaged(path)
+
+
+def _reading(file: RecordFile[T], manifest: Manifest) -> Iterator[T]:
+    return file.read(manifest.files.get(file.path.name))
+
+
+def _if_there(file: RecordFile[T], manifest: Manifest) -> Iterator[T] | None:
+    return _reading(file, manifest) if file.exists else None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
