@@ -164,12 +164,12 @@ def _evidence(cause: Cause) -> Iterable[Text]:
         yield _fact("schema", words.counted(evidence.schemas))
     if evidence.contributing:
         yield _fact("possibly also", words.counted(evidence.contributing))
-    yield _fact("from", f"{words.instant(evidence.first)} to {words.instant(evidence.last)}")
+    yield _fact("time", f"{words.instant(evidence.first)} to {words.instant(evidence.last)}")
     yield _fact("examples", " ".join(words.clean(request) for request in evidence.requests[:3]))
 
 
 def _fact(name: str, text: str) -> Text:
-    return Text.assemble((f"{name} ", "dim"), text)
+    return Text.assemble((f"{name}: ", "dim"), text)
 
 
 def _locks(locks: Locks) -> list[RenderableType]:
@@ -177,7 +177,8 @@ def _locks(locks: Locks) -> list[RenderableType]:
     for blocker in locks.blockers[:SHOWN_BLOCKERS]:
         line = Text(f"  {blocker.requests:>6,}  ", "bold yellow")
         holder = words.clean(blocker.application or "a session")
-        line.append(f"requests waited for locks of {holder}", "bold")
+        noun = "request" if blocker.requests == 1 else "requests"
+        line.append(f"{noun} waited for locks of {holder}", "bold")
         about = f" on {blocker.relation}" if blocker.relation else ""
         facts = [
             _fact("during", words.clean(blocker.during)),

@@ -100,7 +100,7 @@ def budget_text(budget: Budget) -> str:
     month = (
         ""
         if not budget.month
-        else f", or {budget.month * 100:.2g} % of the budget for 30 days at this rate"
+        else f"; that is {budget.month * 100:.2g} % of the budget for 30 days at this rate"
     )
     spent = (
         f"{budget.spent * 100:.3g} % of"
@@ -109,7 +109,7 @@ def budget_text(budget: Budget) -> str:
     )
     return (
         f"spent {spent} the error budget of {budget.name}: {budget.failed:,} failed, "
-        f"{budget.allowed:,.1f} allowed{month} (a year allows {year} of downtime)"
+        f"{budget.allowed:,.1f} allowed{month}; the objective allows {year} of downtime a year"
     )
 
 
