@@ -30,8 +30,8 @@ from tests.support.browser import browser, chromium
 DOCS = Path(__file__).parent
 HEADER = "<!-- Written by docs/generate.py; change the program instead. -->\n"
 INTRODUCTION = """\
-A scenario is one TOML file. Keys that are not listed here are refused, with file, line and the
-nearest name. A key without a value in the last column may be left out, unless it says *must*.
+A scenario is one TOML file. An unknown key is an error that names the file, the line and the most
+similar known key. A key is required only if its default is *required*.
 """
 SIZES = ((80, 24), (160, 40))
 
@@ -71,7 +71,7 @@ def scenario_file() -> str:
     for struct, title in tables(Scenario):
         about, fields = documented(struct.__doc__ or "")
         parts.append(f"## {title}\n\n{about}\n")
-        rows = ["| Key | Is | Default |", "|---|---|---|"]
+        rows = ["| Key | Meaning | Default |", "|---|---|---|"]
         for field in msgspec.structs.fields(struct):
             text = fields.get(field.name, "").replace("|", "\\|")
             rows.append(f"| `{field.encode_name}` | {text} | {_default(field)} |")
@@ -104,7 +104,7 @@ def tables(kind: type[msgspec.Struct]) -> Iterable[tuple[type[msgspec.Struct], s
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
-        return "*must* be given"
+        return "*required*"
     value = field.default if field.default_factory is msgspec.NODEFAULT else None
     if value is None or value == () or isinstance(value, msgspec.Struct):
         return ""

@@ -13,18 +13,22 @@ Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
 
 
 class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the run is judged by.
+    """The limits that the run must meet.
 
     Attributes:
         failed_requests: how many requests may fail.
-        latency_seconds: a request that takes longer, from its planned time, is slow.
-        slow_requests: how many requests may be slow; absent: any number, they are only reported.
-        availability: the least share of requests that must succeed, such as 0.999.
-        longest_outage_seconds: no stretch of failures may certainly have lasted longer.
-        lock_wait_seconds: no session of the application may wait longer for a lock.
-        schedule_lag_p99_seconds: above this the generator was the bottleneck: the run is invalid.
-        schedule_lag_max_seconds: a generator that was held up longer, once, was blind meanwhile:
-            the run is invalid.
+        latency_seconds: a request is slow if it takes longer than this, from its planned time.
+        slow_requests: how many requests may be slow. Default: no limit; slow requests are only
+            reported.
+        availability: the share of requests that must succeed, such as 0.999. Default: no limit.
+        longest_outage_seconds: the longest outage that is allowed, by its lower bound. Default: no
+            limit.
+        lock_wait_seconds: how long a session of the application may wait for a lock. Default: no
+            limit.
+        schedule_lag_p99_seconds: the highest allowed p99 lag of the load generator. Above it, the
+            generator was the bottleneck, and the run is invalid.
+        schedule_lag_max_seconds: the longest allowed stall of the load generator. A longer stall
+            hides what happened in that time, so the run is invalid.
     """
 
     failed_requests: int = 0

@@ -17,30 +17,32 @@ StopSignal = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUS
 
 
 class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is true of every version of the application, unless the version says otherwise.
+    """The settings of all versions of the application. A version can override some of them.
 
     All relative paths start from the folder of the scenario file.
 
     Attributes:
-        command: the program and its arguments, without a shell. Placeholders, here and in `env`:
-            `{host}` and `{port}` (where to listen), `{version}`, `{replica_id}`, `{replica_dir}` (a
-            private folder), `{python}`, `{database_url}` and its parts `{database_host}`,
-            `{database_port}`, `{database_user}`, `{database_password}`, `{database_name}`,
-            `{smtp_url}` (the users' mailbox), `{base_url}` (the balancer's, for links). Two braces
-            stand for one.
-        python: the interpreter that `{python}` stands for, such as `../venv-b/bin/python`; absent:
-            the one that runs hitless.
-        cwd: the working directory; absent: the folder of the scenario file.
-        env: environment variables; a version's own come on top.
-        health_path: what the balancer probes; a 2xx is healthy.
-        readiness_path: what a replica itself must answer with a 2xx before the balancer hears of
-            it, and before its version may come back to a schema that has changed meanwhile.
-        liveness_path: what a replica must go on answering with a 2xx, or be replaced.
-        warm_up: paths that a new replica must answer, each with a 2xx or 3xx, before the balancer
-            hears of it.
-        stop_signal: what asks a replica to stop.
-        signal_group: whether that goes to the replica's whole process group, for programs that
-            leave their workers behind.
+        command: the program and its arguments. It runs without a shell. It may contain
+            placeholders, and so may `env`: `{host}` and `{port}` (where the replica must listen),
+            `{version}`, `{replica_id}`, `{replica_dir}` (a private folder), `{python}`,
+            `{database_url}` and its parts `{database_host}`, `{database_port}`, `{database_user}`,
+            `{database_password}`, `{database_name}`, `{smtp_url}` (the users' mailbox) and
+            `{base_url}` (the balancer's URL, for links). Write two braces for a literal brace.
+        python: the interpreter for `{python}`, such as `../venv-b/bin/python`. Default: the
+            interpreter that runs hitless.
+        cwd: the working directory. Default: the folder of the scenario file.
+        env: environment variables. Variables of a version are added to these.
+        health_path: the path of the balancer's health checks; a 2xx means healthy.
+        readiness_path: the path of the readiness check, which hitless requests from the replica
+            itself. A new replica must answer 2xx before it is registered at the balancer. A
+            version must also pass this check before it returns to a schema that has changed.
+        liveness_path: the path of the liveness check. A replica that no longer answers 2xx is
+            replaced.
+        warm_up: paths that hitless requests from a new replica before it is registered at the
+            balancer. Each response must be a 2xx or 3xx.
+        stop_signal: the signal that tells a replica to stop.
+        signal_group: whether the signal goes to the whole process group of the replica. This is for
+            programs that leave worker processes behind.
         termination_grace_seconds: how long a replica may take to stop before it is killed.
     """
 
@@ -58,13 +60,13 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class VersionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One version of the application: what is different from `application`.
+    """One version of the application: the settings that differ from `[application]`.
 
     Attributes:
-        command: the program and its arguments; absent: the application's.
-        python: the interpreter that `{python}` stands for; absent: the application's.
-        cwd: the working directory; absent: the application's.
-        env: environment variables on top of the application's.
+        command: the program and its arguments. Default: the application's.
+        python: the interpreter for `{python}`. Default: the application's.
+        cwd: the working directory. Default: the application's.
+        env: environment variables, in addition to the application's.
     """
 
     command: Command | None = None
@@ -74,12 +76,13 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Rows that are in the database before the run, made with COPY.
+    """Rows that hitless inserts into the database before the run, with COPY.
 
     Attributes:
-        table: where they go.
-        columns: a template for each column's text: `{n}` (1, 2, …), `{uuid}`, `{now}`.
-        count: how many.
+        table: the table.
+        columns: a template for the text of each column. Placeholders are `{n}` (1, 2, …), `{uuid}`
+            and `{now}`.
+        count: the number of rows.
     """
 
     table: str
@@ -88,17 +91,17 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The application's Postgres database; a scenario without this table has none.
+    """The Postgres database of the application. Without this table, there is no database.
 
     Attributes:
-        migrate: what makes the schema of the first version in the empty database: as in a step of
-            the release.
-        using: as in a step of the release; absent: the version that serves before it.
-        rows: what is there before the run.
-        lock_timeout_seconds: how long a migration's statement waits for a lock before it gives
-            way, where the migration itself does not say; absent: for ever, as is Postgres' default.
-        migration_deadline_seconds: for how long a migration that lost against a lock is tried
-            again.
+        migrate: creates the schema of the first version in the empty database. The format is the
+            same as in a step of the release.
+        using: the version whose directory, interpreter and environment the migration command uses.
+            Default: the version that serves before the release.
+        rows: rows that exist before the run.
+        lock_timeout_seconds: how long a statement of a migration waits for a lock before it gives
+            up, unless the migration sets this itself. Default: no limit, as in Postgres.
+        migration_deadline_seconds: how long a migration that gave up on a lock is retried.
     """
 
     migrate: str | Command | None = None
@@ -109,21 +112,23 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One step of a release: a migration, up or down, or the deployment of a version.
+    """One step of a release. It migrates the schema (up or down), or it deploys a version.
 
     Attributes:
-        migrate: text: a directory of yoyo migrations, or `package:folder` inside an installed
-            package; an array: any command, such as `["{python}", "-m", "alembic", "upgrade",
-            "head"]`, which finds the database in `DATABASE_URL` and may hold placeholders.
-        migrate_down: the same, to take migrations back, newest first: a directory of yoyo
-            migrations with their rollbacks, or a command such as `["{python}", "-m", "alembic",
-            "downgrade", "-1"]`. It is refused unless each version that lives says on a copy that
-            it is ready (`readiness_path`) with the schema that this leads to.
-        through: the last yoyo migration to apply, or to take back; absent: all.
-        using: the version in whose directory, with whose interpreter and environment the command
-            runs; absent: the next one that is deployed, to go back the last one that was.
+        migrate: applies migrations. A text is a directory of yoyo migrations, or `package:folder`
+            inside an installed package. An array is any command, such as `["{python}", "-m",
+            "alembic", "upgrade", "head"]`. The command gets the database in `DATABASE_URL` and may
+            contain placeholders.
+        migrate_down: rolls migrations back, newest first. It is a directory of yoyo migrations with
+            their rollbacks, or a command such as `["{python}", "-m", "alembic", "downgrade",
+            "-1"]`. hitless first tries it on a copy of the database. If a running version is not
+            ready (`readiness_path`) with the resulting schema, hitless refuses the step.
+        through: the last yoyo migration to apply or to roll back. Default: all.
+        using: the version whose directory, interpreter and environment the command uses. Default:
+            the version that is deployed next; for `migrate_down`, the version deployed last.
         deploy: the version to deploy.
-        undo: deploy the version that served before; refused when it does not work with the schema.
+        undo: deploys the previous version. hitless refuses this if that version does not work with
+            the current schema.
     """
 
     migrate: str | Command | None = None
@@ -142,11 +147,11 @@ class ReleaseSpec(
     forbid_unknown_fields=True,
     rename={"serving": "from"},
 ):
-    """The release: from the version that serves, through steps in order.
+    """The release: the version before it, and its steps.
 
     Attributes:
-        serving: the version that serves before it; its key is `from`.
-        steps: what is done, in order.
+        serving: the version that serves before the release; the key in the file is `from`.
+        steps: the steps of the release, in order.
     """
 
     serving: str
@@ -154,16 +159,18 @@ class ReleaseSpec(
 
 
 class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the balancer judges its backends.
+    """The balancer's health checks and its handling of requests.
 
     Attributes:
-        health_interval_seconds: between two checks of a backend in a steady state.
-        health_fast_interval_seconds: between two checks of a backend whose state may change.
-        health_timeout_seconds: when a check counts as failed.
-        rise: how many checks in a row admit a backend.
-        fall: how many failed checks in a row take it out.
-        hold_seconds: how long a request may wait for a backend when none is up; 0: not at all.
-        affinity_cookie: the name of a cookie that keeps a user on one version; absent: none does.
+        health_interval_seconds: the time between two health checks of a backend in a stable state.
+        health_fast_interval_seconds: the time between two health checks of a backend whose state
+            may be changing.
+        health_timeout_seconds: after how long a health check counts as failed.
+        rise: how many successful checks in a row mark a backend as up.
+        fall: how many failed checks in a row mark a backend as down.
+        hold_seconds: how long a request may wait for a backend if none is up; 0 means no wait.
+        affinity_cookie: the name of a cookie that keeps a user on one version. Default: no such
+            cookie.
     """
 
     health_interval_seconds: Positive = 1.0
@@ -176,21 +183,24 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the users do.
+    """The traffic: how many users there are, and what they do.
 
     Attributes:
-        rate: arrivals (journeys that start) a second. Where all users stay, nobody arrives.
-        arrivals: `poisson` or `constant` gaps, or `recorded`: those of `arrivals_path`, once.
-        profile: how the rate changes: linear between the points, and after the last one as there.
-            Two points of one time are a jump. With a profile, `rate` has no meaning.
-        arrivals_path: a file of recorded arrivals: one number a line, in seconds from the start,
-            in ascending order.
-        processes: how many processes send, where one is not enough.
-        timeout_seconds: when a user gives up on a request.
-        mail_domain: the domain of the users' addresses.
-        set_up: requests that are sent once, in order, before the first arrival; what they capture
-            is known in all journeys.
-        journeys: what users do: those whom arrivals bring, and those who stay.
+        rate: the number of user arrivals per second. Each arrival starts one journey. If all
+            journeys have `users` who stay, nobody arrives.
+        arrivals: the gaps between arrivals: `poisson`, `constant`, or `recorded` (from
+            `arrivals_path`, played once).
+        profile: points of a rate that changes over time. The rate is linear between two points and
+            constant after the last one. Two points with the same time are a jump. A profile
+            replaces `rate`.
+        arrivals_path: a file of recorded arrivals, with one number per line: seconds from the
+            start, in ascending order.
+        processes: the number of load-generator processes.
+        timeout_seconds: after how long a user gives up on a request.
+        mail_domain: the domain of the users' email addresses.
+        set_up: requests that are sent once, in order, before the first arrival. All journeys can
+            use what they capture.
+        journeys: what users do: users who arrive once, and users who stay.
     """
 
     rate: Positive = 100.0
@@ -215,19 +225,19 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How what was acknowledged is checked against the database.
+    """How acknowledged data is checked against the database after the run.
 
     Attributes:
-        subjects: a query for every row that matters: the columns `subject` and `state`.
-        settled_when: a query for one boolean: whether the application has no work left. While its
-            table does not exist, there is none.
-        settle_timeout_seconds: how long to wait for that.
-        states: the states of a subject, in the order in which it moves through them.
-        subject_endpoint: the endpoint whose success promises that the subject is there.
+        subjects: a query that returns the columns `subject` and `state` for every row to check.
+        settled_when: a query that returns one boolean: whether the application has completed its
+            background work. If the table of the query does not exist, there is no such work.
+        settle_timeout_seconds: how long to wait until the application has settled.
+        states: the states of a subject, in the order in which a subject moves through them.
+        subject_endpoint: the endpoint whose success promises that the subject exists.
         confirm_endpoint: the endpoint whose success promises `confirmed_state`.
-        confirmed_state: the state that is meant.
-        reads: paths that are read once more through each replica, after the run: all must answer
-            alike. `{link}` stands for the links of some mails.
+        confirmed_state: the state of a confirmed subject.
+        reads: paths that are requested from each replica after the run. All replicas must give the
+            same answer. `{link}` stands for the links of some mails.
     """
 
     subjects: str
@@ -241,11 +251,11 @@ class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class PhasesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the traffic runs around the release.
+    """How long the traffic runs before and after the release.
 
     Attributes:
-        baseline_seconds: before it; this must be free of failures.
-        settle_seconds: after it.
+        baseline_seconds: the time before the release. No request may fail in this time.
+        settle_seconds: the time after the release.
     """
 
     baseline_seconds: NotNegative = 3.0
@@ -253,13 +263,14 @@ class PhasesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the release is expected to come to.
+    """The expected result of the release.
 
     Attributes:
-        outcome: how it ends; any other end is a fail.
-        outcomes: the same for single strategies, where they differ.
-        fails_with: the negative controls: strategies under which requests must fail, each with
-            the causes of which at least one must be found. Under all others nothing may fail.
+        outcome: how the release must end. With any other outcome, the verdict is fail.
+        outcomes: the expected outcome for single strategies, if it differs.
+        fails_with: the negative controls. These are the strategies under which requests must fail,
+            each with a list of causes. At least one of these causes must be found. Under all other
+            strategies, no request may fail.
     """
 
     outcome: Outcome = "completed"
@@ -268,7 +279,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something that goes wrong during the run, made by the harness; only its own are hurt.
+    """A fault that hitless injects during the run. It affects only processes of the run.
 
     Attributes:
         do: `kill` (SIGKILL of a replica), `freeze` (SIGSTOP of a replica, then SIGCONT),
@@ -276,13 +287,14 @@ class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             crash recovery follows), `block` (a transaction that holds a lock on a table), `sql`
             (statements on the application's database), `freeze-load` (SIGSTOP of the load
             generator, then SIGCONT: a planted fault of the harness itself).
-        phase: the phase at whose begin the time starts: `baseline`, `rollout` or `settle`.
-        after_seconds: when, from then on.
+        phase: the phase in which the fault happens: `baseline`, `rollout` or `settle`.
+        after_seconds: the time from the start of the phase to the fault.
         seconds: how long a freeze or a block lasts.
-        version: whose replica; absent: any. The one that serves longest is taken.
-        table: what a block locks; absent: the table of the database's rows.
-        mode: the mode of that lock.
-        sql: what `sql` executes, in one transaction.
+        version: the version of the affected replica. Default: any. Of several replicas, the one
+            that has served for the longest time is affected.
+        table: the table that a block locks. Default: the table of `database.rows`.
+        mode: the lock mode of a block.
+        sql: the statements that `sql` executes in one transaction.
     """
 
     do: Literal[
@@ -301,25 +313,25 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A whole scenario file.
 
     Attributes:
-        name: what runs are called.
-        title: one line on what it shows.
-        teaches: what a reader learns from it.
-        extends: a built-in scenario, or a file beside this one, that this one adds to: tables are
-            merged key by key, all other values are replaced. Paths start from the file that has
-            them.
-        application: what is true of every version.
-        versions: the versions by name.
-        database: the database, when the application has one.
-        release: what is done.
-        expect: how that should end.
+        name: the name of the scenario.
+        title: one line that describes the scenario.
+        teaches: what the scenario shows, in a sentence or two.
+        extends: another scenario on which this one is based: a built-in scenario, or a file
+            relative to this one. Tables are merged key by key; all other values are replaced.
+            Relative paths start from the file that contains them.
+        application: the settings of all versions.
+        versions: the versions, by name.
+        database: the database, if the application has one.
+        release: the release and its steps.
+        expect: the expected result.
         policy: how versions are deployed.
-        balancer: how backends are judged.
-        traffic: what the users do.
+        balancer: the settings of the balancer.
+        traffic: what users do.
         integrity: how acknowledged data is checked.
-        phases: how long the traffic runs around the release.
-        objectives: what the run is judged by.
-        faults: what goes wrong meanwhile.
-        safer: a scenario with the same versions and a better plan, which `--counterfactual` tries.
+        phases: how long the traffic runs before and after the release.
+        objectives: the limits that the run must meet.
+        faults: the faults to inject.
+        safer: a scenario with the same versions and a safer plan, which `--counterfactual` tries.
     """
 
     name: str

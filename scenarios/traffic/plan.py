@@ -27,14 +27,14 @@ class Pace(NamedTuple):
 
 
 class WebSocket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A connection that stays open (RFC 6455).
+    """A WebSocket connection that stays open for some time (RFC 6455).
 
-    It fails when it breaks, when a ping is not answered within the request's timeout, and when the
-    server closes it, however politely, before its time.
+    The request fails if the connection breaks, if a ping is not answered within the request's
+    timeout, or if the server closes the connection early, even with a close frame.
 
     Attributes:
-        seconds: how long it stays; then it is closed in order.
-        ping_seconds: how often it is tried.
+        seconds: how long the connection stays open before the client closes it.
+        ping_seconds: the time between two pings.
     """
 
     seconds: float
@@ -42,12 +42,12 @@ class WebSocket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class BodyCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the body of an answer must be like, on top of an expected status.
+    """Checks of the response body, in addition to the expected status.
 
     Attributes:
-        contains: texts that must be in it.
-        lacks: texts that must not be in it.
-        json: values of a JSON document by their paths, such as `items.0.name`.
+        contains: texts that the body must contain.
+        lacks: texts that the body must not contain.
+        json: the expected values in a JSON body, by their paths, such as `items.0.name`.
     """
 
     contains: tuple[str, ...] = ()
@@ -56,13 +56,13 @@ class BodyCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where in an answer a value for later steps is. An answer that lacks it is a failure.
+    """Where a response contains a value for later steps. A response without it is a failure.
 
     Attributes:
         json: a path in the JSON body, such as `item.id`.
-        header: a header field.
-        pattern: a regular expression, for the whole body or for what `json` or `header` found; its
-            first group is the value, or all of it when it has none.
+        header: the name of a header field.
+        pattern: a regular expression. It is applied to the value of `json` or `header`, or to the
+            whole body. The captured value is its first group, or the whole match if it has none.
     """
 
     json: str | None = None
@@ -73,33 +73,37 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request of a journey.
 
-    Text values may hold `{unique}` (a word that no other user of the run has), `{user}` (the same,
-    as an email address), `{uuid}` (a UUID of the user's), `{journey}`, `{seed}`,
-    `{worker}` (the number of the process that sends), and whatever an earlier step or the set-up
-    captured. A step that waits for mail, and those after it, know of the set-up alone.
+    Text values may contain placeholders: `{unique}` (a word that no other user of the run has),
+    `{user}` (the same word as an email address), `{uuid}` (a UUID of the user), `{journey}`,
+    `{seed}`, `{worker}` (the number of the load-generator process), and every value that an earlier
+    step or the set-up captured. A step that waits for mail, and the steps after it, can use only
+    the values of the set-up.
 
     Attributes:
-        method: the request's method.
-        path: its target, path and query; `{link}` is the path and query of a mail's first link.
-        headers: further fields.
-        form: fields of an `application/x-www-form-urlencoded` body.
-        json: the body as JSON, when there is no form.
-        body: the body as it is, when there is neither.
-        expect: the statuses that are a success.
-        expect_body: what else makes a success.
-        capture: values for later steps, by the name of their placeholder.
-        connection: `new` opens a connection and closes it after; `reused` takes an idle one when
-            there is one; `any` takes either, chosen by the seed, half and half.
-        subject: what the request is about, so that the final state can be checked against it.
-        after: what starts the step: the end of the step before (only if that succeeded), or each
-            mail that reaches `{user}` (then the step waits for it, and runs once for each mail).
-            A journey can wait for mail once, and not in its first step.
-        delay_seconds: the mean of an exponential pause before the step, such as a reader's.
-        upload_bytes_per_second: how slowly the body is sent; absent: at once.
-        download_bytes_per_second: how slowly the response is read; absent: as it comes. A slow
-            request has a connection of its own.
-        timeout_seconds: when this request is given up; absent: the plan's.
-        websocket: makes it a websocket; the status that is a success is then 101.
+        method: the HTTP method.
+        path: the path and query of the request. `{link}` is the path and query of the first link in
+            a mail.
+        headers: additional header fields.
+        form: the fields of an `application/x-www-form-urlencoded` body.
+        json: a JSON body, if there is no `form`.
+        body: a text body, if there is neither `form` nor `json`.
+        expect: the statuses that count as success.
+        expect_body: further checks of the response.
+        capture: values for later steps, by the names of their placeholders.
+        connection: `new` opens a connection and closes it after the request. `reused` takes an idle
+            connection if there is one. `any` chooses one of the two at random, half and half.
+        subject: the subject of the request, whose state in the database is checked after the run.
+        after: what starts the step. `step`: the end of the previous step, if it succeeded. `mail`:
+            each mail to `{user}`; the step runs once for each mail. A journey can wait for mail
+            only once, and not in its first step.
+        delay_seconds: the mean of an exponentially distributed pause before the step, such as the
+            time to read.
+        upload_bytes_per_second: the speed at which the body is sent. Default: no limit.
+        download_bytes_per_second: the speed at which the response is read. Default: no limit. A
+            request with a limited speed has a connection of its own.
+        timeout_seconds: after how long the user gives up on this request. Default:
+            `traffic.timeout_seconds`.
+        websocket: opens a WebSocket. Then the status 101 counts as success.
     """
 
     path: str
@@ -122,22 +126,23 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A user story: steps in order, or a coroutine.
+    """What a user does: a sequence of steps, or a coroutine.
 
-    Arrivals start it, each for a user who comes once. Or, with `users` and `every_seconds`, users
-    stay for the whole run: each of them begins it again and again on a schedule of its own,
-    whatever became of the last time, is the same user (`{unique}`, `{user}`, `{uuid}`) in all
-    visits, and keeps its cookies, and its connection for up to four seconds without use.
+    Normally, each arrival starts a journey for a user who comes once. With `users` and
+    `every_seconds`, users stay for the whole run instead. Each of them repeats the journey on its
+    own schedule, even if the last visit failed. It is the same user (`{unique}`, `{user}`,
+    `{uuid}`) in all visits. It keeps its cookies, and it keeps an idle connection for up to four
+    seconds.
 
     Attributes:
-        name: what evidence calls it.
-        steps: its requests. Users who stay wait for no mail.
-        python: `file.py:function`, instead of steps: a coroutine that is called with a
-            `scenarios.traffic.journeys.user.User`, for what a template cannot say. The file is
-            beside the scenario.
-        weight: how often arrivals choose it, relative to the other journeys; absent: 1.
-        users: how many users stay for it; absent: arrivals start it.
-        every_seconds: how often each of them begins it; `users` and this belong together.
+        name: the name of the journey in the evidence.
+        steps: the requests, in order. Users who stay cannot wait for mail.
+        python: `file.py:function`, instead of steps. It is a coroutine that is called with a
+            `scenarios.traffic.journeys.user.User`, for journeys that templates cannot express. The
+            path is relative to the scenario file.
+        weight: how often arrivals choose this journey, relative to the other journeys. Default: 1.
+        users: the number of users who stay. Default: none; arrivals start the journey.
+        every_seconds: the time between two visits of a user who stays. It requires `users`.
     """
 
     name: str
@@ -154,11 +159,11 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class RatePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A point of a rate that changes.
+    """A point of a rate that changes over time.
 
     Attributes:
-        at_seconds: when, from the start.
-        rate: arrivals a second at that time.
+        at_seconds: the time since the start.
+        rate: the number of arrivals per second at that time.
     """
 
     at_seconds: float
