@@ -9,8 +9,9 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.tick import Tick
 from scenarios.reports import words
 from scenarios.reports.matrix import FACTS
-from scenarios.reports.page.drawing import Column, escape, merge
+from scenarios.reports.page.drawing import Column, merge
 from scenarios.reports.page.frame import page
+from scenarios.reports.page.markup import Html
 from scenarios.verdict.model import Verdict
 from scenarios.verdict.timeline import Timeline
 
@@ -40,28 +41,32 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 def compare_report(runs: Sequence[Compared]) -> str:
     """The page; the first instant of each run's rollout is the zero of its axis."""
     title = f"hitless: {len(runs)} runs compared"
-    heads = "".join(
-        f'<th scope="col"><span class="badge {run.verdict.verdict}">'
-        f"{run.verdict.verdict.upper()}</span> {escape(_name(run))}</th>"
+    heads = Html().join(
+        Html('<th scope="col"><span class="badge {}">{}</span> {}</th>').format(
+            run.verdict.verdict, run.verdict.verdict.upper(), _name(run)
+        )
         for run in runs
     )
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>'
-        f"{''.join(_cell(show(run.verdict)) for run in runs)}</tr>"
+    rows = Html().join(
+        Html('<tr><th scope="row">{}</th>{}</tr>').format(
+            name, Html().join(_cell(show(run.verdict)) for run in runs)
+        )
         for name, show in FACTS
     )
     return page(
         title,
-        f"<header><h1>{escape(title)}</h1></header><main>"
-        f'<div class="wide"><table><caption>What users experienced in each run</caption><thead>'
-        f"<tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-        "<section><h2>Answers per second</h2>"
-        '<p class="legend"><span><i style="background:var(--ok)"></i>succeeded</span>'
-        '<span><i style="background:var(--bad)"></i>failed</span>'
-        '<span><i style="background:var(--idle)"></i>the release</span></p>'
-        f'{_charts(runs)}<p class="soft">The axis shows seconds since the rollout of each run '
-        "began. All charts have the same scale.</p></section></main>"
-        f"<footer>{''.join(_where(run) for run in runs)}</footer>",
+        Html(
+            "<header><h1>{}</h1></header><main>"
+            '<div class="wide"><table><caption>What users experienced in each run</caption><thead>'
+            "<tr><td></td>{}</tr></thead><tbody>{}</tbody></table></div>"
+            "<section><h2>Answers per second</h2>"
+            '<p class="legend"><span><i style="background:var(--ok)"></i>succeeded</span>'
+            '<span><i style="background:var(--bad)"></i>failed</span>'
+            '<span><i style="background:var(--idle)"></i>the release</span></p>'
+            '{}<p class="soft">The axis shows seconds since the rollout of each run '
+            "began. All charts have the same scale.</p></section></main>"
+            "<footer>{}</footer>"
+        ).format(title, heads, rows, _charts(runs), Html().join(_where(run) for run in runs)),
     )
 
 
@@ -69,27 +74,26 @@ def _name(run: Compared) -> str:
     return f"{run.verdict.scenario} · {run.verdict.strategy}"
 
 
-def _cell(text: str) -> str:
-    return f"<td>{'<br>'.join(escape(line) for line in text.splitlines())}</td>"
+def _cell(text: str) -> Html:
+    return Html("<td>{}</td>").format(Html("<br>").join(line for line in text.splitlines()))
 
 
-def _where(run: Compared) -> str:
-    return (
-        f"<p>{escape(_name(run))}: <code>{escape(run.folder)}</code>, "
-        f"run again: <code>{escape(run.verdict.replay)}</code></p>"
+def _where(run: Compared) -> Html:
+    return Html("<p>{}: <code>{}</code>, run again: <code>{}</code></p>").format(
+        _name(run), run.folder, run.verdict.replay
     )
 
 
-def _charts(runs: Sequence[Compared]) -> str:
+def _charts(runs: Sequence[Compared]) -> Html:
     """One chart a run, each over the same axis and to the same height."""
     columns = [_columns(run) for run in runs]
     every = [column for some in columns for column in some]
     if not every:
-        return "<p>No traffic was recorded.</p>"
+        return Html("<p>No traffic was recorded.</p>")
     start = min(column.start for column in every)
     end = max(column.start + column.seconds for column in every)
     highest = max((c.ok + c.failed) / c.seconds for c in every) or 1.0
-    return "".join(
+    return Html().join(
         _chart(run, some, (start, end), highest) for run, some in zip(runs, columns, strict=True)
     )
 
@@ -108,27 +112,28 @@ def _columns(run: Compared) -> list[Column]:
 
 def _chart(
     run: Compared, columns: Sequence[Column], span: tuple[float, float], highest: float
-) -> str:
+) -> Html:
     start, end = span
 
     def x(at: float) -> float:
         return LEFT + (at - start) / (end - start) * WIDTH
 
-    def bar(style: str, column: Column, low: float, number: float) -> str:
+    def bar(style: str, column: Column, low: float, number: float) -> Html:
         height = number / column.seconds / highest * HEIGHT
         y = HEIGHT - low / column.seconds / highest * HEIGHT - height
         width = x(column.start + column.seconds) - x(column.start)
-        return (
-            f'<rect class="{style}" x="{x(column.start):.2f}" y="{y:.2f}" width="{width:.2f}" '
-            f'height="{max(height, 1.5):.2f}"/>'
-        )
+        return Html(
+            '<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"/>'
+        ).format(style, x(column.start), y, width, max(height, 1.5))
 
     parts = []
     seconds = Timeline(run.events).release_seconds
     if seconds is not None:
         parts.append(
-            f'<rect class="phase" x="{x(0):.2f}" y="0" width="{x(seconds) - x(0):.2f}" '
-            f'height="{HEIGHT}"><title>the release, {words.duration(seconds)}</title></rect>'
+            Html(
+                '<rect class="phase" x="{:.2f}" y="0" width="{:.2f}" '
+                'height="{}"><title>the release, {}</title></rect>'
+            ).format(x(0), x(seconds) - x(0), HEIGHT, words.duration(seconds))
         )
     for column in columns:
         if column.ok:
@@ -139,16 +144,30 @@ def _chart(
     for number in range(math.ceil(start / step), math.floor(end / step) + 1):
         at = number * step
         parts.append(
-            f'<text x="{x(at):.1f}" y="{HEIGHT + 14}" text-anchor="middle">{at:g} s</text>'
+            Html('<text x="{:.1f}" y="{}" text-anchor="middle">{:g} s</text>').format(
+                x(at), HEIGHT + 14, at
+            )
         )
     failed = f"requests failed: {run.verdict.requests.failed:,}"
-    inside = "".join(parts)
-    return (
-        f"<figure><figcaption>{escape(_name(run))}: {failed}</figcaption>"
-        f'<svg viewBox="0 0 {LEFT + WIDTH + 30} {HEIGHT + FOOT}" role="img" '
-        f'aria-label="Answers per second of {escape(_name(run))}; {failed}">'
-        f'<text x="{LEFT - 6}" y="10" text-anchor="end">{highest:,.0f}</text>'
-        f'<text x="{LEFT - 6}" y="{HEIGHT}" text-anchor="end">0</text>{inside}</svg></figure>'
+    inside = Html().join(parts)
+    return Html(
+        "<figure><figcaption>{}: {}</figcaption>"
+        '<svg viewBox="0 0 {} {}" role="img" '
+        'aria-label="Answers per second of {}; {}">'
+        '<text x="{}" y="10" text-anchor="end">{:,.0f}</text>'
+        '<text x="{}" y="{}" text-anchor="end">0</text>{}</svg></figure>'
+    ).format(
+        _name(run),
+        failed,
+        LEFT + WIDTH + 30,
+        HEIGHT + FOOT,
+        _name(run),
+        failed,
+        LEFT - 6,
+        highest,
+        LEFT - 6,
+        HEIGHT,
+        inside,
     )
 
 

@@ -4,7 +4,6 @@ What lies in a group of class `zoom` is only ever stretched along the axis by th
 names and numbers are outside of those groups, so that they stay readable.
 """
 
-import html
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.reports import words
+from scenarios.reports.page.markup import Html
 from scenarios.verdict.model import Downtime, Verdict
 from scenarios.verdict.timeline import CONTAINERS, Life, Timeline, describe
 
@@ -82,7 +82,7 @@ class Drawing(NamedTuple):
         versions: the versions in the order of their colours.
     """
 
-    svg: str
+    svg: Html
     start: float
     end: float
     floor: int
@@ -264,8 +264,8 @@ class _Canvas:
         self.floor = 4
         self._start, self._end = start, end
         self.labels: list[Label] = []
-        self._moving: list[str] = []
-        self._still: list[str] = []
+        self._moving: list[Html] = []
+        self._still: list[Html] = []
 
     def lane(self, lane: Lane) -> None:
         """A row of bars with its name before it."""
@@ -278,9 +278,19 @@ class _Canvas:
                 self.labels.append(Label(span.start, span.end, self.floor + 12, span.name))
             lasted = f", {words.duration(span.end - span.start)}" if span.end > span.start else ""
             self._moving.append(
-                f'<rect class="{span.style}" x="{x:.2f}" y="{self.floor + (LANE - BAR) / 2:.1f}" '
-                f'width="{max(width, 0.6):.2f}" height="{BAR}"><title>{escape(span.name)}{lasted}'
-                "</title></rect>"
+                Html(
+                    '<rect class="{}" x="{:.2f}" y="{:.1f}" '
+                    'width="{:.2f}" height="{}"><title>{}{}'
+                    "</title></rect>"
+                ).format(
+                    span.style,
+                    x,
+                    self.floor + (LANE - BAR) / 2,
+                    max(width, 0.6),
+                    BAR,
+                    span.name,
+                    lasted,
+                )
             )
         self.floor += LANE
 
@@ -293,9 +303,11 @@ class _Canvas:
             x, until = self._x(window.start), self._x(window.end_lower)
             self._moving.insert(  # behind everything else
                 0,
-                f'<rect class="down" x="{x:.2f}" y="0" width="{max(until - x, 1):.2f}" '
-                f'height="{base}"><title>downtime of at least '
-                f"{words.duration(window.seconds_lower)}</title></rect>",
+                Html(
+                    '<rect class="down" x="{:.2f}" y="0" width="{:.2f}" '
+                    'height="{}"><title>downtime of at least '
+                    "{}</title></rect>"
+                ).format(x, max(until - x, 1), base, words.duration(window.seconds_lower)),
             )
         for column in columns:
             x = self._x(column.start)
@@ -308,8 +320,10 @@ class _Canvas:
             ):
                 if height:
                     self._moving.append(
-                        f'<rect class="{style}" x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" '
-                        f'height="{height:.2f}"/>'
+                        Html(
+                            '<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" '
+                            'height="{:.2f}"/>'
+                        ).format(style, x, y, width, height)
                     )
 
     def latency(self, columns: list[Column]) -> None:
@@ -329,44 +343,60 @@ class _Canvas:
         for style in ("p50", "p99"):
             for part in _unbroken(columns, style):
                 line = " ".join(f"{self._x(at):.2f},{y(value):.2f}" for at, value in part)
-                self._moving.append(f'<polyline class="line {style}" points="{line}"/>')
+                self._moving.append(
+                    Html('<polyline class="line {}" points="{}"/>').format(style, line)
+                )
 
-    def svg(self) -> str:
+    def svg(self) -> Html:
         """The whole drawing."""
         right, height = LEFT + WIDTH, self.floor + 22
-        return (
-            f'<svg viewBox="0 0 {right + RIGHT} {height}" role="img" '
+        return Html(
+            '<svg viewBox="0 0 {} {}" role="img" '
             'aria-labelledby="timeline-title timeline-text" xmlns="http://www.w3.org/2000/svg">'
             '<title id="timeline-title">Timeline of the run</title>'
             '<desc id="timeline-text">Phases, steps and verbs of the release, the life of each '
             "replica, answers per second with failures, and latency, over the same time axis. "
             "The tables below say the same in words.</desc>"
-            f'<defs><clipPath id="area"><rect x="{LEFT}" y="0" width="{WIDTH}" '
-            f'height="{self.floor}"/></clipPath></defs>'
-            f'<g id="axis">{self._axis()}</g>'
-            f'<g clip-path="url(#area)"><g class="zoom">{"".join(self._moving)}</g>'
-            f'<g id="labels">{self._names()}</g></g>'
-            f"{''.join(self._still)}"
-            f'<line class="cursor" x1="0" x2="0" y1="0" y2="{self.floor}"/></svg>'
+            '<defs><clipPath id="area"><rect x="{}" y="0" width="{}" '
+            'height="{}"/></clipPath></defs>'
+            '<g id="axis">{}</g>'
+            '<g clip-path="url(#area)"><g class="zoom">{}</g>'
+            '<g id="labels">{}</g></g>'
+            "{}"
+            '<line class="cursor" x1="0" x2="0" y1="0" y2="{}"/></svg>'
+        ).format(
+            right + RIGHT,
+            height,
+            LEFT,
+            WIDTH,
+            self.floor,
+            self._axis(),
+            Html().join(self._moving),
+            self._names(),
+            Html().join(self._still),
+            self.floor,
         )
 
-    def _axis(self) -> str:
+    def _axis(self) -> Html:
         """The axis for those who have no script; the script draws it again."""
         parts = []
         for number in range(9):
             at = self._start + (self._end - self._start) * number / 8
             x = self._x(at)
             parts.append(
-                f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{self.floor}"/>'
-                f'<text x="{x:.1f}" y="{self.floor + 14}" text-anchor="middle">{at:.1f} s</text>'
+                Html(
+                    '<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="0" y2="{}"/>'
+                    '<text x="{:.1f}" y="{}" text-anchor="middle">{:.1f} s</text>'
+                ).format(x, x, self.floor, x, self.floor + 14, at)
             )
-        return "".join(parts)
+        return Html().join(parts)
 
-    def _names(self) -> str:
+    def _names(self) -> Html:
         """The names within bars, where there is room; the script draws them again."""
-        return "".join(
-            f'<text class="in" x="{self._x(label.start) + 4:.1f}" y="{label.y}">'
-            f"{escape(label.text)}</text>"
+        return Html().join(
+            Html('<text class="in" x="{:.1f}" y="{}">{}</text>').format(
+                self._x(label.start) + 4, label.y, label.text
+            )
             for label in self.labels
             if self._x(label.end) - self._x(label.start) > LETTER * len(label.text) + 8
         )
@@ -377,19 +407,21 @@ class _Canvas:
         self.floor = base + 2
         self._name(name, top + CHART / 2)
         self._still.append(
-            f'<line class="grid" x1="{LEFT}" x2="{LEFT + WIDTH}" y1="{base}" y2="{base}"/>'
+            Html('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
+                LEFT, LEFT + WIDTH, base, base
+            )
         )
         return top, base
 
     def _scale(self, top: int, base: int, high: str, low: str) -> None:
         for y, text in ((top + 9, high), (base - 1, low)):
             self._still.append(
-                f'<text x="{LEFT - 6}" y="{y}" text-anchor="end">{escape(text)}</text>'
+                Html('<text x="{}" y="{}" text-anchor="end">{}</text>').format(LEFT - 6, y, text)
             )
 
     def _name(self, name: str, y: float) -> None:
         shown = name if len(name) <= 18 else f"{name[:17]}…"  # noqa: PLR2004 - what fits the margin
-        self._still.append(f'<text class="name" x="2" y="{y:.1f}">{escape(shown)}</text>')
+        self._still.append(Html('<text class="name" x="2" y="{:.1f}">{}</text>').format(y, shown))
 
     def _x(self, at: float) -> float:
         return LEFT + (at - self._start) / (self._end - self._start) * WIDTH
@@ -408,8 +440,3 @@ def _unbroken(columns: list[Column], name: str) -> Iterable[list[tuple[float, fl
             part.append((column.start + column.seconds / 2, value))
     if part:
         yield part
-
-
-def escape(text: object) -> str:
-    """Text from outside without any effect on HTML, in content and in quoted attributes."""
-    return html.escape(words.clean(text))

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from importlib import resources
 
-from scenarios.reports.page.drawing import escape
+from scenarios.reports.page.markup import Html
+
+NOTHING = Html()
 
 
-def page(title: str, body: str, script: str = "") -> str:
+def page(title: str, body: Html, script: Html = NOTHING) -> str:
     """A whole HTML document.
 
     Args:
@@ -14,38 +16,41 @@ def page(title: str, body: str, script: str = "") -> str:
         body: HTML.
         script: elements that follow it.
     """
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">"
-        '<link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{asset('report.css')}</style></head>"
-        f"<body>{body}{script}</body></html>\n"
+    return str(
+        Html(
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+            "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">"
+            '<link rel="icon" href="data:,">'
+            "<title>{}</title><style>{}</style></head>"
+            "<body>{}{}</body></html>\n"
+        ).format(title, asset("report.css"), body, script)
     )
 
 
-def asset(name: str) -> str:
-    """The text of a file that is part of the program."""
-    return resources.files("scenarios.reports.page").joinpath("assets", name).read_text("utf-8")
+def asset(name: str) -> Html:
+    """A file of our own, such as a style sheet or a script."""
+    file = resources.files("scenarios.reports.page").joinpath("assets", name)
+    return Html(file.read_text("utf-8"))
 
 
-def bullets(sentences: Sequence[str], style: str) -> str:
+def bullets(sentences: Sequence[str], style: str) -> Html:
     """Sentences as a list of a class."""
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f'<ul class="{style}">{items}</ul>'
+    items = Html().join(Html("<li>{}</li>").format(sentence) for sentence in sentences)
+    return Html('<ul class="{}">{}</ul>').format(style, items)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Html:
     """Rows as a table; nothing where there is none."""
     if not rows:
-        return ""
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+        return NOTHING
+    title = Html("<caption>{}</caption>").format(caption) if caption else ""
+    top = Html().join(Html('<th scope="col">{}</th>').format(name) for name in head)
+    body = Html().join(
+        Html("<tr>{}</tr>").format(Html().join(Html("<td>{}</td>").format(cell) for cell in row))
+        for row in rows
     )
-    return (
-        f'<div class="wide"><table>{title}<thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return Html(
+        '<div class="wide"><table>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+    ).format(title, top, body)

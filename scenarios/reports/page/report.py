@@ -13,15 +13,16 @@ from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.reports import words
 from scenarios.reports.page import sections
-from scenarios.reports.page.drawing import COLOURS, LEFT, LETTER, WIDTH, Drawing, draw, escape
-from scenarios.reports.page.frame import asset, bullets, page, table
+from scenarios.reports.page.drawing import COLOURS, LEFT, LETTER, WIDTH, Drawing, draw
+from scenarios.reports.page.frame import NOTHING, asset, bullets, page, table
+from scenarios.reports.page.markup import Html
 from scenarios.reports.page.stories import FIELDS, Stories
 from scenarios.reports.story import ABOUT
 from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
 
 ALL_VIOLATIONS = 200
 SHOWN_WINDOWS = 50
-NARROW = "&nbsp;%"
+NARROW = Html("&nbsp;%")
 
 
 def html_report(
@@ -45,7 +46,7 @@ def html_report(
     """
     drawing = draw(verdict, events, ticks, locks)
     title = f"{verdict.verdict.upper()}: {verdict.scenario} · {verdict.strategy}"
-    body = "".join(
+    body = Html().join(
         (
             _head(verdict),
             _facts(verdict),
@@ -65,12 +66,14 @@ def html_report(
     return page(
         title,
         body,
-        f'<script type="application/json" id="data">{_json(drawing, stories)}</script>'
-        f"<script>{asset('report.js')}</script><script>{asset('stories.js')}</script>",
+        Html(
+            '<script type="application/json" id="data">{}</script>'
+            "<script>{}</script><script>{}</script>"
+        ).format(_json(drawing, stories), asset("report.js"), asset("stories.js")),
     )
 
 
-def _json(drawing: Drawing, stories: Stories | None) -> str:
+def _json(drawing: Drawing, stories: Stories | None) -> Html:
     data = {
         "left": LEFT,
         "width": WIDTH,
@@ -86,23 +89,37 @@ def _json(drawing: Drawing, stories: Stories | None) -> str:
         "stories": stories,
     }
     # In a script element only `<` could end the data (HTML Living Standard, 4.12.1.3).
-    return msgspec.json.encode(data).decode().replace("<", "\\u003c")
+    return Html(msgspec.json.encode(data).decode().replace("<", "\\u003c"))
 
 
-def _head(verdict: Verdict) -> str:
+def _head(verdict: Verdict) -> Html:
     doubts = bullets(verdict.doubts, "reasons doubts") if verdict.doubts else ""
-    return (
-        f'<header><h1><span class="badge {verdict.verdict}">{verdict.verdict.upper()}</span>'
-        f"{escape(verdict.scenario)} · {escape(verdict.strategy)}</h1>"
-        f'<p class="soft">{escape(verdict.started_at)} · seed {verdict.seed} · {verdict.replicas} '
-        f"replicas · {words.traffic_text(verdict.rate, verdict.users.stayed)} · "
-        f"{verdict.existing_rows:,} existing rows · "
-        f"{escape(verdict.platform)} · {escape(verdict.router)}</p>"
-        f"{bullets(verdict.reasons, 'reasons')}{doubts}</header><main>"
+    return Html(
+        '<header><h1><span class="badge {}">{}</span>'
+        "{} · {}</h1>"
+        '<p class="soft">{} · seed {} · {} '
+        "replicas · {} · "
+        "{:,} existing rows · "
+        "{} · {}</p>"
+        "{}{}</header><main>"
+    ).format(
+        verdict.verdict,
+        verdict.verdict.upper(),
+        verdict.scenario,
+        verdict.strategy,
+        verdict.started_at,
+        verdict.seed,
+        verdict.replicas,
+        words.traffic_text(verdict.rate, verdict.users.stayed),
+        verdict.existing_rows,
+        verdict.platform,
+        verdict.router,
+        bullets(verdict.reasons, "reasons"),
+        doubts,
     )
 
 
-def _facts(verdict: Verdict) -> str:
+def _facts(verdict: Verdict) -> Html:
     requests = verdict.requests
     violations = verdict.integrity.violation_count
     facts = (
@@ -122,12 +139,13 @@ def _facts(verdict: Verdict) -> str:
             verdict.rollout.outcome != verdict.rollout.expected,
         ),
     )
-    cards = "".join(
-        f'<div class="fact"><span>{escape(name)}</span><b{" class=bad" if bad else ""}>'
-        f"{escape(value).replace(' %', NARROW)}</b><span>{escape(text)}</span></div>"
+    cards = Html().join(
+        Html('<div class="fact"><span>{}</span><b{}>{}</b><span>{}</span></div>').format(
+            name, " class=bad" if bad else "", Html.escape(value).replace(" %", NARROW), text
+        )
         for name, value, text, bad in facts
     )
-    return f'<section class="facts" aria-label="Key numbers">{cards}</section>'
+    return Html('<section class="facts" aria-label="Key numbers">{}</section>').format(cards)
 
 
 def _data_word(verdict: Verdict) -> str:
@@ -136,9 +154,11 @@ def _data_word(verdict: Verdict) -> str:
     )
 
 
-def _timeline(drawing: Drawing) -> str:
-    versions = "".join(
-        f'<span><i style="background:var(--v{index % COLOURS})"></i>{escape(version)}</span>'
+def _timeline(drawing: Drawing) -> Html:
+    versions = Html().join(
+        Html('<span><i style="background:var(--v{})"></i>{}</span>').format(
+            index % COLOURS, version
+        )
         for index, version in enumerate(drawing.versions)
     )
     colours = (
@@ -150,11 +170,14 @@ def _timeline(drawing: Drawing) -> str:
         ("--lock", "lock waits"),
         ("--v3", "steps and verbs of the rollout"),
     )
-    rest = "".join(
-        f'<span><i style="background:var({colour})"></i>{name}</span>' for colour, name in colours
+    rest = Html().join(
+        Html('<span><i style="background:var({})"></i>{}</span>').format(colour, name)
+        for colour, name in colours
     )
-    buttons = "".join(
-        f'<button type="button" data-act="{act}" aria-label="{label}">{sign}</button>'
+    buttons = Html().join(
+        Html('<button type="button" data-act="{}" aria-label="{}">{}</button>').format(
+            act, label, sign
+        )
         for act, label, sign in (
             ("in", "zoom in", "+"),
             ("out", "zoom out", "\N{MINUS SIGN}"),
@@ -163,30 +186,34 @@ def _timeline(drawing: Drawing) -> str:
             ("all", "the whole run", "all"),
         )
     )
-    return (
+    return Html(
         "<section><h2>Timeline</h2>"
-        f'<div class="tools">{buttons}<span class="legend">{versions}{rest}</span></div>'
-        f'<div id="timeline" tabindex="0" aria-label="Timeline; plus, minus and arrows zoom and '
-        f'move">{drawing.svg}<div id="tip" role="status"></div></div>'
+        '<div class="tools">{}<span class="legend">{}{}</span></div>'
+        '<div id="timeline" tabindex="0" aria-label="Timeline; plus, minus and arrows zoom and '
+        'move">{}<div id="tip" role="status"></div></div>'
         '<p class="soft">A replica is drawn pale while it is starting, ready, draining or '
         "stopping. Drag to zoom in; double-click to see the whole run. Times are seconds since the "
         "first planned request.</p></section>"
-    )
+    ).format(buttons, versions, rest, drawing.svg)
 
 
-def _downtime(verdict: Verdict) -> str:
+def _downtime(verdict: Verdict) -> Html:
     if not verdict.downtime:
-        return ""
+        return NOTHING
     windows = (*verdict.downtime, *verdict.downtime_by_endpoint)
     rows = [_window_row(window) for window in windows[:SHOWN_WINDOWS]]
     head = ("requests", "start", "lasted at least", "at most", "peak failure rate", "failed")
     hidden = len(windows) - len(rows)
-    more = f'<p class="soft">and {hidden:,} more in verdict.json</p>' if hidden > 0 else ""
+    more = (
+        Html('<p class="soft">and {:,} more in verdict.json</p>').format(hidden)
+        if hidden > 0
+        else ""
+    )
     caption = (
         "Periods of failures, by the planned times of the requests. The upper bound reaches from "
         "the last success before a period to the first success after it."
     )
-    return f"<section><h2>Downtime</h2>{table(head, rows, caption)}{more}</section>"
+    return Html("<section><h2>Downtime</h2>{}{}</section>").format(table(head, rows, caption), more)
 
 
 def _window_row(window: Downtime) -> tuple[str, ...]:
@@ -202,19 +229,18 @@ def _window_row(window: Downtime) -> tuple[str, ...]:
     )
 
 
-def _causes(verdict: Verdict) -> str:
+def _causes(verdict: Verdict) -> Html:
     if not verdict.causes:
-        return ""
-    return (
-        "<section><h2>Why requests failed</h2>"
-        f"{''.join(_cause(cause, number) for number, cause in enumerate(verdict.causes))}</section>"
+        return NOTHING
+    return Html("<section><h2>Why requests failed</h2>{}</section>").format(
+        Html().join((_cause(cause, number) for number, cause in enumerate(verdict.causes)))
     )
 
 
-def _stories(stories: Stories | None) -> str:
+def _stories(stories: Stories | None) -> Html:
     """The frame of the table of failed and slow requests; the script fills it."""
     if stories is None or not stories.rows:
-        return ""
+        return NOTHING
     told = len(stories.rows)
     shown = (
         f"The table has all {told:,} of them"
@@ -222,22 +248,24 @@ def _stories(stories: Stories | None) -> str:
         else f"The table has {told:,} of {stories.total:,}, spread evenly over the time of each "
         "cause; requests.ndjson has the rest"
     )
-    options = "".join(f"<option>{escape(cause)}</option>" for cause in stories.causes())
+    options = Html().join(Html("<option>{}</option>").format(cause) for cause in stories.causes())
     return (
-        '<section id="stories"><h2>Each failed or slow request</h2>'
-        f'<p class="soft">{shown}. Open a request to see what the client, the balancer and the '
-        "rollout's journal recorded about it.</p><noscript><p>This table needs JavaScript. The "
-        "first requests of each cause are listed above.</p></noscript>"
-        '<div class="tools" hidden><label>cause <select id="story-cause"><option value="">any'
-        f"</option>{options}</select></label>"
-        '<label>containing <input id="story-text" type="search" placeholder="request, replica, '
-        'step, …" size="26"></label>'
-        '<button type="button" id="story-back" aria-label="earlier requests">←</button>'
-        '<button type="button" id="story-on" aria-label="later requests">→</button>'
-        '<span id="story-count" role="status" class="soft"></span></div>'
-        '<div class="wide"><table hidden><thead><tr>'
-        + "".join(
-            f'<th scope="col">{name}</th>'
+        Html(
+            '<section id="stories"><h2>Each failed or slow request</h2>'
+            '<p class="soft">{}. Open a request to see what the client, the balancer and the '
+            "rollout's journal recorded about it.</p><noscript><p>This table needs JavaScript. The "
+            "first requests of each cause are listed above.</p></noscript>"
+            '<div class="tools" hidden><label>cause <select id="story-cause"><option value="">any'
+            "</option>{}</select></label>"
+            '<label>containing <input id="story-text" type="search" placeholder="request, replica, '
+            'step, …" size="26"></label>'
+            '<button type="button" id="story-back" aria-label="earlier requests">←</button>'
+            '<button type="button" id="story-on" aria-label="later requests">→</button>'
+            '<span id="story-count" role="status" class="soft"></span></div>'
+            '<div class="wide"><table hidden><thead><tr>'
+        ).format(shown, options)
+        + Html().join(
+            Html('<th scope="col">{}</th>').format(name)
             for name in (
                 "request",
                 "planned",
@@ -249,11 +277,11 @@ def _stories(stories: Stories | None) -> str:
                 "cause",
             )
         )
-        + '</tr></thead><tbody id="story-rows"></tbody></table></div></section>'
+        + Html('</tr></thead><tbody id="story-rows"></tbody></table></div></section>')
     )
 
 
-def _cause(cause: Cause, number: int) -> str:
+def _cause(cause: Cause, number: int) -> Html:
     evidence = cause.evidence
     facts = {
         "note": evidence.note,
@@ -267,8 +295,8 @@ def _cause(cause: Cause, number: int) -> str:
         "possibly also": words.counted(evidence.contributing),
         "request ids": words.some(evidence.requests, cause.count),
     }
-    known = "".join(
-        f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts.items() if text
+    known = Html().join(
+        Html("<dt>{}</dt><dd>{}</dd>").format(name, text) for name, text in facts.items() if text
     )
     head = (
         "request",
@@ -281,11 +309,19 @@ def _cause(cause: Cause, number: int) -> str:
         "schema",
     )
     rows = [_example_row(example) for example in evidence.examples]
-    return (
-        f"<details{' open' if number == 0 else ''}><summary><b>{cause.count:,}</b>"
-        f"<code>{escape(cause.cause)}</code> {escape(cause.title)} "
-        f'<span class="soft">({cause.confidence})</span></summary><div><dl>{known}</dl>'
-        f"{table(head, rows, 'The first of these requests')}</div></details>"
+    return Html(
+        "<details{}><summary><b>{:,}</b>"
+        "<code>{}</code> {} "
+        '<span class="soft">({})</span></summary><div><dl>{}</dl>'
+        "{}</div></details>"
+    ).format(
+        " open" if number == 0 else "",
+        cause.count,
+        cause.cause,
+        cause.title,
+        cause.confidence,
+        known,
+        table(head, rows, "The first of these requests"),
     )
 
 
@@ -310,7 +346,7 @@ def _example_row(example: FailedRequest) -> tuple[str, ...]:
     )
 
 
-def _data(verdict: Verdict) -> str:
+def _data(verdict: Verdict) -> Html:
     integrity = verdict.integrity
     rows = [
         (
@@ -327,13 +363,12 @@ def _data(verdict: Verdict) -> str:
     ]
     head = ("promise", "subject", "expected", "found", "requests", "answered by")
     found = table(head, broken, "The first violations of each promise") if broken else ""
-    return (
-        f"<section><h2>Data</h2><p>{escape(words.integrity_text(verdict))}</p>{promises}{found}"
-        "</section>"
+    return Html("<section><h2>Data</h2><p>{}</p>{}{}</section>").format(
+        words.integrity_text(verdict), promises, found
     )
 
 
-def _latency(verdict: Verdict) -> str:
+def _latency(verdict: Verdict) -> Html:
     phases = [
         (
             phase.name,
@@ -359,23 +394,24 @@ def _latency(verdict: Verdict) -> str:
     ]
     shares = [(s.version, f"{s.requests:,}", f"{s.failed:,}") for s in verdict.versions]
     slow_head = ("request", "endpoint", "planned", "latency", "result", "replica", "during")
-    return (
-        "<section><h2>Latency and phases</h2>"
-        f"{table(('phase', 'requests', 'failed', 'p50', 'p99', 'max'), phases, '')}"
-        f"{table(('version', 'answered', 'failed'), shares, '')}"
-        f"{table(slow_head, slow, 'The slowest requests')}"
-        f'<p class="soft">Load generator: {escape(words.harness_text(verdict))}</p></section>'
+    return Html(
+        '<section><h2>Latency and phases</h2>{}{}{}<p class="soft">Load generator: {}</p></section>'
+    ).format(
+        table(("phase", "requests", "failed", "p50", "p99", "max"), phases, ""),
+        table(("version", "answered", "failed"), shares, ""),
+        table(slow_head, slow, "The slowest requests"),
+        words.harness_text(verdict),
     )
 
 
-def _limits(verdict: Verdict) -> str:
+def _limits(verdict: Verdict) -> Html:
     limits = bullets(verdict.limits, "")
-    return f"<section><h2>What this run could not detect</h2>{limits}</section>"
+    return Html("<section><h2>What this run could not detect</h2>{}</section>").format(limits)
 
 
-def _foot(verdict: Verdict, folder: str | None) -> str:
-    where = f"<p>Evidence: <code>{escape(folder)}</code></p>" if folder is not None else ""
-    return (
-        f"</main><footer><p>Run again: <code>{escape(verdict.replay)}</code></p>{where}"
-        f"<p>hitless {escape(verdict.hitless)}; verdict.json schema {verdict.schema}</p></footer>"
-    )
+def _foot(verdict: Verdict, folder: str | None) -> Html:
+    where = Html("<p>Evidence: <code>{}</code></p>").format(folder) if folder is not None else ""
+    return Html(
+        "</main><footer><p>Run again: <code>{}</code></p>{}"
+        "<p>hitless {}; verdict.json schema {}</p></footer>"
+    ).format(verdict.replay, where, verdict.hitless, verdict.schema)

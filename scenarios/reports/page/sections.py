@@ -3,25 +3,25 @@
 from collections.abc import Callable, Sequence
 
 from scenarios.reports import words
-from scenarios.reports.page.drawing import escape
-from scenarios.reports.page.frame import table
+from scenarios.reports.page.frame import NOTHING, table
+from scenarios.reports.page.markup import Html
 from scenarios.verdict.model import Blocker, Cause, Locks, Verdict, WindowedUptime
 
 
-def slow(verdict: Verdict, show: Callable[[Cause, int], str]) -> str:
+def slow(verdict: Verdict, show: Callable[[Cause, int], Html]) -> Html:
     """Why requests took longer than their objective."""
     if not verdict.slow_causes:
-        return ""
-    causes = "".join(show(cause, number) for number, cause in enumerate(verdict.slow_causes))
-    return f"<section><h2>Why requests were slow</h2>{causes}</section>"
+        return NOTHING
+    causes = Html().join(show(cause, number) for number, cause in enumerate(verdict.slow_causes))
+    return Html("<section><h2>Why requests were slow</h2>{}</section>").format(causes)
 
 
-def locks(verdict: Verdict) -> str:
+def locks(verdict: Verdict) -> Html:
     """Who waited for whom in the database, and what else migrations did to it."""
     found = verdict.locks
     facts = _facts(found)
     if not found.blockers and not facts:
-        return ""
+        return NOTHING
     head = (
         "delayed requests",
         "session that blocked them",
@@ -33,11 +33,10 @@ def locks(verdict: Verdict) -> str:
         "examples",
     )
     rows = [_blocker(blocker) for blocker in found.blockers]
-    items = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    items = Html().join(Html("<li>{}</li>").format(fact) for fact in facts)
     caption = "Requests that waited for a database lock, by the session that blocked them"
-    return (
-        f"<section><h2>Locks</h2>{table(head, rows, caption)}"
-        f"{f'<ul>{items}</ul>' if items else ''}</section>"
+    return Html("<section><h2>Locks</h2>{}{}</section>").format(
+        table(head, rows, caption), Html("<ul>{}</ul>").format(items) if items else ""
     )
 
 
@@ -69,7 +68,7 @@ def _facts(found: Locks) -> list[str]:
     return facts
 
 
-def users(verdict: Verdict) -> str:
+def users(verdict: Verdict) -> Html:
     """Availability as users saw it, and what it cost of the error budget."""
     lines = []
     if verdict.budget is not None:
@@ -88,12 +87,12 @@ def users(verdict: Verdict) -> str:
         "ones.",
     ) + _windows(seen.uptime_windows, "The worst period of each length, by users who stayed")
     if not lines and not tables:
-        return ""
-    told = "".join(f"<p>{escape(line)}</p>" for line in lines)
-    return f"<section><h2>Availability for users</h2>{told}{tables}</section>"
+        return NOTHING
+    told = Html().join(Html("<p>{}</p>").format(line) for line in lines)
+    return Html("<section><h2>Availability for users</h2>{}{}</section>").format(told, tables)
 
 
-def _windows(windows: Sequence[WindowedUptime], caption: str) -> str:
+def _windows(windows: Sequence[WindowedUptime], caption: str) -> Html:
     rows = [
         (words.duration(one.seconds), words.percent(one.worst), words.instant(one.start))
         for one in windows
