@@ -26,6 +26,7 @@ from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
+import msgspec
 
 from orchestrator.database import DATABASE_ERRORS, redacted, run_sql
 from orchestrator.errors import EnvironmentFailure
@@ -37,8 +38,12 @@ SETTINGS: Mapping[str, str] = {
     # Lock waits are evidence; the default of 1 s would miss most of them.
     "log_lock_waits": "on",
     "deadlock_timeout": "100ms",
-    # With the SQLSTATE, which says more than the message; read by `scenarios.evidence.server_log`.
-    "log_line_prefix": "%m [%p] %e %q%a@%d ",
+    # One JSON document a message, into one file; read by `scenarios.evidence.server_log`.
+    "log_destination": "jsonlog",
+    "logging_collector": "on",
+    "log_filename": "server.log",
+    "log_rotation_age": "0",
+    "log_rotation_size": "0",
     "log_timezone": "UTC",
     # When a run is killed, its clients end. This makes a backend in a long query notice it; the
     # death of its postmaster it would only notice while it waits.
@@ -153,7 +158,8 @@ class EmbeddedServer(_Server):
 
         Args:
             processes: owns its process.
-            log_directory: the folder of `postgres.log` and `initdb.log`.
+            log_directory: the folder of the logs. `server.json` is the server's own;
+                `initdb.log` and `postgres.log` are what the programs print before it begins.
             settings: server settings, in addition to `SETTINGS`.
         """
         super().__init__(prefix="")
@@ -209,6 +215,31 @@ class EmbeddedServer(_Server):
         self._server = await self._start(directory, port)
         await self._wait_until_it_answers(self._server)
 
+    @property
+    def log(self) -> Path:
+        """The server's log in Postgres' format `jsonlog`, one message a line."""
+        return self._logs / "server.json"
+
+    async def flush_log(self) -> None:
+        """Wait until the log holds all that was logged until now.
+
+        A process of the server collects what the others log, in their order. So a message of our
+        own is the last of them.
+
+        Raises:
+            EnvironmentFailure: the server does not answer, or its log does not grow.
+        """
+        mark = secrets.token_hex(8)
+        start = self.log.stat().st_size
+        await run_sql(self._base_url, [f"DO $$ BEGIN RAISE LOG 'hitless: {mark}'; END $$"])
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while not _holds(self.log, start, f'{mark}"'.encode()):
+            if time.monotonic() > deadline:
+                raise EnvironmentFailure(
+                    f"the embedded Postgres did not write its log in {_ANSWER_SECONDS:g} s"
+                )
+            await asyncio.sleep(_RETRY_SECONDS)
+
     async def _stop(self) -> None:
         await self._running().stop(_STOP_SECONDS)
 
@@ -250,6 +281,7 @@ class EmbeddedServer(_Server):
     async def _start(self, directory: Path, port: int) -> ChildProcess:
         settings = {
             **self._settings,
+            "log_directory": str(self._logs.resolve()),
             "listen_addresses": "127.0.0.1",
             "port": str(port),
             "unix_socket_directories": "",
@@ -273,6 +305,14 @@ class EmbeddedServer(_Server):
         except ProcessError as error:
             raise EnvironmentFailure(f"{error}; {_OWN_SERVER}") from error
 
+    def _last_words(self, server: ChildProcess) -> str:
+        """What it printed; once its log has begun, what it logged."""
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            lines = self.log.read_bytes().splitlines()[-3:]
+            if lines:
+                return " | ".join(msgspec.json.decode(line, type=_Logged).message for line in lines)
+        return _tail(server)
+
     async def _wait_until_it_answers(self, server: ChildProcess) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while True:
@@ -282,7 +322,7 @@ class EmbeddedServer(_Server):
                 if server.returncode is not None:
                     raise EnvironmentFailure(
                         f"the embedded Postgres ended with status {server.returncode}: "
-                        f"{_tail(server)}; {_OWN_SERVER}"
+                        f"{self._last_words(server)}; {_OWN_SERVER}"
                     ) from error
                 if time.monotonic() > deadline:
                     raise EnvironmentFailure(
@@ -329,6 +369,18 @@ class ExternalServer(_Server):
     ) -> None:
         for name in tuple(self._created):
             await self.drop_database(name)
+
+
+class _Logged(msgspec.Struct):
+    message: str = ""
+
+
+def _holds(path: Path, start: int, text: bytes) -> bool:
+    """Whether the file has the text in a whole line after `start`."""
+    with path.open("rb") as file:
+        file.seek(start)
+        before, _, after = file.read().rpartition(text)
+    return bool(before) and b"\n" in after
 
 
 def _tail(child: ChildProcess) -> str:

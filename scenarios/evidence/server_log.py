@@ -1,25 +1,36 @@
 """What Postgres itself logged, as recorded in `postgres.ndjson`.
 
-The embedded server's log is text (`postgres.log` in the run's folder); each message of it becomes
-one line here, with its SQLSTATE and on the run's own clock. A server of the user's own has its log
-elsewhere, and then there is no such file.
+The embedded server logs JSON (`jsonlog`, of Postgres 15 and later; `postgres.log` in the run's
+folder); each message of it becomes one line here, on the run's own clock. A server of the user's
+own has its log elsewhere, and then there is no such file.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-# `log_line_prefix` is "%m [%p] %e %q%a@%d ": time, process, SQLSTATE, application@database.
-_LINE = re.compile(
-    r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) UTC \[(?P<pid>\d+)\] "
-    r"(?P<sqlstate>[0-9A-Z]{5}) (?:(?P<application>.*?)@(?P<database>[^@ ]*) )?"
-    r"(?P<kind>[A-Z]+\d?):  (?P<text>.*)"
-)
-_FOLLOWS = frozenset({"DETAIL", "HINT", "CONTEXT", "STATEMENT", "QUERY", "LOCATION"})
 _LETTERS = 1000
+
+
+class _Logged(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as `jsonlog` has it; a key without a value is absent.
+
+    https://www.postgresql.org/docs/18/runtime-config-logging.html#RUNTIME-CONFIG-LOGGING-JSONLOG
+    """
+
+    timestamp: str
+    pid: int
+    error_severity: str
+    state_code: str = "00000"
+    message: str = ""
+    application_name: str | None = None
+    dbname: str | None = None
+    detail: str | None = None
+    hint: str | None = None
+    context: str | None = None
+    statement: str | None = None
 
 
 class ServerLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,55 +59,45 @@ class ServerLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     statement: str | None = None
 
 
-def parse_log(lines: Iterable[str], wall_to_monotonic_ns: int) -> Iterator[ServerLine]:
-    """The messages in the text of a log.
-
-    What does not begin like a line of ours belongs to the message before it.
+def parse_log(lines: Iterable[bytes], wall_to_monotonic_ns: int) -> Iterator[ServerLine]:
+    """The messages of a log; a server that is killed may leave half a line, which is none.
 
     Args:
         lines: the lines of the log.
         wall_to_monotonic_ns: what to add to nanoseconds since 1970 to get the monotonic clock.
     """
-    current: dict[str, object] | None = None
-    into = "message"
+    decoder = msgspec.json.Decoder(_Logged)
     for line in lines:
-        match = _LINE.match(line.rstrip("\n"))
-        if match is None:
-            if current is not None:
-                current[into] = _add(current.get(into), line.strip())
+        try:
+            logged = decoder.decode(line.decode(errors="replace"))
+        except msgspec.DecodeError:
             continue
-        if match["kind"] in _FOLLOWS and current is not None:
-            into = "statement" if match["kind"] == "STATEMENT" else "detail"
-            current[into] = _add(current.get(into), match["text"])
-            continue
-        if current is not None:
-            yield msgspec.convert(current, ServerLine)
-        into = "message"
-        stamp = datetime.strptime(match["time"], "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
-        current = {
-            "at_ns": round(stamp.timestamp() * 1000) * 1_000_000 + wall_to_monotonic_ns,
-            "pid": int(match["pid"]),
-            "severity": match["kind"],
-            "sqlstate": match["sqlstate"],
-            "message": match["text"],
-            "application": match["application"],
-            "database": match["database"],
-        }
-    if current is not None:
-        yield msgspec.convert(current, ServerLine)
+        stamp = datetime.strptime(logged.timestamp, "%Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC)
+        yield ServerLine(
+            at_ns=round(stamp.timestamp() * 1000) * 1_000_000 + wall_to_monotonic_ns,
+            pid=logged.pid,
+            severity=logged.error_severity,
+            sqlstate=logged.state_code,
+            message=_one_line(logged.message) or "",
+            application=logged.application_name,
+            database=logged.dbname,
+            detail=_one_line(logged.detail, logged.hint, logged.context),
+            statement=_one_line(logged.statement),
+        )
 
 
-def convert_log(text: Path, path: Path, wall_to_monotonic_ns: int) -> None:
+def convert_log(log: Path, path: Path, wall_to_monotonic_ns: int) -> None:
     """Write the messages of a log as `postgres.ndjson`.
 
     Raises:
         OSError: one of the files cannot be used.
     """
     encode = msgspec.json.Encoder().encode
-    with text.open(encoding="utf-8", errors="replace") as lines, path.open("wb") as out:
+    with log.open("rb") as lines, path.open("wb") as out:
         for line in parse_log(lines, wall_to_monotonic_ns):
             out.write(encode(line) + b"\n")
 
 
-def _add(before: object, text: str) -> str:
-    return (f"{before} {text}" if before else text)[:_LETTERS]
+def _one_line(*texts: str | None) -> str | None:
+    lines = [line.strip() for text in texts if text for line in text.splitlines()]
+    return " ".join(lines)[:_LETTERS] or None

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentFailure
@@ -109,21 +109,25 @@ class Environment:
         nothing = {"smtp_url": "", "base_url": ""}
         return {**application.database_values(url), **nothing, "replica_dir": str(self.private)}
 
-    @contextmanager
-    def postgres_log(self, folder: Path) -> Iterator[None]:
-        """Copy what the embedded server logs inside the block into the folder, text and lines."""
-        log = self.private / "postgres.log"
-        start = log.stat().st_size if log.is_file() else 0
+    @asynccontextmanager
+    async def postgres_log(self, folder: Path) -> AsyncIterator[None]:
+        """Copy what the embedded server logs inside the block into the folder, raw and as lines."""
+        start = self._log_size()
         try:
             yield
         finally:
-            if log.is_file():
+            if isinstance(self._server, EmbeddedServer):
+                with suppress(EnvironmentFailure):  # a server that is gone logs nothing more
+                    await self._server.flush_log()
                 run = RunFolder(folder)
-                with log.open("rb") as file:
+                with self._server.log.open("rb") as file:
                     file.seek(start)
                     run.server_log.write_bytes(file.read())
                 offset = time.monotonic_ns() - time.time_ns()
                 convert_log(run.server_log, run.server_lines.path, offset)
+
+    def _log_size(self) -> int:
+        return self._server.log.stat().st_size if isinstance(self._server, EmbeddedServer) else 0
 
 
 @asynccontextmanager

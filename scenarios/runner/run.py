@@ -87,7 +87,7 @@ class Run:
         try:
             async with AsyncExitStack() as stack:
                 stack.enter_context(first_error())
-                stack.enter_context(self._environment.postgres_log(self.folder))
+                await stack.enter_async_context(self._environment.postgres_log(self.folder))
                 await self._inside(stack)
         except asyncio.CancelledError:
             self._write_manifest(interrupted=True)
