@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 
 from scenarios.evidence.event import Event
-from scenarios.evidence.progress import ReplicaView, RunHeader
+from scenarios.evidence.progress import PlannedStep, ReplicaView, RunHeader
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.tick import Tick
 from scenarios.json_schema import documented
@@ -159,17 +159,18 @@ def _moment(events: Iterable[Event]) -> int:
     return waits[-2].at_ns - 100_000_000
 
 
-def _steps(events: Iterable[Event]) -> Iterable[str]:
+def _steps(events: Iterable[Event]) -> Iterable[PlannedStep]:
     migrating = False
     for event in events:
         if event.state != "started":
             continue
         if event.verb == "migrate" and not migrating:
             migrating = True
-            yield f"migrate {str(event.detail.get('migration')).partition('.')[0]}"
+            folder = str(event.detail.get("migration")).partition(".")[0]
+            yield PlannedStep(verb="migrate", text=f"migrate {folder}")
         elif event.verb == "deploy":
             migrating = False
-            yield f"deploy {event.version}"
+            yield PlannedStep(verb="deploy", text=f"deploy {event.version}")
 
 
 def replicas_at(run: RunFolder, events: list[Event], now: int) -> list[ReplicaView]:

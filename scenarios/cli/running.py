@@ -14,7 +14,7 @@ from scenarios.cli.keyboard import Key, can_hear, listening
 from scenarios.errors import UsageError
 from scenarios.evidence.event import Event
 from scenarios.evidence.locks import LockWait
-from scenarios.evidence.progress import Progress, ReplicaView, RunHeader
+from scenarios.evidence.progress import PlannedStep, Progress, ReplicaView, RunHeader
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.tick import Tick
 from scenarios.reports.live.dashboard import Dashboard
@@ -141,7 +141,7 @@ def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Prog
         replicas=scenario.policy.replicas,
         rate=scenario.traffic.asked_rate,
         users=scenario.traffic.users,
-        steps=tuple(_said(step) for step in scenario.release.steps),
+        steps=tuple(_planned(step) for step in scenario.release.steps),
     )
     return view_of(console, header, no_live=no_live)
 
@@ -153,12 +153,13 @@ def view_of(console: Console, header: RunHeader, *, no_live: bool) -> Progress:
     return Dashboard(console, header, keys=LEGEND if can_hear() else "")
 
 
-def _said(step: ReleaseStep) -> str:
+def _planned(step: ReleaseStep) -> PlannedStep:
     if step.undo:
-        return "undo"
+        return PlannedStep(verb="undo", text="undo")
     if step.deploy:
-        return f"deploy {step.deploy}"
-    return f"migrate {_short(step)}" if step.migrate else f"migrate down {_short(step)}"
+        return PlannedStep(verb="deploy", text=f"deploy {step.deploy}")
+    direction = "migrate" if step.migrate else "migrate down"
+    return PlannedStep(verb="migrate", text=f"{direction} {_short(step)}")
 
 
 def _short(step: ReleaseStep) -> str:

@@ -16,7 +16,7 @@ from scenarios.cli.options import JsonOption, JunitOption, NoLiveOption, OutOpti
 from scenarios.cli.running import progress_console, view_of
 from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
-from scenarios.evidence.progress import RunHeader
+from scenarios.evidence.progress import PlannedStep, RunHeader
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports.terminal import print_verdict
 from scenarios.review import review, write_reports
@@ -126,7 +126,9 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         replicas=1,
         rate=traffic.asked_rate,
         users=traffic.users,
-        steps=(f"release {shlex.join(about.command)}",) if about.command else (),
+        steps=(PlannedStep(verb="release", text=f"release {shlex.join(about.command)}"),)
+        if about.command
+        else (),
     )
     stop = asyncio.Event()
 

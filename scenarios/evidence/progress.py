@@ -11,6 +11,18 @@ from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 
 
+class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a release.
+
+    Attributes:
+        verb: the verb of the journal that it begins with, such as `migrate` or `deploy`.
+        text: the step in few words, such as `migrate expand` or `deploy b`.
+    """
+
+    verb: str
+    text: str
+
+
 class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a run before it begins.
 
@@ -21,8 +33,7 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
         replicas: how many serve.
         rate: arrivals a second.
         users: how many users stay for the whole run.
-        steps: the release's steps in order, each beginning with its verb, such as
-            `migrate expand` or `deploy b`.
+        steps: the release's steps in order.
     """
 
     scenario: str
@@ -31,7 +42,7 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     rate: float
     users: int = 0
-    steps: tuple[str, ...] = ()
+    steps: tuple[PlannedStep, ...] = ()
 
 
 class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):

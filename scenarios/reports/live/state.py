@@ -169,7 +169,7 @@ class LiveState:
     def step(self) -> tuple[int, str] | None:
         """The number (from 1) and the name of the release's current step; None before the first."""
         steps = self.header.steps
-        return (self._step + 1, steps[self._step]) if 0 <= self._step < len(steps) else None
+        return (self._step + 1, steps[self._step].text) if 0 <= self._step < len(steps) else None
 
     @property
     def doing(self) -> Countdown | None:
@@ -310,10 +310,10 @@ class LiveState:
     def _advance(self, verb: str) -> None:
         """A deploy is a step of its own; migrations in a row are one step, of one directory."""
         steps = self.header.steps
-        current = steps[self._step].split()[0] if 0 <= self._step < len(steps) else None
+        current = steps[self._step].verb if 0 <= self._step < len(steps) else None
         if verb == "deploy" or (verb == "migrate" and current != "migrate"):
             following = range(self._step + 1, len(steps))
-            self._step = next((i for i in following if steps[i].split()[0] == verb), self._step)
+            self._step = next((i for i in following if steps[i].verb == verb), self._step)
 
 
 def _number(value: object) -> float | None:

@@ -15,6 +15,7 @@ import msgspec
 
 from orchestrator.processes import ChildProcess, Processes
 from scenarios.errors import LoadError
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.tick import Tick
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.process.dialogue import MESSAGES, Command, Finished, Ready, TickReport
@@ -110,7 +111,7 @@ async def load_generator(
     child = await processes.start(
         [python, "-P", "-m", "scenarios.traffic"],
         name="the load generator",
-        log=folder / "load.log",
+        log=RunFolder(folder).load_log,
         dialogue=True,
     )
     try:
@@ -126,7 +127,7 @@ async def load_generator(
         ready = MESSAGES.decode(line)
         if not isinstance(ready, Ready):
             raise LoadError(f"the load generator began with {line!r}")
-        with (folder / "ticks.ndjson").open("wb") as ticks:
+        with RunFolder(folder).ticks.path.open("wb") as ticks:
             yield LoadGenerator(child, ready.smtp, ticks, on_tick)
     finally:
         await child.stop(grace=5.0)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from scenarios.evidence.event import Event
 from scenarios.evidence.locks import DatabaseSession, LockWait
-from scenarios.evidence.progress import Progress, ReplicaView, RunHeader
+from scenarios.evidence.progress import PlannedStep, Progress, ReplicaView, RunHeader
 from scenarios.evidence.tick import Tick
 from scenarios.reports.live.dashboard import Dashboard
 from scenarios.reports.live.plain import PlainProgress
@@ -23,7 +23,10 @@ HEADER = RunHeader(
     seed=7,
     replicas=3,
     rate=200.0,
-    steps=("migrate expand", "deploy bridge", "migrate contract", "deploy b"),
+    steps=tuple(
+        PlannedStep(verb=text.split()[0], text=text)
+        for text in ("migrate expand", "deploy bridge", "migrate contract", "deploy b")
+    ),
 )
 
 
