@@ -34,7 +34,14 @@ class PolicyError(OrchestratorError, ValueError):
 
     The message begins with the setting and says which values are right. It is a `ValueError`, so
     that `msgspec` adds the place in the file where the setting was read.
+
+    Attributes:
+        keys: the path from the table that was read to the wrong setting; empty for the table itself.
     """
+
+    def __init__(self, message: str, *keys: str) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 HOOKED = (
@@ -48,7 +55,7 @@ def _check_numbers(policy: msgspec.Struct) -> None:
     for name in policy.__struct_fields__:
         value = getattr(policy, name)
         if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-            raise PolicyError(f"{name} is {value}; it must be a number, 0 or more")
+            raise PolicyError(f"{name} is {value}; it must be a number, 0 or more", name)
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -179,7 +186,8 @@ class Autoscaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if not (self.target > 0 and 1 <= self.least <= self.most):
             raise PolicyError(
                 "target must be above 0, and 1 <= least <= most; "
-                f"they are {self.target:g}, {self.least} and {self.most}"
+                f"they are {self.target:g}, {self.least} and {self.most}",
+                "target",
             )
 
 
@@ -232,12 +240,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         if self.replicas < 1:
-            raise PolicyError(f"replicas is {self.replicas}; it must be at least 1")
+            raise PolicyError(f"replicas is {self.replicas}; it must be at least 1", "replicas")
         _check_numbers(self)
         if self.surge + self.unavailable == 0:
             raise PolicyError(
                 f"max_surge {self.max_surge} and max_unavailable {self.max_unavailable} of "
-                f"{self.replicas} replicas are both 0: no replica could ever be replaced"
+                f"{self.replicas} replicas are both 0: no replica could ever be replaced",
+                "max_surge",
             )
         _check_steps(self.canary_steps)
         for name, command in self.hooks.items():
@@ -245,7 +254,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if when not in ("before", "after") or verb not in HOOKED or not command:
                 raise PolicyError(
                     f"hooks.{name}: expected a command for before_ or after_ one of "
-                    f"{', '.join(HOOKED)}"
+                    f"{', '.join(HOOKED)}",
+                    "hooks",
+                    name,
                 )
 
     @property
@@ -282,16 +293,21 @@ def _check_steps(steps: tuple[float | CanaryStep, ...]) -> None:
     if not weights or weights[-1] != WHOLE or not rising or weights[0] <= 0:
         raise PolicyError(
             f"canary_steps are {', '.join(f'{weight:g}' for weight in weights) or 'empty'}; "
-            "their weights must rise from above 0 to 100"
+            "their weights must rise from above 0 to 100",
+            "canary_steps",
         )
     first = steps[0]
     if isinstance(first, CanaryStep) and first.weight is None:
-        raise PolicyError("canary_steps must begin with a weight, not a pause or an analysis")
+        raise PolicyError(
+            "canary_steps must begin with a weight, not a pause or an analysis", "canary_steps"
+        )
 
 
 def _share(name: str, value: int | str, replicas: int, rounding: Callable[[float], int]) -> int:
     text = str(value)
     number = text.removesuffix("%")
     if not (number.isascii() and number.isdigit()):
-        raise PolicyError(f"{name} is {value!r}; it must be a number or a percentage such as '25%'")
+        raise PolicyError(
+            f"{name} is {value!r}; it must be a number or a percentage such as '25%'", name
+        )
     return rounding(int(number) * replicas / 100) if text.endswith("%") else int(number)

@@ -24,7 +24,8 @@ from scenarios.review.publishing import tell_github, write_junit
 from scenarios.runner.watch import STRATEGY, Watch, target_of, visits, watch
 from scenarios.scenario.overrides import at_rate
 from scenarios.scenario.reader import load
-from scenarios.scenario.spec import PhasesSpec, TrafficSpec
+from scenarios.scenario.spec import PhasesSpec
+from scenarios.traffic.settings import TrafficSettings
 from scenarios.verdict import encode
 
 _SEEDS = 1_000_000
@@ -79,13 +80,13 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     hitless controls only the traffic, so it derives causes from the responses alone.
     """
     target = target_of(url)
-    traffic = TrafficSpec(rate=_RATE, journeys=visits(target.path, tuple(expect or (200,))))
+    traffic = TrafficSettings(rate=_RATE, journeys=visits(target.path, tuple(expect or (200,))))
     phases, objectives = PhasesSpec(), Objectives()
     if scenario is not None:
         if expect:
             raise UsageError("--expect cannot be combined with --scenario, whose steps define it")
         loaded = load(scenario)
-        traffic = loaded.traffic()
+        traffic = loaded.scenario.traffic
         phases, objectives = loaded.scenario.phases, loaded.scenario.objectives
     if rate is not None:
         traffic = at_rate(traffic, rate)

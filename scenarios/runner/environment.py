@@ -15,6 +15,7 @@ from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.server_log import convert_log
 from scenarios.runner import release as application
 from scenarios.runner.database import fill
+from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.reader import Loaded
 from scenarios.scenario.spec import DatabaseSpec
 
@@ -77,7 +78,7 @@ class Environment:
         """
         server = await self.server()
         using = spec.using or loaded.scenario.release.serving
-        base = loaded.directory(spec.migrate) if isinstance(spec.migrate, str) else spec.migrate
+        base = migrations_directory(spec.migrate) if isinstance(spec.migrate, str) else spec.migrate
 
         async def build(url: str) -> None:
             migrator = YoyoMigrator(self.processes, url, log=self.private / "base.log")

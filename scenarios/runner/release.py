@@ -1,6 +1,5 @@
 """From what a scenario says of an application to what the orchestrator runs."""
 
-import os
 import re
 import signal
 import sys
@@ -22,6 +21,7 @@ from orchestrator.model import (
 )
 from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.errors import ScenarioError
+from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.reader import Loaded
 from scenarios.scenario.spec import Scenario
 
@@ -51,11 +51,11 @@ def version(loaded: Loaded, name: str) -> Version:
         name=name,
         command=spec.command or application.command or (),
         env={**application.env, **spec.env},
-        cwd=_beside(loaded, spec.cwd or application.cwd or "."),
+        cwd=Path(spec.cwd or application.cwd or loaded.path.parent),
         stop_signal=signal.Signals[application.stop_signal],
         signal_group=application.signal_group,
         termination_grace_seconds=application.termination_grace_seconds,
-        python=_interpreter(loaded, spec.python or application.python),
+        python=spec.python or application.python,
         warm_up=application.warm_up,
         readiness_path=application.readiness_path,
         liveness_path=application.liveness_path,
@@ -76,12 +76,14 @@ def release(loaded: Loaded, values: Mapping[str, str]) -> Release:
     steps: list[Step] = []
     for number, step in enumerate(scenario.release.steps):
         if isinstance(step.migrate, str):
-            steps.append(Migrate(directory=loaded.directory(step.migrate), through=step.through))
+            steps.append(
+                Migrate(directory=migrations_directory(step.migrate), through=step.through)
+            )
         elif step.migrate is not None:
             using = step.using or _next_deployed(scenario, number)
             steps.append(command(loaded, step.migrate, using, values))
         elif isinstance(step.migrate_down, str):
-            directory = loaded.directory(step.migrate_down)
+            directory = migrations_directory(step.migrate_down)
             steps.append(MigrateDown(what=Migrate(directory=directory, through=step.through)))
         elif step.migrate_down is not None:
             using = step.using or _last_deployed(scenario, number)
@@ -143,14 +145,3 @@ def _last_deployed(scenario: Scenario, number: int) -> str:
     """The newest version before a step: the one that knows the migrations to take back."""
     before = [step.deploy for step in scenario.release.steps[:number] if step.deploy]
     return (before[-1:] or [scenario.release.serving])[0]
-
-
-def _beside(loaded: Loaded, path: str) -> Path:
-    return Path(os.path.abspath(loaded.path.parent / path))  # noqa: PTH100 - keeps symbolic links
-
-
-def _interpreter(loaded: Loaded, python: str | None) -> str | None:
-    """An interpreter's path; one in a virtual environment is a link, which must stay one."""
-    if python is None or "/" not in python:
-        return python
-    return str(_beside(loaded, python))

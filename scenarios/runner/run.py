@@ -43,9 +43,9 @@ from scenarios.runner.manifest import manifest_of
 from scenarios.runner.steering import Steering
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import DatabaseSpec, IntegritySpec, Scenario
-from scenarios.scenario.users import plan_for
+from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.set_up import set_up
-from scenarios.traffic.plan import TrafficError
+from scenarios.traffic.plan import Plan
 from scenarios.traffic.process.driver import LoadGenerator, load_generator
 
 _LOOK_SECONDS = 0.5
@@ -116,12 +116,13 @@ class Run:
         load = await stack.enter_async_context(
             load_generator(
                 processes,
-                plan_for(
-                    experiment.loaded.traffic(),
+                Plan.of(
+                    scenario.traffic,
                     host=host,
                     port=int(port),
                     seed=experiment.seed,
-                    folder=folder,
+                    requests_path=str(RunFolder(folder).requests.path),
+                    mails_path=str(RunFolder(folder).mails.path),
                 ),
                 python=sys.executable,
                 folder=folder,

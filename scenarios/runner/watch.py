@@ -27,11 +27,12 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.scenario.spec import PhasesSpec, TrafficSpec
-from scenarios.scenario.users import plan_for
+from scenarios.scenario.spec import PhasesSpec
+from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.set_up import set_up
-from scenarios.traffic.plan import Journey, Step, TrafficError
+from scenarios.traffic.plan import Plan
 from scenarios.traffic.process.driver import load_generator
+from scenarios.traffic.settings import Journey, Step, TrafficSettings
 
 STRATEGY = "command"
 
@@ -102,7 +103,7 @@ class Watch:
     name: str
     target: Target
     command: tuple[str, ...]
-    traffic: TrafficSpec
+    traffic: TrafficSettings
     phases: PhasesSpec
     objectives: Objectives
     seed: int
@@ -151,12 +152,13 @@ async def _inside(
     load = await stack.enter_async_context(
         load_generator(
             processes,
-            plan_for(
+            Plan.of(
                 about.traffic,
                 host=about.target.host,
                 port=about.target.port,
                 seed=about.seed,
-                folder=folder,
+                requests_path=str(RunFolder(folder).requests.path),
+                mails_path=str(RunFolder(folder).mails.path),
             ),
             python=sys.executable,
             folder=folder,

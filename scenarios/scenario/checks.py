@@ -1,19 +1,19 @@
 """What the types of a scenario cannot say: names that must exist, and what excludes what."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.errors import ScenarioError, near
-from scenarios.scenario.directories import directory_of
-from scenarios.scenario.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario, TrafficSpec
-from scenarios.scenario.users import plan_for
+from scenarios.scenario.paths import migrations_directory
+from scenarios.scenario.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario
+from scenarios.traffic.errors import PlanError
 from scenarios.traffic.journeys.compiled import Population, compiled_steps
-from scenarios.traffic.plan import PlanError
+from scenarios.traffic.journeys.set_up import SET_UP
+from scenarios.traffic.plan import Plan
 
 At = Callable[[list[str]], str]
-"""Says where some keys are set: `file:line: key 'name': `."""
+"""Says where a key is set: `file:line: key 'name': `."""
 
 PLACEHOLDERS = (
     "host",
@@ -36,17 +36,14 @@ PLACEHOLDERS = (
 NEED_DATABASE = frozenset({"restart-postgres", "crash-postgres", "block", "sql"})
 LOCK_WORDS = frozenset({"ACCESS", "ROW", "SHARE", "UPDATE", "EXCLUSIVE"})
 _ANY_PORT = 80
-# What a plan calls otherwise, or begins a sentence on.
-_PLAN_WORDS = {"shards": "processes", "recorded": "arrivals"}
 
 
-def check(scenario: Scenario, at: At, folder: Path) -> None:
+def check(scenario: Scenario, at: At) -> None:
     """Refuse what would only be found out in the middle of a run.
 
     Args:
         scenario: what was read.
-        at: says where it was.
-        folder: where relative paths start.
+        at: says where it was read.
 
     Raises:
         ScenarioError: something does not fit.
@@ -55,12 +52,12 @@ def check(scenario: Scenario, at: At, folder: Path) -> None:
     _check_release(scenario, at)
     if scenario.database is not None:
         _check_database(scenario.database, scenario, at)
-    _check_directories(scenario, at, folder)
+    _check_directories(scenario, at)
     if scenario.integrity is not None and scenario.database is None:
         raise ScenarioError(at(["integrity"]) + "needs a [database] table")
-    _check_traffic(scenario, at, folder)
-    for fault in scenario.faults:
-        _check_fault(fault, scenario, at(["faults"]))
+    _check_traffic(scenario, at)
+    for number, fault in enumerate(scenario.faults):
+        _check_fault(fault, scenario, at(["faults", str(number)]))
 
 
 def _check_fault(fault: FaultSpec, scenario: Scenario, at: str) -> None:
@@ -112,15 +109,15 @@ def _check_release(scenario: Scenario, at: At) -> None:
         raise ScenarioError(
             at(["release", "from"]) + f"unknown version {serving!r}; {near(serving, versions)}"
         )
-    where = at(["release", "steps"])
     deployed = 0
     for number, step in enumerate(scenario.release.steps, start=1):
-        _check_step(step, scenario, f"{where}step {number}")
+        where = f"{at(['release', 'steps', str(number - 1)])}step {number}"
+        _check_step(step, scenario, where)
         if step.undo and not deployed:
-            raise ScenarioError(f"{where}step {number}: 'undo' comes after a 'deploy'")
+            raise ScenarioError(f"{where}: 'undo' comes after a 'deploy'")
         deployed += step.deploy is not None
     if not any(step.deploy for step in scenario.release.steps):
-        raise ScenarioError(where + "no step deploys a version")
+        raise ScenarioError(at(["release", "steps"]) + "no step deploys a version")
 
 
 def _check_step(step: ReleaseStep, scenario: Scenario, where: str) -> None:
@@ -157,24 +154,22 @@ def _check_database(database: DatabaseSpec, scenario: Scenario, at: At) -> None:
         )
 
 
-def _check_directories(scenario: Scenario, at: At, folder: Path) -> None:
+def _check_directories(scenario: Scenario, at: At) -> None:
     """See that the migrations of every step are there, before anything is started for them."""
-    named = [
-        (
-            step.migrate or step.migrate_down,
-            step.through,
-            f"{at(['release', 'steps'])}step {number}: ",
-        )
-        for number, step in enumerate(scenario.release.steps, start=1)
-    ]
+    for number, step in enumerate(scenario.release.steps, start=1):
+        for key in ("migrate", "migrate_down"):
+            where = f"{at(['release', 'steps', str(number - 1), key])}step {number}: "
+            _check_migrations(getattr(step, key), step.through, where)
     if scenario.database is not None:
-        named.append((scenario.database.migrate, None, at(["database", "migrate"])))
-    for migrations, through, where in named:
-        if isinstance(migrations, str):
-            try:
-                directory_of(migrations, folder, through)
-            except ScenarioError as error:
-                raise ScenarioError(f"{where}{error}") from error
+        _check_migrations(scenario.database.migrate, None, at(["database", "migrate"]))
+
+
+def _check_migrations(migrations: object, through: str | None, where: str) -> None:
+    if isinstance(migrations, str):
+        try:
+            migrations_directory(migrations, through)
+        except ScenarioError as error:
+            raise ScenarioError(f"{where}{error}") from error
 
 
 def _check_version(name: str | None, versions: Mapping[str, object], where: str) -> None:
@@ -182,34 +177,24 @@ def _check_version(name: str | None, versions: Mapping[str, object], where: str)
         raise ScenarioError(f"{where}unknown version {name!r}; {near(name, versions)}")
 
 
-def _check_traffic(scenario: Scenario, at: At, folder: Path) -> None:
+def _check_traffic(scenario: Scenario, at: At) -> None:
     traffic = scenario.traffic
     for number, journey in enumerate(traffic.journeys):
         file = (journey.python or "").rpartition(":")[0]
-        if journey.python is not None and not (file and (folder / file).is_file()):
+        if journey.python is not None and not (file and Path(file).is_file()):
             raise ScenarioError(
                 f"{at(['traffic', 'journeys', str(number), 'python'])}python "
                 f"{journey.python!r}: expected file.py:function, and there is no file {file!r}"
             )
     recorded = traffic.arrivals_path
-    if recorded is not None and not (folder / recorded).is_file():
+    if recorded is not None and not Path(recorded).is_file():
         raise ScenarioError(f"{at(['traffic', 'arrivals_path'])}there is no file {recorded!r}")
     try:
-        tuple(compiled_steps(traffic.set_up, host="localhost", where="set-up", known=frozenset()))
-        Population(plan_for(traffic, host="localhost", port=_ANY_PORT, seed=0, folder=folder))
+        tuple(compiled_steps(traffic.set_up, host="localhost", where=SET_UP, known=frozenset()))
+        Population(
+            Plan.of(
+                traffic, host="localhost", port=_ANY_PORT, seed=0, requests_path="", mails_path=""
+            )
+        )
     except PlanError as error:
-        where = _place_of(str(error), scenario)
-        raise ScenarioError(f"{at(['traffic', *where])}{error}") from error
-
-
-def _place_of(message: str, scenario: Scenario) -> list[str]:
-    """Where the journey and the step are that a message names."""
-    step = re.search(r", step (\d+)", message)
-    if message.startswith("set-up"):
-        return ["set_up", str(int(step[1]) - 1)] if step else ["set_up"]
-    for number, journey in enumerate(scenario.traffic.journeys):
-        if message.startswith((f"journey {journey.name}:", f"journey {journey.name},")):
-            steps = ["steps", str(int(step[1]) - 1)] if step else []
-            return ["journeys", str(number), *steps]
-    word = message.split(maxsplit=1)[0].rstrip(":,")
-    return [word if word in TrafficSpec.__struct_fields__ else _PLAN_WORDS.get(word, "journeys")]
+        raise ScenarioError(f"{at(['traffic', *error.keys])}{error}") from error

@@ -1,7 +1,8 @@
 """The JSON Schema of a scenario file, for editors."""
 
 from scenarios.json_schema import described, encode
-from scenarios.scenario.spec import IntegritySpec, ReleaseSpec, Scenario, TrafficSpec
+from scenarios.scenario.spec import IntegritySpec, ReleaseSpec, Scenario
+from scenarios.traffic.settings import TrafficSettings
 
 
 def scenario_schema() -> bytes:
@@ -16,7 +17,7 @@ def scenario_schema() -> bytes:
         key: definitions[name].pop("required")
         for key, name in (
             ("release", ReleaseSpec.__name__),
-            ("traffic", TrafficSpec.__name__),
+            ("traffic", TrafficSettings.__name__),
             ("integrity", IntegritySpec.__name__),
         )
     }

@@ -11,7 +11,8 @@ from scenarios.scenario.checks import NEED_DATABASE
 from scenarios.scenario.experiment import STRATEGY_NAMES, Experiment
 from scenarios.scenario.reader import Loaded, load
 from scenarios.scenario.repeat import repeated
-from scenarios.scenario.spec import FaultSpec, Scenario, TrafficSpec
+from scenarios.scenario.spec import FaultSpec, Scenario
+from scenarios.traffic.settings import TrafficSettings
 
 _FAULT = re.compile(
     r"(?P<do>[a-z-]+)(?::(?P<seconds>\d+(?:\.\d+)?))?(?:@(?P<after>\d+(?:\.\d+)?))?"
@@ -46,7 +47,7 @@ def parse_fault(text: str) -> FaultSpec:
         raise UsageError(f"--fault {text}: {error}") from error
 
 
-def at_rate(traffic: TrafficSpec, rate: float) -> TrafficSpec:
+def at_rate(traffic: TrafficSettings, rate: float) -> TrafficSettings:
     """The traffic at the rate that `--rate` says, from its beginning to its end.
 
     Raises:

@@ -1,95 +1,110 @@
-"""Relative paths of a scenario that another file extends start from the file that has them."""
+"""The paths that a scenario names: they start from the folder of the file that names them.
 
+A path is made absolute when its file is read, so that nothing that comes later needs to know where
+the file was. Which settings are paths is said by their types (`PathText` and those beside it).
+"""
+
+import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+
+from scenarios.errors import ScenarioError
+from scenarios.scenario.spec import Scenario
+from scenarios.scenario.spec_types import step_into, struct_in
+
+_MIGRATIONS = (".sql", ".py")
 
 
-def moved(document: Mapping[str, Any], base: Path, above: Path) -> dict[str, Any]:
-    """The document of one file as it would stand in another file.
+def with_absolute_paths(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The document of a scenario file with all of its paths absolute.
 
-    What has not the type that it should have stays as it is; it is refused later, where it stands.
+    A value that has not the type that it should have stays as it is; it is refused later.
 
     Args:
         document: what the file says.
-        base: its folder.
-        above: the folder of the file that extends it.
+        folder: the folder of the file.
     """
-    prefix = Path(os.path.relpath(base.resolve(), above.resolve()))
-    if prefix == Path():
+    return {
+        key: _absolute(value, step_into(Scenario, key), folder) for key, value in document.items()
+    }
+
+
+def with_working_directory(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The document with a working directory of the application: its own, else the folder."""
+    application = document.get("application", {})
+    if not isinstance(application, Mapping):
         return dict(document)
-    application = {"cwd": ".", **_table(document.get("application"))}
-    return {
-        **document,
-        "application": _programs(application, prefix),
-        **_each(document, "versions", lambda version: _programs(version, prefix)),
-        **_database(document, prefix),
-        **_release(document, prefix),
-        **_traffic(document, prefix),
-    }
+    return {**document, "application": {"cwd": _joined(folder, "."), **application}}
 
 
-def _table(value: object) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {}
+def migrations_directory(reference: str, through: str | None = None) -> Path:
+    """The directory of migrations that a scenario names.
+
+    Args:
+        reference: its path, or `package:folder` inside an installed package.
+        through: a migration that must be in it.
+
+    Raises:
+        ScenarioError: there is no such directory, package, or migration.
+    """
+    package, colon, folder = reference.partition(":")
+    if colon:
+        try:
+            found = importlib.util.find_spec(package)
+        except (ImportError, ValueError):
+            found = None
+        if found is None or not found.submodule_search_locations:
+            raise ScenarioError(f"{reference!r}: no package {package!r} here")
+        directory = Path(found.submodule_search_locations[0]) / folder
+    else:
+        directory = Path(reference)
+    if not directory.is_dir():
+        raise ScenarioError(f"{reference!r}: there is no directory {directory}")
+    if through is not None and not any(
+        (directory / f"{through}{end}").is_file() for end in _MIGRATIONS
+    ):
+        raise ScenarioError(f"{reference!r}: there is no migration {through!r} in {directory}")
+    return directory
 
 
-def _each(
-    document: Mapping[str, Any], key: str, move: Callable[[Mapping[str, Any]], dict[str, Any]]
-) -> dict[str, Any]:
-    tables = document.get(key)
-    if not isinstance(tables, Mapping):
-        return {}
-    return {
-        key: {
-            name: move(table) if isinstance(table, Mapping) else table
-            for name, table in tables.items()
-        }
-    }
+def _absolute(value: object, kind: object, folder: Path) -> object:
+    struct = struct_in(kind)
+    if isinstance(value, str):
+        return _joined(folder, value) if _is_path(value, _role(kind)) else value
+    if isinstance(value, Mapping):
+        return {key: _absolute(part, step_into(kind, key), folder) for key, part in value.items()}
+    if isinstance(value, list) and struct is not None:
+        return [_absolute(part, struct, folder) for part in value]
+    return value
 
 
-def _programs(table: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
-    result = dict(table)
-    if isinstance(result.get("cwd"), str):
-        result["cwd"] = str(prefix / result["cwd"])
-    python = result.get("python")
-    if isinstance(python, str) and "/" in python:
-        result["python"] = str(prefix / python)
-    return result
+def _is_path(text: str, role: str | None) -> bool:
+    """Whether text of this role is a path from the file's folder, and not a name."""
+    if role == "program":
+        return "/" in text
+    if role == "migrations":
+        return ":" not in text
+    return role == "file"
 
 
-def _migrate(table: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
-    result = dict(table)
-    for key in ("migrate", "migrate_down"):
-        if isinstance(result.get(key), str) and ":" not in result[key]:
-            result[key] = str(prefix / result[key])
-    return result
+def _role(kind: object) -> str | None:
+    """What a path-typed setting is for; None for any other type."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        for meta in get_args(kind)[1:]:
+            if isinstance(meta, msgspec.Meta) and "path" in (meta.extra or {}):
+                role: str = (meta.extra or {})["path"]
+                return role
+    if origin in (Union, UnionType):
+        return next(filter(None, map(_role, get_args(kind))), None)
+    return None
 
 
-def _database(document: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
-    database = document.get("database")
-    return {"database": _migrate(database, prefix)} if isinstance(database, Mapping) else {}
-
-
-def _release(document: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
-    release = _table(document.get("release"))
-    if isinstance(release.get("steps"), list):
-        release["steps"] = [
-            _migrate(step, prefix) if isinstance(step, Mapping) else step
-            for step in release["steps"]
-        ]
-    return {"release": release} if release else {}
-
-
-def _traffic(document: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
-    traffic = _table(document.get("traffic"))
-    if isinstance(traffic.get("journeys"), list):
-        traffic["journeys"] = [
-            {**journey, "python": str(prefix / journey["python"])}
-            if isinstance(journey, Mapping) and isinstance(journey.get("python"), str)
-            else journey
-            for journey in traffic["journeys"]
-        ]
-    if isinstance(traffic.get("arrivals_path"), str):
-        traffic["arrivals_path"] = str(prefix / traffic["arrivals_path"])
-    return {"traffic": traffic} if traffic else {}
+def _joined(folder: Path, text: str) -> str:
+    # An interpreter in a virtual environment is a symbolic link that must stay one.
+    return os.path.abspath(folder / text)  # noqa: PTH100 - `resolve` would follow it

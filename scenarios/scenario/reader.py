@@ -3,23 +3,30 @@
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, cast
 
 import msgspec
 
+from orchestrator.policy import PolicyError
 from scenarios.errors import ScenarioError, near
 from scenarios.scenario.checks import check
-from scenarios.scenario.directories import directory_of
-from scenarios.scenario.key_locations import Source
-from scenarios.scenario.paths import moved
-from scenarios.scenario.spec import Scenario, TrafficSpec
+from scenarios.scenario.key_locations import (
+    KeyLocation,
+    KeyLocations,
+    file_locations,
+    flag_locations,
+)
+from scenarios.scenario.paths import with_absolute_paths, with_working_directory
+from scenarios.scenario.spec import Scenario
+from scenarios.scenario.spec_types import field_names, step_into
 
 CATALOG = Path(__file__).parent / "catalog"
 """The built-in scenarios; a file whose name begins with `_` is only there to be extended."""
 
-_PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
+# msgspec says where and what only in its messages.
+_PATH = re.compile(r" - at `\$(?P<path>.*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`")
 _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`")
 
@@ -29,35 +36,12 @@ class Loaded:
     """A scenario with where it came from.
 
     Attributes:
-        scenario: what it says.
-        path: its file; relative paths in it start from there.
+        scenario: what it says; its paths are absolute.
+        path: its file; hooks run in its folder.
     """
 
     scenario: Scenario
     path: Path
-
-    def traffic(self) -> TrafficSpec:
-        """What the users do, with its files as they can be opened from anywhere."""
-        said, beside = self.scenario.traffic, self.path.parent.resolve()
-        journeys = tuple(
-            journey
-            if journey.python is None
-            else msgspec.structs.replace(journey, python=str(beside / journey.python))
-            for journey in said.journeys
-        )
-        recorded = None if said.arrivals_path is None else str(beside / said.arrivals_path)
-        return msgspec.structs.replace(said, journeys=journeys, arrivals_path=recorded)
-
-    def directory(self, reference: str) -> Path:
-        """The directory that a scenario names: beside its file, or `package:folder`.
-
-        Raises:
-            ScenarioError: there is no such directory or package.
-        """
-        try:
-            return directory_of(reference, self.path.parent)
-        except ScenarioError as error:
-            raise ScenarioError(f"{self.path}: {error}") from error
 
 
 def builtin_names() -> list[str]:
@@ -105,34 +89,42 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
                 f"unknown scenario {reference!r}; {near(reference, builtin_names())} "
                 "(a file of your own: give its path, ending in .toml)"
             )
-    document, sources = _read(path, seen=())
+    document, locations = _read(path, seen=())
     for setting in settings:
-        document = _merged(document, _setting(setting))
-        sources.insert(0, Source(Path(f"--set {setting}"), setting, flag=True))
+        given, where = _setting(setting)
+        document = _merged(document, with_absolute_paths(given, path.parent))
+        locations = where.over(locations)
+    document = with_working_directory(document, path.parent)
     try:
         scenario = msgspec.convert(document, Scenario)
     except msgspec.ValidationError as error:
-        raise ScenarioError(_explain(str(error), sources)) from error
-    check(scenario, lambda keys: _at(sources, keys), path.parent)
+        raise ScenarioError(
+            _explain(error, document, replace(locations, source=str(path)))
+        ) from error
+    check(scenario, replace(locations, source=str(path)).at)
     return Loaded(scenario, path)
 
 
-def _setting(text: str) -> dict[str, object]:
+def _setting(text: str) -> tuple[dict[str, Any], KeyLocations]:
+    """What a `--set` says, as a document, and where."""
     key, separator, value = text.partition("=")
-    keys = key.strip().split(".")
+    keys = tuple(part.strip() for part in key.split("."))
     if not (separator and all(keys)):
         raise ScenarioError(f"--set {text}: expected KEY=VALUE, such as policy.max_surge=25%")
+    flag = f"--set {text}"
     try:
-        parsed: object = tomllib.loads(f"value = {value}")["value"]
+        document: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    for name in reversed(keys):
-        parsed = {name: parsed}
-    return parsed  # type: ignore[return-value] # there is at least one key
+        parsed: object = value.strip()
+        for name in reversed(keys):
+            parsed = {name: parsed}
+        here = KeyLocations(flag, {keys: KeyLocation(flag, None)}, frozenset({keys}))
+        return cast("dict[str, Any]", parsed), here
+    return document, flag_locations(flag, text)
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, object], list[Source]]:
-    """The merged document, and its sources, the file itself first."""
+def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], KeyLocations]:
+    """The document, merged over what it extends, and where its keys are set."""
     if path.resolve() in seen:
         raise ScenarioError(f"{path}: key 'extends': the files extend each other in a circle")
     try:
@@ -142,13 +134,14 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, object], list[S
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}") from error
     try:
-        document: dict[str, object] = tomllib.loads(text)
+        document: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{path}: not TOML: {error}") from error
-    source = Source(path, text)
+    locations = file_locations(str(path), text)
+    document = with_absolute_paths(document, path.parent)
     extends = document.get("extends")
     if extends is None:
-        return document, [source]
+        return document, locations
     if not isinstance(extends, str):
         raise ScenarioError(f"{path}: key 'extends': expected the name of a scenario, as text")
     base = path.parent / extends if extends.endswith(".toml") else CATALOG / f"{extends}.toml"
@@ -157,38 +150,39 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, object], list[S
         raise ScenarioError(
             f"{path}: key 'extends': there is no {extends!r}; " + near(extends, sorted(names))
         )
-    below, sources = _read(base, (*seen, path.resolve()))
-    if base.parent != CATALOG:  # those have no paths but inside of packages
-        below = moved(below, base.parent, path.parent)
-    return _merged(below, document), [source, *sources]
+    below, below_locations = _read(base, (*seen, path.resolve()))
+    if base.parent != CATALOG:  # a built-in scenario runs where the file that extends it is
+        below = with_working_directory(below, base.parent)
+    return _merged(below, document), locations.over(below_locations)
 
 
-def _merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
-        both_tables = isinstance(old, dict) and isinstance(value, dict)
-        result[key] = _merged(old, value) if both_tables else value  # type: ignore[arg-type]
+        if isinstance(old, dict) and isinstance(value, dict):
+            result[key] = _merged(old, value)
+        else:
+            result[key] = value
     return result
 
 
-def _explain(message: str, sources: list[Source]) -> str:
-    """One line with file, line and key from msgspec's message."""
-    place = _PLACE.search(message)
-    what = _PLACE.sub("", message)
-    keys = _keys(place["path"]) if place else []
+def _explain(error: msgspec.ValidationError, document: object, locations: KeyLocations) -> str:
+    """One line with file, line and key, from where msgspec says that a value is wrong."""
+    message = str(error)
+    path = _PATH.search(message)
+    what = _PATH.sub("", message)
+    keys, kind = _resolve(_keys(path["path"]) if path else [], document)
     unknown, missing = _UNKNOWN.match(what), _MISSING.match(what)
     if unknown:
-        hint = near(unknown["name"], _fields(keys))
-        return _at(sources, [*keys, unknown["name"]]) + f"unknown key; {hint}"
+        hint = near(unknown["name"], field_names(kind))
+        return locations.at([*keys, unknown["name"]]) + f"unknown key; {hint}"
     if missing:
-        return _at(sources, [*keys, missing["name"]]) + "this key is required and absent"
-    # What does not go together names its first key itself.
-    named = what.split(maxsplit=1)[0].rstrip(":").split(".") if what else []
-    if named and named[0] in _fields(keys):
-        keys = [*keys, *named]
+        return locations.at([*keys, missing["name"]]) + "this key is required and absent"
+    if isinstance(error.__cause__, PolicyError):
+        keys = [*keys, *error.__cause__.keys]
     what = what.replace("`", "").replace("Expected", "expected").replace("Invalid", "invalid")
-    return _at(sources, keys) + what
+    return locations.at(keys) + what
 
 
 def _keys(path: str) -> list[str]:
@@ -197,52 +191,31 @@ def _keys(path: str) -> list[str]:
     return [part for part in path.split(".") if part]
 
 
-def _at(sources: list[Source], keys: list[str]) -> str:
-    """Where the keys are set: `file:line: key 'name': `."""
-    for exactly in (True, False):
-        for source in sources:
-            # What is in an array of this file is nowhere below it.
-            found = source.find(keys, exactly=exactly and not source.has_array(keys))
-            if found is not None:
-                line, names = found
-                return f"{source.at(line)}: key {_shown(names)!r}: "
-    file = next(source for source in sources if not source.flag)
-    return f"{file.path}: key {_shown(keys)!r}: "
+def _resolve(keys: list[str], document: object) -> tuple[list[str], object]:
+    """The path with the name of each table that msgspec does not name, and the type found there.
 
-
-def _shown(keys: list[str]) -> str:
-    """Keys as an author names them; the line tells which one of an array is meant."""
-    return ".".join(key for key in keys if not key.isdecimal())
-
-
-def _fields(keys: list[str]) -> list[str]:
-    """The keys that the table at this place may have."""
+    Of several tables of one type, the wrong one is the first that cannot be converted.
+    """
     kind: object = Scenario
+    found: list[str] = []
     for key in keys:
-        if not key.isdecimal():
-            kind = _step_into(kind, key)
-    kind = _struct_in(kind)
-    if kind is None:
-        return []
-    return list(kind.__struct_encode_fields__)
+        name = key
+        if key == "*" and isinstance(document, Mapping):
+            inner = step_into(kind, key)
+            wrong = (name for name, value in document.items() if not _converts(value, inner))
+            name = next(wrong, key)
+        kind = step_into(kind, name)
+        if isinstance(document, Mapping):
+            document = document.get(name)
+        elif isinstance(document, list) and name.isdecimal():
+            document = document[int(name)]
+        found.append(name)
+    return found, kind
 
 
-def _step_into(kind: object, key: str) -> object:
-    struct = _struct_in(kind)
-    if struct is not None:
-        for field in msgspec.structs.fields(struct):
-            if field.encode_name == key:
-                return field.type
-    arguments = get_args(kind)
-    return arguments[-1] if arguments else None  # a mapping: what it maps to
-
-
-def _struct_in(kind: object) -> type[msgspec.Struct] | None:
-    """The struct in an annotation such as `X`, `X | None`, `tuple[X, ...]` or `Annotated[X, …]`."""
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return kind
-    for argument in get_args(kind):
-        found = _struct_in(argument)
-        if found is not None:
-            return found
-    return None
+def _converts(value: object, kind: object) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True

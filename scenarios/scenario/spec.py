@@ -11,7 +11,13 @@ import msgspec
 
 from orchestrator.policy import Command, Count, HttpPath, NotNegative, Policy, Positive
 from scenarios.evidence.manifest import Objectives, Outcome
-from scenarios.traffic.plan import Journey, RatePoint, Step
+from scenarios.traffic.settings import PathText, TrafficSettings
+
+Program = Annotated[str, msgspec.Meta(extra={"path": "program"})]
+"""A program: the name of one on `PATH`, or, with a slash in it, its path."""
+
+Migrations = Annotated[str, msgspec.Meta(extra={"path": "migrations"})]
+"""A directory of migrations: its path, or `package:folder`."""
 
 StopSignal = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]
 
@@ -47,8 +53,8 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     command: Command | None = None
-    python: str | None = None
-    cwd: str | None = None
+    python: Program | None = None
+    cwd: PathText | None = None
     env: Mapping[str, str] = msgspec.field(default_factory=dict)
     health_path: HttpPath = "/"
     readiness_path: HttpPath | None = None
@@ -70,8 +76,8 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     command: Command | None = None
-    python: str | None = None
-    cwd: str | None = None
+    python: Program | None = None
+    cwd: PathText | None = None
     env: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -104,7 +110,7 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         migration_deadline_seconds: how long a migration that gave up on a lock is retried.
     """
 
-    migrate: str | Command | None = None
+    migrate: Migrations | Command | None = None
     using: str | None = None
     rows: Rows | None = None
     lock_timeout_seconds: Positive | None = None
@@ -131,8 +137,8 @@ class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             the current schema.
     """
 
-    migrate: str | Command | None = None
-    migrate_down: str | Command | None = None
+    migrate: Migrations | Command | None = None
+    migrate_down: Migrations | Command | None = None
     through: str | None = None
     using: str | None = None
     deploy: str | None = None
@@ -180,48 +186,6 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     fall: Count = 3
     hold_seconds: NotNegative = 0.0
     affinity_cookie: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-
-
-class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The traffic: how many users there are, and what they do.
-
-    Attributes:
-        rate: the number of user arrivals per second. Each arrival starts one journey. If all
-            journeys have `users` who stay, nobody arrives.
-        arrivals: the gaps between arrivals: `poisson`, `constant`, or `recorded` (from
-            `arrivals_path`, played once).
-        profile: points of a rate that changes over time. The rate is linear between two points and
-            constant after the last one. Two points with the same time are a jump. A profile
-            replaces `rate`.
-        arrivals_path: a file of recorded arrivals, with one number per line: seconds from the
-            start, in ascending order.
-        processes: the number of load-generator processes.
-        timeout_seconds: after how long a user gives up on a request.
-        mail_domain: the domain of the users' email addresses.
-        set_up: requests that are sent once, in order, before the first arrival. All journeys can
-            use what they capture.
-        journeys: what users do: users who arrive once, and users who stay.
-    """
-
-    rate: Positive = 100.0
-    arrivals: Literal["poisson", "constant", "recorded"] = "poisson"
-    profile: tuple[RatePoint, ...] = ()
-    arrivals_path: str | None = None
-    processes: Count = 1
-    timeout_seconds: Positive = 10.0
-    mail_domain: str = "example.com"
-    set_up: tuple[Step, ...] = ()
-    journeys: Annotated[tuple[Journey, ...], msgspec.Meta(min_length=1)]
-
-    @property
-    def asked_rate(self) -> float:
-        """Arrivals a second; 0 where all users stay."""
-        return 0.0 if all(journey.stays for journey in self.journeys) else self.rate
-
-    @property
-    def users(self) -> int:
-        """How many users stay for the whole run."""
-        return sum(journey.users or 0 for journey in self.journeys)
 
 
 class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -345,7 +309,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     expect: Expectation = Expectation()
     policy: Policy = Policy()
     balancer: BalancerSpec = BalancerSpec()
-    traffic: TrafficSpec
+    traffic: TrafficSettings
     integrity: IntegritySpec | None = None
     phases: PhasesSpec = PhasesSpec()
     objectives: Objectives = Objectives()

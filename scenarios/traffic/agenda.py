@@ -138,7 +138,7 @@ def _starts(plan: Plan) -> Iterator[Start]:
 
     A shard goes through all arrivals and takes every n-th: the plan is that of one process.
     """
-    shard, shards = plan.shard or 0, plan.shards
+    shard, shards = plan.shard or 0, plan.processes
     if all(journey.stays for journey in plan.journeys):
         return heapq.merge(*visits(plan))
     arrivals = (

@@ -18,11 +18,12 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.traffic.agenda import Agenda, PlannedRequest
+from scenarios.traffic.errors import Location, PlanError, TrafficError
 from scenarios.traffic.exchanges import AwaitedExchange, JourneyExchange
 from scenarios.traffic.intervals import Interval, IntervalCounter
 from scenarios.traffic.journeys.compiled import CompiledJourney, Population, target_of
 from scenarios.traffic.journeys.user import RequestFailed, User, load_coroutine
-from scenarios.traffic.plan import Plan, PlanError, TrafficError
+from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.clock import Alarm
 from scenarios.traffic.wire.client import Address, Client
 from scenarios.traffic.wire.connection import Browser, ClientExchange
@@ -63,7 +64,7 @@ class Generator:
         self._sending = False
         self._drained = asyncio.Event()
         self._coroutines = {
-            journey.name: load_coroutine(journey.python, where=f"journey {journey.name}")
+            journey.name: load_coroutine(journey.python, where=Location(f"journey {journey.name}"))
             for journey in self._population.journeys
             if journey.python is not None
         }

@@ -12,7 +12,8 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.traffic.generator import Generator
-from scenarios.traffic.plan import Journey, Plan
+from scenarios.traffic.plan import Plan
+from scenarios.traffic.settings import Journey
 
 Run = Callable[..., AbstractAsyncContextManager["Running"]]
 

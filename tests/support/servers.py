@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from scenarios.traffic.plan import Pace, WebSocket
+from scenarios.traffic.settings import Pace, WebSocket
 from scenarios.traffic.wire.client import Client
 from scenarios.traffic.wire.connection import ClientExchange
 

@@ -19,11 +19,13 @@ from urllib.parse import quote, quote_plus, urlsplit
 import msgspec
 
 from scenarios.evidence.request_id import id_of
+from scenarios.traffic.errors import Location, step_location
 from scenarios.traffic.journeys.examination import Examination
 from scenarios.traffic.journeys.templates import NAMES, PLACEHOLDER, Template
 from scenarios.traffic.journeys.validation import check_numbers, check_plan, check_websocket
-from scenarios.traffic.plan import Journey, Pace, Plan, PlanError, Step
+from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.stream import Stream
+from scenarios.traffic.settings import Journey, Pace, Step
 from scenarios.traffic.wire.frames import key_for
 
 # The first keys of the streams for a journey's choice and for the details of its requests.
@@ -73,18 +75,18 @@ class CompiledStep:
     )
 
     def __init__(
-        self, step: Step, *, host: str, where: str, known: frozenset[str] = frozenset()
+        self, step: Step, *, host: str, where: Location, known: frozenset[str] = frozenset()
     ) -> None:
         if not _TOKEN.fullmatch(step.method) or step.method == "CONNECT":
-            raise PlanError(f"{where}: method {step.method!r} cannot be sent")
+            raise where.error(f"method {step.method!r} cannot be sent", "method")
         if not step.path.startswith(("/", "{link}")):
-            raise PlanError(f"{where}: path {step.path!r} must begin with / or be {{link}}")
+            raise where.error(f"path {step.path!r} must begin with / or be {{link}}", "path")
         if sum(body is not None for body in (step.form, step.json, step.body)) > 1:
-            raise PlanError(f"{where}: form, json and body exclude each other")
+            raise where.error("form, json and body exclude each other")
         if step.websocket is not None:
             check_websocket(step, where=where)
         if not step.expect or not all(status in _STATUSES for status in step.expect):
-            raise PlanError(f"{where}: expect must name statuses from 200 to 599")
+            raise where.error("expect must name statuses from 200 to 599", "expect")
         check_numbers(step, where=where)
         self.method = step.method
         self.websocket = step.websocket
@@ -95,9 +97,11 @@ class CompiledStep:
         alone = self.is_paced or step.websocket is not None
         self.connection = "new" if alone else step.connection
         self.delay_seconds = step.delay_seconds
-        self._path = Template(step.path, where=f"{where}, path", known=known)
-        _check_target(PLACEHOLDER.sub("", step.path), where=f"{where}, path")
-        self._subject = Template(step.subject or "", where=f"{where}, subject", known=known)
+        self._path = Template(step.path, where=where.part("path", "path"), known=known)
+        _check_target(PLACEHOLDER.sub("", step.path), where=where.part("path", "path"))
+        self._subject = Template(
+            step.subject or "", where=where.part("subject", "subject"), known=known
+        )
         fields = {"Host": host, "User-Agent": "hitless", "Accept": "*/*"}
         if step.form is not None:
             fields["Content-Type"] = "application/x-www-form-urlencoded"
@@ -107,13 +111,13 @@ class CompiledStep:
         self._form = [
             (
                 f"{quote_plus(key)}=",
-                Template(value, where=f"{where}, form field {key}", known=known),
+                Template(value, where=where.part(f"form field {key}", "form", key), known=known),
             )
             for key, value in (step.form or {}).items()
         ]
         self._is_json = step.json is not None
         body = step.body or ("" if step.json is None else msgspec.json.encode(step.json).decode())
-        self._body = Template(body, where=f"{where}, body", known=known)
+        self._body = Template(body, where=where.part("body", "body"), known=known)
         self.examination = Examination(
             step.expect_body, step.capture, where=where, known=known | step.capture.keys()
         )
@@ -189,34 +193,36 @@ class CompiledJourney:
 
     __slots__ = ("mail_step", "name", "needs_uuid", "python", "steps")
 
-    def __init__(self, journey: Journey, *, host: str, known: frozenset[str] = frozenset()) -> None:
-        where = f"journey {journey.name}"
+    def __init__(
+        self, journey: Journey, *, host: str, where: Location, known: frozenset[str] = frozenset()
+    ) -> None:
         if not journey.steps and journey.python is None:
-            raise PlanError(f"{where}: it has no steps")
+            raise where.error("it has no steps")
         if journey.steps and journey.python is not None:
-            raise PlanError(f"{where}: steps and python exclude each other")
+            raise where.error("steps and python exclude each other")
         self.name = journey.name
         self.python = journey.python
         self.steps = tuple(compiled_steps(journey.steps, host=host, where=where, known=known))
         self.needs_uuid = any("uuid" in compiled_step.names for compiled_step in self.steps)
         mail_steps = [index for index, step in enumerate(journey.steps) if step.after == "mail"]
         if mail_steps[:1] == [0]:
-            raise PlanError(f"{where}, step 1: nothing was sent yet that a mail could answer")
+            raise step_location(where, 1).error(
+                "nothing was sent yet that a mail could answer", "after"
+            )
         if len(mail_steps) > 1:
-            raise PlanError(
-                f"{where}, step {mail_steps[1] + 1}: a journey can wait for mail only once"
+            raise step_location(where, mail_steps[1] + 1).error(
+                "a journey can wait for mail only once", "after"
             )
         self.mail_step = mail_steps[0] if mail_steps else None
         for index, compiled_step in enumerate(self.steps):
             if compiled_step.needs_link and (self.mail_step is None or index < self.mail_step):
-                raise PlanError(
-                    f"{where}, step {index + 1}: {{link}} is known only from the step with "
-                    'after = "mail" on'
+                raise step_location(where, index + 1).error(
+                    '{link} is known only from the step with after = "mail" on'
                 )
 
 
 def compiled_steps(
-    steps: Sequence[Step], *, host: str, where: str, known: frozenset[str]
+    steps: Sequence[Step], *, host: str, where: Location, known: frozenset[str]
 ) -> Iterator[CompiledStep]:
     """The compiled steps, in order; each knows what the steps before it captured.
 
@@ -225,15 +231,14 @@ def compiled_steps(
     """
     captured: frozenset[str] = frozenset()
     for number, step in enumerate(steps, start=1):
-        place = f"{where}, step {number}"
+        step_at = step_location(where, number)
         if step.after == "mail":
             captured = frozenset()  # nothing is kept while a journey waits for its mail
-        yield CompiledStep(step, host=host, where=place, known=known | captured)
+        yield CompiledStep(step, host=host, where=step_at, known=known | captured)
         for name in step.capture:
             if name in NAMES or not PLACEHOLDER.fullmatch(f"{{{name}}}"):
-                raise PlanError(
-                    f"{place}, capture {name}: a name is lower-case letters and underscores, and "
-                    f"none of {', '.join(NAMES)}"
+                raise step_at.part(f"capture {name}", "capture", name).error(
+                    "a name is lower-case letters and underscores, and none of " + ", ".join(NAMES)
                 )
         captured |= step.capture.keys()
 
@@ -253,13 +258,17 @@ class Population:
         check_plan(plan)
         self.seed = plan.seed
         self.mail_domain = plan.mail_domain.lower()
-        host = f"[{plan.host}]" if ":" in plan.host else plan.host
-        self.host = f"{host}:{plan.port}"
+        self.host = plan.address
         self.shared: dict[str, str] = {}
         self._worker = str(plan.shard or 0)
         self.journeys = tuple(
-            CompiledJourney(journey, host=self.host, known=frozenset(plan.known))
-            for journey in plan.journeys
+            CompiledJourney(
+                journey,
+                host=self.host,
+                where=Location(f"journey {journey.name}", ("journeys", str(index))),
+                known=frozenset(plan.known),
+            )
+            for index, journey in enumerate(plan.journeys)
         )
         together = list(zip(plan.journeys, self.journeys, strict=True))
         self._chosen = [compiled for journey, compiled in together if not journey.stays]
@@ -396,22 +405,22 @@ def target_of(link: str) -> str:
 
 
 def _fields(
-    fields: Mapping[str, str], *, where: str, known: frozenset[str]
+    fields: Mapping[str, str], *, where: Location, known: frozenset[str]
 ) -> list[tuple[str, Template]]:
     """The header fields, each name once whatever its case; the later one wins."""
     named: dict[str, tuple[str, Template]] = {}
     for name, value in fields.items():
         if not _TOKEN.fullmatch(name):
-            raise PlanError(f"{where}: {name!r} is not the name of a header field")
+            raise where.error(f"{name!r} is not the name of a header field")
         if name.lower() in _OWN_FIELDS:
-            raise PlanError(f"{where}: the field {name} is the generator's own")
+            raise where.error(f"the field {name} is the generator's own")
         if not _FIELD_VALUE.fullmatch(value):
-            raise PlanError(f"{where}: the value of {name} must be printable ASCII")
-        template = Template(value, where=f"{where}, header {name}", known=known)
+            raise where.error(f"the value of {name} must be printable ASCII")
+        template = Template(value, where=where.part(f"header {name}", "headers", name), known=known)
         named[name.lower()] = (name, template)
     return list(named.values())
 
 
-def _check_target(text: str, *, where: str) -> None:
+def _check_target(text: str, *, where: Location) -> None:
     if text and not _TARGET.fullmatch(text):
-        raise PlanError(f"{where}: it holds a character that must be percent-encoded: {text!r}")
+        raise where.error(f"it holds a character that must be percent-encoded: {text!r}")

@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from scenarios.traffic.errors import Location
 from scenarios.traffic.journeys.templates import Template
-from scenarios.traffic.plan import BodyCheck, Capture, PlanError
+from scenarios.traffic.settings import BodyCheck, Capture
 
 _SHOWN = 60
 
@@ -47,11 +48,11 @@ class Examination:
         check: BodyCheck | None,
         capture: Mapping[str, Capture],
         *,
-        where: str,
+        where: Location,
         known: frozenset[str],
     ) -> None:
         check = check or BodyCheck()
-        where_body = f"{where}, expect_body"
+        where_body = where.part("expect_body", "expect_body")
         self._contains = [Template(text, where=where_body, known=known) for text in check.contains]
         self._lacks = [Template(text, where=where_body, known=known) for text in check.lacks]
         self._json = [
@@ -62,7 +63,7 @@ class Examination:
             for path, value in check.json.items()
         ]
         self._capture = [
-            (name, each, _pattern(each, where=f"{where}, capture {name}"))
+            (name, each, _pattern(each, where=where.part(f"capture {name}", "capture", name)))
             for name, each in capture.items()
         ]
         self.names: frozenset[str] = frozenset().union(
@@ -101,17 +102,17 @@ class Examination:
         }
 
 
-def _pattern(capture: Capture, *, where: str) -> re.Pattern[str] | None:
+def _pattern(capture: Capture, *, where: Location) -> re.Pattern[str] | None:
     if capture.header is not None and capture.json is not None:
-        raise PlanError(f"{where}: header and json exclude each other")
+        raise where.error("header and json exclude each other")
     if capture.pattern is None:
         if capture.header is None and capture.json is None:
-            raise PlanError(f"{where}: it needs one of json, header and pattern")
+            raise where.error("it needs one of json, header and pattern")
         return None
     try:
         return re.compile(capture.pattern)
     except re.error as error:
-        raise PlanError(f"{where}: pattern {capture.pattern!r}: {error}") from error
+        raise where.error(f"pattern {capture.pattern!r}: {error}") from error
 
 
 def _take(

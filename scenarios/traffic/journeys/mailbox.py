@@ -14,7 +14,8 @@ from typing import cast
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from scenarios.evidence.mail import Mail
-from scenarios.traffic.plan import TrafficError
+from scenarios.traffic.errors import TrafficError
+from scenarios.traffic.plan import host_and_port
 
 # Bigger messages are refused (RFC 1870); a confirmation has a few hundred bytes.
 _MAX_MESSAGE = 1024 * 1024
@@ -52,7 +53,9 @@ async def mailbox(
             lambda: _Protocol(handler, sessions, loop=loop), host, port
         )
     except OSError as error:
-        raise TrafficError(f"the mailbox cannot listen on {host}:{port}: {error}") from error
+        raise TrafficError(
+            f"the mailbox cannot listen on {host_and_port(host, port)}: {error}"
+        ) from error
     try:
         bound = server.sockets[0].getsockname()
         yield bound[0], bound[1]

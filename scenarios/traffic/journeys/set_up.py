@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
+from scenarios.traffic.errors import Location, TrafficError
 from scenarios.traffic.journeys.compiled import CompiledStep, compiled_steps
 from scenarios.traffic.journeys.examination import Mismatch
 from scenarios.traffic.journeys.templates import NAMES
-from scenarios.traffic.plan import Step, TrafficError
+from scenarios.traffic.plan import host_and_port
+from scenarios.traffic.settings import Step
 from scenarios.traffic.wire.response import MalformedResponse, ResponseReader
+
+SET_UP = Location("set-up", ("set_up",))
 
 _CHUNK = 64 * 1024
 
@@ -34,8 +38,7 @@ async def set_up(
         "worker": "0",
     }
     captured: dict[str, str] = {}
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    made = compiled_steps(steps, host=address, where="set-up", known=frozenset())
+    made = compiled_steps(steps, host=host_and_port(host, port), where=SET_UP, known=frozenset())
     for number, compiled_step in enumerate(list(made), start=1):
         filled = {**values, **captured}
         what = f"set-up, step {number}: {compiled_step.endpoint_for(None)}"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from scenarios.traffic.plan import PlanError
+from scenarios.traffic.errors import Location
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 NAMES = ("unique", "user", "uuid", "journey", "seed", "worker", "link")
@@ -25,7 +25,7 @@ class Template:
 
     __slots__ = ("_parts", "names", "text")
 
-    def __init__(self, text: str, *, where: str, known: frozenset[str] = frozenset()) -> None:
+    def __init__(self, text: str, *, where: Location, known: frozenset[str] = frozenset()) -> None:
         self.text = text
         self._parts = PLACEHOLDER.split(text)  # literal, name, literal, name, ..., literal
         self.names = frozenset(self._parts[1::2])
@@ -34,7 +34,7 @@ class Template:
             near = get_close_matches(name, filled, n=1)
             there = ", ".join(f"{{{each}}}" for each in filled)
             hint = f"did you mean {{{near[0]}}}?" if near else f"there are {there}"
-            raise PlanError(f"{where}: nothing fills {{{name}}}; {hint}")
+            raise where.error(f"nothing fills {{{name}}}; {hint}")
 
     def render(self, values: Mapping[str, str]) -> str:
         """The text with every placeholder filled from `values`."""

@@ -24,9 +24,9 @@ from urllib.parse import urlencode
 
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.request_id import id_of
+from scenarios.traffic.errors import Location, TrafficError
 from scenarios.traffic.journeys.compiled import with_cookies
 from scenarios.traffic.journeys.examination import Answer
-from scenarios.traffic.plan import PlanError, TrafficError
 from scenarios.traffic.wire.connection import Browser, ClientExchange
 
 
@@ -252,7 +252,7 @@ class User:
 Coroutine = Callable[[User], Awaitable[object]]
 
 
-def load_coroutine(reference: str, *, where: str) -> Coroutine:
+def load_coroutine(reference: str, *, where: Location) -> Coroutine:
     """The coroutine function that `file.py:function` names.
 
     Raises:
@@ -261,18 +261,18 @@ def load_coroutine(reference: str, *, where: str) -> Coroutine:
     file, _, name = reference.rpartition(":")
     path = Path(file)
     if not name or not path.is_file():
-        raise PlanError(f"{where}: python {reference!r}: expected file.py:function; no file {file}")
+        raise where.error(f"python {reference!r}: expected file.py:function; no file {file}")
     spec = importlib.util.spec_from_file_location(f"hitless_journeys_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise PlanError(f"{where}: python {reference!r}: {file} is no Python file")
+        raise where.error(f"python {reference!r}: {file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise PlanError(f"{where}: {file}: {type(error).__name__}: {error}") from error
+        raise where.error(f"{file}: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not inspect.iscoroutinefunction(function):
-        raise PlanError(f"{where}: python {reference!r}: there is no `async def {name}` in {file}")
+        raise where.error(f"python {reference!r}: there is no `async def {name}` in {file}")
     found: Coroutine = function
     return found
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import inf
 
-from scenarios.traffic.plan import Journey, Plan, PlanError, Step
+from scenarios.traffic.errors import Location, PlanError, step_location
+from scenarios.traffic.plan import Plan
+from scenarios.traffic.settings import Journey, Step
 
 # RFC 1035, section 2.3.1, and digits first, as RFC 1123, section 2.1, allows.
 _DOMAIN = re.compile(r"(?i)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -27,109 +29,122 @@ def check_plan(plan: Plan) -> None:
     elif plan.profile or plan.arrivals == "recorded":
         raise PlanError(
             "profile and recorded arrivals need a journey that arrivals start: one without users "
-            "and every_seconds"
+            "and every_seconds",
+            ("profile" if plan.profile else "arrivals",),
         )
     if not 0 < plan.timeout_seconds < inf:
-        raise PlanError(f"timeout_seconds must be above 0, not {plan.timeout_seconds}")
+        raise PlanError(
+            f"timeout_seconds must be above 0, not {plan.timeout_seconds}", ("timeout_seconds",)
+        )
     if not 0 < plan.tick_seconds < inf:
         raise PlanError(f"tick_seconds must be above 0, not {plan.tick_seconds}")
     if plan.max_in_flight < 1:
         raise PlanError(f"max_in_flight must be 1 or more, not {plan.max_in_flight}")
-    if plan.shards < 1:
-        raise PlanError(f"shards must be 1 or more, not {plan.shards}")
+    if plan.processes < 1:
+        raise PlanError(f"processes must be 1 or more, not {plan.processes}", ("processes",))
     if plan.port not in _PORTS:
         raise PlanError(f"port must be from 1 to 65535, not {plan.port}")
     if not plan.host or not plan.host.isascii():
         raise PlanError(f"host {plan.host!r} is not a host's name or address")
     if not _DOMAIN.fullmatch(plan.mail_domain):
-        raise PlanError(f"mail_domain {plan.mail_domain!r} is not a domain")
+        raise PlanError(f"mail_domain {plan.mail_domain!r} is not a domain", ("mail_domain",))
 
 
 def _check_arrivals(plan: Plan) -> None:
     if plan.arrivals == "recorded":
         if plan.arrivals_path is None or plan.profile:
-            raise PlanError("recorded arrivals need arrivals_path, and have no profile")
+            raise PlanError(
+                "recorded arrivals need arrivals_path, and have no profile", ("arrivals",)
+            )
         return
     if not plan.profile:
         if not 0 < plan.rate < inf:
-            raise PlanError(f"rate must be a number above 0, not {plan.rate}")
+            raise PlanError(f"rate must be a number above 0, not {plan.rate}", ("rate",))
         return
     if plan.profile[0].at_seconds != 0:
-        raise PlanError("profile must begin at at_seconds = 0")
-    for earlier, later in pairwise(plan.profile):
+        raise PlanError("profile must begin at at_seconds = 0", ("profile", "0", "at_seconds"))
+    for number, (earlier, later) in enumerate(pairwise(plan.profile), start=1):
         if not earlier.at_seconds <= later.at_seconds < inf:
-            raise PlanError(f"profile: at_seconds {later.at_seconds} is out of order")
-    for point in plan.profile:
+            raise PlanError(
+                f"profile: at_seconds {later.at_seconds} is out of order",
+                ("profile", str(number), "at_seconds"),
+            )
+    for number, point in enumerate(plan.profile):
         if not 0 <= point.rate < inf:
-            raise PlanError(f"profile: rate must be a number of 0 or more, not {point.rate}")
+            raise PlanError(
+                f"profile: rate must be a number of 0 or more, not {point.rate}",
+                ("profile", str(number), "rate"),
+            )
 
 
 def _check_journeys(journeys: Sequence[Journey]) -> None:
     if not journeys:
-        raise PlanError("journeys is empty: there is nothing to send")
+        raise PlanError("journeys is empty: there is nothing to send", ("journeys",))
     names = [journey.name for journey in journeys]
-    for name in names:
-        if names.count(name) > 1:
-            raise PlanError(f"journey {name}: there are two of that name")
-    for journey in journeys:
+    for index, journey in enumerate(journeys):
+        where = Location(f"journey {journey.name}", ("journeys", str(index)))
+        if journey.name in names[:index]:
+            raise where.error("there are two of that name", "name")
         if journey.weight is not None and not 0 <= journey.weight < inf:
-            raise PlanError(f"journey {journey.name}: weight must be 0 or more")
-        _check_staying(journey)
+            raise where.error("weight must be 0 or more", "weight")
+        _check_staying(journey, where)
     arriving = [journey for journey in journeys if not journey.stays]
     if arriving and all(journey.weight == 0 for journey in arriving):
-        raise PlanError("journeys: every weight is 0, so none would ever start")
+        raise PlanError("journeys: every weight is 0, so none would ever start", ("journeys",))
 
 
-def _check_staying(journey: Journey) -> None:
-    where, users, seconds = f"journey {journey.name}", journey.users, journey.every_seconds
+def _check_staying(journey: Journey, where: Location) -> None:
+    users, seconds = journey.users, journey.every_seconds
     if users is None and seconds is None:
         return
     if users is None or seconds is None:
         given, missing = ("every_seconds", "users") if users is None else ("users", "every_seconds")
-        raise PlanError(f"{where}: {given} needs {missing} beside it")
+        raise where.error(f"{given} needs {missing} beside it", given)
     if users not in _USERS:
-        raise PlanError(f"{where}: users must be from 1 to {_USERS[-1]}, not {users}")
+        raise where.error(f"users must be from 1 to {_USERS[-1]}, not {users}", "users")
     if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
-        raise PlanError(
-            f"{where}: every_seconds must be from {_LEAST_SECONDS:g} to {_MOST_SECONDS:g}, "
-            f"not {seconds:g}"
+        raise where.error(
+            f"every_seconds must be from {_LEAST_SECONDS:g} to {_MOST_SECONDS:g}, not {seconds:g}",
+            "every_seconds",
         )
     if journey.weight is not None:
-        raise PlanError(
-            f"{where}: weight is for arrivals, and its users stay: leave one of the two out"
+        raise where.error(
+            "weight is for arrivals, and its users stay: leave one of the two out", "weight"
         )
     for number, step in enumerate(journey.steps, start=1):
         if step.after == "mail":
-            raise PlanError(f"{where}, step {number}: users who stay wait for no mail")
+            raise step_location(where, number).error("users who stay wait for no mail", "after")
 
 
-def check_numbers(step: Step, *, where: str) -> None:
+def check_numbers(step: Step, *, where: Location) -> None:
     """Check the durations and rates of a step.
 
     Raises:
         PlanError: one is impossible; the message begins with `where`.
     """
     if not 0 <= step.delay_seconds < inf:
-        raise PlanError(f"{where}: delay_seconds must be 0 or more")
+        raise where.error("delay_seconds must be 0 or more", "delay_seconds")
     for name in ("upload_bytes_per_second", "download_bytes_per_second", "timeout_seconds"):
         value = getattr(step, name)
         if value is not None and not 0 < value < inf:
-            raise PlanError(f"{where}: {name} must be above 0, not {value}")
+            raise where.error(f"{name} must be above 0, not {value}", name)
 
 
-def check_websocket(step: Step, *, where: str) -> None:
+def check_websocket(step: Step, *, where: Location) -> None:
     """Check a step that is a websocket.
 
     Raises:
         PlanError: it cannot be one; the message begins with `where`.
     """
     if step.method != "GET" or any(b is not None for b in (step.form, step.json, step.body)):
-        raise PlanError(f"{where}: a websocket begins with a GET without a body")
+        raise where.error("a websocket begins with a GET without a body")
     if (step.upload_bytes_per_second, step.download_bytes_per_second) != (None, None):
-        raise PlanError(f"{where}: a websocket has no bytes per second")
+        raise where.error("a websocket has no bytes per second")
     websocket = step.websocket
     if websocket is not None:
         for name in ("seconds", "ping_seconds"):
             value = getattr(websocket, name)
             if not 0 < value < inf:
-                raise PlanError(f"{where}: websocket.{name} must be above 0, not {value}")
+                raise where.error(
+                    f"websocket.{name} must be above 0, not {value}", "websocket", name
+                )

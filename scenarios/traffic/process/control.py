@@ -31,11 +31,12 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.exit_status import ExitStatus
+from scenarios.traffic.errors import PlanError, TrafficError
 from scenarios.traffic.generator import Generator
 from scenarios.traffic.histogram import Histogram
 from scenarios.traffic.intervals import Interval
 from scenarios.traffic.journeys.mailbox import mailbox
-from scenarios.traffic.plan import Plan, PlanError, TrafficError
+from scenarios.traffic.plan import Plan, host_and_port
 from scenarios.traffic.process.dialogue import (
     Aborted,
     Command,
@@ -138,12 +139,12 @@ async def _traffic(plan: Plan) -> AsyncIterator[tuple[Traffic, str]]:
         Recorder[Mail](Path(plan.mails_path)) as mails,
     ):
         sender: Generator | Shards
-        if plan.shards > 1:
+        if plan.processes > 1:
             sender = Shards(plan, mails=mails)
         else:
             sender = Generator(plan, requests=requests, mails=mails)
         async with sender as traffic, mailbox(traffic.deliver) as (host, port):
-            yield traffic, f"{host}:{port}"
+            yield traffic, host_and_port(host, port)
 
 
 class _Totals:

@@ -18,9 +18,10 @@ import msgspec
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.recorder import Recorder
+from scenarios.traffic.errors import PlanError, TrafficError
 from scenarios.traffic.intervals import Interval, merge
 from scenarios.traffic.journeys.compiled import Population
-from scenarios.traffic.plan import Plan, PlanError, TrafficError
+from scenarios.traffic.plan import Plan
 from scenarios.traffic.process.dialogue import MESSAGES, Command, Finished, Message
 
 # An interval's histograms can have some ten thousand buckets.
@@ -52,7 +53,7 @@ class Shards:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            for index in range(self._plan.shards):
+            for index in range(self._plan.processes):
                 self._shards.append(await stack.enter_async_context(_Shard(self._plan, index)))
             self._stack = stack.pop_all()
         return self
@@ -137,7 +138,7 @@ class _Shard:
         self.in_flight = 0
         self.requests = 0
         self._plan = msgspec.structs.replace(
-            plan, shard=index, max_in_flight=max(1, plan.max_in_flight // plan.shards)
+            plan, shard=index, max_in_flight=max(1, plan.max_in_flight // plan.processes)
         )
         self._intervals: list[Interval] = []
 

@@ -10,8 +10,10 @@ from itertools import count, pairwise
 from math import inf, sqrt
 from pathlib import Path
 
-from scenarios.traffic.plan import Plan, PlanError, RatePoint
+from scenarios.traffic.errors import PlanError
+from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.stream import Stream
+from scenarios.traffic.settings import RatePoint
 
 _SECOND = 1_000_000_000
 # Thirty years in ns: an arrival that comes later does not come.
@@ -98,7 +100,7 @@ def recorded(path: Path) -> Iterator[int]:
     Raises:
         PlanError: the file cannot be read, or a line is not such a number; it names the line.
     """
-    last = 0
+    last, key = 0, ("arrivals_path",)
     try:
         with path.open(encoding="ascii") as lines:
             for number, line in enumerate(lines, start=1):
@@ -106,14 +108,14 @@ def recorded(path: Path) -> Iterator[int]:
                 try:
                     offset = round(Fraction(line.strip()) * _SECOND)
                 except ValueError:
-                    raise PlanError(f"{where}: {line.strip()!r} is not a number") from None
+                    raise PlanError(f"{where}: {line.strip()!r} is not a number", key) from None
                 if offset < last:
-                    raise PlanError(f"{where}: {line.strip()} is before the line above it")
+                    raise PlanError(f"{where}: {line.strip()} is before the line above it", key)
                 yield offset
                 last = offset
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise PlanError(f"arrivals_path {path}: {reason}") from error
+        raise PlanError(f"arrivals_path {path}: {reason}", key) from error
 
 
 def schedule(plan: Plan) -> Iterator[int]:

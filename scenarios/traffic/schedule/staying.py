@@ -55,7 +55,7 @@ def _rounds(plan: Plan, users: range, every_ns: int) -> Iterator[Start]:
     phases = [
         (int((place + Stream(_PHASE, plan.seed, user).uniform()) * part), user)
         for place, user in enumerate(users)
-        if user % plan.shards == (plan.shard or 0)
+        if user % plan.processes == (plan.shard or 0)
     ]
     for visit in count() if phases else ():
         for phase_ns, user in phases:

@@ -12,7 +12,7 @@ import time
 from typing import Protocol
 
 from scenarios.traffic.journeys.examination import Answer
-from scenarios.traffic.plan import Pace, WebSocket
+from scenarios.traffic.settings import Pace, WebSocket
 from scenarios.traffic.wire.cookies import CookieJar
 from scenarios.traffic.wire.response import MalformedResponse, ResponseReader
 

@@ -8,7 +8,7 @@ import asyncio
 import socket
 from typing import Final
 
-from scenarios.traffic.plan import Pace
+from scenarios.traffic.settings import Pace
 from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner
 
 # A piece every twentieth of a second: smooth for a balancer, cheap for us.

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from scenarios.traffic.plan import WebSocket
+from scenarios.traffic.settings import WebSocket
 from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner
 from scenarios.traffic.wire.frames import (
     Control,

@@ -124,7 +124,7 @@ def test_paths_start_from_the_file_that_has_them(tmp_path: Path) -> None:
     other = load(str(tmp_path / "deep" / "er" / "big.toml"))
     assert application.version(other, "one") == application.version(own, "one")
     assert application.version(other, "two").cwd == tmp_path / "deep" / "er" / "x"
-    (journey,) = other.traffic().journeys
+    (journey,) = other.scenario.traffic.journeys
     path, _, name = str(journey.python).rpartition(":")
     assert (Path(path).resolve(), name) == (tmp_path / "journeys.py", "look")
     assert other.scenario.policy.replicas == 9

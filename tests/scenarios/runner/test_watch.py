@@ -15,8 +15,7 @@ from scenarios.cli.main import status
 from scenarios.errors import UsageError
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.overrides import at_rate
-from scenarios.scenario.spec import TrafficSpec
-from scenarios.traffic.plan import Journey, RatePoint, Step
+from scenarios.traffic.settings import Journey, RatePoint, Step, TrafficSettings
 from scenarios.verdict import Verdict, decode
 
 SERVER = """
@@ -136,9 +135,9 @@ def test_a_rate_replaces_a_profile() -> None:
     """`--rate` holds from the beginning to the end; recorded arrivals have none."""
     journeys = (Journey(name="look", steps=(Step(path="/"),)),)
     rising = (RatePoint(at_seconds=0.0, rate=1.0), RatePoint(at_seconds=9.0, rate=40.0))
-    asked = at_rate(TrafficSpec(profile=rising, journeys=journeys), 2.0)
+    asked = at_rate(TrafficSettings(profile=rising, journeys=journeys), 2.0)
     assert (asked.rate, asked.profile) == (2.0, ())
-    recorded = TrafficSpec(arrivals="recorded", arrivals_path="x", journeys=journeys)
+    recorded = TrafficSettings(arrivals="recorded", arrivals_path="x", journeys=journeys)
     with pytest.raises(UsageError, match="--rate 2: the arrivals of this scenario are recorded"):
         at_rate(recorded, 2.0)
 

@@ -6,6 +6,7 @@ import pytest
 
 from scenarios.cli.main import status
 from scenarios.errors import ScenarioError
+from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.reader import builtin_names, load
 
 OWN = """
@@ -43,7 +44,7 @@ def test_every_builtin_scenario_loads(name: str) -> None:
     assert scenario.teaches
     for step in scenario.release.steps:
         if isinstance(step.migrate, str):
-            directory = loaded.directory(step.migrate)
+            directory = migrations_directory(step.migrate)
             assert list(directory.glob("*.sql")) + list(directory.glob("*.py"))
             if step.through is not None:
                 assert [path for path in directory.iterdir() if path.stem == step.through]
@@ -97,7 +98,7 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
         ),
         (
             'extends = "undo"\n[release]\nsteps = [{ deploy = "b" }, { migrate_down = "nowhere" }]',
-            ":3: key 'release.steps': step 2: 'nowhere': there is no directory ",
+            ":3: key 'release.steps.migrate_down': step 2: '",
         ),
         (
             (
@@ -111,7 +112,7 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
                 'extends = "good"\n[traffic]\njourneys = [{ name = "s", users = 0, '
                 'every_seconds = 1, steps = [{ path = "/" }] }]'
             ),
-            ":3: key 'traffic.journeys': journey s: users must be from 1 to 100000, not 0",
+            ":3: key 'traffic.journeys.users': journey s: users must be from 1 to 100000, not 0",
         ),
         (
             'extends = "good"\n[traffic]\nmail_domain = "a b"',
@@ -119,7 +120,7 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
         ),
         (
             'extends = "good"\n[[traffic.profile]]\nat_seconds = 1\nrate = 5',
-            ":2: key 'traffic.profile': profile must begin at at_seconds = 0",
+            ":3: key 'traffic.profile.at_seconds': profile must begin at at_seconds = 0",
         ),
         (
             'extends = "undo"\n[release]\nsteps = [{ migrate_down = ["{what}"] }]',
@@ -181,13 +182,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         load(str(tmp_path / "none.toml"))
 
 
-def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    """A directory or package that a scenario names and that is missing is said to be."""
-    loaded = load(written(tmp_path, OWN))
+def test_a_directory_that_is_not_there() -> None:
+    """A missing directory or package of migrations is named."""
     with pytest.raises(ScenarioError, match="there is no directory"):
-        loaded.directory("migrations")
+        migrations_directory("migrations")
     with pytest.raises(ScenarioError, match="no package 'nowhere'"):
-        loaded.directory("nowhere:migrations")
+        migrations_directory("nowhere:migrations")
 
 
 TABLES = """
@@ -274,4 +274,4 @@ def test_a_setting_moves_no_path(tmp_path: Path) -> None:
     text = OWN.replace('steps = [{ path = "/" }]', 'python = "users.py:come"')
     loaded = load(written(tmp_path, text), ["policy.replicas=2"])
     assert loaded.scenario.policy.replicas == 2
-    assert loaded.traffic().journeys[0].python == f"{tmp_path.resolve()}/users.py:come"
+    assert loaded.scenario.traffic.journeys[0].python == f"{tmp_path.resolve()}/users.py:come"

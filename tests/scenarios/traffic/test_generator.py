@@ -10,8 +10,9 @@ import pytest
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.mailbox import mailbox
-from scenarios.traffic.plan import Journey, Step, TrafficError
+from scenarios.traffic.settings import Journey, Step
 from tests.support.generator import Run, outcomes
 from tests.support.servers import Site, serving
 

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.traffic.agenda import Agenda, PlannedRequest
+from scenarios.traffic.errors import PlanError
 from scenarios.traffic.journeys.compiled import Population, target_of
-from scenarios.traffic.plan import Journey, Plan, PlanError, RatePoint, Step
+from scenarios.traffic.plan import Plan
+from scenarios.traffic.settings import Journey, RatePoint, Step
 
 SUBSCRIBE = Journey(
     name="subscribe",
@@ -211,7 +213,7 @@ def test_a_stopped_agenda_keeps_what_was_due() -> None:
             {"profile": (RatePoint(at_seconds=0.0, rate=-1.0),)},
             "profile: rate must be a number of 0 or more, not -1.0",
         ),
-        ({"shards": 0}, "shards must be 1 or more, not 0"),
+        ({"processes": 0}, "processes must be 1 or more, not 0"),
         ({"timeout_seconds": 0.0}, "timeout_seconds must be above 0, not 0.0"),
         ({"max_in_flight": 0}, "max_in_flight must be 1 or more, not 0"),
         ({"port": 0}, "port must be from 1 to 65535, not 0"),

@@ -12,12 +12,14 @@ import pytest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.traffic.errors import Location, PlanError
 from scenarios.traffic.generator import Generator
 from scenarios.traffic.intervals import first_sight
 from scenarios.traffic.journeys.examination import Answer, Examination, Mismatch
 from scenarios.traffic.journeys.set_up import SetUpError, set_up
 from scenarios.traffic.journeys.user import load_coroutine
-from scenarios.traffic.plan import BodyCheck, Capture, Journey, Plan, PlanError, Step
+from scenarios.traffic.plan import Plan
+from scenarios.traffic.settings import BodyCheck, Capture, Journey, Step
 from tests.support.servers import read_request, serving
 
 Respond = Callable[[str, str, bytes], tuple[int, str]]
@@ -67,7 +69,7 @@ async def sent(
             journeys=journeys,
             requests_path=str(path),
             mails_path="",
-            known=tuple(values or ()),
+            set_up=(Step(path="/", capture={name: Capture(json=name) for name in values or ()}),),
         )
         with Recorder[Outcome](path) as requests:
             async with Generator(plan, requests=requests, mails=None) as generator:
@@ -129,7 +131,7 @@ def test_what_is_wrong_with_an_answer(
     check: BodyCheck | None, capture: dict[str, Capture], message: str
 ) -> None:
     """A check that fails says what is wrong in words."""
-    examination = Examination(check, capture, where="", known=frozenset())
+    examination = Examination(check, capture, where=Location(""), known=frozenset())
     with pytest.raises(Mismatch) as caught:
         examination.apply(Answer(body=b'{"a": [true], "c": "silver"}'), {})
     assert str(caught.value) == message
@@ -143,7 +145,7 @@ def test_what_can_be_captured() -> None:
         "body": Capture(pattern="t.o"),
     }
     answer = Answer((("Location", "/notes/12"),), b'{"items": ["one", {"two": 2}]}')
-    examination = Examination(None, capture, where="", known=frozenset())
+    examination = Examination(None, capture, where=Location(""), known=frozenset())
     assert examination.apply(answer, {}) == {"json": '{"two": 2}', "header": "12", "body": "two"}
 
 
@@ -289,7 +291,7 @@ def test_a_coroutine_that_is_not_there(reference: str, message: str, tmp_path: P
     (tmp_path / "journeys.py").write_text("JOURNEYS = 1")
     (tmp_path / "broken.py").write_text("1 / 0")
     with pytest.raises(PlanError) as caught:
-        load_coroutine(f"{tmp_path}/{reference}", where="journey j")
+        load_coroutine(f"{tmp_path}/{reference}", where=Location("journey j"))
     assert message in str(caught.value)
 
 

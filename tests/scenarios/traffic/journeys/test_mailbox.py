@@ -8,8 +8,8 @@ import aiosmtplib
 import pytest
 
 from scenarios.evidence.mail import Mail
+from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.mailbox import mailbox, read_mails
-from scenarios.traffic.plan import TrafficError
 
 
 def message(text: str | None = None, html: str | None = None, **fields: str) -> EmailMessage:

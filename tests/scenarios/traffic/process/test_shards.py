@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.traffic.agenda import Agenda
 from scenarios.traffic.journeys.compiled import Population
-from scenarios.traffic.plan import Journey, Plan, Step
+from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.arrivals import poisson
+from scenarios.traffic.settings import Journey, Step
 from tests.scenarios.traffic.process.test_control import OK, Dialogue, dialogue, plan
 from tests.support.servers import Site, serving
 
@@ -25,7 +26,7 @@ MAILED = {
 }
 
 
-def first_turns(shards: int, shard: int | None, count: int) -> dict[int, int]:
+def planned_times(shards: int, shard: int | None, count: int) -> dict[int, int]:
     made = Plan(
         host="127.0.0.1",
         port=1,
@@ -33,7 +34,7 @@ def first_turns(shards: int, shard: int | None, count: int) -> dict[int, int]:
         journeys=(Journey(name="one", steps=(Step(path="/"),)),),
         requests_path="",
         mails_path="",
-        shards=shards,
+        processes=shards,
         shard=shard,
     )
     agenda = Agenda(made, Population(made))
@@ -51,8 +52,8 @@ def first_turns(shards: int, shard: int | None, count: int) -> dict[int, int]:
 @given(shards=st.integers(2, 5))
 def test_the_plan_does_not_depend_on_the_number_of_processes(shards: int) -> None:
     """Together the shards plan each arrival of the one process, once, at the same time."""
-    whole = first_turns(1, None, 20 * shards)
-    parts = [first_turns(shards, shard, 20) for shard in range(shards)]
+    whole = planned_times(1, None, 20 * shards)
+    parts = [planned_times(shards, shard, 20) for shard in range(shards)]
     assert sum(len(part) for part in parts) == len(whole)
     assert {number: at for part in parts for number, at in part.items()} == whole
 

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.traffic.plan import Plan, PlanError, RatePoint
+from scenarios.traffic.errors import PlanError
+from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.arrivals import constant, poisson, profiled, recorded, schedule
 from scenarios.traffic.schedule.stream import Stream
+from scenarios.traffic.settings import RatePoint
 
 rates = st.floats(min_value=0.01, max_value=100_000)
 seeds = st.integers(min_value=0, max_value=2**70)

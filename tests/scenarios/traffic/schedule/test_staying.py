@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.traffic.agenda import Agenda, PlannedRequest
+from scenarios.traffic.errors import PlanError
 from scenarios.traffic.journeys.compiled import Population
-from scenarios.traffic.plan import Journey, Plan, PlanError, RatePoint, Step
+from scenarios.traffic.plan import Plan
+from scenarios.traffic.settings import Journey, RatePoint, Step
 from tests.support.generator import Run, outcomes
 from tests.support.servers import Site, serving
 
@@ -98,7 +100,7 @@ def test_any_number_of_processes_plans_the_same(
     parts: dict[str, int] = {}
     for shard in range(shards):
         part = planned_requests(
-            plan(arriving, *journeys, seed=seed, shards=shards, shard=shard), 2.0
+            plan(arriving, *journeys, seed=seed, processes=shards, shard=shard), 2.0
         )
         assert not parts.keys() & {request_id for request_id, _ in part}
         parts |= {request_id: planned.planned_ns for request_id, planned in part}

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from scenarios.traffic.plan import Pace
+from scenarios.traffic.settings import Pace
 from tests.support.servers import Asker, read_request, reset, serving
 
 Make = Callable[..., Asker]

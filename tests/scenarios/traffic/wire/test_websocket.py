@@ -14,7 +14,8 @@ from websockets.frames import Frame
 from websockets.frames import Opcode as WireOpcode
 
 from scenarios.traffic.journeys.compiled import Population
-from scenarios.traffic.plan import Journey, Plan, Step, WebSocket
+from scenarios.traffic.plan import Plan
+from scenarios.traffic.settings import Journey, Step, WebSocket
 from scenarios.traffic.wire.connection import ClientExchange
 from scenarios.traffic.wire.frames import (
     Control,
