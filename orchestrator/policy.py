@@ -36,7 +36,7 @@ class PolicyError(OrchestratorError, ValueError):
     that `msgspec` adds the place in the file where the setting was read.
 
     Attributes:
-        keys: the path from the table that was read to the wrong setting; empty for the table itself.
+        keys: the path from the table that was read to the wrong setting; may be empty.
     """
 
     def __init__(self, message: str, *keys: str) -> None:

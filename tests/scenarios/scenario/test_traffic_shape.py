@@ -51,7 +51,7 @@ def test_recorded_arrivals(tmp_path: Path) -> None:
     ("traffic", "message"),
     [
         ('arrivals = "recorded"', "recorded arrivals need arrivals_path"),
-        ('arrivals_path = "none.txt"', "key 'traffic.arrivals_path': there is no file 'none.txt'"),
+        ('arrivals_path = "none.txt"', "key 'traffic.arrivals_path': there is no file '/"),
         ("profile = [{ at_seconds = 1, rate = 5 }]", "profile must begin at at_seconds = 0"),
         ("profile = [{ at_seconds = 0, rat = 5 }]", "unknown key; did you mean 'rate'?"),
         ("processes = 0", "key 'traffic.processes': expected int >= 1"),

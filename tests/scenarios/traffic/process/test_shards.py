@@ -80,7 +80,7 @@ async def test_two_processes_are_one_run(tmp_path: Path) -> None:
     """One mailbox, one file, one tick, one end: and each user's click, whoever sends it."""
     site = Site(OK)
     async with serving(site) as server, dialogue() as talk:
-        talk.say(plan(tmp_path, server.port, shards=2, journeys=[MAILED]))
+        talk.say(plan(tmp_path, server.port, processes=2, journeys=[MAILED]))
         host, _, port = (await talk.hear())["smtp"].rpartition(":")
         talk.say({"do": "start"})
         await site.until(10)
@@ -116,7 +116,7 @@ async def test_no_process_outlives_the_run(tmp_path: Path, end: str) -> None:
     """However the run ends, its processes end with it."""
     site = Site(OK)
     async with serving(site) as server, dialogue() as talk:
-        talk.say(plan(tmp_path, server.port, shards=2))
+        talk.say(plan(tmp_path, server.port, processes=2))
         await talk.hear()
         talk.say({"do": "start"})
         await site.until(5)
@@ -136,7 +136,7 @@ async def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
     """A run that lost a part of its traffic is no run: it ends with one clear line."""
     site = Site(OK)
     async with serving(site) as server, dialogue() as talk:
-        talk.say(plan(tmp_path, server.port, shards=2))
+        talk.say(plan(tmp_path, server.port, processes=2))
         await talk.hear()
         talk.say({"do": "start"})
         await site.until(5)
