@@ -39,7 +39,7 @@ def test_a_rate_that_jumps(tmp_path: Path) -> None:
 
 def test_recorded_arrivals(tmp_path: Path) -> None:
     """`arrivals_path` replays the times that it holds, until the run is over."""
-    (tmp_path / "arrivals.txt").write_text("".join(f"{0.02 * n:g}\n" for n in range(150)))
+    (tmp_path / "arrivals.txt").write_text("".join(f"{0.02 * n:g}\n" for n in range(6000)))
     outcomes = sent(tmp_path, 'arrivals = "recorded"\narrivals_path = "arrivals.txt"')
     start = outcomes[0].planned_ns
     offsets = [(outcome.planned_ns - start) / 1e9 for outcome in outcomes]
