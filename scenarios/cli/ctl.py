@@ -15,7 +15,7 @@ from orchestrator.migrations import YoyoMigrator
 from orchestrator.recovery import PLAN, recovering
 from scenarios.errors import UsageError, near
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.runner.steering import WISHES
+from scenarios.runner.operator_commands import COMMANDS
 
 # What can be asked for when the orchestrator is gone.
 _LEFT = ("resume", "retry", "undo", "abort", "finish")
@@ -28,7 +28,7 @@ class _Place(msgspec.Struct, frozen=True):
 
 def ctl_command(
     run: Annotated[Path, typer.Argument(help="The folder of the run.")],
-    wish: Annotated[str, typer.Argument(help=f"What to do: {', '.join(WISHES)}.")],
+    wish: Annotated[str, typer.Argument(help=f"What to do: {', '.join(COMMANDS)}.")],
 ) -> int:
     """Pause, resume, promote, abort, retry or undo the release of a run.
 
@@ -41,8 +41,8 @@ def ctl_command(
     the run was killed; `undo` deploys the version before that one; `finish` stops all replicas.
     Migrations are not rolled back then, because hitless cannot rehearse the rollback first.
     """
-    if wish not in WISHES:
-        raise UsageError(f"unknown action {wish!r}; {near(wish, WISHES)}")
+    if wish not in COMMANDS:
+        raise UsageError(f"unknown action {wish!r}; {near(wish, COMMANDS)}")
     try:
         place = msgspec.json.decode(RunFolder(run).control.read_bytes(), type=_Place)
     except OSError as error:

@@ -21,9 +21,9 @@ from scenarios.reports.live.dashboard import Dashboard
 from scenarios.reports.live.plain import PlainProgress
 from scenarios.review import review, write_reports
 from scenarios.runner.environment import Environment
+from scenarios.runner.operator_commands import COMMANDS, OperatorCommands
 from scenarios.runner.release import command_name
 from scenarios.runner.run import run
-from scenarios.runner.steering import WISHES, Steering
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import ReleaseStep
 from scenarios.verdict import Judgement, Verdict
@@ -36,14 +36,14 @@ def _has_keys(watcher: Progress) -> TypeGuard[Dashboard]:
     return isinstance(watcher, Dashboard) and can_hear()
 
 
-def _keys(steering: Steering, dashboard: Dashboard) -> dict[str, Key]:
+def _keys(operator: OperatorCommands, dashboard: Dashboard) -> dict[str, Key]:
     """What each key does; what comes of it is said on the dashboard."""
 
-    def wish(word: str) -> Key:
-        return Key(word, lambda: dashboard.say(steering.say(word)))
+    def command(word: str) -> Key:
+        return Key(word, lambda: dashboard.say(operator.execute_and_tell(word)))
 
-    steering_keys = {letter: wish(word) for letter, word in KEYS.items() if word in WISHES}
-    return {**steering_keys, "q": Key("quit", _quit)}
+    command_keys = {letter: command(word) for letter, word in KEYS.items() if word in COMMANDS}
+    return {**command_keys, "q": Key("quit", _quit)}
 
 
 def _quit() -> None:
@@ -95,10 +95,10 @@ async def run_and_review(
         ).path
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from error
-    steering = Steering()
-    keys = nullcontext() if not _has_keys(watcher) else listening(_keys(steering, watcher))
+    operator = OperatorCommands()
+    keys = nullcontext() if not _has_keys(watcher) else listening(_keys(operator, watcher))
     with keys, watcher as looking_on:
-        await run(experiment, place, folder, looking_on, steering)
+        await run(experiment, place, folder, looking_on, operator)
     judgement = review(folder)
     write_reports(folder, judgement)
     return Reviewed(judgement, folder)

@@ -16,6 +16,7 @@ from scenarios.evidence.server_log import convert_log
 from scenarios.runner import release as application
 from scenarios.runner.database import fill
 from scenarios.scenario.paths import migrations_directory
+from scenarios.scenario.placeholders import run_values
 from scenarios.scenario.reader import Loaded
 from scenarios.scenario.spec import DatabaseSpec
 
@@ -107,8 +108,7 @@ class Environment:
 
     def _values(self, url: str) -> dict[str, str]:
         """What fills the placeholders of a command that runs before there is anything else."""
-        nothing = {"smtp_url": "", "base_url": ""}
-        return {**application.database_values(url), **nothing, "replica_dir": str(self.private)}
+        return {**run_values(database_url=url), "replica_dir": str(self.private)}
 
     @asynccontextmanager
     async def postgres_log(self, folder: Path) -> AsyncIterator[None]:

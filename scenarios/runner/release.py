@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -29,19 +28,6 @@ ANY_PORT = "0"
 MIGRATOR = "migrator"
 
 _INTERPRETER = re.compile(r"(?:.*/)?python[\d.]*")
-
-
-def database_values(url: str) -> dict[str, str]:
-    """The placeholders for a database: its URL, and the parts of it that drivers ask for."""
-    parts = urlsplit(url)
-    return {
-        "database_url": url,
-        "database_host": parts.hostname or "",
-        "database_port": str(parts.port or 5432),
-        "database_user": unquote(parts.username or ""),
-        "database_password": unquote(parts.password or ""),
-        "database_name": unquote(parts.path.lstrip("/")),
-    }
 
 
 def version(loaded: Loaded, name: str) -> Version:

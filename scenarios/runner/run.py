@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from orchestrator.hooks import CommandHooks
 from orchestrator.interfaces import ReplicaExit
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
-from orchestrator.model import JournalEvent, ReleaseResult, Replica, Version
+from orchestrator.model import JournalEvent, Release, ReleaseResult, Replica, Version
 from orchestrator.platforms.local import LocalPlatform, OnExit
 from orchestrator.policy import Policy
 from orchestrator.processes import Processes
@@ -40,8 +41,9 @@ from scenarios.runner import release as application
 from scenarios.runner.environment import Environment
 from scenarios.runner.faults import Faults, PhaseClock
 from scenarios.runner.manifest import manifest_of
-from scenarios.runner.steering import Steering
+from scenarios.runner.operator_commands import OperatorCommands
 from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.placeholders import database_values, run_values
 from scenarios.scenario.spec import DatabaseSpec, IntegritySpec, Scenario
 from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.set_up import set_up
@@ -49,6 +51,24 @@ from scenarios.traffic.plan import Plan
 from scenarios.traffic.process.driver import LoadGenerator, load_generator
 
 _LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What stands before there is traffic; all of it ends with the run."""
+
+    url: str
+    processes: Processes
+    private: Path
+    values: Mapping[str, str]
+    address: tuple[str, int]
+    admin: str
+    load: LoadGenerator
+    journal: Journal
+    clock: PhaseClock
+    rollout: Rollout
+    supervisor: Supervisor
+    release: Release
 
 
 class Run:
@@ -64,7 +84,7 @@ class Run:
         environment: Environment,
         folder: Path,
         watcher: Progress,
-        steering: Steering,
+        operator: OperatorCommands,
     ) -> None:
         self.folder = folder
         self._files = RunFolder(folder)
@@ -72,7 +92,7 @@ class Run:
         self._scenario = experiment.scenario
         self._environment = environment
         self._watcher = watcher
-        self._steering = steering
+        self._operator = operator
         self._result: ReleaseResult | None = None
         self._on_exit: OnExit = lambda _replica, _ended: None
         self._database: str | None = None
@@ -88,7 +108,7 @@ class Run:
             async with AsyncExitStack() as stack:
                 stack.enter_context(first_error())
                 await stack.enter_async_context(self._environment.postgres_log(self.folder))
-                await self._inside(stack)
+                await self._carry_out(stack)
         except asyncio.CancelledError:
             self._write_manifest(interrupted=True)
             raise
@@ -96,7 +116,7 @@ class Run:
             raise EnvironmentFailure(str(error)) from error
         self._write_manifest(interrupted=False)
 
-    async def _inside(self, stack: AsyncExitStack) -> None:
+    async def _carry_out(self, stack: AsyncExitStack) -> None:
         experiment, scenario, folder = self._experiment, self._scenario, self.folder
         url = await self._enter_database(stack)
         # The run's own, so that none of them outlives it when it fails: the server is shared.
@@ -121,8 +141,8 @@ class Run:
                     host=host,
                     port=int(port),
                     seed=experiment.seed,
-                    requests_path=str(RunFolder(folder).requests.path),
-                    mails_path=str(RunFolder(folder).mails.path),
+                    requests_path=str(self._files.requests.path),
+                    mails_path=str(self._files.mails.path),
                 ),
                 python=sys.executable,
                 folder=folder,
@@ -137,11 +157,7 @@ class Run:
             Journal(self._files.events.path, listeners=[self._hear, observers.hear, clock.hear])
         )
         private = await stack.enter_async_context(processes.directory("hitless-run-"))
-        values = {
-            **application.database_values(url),
-            "smtp_url": f"smtp://{load.smtp}",
-            "base_url": f"http://{balancer.address}",
-        }
+        values = run_values(database_url=url, smtp=load.smtp, address=balancer.address)
         platform = await stack.enter_async_context(
             LocalPlatform(
                 processes,
@@ -160,10 +176,8 @@ class Run:
                 processes, log=self._files.hooks_log, cwd=experiment.loaded.path.parent
             ),
         )
-        self._steering.connect(rollout.control)
-        await stack.enter_async_context(self._wheel(private))
-        supervisor = Supervisor(rollout, platform, balancer.router)
-        migrator = self._migrator(processes, url)
+        self._operator.connect(rollout.control)
+        await stack.enter_async_context(self._control_socket(private))
         release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
         if self._environment.keep:
             kept = FleetPlan(
@@ -177,50 +191,89 @@ class Run:
                 values=values,
             )
             stack.enter_context(kept.in_force(folder))
-        async with observers.watching(journal), asyncio.TaskGroup() as group:
-            group.create_task(load.listen(), name="ticks of the load generator")
-            looking = group.create_task(self._look(balancer.admin), name="look at the replicas")
-            faults = Faults(scenario, clock, journal, rollout, load.pid, url, self._environment)
-            breaking = group.create_task(faults.run(), name="faults")
-            async with _phase(journal, "setup"):
-                await self._bring_up(rollout, release.start)
-            if scenario.integrity is not None:
-                before = self._files.subjects_before.path
-                await record_subjects(url, scenario.integrity.subjects, before)
-            await load.start(
-                await set_up(
-                    host,
-                    int(port),
-                    scenario.traffic.set_up,
-                    seed=experiment.seed,
-                    timeout_seconds=scenario.traffic.timeout_seconds,
-                )
-            )
-            watching = group.create_task(
-                self._supervise(supervisor, rollout), name="look after the replicas"
-            )
-            async with _phase(journal, "baseline"):
-                await asyncio.sleep(scenario.phases.baseline_seconds)
-            releasing = ReleaseRun(
-                release,
-                rollout,
-                STRATEGIES[experiment.strategy],
-                migrator,
-                rehearsal=self._rehearsal(processes, private, values, rollout.policy),
-            )
-            async with _phase(journal, "rollout"):
-                self._result = await releasing.run()
-            async with _phase(journal, "settle"):
-                await self._hear_wishes(releasing, rollout.control)
-                faults.close()
-                await breaking
-                await self._settle(load, url, scenario.integrity, journal)
-            looking.cancel()
-            watching.cancel()
+        parts = _Parts(
+            url=url,
+            processes=processes,
+            private=private,
+            values=values,
+            address=(host, int(port)),
+            admin=balancer.admin,
+            load=load,
+            journal=journal,
+            clock=clock,
+            rollout=rollout,
+            supervisor=Supervisor(rollout, platform, balancer.router),
+            release=release,
+        )
+        async with observers.watching(journal):
+            await self._under_traffic(parts)
         if scenario.integrity is not None:
             await self._record_after(scenario.integrity, url, rollout.serving())
         async with _phase(journal, "teardown"):
             await take_down(rollout)
+
+    async def _under_traffic(self, parts: "_Parts") -> None:
+        """Bring the first version up, send traffic, release, and let the traffic end."""
+        scenario, journal, rollout = self._scenario, parts.journal, parts.rollout
+        async with asyncio.TaskGroup() as group:
+            group.create_task(parts.load.listen(), name="ticks of the load generator")
+            showing = group.create_task(self._look(parts.admin), name="replicas for the progress")
+            faults = self._faults(parts)
+            fault_task = group.create_task(faults.run(), name="faults")
+            async with _phase(journal, "setup"):
+                await self._bring_up(rollout, parts.release.start)
+            await self._start_traffic(parts)
+            supervising = group.create_task(
+                self._supervise(parts.supervisor, rollout), name="healing and scaling"
+            )
+            async with _phase(journal, "baseline"):
+                await asyncio.sleep(scenario.phases.baseline_seconds)
+            release_run = self._release_run(parts)
+            async with _phase(journal, "rollout"):
+                self._result = await release_run.run()
+            async with _phase(journal, "settle"):
+                await self._run_commands_until_finished(release_run, rollout.control)
+                faults.close()
+                await fault_task
+                await self._settle(parts.load, parts.url, scenario.integrity, journal)
+            showing.cancel()
+            supervising.cancel()
+
+    def _faults(self, parts: "_Parts") -> Faults:
+        return Faults(
+            self._scenario,
+            parts.clock,
+            parts.journal,
+            parts.rollout,
+            parts.load.pid,
+            parts.url,
+            self._environment,
+        )
+
+    async def _start_traffic(self, parts: "_Parts") -> None:
+        """Record what is in the database, send the set-up's requests, and let users arrive."""
+        scenario = self._scenario
+        if scenario.integrity is not None:
+            before = self._files.subjects_before.path
+            await record_subjects(parts.url, scenario.integrity.subjects, before)
+        captured = await set_up(
+            *parts.address,
+            scenario.traffic.set_up,
+            seed=self._experiment.seed,
+            timeout_seconds=scenario.traffic.timeout_seconds,
+        )
+        await parts.load.start(captured)
+
+    def _release_run(self, parts: "_Parts") -> ReleaseRun:
+        return ReleaseRun(
+            parts.release,
+            parts.rollout,
+            STRATEGIES[self._experiment.strategy],
+            self._migrator(parts.processes, parts.url),
+            rehearsal=self._rehearsal(
+                parts.processes, parts.private, parts.values, parts.rollout.policy
+            ),
+        )
 
     async def _enter_database(self, stack: AsyncExitStack) -> str:
         """The URL of the application's database; nothing where it has none."""
@@ -229,34 +282,36 @@ class Run:
         url = await stack.enter_async_context(
             self._environment.database(self._experiment.loaded, self._scenario.database)
         )
-        self._database = application.database_values(url)["database_name"]
+        self._database = database_values(url)["database_name"]
         return url
 
     @asynccontextmanager
-    async def _wheel(self, private: Path) -> AsyncIterator[None]:
+    async def _control_socket(self, private: Path) -> AsyncIterator[None]:
         """Let `hitless ctl` reach the run, by what the run's folder says of it."""
         socket = private / "wheel.sock"
         place = self._files.control
-        async with serve_control_socket(socket, self._steering.hear):
+        async with serve_control_socket(socket, self._operator.execute):
             place.write_bytes(msgspec.json.encode({"socket": str(socket), "pid": os.getpid()}))
             try:
                 yield
             finally:
                 place.unlink(missing_ok=True)
 
-    async def _hear_wishes(self, releasing: ReleaseRun, control: RolloutControl) -> None:
+    async def _run_commands_until_finished(
+        self, releasing: ReleaseRun, control: RolloutControl
+    ) -> None:
         """Let the traffic go on for a while, and do what is asked for meanwhile."""
         hold = self._experiment.hold
         while True:
             try:
                 seconds = None if hold else self._scenario.phases.settle_seconds
                 async with asyncio.timeout(seconds):
-                    wish = await control.next_command()
+                    command = await control.next_command()
             except TimeoutError:
                 return
-            if wish == "finish":
+            if command == "finish":
                 return
-            again = releasing.undo if wish == "undo" else releasing.retry
+            again = releasing.undo if command == "undo" else releasing.retry
             self._result = await again()
 
     async def _bring_up(self, rollout: Rollout, version: Version) -> None:
@@ -308,7 +363,7 @@ class Run:
             return None
 
         def of(url: str) -> dict[str, str]:
-            return {**values, **application.database_values(url)}
+            return {**values, **database_values(url)}
 
         return CopyRehearsal(
             database=lambda: self._environment.database(loaded, database),
@@ -378,7 +433,7 @@ async def run(
     environment: Environment,
     folder: Path,
     watcher: Progress,
-    steering: Steering | None = None,
+    operator: OperatorCommands | None = None,
 ) -> None:
     """Run an experiment; its evidence, the manifest included, is then in the folder.
 
@@ -387,12 +442,12 @@ async def run(
         environment: where.
         folder: for its evidence.
         watcher: told what happens.
-        steering: what people say to it, if they can.
+        operator: what people say to it, if they can.
 
     Raises:
         EnvironmentFailure: it could not begin, or something that it stands on broke.
     """
-    await Run(experiment, environment, folder, watcher, steering or Steering()).go()
+    await Run(experiment, environment, folder, watcher, operator or OperatorCommands()).go()
 
 
 def _health(scenario: Scenario) -> HealthCheck:

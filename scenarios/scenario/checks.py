@@ -6,6 +6,7 @@ from pathlib import Path
 from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.errors import ScenarioError, near
 from scenarios.scenario.paths import migrations_directory
+from scenarios.scenario.placeholders import PLACEHOLDERS
 from scenarios.scenario.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario
 from scenarios.traffic.errors import PlanError
 from scenarios.traffic.journeys.compiled import Population, compiled_steps
@@ -14,24 +15,6 @@ from scenarios.traffic.plan import Plan
 
 At = Callable[[list[str]], str]
 """Says where a key is set: `file:line: key 'name': `."""
-
-PLACEHOLDERS = (
-    "host",
-    "port",
-    "version",
-    "replica_id",
-    "replica_dir",
-    "python",
-    "database_url",
-    "database_host",
-    "database_port",
-    "database_user",
-    "database_password",
-    "database_name",
-    "smtp_url",
-    "base_url",
-)
-"""What commands and environments may hold."""
 
 NEED_DATABASE = frozenset({"restart-postgres", "crash-postgres", "block", "sql"})
 LOCK_WORDS = frozenset({"ACCESS", "ROW", "SHARE", "UPDATE", "EXCLUSIVE"})

@@ -1,10 +1,10 @@
-"""What people say to a run under way, from wherever they say it."""
+"""The commands that operators give to a run under way, by keys or by `hitless ctl`."""
 
 from collections.abc import Callable, Mapping
 
 from orchestrator.rollout_control import ControlError, RolloutControl
 
-WISHES: Mapping[str, Callable[[RolloutControl], str]] = {
+COMMANDS: Mapping[str, Callable[[RolloutControl], str]] = {
     "pause": RolloutControl.pause,
     "resume": RolloutControl.resume,
     "promote": RolloutControl.promote,
@@ -17,31 +17,31 @@ WISHES: Mapping[str, Callable[[RolloutControl], str]] = {
 }
 
 
-class Steering:
-    """The wheel of one run; the harness connects it once there is a rollout to steer."""
+class OperatorCommands:
+    """What operators tell one run to do, by keys and by `hitless ctl`."""
 
     def __init__(self) -> None:
         self._control: RolloutControl | None = None
 
     def connect(self, control: RolloutControl) -> None:
-        """Let wishes reach this rollout from now on."""
+        """Send commands to this rollout from now on."""
         self._control = control
 
-    def say(self, wish: str) -> str:
-        """Wish for something, one of `WISHES`; returns what came of it, for people."""
+    def execute_and_tell(self, command: str) -> str:
+        """Execute one of `COMMANDS`; returns the result for people, a refusal included."""
         try:
-            return self.hear(wish)
+            return self.execute(command)
         except ControlError as error:
-            return f"{wish}: {error}"
+            return f"{command}: {error}"
 
-    def hear(self, wish: str) -> str:
-        """The same for programs.
+    def execute(self, command: str) -> str:
+        """Execute one of `COMMANDS`; returns the result.
 
         Raises:
             ControlError: it does not fit what is under way.
         """
         if self._control is None:
             raise ControlError("the run has not begun yet")
-        if wish not in WISHES:
-            raise ControlError(f"unknown wish {wish!r}; there are: {', '.join(WISHES)}")
-        return WISHES[wish](self._control)
+        if command not in COMMANDS:
+            raise ControlError(f"unknown command {command!r}; there are: {', '.join(COMMANDS)}")
+        return COMMANDS[command](self._control)

@@ -1,0 +1,53 @@
+"""The placeholders of commands and environments, and the values that a run has for them."""
+
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+PLACEHOLDERS: Mapping[str, str] = {
+    "host": "the address where a replica listens",
+    "port": "the port where it listens",
+    "version": "the name of its version",
+    "replica_id": "its id",
+    "replica_dir": "a private directory",
+    "python": "the version's Python interpreter",
+    "database_url": "the URL of the application's database",
+    "database_host": "the host in that URL",
+    "database_port": "the port in it",
+    "database_user": "the user in it",
+    "database_password": "the password in it",
+    "database_name": "the database in it",
+    "smtp_url": "the URL of the users' mailbox",
+    "base_url": "the URL of the balancer, for links",
+}
+"""Each placeholder, and what it stands for."""
+
+OF_A_REPLICA = frozenset({"host", "port", "version", "replica_id", "replica_dir", "python"})
+"""Those whose values differ from replica to replica, or from version to version."""
+
+
+def database_values(url: str) -> dict[str, str]:
+    """The values for a database: its URL, and the parts of it that drivers ask for."""
+    parts = urlsplit(url)
+    return {
+        "database_url": url,
+        "database_host": parts.hostname or "",
+        "database_port": str(parts.port or 5432),
+        "database_user": unquote(parts.username or ""),
+        "database_password": unquote(parts.password or ""),
+        "database_name": unquote(parts.path.lstrip("/")),
+    }
+
+
+def run_values(*, database_url: str, smtp: str = "", address: str = "") -> dict[str, str]:
+    """The values that are the same for all commands of a run.
+
+    Args:
+        database_url: the application's database; empty when it has none.
+        smtp: `host:port` of the users' mailbox; empty before there is one.
+        address: `host:port` of the balancer; empty before there is one.
+    """
+    return {
+        **database_values(database_url),
+        "smtp_url": f"smtp://{smtp}" if smtp else "",
+        "base_url": f"http://{address}" if address else "",
+    }
