@@ -178,13 +178,14 @@ def _locks(locks: Locks) -> list[RenderableType]:
         line = Text(f"  {blocker.requests:>6,}  ", "bold yellow")
         holder = words.clean(blocker.application or "a session")
         noun = "request" if blocker.requests == 1 else "requests"
-        line.append(f"{noun} waited for locks of {holder}", "bold")
+        line.append(f"{noun} delayed by locks of {holder}", "bold")
         about = f" on {blocker.relation}" if blocker.relation else ""
+        waits = "wait" if blocker.waits == 1 else "waits"
         facts = [
             _fact("during", words.clean(blocker.during)),
             Text(
                 words.clean(
-                    f"{blocker.waits:,} waits for {blocker.mode}{about}, "
+                    f"{blocker.waits:,} {waits} for {blocker.mode}{about}, "
                     f"up to {words.duration(blocker.seconds)}"
                 )
             ),

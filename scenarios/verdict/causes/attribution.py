@@ -146,7 +146,7 @@ def _locked(failures: Sequence[Failure]) -> str | None:
     if not roots:
         return None
     (root_text, number), *_ = sorted(roots.items(), key=lambda item: (-item[1], item[0]))
-    return f"{number:,} waited up to {longest:.2f} s for {root_text}"
+    return f"{number:,} of them waited up to {longest:.2f} s for {root_text}"
 
 
 def _lacking(failures: Sequence[Failure]) -> str | None:
