@@ -202,15 +202,21 @@ def longest(windows: tuple[Downtime, ...]) -> Downtime | None:
     return max(windows, key=lambda window: (window.seconds_lower, window.failed), default=None)
 
 
+def least_downtime(verdict: Verdict) -> str:
+    """The lower bound of the downtime of the whole run."""
+    if not verdict.downtime:
+        return "none seen"
+    return f"at least {duration(sum(window.seconds_lower for window in verdict.downtime))}"
+
+
 def downtime_text(verdict: Verdict) -> str:
     """The downtime of the whole run, in few words."""
     if not verdict.downtime:
-        return "none seen"
-    least = sum(window.seconds_lower for window in verdict.downtime)
+        return least_downtime(verdict)
     peak = max(window.peak_error_ratio for window in verdict.downtime)
     number = len(verdict.downtime)
     parts = "" if number == 1 else f" in {number} outages"
-    return f"at least {duration(least)}{parts}; up to {share(peak)} of requests failed"
+    return f"{least_downtime(verdict)}{parts}; up to {share(peak)} of requests failed"
 
 
 def cause_words(cause: str) -> str:

@@ -124,7 +124,7 @@ def _facts(verdict: Verdict) -> Html:
     violations = verdict.integrity.violation_count
     facts = (
         ("requests failed", f"{requests.failed:,}", words.requests_text(verdict), requests.failed),
-        ("downtime", words.downtime_text(verdict), verdict.availability.text, requests.failed),
+        ("downtime", words.least_downtime(verdict), verdict.availability.text, requests.failed),
         ("data", _data_word(verdict), words.integrity_text(verdict), violations),
         (
             "p99 latency",
