@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.overrides import Changes
 from scenarios.scenario.reader import Loaded
 from scenarios.verdict import Verdict, decode
-from scenarios.verdict.model import Cause, CauseEvidence
+from scenarios.verdict.model import Cause, CauseEvidence, CauseKind
 
 SMALL = [
     *("--replicas", "2", "--rate", "40", "--existing-rows", "200"),
@@ -36,7 +37,13 @@ def passed(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Verdi
     return decode((folder / "verdict.json").read_bytes())
 
 
-def with_cause(verdict: Verdict, cause: str, count: int = 5, **evidence: object) -> Verdict:
+def with_cause(
+    verdict: Verdict,
+    cause: str,
+    count: int = 5,
+    kind: CauseKind = "lifecycle",
+    **evidence: object,
+) -> Verdict:
     fields: dict[str, object] = {
         "requests": (),
         "first": 0.0,
@@ -51,6 +58,7 @@ def with_cause(verdict: Verdict, cause: str, count: int = 5, **evidence: object)
         title="it",
         confidence="likely",
         count=count,
+        kind=kind,
         evidence=msgspec.convert(fields, CauseEvidence),
     )
     return msgspec.structs.replace(verdict, verdict="fail", causes=(found,))
@@ -86,13 +94,20 @@ def test_the_sample_is_the_rollout(passed: Verdict) -> None:
         ("expand-contract", "naive", (), "no_backend", {}, "the strategy rolling"),
         (
             *("with-default", "rolling", (), "status:404"),
-            {"note": "version a answered 404: a mixed fleet serves what one of them lacks"},
+            {"kind": "mixed_fleet"},
             "the strategy blue-green",
         ),
-        ("big-bang", "rolling", (), "sqlstate:23502", {}, "the plan expand-contract"),
-        ("lock-storm", "rolling", (), "lock_wait", {}, "the plan expand-contract"),
         (
-            *("with-default", "blue-green", (), "lock_wait", {}),
+            "big-bang",
+            "rolling",
+            (),
+            "sqlstate:23502",
+            {"kind": "statement"},
+            "the plan expand-contract",
+        ),
+        ("lock-storm", "rolling", (), "lock_wait", {"kind": "lock"}, "the plan expand-contract"),
+        (
+            *("with-default", "blue-green", (), "lock_wait", {"kind": "lock"}),
             "a lock_timeout of 0.1 s for migrations",
         ),
         (
@@ -105,7 +120,7 @@ def test_the_sample_is_the_rollout(passed: Verdict) -> None:
         ),
         (
             *("big-bang", "rolling", ("kill",), "lifecycle:died"),
-            {"contributing": {"fault: kill a-1": 5}},
+            {"faults": {"kill a-1": 5}},
             "no fault",
         ),
     ],
@@ -116,7 +131,7 @@ def test_the_suspected_mechanism_is_what_is_changed(  # noqa: PLR0917 - one case
     strategy: str,
     faults: tuple[str, ...],
     cause: str,
-    evidence: dict[str, object],
+    evidence: dict[str, Any],
     changed: str,
 ) -> None:
     """Each kind of cause has its own counterfactual, and nothing else differs."""
@@ -138,7 +153,7 @@ def test_the_suspected_mechanism_is_what_is_changed(  # noqa: PLR0917 - one case
 def test_another_plan_is_all_that_changes(passed: Verdict) -> None:
     """Under a safer plan the rows, the traffic and the objectives are those of the run itself."""
     asked = experiment("lock-storm", "rolling")
-    found = counterfactual(asked, with_cause(passed, "lock_wait"), safer)
+    found = counterfactual(asked, with_cause(passed, "lock_wait", kind="lock"), safer)
     assert found is not None
     other = found.experiment.scenario
     assert other.release == safer("expand-contract").scenario.release
