@@ -102,11 +102,14 @@ class Change:
             has nothing left under way), `removed`, `ejected`, `restored`.
         backend: the one that it is about; None when it is about several.
         reason: why, for people.
+        check: how the last health check ended, where that is why: `passed`, `failed`, `timed_out`,
+            `refused` or `leaving`.
     """
 
     what: str
     backend: Backend | None = None
     reason: str | None = None
+    check: str | None = None
 
 
 def _ignore(change: Change) -> None:
@@ -189,8 +192,21 @@ class BackendPool:
             self._tell("weight", known)
         return known
 
-    def mark(self, backend: Backend, state: State, reason: str | None = None) -> None:
+    def mark(
+        self,
+        backend: Backend,
+        state: State,
+        reason: str | None = None,
+        *,
+        check: str | None = None,
+    ) -> None:
         """Move a backend to another state, if the table allows that.
+
+        Args:
+            backend: which.
+            state: where to.
+            reason: why, for people.
+            check: how the last health check ended, where that is why.
 
         Raises:
             IllegalTransitionError: the table has no such step; nothing is changed.
@@ -201,7 +217,7 @@ class BackendPool:
             )
         backend.state = state
         self._rebuild()
-        self._tell(state.value, backend, reason)
+        self._tell(state.value, backend, reason, check)
         if state is State.DRAINING and not backend.busy:
             self._tell("idle", backend)
 
@@ -369,8 +385,14 @@ class BackendPool:
         self._ring = ring
         self._uniform = len({one.weight for one in ring}) <= 1
 
-    def _tell(self, what: str, backend: Backend | None = None, reason: str | None = None) -> None:
-        self._listener(Change(what, backend, reason))
+    def _tell(
+        self,
+        what: str,
+        backend: Backend | None = None,
+        reason: str | None = None,
+        check: str | None = None,
+    ) -> None:
+        self._listener(Change(what, backend, reason, check))
 
 
 def _check_weight(backend_id: str, weight: float) -> None:

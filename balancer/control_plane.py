@@ -250,7 +250,11 @@ class ControlPlane:
             )
         else:
             self.events.publish(
-                "backend", change=change.what, reason=change.reason, **self.describe(backend)
+                "backend",
+                change=change.what,
+                reason=change.reason,
+                check=change.check,
+                **self.describe(backend),
             )
             if change.what == "draining":
                 self._begin_drain(backend)

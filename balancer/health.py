@@ -19,7 +19,8 @@ class ProbeResult(Enum):
     """How one probe ended."""
 
     PASSED = "passed"
-    FAILED = "failed"  # a timeout, a reset, or a status that is not expected
+    FAILED = "failed"  # a reset, or a status that is not expected
+    TIMED_OUT = "timed_out"  # no complete answer within the policy's timeout
     REFUSED = "refused"  # nobody listens there
     LEAVING = "leaving"  # the backend announces its shutdown
 

@@ -47,7 +47,7 @@ class Prober:
                 return
             new = self._streak.observe(state, result)
             if new is not None:
-                self._pool.mark(backend, new, f"health check: {self.last}")
+                self._pool.mark(backend, new, f"health check: {self.last}", check=result.value)
             if new is State.DRAINING:
                 return
             try:
@@ -62,7 +62,7 @@ class Prober:
             async with asyncio.timeout(policy.timeout):
                 status = await self._ask()
         except TimeoutError:
-            return ProbeResult.FAILED, f"no answer within {policy.timeout:g} s"
+            return ProbeResult.TIMED_OUT, f"no answer within {policy.timeout:g} s"
         except ConnectionRefusedError:
             return ProbeResult.REFUSED, "the connection was refused"
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:

@@ -118,6 +118,7 @@ class Rollout(VerbRunner):
                     )
             except TimeoutError:
                 entry.floor_seconds = seconds
+                entry.detail["timed_out"] = True
                 why = await self._gates.why_not_ready(members, said)
                 raise RolloutFailed(f"not ready within {seconds:g} s: {why}") from None
             entry.floor_seconds = max(ready) + self._router.admission_seconds

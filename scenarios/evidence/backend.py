@@ -15,6 +15,8 @@ class BackendChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         version: its version.
         weight: its weight.
         reason: why, such as what its last check said.
+        check: how that check ended, where it is why: `passed`, `failed`, `timed_out`, `refused` or
+            `leaving`; absent in older runs.
     """
 
     at_ns: int
@@ -24,3 +26,4 @@ class BackendChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     version: str = ""
     weight: float = 0.0
     reason: str | None = None
+    check: str | None = None

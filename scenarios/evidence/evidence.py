@@ -7,6 +7,7 @@ from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.event import Event
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.locks import LockWait
+from scenarios.evidence.machine import MachineSample
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
@@ -35,6 +36,7 @@ class Evidence:
         lock_waits: the waits for locks; None if nobody looked.
         server_lines: what Postgres logged; empty if that is not known.
         backend_changes: the balancer's events about its backends; empty if that is not known.
+        machine_samples: how busy the machine was; empty if nobody looked.
         reads: the same reads through each replica, after the run; empty if there were none.
     """
 
@@ -49,4 +51,5 @@ class Evidence:
     lock_waits: Iterable[LockWait] | None = None
     server_lines: Iterable[ServerLine] = ()
     backend_changes: Iterable[BackendChange] = ()
+    machine_samples: Iterable[MachineSample] = ()
     reads: Iterable[Read] = ()

@@ -319,6 +319,7 @@ class RunFolder:
             lock_waits=_if_there(waits, manifest),
             server_lines=_if_there(self.server_lines, manifest) or iter(()),
             backend_changes=_if_there(self.backend_changes, manifest) or iter(()),
+            machine_samples=_if_there(self.machine_samples, manifest) or iter(()),
             reads=_if_there(self.reads, manifest) or iter(()),
         )
 
@@ -326,7 +327,7 @@ class RunFolder:
         return (
             *(self.requests, self.events, self.ticks, self.mails, self.exchanges, self.reads),
             *(self.subjects_before, self.subjects_after, self.lock_waits, self.server_lines),
-            self.backend_changes,
+            *(self.backend_changes, self.machine_samples),
         )
 
     def _check_unread(self, recorded: Mapping[str, str]) -> None:

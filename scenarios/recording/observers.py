@@ -1,4 +1,4 @@
-"""What looks on while a run happens: the locks of its database, and the balancer's own events."""
+"""What looks on while a run happens: at locks, at the balancer's events, at the machine."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,6 +16,7 @@ from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.lock_watch import LockWatch
+from scenarios.recording.machine import record_machine
 
 
 class Observers:
@@ -27,6 +28,7 @@ class Observers:
         *,
         url: str | None,
         admin: str,
+        marks: Sequence[str],
         on_waits: Callable[[Sequence[LockWait]], None],
     ) -> None:
         """Describe what is looked at.
@@ -35,11 +37,13 @@ class Observers:
             folder: where the evidence goes.
             url: the application's database, where it has one.
             admin: the balancer's admin address.
+            marks: the marks of this run's processes, and of those that it shares with other runs.
             on_waits: told who waits for a lock now.
         """
         self._folder = folder
         self._url = url
         self._admin = admin
+        self._marks = tuple(marks)
         self._on_waits = on_waits
         self._watch: LockWatch | None = None
         self._migrating: set[int] = set()
@@ -67,7 +71,11 @@ class Observers:
             journal.note(verb_named(verb), error=error, detail=detail)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._record_backends(), name="events of the balancer")]
+            machine = RunFolder(self._folder).machine_samples.path
+            tasks = [
+                group.create_task(self._record_backends(), name="events of the balancer"),
+                group.create_task(record_machine(machine, self._marks), name="load of the machine"),
+            ]
             if self._url is not None:
                 waits = RunFolder(self._folder).lock_waits.path
                 self._watch = LockWatch(self._url, waits, note, self._on_waits)

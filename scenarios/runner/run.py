@@ -150,7 +150,11 @@ class Run:
             )
         )
         observers = Observers(
-            folder, url=url or None, admin=balancer.admin, on_waits=self._watcher.on_waits
+            folder,
+            url=url or None,
+            admin=balancer.admin,
+            marks=(processes.mark, self._environment.processes.mark),
+            on_waits=self._watcher.on_waits,
         )
         clock = PhaseClock()
         journal = stack.enter_context(

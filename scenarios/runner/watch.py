@@ -27,6 +27,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.recording.machine import record_machine
 from scenarios.scenario.spec import PhasesSpec
 from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.set_up import set_up
@@ -168,6 +169,10 @@ async def _inside(
     journal = stack.enter_context(Journal(RunFolder(folder).events.path, listeners=[hear]))
     async with asyncio.TaskGroup() as group:
         group.create_task(load.listen(), name="ticks of the load generator")
+        machine = group.create_task(
+            record_machine(RunFolder(folder).machine_samples.path, (processes.mark,)),
+            name="load of the machine",
+        )
         async with journal.verb("phase", detail={"name": "setup"}, encloses=True):
             captured = await set_up(
                 about.target.host,
@@ -185,6 +190,7 @@ async def _inside(
             await asyncio.sleep(about.phases.settle_seconds)
             await load.stop()
             await load.finish()
+        machine.cancel()
     return ended
 
 

@@ -8,9 +8,11 @@ Which of them wins, when several could be said:
 2. `fail` if the application demonstrably broke an objective. A generator that fell behind does not
    take that back: a refused insert or a lost row is no artefact of load. But what the generator
    may itself have caused never counts here: requests that it could not send, its exhausted ports,
-   and, when it fell behind, timeouts and slow answers.
+   and, when it fell behind, timeouts and slow answers. Nor does what other processes may have
+   caused that used the machine: timeouts, and health checks without an answer.
 3. `invalid` if nothing broke, but the run could not have shown it if it had: the generator fell
-   behind, the new version never answered, no request was made while it was deployed.
+   behind, other processes used the machine and requests failed, the new version never answered, no
+   request was made while it was deployed.
 4. `pass` otherwise.
 """
 
@@ -18,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from scenarios.evidence.manifest import Manifest
+from scenarios.verdict.causes.machine import Starved
 from scenarios.verdict.measures.slo import percent_down
 from scenarios.verdict.model import (
     Cause,
@@ -38,13 +41,19 @@ ENDED: Mapping[str, str] = {
     "aborted": "was aborted",
     "failed": "failed",
 }
+_NOT_THE_RELEASE = frozenset({"harness", "machine"})
 LOAD_MADE = frozenset({"transport:timeout", "transport:connect_timeout"})
 """Causes that a load generator which fell behind may have made itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What the decision is made from."""
+    """What the decision is made from.
+
+    Attributes:
+        starved: how far other processes had the machine, over the whole run.
+        stalled: the same over the wait for new replicas that was the end of the release.
+    """
 
     manifest: Manifest
     requests: Requests
@@ -61,6 +70,9 @@ class Findings:
     seconds: float | None
     floor_seconds: float | None
     paced: int
+    slow_causes: tuple[Cause, ...] = ()
+    starved: Starved | None = None
+    stalled: Starved | None = None
 
 
 def decide(
@@ -70,7 +82,7 @@ def decide(
     ground = (*_no_ground(findings), *_contradicted(findings), *_not_made(findings))
     behind = tuple(_fell_behind(findings))
     breaches = tuple(check.sentence for check in checks if check.held is False)
-    blind = (*behind, *_saw_nothing(findings))
+    blind = (*behind, *_starved(findings), *_saw_nothing(findings))
     if ground:
         return "invalid", ground, (*blind, *breaches)
     if breaches:
@@ -138,6 +150,36 @@ def _fell_behind(findings: Findings) -> Iterable[str]:
         )
 
 
+def _starved(findings: Findings) -> Iterable[str]:
+    """What other processes may have caused, where the objectives would not allow it."""
+    objectives, starved = findings.manifest.objectives, findings.starved
+    if starved is None:
+        return
+    failed = sum(cause.count for cause in findings.causes if cause.kind != "harness")
+    lost, slow = _of_machine(findings.causes), _of_machine(findings.slow_causes)
+    may = objectives.slow_requests
+    told = []
+    if lost and failed > objectives.failed_requests:
+        told.append(f"{number(lost, 'request')} failed")
+    if slow and may is not None and findings.requests.slow > may:
+        told.append(f"{number(slow, 'request')} took too long")
+    if findings.stalled is not None and not _ended_as_expected(findings.manifest):
+        told.append("new replicas were not ready in time")
+    if told:
+        yield (
+            f"{' and '.join(told)} while the machine was starved: {starved.words}; so the run "
+            "cannot tell whether the release is to blame"
+        )
+
+
+def _of_machine(causes: Iterable[Cause]) -> int:
+    return sum(cause.count for cause in causes if cause.kind == "machine")
+
+
+def _ended_as_expected(manifest: Manifest) -> bool:
+    return manifest.outcome == manifest.expected_outcome
+
+
 def _saw_nothing(findings: Findings) -> Iterable[str]:
     manifest = findings.manifest
     answered = {share.version: share.requests for share in findings.versions}
@@ -165,7 +207,7 @@ def check_objectives(findings: Findings) -> tuple[Check, ...]:
             _check_outage(findings),
             _check_locks(findings),
             _check_integrity(findings.integrity),
-            _check_outcome(findings.manifest),
+            _check_outcome(findings.manifest, starved=findings.stalled is not None),
         )
         if check is not None
     )
@@ -175,7 +217,7 @@ def _proven(findings: Findings, *, behind: bool) -> list[Cause]:
     return [
         cause
         for cause in findings.causes
-        if cause.kind != "harness" and not (behind and cause.cause in LOAD_MADE)
+        if cause.kind not in _NOT_THE_RELEASE and not (behind and cause.cause in LOAD_MADE)
     ]
 
 
@@ -208,7 +250,8 @@ def _check_availability(findings: Findings, *, behind: bool) -> Check | None:
 
 
 def _check_slow(findings: Findings, *, behind: bool) -> Check | None:
-    objectives, slow = findings.manifest.objectives, findings.requests.slow
+    objectives = findings.manifest.objectives
+    slow = findings.requests.slow - _of_machine(findings.slow_causes)
     may = objectives.slow_requests
     if may is None:
         return None
@@ -229,10 +272,12 @@ def _check_outage(findings: Findings) -> Check | None:
     may = findings.manifest.objectives.longest_outage_seconds
     if may is None:
         return None
+    broken = findings.longest_outage > may
     return Check(
         check="longest_outage",
         title=f"no outage lasts longer than {may:g} s",
-        held=findings.longest_outage <= may,
+        # An outage that the starved machine may have made, or made longer, proves nothing.
+        held=None if broken and _of_machine(findings.causes) else not broken,
         sentence=(
             f"the longest outage lasted at least {findings.longest_outage:.2f} s "
             f"(at most {may:g} s allowed)"
@@ -284,14 +329,14 @@ def _check_integrity(integrity: Integrity) -> Check:
     )
 
 
-def _check_outcome(manifest: Manifest) -> Check:
-    held = manifest.outcome == manifest.expected_outcome
+def _check_outcome(manifest: Manifest, *, starved: bool) -> Check:
+    held = _ended_as_expected(manifest)
     because = f": {manifest.outcome_reason}" if manifest.outcome_reason and not held else ""
     expected = manifest.expected_outcome.replace("_", " ")
     return Check(
         check="outcome",
         title=f"the release ends as expected ({expected})",
-        held=None if manifest.interrupted else held,
+        held=None if manifest.interrupted or (starved and not held) else held,
         sentence=(
             f"the release {ENDED[manifest.outcome]}, as expected"
             if held

@@ -158,6 +158,9 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         seconds=timeline.release_seconds,
         floor_seconds=timeline.floor_seconds,
         paced=total.paced,
+        slow_causes=causes_of(slow, origin_ns),
+        starved=read.around.machine.total(),
+        stalled=read.around.stalled(),
     )
     checks = check_objectives(findings)
     word, reasons, doubts = decide(findings, checks)
@@ -201,7 +204,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         hitless=manifest.hitless,
         started_at=manifest.started_at,
         unattributed=sum(one.count for one in findings.causes if one.confidence == "symptom"),
-        slow_causes=causes_of(slow, origin_ns),
+        slow_causes=findings.slow_causes,
         locks=findings.locks,
         budget=budget_of(
             manifest.objectives.availability,

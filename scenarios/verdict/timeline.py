@@ -37,6 +37,15 @@ class Life:
     stopped_ns: int | None = None
     died_ns: int | None = None
 
+    def serves(self, at_ns: int) -> bool:
+        """Whether it was to get requests at that instant: given traffic, and not yet leaving."""
+        if self.attached_ns is None or at_ns < self.attached_ns:
+            return False
+        return all(
+            left is None or at_ns < left
+            for left in (self.drain_started_ns, self.stop_started_ns, self.died_ns)
+        )
+
     def come(self, event: Event) -> None:
         """Take in how it came: started, ready, given traffic."""
         if event.verb in ("start", "wait_ready", "attach") and event.version is not None:

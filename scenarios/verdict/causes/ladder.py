@@ -1,9 +1,10 @@
 """Why a request failed: a ladder of rules, of which the first that matches gives the cause.
 
 The order is fixed, from what invalidates the other evidence down to the bare symptom: the harness
-itself, the balancer without a backend, the life of the replica, the race of a reused connection,
-what the database refused, locks, timeouts and pools, the database's absence, what the balancer
-saw, the mixed fleet, the application's own answer, and last what the client saw. So the same
+itself, a fleet that others starved, the balancer without a backend, the life of the replica, the
+race of a reused connection, what the database refused, locks, the starved machine, a replica that
+answers nobody, timeouts and pools, the database's absence, what the balancer saw, the mixed fleet,
+the application's own answer, and last what the client saw. So the same
 evidence always gives the same cause. Rules that would have matched as well are the contributing
 events.
 """
@@ -45,7 +46,14 @@ BALANCER = {
 
 _STATEMENT_TIMEOUT = re.compile(r"(?i)did not answer in time|statement timeout|query.*timed? ?out")
 _POOL = re.compile(r"(?i)no (free |database )?connection|\bpool\b|too many connections")
+_LATE = frozenset({"connection_timeout", "http_response_timeout"})
 _REFUSALS = frozenset({400, 409, 422})
+STARVED = Finding(
+    "machine:starved",
+    "nobody answered in time, because other processes used the machine",
+    "likely",
+    "machine",
+)
 
 
 def harness(failure: Failure) -> Finding | None:
@@ -60,9 +68,52 @@ def harness(failure: Failure) -> Finding | None:
     return None
 
 
+def starved_fleet(failure: Failure) -> Finding | None:
+    """The balancer had nobody to ask, since others had the machine and no check was answered."""
+    if not _no_backend(failure) or _faulty(failure):
+        return None
+    return STARVED if failure.around.starved_fleet(failure.at_ns) is not None else None
+
+
+def starved(failure: Failure) -> Finding | None:
+    """It was not answered in time while others had the machine.
+
+    Only silence is excused so: timeouts, connections that were not made in time, and replicas that
+    were taken out since they did not answer their checks. What somebody said is not, and neither
+    is what a fault of the run explains.
+    """
+    if _faulty(failure) or not (_timed_out(failure) or _taken_out(failure)):
+        return None
+    return STARVED if failure.around.machine.starved(*failure.span) is not None else None
+
+
+def _timed_out(failure: Failure) -> bool:
+    return failure.outcome.sqlstate is None and (
+        failure.outcome.error in ("timeout", "connect_timeout")
+        or (failure.proxy is not None and failure.proxy.error in _LATE)
+        or statement_timeout(failure) is not None
+    )
+
+
+def _taken_out(failure: Failure) -> bool:
+    """Whether the exchange broke off with a replica that had not answered its health checks."""
+    if not failure.cut:
+        return False
+    down = failure.around.down(failure.replica, *failure.span)
+    return down is not None and down.unanswered
+
+
+def _faulty(failure: Failure) -> bool:
+    return bool(failure.around.faults(failure.replica, *failure.span))
+
+
+def _no_backend(failure: Failure) -> bool:
+    return failure.proxy is not None and failure.proxy.error == "destination_unavailable"
+
+
 def no_backend(failure: Failure) -> Finding | None:
     """The balancer says that it had nobody to ask."""
-    if failure.proxy is None or failure.proxy.error != "destination_unavailable":
+    if not _no_backend(failure):
         return None
     return Finding("no_backend", "no backend was available", "certain", "no_backend")
 
@@ -271,13 +322,15 @@ Rule = Callable[[Failure], Finding | None]
 
 LADDER: tuple[Rule, ...] = (
     harness,
+    starved_fleet,
     no_backend,
     lifecycle,
-    unresponsive,
     reused_connection,
     database,
     server_log,
     lock_wait,
+    starved,
+    unresponsive,
     statement_timeout,
     pool_exhausted,
     database_away,

@@ -6,14 +6,14 @@ first byte.
 """
 
 from scenarios.verdict.causes.failure import Failure, Finding
-from scenarios.verdict.causes.ladder import database_away, lock_wait
+from scenarios.verdict.causes.ladder import STARVED, database_away, lock_wait
 
 _SHARE = 0.5
 
 
 def explain_slow(failure: Failure) -> Finding:
     """The cause of one slow request: what the first matching rule says."""
-    for rule in (_harness, _balancer, lock_wait, database_away, _replica, _client):
+    for rule in (_harness, _starved, _balancer, lock_wait, database_away, _replica, _client):
         finding = rule(failure)
         if finding is not None:
             return finding
@@ -33,6 +33,18 @@ def _harness(failure: Failure) -> Finding | None:
         title = "connecting to the balancer took most of the time"
         return Finding("slow:connect", title, "certain", "slow")
     return Finding("harness:late", "the load generator sent the request late", "certain", "harness")
+
+
+def _starved(failure: Failure) -> Finding | None:
+    """Others had the machine for half of the time, and no lock or fault explains the delay."""
+    outcome, exchange = failure.outcome, failure.exchange
+    if failure.around.faults(failure.replica, *failure.span) or lock_wait(failure) is not None:
+        return None
+    if exchange is not None and _half(failure, exchange.wait_ns):
+        found = failure.around.starved_fleet(outcome.planned_ns)
+    else:
+        found = failure.around.machine.starved(outcome.planned_ns, outcome.done_ns)
+    return STARVED if found is not None else None
 
 
 def _balancer(failure: Failure) -> Finding | None:

@@ -16,6 +16,7 @@ from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
+from scenarios.verdict.causes.machine import Machine, Starved
 from scenarios.verdict.causes.skew import Skew
 from scenarios.verdict.timeline import Timeline, object_of
 
@@ -25,12 +26,18 @@ OURS = "hitless-"
 SLACK_NS = 1_000_000_000
 """How much later than it began an effect may be noticed by those who only look now and then."""
 
+CHECKS_NS = 3 * SLACK_NS
+"""For how long health checks have failed, at most, when they take a replica out."""
+
 _LONG = 5
 _SHARE = 0.5
 """A stretch explains a delay if it covers at least half of it."""
 
 _NOWHERE = (None, "", "[unknown]")
 """How the server calls the database of a session that has not got to one."""
+
+_ELSEWHERE = frozenset({"foreign"})
+"""Platforms whose replicas are not started by the run, so that they may be any process."""
 
 _ERRORS = frozenset({"ERROR", "FATAL", "PANIC"})
 _LOST = frozenset({"08", "57"})
@@ -64,11 +71,19 @@ class Absence(NamedTuple):
 
 
 class Down(NamedTuple):
-    """A stretch in which the balancer held a replica for down."""
+    """A stretch in which the balancer held a replica for down.
+
+    Attributes:
+        start_ns: when it was taken out.
+        end_ns: when it came back; None if it never did.
+        reason: why, for people.
+        unanswered: whether its last health check got no answer in time.
+    """
 
     start_ns: int
     end_ns: int | None
     reason: str
+    unanswered: bool = False
 
 
 class Doing(NamedTuple):
@@ -109,6 +124,7 @@ class Surroundings:
         server_lines: the errors that the server logged for sessions of the application, in its own
             database.
         skew: what one version serves and another lacks.
+        machine: how far other processes had the machine.
     """
 
     def __init__(
@@ -128,6 +144,7 @@ class Surroundings:
             backends: what the balancer made of its backends.
             database: the application's own; None: nobody wrote down which, and each may be.
         """
+        self.machine = Machine()
         self.timeline = timeline
         self.skew = Skew(timeline)
         self.waits = sorted(locks, key=lambda wait: (wait.at_ns, wait.waiter.pid))
@@ -159,16 +176,19 @@ class Surroundings:
     def of(cls, evidence: Evidence) -> "Surroundings":
         """What went on in a run, but for its requests and mails: `reading` hears of the requests.
 
-        The journal, the waits for locks, what Postgres logged, and what the balancer made of its
-        backends are read to their ends.
+        The journal, the waits for locks, what Postgres logged, what the balancer made of its
+        backends, and the load of the machine are read to their ends.
         """
-        return cls(
+        around = cls(
             Timeline(evidence.events),
             evidence.lock_waits or (),
             evidence.server_lines,
             evidence.backend_changes,
             evidence.manifest.database,
         )
+        whole = evidence.manifest.platform not in _ELSEWHERE
+        around.machine = Machine(evidence.machine_samples, whole=whole)
+        return around
 
     def _by_replica(self, waits: Iterable[LockWait]) -> dict[str | None, _Waits]:
         found: dict[str | None, list[LockWait]] = {}
@@ -227,6 +247,49 @@ class Surroundings:
         """When the balancer's checks took the replica out, during that time or just after."""
         for one in self._downs.get(replica or "", ()):
             if one.start_ns <= end_ns + SLACK_NS and (one.end_ns is None or start_ns <= one.end_ns):
+                return one
+        return None
+
+    def starved_fleet(self, at_ns: int) -> Starved | None:
+        """Whether all replicas in service had been taken out for want of processor time.
+
+        None if a replica in service was not down, if one was down for another reason than health
+        checks without an answer, if others did not have the machine during the checks, or if no
+        replica was to be in service: then the release had left none.
+        """
+        found: Starved | None = None
+        for replica, life in self.timeline.lives.items():
+            if not life.serves(at_ns):
+                continue
+            down = self.down_at(replica, at_ns)
+            if down is None or not down.unanswered:
+                return None
+            found = self.machine.starved(down.start_ns - CHECKS_NS, down.start_ns)
+            if found is None:
+                return None
+        return found
+
+    def stalled(self) -> Starved | None:
+        """How far others had the machine while new replicas were not ready in time.
+
+        Of the last such wait; None if there was none, or if others did not have the machine.
+        """
+        began = {
+            event.number: event.at_ns
+            for event in self.timeline.events
+            if event.verb == "wait_ready" and event.state == "started"
+        }
+        for event in reversed(self.timeline.events):
+            if event.verb == "wait_ready" and event.state == "failed":
+                if event.detail.get("timed_out") is not True:
+                    return None
+                return self.machine.starved(began.get(event.number, event.at_ns), event.at_ns)
+        return None
+
+    def down_at(self, replica: str, at_ns: int) -> Down | None:
+        """The stretch in which the replica was down at that instant; None if it was not."""
+        for one in self._downs.get(replica, ()):
+            if one.start_ns <= at_ns and (one.end_ns is None or at_ns <= one.end_ns):
                 return one
         return None
 
@@ -345,7 +408,9 @@ def _downs(backends: Iterable[BackendChange]) -> dict[str, list[Down]]:
     for change in sorted(backends, key=lambda change: change.at_ns):
         mine = found.setdefault(change.id, [])
         if change.change in ("down", "ejected"):
-            mine.append(Down(change.at_ns, None, change.reason or "its checks failed"))
+            unanswered = change.check == "timed_out"
+            reason = change.reason or "its checks failed"
+            mine.append(Down(change.at_ns, None, reason, unanswered))
         elif change.change in ("up", "restored") and mine and mine[-1].end_ns is None:
             mine[-1] = mine[-1]._replace(end_ns=change.at_ns)
     return found

@@ -9,6 +9,7 @@ Confidence = Literal["certain", "likely", "symptom"]
 
 CauseKind = Literal[
     "harness",
+    "machine",
     "no_backend",
     "lifecycle",
     "statement",
@@ -113,7 +114,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
             explained and those that are not are two causes, of different confidence.
         title: the same for people.
         kind: by which mechanism, so that programs need not read the id or the title: `harness` (the
-            load generator itself), `no_backend`, `lifecycle` (its replica came or went),
+            load generator itself), `machine` (other processes used it, so
+            the release may be innocent), `no_backend`, `lifecycle` (its replica came or went),
             `statement` (the database refused a statement), `lock`, `database` (it was late or
             away), `balancer`, `mixed_fleet` (one version lacks what another one serves),
             `application`, `transport`, `answer`, `slow`.

@@ -1,0 +1,116 @@
+"""Whether other processes took the machine away from the run: PURE, from samples of the machine.
+
+A replica that gets no processor time fails its health checks and does not answer in time, whatever
+its release is like. So such failures say nothing about the release while others held the machine.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from scenarios.evidence.machine import MachineSample
+
+CROWDED = 0.9
+"""From this share on, the processors count as fully used: nothing is left to give."""
+
+FOREIGN = 0.25
+"""The share of the processors that others must have had. With less, the run slowed itself down."""
+
+PRESSURE = 0.25
+"""The pressure on the processors (PSI) from which on somebody noticeably waited for one."""
+
+_SHARE = 0.5
+"""A stretch explains a failure if it covers at least half of its time."""
+
+
+class Starved(NamedTuple):
+    """How far others had the machine.
+
+    Attributes:
+        seconds: for how long.
+        foreign: the share of the processors that others had in that time.
+        pressure: the share of that time in which somebody waited for a processor; None where the
+            kernel does not measure it.
+    """
+
+    seconds: float
+    foreign: float
+    pressure: float | None
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        waited = (
+            ""
+            if self.pressure is None
+            else f"; somebody waited for a processor in {self.pressure:.0%} of that time"
+        )
+        said = f"other processes used {self.foreign:.0%} of the processors for {self.seconds:.1f} s"
+        return (said + waited).replace("%", " %")
+
+
+class Machine:
+    """The load of the machine as a function of time."""
+
+    def __init__(self, samples: Iterable[MachineSample] = (), *, whole: bool = True) -> None:
+        """Put the samples in order.
+
+        Args:
+            samples: what was recorded.
+            whole: whether all processes of the application belong to the run. If not, a busy
+                process may be the application itself; then only the processor time counts that a
+                hypervisor or a quota took from all of them.
+        """
+        self._samples = sorted(samples, key=lambda sample: sample.at_ns)
+        self._ends = [sample.at_ns for sample in self._samples]
+        self._whole = whole
+
+    def foreign(self, sample: MachineSample) -> float:
+        """The share of the processors that this run certainly could not use."""
+        return sample.foreign if self._whole else min(1.0, sample.steal + sample.throttled)
+
+    def is_starved(self, sample: MachineSample) -> bool:
+        """Whether others had much of the machine, nothing was left, and somebody waited."""
+        full = sample.busy + sample.steal >= CROWDED or sample.throttled >= FOREIGN
+        waited = sample.cpu_pressure is None or sample.cpu_pressure >= PRESSURE
+        return full and waited and self.foreign(sample) >= FOREIGN
+
+    def starved(self, start_ns: int, end_ns: int) -> Starved | None:
+        """How far others had the machine in a stretch; None if not for half of it.
+
+        An instant counts as the interval of the sample that it falls into.
+        """
+        whole, found = 0, []
+        for sample, covered in self._within(start_ns, end_ns):
+            whole += covered
+            if self.is_starved(sample):
+                found.append((sample, covered))
+        taken = sum(covered for _, covered in found)
+        if not found or taken < _SHARE * max(end_ns - start_ns, whole):
+            return None
+        return self._sum_up(found)
+
+    def total(self) -> Starved | None:
+        """The same of all intervals in which others had the machine; None if there was none."""
+        found = [(one, round(one.seconds * 1e9)) for one in self._samples if self.is_starved(one)]
+        return self._sum_up(found) if found else None
+
+    def _within(self, start_ns: int, end_ns: int) -> Iterable[tuple[MachineSample, int]]:
+        for index in range(bisect_right(self._ends, start_ns), len(self._samples)):
+            sample = self._samples[index]
+            begin = sample.at_ns - round(sample.seconds * 1e9)
+            if begin > end_ns:
+                return
+            yield sample, max(min(sample.at_ns, end_ns) - max(begin, start_ns), 1)
+
+    def _sum_up(self, found: list[tuple[MachineSample, int]]) -> Starved:
+        taken = sum(covered for _, covered in found)
+        measured = [(s.cpu_pressure, covered) for s, covered in found if s.cpu_pressure is not None]
+        return Starved(
+            seconds=taken / 1e9,
+            foreign=sum(self.foreign(sample) * covered for sample, covered in found) / taken,
+            pressure=sum(pressure * covered for pressure, covered in measured)
+            / sum(covered for _, covered in measured)
+            if measured
+            else None,
+        )
