@@ -17,6 +17,8 @@ class DatabaseSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         state: such as `active` or `idle in transaction`.
         query: what it runs, or ran last; shortened.
         transaction_seconds: for how long its transaction had been open when it was first seen.
+        mode: in the chain of a wait, the lock by which it stands in the way: the one that it holds,
+            or, where it waits itself, the one that it wants. Absent if it was not seen.
     """
 
     pid: int
@@ -24,6 +26,7 @@ class DatabaseSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     state: str | None = None
     query: str | None = None
     transaction_seconds: float | None = None
+    mode: str | None = None
 
 
 class LockWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

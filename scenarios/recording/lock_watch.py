@@ -8,14 +8,16 @@ A look costs the server 0.4 to 0.9 ms. What it reads (`pg_locks`, `pg_stat_activ
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
 import msgspec
 
+from scenarios.evidence.lock_modes import conflict, strongest
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.recorder import Recorder
 
@@ -40,6 +42,10 @@ _SESSIONS = """
 SELECT pid, application_name, state, query,
     extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
 FROM pg_stat_activity WHERE pid = ANY($1::int[])"""
+_HELD = """
+SELECT pid, mode, relation::regclass::text AS relation FROM pg_locks
+WHERE granted AND locktype = 'relation' AND pid = ANY($1::int[])
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 _FILES = """
 SELECT c.oid, c.oid::regclass::text AS name, c.relfilenode FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -81,15 +87,52 @@ class Seen:
     blockers: tuple[int, ...]
 
 
-def chain_of(pid: int, waiting: Mapping[int, Seen]) -> tuple[int, ...]:
+Held = Mapping[tuple[int, str], frozenset[str]]
+"""The modes that a backend holds on a relation."""
+
+
+def in_the_way(seen: Seen, pid: int, waiting: Mapping[int, Seen], held: Held) -> str | None:
+    """The lock by which a backend stands in a waiter's way: one that it holds, or waits for itself.
+
+    Only a mode that conflicts with what the waiter wants can be in its way. None if the backend
+    has none on that relation, or if the waiter waits for another kind of thing.
+    """
+    if seen.kind != "relation" or seen.relation is None:
+        return None
+    own = strongest(held.get((pid, seen.relation), frozenset()), seen.mode)
+    ahead = waiting.get(pid)
+    if own is None and ahead is not None and ahead.relation == seen.relation:
+        return ahead.mode if conflict(seen.mode, ahead.mode) else None
+    return own
+
+
+def _may_block(seen: Seen, pid: int, waiting: Mapping[int, Seen], held: Held) -> bool:
+    """Whether that is possible: not if all its modes are known and none conflicts."""
+    if seen.kind != "relation" or seen.relation is None:
+        return True
+    ahead = waiting.get(pid)
+    queued = ahead is not None and ahead.relation == seen.relation
+    if not queued and (pid, seen.relation) not in held:
+        return True  # it was not seen with any lock: the two looks were not at the same instant
+    return in_the_way(seen, pid, waiting, held) is not None
+
+
+def chain_of(
+    pid: int, waiting: Mapping[int, Seen], held: Held = MappingProxyType({})
+) -> tuple[int, ...]:
     """The backends that stand in this one's way, the nearest first, the root last.
 
+    A backend whose locks do not conflict with what the one before it wants is not in its way.
     Each step takes the lowest process id of several blockers that is not in the chain yet; a
     circle (a deadlock that Postgres has not resolved yet) ends where it closes.
     """
     chain: list[int] = []
     while (seen := waiting.get(pid)) is not None:
-        ahead = sorted(one for one in seen.blockers if one > 0 and one not in chain and one != pid)
+        ahead = sorted(
+            one
+            for one in seen.blockers
+            if one > 0 and one not in chain and one != pid and _may_block(seen, one, waiting, held)
+        )
         if not ahead:
             break
         # One that waits itself leads on to the root; one that does not is the root.
@@ -141,15 +184,26 @@ class Waits:
         return tuple(self._open.values())
 
     def look(
-        self, at_ns: int, seen: Iterable[Seen], sessions: Mapping[int, DatabaseSession]
+        self,
+        at_ns: int,
+        seen: Iterable[Seen],
+        sessions: Mapping[int, DatabaseSession],
+        held: Held = MappingProxyType({}),
     ) -> None:
-        """Take in what one look saw."""
+        """Take in what one look saw.
+
+        Args:
+            at_ns: when.
+            seen: who waits.
+            sessions: those who wait and those who are waited for.
+            held: their locks.
+        """
         waiting = {one.pid: one for one in seen}
         # A wait that gets another root is blamed on that one only from then on.
         until = {pid: wait.end_ns for (pid, _), wait in self._open.items()}
         now: set[tuple[int, int]] = set()
         for one in waiting.values():
-            chain = _to_oldest(one.pid, chain_of(one.pid, waiting), waiting, sessions)
+            chain = _to_oldest(one.pid, chain_of(one.pid, waiting, held), waiting, sessions)
             key = (one.pid, chain[-1] if chain else 0)
             now.add(key)
             before = self._open.get(key)
@@ -167,7 +221,7 @@ class Waits:
                 mode=one.mode,
                 kind=one.kind,
                 relation=one.relation,
-                chain=tuple(sessions.get(pid) or DatabaseSession(pid=pid) for pid in chain),
+                chain=tuple(_links(one, chain, waiting, sessions, held)),
             )
         for key in self._open.keys() - now:
             self._end(key, at_ns)
@@ -179,6 +233,22 @@ class Waits:
 
     def _end(self, key: tuple[int, int], gone_ns: int) -> None:
         self._write(msgspec.structs.replace(self._open.pop(key), gone_ns=gone_ns))
+
+
+def _links(
+    first: Seen,
+    chain: Iterable[int],
+    waiting: Mapping[int, Seen],
+    sessions: Mapping[int, DatabaseSession],
+    held: Held,
+) -> Iterator[DatabaseSession]:
+    """The sessions of a chain, each with the lock by which it stands in the way."""
+    before: Seen | None = first
+    for pid in chain:
+        session = sessions.get(pid) or DatabaseSession(pid=pid)
+        mode = None if before is None else in_the_way(before, pid, waiting, held)
+        yield msgspec.structs.replace(session, mode=mode)
+        before = waiting.get(pid)
 
 
 class LockWatch:
@@ -278,12 +348,16 @@ class LockWatch:
         at_ns = time.monotonic_ns()
         seen = [_seen(row, at_ns) for row in rows]
         sessions: dict[int, DatabaseSession] = {}
+        held: dict[tuple[int, str], frozenset[str]] = {}
         if seen:
             pids = {one.pid for one in seen} | {pid for one in seen for pid in one.blockers}
             found = await connection.fetch(_SESSIONS, sorted(pids))
             sessions = {row["pid"]: _session(row) for row in found}
+            for row in await connection.fetch(_HELD, sorted(pids)):
+                key = row["pid"], row["relation"]
+                held[key] = held.get(key, frozenset()) | {row["mode"]}
         did = waits.any_open
-        waits.look(at_ns, seen, sessions)
+        waits.look(at_ns, seen, sessions, held)
         if did or waits.any_open:
             self._on_waits(waits.open)
         await self._look_at_tables(connection, at_ns)

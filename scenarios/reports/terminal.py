@@ -190,6 +190,8 @@ def _locks(locks: Locks) -> list[RenderableType]:
                 )
             ),
         ]
+        if blocker.queue and "head of the queue" in blocker.queue:
+            facts.append(_fact("queue", words.clean(blocker.queue)))
         if blocker.query:
             state = f" ({blocker.state})" if blocker.state else ""
             facts.append(_fact("its query", words.clean(f"{blocker.query}{state}")))

@@ -52,7 +52,7 @@ class Findings:
 
     Attributes:
         starved: how far other processes had the machine, over the whole run.
-        stalled: the same over the wait for new replicas that was the end of the release.
+        stalled: the same when the release ended since replicas did not answer.
     """
 
     manifest: Manifest
@@ -164,7 +164,7 @@ def _starved(findings: Findings) -> Iterable[str]:
     if slow and may is not None and findings.requests.slow > may:
         told.append(f"{number(slow, 'request')} took too long")
     if findings.stalled is not None and not _ended_as_expected(findings.manifest):
-        told.append("new replicas were not ready in time")
+        told.append("replicas did not become ready, or did not stay up,")
     if told:
         yield (
             f"{' and '.join(told)} while the machine was starved: {starved.words}; so the run "

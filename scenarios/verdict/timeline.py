@@ -30,6 +30,7 @@ class Life:
     started_ns: int | None = None
     ready_ns: int | None = None
     attached_ns: int | None = None
+    serving_ns: int | None = None
     drain_started_ns: int | None = None
     drained_ns: int | None = None
     cut: int = 0
@@ -39,7 +40,7 @@ class Life:
 
     def serves(self, at_ns: int) -> bool:
         """Whether it was to get requests at that instant: given traffic, and not yet leaving."""
-        if self.attached_ns is None or at_ns < self.attached_ns:
+        if self.serving_ns is None or at_ns < self.serving_ns:
             return False
         return all(
             left is None or at_ns < left
@@ -57,6 +58,8 @@ class Life:
                 self.ready_ns = event.at_ns
             case "attach" | "weigh" | "switch", "started" if self.attached_ns is None:
                 self.attached_ns = event.at_ns
+            case "attach" | "weigh" | "switch", "completed" if self.serving_ns is None:
+                self.serving_ns = event.at_ns
 
     def go(self, event: Event) -> None:
         """Take in how it went: drained, stopped, or died by itself."""

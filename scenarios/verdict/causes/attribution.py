@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.causes import lock_queue
 from scenarios.verdict.causes.failure import Failure, Finding
 from scenarios.verdict.causes.ladder import attribute, contributing
 from scenarios.verdict.causes.slowness import explain_slow
@@ -131,22 +132,28 @@ def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
 
 
 def _locked(failures: Sequence[Failure]) -> str | None:
-    """Whose lock most of them waited for, if they waited for locks at all."""
-    roots: Counter[str] = Counter()
-    longest = 0.0
+    """Whose lock most of them waited for, if they waited for locks at all, as a chain."""
+    queues: Counter[str] = Counter()
+    longest, fleet = 0.0, 0
     for failure in failures:
         blocked = failure.around.blocked(failure.replica, *failure.span)
+        if blocked is None and failure.refused:
+            blocked = failure.around.blocked_fleet(*failure.span)
+            fleet += blocked is not None
         if blocked is None or blocked.wait.root is None:
             continue
-        wait, root = blocked.wait, blocked.wait.root
-        about = f" on {wait.relation}" if wait.relation else ""
-        asked = f" ({root.query})" if root.query else ""
-        roots[f"{wait.mode}{about}, blocked by {root.application or 'a session'}{asked}"] += 1
+        queues[lock_queue.told(blocked.wait)] += 1
         longest = max(longest, blocked.seconds)
-    if not roots:
+    if not queues:
         return None
-    (root_text, number), *_ = sorted(roots.items(), key=lambda item: (-item[1], item[0]))
-    return f"{number:,} of them waited up to {longest:.2f} s for {root_text}"
+    (queue, number), *_ = sorted(queues.items(), key=lambda item: (-item[1], item[0]))
+    taken = (
+        f". {fleet:,} of them met no available backend: all replicas had failed their health "
+        "checks while their sessions waited so"
+        if fleet
+        else ""
+    )
+    return f"{number:,} of them waited up to {longest:.2f} s for {queue}{taken}"
 
 
 def _lacking(failures: Sequence[Failure]) -> str | None:

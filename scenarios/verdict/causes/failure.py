@@ -87,6 +87,11 @@ class Failure:
         return begin, outcome.done_ns
 
     @property
+    def refused(self) -> bool:
+        """Whether the balancer had nobody to ask."""
+        return self.proxy is not None and self.proxy.error == "destination_unavailable"
+
+    @property
     def answered_badly(self) -> bool:
         """Whether an application answered, with a server error (RFC 9110, section 15.6)."""
         return self.proxy is None and (self.outcome.status or 0) >= 500  # noqa: PLR2004 - the RFC

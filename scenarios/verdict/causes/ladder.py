@@ -1,12 +1,12 @@
 """Why a request failed: a ladder of rules, of which the first that matches gives the cause.
 
 The order is fixed, from what invalidates the other evidence down to the bare symptom: the harness
-itself, a fleet that others starved, the balancer without a backend, the life of the replica, the
-race of a reused connection, what the database refused, locks, the starved machine, a replica that
-answers nobody, timeouts and pools, the database's absence, what the balancer saw, the mixed fleet,
-the application's own answer, and last what the client saw. So the same
-evidence always gives the same cause. Rules that would have matched as well are the contributing
-events.
+itself, a fleet that waited for a lock or that others starved, the balancer without a backend, the
+life of the replica, the race of a reused connection, what the database refused, locks, the starved
+machine, a replica that answers nobody, timeouts and pools, the database's absence, what the
+balancer saw, the mixed fleet, the application's own answer, and last what the client saw. So
+the same evidence always gives the same cause. Rules that would have matched as well are the
+contributing events.
 """
 
 import errno
@@ -48,6 +48,7 @@ _STATEMENT_TIMEOUT = re.compile(r"(?i)did not answer in time|statement timeout|q
 _POOL = re.compile(r"(?i)no (free |database )?connection|\bpool\b|too many connections")
 _LATE = frozenset({"connection_timeout", "http_response_timeout"})
 _REFUSALS = frozenset({400, 409, 422})
+_LOCKED = Finding("lock_wait", "the request waited for a lock in the database", "likely", "lock")
 STARVED = Finding(
     "machine:starved",
     "nobody answered in time, because other processes used the machine",
@@ -68,11 +69,18 @@ def harness(failure: Failure) -> Finding | None:
     return None
 
 
+def blocked_fleet(failure: Failure) -> Finding | None:
+    """The balancer had nobody to ask, since the whole fleet waited for a lock during its checks."""
+    if not failure.refused or failure.around.blocked_fleet(*failure.span) is None:
+        return None
+    return _LOCKED
+
+
 def starved_fleet(failure: Failure) -> Finding | None:
     """The balancer had nobody to ask, since others had the machine and no check was answered."""
-    if not _no_backend(failure) or _faulty(failure):
+    if not failure.refused or _faulty(failure):
         return None
-    return STARVED if failure.around.starved_fleet(failure.at_ns) is not None else None
+    return STARVED if failure.around.starved_fleet(*failure.span) is not None else None
 
 
 def starved(failure: Failure) -> Finding | None:
@@ -107,13 +115,9 @@ def _faulty(failure: Failure) -> bool:
     return bool(failure.around.faults(failure.replica, *failure.span))
 
 
-def _no_backend(failure: Failure) -> bool:
-    return failure.proxy is not None and failure.proxy.error == "destination_unavailable"
-
-
 def no_backend(failure: Failure) -> Finding | None:
     """The balancer says that it had nobody to ask."""
-    if not _no_backend(failure):
+    if not failure.refused:
         return None
     return Finding("no_backend", "no backend was available", "certain", "no_backend")
 
@@ -223,11 +227,13 @@ def server_log(failure: Failure) -> Finding | None:
 
 def lock_wait(failure: Failure) -> Finding | None:
     """Its replica waited for a lock, for at least half of the time."""
-    if not (failure.answered_badly or failure.outcome.error == "timeout" or failure.outcome.ok):
+    late = failure.proxy is not None and failure.proxy.error in _LATE
+    waited = failure.answered_badly or failure.outcome.error == "timeout" or failure.outcome.ok
+    if not (waited or late or failure.cut):
         return None
     if failure.around.blocked(failure.replica, *failure.span) is None:
         return None
-    return Finding("lock_wait", "the request waited for a lock in the database", "likely", "lock")
+    return _LOCKED
 
 
 def statement_timeout(failure: Failure) -> Finding | None:
@@ -322,6 +328,7 @@ Rule = Callable[[Failure], Finding | None]
 
 LADDER: tuple[Rule, ...] = (
     harness,
+    blocked_fleet,
     starved_fleet,
     no_backend,
     lifecycle,

@@ -41,7 +41,7 @@ def _starved(failure: Failure) -> Finding | None:
     if failure.around.faults(failure.replica, *failure.span) or lock_wait(failure) is not None:
         return None
     if exchange is not None and _half(failure, exchange.wait_ns):
-        found = failure.around.starved_fleet(outcome.planned_ns)
+        found = failure.around.starved_fleet(outcome.planned_ns, outcome.planned_ns)
     else:
         found = failure.around.machine.starved(outcome.planned_ns, outcome.done_ns)
     return STARVED if found is not None else None

@@ -18,7 +18,7 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
 from scenarios.verdict.causes.machine import Machine, Starved
 from scenarios.verdict.causes.skew import Skew
-from scenarios.verdict.timeline import Timeline, object_of
+from scenarios.verdict.timeline import CONTAINERS, Timeline, object_of
 
 OURS = "hitless-"
 """What the names of our own sessions begin with: migrator, harness, watch, faults."""
@@ -26,8 +26,8 @@ OURS = "hitless-"
 SLACK_NS = 1_000_000_000
 """How much later than it began an effect may be noticed by those who only look now and then."""
 
-CHECKS_NS = 3 * SLACK_NS
-"""For how long health checks have failed, at most, when they take a replica out."""
+CHECKS_NS = SLACK_NS
+"""For so long, at least, something must have gone on by which health checks failed."""
 
 _LONG = 5
 _SHARE = 0.5
@@ -74,16 +74,20 @@ class Down(NamedTuple):
     """A stretch in which the balancer held a replica for down.
 
     Attributes:
+        replica: which.
         start_ns: when it was taken out.
         end_ns: when it came back; None if it never did.
         reason: why, for people.
         unanswered: whether its last health check got no answer in time.
+        refused: whether nobody listened when it was checked last.
     """
 
+    replica: str
     start_ns: int
     end_ns: int | None
     reason: str
     unanswered: bool = False
+    refused: bool = False
 
 
 class Doing(NamedTuple):
@@ -250,46 +254,80 @@ class Surroundings:
                 return one
         return None
 
-    def starved_fleet(self, at_ns: int) -> Starved | None:
+    def starved_fleet(self, start_ns: int, end_ns: int) -> Starved | None:
         """Whether all replicas in service had been taken out for want of processor time.
 
         None if a replica in service was not down, if one was down for another reason than health
         checks without an answer, if others did not have the machine during the checks, or if no
         replica was to be in service: then the release had left none.
+
+        Args:
+            start_ns: from when the request waited.
+            end_ns: until when.
         """
         found: Starved | None = None
-        for replica, life in self.timeline.lives.items():
-            if not life.serves(at_ns):
-                continue
-            down = self.down_at(replica, at_ns)
-            if down is None or not down.unanswered:
-                return None
-            found = self.machine.starved(down.start_ns - CHECKS_NS, down.start_ns)
+        for down in self._fleet_down(start_ns, end_ns):
+            found = self._checks_starved(down)
             if found is None:
                 return None
         return found
 
-    def stalled(self) -> Starved | None:
-        """How far others had the machine while new replicas were not ready in time.
+    def _fleet_down(self, start_ns: int, end_ns: int) -> Iterator[Down | None]:
+        """Of each replica in service, the stretch in which it was down at that time."""
+        for replica, life in self.timeline.lives.items():
+            if life.serves(start_ns):
+                yield self.down_during(replica, start_ns, end_ns)
 
-        Of the last such wait; None if there was none, or if others did not have the machine.
+    def _checks_starved(self, down: Down | None) -> Starved | None:
+        if down is None or not down.unanswered:
+            return None
+        return self.machine.starved(down.start_ns - CHECKS_NS, down.start_ns)
+
+    def blocked_fleet(self, start_ns: int, end_ns: int) -> Blocked | None:
+        """Whether all replicas in service had been taken out while they waited for a lock.
+
+        None if a replica in service was not down, if a check was refused, if it did not wait for a
+        lock for half of the time of its failing checks, or if no replica was to be in service.
+
+        Args:
+            start_ns: from when the request waited.
+            end_ns: until when.
+        """
+        longest: Blocked | None = None
+        for down in self._fleet_down(start_ns, end_ns):
+            if down is None or down.refused:
+                return None
+            blocked = self.blocked(down.replica, down.start_ns - CHECKS_NS, down.start_ns)
+            if blocked is None:
+                return None
+            if longest is None or blocked.seconds > longest.seconds:
+                longest = blocked
+        return longest
+
+    def stalled(self) -> Starved | None:
+        """How far others had the machine when the release ended since replicas did not answer.
+
+        Either new replicas were not ready in time, or a replica that had to stay up was taken out
+        by health checks without an answer. None if the release ended for another reason.
         """
         began = {
-            event.number: event.at_ns
-            for event in self.timeline.events
-            if event.verb == "wait_ready" and event.state == "started"
+            event.number: event.at_ns for event in self.timeline.events if event.state == "started"
         }
         for event in reversed(self.timeline.events):
-            if event.verb == "wait_ready" and event.state == "failed":
-                if event.detail.get("timed_out") is not True:
-                    return None
-                return self.machine.starved(began.get(event.number, event.at_ns), event.at_ns)
+            if event.state != "failed" or event.verb in CONTAINERS:
+                continue
+            start_ns = began.get(event.number, event.at_ns)
+            if event.verb == "wait_ready":
+                late = event.detail.get("timed_out") is True
+                return self.machine.starved(start_ns, event.at_ns) if late else None
+            downs = (self.down_during(one, start_ns, event.at_ns) for one in event.replicas)
+            return next((one for down in downs if (one := self._checks_starved(down))), None)
         return None
 
-    def down_at(self, replica: str, at_ns: int) -> Down | None:
-        """The stretch in which the replica was down at that instant; None if it was not."""
+    def down_during(self, replica: str, start_ns: int, end_ns: int) -> Down | None:
+        """The first stretch in which the replica was down during that time; None if it was not."""
         for one in self._downs.get(replica, ()):
-            if one.start_ns <= at_ns and (one.end_ns is None or at_ns <= one.end_ns):
+            if one.start_ns <= end_ns and (one.end_ns is None or start_ns <= one.end_ns):
                 return one
         return None
 
@@ -408,9 +446,9 @@ def _downs(backends: Iterable[BackendChange]) -> dict[str, list[Down]]:
     for change in sorted(backends, key=lambda change: change.at_ns):
         mine = found.setdefault(change.id, [])
         if change.change in ("down", "ejected"):
-            unanswered = change.check == "timed_out"
+            unanswered, refused = change.check == "timed_out", change.check == "refused"
             reason = change.reason or "its checks failed"
-            mine.append(Down(change.at_ns, None, reason, unanswered))
+            mine.append(Down(change.id, change.at_ns, None, reason, unanswered, refused))
         elif change.change in ("up", "restored") and mine and mine[-1].end_ns is None:
             mine[-1] = mine[-1]._replace(end_ns=change.at_ns)
     return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.causes import lock_queue
 from scenarios.verdict.causes.surroundings import OURS, Surroundings
 from scenarios.verdict.model import Blocker, Locks, Rewrite
 
@@ -114,6 +115,7 @@ class LockLedger:
             requests=group.requests,
             slowest=group.slowest_ns / 1e9 if group.requests else None,
             examples=tuple(sorted(group.examples)[:EXAMPLES]),
+            queue=lock_queue.told(longest),
         )
 
     def _rewrites(self, origin_ns: int) -> Iterable[Rewrite]:

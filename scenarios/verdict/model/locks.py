@@ -20,6 +20,8 @@ class Blocker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         requests: how many requests it delayed.
         slowest: the latency of the slowest of those.
         examples: the first of those.
+        queue: the longest of the waits as a chain of who waited for whom, down to the head of the
+            queue, as a sentence; absent in older verdicts.
     """
 
     application: str
@@ -35,6 +37,7 @@ class Blocker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requests: int = 0
     slowest: float | None = None
     examples: tuple[str, ...] = ()
+    queue: str | None = None
 
 
 class Rewrite(msgspec.Struct, frozen=True, kw_only=True):

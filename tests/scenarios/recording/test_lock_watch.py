@@ -161,7 +161,7 @@ async def test_it_notes_when_the_database_is_away(tmp_path: Path) -> None:
 
 
 def seen(pid: int, *blockers: int, since: int = 0) -> Seen:
-    return Seen(pid, "relation", "ShareLock", "t", since, blockers)
+    return Seen(pid, "relation", "ShareRowExclusiveLock", "t", since, blockers)
 
 
 def test_a_circle_ends_where_it_closes() -> None:
@@ -197,3 +197,42 @@ def test_a_wait_that_begins_anew_between_two_looks_is_another_one() -> None:
         (115, 120, 130),
     ]
     assert not waits.any_open
+
+
+def wants(pid: int, mode: str, *blockers: int) -> Seen:
+    return Seen(pid, "relation", mode, "profiles", 0, blockers)
+
+
+READER, ALTER, DUMP = 1, 2, 3
+QUEUE = {
+    READER: wants(READER, "AccessShareLock", ALTER, DUMP),
+    ALTER: wants(ALTER, "AccessExclusiveLock", DUMP),
+}
+HELD = {(DUMP, "profiles"): frozenset({"AccessShareLock"})}
+
+
+def test_a_queue_is_recorded_as_a_chain_with_the_lock_of_each() -> None:
+    """A reader waits behind a queued ALTER, which waits behind a dump: the dump is the head."""
+    found: list[LockWait] = []
+    waits = Waits(found.append)
+    waits.look(100, QUEUE.values(), {}, HELD)
+    waits.close(200)
+    reader = next(one for one in found if one.waiter.pid == READER)
+    assert [(one.pid, one.mode) for one in reader.chain] == [
+        (ALTER, "AccessExclusiveLock"),
+        (DUMP, "AccessShareLock"),
+    ]
+
+
+def test_a_session_with_a_mode_that_does_not_conflict_is_never_waited_for() -> None:
+    """Two readers are not in each other's way, even if the server's list names one of them."""
+    alone = {READER: wants(READER, "AccessShareLock", DUMP)}
+    assert chain_of(READER, alone, HELD) == ()
+    strict = {(DUMP, "profiles"): frozenset({"AccessShareLock", "AccessExclusiveLock"})}
+    assert chain_of(READER, alone, strict) == (DUMP,)
+
+
+def test_a_session_whose_locks_were_not_seen_may_still_be_waited_for() -> None:
+    """The server says who blocks; a look that missed the lock itself does not deny that."""
+    alone = {READER: wants(READER, "AccessShareLock", DUMP)}
+    assert chain_of(READER, alone, {}) == (DUMP,)
