@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from orchestrator.personas import PERSONAS
+from orchestrator.termination import TerminationPolicy
 from scenarios.evidence.event import Event
 from scenarios.evidence.progress import PlannedStep, ReplicaView, RunHeader
 from scenarios.evidence.run_folder import RunFolder
@@ -33,6 +35,14 @@ INTRODUCTION = """\
 A scenario is one TOML file. An unknown key is an error that names the file, the line and the most
 similar known key. A key is required only if its default is *required*.
 """
+PERSONAS_INTRODUCTION = """\
+# How other platforms stop a replica
+A *persona* sets `policy.termination` to what a platform does when nothing is configured: in which
+order it tells the router and stops the replica, and how late the router hears of it. What each
+setting means is in the [reference](reference/scenario.md#policytermination). Every value has its
+source; a value can be changed like any other setting, for example with
+`--set policy.termination.pre_stop_seconds=5`.
+"""
 SIZES = ((80, 24), (160, 40))
 
 
@@ -42,7 +52,35 @@ def generated() -> Mapping[str, bytes]:
         "verdict.schema.json": verdict_schema(),
         "reference/cli.md": command_line().encode(),
         "reference/scenario.md": scenario_file().encode(),
+        "personas.md": personas().encode(),
     }
+
+
+def personas() -> str:
+    """The page of the personas: their settings, each with its source."""
+    settings = [one.name for one in msgspec.structs.fields(TerminationPolicy)]
+    lines = [HEADER, PERSONAS_INTRODUCTION, "| Setting | " + " | ".join(PERSONAS) + " |"]
+    lines.append("|---" * (len(PERSONAS) + 1) + "|")
+    for name in settings:
+        values = (_value(getattr(one.termination, name)) for one in PERSONAS.values())
+        lines.append(f"| `{name}` | " + " | ".join(values) + " |")
+    for one in PERSONAS.values():
+        lines += ["", f"## `{one.name}`: {one.title}", one.summary, ""]
+        lines += ["| Setting | Value | Because | Source |", "|---|---|---|---|"]
+        for name in settings:
+            source = one.sources[name]
+            value = _value(getattr(one.termination, name))
+            lines.append(f"| `{name}` | {value} | {source.says} | <{source.url}> |")
+        lines += ["", f"What it does not cover: {one.limits}"]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f"{one:g}" for one in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def command_line() -> str:

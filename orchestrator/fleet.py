@@ -1,8 +1,9 @@
 """The fleet: the replicas of a rollout, and what the rollout knows of each."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from orchestrator.departure import Departure
 from orchestrator.model import Replica, Version
 from orchestrator.request_statistics import RequestCounts
 
@@ -22,6 +23,8 @@ class Member:
         weight: its share of the traffic, relative to the weights of the others.
         leaving: whether the rollout has begun to drain or stop it.
         lost: whether it ended or hung by itself, so that its place waits for a replacement.
+        drained: whether the router sends it no new requests and those in flight have ended.
+        departure: how it leaves, as far as that has happened.
         gated: how many verbs are checking it at the moment; they fail when it ends.
         before: its counts when the comparison of failures began.
         before_step: its counts when the present canary step began; latencies are compared from
@@ -34,6 +37,8 @@ class Member:
     weight: float = 0.0
     leaving: bool = False
     lost: bool = False
+    drained: bool = False
+    departure: Departure = field(default_factory=Departure)
     gated: int = 0
     before: RequestCounts = NO_REQUESTS
     before_step: RequestCounts = NO_REQUESTS

@@ -7,7 +7,8 @@ from orchestrator.errors import RolloutFailed
 from orchestrator.fleet import Member
 from orchestrator.interfaces import Platform, ProbeResult, Router
 from orchestrator.model import Replica
-from orchestrator.tasks import deadline
+from orchestrator.tasks import deadline, now
+from orchestrator.termination import Registration
 
 _ROUTER_SECONDS = 10.0  # a router that needs longer to answer is broken
 _PROBE_SECONDS = 1.0  # for one readiness probe
@@ -22,16 +23,40 @@ class ReadinessGates:
         self._platform = platform
         self._router = router
 
-    async def admit(self, member: Member, said: dict[str, ProbeResult]) -> float:
+    async def admit(
+        self,
+        member: Member,
+        said: dict[str, ProbeResult],
+        *,
+        registration: Registration = "when-ready",
+        lag_seconds: float = 0.0,
+    ) -> float:
         """Wait until the router says that the replica is up.
 
-        Returns the seconds until the replica itself was ready, before the router's checks.
+        Returns the seconds until the router was told of the replica: the replica's own start, and
+        the lag. With `when-started` they are all seconds but the router's fewest checks.
 
         Args:
             member: the replica; it is registered with the router once it is ready.
             said: gets the last readiness probe of the replica, by its id.
+            registration: whether the router is told when the replica is ready or at once.
+            lag_seconds: how long that news takes.
         """
-        began = asyncio.get_running_loop().time()
+        began = now()
+        if registration == "when-ready":
+            await self._wait_ready(member, said)
+        # Only now: a router check that fails costs the replica a whole interval.
+        if not member.registered:
+            await asyncio.sleep(lag_seconds)
+            await self._router.register(member.replica)
+            member.registered = True
+        told = now() - began
+        await self._router.wait_up([member.replica.id])
+        if registration == "when-started":
+            return max(0.0, now() - began - self._router.admission_seconds)
+        return told
+
+    async def _wait_ready(self, member: Member, said: dict[str, ProbeResult]) -> None:
         replica, path = member.replica, member.version.readiness_path
         await self._platform.wait_listening(replica)
         while path is not None and not member.registered:
@@ -39,13 +64,6 @@ class ReadinessGates:
             if said[replica.id].good:
                 break
             await asyncio.sleep(_PROBE_PAUSE_SECONDS)
-        ready = asyncio.get_running_loop().time() - began
-        # Only now: a router check that fails costs the replica a whole interval.
-        if not member.registered:
-            await self._router.register(replica)
-            member.registered = True
-        await self._router.wait_up([replica.id])
-        return ready
 
     async def why_not_ready(
         self, members: Iterable[Member], said: Mapping[str, ProbeResult]
@@ -88,12 +106,12 @@ async def readiness_refusal(
     """
     async with deadline(seconds, "it does not listen"):
         await platform.wait_listening(replica)
-    until = asyncio.get_running_loop().time() + _REHEARSAL_SECONDS
+    until = now() + _REHEARSAL_SECONDS
     while True:
         answer = await platform.probe(replica, path, _PROBE_SECONDS)
         if answer.good:
             return None
-        if asyncio.get_running_loop().time() >= until:
+        if now() >= until:
             return f"it {answer.to(path)}"
         await asyncio.sleep(_PROBE_PAUSE_SECONDS)
 

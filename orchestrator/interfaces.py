@@ -17,12 +17,26 @@ class ReplicaExit(NamedTuple):
         log: the last lines of its log.
         killed: whether it outlasted its grace period and was killed.
         seconds: the time from the stop signal to its end; 0 when nobody stopped it.
+        exit_status: its exit status; the negative signal number when a signal ended it; None where
+            the platform does not tell.
+        stop_asked_ns: when it got its stop signal, on the machine's monotonic clock; this and the
+            following are None when nobody stopped it, or where the platform does not tell.
+        stopped_listening_ns: when its port was closed.
+        ended_ns: when its first process had ended.
+        children_ended_ns: when the last of its other processes had ended.
+        left_behind: how many of its other processes outlived the first one, and were killed.
     """
 
     reason: str
     log: tuple[str, ...] = ()
     killed: bool = False
     seconds: float = 0.0
+    exit_status: int | None = None
+    stop_asked_ns: int | None = None
+    stopped_listening_ns: int | None = None
+    ended_ns: int | None = None
+    children_ended_ns: int | None = None
+    left_behind: int = 0
 
 
 class Drained(NamedTuple):

@@ -11,51 +11,45 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.termination import DRAIN_FIRST, TerminationPolicy
+from orchestrator.values import (
+    Command,
+    Count,
+    HttpPath,
+    NotNegative,
+    Percentage,
+    PolicyError,
+    Positive,
+    Quantity,
+    Rate,
+    check_numbers,
+)
+
+__all__ = [
+    "HOOKED",
+    "WHOLE",
+    "Autoscaling",
+    "CanaryStep",
+    "Command",
+    "Count",
+    "Criteria",
+    "Healing",
+    "HttpPath",
+    "NotNegative",
+    "Policy",
+    "PolicyError",
+    "Positive",
+    "Preview",
+    "TerminationPolicy",
+]
 
 WHOLE = 100.0  # percent
-
-Count = Annotated[int, msgspec.Meta(ge=1)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-Percentage = Annotated[float, msgspec.Meta(gt=0, le=100)]
-Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Command = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-# The pattern is for editors; `_share` has the message for people.
-Quantity = (
-    Annotated[int, msgspec.Meta(ge=0)]
-    | Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[0-9]+%?$"})]
-)
-HttpPath = Annotated[str, msgspec.Meta(pattern="^/")]
-
-
-class PolicyError(OrchestratorError, ValueError):
-    """A policy that no rollout can follow.
-
-    The message begins with the setting and says which values are right. It is a `ValueError`, so
-    that `msgspec` adds the place in the file where the setting was read.
-
-    Attributes:
-        keys: the path from the table that was read to the wrong setting; may be empty.
-    """
-
-    def __init__(self, message: str, *keys: str) -> None:
-        super().__init__(message)
-        self.keys = keys
-
 
 HOOKED = (
     "deploy", "start", "wait_ready", "preview", "attach", "weigh", "switch", "soak", "analyse",
     "drain", "stop", "rollback", "migrate",
 )  # fmt: skip
 """The verbs that hooks can run before and after."""
-
-
-def _check_numbers(policy: msgspec.Struct) -> None:
-    for name in policy.__struct_fields__:
-        value = getattr(policy, name)
-        if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-            raise PolicyError(f"{name} is {value}; it must be a number, 0 or more", name)
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +90,7 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     on_inconclusive: Literal["proceed", "fail"] = "proceed"
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        check_numbers(self)
 
 
 class CanaryStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,7 +152,7 @@ class Healing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     crash_window_seconds: Positive = 60.0
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        check_numbers(self)
 
 
 class Autoscaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -182,7 +176,7 @@ class Autoscaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     scale_down_delay_seconds: NotNegative = 10.0
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        check_numbers(self)
         if not (self.target > 0 and 1 <= self.least <= self.most):
             raise PolicyError(
                 "target must be above 0, and 1 <= least <= most; "
@@ -216,6 +210,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         hook_timeout_seconds: how long a hook may take.
         healing: how replicas that die are replaced.
         autoscaling: how many replicas serve; absent: as many as `replicas` says.
+        termination: how replicas leave and come: who is told what, in which order and how late.
     """
 
     replicas: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
@@ -237,11 +232,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hook_timeout_seconds: Positive = 30.0
     healing: Healing = Healing()
     autoscaling: Autoscaling | None = None
+    termination: TerminationPolicy = DRAIN_FIRST
 
     def __post_init__(self) -> None:
         if self.replicas < 1:
             raise PolicyError(f"replicas is {self.replicas}; it must be at least 1", "replicas")
-        _check_numbers(self)
+        check_numbers(self)
         if self.surge + self.unavailable == 0:
             raise PolicyError(
                 f"max_surge {self.max_surge} and max_unavailable {self.max_unavailable} of "

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -32,14 +32,26 @@ class ProcessExit(NamedTuple):
     """How a child process ended when it was stopped.
 
     Attributes:
-        code: its exit status; the negative signal number when a signal ended it.
-        seconds: the time from the stop signal to its end.
+        code: its exit status; the negative signal number when a signal ended it; None when this run
+            did not start it and cannot know.
         killed: whether it outlasted its grace period and was killed.
+        asked_ns: when it was asked to stop, on the machine's monotonic clock.
+        ended_ns: when it had ended.
+        group_ended_ns: when the last process of its group had ended.
+        left_behind: how many processes of its group still ran when it had ended; they were killed.
     """
 
-    code: int
-    seconds: float
+    code: int | None
     killed: bool
+    asked_ns: int
+    ended_ns: int
+    group_ended_ns: int
+    left_behind: int
+
+    @property
+    def seconds(self) -> float:
+        """The time from the stop signal to its end."""
+        return max(0.0, (self.ended_ns - self.asked_ns) / 1e9)
 
 
 class ChildProcess:
@@ -50,6 +62,9 @@ class ChildProcess:
         pid: its process id, which is also the id of its process group.
         log: the file that gets its output.
         started_ns: when it was started.
+        ended_ns: when it ended; 0 until then.
+        group_ended_ns: when the last process of its group ended; 0 until then.
+        left_behind: how many processes of its group still ran when it ended.
     """
 
     def __init__(
@@ -66,9 +81,13 @@ class ChildProcess:
         self.pid = process.pid
         self.log = log
         self.started_ns = started_ns
+        self.ended_ns = 0
+        self.group_ended_ns = 0
+        self.left_behind = 0
         self._process = process
         self._stop_signal = stop_signal
         self._signal_group = signal_group
+        self._reaped = asyncio.Event()
 
     @property
     def returncode(self) -> int | None:
@@ -103,7 +122,7 @@ class ChildProcess:
 
     async def stop(self, grace: float) -> ProcessExit:
         """Send the stop signal; kill the process group when it still runs after `grace` seconds."""
-        asked = time.monotonic()
+        asked_ns = time.monotonic_ns()
         killed = False
         if self.returncode is None:
             self.signal(self._stop_signal)
@@ -112,10 +131,32 @@ class ChildProcess:
                     await self.wait()
             except TimeoutError:
                 killed = True
-        # Also after an orderly end: a parent can leave a worker behind that still serves.
-        self.kill()
+                self.kill()
         code = await self.wait()
-        return ProcessExit(code, time.monotonic() - asked, killed)
+        await self._reaped.wait()
+        return ProcessExit(
+            code=code,
+            killed=killed,
+            asked_ns=asked_ns,
+            ended_ns=self.ended_ns,
+            group_ended_ns=self.group_ended_ns,
+            left_behind=self.left_behind,
+        )
+
+    async def reap(self) -> None:
+        """Wait for its end, then end the rest of its group: the only place that does so.
+
+        A parent can leave a worker behind that still serves; the worker ends with its parent, as
+        all processes of a container end with its first one.
+        """
+        await self.wait()
+        self.ended_ns = time.monotonic_ns()
+        self.close_stdin()
+        left = group_members(self.pid)
+        self.left_behind = len(left)
+        await end_group(self.pid, left)
+        self.group_ended_ns = time.monotonic_ns()
+        self._reaped.set()
 
     def close_stdin(self) -> None:
         """Close its standard input, if it was started with `dialogue=True`."""
@@ -135,7 +176,7 @@ class ChildProcess:
 class AdoptedProcess:
     """A process that another process started, taken over by this run; used like a `ChildProcess`.
 
-    Only a parent can read an exit status, so this one is always reported as 0.
+    Only a parent can read an exit status, so this one is not known.
     """
 
     def __init__(self, pid: int, *, log: Path, stop_signal: signal.Signals) -> None:
@@ -148,6 +189,7 @@ class AdoptedProcess:
         self.log = log
         self.started_ns = 0
         self.returncode: int | None = None
+        self._ended_ns = 0
         self._stop_signal = stop_signal
         try:
             self._descriptor = os.pidfd_open(pid)
@@ -163,7 +205,7 @@ class AdoptedProcess:
 
     async def stop(self, grace: float) -> ProcessExit:
         """Send the stop signal; kill the process group when it still runs after `grace` seconds."""
-        asked = time.monotonic()
+        asked_ns = time.monotonic_ns()
         killed = False
         if self.returncode is None:
             signal.pidfd_send_signal(self._descriptor, self._stop_signal)
@@ -172,9 +214,19 @@ class AdoptedProcess:
                     await self.wait()
             except TimeoutError:
                 killed = True
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        return ProcessExit(await self.wait(), time.monotonic() - asked, killed)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
+                await self.wait()
+        left = group_members(self.pid)
+        await end_group(self.pid, left)
+        return ProcessExit(
+            code=None,
+            killed=killed,
+            asked_ns=asked_ns,
+            ended_ns=self._ended_ns,
+            group_ended_ns=time.monotonic_ns(),
+            left_behind=len(left),
+        )
 
     def last_lines(self, count: int = 5) -> str:
         """The end of its log, for error messages."""
@@ -184,6 +236,7 @@ class AdoptedProcess:
         asyncio.get_running_loop().remove_reader(self._descriptor)
         os.close(self._descriptor)
         self.returncode = 0
+        self._ended_ns = time.monotonic_ns()
         self._ended.set()
 
 
@@ -194,6 +247,29 @@ def last_lines(log: Path, count: int) -> str:
     except OSError as error:
         return f"(no log: {error.strerror})"
     return "\n".join(text.splitlines()[-count:])
+
+
+def group_members(group: int) -> list[int]:
+    """Return the processes of a group that still run; zombies do not. Empty without `/proc`."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                # After the name in parentheses: the state, the parent, the process group.
+                state, _, owner = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+                if int(owner) == group and state not in ("Z", "X"):
+                    found.append(int(entry.name))
+    return found
+
+
+async def end_group(group: int, members: Collection[int]) -> None:
+    """Kill a process group, and wait until these members of it have ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+    if members:
+        await asyncio.to_thread(guardian.end_processes, members)
 
 
 class Processes:
@@ -337,9 +413,7 @@ class Processes:
         self._tell_guardian(f"removed {name}")
 
     async def _reap(self, child: ChildProcess) -> None:
-        await child.wait()
-        child.close_stdin()
-        child.kill()  # processes that the leader left in its group
+        await child.reap()
         del self._children[child.pid]
         self._tell_guardian(f"ended {child.pid}")
 

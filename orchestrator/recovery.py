@@ -60,6 +60,7 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
         strategy: the name of the strategy.
         release: the release.
         values: the values of placeholders in commands.
+        seed: the run's seed.
     """
 
     mark: str
@@ -70,6 +71,7 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str
     release: Release
     values: Mapping[str, str] = msgspec.field(default_factory=dict)
+    seed: int = 0
 
     @contextmanager
     def in_force(self, folder: Path) -> Iterator[None]:
@@ -319,6 +321,7 @@ async def recovering(folder: Path) -> AsyncIterator[Recovery]:
                     journal,
                     plan.policy,
                     first_number=before.last_replica + 1,
+                    seed=plan.seed,
                 )
                 recovery = Recovery(folder, plan, before, rollout, processes)
                 await _adopt(

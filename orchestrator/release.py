@@ -29,6 +29,7 @@ from orchestrator.policy import WHOLE
 from orchestrator.rollout import Rollout
 from orchestrator.strategies import Strategy
 from orchestrator.tasks import first_error
+from orchestrator.termination import DRAIN_FIRST
 from orchestrator.verbs import Verb
 
 _End: TypeAlias = tuple[Outcome, str | None]
@@ -41,20 +42,20 @@ async def bring_up(rollout: Rollout, version: Version) -> None:
         OrchestratorError: it does not become ready.
     """
     fresh = await rollout.start(version, rollout.policy.replicas)
-    await rollout.wait_ready(fresh)
+    await rollout.wait_ready(fresh, DRAIN_FIRST)
     await rollout.switch(fresh)
 
 
 async def take_down(rollout: Rollout) -> None:
-    """Drain and stop every replica, at the end of a run.
+    """Drain and stop every replica, at the end of a run; here the order drops no request.
 
     Raises:
         OrchestratorError: one of them failed; all others are drained and stopped.
     """
     try:
-        await rollout.drain(rollout.all())
+        await rollout.drain(rollout.all(), DRAIN_FIRST)
     finally:
-        await rollout.stop(rollout.all())
+        await rollout.stop(rollout.all(), DRAIN_FIRST)
 
 
 async def restore(

@@ -1,6 +1,7 @@
 """The Rollout: the verbs of strategies, each with its deadline and its journal entries."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Mapping, Sequence
 from itertools import count
 from typing import TypeVar
@@ -9,14 +10,23 @@ from orchestrator.analysis import Finding, Judgement
 from orchestrator.errors import RolloutFailed
 from orchestrator.fleet import Member, Replicas
 from orchestrator.gates import ReadinessGates, fail_at_end, readiness_refusal
-from orchestrator.interfaces import Drained, Hooks, Platform, ProbeResult, ReplicaExit, Router
+from orchestrator.interfaces import Hooks, Platform, ProbeResult, ReplicaExit, Router
 from orchestrator.journal import Journal
+from orchestrator.leaving import Leaving
 from orchestrator.model import Replica, Version
 from orchestrator.policy import Policy
 from orchestrator.samples import CanarySamples
-from orchestrator.tasks import all_or_first_error, deadline, each_to_its_end, first_error
+from orchestrator.tasks import all_or_first_error, deadline, each_to_its_end, first_error, now
+from orchestrator.termination import (
+    DRAIN_FIRST,
+    LeavingPlan,
+    TerminationPolicy,
+    lags_of,
+    leaving_plan,
+    longest,
+)
 from orchestrator.traffic_split import weights
-from orchestrator.verb_runner import VerbRunner, now
+from orchestrator.verb_runner import VerbRunner
 from orchestrator.verbs import Verb
 
 __all__ = ["Replicas", "Rollout"]
@@ -48,13 +58,27 @@ class Rollout(VerbRunner):
         *,
         hooks: Hooks | None = None,
         first_number: int = 1,
+        seed: int = 0,
     ) -> None:
+        """Make the rollout of one run.
+
+        Args:
+            platform: runs replicas.
+            router: sends requests to them.
+            journal: gets an entry for each verb.
+            policy: the settings.
+            hooks: runs the policy's hooks; absent: they are ignored.
+            first_number: the number of the first replica.
+            seed: the run's seed; the lags of its replicas follow from it.
+        """
         super().__init__(journal, policy, hooks)
         self._platform = platform
         self._router = router
         self._numbers = count(first_number)
         self._gates = ReadinessGates(platform, router)
         self._samples = CanarySamples(router, self.fleet)
+        self._leaving = Leaving(platform, router, self.deregister)
+        self._seed = seed
         # An assignment of weights names only registered replicas, so none is removed meanwhile.
         self._listing = asyncio.Lock()
         self.canary_shares: list[float] = []
@@ -99,14 +123,22 @@ class Rollout(VerbRunner):
             entry.floor_seconds = now() - began
         return tuple(started)
 
-    async def wait_ready(self, replicas: Sequence[Replica]) -> None:
+    async def wait_ready(
+        self, replicas: Sequence[Replica], termination: TerminationPolicy | None = None
+    ) -> None:
         """Wait until the replicas are ready, first by themselves, then by the router's checks.
 
         A replica that ends meanwhile fails the verb; the error has the end of its log.
+
+        Args:
+            replicas: the replicas.
+            termination: when and how late the router is told of them; absent: as the policy says.
         """
         if not replicas:
             return
+        how = termination or self.policy.termination
         seconds = max(_start_seconds(one.version, self.policy) for one in self._present(replicas))
+        seconds += longest(how.registration_lag_seconds)
         async with self.verb("wait_ready", replicas, detail=_at_most(seconds)) as entry:
             members = self._present(replicas)
             said: dict[str, ProbeResult] = {}
@@ -114,7 +146,17 @@ class Rollout(VerbRunner):
                 async with asyncio.timeout(seconds):
                     ready = await self._unless_one_ends(
                         members,
-                        all_or_first_error(self._gates.admit(member, said) for member in members),
+                        all_or_first_error(
+                            self._gates.admit(
+                                member,
+                                said,
+                                registration=how.registration,
+                                lag_seconds=lags_of(
+                                    how, self._seed, member.replica.id
+                                ).registration,
+                            )
+                            for member in members
+                        ),
                     )
             except TimeoutError:
                 entry.floor_seconds = seconds
@@ -152,7 +194,7 @@ class Rollout(VerbRunner):
                 why = str(error)
             finally:
                 if not running:
-                    await self.stop(replicas)
+                    await self.stop(replicas, DRAIN_FIRST)
             entry.detail["refused"] = why
         return why
 
@@ -305,33 +347,83 @@ class Rollout(VerbRunner):
                 raise RolloutFailed(f"analysis: {judgement.finding.value}: {judgement.reason}")
         return judgement
 
-    async def drain(self, replicas: Sequence[Replica]) -> None:
-        """Send the replicas no new requests, and wait for those in flight, up to the timeout."""
-        members = self.fleet.present(replicas)
-        if not members:
-            return
-        limit = _at_most(self.policy.drain_timeout_seconds)
-        async with self.verb("drain", [one.replica for one in members], detail=limit) as entry:
-            seconds = self.policy.drain_timeout_seconds + _MARGIN_SECONDS
-            async with deadline(seconds, "not drained"):
-                drained = await each_to_its_end(self._drain(member) for member in members)
-            entry.detail["cut"] = sum(one.cut for one in drained)
-            entry.floor_seconds = max(one.seconds for one in drained)
+    async def drain(
+        self, replicas: Sequence[Replica], termination: TerminationPolicy | None = None
+    ) -> None:
+        """Send the replicas no new requests, and wait for those in flight, up to the timeout.
 
-    async def stop(self, replicas: Sequence[Replica]) -> None:
-        """Ask the replicas to stop, kill them after their grace period, and deregister them."""
+        Only `drain-first` does so before the stop; with any other order this does nothing, and
+        `stop` tells the router.
+
+        Args:
+            replicas: the replicas that leave.
+            termination: how they leave; absent: as the policy says.
+        """
+        how = termination or self.policy.termination
+        members = self.fleet.present(replicas)
+        if not members or how.order != "drain-first":
+            return
+        timeout = self.policy.drain_timeout_seconds
+        limit = longest(how.deregistration_lag_seconds) + timeout
+        about = [one.replica for one in members]
+        async with self.verb("drain", about, detail=_at_most(limit)) as entry:
+            began = now()
+            async with (
+                deadline(limit + _MARGIN_SECONDS, "not drained"),
+                self._leaving.watching_requests(members),
+            ):
+                drained = await each_to_its_end(
+                    self._leaving.drain(member, self._plan(member, how), timeout)
+                    for member in members
+                )
+            entry.detail["cut"] = sum(one.cut for one in drained)
+            lags = [self._plan(member, how).lag_seconds for member in members]
+            entry.floor_seconds = min(
+                now() - began,
+                max(lag + one.seconds for lag, one in zip(lags, drained, strict=True)),
+            )
+
+    async def stop(
+        self, replicas: Sequence[Replica], termination: TerminationPolicy | None = None
+    ) -> None:
+        """Ask the replicas to stop, kill them after their grace period, and deregister them.
+
+        Unless they are drained already, the router is told when the termination policy says so.
+
+        Args:
+            replicas: the replicas that leave.
+            termination: how they leave; absent: as the policy says.
+        """
+        how = termination or self.policy.termination
         members = self.fleet.present(replicas)
         if not members:
             return
-        grace = max(one.version.termination_grace_seconds for one in members)
-        replicas = [one.replica for one in members]
-        async with self.verb("stop", replicas, detail=_at_most(grace)) as entry:
-            async with deadline(grace + _ROUTER_SECONDS, "not stopped"):
-                ends = await each_to_its_end(self._stop(member) for member in members)
+        plans = {one.replica.id: self._plan(one, how) for one in members}
+        undrained = [one for one in members if one.registered and not one.drained]
+        timeout = self.policy.drain_timeout_seconds
+        limit = max(one.pre_stop_seconds + one.kill_after_seconds for one in plans.values())
+        if undrained:
+            limit += longest(how.deregistration_lag_seconds)
+            limit += 0 if how.order == "drain-first" else timeout
+        about = [one.replica for one in members]
+        async with self.verb("stop", about, detail=_at_most(limit)) as entry:
+            began_ns = time.monotonic_ns()
+            async with (
+                deadline(limit + _ROUTER_SECONDS, "not stopped"),
+                self._leaving.watching_requests(undrained),
+            ):
+                ends = await each_to_its_end(
+                    self._stop(member, plans[member.replica.id], timeout) for member in members
+                )
             named = [(one.replica.id, end) for one, end in zip(members, ends, strict=True)]
             entry.detail["ended"] = {name: end.reason for name, end in named}
             entry.detail["killed"] = [name for name, end in named if end.killed]
-            entry.floor_seconds = max(end.seconds for _, end in named)
+            entry.detail["departures"] = {
+                one.replica.id: one.departure.to_json() for one in members
+            }
+            # The policy, the application and the router decide how long this takes, nobody else.
+            last_ns = max(one.departure.last_step_ns() for one in members)
+            entry.floor_seconds = max(0.0, (last_ns - began_ns) / 1e9)
 
     # Parts of the verbs
 
@@ -378,22 +470,15 @@ class Rollout(VerbRunner):
             if member is not None and member.registered and not member.leaving
         }
 
-    async def _drain(self, member: Member) -> Drained:
-        member.leaving = True
-        member.weight = 0.0
-        if not member.registered:
-            return Drained(0, 0.0)
-        return await self._router.drain(member.replica.id, self.policy.drain_timeout_seconds)
-
-    async def _stop(self, member: Member) -> ReplicaExit:
-        member.leaving = True
-        member.weight = 0.0
-        grace = member.version.termination_grace_seconds
-        ended = await self._platform.stop(member.replica, grace)
-        # Also when it was never registered: a registration may have been interrupted.
-        await self.deregister(member)
+    async def _stop(self, member: Member, plan: LeavingPlan, seconds: float) -> ReplicaExit:
+        end = await self._leaving.stop(member, plan, seconds)
         self.fleet.remove(member.replica.id)
-        return ended
+        return end
+
+    def _plan(self, member: Member, how: TerminationPolicy) -> LeavingPlan:
+        lags = lags_of(how, self._seed, member.replica.id)
+        grace = member.version.termination_grace_seconds
+        return leaving_plan(how, lags.deregistration, grace)
 
     async def _unless_one_ends(self, members: Sequence[Member], work: Awaitable[T]) -> T:
         """Do the work; it fails when one of the members ends, or when the deployment must end."""

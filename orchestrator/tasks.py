@@ -58,6 +58,11 @@ async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
         raise RolloutFailed(f"{what} within {seconds:g} s") from None
 
 
+def now() -> float:
+    """Return the event loop's time, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
 async def _outcome(one: Coroutine[Any, Any, T]) -> tuple[list[T], OrchestratorError | None]:
     try:
         return [await one], None

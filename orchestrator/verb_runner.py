@@ -1,6 +1,5 @@
 """What all verbs of a rollout share: the checkpoint, the hooks, and the journal entries."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +15,7 @@ from orchestrator.journal import Journal, JournalEntry
 from orchestrator.model import Replica
 from orchestrator.policy import Policy
 from orchestrator.rollout_control import RolloutControl
+from orchestrator.tasks import now
 from orchestrator.verbs import Verb
 
 # `deployment`: people can pause and abort it, and hooks can fail it; `rollback`: nothing can stop
@@ -150,8 +150,3 @@ def _about(replicas: Sequence[Replica]) -> _About:
         "version": versions.pop() if len(versions) == 1 else None,
         "replicas": tuple(one.id for one in replicas),
     }
-
-
-def now() -> float:
-    """Return the event loop's time, in seconds."""
-    return asyncio.get_running_loop().time()

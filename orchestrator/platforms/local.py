@@ -13,6 +13,7 @@ from orchestrator.http_probe import probe
 from orchestrator.interfaces import ProbeResult, ReplicaExit
 from orchestrator.model import Replica, Version
 from orchestrator.placeholders import PlaceholderError, fill
+from orchestrator.platforms.listening import wait_closed
 from orchestrator.processes import AdoptedProcess, ChildProcess, ProcessError, Processes
 from orchestrator.tcp_ports import PortAllocator
 from orchestrator.warm_up import warm_up
@@ -23,6 +24,7 @@ REPLICA = "HITLESS_REPLICA"
 """The environment variable that has a replica's id."""
 
 _LISTEN_PROBE_SECONDS = 0.02
+_CLOSE_SECONDS = 0.5
 _LOG_LINES = 5
 
 
@@ -178,14 +180,32 @@ class LocalPlatform:
         """Wait until the replica's process has ended."""
         child = self._child(replica)
         code = await child.wait()
-        return ReplicaExit(_reason(code), _last_lines(child))
+        return ReplicaExit(reason=_reason(code), log=_last_lines(child))
 
     async def stop(self, replica: Replica, grace: float) -> ReplicaExit:
         """Send the version's stop signal, and kill the whole group after `grace` seconds."""
         child = self._child(replica)
         self._stopping.add(replica.id)
-        end = await child.stop(grace)
-        return ReplicaExit(_reason(end.code), _last_lines(child), end.killed, end.seconds)
+        closing = asyncio.ensure_future(wait_closed(replica.port))
+        try:
+            end = await child.stop(grace)
+            # The last process of the group closes the port, unless one that left the group has it.
+            await asyncio.wait([closing], timeout=_CLOSE_SECONDS)
+            closed_ns = closing.result() if closing.done() else None
+        finally:
+            closing.cancel()
+        return ReplicaExit(
+            reason=_reason(end.code),
+            log=_last_lines(child),
+            killed=end.killed,
+            seconds=end.seconds,
+            exit_status=end.code,
+            stop_asked_ns=end.asked_ns,
+            stopped_listening_ns=closed_ns,
+            ended_ns=end.ended_ns,
+            children_ended_ns=end.group_ended_ns,
+            left_behind=end.left_behind,
+        )
 
     async def _watch(self, replica: Replica) -> None:
         ended = await self.wait_ended(replica)
@@ -213,7 +233,9 @@ async def _accepts(host: str, port: int) -> bool:
     return True
 
 
-def _reason(code: int) -> str:
+def _reason(code: int | None) -> str:
+    if code is None:
+        return "has ended"
     return f"was ended by signal {-code}" if code < 0 else f"exited with status {code}"
 
 

@@ -179,6 +179,7 @@ class Run:
             hooks=CommandHooks(
                 processes, log=self._files.hooks_log, cwd=experiment.loaded.path.parent
             ),
+            seed=experiment.seed,
         )
         self._operator.connect(rollout.control)
         await stack.enter_async_context(self._control_socket(private))
@@ -193,6 +194,7 @@ class Run:
                 strategy=experiment.strategy,
                 release=release,
                 values=values,
+                seed=experiment.seed,
             )
             stack.enter_context(kept.in_force(folder))
         parts = _Parts(

@@ -1,6 +1,8 @@
 """What a rollout relies on from any Platform; every implementation runs through it."""
 
 import asyncio
+import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ class Subject:
     """A platform under test, and what its on_exit was told."""
 
     platform: Platform
+    folder: Path
     kill: Callable[[Replica], Awaitable[None]]
     exits: list[tuple[str, str]] = field(default_factory=list)
     exited: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,7 +46,7 @@ async def local(stack: AsyncExitStack, folder: Path) -> Subject:
         processes._children[replica.pid].kill()
 
     processes = await stack.enter_async_context(Processes())
-    subject = Subject(None, kill)  # type: ignore[arg-type]
+    subject = Subject(None, folder, kill)  # type: ignore[arg-type]
     subject.platform = await stack.enter_async_context(
         LocalPlatform(processes, log_directory=folder, on_exit=subject.on_exit)
     )
@@ -115,6 +118,50 @@ async def test_a_replica_that_ignores_its_stop(subject: Subject) -> None:
     end = await subject.platform.stop(replica, 0.1)
     assert (end.killed, end.reason) == (True, "was ended by signal 9")
     assert end.seconds >= 0.1
+
+
+async def test_how_a_replica_ended(subject: Subject) -> None:
+    """The end says when it was asked, closed its port and ended, and with which status."""
+    replica = await subject.platform.start(subject.version(), "a-1")
+    await subject.platform.wait_listening(replica)
+    before = time.monotonic_ns()
+    end = await subject.platform.stop(replica, 30)
+    after = time.monotonic_ns()
+    steps = [end.stop_asked_ns, end.ended_ns, end.children_ended_ns]
+    assert steps == sorted(at for at in (before, *steps, after) if at is not None)[1:-1]
+    assert end.stopped_listening_ns is not None
+    assert before <= end.stopped_listening_ns <= after
+    assert (end.exit_status, end.left_behind) == (0, 0)
+
+
+async def test_a_port_closes_before_the_end(subject: Subject) -> None:
+    """A replica that finishes a request after its stop signal closes its port before it ends."""
+    replica = await subject.platform.start(subject.version(), "a-1")
+    await subject.platform.wait_listening(replica)
+    reader, writer = await asyncio.open_connection(replica.host, replica.port)
+    writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+    log = subject.folder / "a-1.log"
+    async with asyncio.timeout(60):
+        while "slow" not in log.read_text():  # noqa: ASYNC110 - the log is all that tells
+            await asyncio.sleep(0.01)
+    end = await subject.platform.stop(replica, 30)
+    assert (await reader.read()).endswith(b"a")
+    writer.close()
+    assert end.stopped_listening_ns is not None
+    assert end.ended_ns is not None
+    assert end.stopped_listening_ns < end.ended_ns
+
+
+async def test_a_wrapper_that_swallows_the_signal(subject: Subject) -> None:
+    """A shell that ends at the signal and leaves its server behind: the server ends, too."""
+    inner = f'{{python}} -u {APP} {{port}} a; echo "the server has ended"'
+    version = Version(name="a", command=("sh", "-c", inner), env={"MODE": "", "ID": "x"})
+    replica = await subject.platform.start(version, "a-1")
+    await subject.platform.wait_listening(replica)
+    end = await subject.platform.stop(replica, 30)
+    assert (end.exit_status, end.left_behind, end.killed) == (-signal.SIGTERM, 1, False)
+    with pytest.raises(OSError, match="Connect call failed"):
+        await asyncio.open_connection(replica.host, replica.port)
 
 
 @pytest.mark.parametrize(

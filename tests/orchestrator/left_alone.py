@@ -1,9 +1,14 @@
-"""An orchestrator to be killed: `left_alone.py FOLDER STRATEGY`; its fleet may be taken on."""
+"""An orchestrator to be killed: `left_alone.py FOLDER STRATEGY [TERMINATION]`.
+
+Its fleet may be taken over. TERMINATION is a `TerminationPolicy` as JSON.
+"""
 
 import asyncio
 import sys
 import tempfile
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.journal import Journal
 from orchestrator.model import Deploy, Release, Version
@@ -15,6 +20,7 @@ from orchestrator.release import ReleaseRun, bring_up
 from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import start_balancer
 from orchestrator.strategies import STRATEGIES
+from orchestrator.termination import TerminationPolicy
 from tests.support.orchestrator import FAST, NoMigrator
 
 COMMAND = (
@@ -30,7 +36,8 @@ POLICY = Policy(
 )
 
 
-async def main(folder: Path, strategy: str) -> None:
+async def main(folder: Path, strategy: str, termination: TerminationPolicy) -> None:
+    policy = msgspec.structs.replace(POLICY, termination=termination)
     a, b = (Version(name=name, command=COMMAND) for name in "ab")
     release = Release(name="r", start=a, steps=(Deploy(version=b),))
     private = Path(tempfile.mkdtemp(prefix="hitless-left-"))
@@ -47,12 +54,12 @@ async def main(folder: Path, strategy: str) -> None:
                 admin=balancer.admin,
                 directories=(str(private),),
                 health=FAST,
-                policy=POLICY,
+                policy=policy,
                 strategy=strategy,
                 release=release,
             )
             with plan.in_force(folder):
-                rollout = Rollout(platform, balancer.router, journal, POLICY)
+                rollout = Rollout(platform, balancer.router, journal, policy)
                 await bring_up(rollout, a)
                 sys.stdout.write(balancer.address + "\n")
                 sys.stdout.flush()
@@ -62,4 +69,7 @@ async def main(folder: Path, strategy: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    given = sys.argv[3] if len(sys.argv) > 3 else "{}"
+    asyncio.run(
+        main(Path(sys.argv[1]), sys.argv[2], msgspec.json.decode(given, type=TerminationPolicy))
+    )

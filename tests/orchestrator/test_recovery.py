@@ -5,11 +5,13 @@ import json
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from orchestrator import guardian
 from orchestrator.model import JournalEvent
 from orchestrator.recovery import JOURNAL, PLAN, RecoveryError, recovering, state_from_journal
+from orchestrator.termination import TerminationPolicy
 from tests.support.orchestrator import Clients, NoMigrator
 
 PROGRAM = Path(__file__).parent / "left_alone.py"
@@ -50,9 +52,24 @@ def reached(folder: Path, verb: str) -> bool:
 @pytest.mark.parametrize(("strategy", "verb", "wish"), cells())
 async def test_its_job_is_finished(strategy: str, verb: str, wish: str, tmp_path: Path) -> None:
     """Whatever it was doing, `resume` ends with the new version and `abort` with the old one."""
+    await kill_and_recover(strategy, verb, wish, tmp_path, TerminationPolicy())
+
+
+@pytest.mark.parametrize("wish", ["resume", "abort"])
+async def test_a_lag_was_pending(wish: str, tmp_path: Path) -> None:
+    """Killed while the news of a stopped replica is on its way, it leaves nothing either."""
+    late = TerminationPolicy(order="together", deregistration_lag_seconds=2.0)
+    await kill_and_recover("rolling", "stop", wish, tmp_path, late)
+
+
+async def kill_and_recover(
+    strategy: str, verb: str, wish: str, tmp_path: Path, termination: TerminationPolicy
+) -> None:
     pipe = asyncio.subprocess.PIPE
     orchestrator = await asyncio.create_subprocess_exec(
-        sys.executable, str(PROGRAM), str(tmp_path), strategy, stdout=pipe
+        *(sys.executable, str(PROGRAM), str(tmp_path), strategy),
+        msgspec.json.encode(termination).decode(),
+        stdout=pipe,
     )
     assert orchestrator.stdout is not None
     try:

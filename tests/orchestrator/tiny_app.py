@@ -1,7 +1,8 @@
 """A tiny application for the tests: `tiny_app.py PORT VERSION`; it answers with its version.
 
 `MODE` in the environment: `sick` (its health check answers 503), `dies` (it says why and exits
-before it listens), `failing` (all but the health check is a 503), `deaf` (it ignores SIGTERM).
+before it listens), `failing` (all but the health check is a 503), `deaf` (it ignores SIGTERM),
+`abrupt` (SIGTERM ends it at once, with what is in flight).
 GET /slow takes a while, GET /hang for ever. SIGTERM is graceful: what is in flight is finished.
 """
 
@@ -36,6 +37,8 @@ async def main() -> None:
                     sys.stdout.flush()
                     await asyncio.Event().wait()
                 if path == "/slow":
+                    sys.stdout.write("slow\n")
+                    sys.stdout.flush()
                     await asyncio.sleep(0.3)
                 bad = MODE == "sick" if path == "/health" else MODE == "failing"
                 status = b"503 Service Unavailable" if bad else b"200 OK"
@@ -52,7 +55,8 @@ async def main() -> None:
         writer.close()
 
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, (lambda: None) if MODE == "deaf" else stopping.set)
+    if MODE != "abrupt":
+        loop.add_signal_handler(signal.SIGTERM, (lambda: None) if MODE == "deaf" else stopping.set)
     server = await asyncio.start_server(serve, "127.0.0.1", PORT)
     await stopping.wait()
     server.close()
