@@ -25,6 +25,8 @@ class Departure:
         router_noticed_ns: when the router's own checks said that it is down, where nobody had told
             the router (`checks-only`).
         router_forgot_ns: when it was removed from the router.
+        idle_kept: whether the router went on using its idle connections, where the policy asks for
+            that (`close_idle = false`); False: this router cannot, and closed them.
         exit_status: its exit status; the negative signal number when a signal ended it.
         killed: whether it was killed after its grace period.
         left_behind: how many of its other processes outlived the first one, and were killed.
@@ -40,6 +42,7 @@ class Departure:
     children_ended_ns: int | None = None
     router_noticed_ns: int | None = None
     router_forgot_ns: int | None = None
+    idle_kept: bool | None = None
     exit_status: int | None = None
     killed: bool = False
     left_behind: int = 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from orchestrator.journal import Journal
 from orchestrator.model import Replica, RunCommand, Version
@@ -156,6 +156,19 @@ class Router(Protocol):
 
     async def counts(self) -> Mapping[str, RequestCounts]:
         """Return the cumulative counts of each replica."""
+        ...
+
+
+@runtime_checkable
+class KeepsIdleConnections(Protocol):
+    """A router that can drain a replica and still use the idle connections that it has to it."""
+
+    async def drain_keeping_idle(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - a limit on the drain
+        """Open no new connection to the replica, but go on sending requests on idle ones.
+
+        Returns when nothing is in flight, or after the timeout. Like `drain` it is fine if the
+        replica is unknown.
+        """
         ...
 
 

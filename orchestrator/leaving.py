@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from orchestrator.errors import RouterError
 from orchestrator.fleet import Member
-from orchestrator.interfaces import Drained, Platform, ReplicaExit, Router
+from orchestrator.interfaces import Drained, KeepsIdleConnections, Platform, ReplicaExit, Router
 from orchestrator.tasks import each_to_its_end, first_error
 from orchestrator.termination import LeavingPlan
 
@@ -49,7 +49,7 @@ class Leaving:
             return Drained(0, 0.0)
         await asyncio.sleep(plan.lag_seconds)
         member.departure.router_told_ns = time.monotonic_ns()
-        drained = await self._router.drain(member.replica.id, timeout)
+        drained = await self._drained(member, plan, timeout)
         member.departure.drained_ns = time.monotonic_ns()
         member.drained = True
         return drained
@@ -116,6 +116,15 @@ class Leaving:
             if chosen > seen.get(name, chosen):
                 member.departure.last_request_ns = at_ns
             seen[name] = chosen
+
+    async def _drained(self, member: Member, plan: LeavingPlan, seconds: float) -> Drained:
+        if plan.close_idle:
+            return await self._router.drain(member.replica.id, seconds)
+        if isinstance(self._router, KeepsIdleConnections):
+            member.departure.idle_kept = True
+            return await self._router.drain_keeping_idle(member.replica.id, seconds)
+        member.departure.idle_kept = False
+        return await self._router.drain(member.replica.id, seconds)
 
     async def _tell(self, member: Member, plan: LeavingPlan, seconds: float) -> None:
         await self.drain(member, plan, seconds)

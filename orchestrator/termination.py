@@ -47,7 +47,8 @@ class TerminationPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             warmed up and ready; `when-started`: as soon as its process is started, so that only
             the router's own checks keep traffic away from it.
         close_idle: whether the router closes its idle connections to a replica when it is told that
-            the replica leaves; if not, it goes on using them, and only opens no new ones.
+            the replica leaves; if not, it goes on using them, and only opens no new ones. A router
+            that cannot do so closes them, and the replica's departure in the journal says it.
     """
 
     order: Order = "drain-first"

@@ -268,4 +268,7 @@ async def test_a_hook_that_hangs(tmp_path: Path) -> None:
     knobs = policy(hooks={"before_deploy": hang}, hook_timeout_seconds=0.2)
     async with running_fleet(tmp_path, knobs, version("a")) as scene:
         result = await scene.release("rolling", version("a"), version("b"))
+        # Nothing of the hook is left while the fleet goes on.
+        children = {child.name for child in scene.processes._children.values()}
+        assert children == {"balancer", "replica a-1"}
     assert result.reason == "deploy b: hook before_deploy did not end within 0.2 s"

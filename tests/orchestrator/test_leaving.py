@@ -86,9 +86,11 @@ class Bench(RolloutBench):
 
     world: Recorder
 
-    def __init__(self, termination: TerminationPolicy, **knobs: object) -> None:
+    def __init__(
+        self, termination: TerminationPolicy, *, world: Recorder | None = None, **knobs: object
+    ) -> None:
         settings: dict[str, object] = {"replicas": 1, "termination": termination}
-        super().__init__(policy_of(settings | knobs), Recorder())
+        super().__init__(policy_of(settings | knobs), world or Recorder())
 
     async def leave(self, *, dies: bool = False) -> JournalEvent:
         """Bring A up, then drain and stop it; returns the event that ends the stop."""
@@ -297,6 +299,27 @@ async def test_the_last_request() -> None:
     silent = Bench(TerminationPolicy(order="stop-first"))
     silent.world.counts = gone  # type: ignore[method-assign]
     assert "last_request_ns" not in departure(await silent.leave())
+
+
+class IdleKeepingRecorder(Recorder):
+    """A router that can go on using its idle connections."""
+
+    async def drain_keeping_idle(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - the port's
+        self.note("drain_keeping_idle", replica_id)
+        return await super().drain(replica_id, timeout)
+
+
+@pytest.mark.parametrize("order", ["drain-first", "together"])
+async def test_close_idle(order: str) -> None:
+    """`close_idle = false` reaches a router that can keep connections; another one is named."""
+    keep = TerminationPolicy(order=order, close_idle=False)  # type: ignore[arg-type]
+    able, unable = Bench(keep, world=IdleKeepingRecorder()), Bench(keep)
+    kept, closed = departure(await able.leave()), departure(await unable.leave())
+    assert "drain_keeping_idle" in able.world.verbs("a-1")
+    assert (kept["idle_kept"], closed["idle_kept"]) == (True, False)
+    close = Bench(TerminationPolicy(order=order), world=IdleKeepingRecorder())  # type: ignore[arg-type]
+    assert "idle_kept" not in departure(await close.leave())
+    assert "drain_keeping_idle" not in close.world.verbs("a-1")
 
 
 @pytest.mark.parametrize("order", ["drain-first", "together", "stop-first", "checks-only"])

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from orchestrator import postgres as module
-from orchestrator.database import redacted, run_sql
+from orchestrator.database import connected, redacted, run_sql
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.postgres import EmbeddedServer, ExternalServer
 from orchestrator.processes import Processes
@@ -47,6 +47,20 @@ async def test_a_template_is_built_once_and_cloned(postgres: EmbeddedServer) -> 
     await run_sql(first, ["DELETE FROM people WHERE id >= 10"])
     counts = [(await fetch(url, "SELECT count(*) FROM people"))[0][0] for url in (first, second)]
     assert (counts, len(built)) == ([10, 1000], 1)
+    # A clone knows how many rows there are: no query plan waits for the first autovacuum.
+    [(rows_known,)] = await fetch(second, "SELECT reltuples FROM pg_class WHERE relname = 'people'")
+    assert rows_known == 1000
+
+
+async def test_our_sessions_have_a_name_and_a_limit(postgres: EmbeddedServer) -> None:
+    """A session of ours is listed under its name, and a statement may have a time limit."""
+    url = await postgres.create_database("named")
+    async with connected(url, "hitless-test", command_timeout=0.1) as session:
+        assert await session.fetchval("SHOW application_name") == "hitless-test"
+        with pytest.raises(TimeoutError):
+            await session.execute("SELECT pg_sleep(3600)")
+    async with connected(url) as session:
+        assert await session.fetchval("SHOW application_name") == "hitless-harness"
 
 
 async def test_a_template_that_fails_is_no_template(postgres: EmbeddedServer) -> None:

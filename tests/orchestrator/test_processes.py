@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def ignored(pid: int) -> set[int]:
+    """The signals that a process ignores."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(status.split("SigIgn:")[1].split()[0], 16)
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
 
 
 async def test_leaving_the_block_ends_what_was_started(tmp_path: Path) -> None:
@@ -120,6 +128,28 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def test_a_guardian_outlives_the_signals_of_its_run(tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM are for the run: its guardian still cleans up after it afterwards."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        try:
+            mark, guardian, *_, directory = owner.stdout.readline().split()
+            descriptor = os.pidfd_open(int(guardian))
+            numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+            while not numbers <= ignored(int(guardian)):  # it has only just been started
+                time.sleep(0.01)
+            for number in numbers:
+                os.kill(int(guardian), number)
+        finally:
+            owner.kill()
+    assert select.select([descriptor], [], [], 60)[0] == [descriptor]
+    os.close(descriptor)
+    assert marked_processes(mark) == []
+    assert not Path(directory).exists()
 
 
 def test_a_killed_owner_leaves_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import stat
 import sys
 from pathlib import Path
 
@@ -9,10 +10,18 @@ import msgspec
 import pytest
 
 from orchestrator import guardian
-from orchestrator.model import JournalEvent
-from orchestrator.recovery import JOURNAL, PLAN, RecoveryError, recovering, state_from_journal
+from orchestrator.model import JournalEvent, Release, Version
+from orchestrator.policy import Policy
+from orchestrator.recovery import (
+    JOURNAL,
+    PLAN,
+    FleetPlan,
+    RecoveryError,
+    recovering,
+    state_from_journal,
+)
 from orchestrator.termination import TerminationPolicy
-from tests.support.orchestrator import Clients, NoMigrator
+from tests.support.orchestrator import FAST, Clients, NoMigrator
 
 PROGRAM = Path(__file__).parent / "left_alone.py"
 MOMENTS = {
@@ -109,6 +118,23 @@ async def kill_and_recover(
 
 def mark(folder: Path) -> str:
     return str(json.loads((folder / PLAN).read_text())["mark"])
+
+
+def test_a_plan_is_for_its_owner_only(tmp_path: Path) -> None:
+    """The plan can contain a password, so nobody else may read it; it goes when it is done."""
+    a = Version(name="a", command=("a",))
+    plan = FleetPlan(
+        mark="m",
+        admin="unix:/x",
+        directories=("/x",),
+        health=FAST,
+        policy=Policy(),
+        strategy="rolling",
+        release=Release(name="r", start=a, steps=()),
+    )
+    with plan.in_force(tmp_path):
+        assert stat.S_IMODE((tmp_path / PLAN).stat().st_mode) == 0o600
+    assert not (tmp_path / PLAN).exists()
 
 
 async def test_there_must_be_something(tmp_path: Path) -> None:

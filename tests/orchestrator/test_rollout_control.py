@@ -10,6 +10,7 @@ from orchestrator.control_socket import (
     send_command,
     serve_control_socket,
 )
+from orchestrator.errors import RolloutFailed
 from orchestrator.model import Deploy, Release, Version
 from orchestrator.policy import CanaryStep, Criteria, Policy
 from orchestrator.release import ReleaseRun
@@ -108,6 +109,36 @@ async def test_a_failed_release_is_retried(tmp_path: Path) -> None:
         flag.touch()
         assert (await run.retry()).outcome == "completed"
         assert scene.left() == {"b": 1}
+
+
+def test_only_the_version_that_is_deployed_fails_its_deployment() -> None:
+    """A crash loop of another version does not end the deployment under way."""
+    control = RolloutControl()
+    with control.release(), control.deployment("b"):
+        control.fail_deployment("a", "a dies")
+        asyncio.run(control.checkpoint())
+        control.fail_deployment("b", "b dies")
+        with pytest.raises(RolloutFailed, match="b dies"):
+            asyncio.run(control.checkpoint())
+
+
+async def test_promoted_in_full_skips_the_analysis(tmp_path: Path) -> None:
+    """After `promote-full` no further sample is waited for: the canary is not judged."""
+    patient = Policy(
+        replicas=1,
+        min_ready_seconds=0.0,
+        canary_steps=(CanaryStep(weight=50), CanaryStep(pause="promoted"), 100),
+        canary_soak_seconds=0.0,
+        analysis=Criteria(patience_seconds=3600.0, on_inconclusive="fail"),
+    )
+    async with running_fleet(tmp_path, patient, version("a")) as scene:
+        run = running(scene, "canary", version("b"))
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            task = group.create_task(run.run())
+            await scene.happened("pause", "started")
+            scene.rollout.control.promote_full()
+        assert task.result().outcome == "completed"
+        assert "analyse" not in {event.verb for event in scene.events}
 
 
 async def test_the_control_socket(tmp_path: Path) -> None:

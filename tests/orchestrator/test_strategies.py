@@ -95,6 +95,31 @@ def test_after_any_failure_the_old_version_serves(
     assert_ordered(bench.events)
 
 
+def test_no_more_can_be_unavailable_than_there_are() -> None:
+    """`max_unavailable` counts at most all replicas, whatever number it says."""
+    assert policy_of({"replicas": 2, "max_unavailable": 5}).unavailable == 2
+    assert policy_of({"replicas": 4, "max_unavailable": "200%"}).unavailable == 4
+
+
+async def test_a_version_may_take_its_time_to_start() -> None:
+    """`start_seconds` of a version replaces the policy's deadline for its replicas."""
+    slow = Version(name="b", command=("b",), start_seconds=0.05)
+    bench = RolloutBench(policy_of({"replicas": 1, "progress_deadline_seconds": 3600.0}))
+    listening = asyncio.Event()
+
+    async def never(replica: Replica) -> None:
+        if replica.version == "b":
+            await listening.wait()
+
+    bench.world.wait_listening = never  # type: ignore[method-assign]
+    run = await bench.release("rolling", Deploy(version=slow))
+    assert run.result is not None
+    assert (run.result.outcome, run.result.reason) == (
+        "rolled_back",
+        "deploy b: not ready within 0.05 s: b-2 (b-2 does not listen)",
+    )
+
+
 async def test_rolling_one_at_a_time() -> None:
     """With surge 1 and nobody unavailable, one is added, and then one is taken away, in turn."""
     bench = RolloutBench(policy_of({"replicas": 2}))
@@ -171,6 +196,9 @@ async def test_a_canary_that_fails_requests_goes_back() -> None:
         "1.10%: 1 of 1000 of the others, plus 1.00%; p = 1.2e-06, at most 0.01 is a fail)"
     )
     assert bench.versions() == {"a": 3}
+    # What is broken loses its traffic at once: only an aborted canary goes back step by step.
+    back = [event.verb for event in bench.events if event.state == "started"]
+    assert back[back.index("rollback") :].count("weigh") == 0
 
 
 def answered(requests: int, slow: int, failed: int = 0) -> RequestCounts:

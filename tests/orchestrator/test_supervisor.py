@@ -84,6 +84,24 @@ async def test_an_old_replica_dies_amid_a_release(strategy: str, tmp_path: Path)
         assert_within(scene, surge=2 if strategy == "rolling" else 3)
 
 
+async def test_a_replica_that_is_being_checked_is_not_healed(tmp_path: Path) -> None:
+    """A new replica that dies while a deployment checks it is not healed: the deployment fails."""
+    patient = msgspec.structs.replace(POLICY, min_ready_seconds=3600.0)
+    async with running_fleet(tmp_path, patient, version("a")) as scene, supervised(scene):
+
+        async def kill() -> None:
+            soak = await scene.happened("soak", "started")
+            victim = next(one for one in scene.rollout.all() if one.id in soak.replicas)
+            os.kill(victim.pid, signal.SIGKILL)
+
+        async with asyncio.timeout(80), asyncio.TaskGroup() as group:
+            group.create_task(kill())
+            result = await scene.release("blue-green", version("a"), version("b"))
+        assert result.outcome == "rolled_back"
+        assert "heal" not in {event.verb for event in scene.events}
+        assert scene.left() == {"a": 2}
+
+
 async def test_a_replica_is_lost_while_weights_are_set(tmp_path: Path) -> None:
     """Weights under way are not refused because one that they name is just being replaced."""
     async with running_fleet(tmp_path, POLICY, version("a")) as scene, supervised(scene):
