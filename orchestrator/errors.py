@@ -9,6 +9,10 @@ class EnvironmentFailure(OrchestratorError):  # noqa: N818 - it names what faile
     """The machine or a given service lacks something: no database, no free port, no program."""
 
 
+class ProcessError(EnvironmentFailure):
+    """A process could not be started or taken over; the message names it and the reason."""
+
+
 class MigrationFailed(OrchestratorError):  # noqa: N818 - an outcome, as verbs of a rollout have it
     """A migration was refused, or it failed and its tool undid what it could.
 

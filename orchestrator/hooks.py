@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.errors import RolloutFailed
-from orchestrator.processes import ProcessError, Processes
+from orchestrator.errors import ProcessError, RolloutFailed
+from orchestrator.processes import Processes
 
 _STOP_SECONDS = 2.0
 _LAST_LINES = 3

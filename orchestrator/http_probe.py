@@ -2,7 +2,7 @@
 
 import aiohttp
 
-from orchestrator.addresses import host_port
+from balancer.addresses import host_port
 from orchestrator.interfaces import ProbeResult
 
 _LONGEST_TEXT = 200

@@ -10,10 +10,10 @@ from typing import Literal
 
 import msgspec
 
-from orchestrator.errors import MigrationFailed
+from orchestrator.errors import MigrationFailed, ProcessError
 from orchestrator.journal import Journal, JournalEntry
 from orchestrator.model import RunCommand
-from orchestrator.processes import ChildProcess, ProcessError, Processes
+from orchestrator.processes import ChildProcess, Processes
 
 APPLICATION_NAME = "hitless-migrator"
 """The name of a migrator's sessions in `pg_stat_activity` and in the server's log."""

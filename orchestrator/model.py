@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from orchestrator.addresses import host_port
+from balancer.addresses import host_port
 
 Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
 State = Literal["started", "completed", "failed", "noted"]

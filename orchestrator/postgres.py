@@ -29,8 +29,8 @@ import asyncpg
 import msgspec
 
 from orchestrator.database import DATABASE_ERRORS, redacted, run_sql
-from orchestrator.errors import EnvironmentFailure
-from orchestrator.processes import ChildProcess, ProcessError, Processes
+from orchestrator.errors import EnvironmentFailure, ProcessError
+from orchestrator.processes import ChildProcess, Processes
 from orchestrator.tcp_ports import PortAllocator
 
 SETTINGS: Mapping[str, str] = {

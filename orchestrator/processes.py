@@ -14,44 +14,15 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from orchestrator import guardian
-from orchestrator.errors import EnvironmentFailure
-
-
-class ProcessError(EnvironmentFailure):
-    """A process could not be started; the message names the command and the reason."""
-
-
-class ProcessExit(NamedTuple):
-    """How a child process ended when it was stopped.
-
-    Attributes:
-        code: its exit status; the negative signal number when a signal ended it; None when this run
-            did not start it and cannot know.
-        killed: whether it outlasted its grace period and was killed.
-        asked_ns: when it was asked to stop, on the machine's monotonic clock.
-        ended_ns: when it had ended.
-        group_ended_ns: when the last process of its group had ended.
-        left_behind: how many processes of its group still ran when it had ended; they were killed.
-    """
-
-    code: int | None
-    killed: bool
-    asked_ns: int
-    ended_ns: int
-    group_ended_ns: int
-    left_behind: int
-
-    @property
-    def seconds(self) -> float:
-        """The time from the stop signal to its end."""
-        return max(0.0, (self.ended_ns - self.asked_ns) / 1e9)
+from orchestrator.errors import ProcessError
+from orchestrator.process_groups import ProcessExit, end_group, group_members, last_lines
 
 
 class ChildProcess:
@@ -171,111 +142,6 @@ class ChildProcess:
     def last_lines(self, count: int = 5) -> str:
         """The end of its log, for error messages."""
         return last_lines(self.log, count)
-
-
-class AdoptedProcess:
-    """A process that another process started, taken over by this run; used like a `ChildProcess`.
-
-    Only a parent can read an exit status, so this one is not known.
-    """
-
-    def __init__(self, pid: int, *, log: Path, stop_signal: signal.Signals) -> None:
-        """Take over a process by its id.
-
-        Raises:
-            ProcessError: it has ended.
-        """
-        self.pid = pid
-        self.log = log
-        self.started_ns = 0
-        self.returncode: int | None = None
-        self._ended_ns = 0
-        self._stop_signal = stop_signal
-        try:
-            self._descriptor = os.pidfd_open(pid)
-        except OSError as error:
-            raise ProcessError(f"process {pid} does not run: {error.strerror}") from error
-        self._ended = asyncio.Event()
-        asyncio.get_running_loop().add_reader(self._descriptor, self._end)
-
-    async def wait(self) -> int:
-        """Wait until it has ended."""
-        await self._ended.wait()
-        return 0
-
-    async def stop(self, grace: float) -> ProcessExit:
-        """Send the stop signal; kill the process group when it still runs after `grace` seconds."""
-        asked_ns = time.monotonic_ns()
-        killed = False
-        if self.returncode is None:
-            signal.pidfd_send_signal(self._descriptor, self._stop_signal)
-            try:
-                async with asyncio.timeout(grace):
-                    await self.wait()
-            except TimeoutError:
-                killed = True
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.pid, signal.SIGKILL)
-                await self.wait()
-        left = group_members(self.pid)
-        await end_group(self.pid, left)
-        return ProcessExit(
-            code=None,
-            killed=killed,
-            asked_ns=asked_ns,
-            ended_ns=self._ended_ns,
-            group_ended_ns=time.monotonic_ns(),
-            left_behind=len(left),
-        )
-
-    def last_lines(self, count: int = 5) -> str:
-        """The end of its log, for error messages."""
-        return last_lines(self.log, count)
-
-    def _end(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._descriptor)
-        os.close(self._descriptor)
-        self.returncode = 0
-        self._ended_ns = time.monotonic_ns()
-        self._ended.set()
-
-
-def last_lines(log: Path, count: int) -> str:
-    """The end of a log, for error messages."""
-    try:
-        text = log.read_text(errors="replace")
-    except OSError as error:
-        return f"(no log: {error.strerror})"
-    return "\n".join(text.splitlines()[-count:])
-
-
-def group_members(group: int) -> list[int]:
-    """Return the processes of a group that still run; zombies do not. Empty without `/proc`."""
-    found: list[int] = []
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return found  # the usual case, which must not cost a look at all processes
-    except PermissionError:
-        pass
-    with contextlib.suppress(FileNotFoundError):
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                # After the name in parentheses: the state, the parent, the process group.
-                state, _, owner = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
-                if int(owner) == group and state not in ("Z", "X"):
-                    found.append(int(entry.name))
-    return found
-
-
-async def end_group(group: int, members: Collection[int]) -> None:
-    """Kill a process group, and wait until these members of it have ended."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
-    if members:
-        await asyncio.to_thread(guardian.end_processes, members)
 
 
 class Processes:

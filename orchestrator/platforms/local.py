@@ -8,13 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestrator.errors import EnvironmentFailure, PlatformError
+from orchestrator.adopted_process import AdoptedProcess
+from orchestrator.errors import EnvironmentFailure, PlatformError, ProcessError
 from orchestrator.http_probe import probe
 from orchestrator.interfaces import ProbeResult, ReplicaExit
 from orchestrator.model import Replica, Version
 from orchestrator.placeholders import PlaceholderError, fill
 from orchestrator.platforms.listening import wait_closed
-from orchestrator.processes import AdoptedProcess, ChildProcess, ProcessError, Processes
+from orchestrator.processes import ChildProcess, Processes
 from orchestrator.tcp_ports import PortAllocator
 from orchestrator.warm_up import warm_up
 

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from balancer.client import AdminClient, AdminError
-from orchestrator.errors import EnvironmentFailure, RouterError
+from orchestrator.errors import EnvironmentFailure, ProcessError, RouterError
 from orchestrator.interfaces import Drained
 from orchestrator.model import Replica
-from orchestrator.processes import ChildProcess, ProcessError, Processes
+from orchestrator.processes import ChildProcess, Processes
 from orchestrator.request_statistics import Latency, RequestCounts
 
 _START_SECONDS = 20.0

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from orchestrator.errors import OrchestratorError
-from orchestrator.processes import ProcessError
+from orchestrator.errors import OrchestratorError, ProcessError
 from scenarios.cli.compare import compare_command
 from scenarios.cli.ctl import ctl_command
 from scenarios.cli.demo import demo_command

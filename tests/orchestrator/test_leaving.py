@@ -214,6 +214,14 @@ async def test_a_router_that_fails_does_not_save_the_replica() -> None:
     """When the router cannot be told, the replica is stopped all the same, and the verb fails."""
     bench = Bench(TerminationPolicy(order="together"))
     bench.world.router_fails = True
+    stopping = bench.world.stop
+
+    async def slowly(replica: Replica, grace: float) -> ReplicaExit:
+        for _ in range(50):  # the router has failed long before
+            await asyncio.sleep(0)
+        return await stopping(replica, grace)
+
+    bench.world.stop = slowly  # type: ignore[method-assign]
     with pytest.raises(RouterError, match="the router is gone"):
         await bench.leave()
     assert "ended" in bench.world.verbs("a-1")

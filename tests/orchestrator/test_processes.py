@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import ProcessError
 from orchestrator.guardian import marked_processes
-from orchestrator.processes import ProcessError, Processes
+from orchestrator.processes import Processes
 
 SLEEP = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
 STUBBORN = [
