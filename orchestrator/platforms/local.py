@@ -195,14 +195,15 @@ class LocalPlatform:
             closed_ns = closing.result() if closing.done() else None
         finally:
             closing.cancel()
+        asked = end.asked_ns <= end.ended_ns  # otherwise it had ended before
         return ReplicaExit(
             reason=_reason(end.code),
             log=_last_lines(child),
             killed=end.killed,
             seconds=end.seconds,
             exit_status=end.code,
-            stop_asked_ns=end.asked_ns,
-            stopped_listening_ns=closed_ns,
+            stop_asked_ns=end.asked_ns if asked else None,
+            stopped_listening_ns=closed_ns if asked else None,
             ended_ns=end.ended_ns,
             children_ended_ns=end.group_ended_ns,
             left_behind=end.left_behind,

@@ -108,7 +108,11 @@ async def test_a_replica_that_is_killed(subject: Subject) -> None:
     await subject.kill(replica)
     await subject.exited.wait()
     assert subject.exits == [("a-1", "was ended by signal 9")]
-    assert not (await subject.platform.stop(replica, 30)).killed
+    end = await subject.platform.stop(replica, 30)
+    assert (end.killed, end.seconds, end.exit_status) == (False, 0.0, -signal.SIGKILL)
+    # Nobody asked it to stop, so nothing says when.
+    assert (end.stop_asked_ns, end.stopped_listening_ns) == (None, None)
+    assert end.ended_ns is not None
 
 
 async def test_a_replica_that_ignores_its_stop(subject: Subject) -> None:
