@@ -92,6 +92,11 @@ RIGHT = HEAD + '[[traffic.journeys]]\nname = "a"\nsteps = [{ path = "/" }]\n'
         ("traffic.journeys=[]", "traffic.journeys"),
         ("policy.max_surge=many", "policy.max_surge"),
         ("policy.replica=3", "policy.replica"),
+        ("policy.termination.order=soon", "policy.termination.order"),
+        (
+            "policy.termination.registration_lag_seconds=[3, 1]",
+            "policy.termination.registration_lag_seconds",
+        ),
     ],
 )
 def test_a_mistake_of_a_flag_names_the_flag(setting: str, key: str, tmp_path: Path) -> None:
