@@ -22,6 +22,7 @@ class Departure:
         stopped_listening_ns: when its port was closed.
         ended_ns: when its first process had ended.
         children_ended_ns: when the last of its other processes had ended.
+        cut: how many of its requests the router cut at the drain's timeout.
         router_noticed_ns: when the router's own checks said that it is down, where nobody had told
             the router (`checks-only`).
         router_forgot_ns: when it was removed from the router.
@@ -40,6 +41,7 @@ class Departure:
     stopped_listening_ns: int | None = None
     ended_ns: int | None = None
     children_ended_ns: int | None = None
+    cut: int | None = None
     router_noticed_ns: int | None = None
     router_forgot_ns: int | None = None
     idle_kept: bool | None = None

@@ -51,6 +51,7 @@ class Leaving:
         member.departure.router_told_ns = time.monotonic_ns()
         drained = await self._drained(member, plan, timeout)
         member.departure.drained_ns = time.monotonic_ns()
+        member.departure.cut = drained.cut
         member.drained = True
         return drained
 

@@ -68,7 +68,8 @@ class Recorder(InMemoryFleet):
         self.note("drain", replica_id)
         if self.router_fails:
             raise RouterError("the router is gone")
-        return await super().drain(replica_id, timeout)
+        await super().drain(replica_id, timeout)
+        return Drained(2, 0.0)
 
     async def remove(self, replica_id: str) -> None:
         self.note("remove", replica_id)
@@ -136,6 +137,7 @@ async def test_together() -> None:
     assert bench.world.at("drain", "a-1") - bench.world.at("begin", "a-1") >= LAG
     seen = departure(end)
     assert seen["stop_asked_ns"] < seen["router_told_ns"] <= seen["router_forgot_ns"]
+    assert seen["cut"] == 2
     # Nothing says that it was drained before it was stopped.
     assert "drain" not in [one.verb for one in bench.events]
     assert bench.world.cold_stops == ["a-1"]
