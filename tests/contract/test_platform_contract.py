@@ -139,21 +139,22 @@ async def test_how_a_replica_ended(subject: Subject) -> None:
 
 
 async def test_a_port_closes_before_the_end(subject: Subject) -> None:
-    """A replica that finishes a request after its stop signal closes its port before it ends."""
+    """A replica that is busy with a request after its stop signal has closed its port before."""
     replica = await subject.platform.start(subject.version(), "a-1")
     await subject.platform.wait_listening(replica)
-    reader, writer = await asyncio.open_connection(replica.host, replica.port)
-    writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+    _, writer = await asyncio.open_connection(replica.host, replica.port)
+    writer.write(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
     log = subject.folder / "a-1.log"
     async with asyncio.timeout(60):
-        while "slow" not in log.read_text():  # noqa: ASYNC110 - the log is all that tells
+        while "hanging" not in log.read_text():  # noqa: ASYNC110 - the log is all that tells
             await asyncio.sleep(0.01)
-    end = await subject.platform.stop(replica, 30)
-    assert (await reader.read()).endswith(b"a")
+    end = await subject.platform.stop(replica, 3.0)
     writer.close()
+    assert end.killed
+    assert end.stop_asked_ns is not None
     assert end.stopped_listening_ns is not None
     assert end.ended_ns is not None
-    assert end.stopped_listening_ns < end.ended_ns
+    assert end.stop_asked_ns < end.stopped_listening_ns < end.ended_ns
 
 
 async def test_a_wrapper_that_swallows_the_signal(subject: Subject) -> None:

@@ -37,8 +37,6 @@ async def main() -> None:
                     sys.stdout.flush()
                     await asyncio.Event().wait()
                 if path == "/slow":
-                    sys.stdout.write("slow\n")
-                    sys.stdout.flush()
                     await asyncio.sleep(0.3)
                 bad = MODE == "sick" if path == "/health" else MODE == "failing"
                 status = b"503 Service Unavailable" if bad else b"200 OK"
