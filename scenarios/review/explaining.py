@@ -12,9 +12,8 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.subject import Subject
-from scenarios.verdict.causes.attribution import attributed
+from scenarios.verdict import judge
 from scenarios.verdict.causes.failure import Failure
-from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.story import Further, LogLine, Story, tell_story
 
 
@@ -72,20 +71,19 @@ def explain(folder: Path, request_id: str) -> Story:
         OSError: a replica's log cannot be read.
     """
     run = RunFolder(folder)
-    evidence = run.evidence()
-    around = Surroundings.of(evidence)
+    judgement = judge(run.evidence())
+    evidence, around = run.evidence(), judgement.around
     search = _Search(request_id)
-    search.look(around.reading(evidence.requests))
+    search.look(evidence.requests)
     outcome, origin_ns = search.found, search.origin_ns
     if outcome is None or origin_ns is None:
         raise EvidenceError(f"{folder}: the run has no request {request_id!r}{search.hint}")
-    mails = [
-        mail for mail in around.skew.reading(evidence.mails) if mail.recipient == outcome.subject
-    ]
+    mails = [mail for mail in evidence.mails if mail.recipient == outcome.subject]
     exchange = next((one for one in evidence.exchanges if one.request_id == request_id), None)
+    judged = (*judgement.failed, *judgement.slow)
     return tell_story(
         Failure.join(outcome, exchange, around),
-        attributed(outcome, exchange, around, evidence.manifest.objectives.latency_seconds),
+        next((one for one in judged if one.failure.outcome.request_id == request_id), None),
         origin_ns,
         _further(run, outcome, mails, evidence.subjects_after, search.led_to),
     )

@@ -9,6 +9,7 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.causes.attribution import Attributed, attribute_all, causes_of
+from scenarios.verdict.causes.contrasts import contrasted
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.data.agreement import with_reads
 from scenarios.verdict.data.integrity import Ledger
@@ -82,6 +83,7 @@ def judge(evidence: Evidence) -> Judgement:
         attribute_all(outcomes, read.exchanges, read.around, slow_seconds)
         for outcomes in (read.tally.failed, read.tally.late)
     )
+    failed = contrasted(failed, read.around)
     return Judgement(
         verdict=_verdict(read, failed, slow),
         failed=failed,

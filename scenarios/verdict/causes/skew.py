@@ -19,12 +19,14 @@ from typing import Literal, NamedTuple
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import proxy_status
+from scenarios.verdict.causes.answers import key_of
 from scenarios.verdict.causes.routes import Route, Routes
 from scenarios.verdict.timeline import Timeline
 
 NO_SUCH_ROUTE = frozenset({404, 405, 501})
 
-_MOST_VERSIONS = 1 << 10
+_BITS = 10
+_MOST_VERSIONS = 1 << _BITS
 """Far more than a run has; what is answered by further ones is not remembered."""
 
 
@@ -73,7 +75,7 @@ class Skew:
         """Take note of one request."""
         self._routes.hear(outcome)
         self._about_routes.clear()
-        version = self._version_of(outcome.served_by)
+        version = self.version_of(outcome.served_by)
         if not outcome.ok:
             self._failed[outcome.request_id] = outcome
             if version is not None and _no_such_route(outcome):
@@ -84,7 +86,7 @@ class Skew:
                 self._served.setdefault(outcome.endpoint, set()).add(version)
             number = self._numbers.setdefault(version, len(self._numbers))
             if number < _MOST_VERSIONS:
-                self._answers.append(_key(outcome.request_id) | number)
+                self._answers.append(key_of(outcome.request_id) << _BITS | number)
                 self._ordered = None
 
     def reading(self, mails: Iterable[Mail]) -> Iterator[Mail]:
@@ -95,7 +97,7 @@ class Skew:
         causes = {one.cause_id for one in self._failed.values()}
         subjects = {one.subject for one in self._failed.values()}
         for mail in mails:
-            version = self._version_of(mail.sent_by)
+            version = self.version_of(mail.sent_by)
             about = mail.request_id or mail.recipient
             if version is not None and about in (causes if mail.request_id else subjects):
                 self._mails.setdefault(about, []).append(_Sent(mail.at_ns, version))
@@ -140,7 +142,7 @@ class Skew:
             if senders:
                 other = None if version in senders else min(senders)
                 return None if other is None else Lack(version, other, "mailed", led.cause_id)
-            other = self._answered(led.cause_id)
+            other = self.answered(key_of(led.cause_id))
             if other is not None:
                 return None if other == version else Lack(version, other, "answered", led.cause_id)
             led = self._failed.get(led.cause_id)
@@ -155,17 +157,18 @@ class Skew:
             if sent.at_ns <= due_ns
         }
 
-    def _answered(self, request_id: str) -> str | None:
-        """The version that answered a request that succeeded."""
+    def answered(self, key: int) -> str | None:
+        """The version that answered a request that succeeded, by `answers.key_of` its id."""
         if self._ordered is None:
             self._ordered = array("q", sorted(self._answers))
-        key = _key(request_id)
+        key <<= _BITS
         index = bisect_left(self._ordered, key)
         if index == len(self._ordered) or self._ordered[index] - key >= _MOST_VERSIONS:
             return None
         return list(self._numbers)[self._ordered[index] - key]
 
-    def _version_of(self, replica: str | None) -> str | None:
+    def version_of(self, replica: str | None) -> str | None:
+        """The version of a replica; None if it is unknown."""
         if replica is None:
             return None
         if replica not in self._known:
@@ -180,8 +183,3 @@ def _no_such_route(outcome: Outcome) -> bool:
         and outcome.status not in outcome.expected
         and proxy_status.parse(outcome.proxy_status) is None
     )
-
-
-def _key(request_id: str) -> int:
-    """A request's id in 53 bits, with room for a version; the same in one process only."""
-    return (hash(request_id) & (1 << 53) - 1) << 10

@@ -16,6 +16,7 @@ from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
+from scenarios.verdict.causes.answers import Answers
 from scenarios.verdict.causes.machine import Machine, Starved
 from scenarios.verdict.causes.skew import Skew
 from scenarios.verdict.timeline import CONTAINERS, Timeline, object_of
@@ -129,6 +130,7 @@ class Surroundings:
             database.
         skew: what one version serves and another lacks.
         machine: how far other processes had the machine.
+        answers: the requests that succeeded.
     """
 
     def __init__(
@@ -151,6 +153,7 @@ class Surroundings:
         self.machine = Machine()
         self.timeline = timeline
         self.skew = Skew(timeline)
+        self.answers = Answers()
         self.waits = sorted(locks, key=lambda wait: (wait.at_ns, wait.waiter.pid))
         self.absences = _absences(timeline.events)
         self.server_lines = sorted(
@@ -335,6 +338,10 @@ class Surroundings:
         """The same requests; what they show together is remembered by the way."""
         for outcome in outcomes:
             self.skew.hear(outcome)
+            if outcome.ok and outcome.served_by is not None:
+                version = self.skew.version_of(outcome.served_by)
+                if version is not None:
+                    self.answers.hear(outcome, version)
             if outcome.served_by is not None and outcome.first_byte_ns is not None:
                 self.hear(outcome.served_by, outcome.first_byte_ns)
             yield outcome
@@ -387,6 +394,11 @@ class Surroundings:
             for line in self.server_lines[first:last]
             if self.replica_of(line) in (replica, None)
         ]
+
+    @property
+    def migrations(self) -> list[tuple[str, int, int | None]]:
+        """Every migration: its name, when it began, and when it ended, if it did."""
+        return [(one.name, one.start_ns, one.end_ns) for one in self._migrations]
 
     def migration(self, start_ns: int, end_ns: int) -> str | None:
         """The migration that ran during that time."""

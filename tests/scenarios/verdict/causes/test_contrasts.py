@@ -1,0 +1,192 @@
+"""Failures that nobody explains are explained by where the same requests succeed."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as some
+import pytest
+from hypothesis import given, settings
+
+from scenarios.evidence.event import Event
+from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.model import Cause, Verdict
+from tests.support import evidence as make
+from tests.support.evidence import Evidence
+
+Fault = Callable[["Asked"], bool]
+READ, WRITE = "GET /things", "POST /things"
+SECONDS = 16
+START_B, ALL_B = 6.0, 10.0
+"""From the one on, half of the requests are answered by b; from the other on, all of them."""
+
+
+class Asked:
+    """A request as a planted fault sees it."""
+
+    def __init__(self, at: float, step: int, replica: str, previous: str | None) -> None:
+        self.at, self.step, self.replica, self.previous = at, step, replica, previous
+        self.version = replica[0]
+        self.age = at - {"a": -1.0, "b": START_B}[self.version]
+
+
+def journal() -> list[Event]:
+    """Version a from the beginning, a migration at 4.0, and b from 6.0 on."""
+    events = [
+        make.event(0.0, "phase", "started", 1, detail={"name": "baseline"}),
+        make.event(3.0, "phase", "started", 2, detail={"name": "rollout"}),
+        make.event(3.8, "migrate", "started", 3, detail={"migration": "0002.new"}),
+        make.event(4.0, "migrate", "completed", 3, detail={"migration": "0002.new"}),
+        make.event(14.0, "phase", "started", 4, detail={"name": "settle"}),
+    ]
+    for number, (replica, at) in enumerate(
+        [("a-1", -1.0), ("a-2", -1.0), ("b-3", START_B), ("b-4", START_B)]
+    ):
+        about = {"version": replica[0], "replicas": (replica,)}
+        events.append(make.event(at - 0.5, "start", "started", 10 + number, **about))
+        events.append(make.event(at - 0.1, "wait_ready", "completed", 20 + number, **about))
+        events.append(make.event(at, "attach", "started", 30 + number, **about))
+    for number, replica in enumerate(("a-1", "a-2")):
+        about = {"version": "a", "replicas": (replica,)}
+        events.append(make.event(ALL_B, "drain", "started", 40 + number, **about))
+    return events
+
+
+def run(fault: Fault, seed: int = 1, **fields: Any) -> Evidence:
+    """Users who write and then read, 20 a second; what the fault wants fails."""
+    chance = random.Random(seed)
+    outcomes: list[Outcome] = []
+
+    def replica_at(at: float) -> str:
+        share = 0.0 if at < START_B else 0.5 if at < ALL_B else 1.0
+        return chance.choice(["b-3", "b-4"] if chance.random() < share else ["a-1", "a-2"])
+
+    for number in range(SECONDS * 20):
+        previous = None
+        for step, endpoint in ((1, WRITE), (2, READ)):
+            at = number / 20 + (step - 1) * 0.5
+            asked = Asked(at, step, replica_at(at), previous)
+            bad = fault(asked)
+            outcomes.append(
+                make.request(
+                    number,
+                    at,
+                    endpoint=endpoint,
+                    journey="use",
+                    request_id=f"s7-{number:06}-{step}",
+                    cause_id=f"s7-{number:06}-{step - 1}" if step > 1 else None,
+                    served_by=asked.replica,
+                    **({"status": 500, **fields} if bad else {}),
+                )
+            )
+            previous = asked.version
+    return Evidence(make.MANIFEST, outcomes, journal(), make.clean().ticks, (), None, None)
+
+
+def only(verdict: Verdict) -> Cause:
+    """The one cause."""
+    (cause,) = verdict.causes
+    return cause
+
+
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "mixed_fleet:version": (
+        lambda one: one.version == "b" and one.step == 2,
+        "only version b fails",
+    ),
+    "mixed_fleet:after_write": (
+        lambda one: one.version == "a" and one.step == 2 and one.at > START_B + 0.3,
+        "a cannot read what b writes",
+    ),
+    "mixed_fleet:after_migration": (
+        lambda one: one.version == "a" and one.step == 2 and one.at > 4.0,
+        "only after the migration 0002.new",
+    ),
+    "mixed_fleet:previous_version": (
+        lambda one: one.previous is not None and one.previous != one.version,
+        "fail only where another version answered the request before",
+    ),
+    "lifecycle:warming": (
+        lambda one: one.version == "b" and one.step == 2 and one.age < 1.9,
+        "only within 2 s of a replica's start",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_planted_fault_is_found_by_its_own_contrast_alone(name: str) -> None:
+    """A fault on one side of a line gets that line as its cause, with its counts."""
+    fault, words = FAULTS[name]
+    cause = only(run(fault).judge())
+    assert (cause.cause, cause.confidence) == (name, "likely")
+    assert words in cause.title
+    assert "HTTP 500" in cause.title
+    assert f"{cause.count:,} of " in cause.title
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": 200, "mismatch": "the body has no 'export'"},
+        {"status": 404},
+        {"status": 500, "problem": "The printer is on fire"},
+    ],
+)
+def test_every_kind_of_symptom_is_contrasted(fields: dict[str, Any]) -> None:
+    """A wrong answer with status 200, a 404 and an application's own problem are told alike."""
+    fault, _ = FAULTS["mixed_fleet:after_write"]
+    cause = only(run(fault, **fields).judge())
+    assert cause.cause == "mixed_fleet:after_write"
+
+
+def test_only_one_direction_of_two() -> None:
+    """Where b alone does not know what a hands out, both are named."""
+    cause = only(run(lambda one: one.version == "b" and one.previous == "a").judge())
+    assert cause.cause == "mixed_fleet:previous_version"
+    assert "version b fails only where version a answered the request before" in cause.title
+
+
+def test_a_cause_that_is_known_needs_no_contrast() -> None:
+    """What the database said is not overruled by where it was said."""
+    fault, _ = FAULTS["mixed_fleet:after_write"]
+    assert only(run(fault, sqlstate="42703").judge()).cause == "sqlstate:42703"
+
+
+def test_a_rate_limit_is_no_fault_of_a_version() -> None:
+    """A 429 comes with the number of requests, and so may begin with a new version."""
+    fault, _ = FAULTS["mixed_fleet:after_migration"]
+    assert "mixed_fleet" not in only(run(fault, status=429).judge()).cause
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda one: 7.0 < one.at < 7.6,  # everybody, for a moment
+        lambda one: 12.0 < one.at < 12.6,  # the same when only b is there
+        lambda one: one.version == "b" and 8.0 < one.at < 8.4,  # b alone, for a moment
+        lambda one: one.replica == "a-1" and one.at > 2.0,  # one replica of two, at any time
+    ],
+)
+def test_a_disturbance_of_a_moment_or_of_one_replica_is_no_contrast(fault: Fault) -> None:
+    """Many failures at once lie on one side of some line by accident."""
+    causes = {cause.cause for cause in run(fault).judge().causes}
+    assert not [name for name in causes if name.startswith("mixed_fleet")]
+
+
+@settings(max_examples=50, deadline=None)
+@given(some.integers(0, 10**6), some.sampled_from([0.0, 0.01, 0.05, 0.3]))
+def test_failures_that_follow_no_line_get_no_contrast(seed: int, rate: float) -> None:
+    """Fifty runs whose failures, if any, fall anywhere yield no finding."""
+    chance = random.Random(seed)
+    verdict = run(lambda _: chance.random() < rate, seed).judge()
+    assert {cause.cause for cause in verdict.causes} <= {"status:500"}
+
+
+@settings(max_examples=5, deadline=None)
+@given(some.randoms(use_true_random=False), some.sampled_from(sorted(FAULTS)))
+def test_the_order_of_the_evidence_does_not_matter(order: random.Random, name: str) -> None:
+    """The same evidence in another order gives the same verdict."""
+    evidence = run(FAULTS[name][0])
+    shuffled = list(evidence.outcomes)
+    order.shuffle(shuffled)
+    assert evidence.but(outcomes=shuffled).judge() == evidence.judge()
