@@ -5,8 +5,11 @@ bound are dropped and counted, since a stuck disk must not take the service down
 `/statistics` and `/metrics`.
 """
 
+import logging
 import os
 import threading
+import time
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +18,7 @@ import msgspec
 
 from balancer.errors import StartError
 
+_log = logging.getLogger("balancer")
 _MAX_PENDING = 200_000
 
 # How an exchange ended, where no error type of RFC 9209 says it.
@@ -25,7 +29,7 @@ TUNNEL_ENDED = "tunnel_ended"
 STOPPED = "stopped"
 
 
-class AccessRecord(msgspec.Struct, frozen=True, gc=False):
+class AccessRecord(msgspec.Struct, gc=False):
     """One exchange.
 
     Attributes:
@@ -46,6 +50,8 @@ class AccessRecord(msgspec.Struct, frozen=True, gc=False):
         end: why it ended: `complete`, `client_gone`, `client_timeout`, `tunnel_ended`, `stopped`
             (the balancer's own end came first), or an error type of RFC 9209.
         client_connection: `new` or `reused`.
+        client: the address of the client.
+        time: the wall clock at `at_ns`, in UTC (RFC 3339), for people; set when it is written.
     """
 
     at_ns: int
@@ -64,6 +70,8 @@ class AccessRecord(msgspec.Struct, frozen=True, gc=False):
     bytes_out: int
     end: str
     client_connection: str
+    client: str
+    time: str = ""
 
 
 class AccessLog:
@@ -129,11 +137,19 @@ class AccessLog:
             batch, self._pending = self._pending, []
             # Small portions, so that the thread gives the interpreter back often.
             for start in range(0, len(batch), 100):
-                self._append(batch[start : start + 100])
+                try:
+                    self._append(batch[start : start + 100])
+                except Exception:  # noqa: BLE001 - logged; it must not end the rest
+                    # The thread must go on, or no line would ever be written again.
+                    self.dropped += len(batch[start : start + 100])
+                    _log.exception("writing access lines failed unexpectedly")
             if over and not self._pending:
                 return
 
     def _append(self, entries: list[AccessRecord]) -> None:
+        clock = time.time_ns() - time.monotonic_ns()
+        for one in entries:
+            one.time = _rfc_3339(clock + one.at_ns)
         data = memoryview(self._encoder.encode_lines(entries))
         try:
             while data:
@@ -141,3 +157,13 @@ class AccessLog:
         except OSError as error:
             self.dropped += len(entries)
             self.failed = error.strerror
+
+
+def _rfc_3339(unix_ns: int) -> str:
+    seconds, rest = divmod(unix_ns, 1_000_000_000)
+    return f"{_second(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(unix_seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_seconds))

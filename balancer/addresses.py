@@ -3,10 +3,13 @@
 import ipaddress
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from balancer.errors import ConfigError
+
+_ANY = ("0.0.0.0", "::")  # noqa: S104 - only compared
 
 
 def host_port(host: str, port: int) -> str:
@@ -56,9 +59,51 @@ def parse_address(text: str, *, unix: bool = False, any_port: bool = False) -> A
     host, colon, port = text.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not host or not port.isascii() or not port.isdigit():
-        raise ConfigError(f"{text!r} is not an address; write {wanted}")
-    if not (0 if any_port else 1) <= int(port) <= 65535:  # noqa: PLR2004 - RFC 9293 ports
-        raise ConfigError(f"{text!r}: a port must be a number from 1 to 65535")
+        raise ConfigError(f"{text[:300]!r} is not an address; write {wanted}")
+    # RFC 9293: 16 bits. More than five digits are not even read as a number.
+    if len(port) > 5 or not (0 if any_port else 1) <= int(port) <= 65535:  # noqa: PLR2004
+        raise ConfigError(f"{text[:300]!r}: a port must be a number from 1 to 65535")
     if not re.fullmatch(r"[A-Za-z0-9.:_-]+", host):
-        raise ConfigError(f"{text!r} is not an address; write {wanted}")
+        raise ConfigError(f"{text[:300]!r} is not an address; write {wanted}")
+    _check_host(text, host)
     return Address(host, int(port))
+
+
+def _check_host(text: str, host: str) -> None:
+    """Refuse a host that no resolver would take.
+
+    Raises:
+        ConfigError: it is neither an IP address nor a host name (RFC 1123 section 2.1).
+    """
+    if ":" in host:
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise ConfigError(f"{text[:300]!r}: {host[:100]!r} is not an IPv6 address") from None
+        return
+    # RFC 1035 section 2.3.4. One dot at the end is allowed: it marks a complete name.
+    name = host.removesuffix(".")
+    if len(name) > 253 or not all(0 < len(label) < 64 for label in name.split(".")):  # noqa: PLR2004
+        raise ConfigError(
+            f"{text[:300]!r}: a host name has at most 253 characters, "
+            "and each of its labels 1 to 63"
+        )
+
+
+def check_not_own(backend: Address, listeners: Iterable[Address]) -> None:
+    """Refuse a backend that is one of our own listeners: its requests would go in a circle.
+
+    Raises:
+        ConfigError: it is.
+    """
+    for own in listeners:
+        if own.path is not None or own.port != backend.port:
+            continue
+        # Who listens on all addresses listens on the loopback ones, too.
+        if own.host == backend.host or (
+            backend.is_loopback and (own.is_loopback or own.host in _ANY)
+        ):
+            raise ConfigError(
+                f"{str(backend)!r} is where this balancer listens itself; "
+                "give the address of a backend"
+            )

@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 import json
 import math
+import re
 from http import HTTPStatus
 
 from aiohttp import web
@@ -12,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from balancer import metrics
 from balancer.config import Config
-from balancer.control_plane import ControlPlane, check_weights
+from balancer.control_plane import ControlPlane
 from balancer.errors import (
     BalancerError,
     ConfigError,
@@ -69,7 +70,7 @@ class _Api:
         if not isinstance(address, str) or not isinstance(version, str):
             raise ConfigError('"address" and "version" must be strings')
         backend = self._control.put(
-            request.match_info["id"], address=address, version=version, weight=float(weight)
+            request.match_info["id"], address=address, version=version, weight=_float(weight)
         )
         return web.json_response(self._control.describe(backend))
 
@@ -94,7 +95,13 @@ class _Api:
 
     async def set_weights(self, request: web.Request) -> web.Response:
         body = await _object(request, {"weights"})
-        self._control.set_weights(check_weights(body.get("weights")))
+        weights = body.get("weights")
+        if not isinstance(weights, dict) or not all(
+            isinstance(weight, int | float) and not isinstance(weight, bool)
+            for weight in weights.values()
+        ):
+            raise ConfigError('"weights" must be an object: backend ids with a number each')
+        self._control.set_weights({key: _float(weight) for key, weight in weights.items()})
         return await self.backends(request)
 
     async def statistics(self, request: web.Request) -> web.Response:
@@ -113,7 +120,7 @@ class _Api:
         after = events.sequence
         if "after" in request.query:
             text = request.query["after"]
-            if not text.isascii() or not text.isdigit():
+            if not re.fullmatch(r"[0-9]{1,18}", text):
                 raise ConfigError('"after" must be a sequence number')
             after = min(int(text), after)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
@@ -146,6 +153,14 @@ async def _object(request: web.Request, known: set[str]) -> dict[str, object]:
             f"{min(unknown)!r} is not a key of this object; the keys are {', '.join(sorted(known))}"
         )
     return body
+
+
+def _float(number: float) -> float:
+    """A number of JSON as a float; a whole number beyond all floats is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _seconds(request: web.Request, name: str) -> float | None:

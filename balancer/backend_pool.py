@@ -18,6 +18,7 @@ from enum import StrEnum
 from math import isfinite
 
 from balancer.addresses import host_port
+from balancer.connection_reuse import ReuseRecord
 from balancer.errors import ConflictError, IllegalTransitionError, UnknownBackendError
 from balancer.statistics import Counters
 
@@ -58,6 +59,8 @@ class Backend:
         ejected: whether passive health took it out of the choice for a while.
         credit: its place in the smooth weighted round robin.
         counters: what became of its requests.
+        reuse: what is known of it about kept connections.
+        served_by: the line of a response that names it.
     """
 
     id: str
@@ -72,6 +75,7 @@ class Backend:
     ejected: bool = False
     credit: float = 0.0
     counters: Counters = field(default_factory=Counters)
+    reuse: ReuseRecord = field(default_factory=ReuseRecord)
     served_by: bytes = b""
 
     def __post_init__(self) -> None:
@@ -121,10 +125,12 @@ class BackendPool:
 
     Args:
         listener: told of each change, in order, after it is complete. It must not raise.
+        limit: exchanges that one backend may have at once; 0 is no limit.
     """
 
-    def __init__(self, listener: Callable[[Change], None] = _ignore) -> None:
+    def __init__(self, listener: Callable[[Change], None] = _ignore, *, limit: int = 0) -> None:
         self._listener = listener
+        self._limit = limit or 1 << 62
         self._backends: dict[str, Backend] = {}
         self._ring: tuple[Backend, ...] = ()
         self._uniform = True
@@ -216,6 +222,9 @@ class BackendPool:
                 f"backend {backend.id}: {backend.state} cannot become {state}"
             )
         backend.state = state
+        if state is State.UP:
+            # Another process may listen there than the last time.
+            backend.reuse.forget()
         self._rebuild()
         self._tell(state.value, backend, reason, check)
         if state is State.DRAINING and not backend.busy:
@@ -318,8 +327,13 @@ class BackendPool:
                 place = 0
             self._next = place + 1
             chosen = ring[place]
+            if chosen.in_flight >= self._limit:
+                fit = [one for one in ring if one.in_flight < self._limit]
+                if not fit:
+                    return None
+                chosen = _smooth(fit)
         else:
-            fit = [one for one in ring if one not in tried]
+            fit = [one for one in ring if one not in tried and one.in_flight < self._limit]
             if version is not None:
                 fit = [one for one in fit if one.version == version] or fit
             if not fit:

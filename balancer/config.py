@@ -35,7 +35,11 @@ class Limits:
         header_count: fields of a request (431).
         target_bytes: of a request's target (414).
         body_bytes: of a request's body (413); 0 is no limit.
+        body_rate: bytes per second at which a request's body must arrive on average, after the
+            time that `Timeouts.body` allows in any case (408); 0 is no limit.
         connections: clients' connections in all (503).
+        backend_requests: under way with one backend, upgraded connections apart (503); 0 is no
+            limit.
         client_connections: of one client address (429); 0 is no limit.
         response_header_bytes: of a backend's response head (502).
     """
@@ -44,7 +48,9 @@ class Limits:
     header_count: int = 100
     target_bytes: int = 8 * 1024
     body_bytes: int = 0
+    body_rate: int = 500
     connections: int = 8000
+    backend_requests: int = 1024
     client_connections: int = 0
     response_header_bytes: int = 64 * 1024
 
@@ -101,6 +107,10 @@ class Config:
         retry_ratio: retries allowed for each request.
         retry_minimum: retries allowed in ten seconds in any case.
         replay_bytes: the largest request body that is kept for a retry.
+        connections_given: whether the operator asked for this many connections.
+        reuse_post: whether kept connections are used for requests that must not be sent twice,
+            whatever is known of the backend.
+        underscores: whether fields with `_` in their name pass on.
     """
 
     listen: tuple[Address, ...]
@@ -120,6 +130,8 @@ class Config:
     retry_minimum: int = 3
     replay_bytes: int = 64 * 1024
     connections_given: bool = False
+    reuse_post: bool = False
+    underscores: bool = False
 
 
 def parse_name(text: str, what: str) -> str:

@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from balancer.addresses import parse_address
+from balancer.addresses import Address, check_not_own, parse_address
 from balancer.backend_pool import Backend, BackendPool, Change, State
+from balancer.body_check import reads_bodies
 from balancer.config import Config, parse_name
-from balancer.errors import ConfigError, ConflictError, HandedOverError
+from balancer.containment import contained
+from balancer.errors import ConflictError, HandedOverError
 from balancer.events import EventLog
 from balancer.outlier_detection import EjectionDecision, OutlierDetector
 from balancer.probes import Prober
@@ -42,8 +44,9 @@ class ControlPlane:
     def __init__(self, config: Config, tasks: asyncio.TaskGroup, events: EventLog) -> None:
         self.config = config
         self.events = events
-        self.pool = BackendPool(self._changed)
+        self.pool = BackendPool(self._changed, limit=config.limits.backend_requests)
         self._data_plane: DataPlane | None = None
+        self.own_addresses: list[Address] = []
         self._tasks = tasks
         self._outliers = OutlierDetector(config.outliers)
         self._probes: dict[Backend, tuple[Prober, asyncio.Task[None]]] = {}
@@ -90,6 +93,7 @@ class ControlPlane:
         parse_name(backend_id, "backend id")
         parse_name(version, "version")
         place = parse_address(address)
+        check_not_own(place, self.own_addresses)
         backend = self.pool.attach(
             backend_id, host=place.host, port=place.port, version=version, weight=weight
         )
@@ -193,6 +197,7 @@ class ControlPlane:
                 "in_flight": plane.in_flight,
                 "held": len(plane.hold),
                 "retries": plane.retries,
+                "reuse_losses": plane.reuse_losses,
                 "connections": len(plane.clients),
                 "refused_connections": plane.refused_connections,
                 "access_log_dropped": 0 if log is None else log.dropped,
@@ -211,7 +216,22 @@ class ControlPlane:
         """Look at the counters once a second; runs until it is cancelled."""
         while True:
             await asyncio.sleep(1.0)
-            self._apply(self._outliers.sweep(self._up(), time.monotonic()))
+            await contained("the look for outliers", self._sweep)
+
+    async def _sweep(self) -> None:
+        self._apply(self._outliers.sweep(self._up(), time.monotonic()))
+
+    def check_bodies(self, backend: Backend) -> None:
+        """Find out whether a backend reads bodies that it does not use."""
+        work = contained(f"the check of backend {backend.id}", lambda: self._check_bodies(backend))
+        self._tasks.create_task(work)
+
+    async def _check_bodies(self, backend: Backend) -> None:
+        reads = None
+        try:
+            reads = await reads_bodies(backend, self.config.health)
+        finally:
+            backend.reuse.bodies_checked(reads=reads, now_ns=time.monotonic_ns())
 
     def failed(self, backend: Backend) -> None:
         """Eject a backend if it has failed too many requests in a row."""
@@ -238,7 +258,8 @@ class ControlPlane:
         if backend in self._probes or backend.state in (State.DRAINING, State.REMOVED):
             return
         prober = Prober(self.pool, backend, self.config.health)
-        self._probes[backend] = (prober, self._tasks.create_task(prober.run()))
+        work = contained(f"the health check of backend {backend.id}", prober.run)
+        self._probes[backend] = (prober, self._tasks.create_task(work))
 
     # What follows from a change
 
@@ -319,17 +340,3 @@ class ControlPlane:
     @data_plane.setter
     def data_plane(self, data_plane: DataPlane) -> None:
         self._data_plane = data_plane
-
-
-def check_weights(weights: object) -> dict[str, float]:
-    """Check the `weights` of a request's JSON.
-
-    Raises:
-        ConfigError: it is no object of numbers.
-    """
-    if not isinstance(weights, dict) or not all(
-        isinstance(weight, int | float) and not isinstance(weight, bool)
-        for weight in weights.values()
-    ):
-        raise ConfigError('"weights" must be an object: backend ids with a number each')
-    return {str(key): float(weight) for key, weight in weights.items()}

@@ -16,15 +16,18 @@ started with SO_REUSEPORT alone would lose those of the old queue.
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from balancer.backend_pool import Backend, State
+from balancer.containment import contained
 from balancer.control_plane import ControlPlane
 from balancer.errors import StartError
 from balancer.sockets import Listener
@@ -33,6 +36,8 @@ from balancer.statistics import Counters
 _MAX_SOCKETS = 64
 _TIMEOUT = 30.0
 _REPORT_SECONDS = 0.05
+_RETRY_SECONDS = 1.0
+_log = logging.getLogger("balancer")
 _MAX_LINE = 16 * 1024 * 1024
 
 
@@ -112,16 +117,16 @@ class Takeover:
     ) -> None:
         self.sockets = sockets
         self.sequence = state.sequence
-        self._state = state
+        self._backends = [one.restore() for one in state.backends]
+        self._retired = {name: Counters.from_dict(one) for name, one in state.retired.items()}
+        self._counters = Counters.from_dict(state.counters)
         self._reader, self._writer = streams
         self._revision = 0
 
     def apply(self, control: ControlPlane) -> None:
         """Begin with the state of the predecessor."""
-        state = self._state
-        retired = {name: Counters.from_dict(one) for name, one in state.retired.items()}
-        control.adopt([one.restore() for one in state.backends], retired)
-        control.data_plane.counters = Counters.from_dict(state.counters)
+        control.adopt(self._backends, self._retired)
+        control.data_plane.counters = self._counters
 
     def close_unused(self) -> None:
         """Close the sockets that the new configuration has no use for, and those in use."""
@@ -180,15 +185,15 @@ async def take_over(path: Path) -> Takeover | None:
             streams = await asyncio.open_unix_connection(sock=sock, limit=_MAX_LINE)
             line = await streams[0].readline()
         state = msgspec.json.decode(line, type=HandoverState)
-    except (OSError, ValueError, TimeoutError) as error:
+        inherited = {
+            place: socket.socket(fileno=number)
+            for place, number in zip(state.places, descriptors, strict=True)
+        }
+        return Takeover(state, inherited, streams)
+    except (OSError, ValueError, TypeError, KeyError, TimeoutError) as error:
         raise StartError(
             f"--handover {path}: the balancer there does not hand over ({type(error).__name__})"
         ) from error
-    inherited = {
-        place: socket.socket(fileno=number)
-        for place, number in zip(state.places, descriptors, strict=True)
-    }
-    return Takeover(state, inherited, streams)
 
 
 async def _receive(sock: socket.socket) -> list[int]:
@@ -233,10 +238,14 @@ class Handover:
         loop = asyncio.get_running_loop()
         listener.sock.setblocking(False)
         while self._successor is None:
-            sock, _ = await loop.sock_accept(listener.sock)
-            with contextlib.suppress(OSError, ValueError, TimeoutError):
-                async with asyncio.timeout(_TIMEOUT):
-                    await self._offer(sock)
+            try:
+                sock, _ = await loop.sock_accept(listener.sock)
+            except OSError as error:
+                # Such as too many open files, which passes.
+                _log.warning("the handover socket: %s", error.strerror)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            await contained("the handover", partial(self._offer_in_time, sock))
             if self._successor is None:
                 sock.close()
                 self._control.thaw()
@@ -244,6 +253,11 @@ class Handover:
             one.handed_over = True
         self._control.hand_over()
         self._done()
+
+    async def _offer_in_time(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError, TimeoutError):
+            async with asyncio.timeout(_TIMEOUT):
+                await self._offer(sock)
 
     async def _offer(self, sock: socket.socket) -> None:
         control = self._control
@@ -273,7 +287,10 @@ class Handover:
             return
         reader, writer = self._successor
         state = _Following(self._control, writer)
-        workers = [tasks.create_task(state.listen(reader)), tasks.create_task(state.report())]
+        workers = [
+            tasks.create_task(contained("following the successor", work))
+            for work in (partial(state.listen, reader), state.report)
+        ]
         try:
             yield
         finally:

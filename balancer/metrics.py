@@ -87,6 +87,8 @@ class _Snapshot(Collector):
             ("failures", "Exchanges without a complete response.", counters.failed_transport),
             ("aborted", "Exchanges that the client gave up.", counters.aborted),
             ("retries", "Requests that were sent a second time.", plane.retries),
+            ("reuse_losses", "Requests lost on a kept connection that must not be sent twice.",
+             plane.reuse_losses),
             ("refused_connections", "Connections over a limit.", plane.refused_connections),
             ("access_log_dropped", "AccessRecord lines that the disk did not take.",
              plane.log.dropped if plane.log is not None else 0),

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from balancer.addresses import parse_address
+from balancer.addresses import check_not_own, parse_address
 from balancer.config import (
     BackendSpec,
     Config,
@@ -82,8 +82,9 @@ def _positive(text: str) -> float:
 
 
 def _whole(text: str, least: int = 0) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise ConfigError(f"{text!r} is not a whole number of at least {least}")
+    # Eighteen digits are more than any count, and fewer than what Python refuses to read.
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least:
+        raise ConfigError(f"{text[:100]!r} is not a whole number of at least {least}")
     return int(text)
 
 
@@ -150,7 +151,7 @@ def _option(check: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an option
     parser = _Parser(
         prog="python -m balancer",
         description="A reverse proxy for HTTP/1.1. It drops no request while backends come and go.",
@@ -185,6 +186,10 @@ def _parser() -> argparse.ArgumentParser:
     add(main, "--trust", _network, "clients whose X-Forwarded-* fields are believed; repeatable",
         action="append", default=[], metavar="NETWORK")  # fmt: skip
     add(main, "--affinity-cookie", _cookie, "name of a cookie that keeps a user on one version")
+
+    main.add_argument(
+        "--underscores", action="store_true", help="pass on fields with _ in their name"
+    )
 
     health = parser.add_argument_group("health checks")
     add(health, "--health-path", _path, "path of the check, a GET", default="/")
@@ -294,10 +299,22 @@ def _parser() -> argparse.ArgumentParser:
         default="65536",
     )
 
+    retry.add_argument(
+        "--reuse-post",
+        action="store_true",
+        help="send POST and PATCH on kept connections, as other proxies do; some then fail "
+        "when a backend closes an idle connection",
+    )
+
     limits = parser.add_argument_group("limits")
     add(limits, "--max-header-bytes", _at_least_one, "largest head of a request", default="32768")
     add(limits, "--max-header-count", _at_least_one, "most fields of a request", default="100")
     add(limits, "--max-target-bytes", _at_least_one, "largest target of a request", default="8192")
+    add(limits, "--min-body-rate", _whole,
+        "least bytes per second of a request's body, on average; 0: no limit",
+        default="500")  # fmt: skip
+    add(limits, "--max-backend-requests", _whole,
+        "most requests under way with one backend; 0: no limit", default="1024")  # fmt: skip
     add(limits, "--max-body-bytes", _whole, "largest body of a request; 0: no limit", default="0")
     add(
         limits,
@@ -351,6 +368,8 @@ def parse(arguments: Sequence[str]) -> Config:
     ids = [one.id for one in given.backend]
     if twice := {one for one in ids if ids.count(one) > 1}:
         raise ConfigError(f"--backend {min(twice)} is given twice")
+    for one in given.backend:
+        check_not_own(one.address, given.listen)
     if given.handover is not None:
         parse_address(f"unix:{given.handover}", unix=True)
     return Config(
@@ -383,6 +402,8 @@ def parse(arguments: Sequence[str]) -> Config:
             header_count=given.max_header_count,
             target_bytes=given.max_target_bytes,
             body_bytes=given.max_body_bytes,
+            body_rate=given.min_body_rate,
+            backend_requests=given.max_backend_requests,
             connections=given.max_connections or Limits().connections,
             client_connections=given.max_client_connections,
         ),
@@ -396,4 +417,6 @@ def parse(arguments: Sequence[str]) -> Config:
         retry_minimum=given.retry_minimum,
         replay_bytes=given.replay_bytes,
         connections_given=given.max_connections is not None,
+        reuse_post=given.reuse_post,
+        underscores=given.underscores,
     )

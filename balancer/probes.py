@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable
 
 from balancer.backend_pool import Backend, BackendPool, State
+from balancer.dialing import addresses
 from balancer.errors import MessageError
 from balancer.health import HealthPolicy, ProbeResult, Streak
 from balancer.proxy.response_head import read_response
 
+_log = logging.getLogger("balancer")
 _LIMIT = 64 * 1024
 _LINGER_SECONDS = 0.05
 
@@ -67,13 +70,17 @@ class Prober:
             return ProbeResult.REFUSED, "the connection was refused"
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             return ProbeResult.FAILED, type(error).__name__
+        except Exception as error:  # noqa: BLE001 - logged; it must not end the rest
+            # Whatever one backend does, the next probe of it must come.
+            _log.exception("a probe of backend %s failed unexpectedly", self._backend.id)
+            return ProbeResult.FAILED, type(error).__name__
         if status is None:
             return ProbeResult.FAILED, "the answer is malformed"
         return policy.judge(status), f"status {status}"
 
     async def _ask(self) -> int | None:
         backend = self._backend
-        reader, writer = await asyncio.open_connection(backend.host, backend.port, limit=_LIMIT)
+        reader, writer = await self._connect()
         try:
             writer.write(
                 f"GET {self._policy.path} HTTP/1.1\r\nHost: {backend.address}\r\n"
@@ -89,6 +96,15 @@ class Prober:
             return head.status
         finally:
             writer.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        failure = OSError("the look-up found no address")
+        for host, port in await addresses(self._backend.host, self._backend.port):
+            try:
+                return await asyncio.open_connection(host, port, limit=_LIMIT)
+            except OSError as error:
+                failure = error
+        raise failure
 
     async def _read_on(self, reader: asyncio.StreamReader) -> None:
         """Give the backend a moment to close first: it then sees an orderly end and no reset."""

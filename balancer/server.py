@@ -4,10 +4,10 @@ import asyncio
 import json
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from aiohttp import web
 
@@ -16,6 +16,7 @@ from balancer.access_log import AccessLog
 from balancer.addresses import Address
 from balancer.admin import build_app
 from balancer.config import Config
+from balancer.containment import contained
 from balancer.control_plane import ControlPlane
 from balancer.events import EventLog
 from balancer.proxy.data_plane import DataPlane
@@ -85,6 +86,7 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
             log = files.enter_context(AccessLog(config.access_log))
         sequence = 0 if takeover is None else takeover.sequence
         async with assembled(config, log=log, sequence=sequence) as balancer:
+            balancer.control.own_addresses = [one.address for one in listeners]
             if takeover is None:
                 balancer.attach_configured()
             else:
@@ -120,9 +122,11 @@ async def _serve(
             close_admin = await stack.enter_async_context(_admin_api(balancer, listeners.admin))
         servers = [await balancer.open(one) for one in listeners.clients]
         if takeover is not None:
-            balancer.background(takeover.follow(balancer.control))
+            balancer.background(
+                "following the predecessor", partial(takeover.follow, balancer.control)
+            )
         if listeners.handover is not None:
-            balancer.background(passing.wait(listeners.handover))
+            balancer.background("the handover", partial(passing.wait, listeners.handover))
         announce(_announcement(listeners))
         await stop.asked.wait()
         for server in servers:
@@ -164,9 +168,9 @@ class Balancer:
                 one.id, address=str(one.address), version=one.version, weight=one.weight
             )
 
-    def background(self, work: Coroutine[Any, Any, None]) -> None:
+    def background(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run something until the balancer ends."""
-        self._background.append(self.tasks.create_task(work))
+        self._background.append(self.tasks.create_task(contained(what, work)))
 
     async def open(self, listener: Listener) -> asyncio.Server:
         """Accept clients on this socket."""
@@ -201,11 +205,12 @@ async def assembled(
             log=log,
             refused=control.refused,
             failed=control.failed,
+            check_bodies=control.check_bodies,
         )
         control.data_plane = plane
         balancer = Balancer(config, control, plane, tasks)
         plane.wheel.start()
-        balancer.background(control.watch_outliers())
+        balancer.background("the look for outliers", control.watch_outliers)
         try:
             yield balancer
         finally:

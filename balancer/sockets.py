@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from balancer.addresses import Address, host_port
+from balancer.addresses import Address
 from balancer.config import Config
 from balancer.errors import StartError
 
@@ -34,12 +34,17 @@ class Listener:
     handed_over: bool = False
 
     @property
-    def name(self) -> str:
+    def address(self) -> Address:
         """The address at which it listens, with the port that the system chose."""
         if self.place.path is not None:
-            return str(self.place)
+            return self.place
         host, port = self.sock.getsockname()[:2]
-        return host_port(host, port)
+        return Address(host, port)
+
+    @property
+    def name(self) -> str:
+        """The same, as text."""
+        return str(self.address)
 
 
 @contextmanager

@@ -63,6 +63,10 @@ class BackendSearch(msgspec.Struct, eq=False):
     _version: str | None = None
     _last: Backend | None = None
     _due: int = 0
+    _client_slow: bool = False
+    _pauses: bool = False
+    _body_since: int = 0
+    _body_bytes: int = 0
 
     @property
     def is_held(self) -> bool:
@@ -73,7 +77,7 @@ class BackendSearch(msgspec.Struct, eq=False):
         """Answer the client in the place of a backend."""
         raise NotImplementedError
 
-    def _send(self, connection: UpstreamConnection, *, reused: bool) -> None:
+    def _send(self, connection: UpstreamConnection, now: int, *, reused: bool) -> None:
         """Send the request on this connection."""
         raise NotImplementedError
 
@@ -99,12 +103,16 @@ class BackendSearch(msgspec.Struct, eq=False):
         self._attempts += 1
         self._chosen_ns = now
         if not self._fresh:
-            connection = plane.connection_pool.take(backend, now)
+            pool = plane.connection_pool
+            if self._idempotent:
+                connection = pool.take(backend, now)
+            else:
+                connection = pool.take_for_once(backend, now)
             if connection is not None:
                 self._connect_ns = 0
-                self._send(connection, reused=True)
+                self._send(connection, now, reused=True)
                 return
-        self._arm(plane.ticks_connect)
+        self.arm(plane.ticks_connect)
         self._connecting = plane.tasks.create_task(plane.connection_pool.open(backend, self))
 
     def _none_left(self, now: int) -> None:
@@ -113,10 +121,10 @@ class BackendSearch(msgspec.Struct, eq=False):
             self._tried = ()
             self._hold()
         elif now - self._at_ns > plane.connect_ns:
-            self.refuse(self._last_error or error_responses.NO_BACKEND)
+            self.refuse(self._last_error or error_responses.ALL_BUSY)
         else:
-            # Every backend was tried. The probes that a response sets off settle in a moment
-            # which of them are really down.
+            # Every backend was tried, or has as many requests as it may. The probes that a refusal
+            # sets off settle in a moment which of them are really down.
             delay = self._backoff * (0.5 + plane.random.random() / 2)
             self._backoff = min(2 * self._backoff, _BACKOFF_LONGEST)
             self._tried = ()
@@ -135,8 +143,9 @@ class BackendSearch(msgspec.Struct, eq=False):
             return
         self._held = True
         if not self._body_done:
+            self._pauses = True
             self.client.pause_reading()
-        self._arm(plane.ticks_hold)
+        self.arm(plane.ticks_hold)
 
     def connected(self, connection: UpstreamConnection) -> None:
         """A connection was opened for this exchange."""
@@ -151,8 +160,9 @@ class BackendSearch(msgspec.Struct, eq=False):
             self._give_back()
             self._choose(now_ns())
             return
-        self._connect_ns = now_ns() - self._chosen_ns
-        self._send(connection, reused=False)
+        now = now_ns()
+        self._connect_ns = now - self._chosen_ns
+        self._send(connection, now, reused=False)
 
     def connect_failed(self, *, refused: bool) -> None:
         """No connection could be opened; nothing was sent, so any request may go elsewhere."""
@@ -197,6 +207,7 @@ class BackendSearch(msgspec.Struct, eq=False):
             self._connecting.cancel()
             self._connecting = None
 
-    def _arm(self, count: int) -> None:
+    def arm(self, count: int) -> None:
+        """Set the deadline of the present phase, in ticks from now."""
         wheel = self.data_plane.wheel
         wheel.arm(self.client, min(count, self._due - wheel.now))

@@ -1,13 +1,17 @@
-"""The connections to the backends: opening, keeping idle ones, closing."""
+"""The connections to the backends: opening them, keeping idle ones, closing them."""
 
 import asyncio
+import logging
 from typing import Protocol
 
 from balancer.backend_pool import Backend, State
+from balancer.connection_reuse import ANSWERED_NS
+from balancer.dialing import addresses
 from balancer.proxy.interfaces import BackendConnection
 from balancer.proxy.timing_wheel import TimingWheel, ticks
 from balancer.proxy.upstream import UpstreamConnection
 
+_log = logging.getLogger("balancer")
 # Idle connections kept for each backend; `reuse` bounds them in time.
 _MAX_IDLE = 1024
 
@@ -29,13 +33,25 @@ class ConnectionPool:
         wheel: ends those that are idle for too long.
         reuse: for how many seconds an idle connection may be used again.
         head_limit: bytes of a response's head.
+        reuse_always: treat a request that must not be sent twice like any other.
     """
 
-    __slots__ = ("_idle", "_open", "_reuse_ns", "_reuse_ticks", "head_limit", "wheel")
+    __slots__ = (
+        "_idle",
+        "_open",
+        "_reuse_always",
+        "_reuse_ns",
+        "_reuse_ticks",
+        "head_limit",
+        "wheel",
+    )
 
-    def __init__(self, wheel: TimingWheel, *, reuse: float, head_limit: int) -> None:
+    def __init__(
+        self, wheel: TimingWheel, *, reuse: float, head_limit: int, reuse_always: bool = False
+    ) -> None:
         self.wheel = wheel
         self.head_limit = head_limit
+        self._reuse_always = reuse_always
         self._reuse_ns = round(reuse * 1e9)
         self._reuse_ticks = ticks(reuse)
         # The order of a dict is that of a stack: the last one in is the first one out.
@@ -52,9 +68,33 @@ class ConnectionPool:
         oldest = now_ns - self._reuse_ns
         while idle:
             _, connection = idle.popitem()
-            if connection.idle_since_ns > oldest and connection.is_quiet():
+            since = connection.idle_since_ns
+            if since > oldest and connection.is_quiet():
+                backend.reuse.stayed_open(now_ns - since)
                 return connection
-            connection.discard()
+            self._close_unquiet(connection, now_ns)
+        return None
+
+    def take_for_once(self, backend: Backend, now_ns: int) -> UpstreamConnection | None:
+        """Take a connection for a request that must not be sent twice, if one is safe.
+
+        It is safe if it can be reused, was answered on a moment ago, and carried its last request
+        no longer ago than the backend is known to keep connections open (see `ReuseRecord`).
+        """
+        if self._reuse_always:
+            return self.take(backend, now_ns)
+        safe_ns = backend.reuse.safe_ns
+        idle = self._idle.get(backend.id)
+        if not safe_ns or not idle:
+            return None
+        connection = next(reversed(idle))
+        newest = idle[connection]
+        if now_ns - newest.idle_since_ns > ANSWERED_NS or now_ns - newest.sent_ns > safe_ns:
+            return None  # and neither is any other: this one was put aside last
+        del idle[connection]
+        if newest.is_quiet():
+            return newest
+        self._close_unquiet(newest, now_ns)
         return None
 
     def put(self, connection: UpstreamConnection, now_ns: int) -> None:
@@ -69,6 +109,16 @@ class ConnectionPool:
         connection.idle_since_ns = now_ns
         self.wheel.arm(connection, self._reuse_ticks)
         idle[connection] = connection
+
+    def may_keep_after_body(self, backend: Backend) -> bool:
+        """Whether a connection that carried the body of a request may be kept."""
+        return self._reuse_always or bool(backend.reuse.reads_bodies)
+
+    def _close_unquiet(self, connection: UpstreamConnection, now_ns: int) -> None:
+        """Close an idle connection, and learn from it if its backend has closed it already."""
+        if connection.has_ended():
+            connection.backend.reuse.closed(now_ns - connection.idle_since_ns)
+        connection.discard()
 
     def opened(self, connection: BackendConnection) -> None:
         """Note an open connection."""
@@ -105,13 +155,32 @@ class ConnectionPool:
                 connection.discard()
 
     async def open(self, backend: Backend, exchange: ConnectionRequester) -> None:
-        """Connect, and hand the outcome to the exchange; never raises."""
-        loop = asyncio.get_running_loop()
+        """Connect, and tell the exchange the outcome; never raises."""
         try:
-            _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self, backend), backend.host, backend.port
-            )
+            connection = await self._connect(backend)
         except OSError as error:
             exchange.connect_failed(refused=isinstance(error, ConnectionRefusedError))
+        except Exception:  # noqa: BLE001 - logged; it must not end the rest
+            _log.exception("connecting to backend %s failed unexpectedly", backend.id)
+            exchange.connect_failed(refused=False)
         else:
             exchange.connected(connection)
+
+    async def _connect(self, backend: Backend) -> UpstreamConnection:
+        """Try the addresses of a backend in their order.
+
+        Raises:
+            OSError: the look-up failed, or the last attempt.
+        """
+        loop = asyncio.get_running_loop()
+        failure = OSError("the look-up found no address")
+        for host, port in await addresses(backend.host, backend.port):
+            try:
+                _, connection = await loop.create_connection(
+                    lambda: UpstreamConnection(self, backend), host, port
+                )
+            except OSError as error:
+                failure = error
+            else:
+                return connection
+        raise failure

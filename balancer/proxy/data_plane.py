@@ -15,7 +15,7 @@ from balancer.hold_queue import HoldQueue
 from balancer.proxy.connection_pool import ConnectionPool
 from balancer.proxy.error_responses import ErrorResponse
 from balancer.proxy.interfaces import ClientConnection, HeldRequest
-from balancer.proxy.timing_wheel import TimingWheel, ticks
+from balancer.proxy.timing_wheel import TICKS_PER_SECOND, TimingWheel, ticks
 from balancer.retry_budget import RetryBudget
 from balancer.statistics import Counters, complete
 
@@ -30,12 +30,14 @@ class DataPlane:
         log: takes the access lines; None for none.
         refused: told of each backend that refused a live connection.
         failed: told of each backend that gave no complete response.
+        check_bodies: told of each backend that may or may not read bodies, to find that out.
 
     Attributes:
         counters: what clients saw, over all backends.
         in_flight: exchanges under way.
         clients: open client connections.
         retries: requests that were sent a second time.
+        reuse_losses: requests that were lost on a kept connection and must not be sent twice.
         stopping: whether the balancer is stopping: every response closes its connection.
     """
 
@@ -48,6 +50,7 @@ class DataPlane:
         log: AccessLog | None,
         refused: Callable[[Backend], None],
         failed: Callable[[Backend], None],
+        check_bodies: Callable[[Backend], None],
     ) -> None:
         self.config = config
         self.limits = config.limits
@@ -56,11 +59,13 @@ class DataPlane:
         self.log = log
         self.refused = refused
         self._failed = failed
+        self._check_bodies = check_bodies
         self.wheel = TimingWheel(self._tick)
         self.connection_pool = ConnectionPool(
             self.wheel,
             reuse=config.timeouts.reuse,
             head_limit=config.limits.response_header_bytes,
+            reuse_always=config.reuse_post,
         )
         self.hold: HoldQueue[HeldRequest] = HoldQueue(config.hold)
         self.budget = RetryBudget(ratio=config.retry_ratio, minimum=config.retry_minimum)
@@ -69,6 +74,7 @@ class DataPlane:
         self.in_flight = 0
         self.arrived = 0
         self.retries = 0
+        self.reuse_losses = 0
         self.refused_connections = 0
         self.stopping = False
         self.clients: set[ClientConnection] = set()
@@ -80,9 +86,12 @@ class DataPlane:
         wait = config.timeouts
         self.affinity = Affinity(config.affinity) if config.affinity else None
         self.replay_bytes = config.replay_bytes
+        self.underscores = config.underscores
         self.loop = asyncio.get_running_loop()
         self.ticks_head = ticks(wait.head)
         self.ticks_body = _ticks(wait.body)
+        rate = config.limits.body_rate
+        self.ticks_per_body_byte = TICKS_PER_SECOND / rate if rate else float(self.ticks_body)
         self.ticks_keep_alive = _ticks(wait.keep_alive)
         self.ticks_connect = ticks(wait.connect)
         self.ticks_first_byte = _ticks(wait.first_byte)
@@ -97,14 +106,16 @@ class DataPlane:
         self._id_count += 1
         return f"{self._id_prefix}-{self._id_count:x}".encode("ascii")
 
-    def count_refused(self, response: ErrorResponse, request_id: bytes, kind: str) -> None:
+    def count_refused(
+        self, response: ErrorResponse, request_id: bytes, client: ClientConnection
+    ) -> None:
         """Count and log the refusal of bytes that are no request."""
         complete(response.status, 0, 0, self.counters)
         if self.log is not None:
             self.log.add(
                 AccessRecord(
                     now_ns(), request_id.decode("ascii"), "", "", response.status, None, None,
-                    -1, -1, -1, 0, False, 0, 0, response.error, kind,
+                    -1, -1, -1, 0, False, 0, 0, response.error, client.kind, client.peer,
                 )
             )  # fmt: skip
 
@@ -127,6 +138,14 @@ class DataPlane:
         """Count an attempt that got no complete response."""
         backend.counters.fail()
         self._failed(backend)
+
+    def may_keep_after_body(self, backend: Backend, now: int) -> bool:
+        """Whether a connection to this backend may be kept after it carried a body."""
+        if self.connection_pool.may_keep_after_body(backend):
+            return True
+        if backend.reuse.may_check_bodies(now):
+            self._check_bodies(backend)
+        return False
 
     def may_retry(self) -> bool:
         """Claim one retry from the budget."""

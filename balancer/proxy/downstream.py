@@ -1,8 +1,11 @@
 """One client's connection: reads requests, in order, and writes what comes of them."""
 
 import asyncio
+import contextlib
+import fcntl
 import socket
 import struct
+import termios
 from collections.abc import Callable
 from time import monotonic_ns
 from typing import cast
@@ -31,15 +34,20 @@ _HEAD = 0  # waiting for a request's head, or in the midst of it
 _BODY = 1  # in the midst of a request's body
 _WAIT = 2  # the request is read; its response is not complete
 _TUNNEL = 3  # bytes pass as they are
-_LINGER = 4  # the last response is written; what the client still sends is thrown away
+_FLUSH = 4  # the client takes the last response; what it still sends is thrown away
+_LINGER = 5  # the last response was taken; what the client still sends is thrown away
 
 _MAX_PIPELINED = 64 * 1024
+# Bounds on the work of one turn of the event loop: heads or stretches of bodies, and chunks.
+_MAX_STEPS = 8
+_MAX_CHUNKS = 256
 _LINGER_TICKS = ticks(2.0)
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close with RST, see socket(7)
+_IPV4_IN_IPV6 = "::ffff:"  # RFC 4291 section 2.5.5.2
 
 
 class DownstreamConnection(asyncio.Protocol, ClientConnection):
-    """A protocol of the event loop; as a deadline, it is that of its present phase."""
+    """A protocol of the event loop. Its deadline is that of its present phase."""
 
     __slots__ = (
         "_advancing",
@@ -51,11 +59,14 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         "_exchange",
         "_forwarding",
         "_left",
-        "_peer",
+        "_lingers",
+        "_moved_at",
+        "_parser",
         "_seen",
         "_state",
         "_tunnel",
-        "_witness",
+        "_unsent",
+        "_yielded",
     )
 
     def __init__(self, data_plane: DataPlane) -> None:
@@ -66,13 +77,17 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         self._exchange: Exchange | None = None
         self._left = 0
         self._chunked: ChunkedBody | None = None
-        self._witness = SecondParser()
+        self._parser = SecondParser()
         self._eof = False
         self._begun = False
         self._seen = 0
         self._advancing = False
-        self._peer = ""
+        self._yielded = False
+        self._lingers = False
+        self._unsent = 0
+        self._moved_at = 0
         self._tunnel: Tunnel | None = None
+        self.peer = ""
         self.persistent = True
         self.blocked = False
         self.paused = False
@@ -85,17 +100,18 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         plane = self._data_plane
         self.transport = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername")
-        self._peer = name[0] if name else "unknown"
+        # On a socket that takes both, an IPv4 client has its address within an IPv6 one.
+        self.peer = name[0].removeprefix(_IPV4_IN_IPV6) if name else "unknown"
         counts = plane.client_counts
-        counts[self._peer] = count = counts.get(self._peer, 0) + 1
+        counts[self.peer] = count = counts.get(self.peer, 0) + 1
         plane.clients.add(self)
         limits = plane.limits
+        self._forwarding = ForwardedFields(self.peer, trusted=plane.is_trusted(self.peer))
         if len(plane.clients) > limits.connections:
             self._turn_away(error_responses.TOO_MANY)
         elif limits.client_connections and count > limits.client_connections:
             self._turn_away(error_responses.TOO_MANY_OF_CLIENT)
         else:
-            self._forwarding = ForwardedFields(self._peer, trusted=plane.is_trusted(self._peer))
             plane.wheel.arm(self, plane.ticks_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -104,11 +120,11 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         plane = self._data_plane
         plane.wheel.disarm(self)
         plane.clients.discard(self)
-        count = plane.client_counts.get(self._peer, 0) - 1
+        count = plane.client_counts.get(self.peer, 0) - 1
         if count > 0:
-            plane.client_counts[self._peer] = count
+            plane.client_counts[self.peer] = count
         else:
-            plane.client_counts.pop(self._peer, None)
+            plane.client_counts.pop(self.peer, None)
         if self._tunnel is not None:
             self._tunnel.close()
         exchange, self._exchange = self._exchange, None
@@ -119,44 +135,54 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
     def eof_received(self) -> bool:
         """Called by the event loop; returns whether to leave our side open."""
         self._eof = True
+        if self._state >= _FLUSH:
+            return self._state == _FLUSH
         if self._tunnel is not None:
             return self._tunnel.client_eof()
-        # Between requests or after the last one, an end is an end. A client that only closed its
-        # sending side still gets the answer to what it sent whole, unless that waits for a backend.
+        # A client that only closed its sending side still gets the answers to all that it sent
+        # whole, unless the present one waits for a backend.
         exchange = self._exchange
-        return self._state == _WAIT and exchange is not None and not exchange.is_held
+        if exchange is not None:
+            return self._state == _WAIT and not exchange.is_held
+        return bool(self._buffer) and (self.blocked or self._yielded)
 
     def pause_writing(self) -> None:
         """Called by the event loop: the client reads slowly."""
         self.blocked = True
-        if self._tunnel is not None:
+        if self._state == _TUNNEL and self._tunnel is not None:
             self._tunnel.pause_upstream()
-        elif self._exchange is not None:
+            return
+        if self._exchange is not None:
             self._exchange.pause_upstream()
+        self._watch_client()
 
     def resume_writing(self) -> None:
         """Called by the event loop: the client has caught up."""
         self.blocked = False
-        if self._tunnel is not None:
+        if self._state >= _FLUSH:
+            if self._state == _FLUSH:
+                self._flushed()
+        elif self._tunnel is not None:
             self._tunnel.resume_upstream()
         elif self._exchange is not None:
             self._exchange.resume_upstream()
         elif not self._advancing:
+            self._data_plane.wheel.arm(self, self._data_plane.ticks_keep_alive)
             self.resume_reading()
             self._advance()
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
-        state = self._state
         if self._tunnel is not None:
             self._tunnel.client_data(data)
             return
-        if state == _LINGER:
+        state = self._state
+        if state >= _FLUSH:
             return
         if self._buffer:
             data = self._buffer + data
         self._buffer = data
-        if state == _WAIT or self.blocked:
+        if state == _WAIT or self.blocked or self._yielded:
             if len(data) > _MAX_PIPELINED:
                 self.pause_reading()
         elif not self._advancing:
@@ -167,31 +193,64 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
     def _advance(self) -> None:
         """Take as much out of the buffer as the present state can use."""
         self._advancing = True
+        steps = 0
         try:
             while self._buffer:
+                if steps == _MAX_STEPS:
+                    self._yield()
+                    break
+                steps += 1
                 if self._state == _HEAD:
                     # A client that does not read its answers gets to ask no more for now.
                     if self.blocked or not self._take_head():
-                        return
+                        break
                 elif self._state == _BODY:
                     self._take_body()
                 else:
-                    return
+                    break
         except MessageError as error:
             self._reject(_error_response(error))
         finally:
             self._advancing = False
+        if self._eof:
+            self._end_after_eof()
+
+    def _yield(self) -> None:
+        """Let other connections have their turn before the rest of the buffer is read."""
+        self._yielded = True
+        self.pause_reading()
+        self._data_plane.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._yielded = False
+        if self._state in (_HEAD, _BODY) and not self.transport.is_closing():
+            exchange = self._exchange
+            if exchange is None or not exchange.keeps_paused:
+                self.resume_reading()
+            self._advance()
+
+    def _end_after_eof(self) -> None:
+        """End the connection when the last whole request of a half-closed client is answered."""
+        if self._state == _HEAD and self._exchange is None and not self._yielded:
+            if self.blocked and self._buffer:
+                return
+            self._end(linger=False)
 
     def _take_head(self) -> bool:
         """Read a head; False when it is not complete yet."""
         data = self._buffer
         plane = self._data_plane
         limits = plane.limits
+        # Before anything is parsed, so that an oversized head costs no more than this search. A
+        # head that trickles in is not read anew with every byte, only when its end is there.
         seen = self._seen
-        # A head that trickles in is not read anew with every byte, only when its end is there.
-        if seen and data.find(b"\r\n\r\n", max(0, seen - 3)) < 0:
+        end = data.find(b"\r\n\r\n", seen - 3 if seen > 3 else 0, limits.header_bytes)  # noqa: PLR2004
+        if end < 0:
             return self._take_part_of_head(data, seen)
-        head = read_request(data, cookies=plane.affinity is not None)
+        end += 4
+        if data.count(b"\n", 0, end) - 2 > limits.header_count:
+            return self._take_part_of_head(data, seen)
+        head = read_request(data, cookies=plane.affinity is not None, underscores=plane.underscores)
         if head is None:
             return self._take_part_of_head(data, seen)
         self._seen = 0
@@ -200,14 +259,11 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         if len(head.target) > limits.target_bytes:
             self._reject(error_responses.LONG_TARGET)
             return False
-        if end > limits.header_bytes or data.count(b"\n", 0, end) - 2 > limits.header_count:
-            self._reject(error_responses.LARGE_HEAD)
-            return False
         if length > 0 and 0 < limits.body_bytes < length:
             self._reject(error_responses.LARGE_BODY)
             return False
         raw = data[:end] if end < len(data) else data
-        self._witness.head(raw, whole=length == NO_BODY)
+        self._parser.head(raw, whole=length == NO_BODY)
         self._buffer = data[end:] if end < len(data) else b""
         self._begun = False
         self.persistent = head.persistent
@@ -228,6 +284,7 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         return True
 
     def _take_part_of_head(self, data: bytes, seen: int) -> bool:
+        """Judge a head that is not whole, too large or malformed; returns whether to go on."""
         if data.startswith(b"\r\n"):
             # RFC 9112 section 2.2: one empty line before a request is forgiven.
             if data.startswith((b"\r\n\r", b"\r\n\n")):
@@ -237,14 +294,16 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
             return bool(self._buffer)
         limits = self._data_plane.limits
         size = self._seen = len(data)
+        most = limits.header_bytes
         line_end = data.find(b"\r\n", 0, limits.target_bytes + 64)
+        end = data.find(b"\r\n\r\n", 0, most)
         if line_end < 0 and size > limits.target_bytes + 64:
             self._reject(error_responses.LONG_TARGET)
-        elif size > limits.header_bytes or data.count(b"\n") - 1 > limits.header_count:
-            self._reject(error_responses.LARGE_HEAD)
-        elif data.find(b"\r\n\r\n", max(0, seen - 3)) >= 0 or HOPELESS.search(
-            data, max(0, seen - 1)
+        elif (end < 0 and size > most) or (
+            data.count(b"\n", 0, end if end >= 0 else most) - 1 > limits.header_count
         ):
+            self._reject(error_responses.LARGE_HEAD)
+        elif end >= 0 or HOPELESS.search(data, max(0, seen - 1), most):
             raise MessageError(400, "malformed request head")
         elif not self._begun:
             # The clock of a slow head starts with its first byte.
@@ -272,14 +331,14 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
             size = left
         end = size == left
         self._left = left - size
-        self._witness.body(piece, end=end)
+        self._parser.body(piece, end=end)
         if end:
             self._state = _WAIT
         exchange.body([piece], end=end)
 
     def _take_chunks(self, body: ChunkedBody, data: bytes, exchange: Exchange) -> None:
-        pieces, used = body.feed(data)
-        self._witness.body(data[:used], end=body.done)
+        pieces, used = body.feed(data, _MAX_CHUNKS)
+        self._parser.body(data[:used], end=body.done)
         self._buffer = data[used:]
         limit = self._data_plane.limits.body_bytes
         self._left += sum(map(len, pieces))
@@ -301,13 +360,14 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
             exchange.reject(response)
             return
         request_id = self._data_plane.new_request_id()
-        self._data_plane.count_refused(response, request_id, self.kind)
-        self.answer(response, request_id=request_id, unread=True, method=b"")
+        self._data_plane.count_refused(response, request_id, self)
+        method = b"HEAD" if self._buffer.lstrip(b"\r\n").startswith(b"HEAD ") else b""
+        self.answer(response, request_id=request_id, unread=True, method=method)
 
     def answer(
         self, response: ErrorResponse, *, request_id: bytes, unread: bool, method: bytes
     ) -> None:
-        """Answer in the backend's place, and end the exchange."""
+        """Answer in the place of the backend, and end the exchange."""
         if unread or self._data_plane.stopping:
             self.persistent = False
         text = error_responses.render(
@@ -318,40 +378,62 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         self.exchange_done(early=unread)
 
     def exchange_done(self, *, early: bool) -> None:
-        """The response has been written; `early` when the request was not all read."""
+        """The response was written; `early` says that part of the request was not read."""
         self._exchange = None
-        if self.persistent and not self._eof:
+        if self.persistent:
             self._state = _HEAD
             self.kind = "reused"
-            self._data_plane.wheel.arm(self, self._data_plane.ticks_keep_alive)
-            if self.paused:
+            if not self.blocked:
+                self._data_plane.wheel.arm(self, self._data_plane.ticks_keep_alive)
+            if self.paused and not self._yielded:
                 self.resume_reading()
-            if self._buffer and not self._advancing:
+            if not self._advancing and (self._buffer or self._eof):
                 self._advance()
-        elif self._eof or not (early or self._data_plane.stopping or self._buffer):
-            self._state = _LINGER
-            self.transport.close()
         else:
-            self._linger()
+            unread = early or self._data_plane.stopping or bool(self._buffer)
+            self._end(linger=unread and not self._eof)
 
-    def _linger(self) -> None:
-        """Close our side, and swallow what still comes: a reset would destroy the answer."""
-        self._state = _LINGER
+    def _end(self, *, linger: bool) -> None:
+        """End the connection when the client has taken all that was written.
+
+        Args:
+            linger: swallow what the client still sends for a while, since a reset in answer to it
+                would destroy the response.
+        """
+        self._state = _FLUSH
         self._buffer = b""
         self._chunked = None
-        self._data_plane.wheel.arm(self, _LINGER_TICKS)
+        self._lingers = linger
+        if self.transport.is_closing():
+            return
         if self.paused:
             self.resume_reading()
-        if not self.transport.is_closing():
+        # From here on the event loop says when nothing is left to be written.
+        self.transport.set_write_buffer_limits(0)
+        if not self.transport.get_write_buffer_size():
+            self._flushed()
+        elif not self.blocked:
+            self.blocked = True
+            self._watch_client()
+
+    def _flushed(self) -> None:
+        """All that was written is with the kernel."""
+        self._state = _LINGER
+        if self.transport.is_closing():
+            return
+        self._watch_client()
+        if self._lingers:
+            self._data_plane.wheel.arm(self, _LINGER_TICKS)
             self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def _turn_away(self, response: ErrorResponse) -> None:
         self._data_plane.refused_connections += 1
         self.persistent = False
-        self._state = _LINGER
-        self._data_plane.count_refused(response, self._data_plane.new_request_id(), self.kind)
+        self._data_plane.count_refused(response, self._data_plane.new_request_id(), self)
         self.transport.write(error_responses.render(response, persistent=False, with_body=True))
-        self._linger()
+        self._end(linger=True)
 
     def abort(self) -> None:
         """End the connection with a reset: a cut response must not look complete."""
@@ -363,22 +445,69 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
 
     def expired(self) -> None:
         """Called by the wheel: the present phase has taken too long."""
-        if self._exchange is not None:
-            self._exchange.expired()
-        elif self._state == _HEAD and self._buffer:
-            self._reject(error_responses.SLOW_HEAD)
-        elif self._state == _LINGER:
-            self.transport.abort()
-        elif self._tunnel is not None:
+        exchange = self._exchange
+        if exchange is not None:
+            if exchange.waits_for_client:
+                self._check_client()
+            else:
+                exchange.expired()
+        elif self._state == _TUNNEL and self._tunnel is not None:
             self._tunnel.close()
             self.transport.abort()
+        elif self.blocked or self._state >= _FLUSH:
+            self._check_client()
+        elif self._state == _HEAD and self._buffer:
+            self._reject(error_responses.SLOW_HEAD)
         else:
-            self.transport.close()
+            self._end(linger=False)
+
+    def _watch_client(self) -> None:
+        """Begin to watch whether the client takes what was written."""
+        self._unsent = self._count_unsent()
+        self._moved_at = self._data_plane.wheel.now
+        self._arm_watch()
+
+    def _arm_watch(self) -> None:
+        plane = self._data_plane
+        count = plane.ticks_stream - (plane.wheel.now - self._moved_at)
+        count = max(1, min(count, plane.ticks_stream // 4))
+        if self._exchange is not None:
+            self._exchange.arm(count)
+        else:
+            plane.wheel.arm(self, count)
+
+    def _check_client(self) -> None:
+        """Give a client that takes bytes more time; reset one that takes none for too long."""
+        plane = self._data_plane
+        unsent = self._count_unsent()
+        if self._state == _LINGER and not unsent:
+            self.transport.abort()
+            return
+        if unsent < self._unsent:
+            self._unsent = unsent
+            self._moved_at = plane.wheel.now
+        elif plane.wheel.now - self._moved_at >= plane.ticks_stream:
+            if self._exchange is not None:
+                self._exchange.client_stalled()
+            else:
+                self.abort()
+            return
+        self._arm_watch()
+
+    def _count_unsent(self) -> int:
+        """Bytes that were written and that the client has not acknowledged, see tcp(7)."""
+        sock = self.transport.get_extra_info("socket")
+        left = self.transport.get_write_buffer_size()
+        try:
+            queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        except (OSError, ValueError):
+            return left  # it is closed
+        return left + int.from_bytes(queued, "little")
 
     def leave(self) -> None:
         """Close if nothing is under way; called late in a graceful stop."""
         if self._exchange is None and self._state == _HEAD:
-            self.transport.close()
+            self._end(linger=False)
 
     def cut_off(self) -> None:
         """End whatever is under way; the last act of a stop."""
@@ -395,7 +524,7 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
 
     def resume_reading(self) -> None:
         """Read from the client again."""
-        if self.paused and not self.transport.is_closing():
+        if self.paused and not self._yielded and not self.transport.is_closing():
             self.paused = False
             self.transport.resume_reading()
 
@@ -415,14 +544,14 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
     def end_tunnel(self) -> None:
         """Close this side of a tunnel: the backend's connection is gone."""
         if not self.transport.is_closing():
-            self._linger()
+            self._end(linger=True)
 
 
 def reset(transport: asyncio.Transport) -> None:
     """Close with RST."""
-    if not transport.is_closing():
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):  # it is closed already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
 

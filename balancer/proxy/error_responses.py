@@ -27,6 +27,9 @@ class ErrorResponse:
 
 
 NO_BACKEND = ErrorResponse(503, "destination_unavailable", "no backend is up", 1)
+ALL_BUSY = ErrorResponse(
+    503, "connection_limit_reached", "every backend has as many requests as it may", 1
+)
 HOLD_FULL = ErrorResponse(
     503, "destination_unavailable", "no backend is up; too many requests wait", 1
 )

@@ -10,6 +10,7 @@ those of `docs/behaviour.md`, by their numbers.
 from time import monotonic_ns as now_ns
 
 from balancer import access_log
+from balancer.backend_pool import Backend
 from balancer.proxy import error_responses, rewriting
 from balancer.proxy.error_responses import ErrorResponse
 from balancer.proxy.framing import chunk, last_chunk
@@ -35,14 +36,14 @@ class Exchange(ResponseRelay, eq=False):
         if head.length != NO_BODY:
             self._body_done = False
             self._kept = []
+            self._body_since = plane.wheel.now
         if head.method not in _IDEMPOTENT and not head.idempotency_key:
             self._idempotent = False
-            self._fresh = True
 
     # The request
 
-    def _send(self, connection: UpstreamConnection, *, reused: bool) -> None:
-        connection.claim(self)
+    def _send(self, connection: UpstreamConnection, now: int, *, reused: bool) -> None:
+        connection.claim(self, now)
         self._upstream = connection
         self._reused = reused
         self._sent = True
@@ -58,11 +59,9 @@ class Exchange(ResponseRelay, eq=False):
             self._kept = None
         if not self._body_done:
             # Before the write, which may find that the backend reads slowly and pause again.
-            self.client.resume_reading()
+            self.resume_client()
         connection.transport.write(b"".join((head, *kept)) if kept else head)
-        self._arm(
-            self.data_plane.ticks_first_byte if self._body_done else self.data_plane.ticks_body
-        )
+        self.arm(self.data_plane.ticks_first_byte if self._body_done else self._ticks_body())
 
     def body(self, pieces: list[bytes], *, end: bool, trailers: bytes = b"") -> None:
         """Take the next bytes of the request's body."""
@@ -73,6 +72,7 @@ class Exchange(ResponseRelay, eq=False):
         else:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._body_done = end
+        self._body_bytes += len(data)
         kept = self._kept
         if kept is not None and data:
             self._kept_size += len(data)
@@ -85,31 +85,47 @@ class Exchange(ResponseRelay, eq=False):
             if connection is not None and data:
                 connection.transport.write(data)
             if not self.relaying:
-                self._arm(self.data_plane.ticks_first_byte if end else self.data_plane.ticks_body)
+                self.arm(self.data_plane.ticks_first_byte if end else self._ticks_body())
         elif not end and (self._held or self._kept_size >= self.data_plane.replay_bytes):
-            self.client.pause_reading()
+            self.pause_client()
 
     # Failures and retries
 
-    def upstream_failed(self, response: ErrorResponse, *, silent: bool) -> None:
-        """No complete response will arrive: try again where that is safe, else say so."""
+    def upstream_failed(
+        self, response: ErrorResponse, *, silent: bool, reset: bool = False
+    ) -> None:
+        """No complete response will arrive: send the request again where that is safe, or say so.
+
+        Args:
+            response: what to tell the client, if it can still be told.
+            silent: whether not one byte of the response arrived.
+            reset: whether the connection ended with a reset.
+        """
         connection, backend = self._upstream, self.backend
         if connection is None or backend is None:
             return
         self._upstream = None
         connection.discard()
         if self.relaying:
-            self.data_plane.count_failure(backend)
+            self._count_failure(backend, reset=reset)
             self._give_back()
             self._break_off(response.error)
             return
         again = self._idempotent and (self._kept is not None or self.head.length == NO_BODY)
-        if again and self._reused and silent:
-            # The backend closed an idle connection while we took it: nobody's failure.
-            self._give_back()
-            self._retry()
-            return
-        self.data_plane.count_failure(backend)
+        if self._reused and silent:
+            if again:
+                # The backend closed an idle connection while we took it: nobody's failure.
+                self._give_back()
+                self._retry()
+                return
+            if not self._idempotent:
+                backend.reuse.request_lost()
+                self.data_plane.reuse_losses += 1
+                backend.counters.abort()
+                self._give_back()
+                self.refuse(response)
+                return
+        self._count_failure(backend, reset=reset)
         self._give_back()
         if again and not self._second and self.data_plane.may_retry():
             self._second = True
@@ -117,6 +133,21 @@ class Exchange(ResponseRelay, eq=False):
             self._retry()
             return
         self.refuse(response)
+
+    def _count_failure(
+        self, backend: Backend, *, reset: bool = False, certain: bool = False
+    ) -> None:
+        """Count a failed attempt, but not against a backend if the client may be its cause.
+
+        A client causes it if it was still sending its request, or took its response so slowly
+        that the backend had to wait. A reset after a request with a body is what a backend does
+        that refuses the body.
+        """
+        refused_body = reset and self.head.length != NO_BODY
+        if certain or (self._body_done and not self._client_slow and not refused_body):
+            self.data_plane.count_failure(backend)
+        else:
+            backend.counters.abort()
 
     def _retry(self) -> None:
         self.data_plane.retries += 1
@@ -190,31 +221,45 @@ class Exchange(ResponseRelay, eq=False):
             self._connect_timed_out()
         elif not self._sent:
             return
-        elif self.relaying and self.client.blocked:
-            self._client_stalled()
-        elif self.relaying or self._body_done or self.client.paused:
+        elif self.client.paused and not self._body_done:
+            # The backend takes the body too slowly, or not at all.
+            self._timed_out(error_responses.FIRST_BYTE, certain=True)
+        elif self.relaying or self._body_done:
             self._timed_out(error_responses.FIRST_BYTE)
         else:
             self.reject(error_responses.SLOW_BODY)
 
-    def _client_stalled(self) -> None:
-        """The client took no byte of its response for too long."""
-        self._abandon()
-        self.data_plane.counters.abort()
-        self._finish(access_log.CLIENT_TIMEOUT, now_ns() - self._at_ns)
-        self.client.abort()
-
-    def _timed_out(self, response: ErrorResponse) -> None:
+    def _timed_out(self, response: ErrorResponse, *, certain: bool = False) -> None:
         if self.backend is not None:
-            self.data_plane.count_failure(self.backend)
+            self._count_failure(self.backend, certain=certain)
         if self.relaying:
             self._abandon()
             self._break_off(response.error)
         else:
             self.refuse(response)
 
+    def _ticks_body(self) -> int:
+        """How long the next bytes of the body may take: a stall, or too low a rate, ends it."""
+        plane = self.data_plane
+        waited = plane.wheel.now - self._body_since
+        earned = int(self._body_bytes * plane.ticks_per_body_byte)
+        return max(1, min(plane.ticks_body, plane.ticks_body + earned - waited))
+
+    def pause_client(self) -> None:
+        """The backend reads slowly: stop reading from the client."""
+        self._pauses = True
+        self.client.pause_reading()
+
+    def resume_client(self) -> None:
+        """The backend reads on: read from the client again, whose rate is measured anew."""
+        self._body_since = self.data_plane.wheel.now
+        self._body_bytes = 0
+        self._pauses = False
+        self.client.resume_reading()
+
     def pause_upstream(self) -> None:
         """The client reads slowly: stop reading the response."""
+        self._client_slow = True
         if self._upstream is not None:
             self._upstream.transport.pause_reading()
 
@@ -223,4 +268,21 @@ class Exchange(ResponseRelay, eq=False):
         if self._upstream is not None:
             self._upstream.transport.resume_reading()
             if self.relaying:
-                self._arm(self.data_plane.ticks_stream)
+                self.arm(self.data_plane.ticks_stream)
+
+    @property
+    def keeps_paused(self) -> bool:
+        """Whether nothing more of the body may be read for now: the backend has not caught up."""
+        return self.client.paused and not self._body_done and self._pauses
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether only the client can bring it forward now, by reading its response."""
+        return self.relaying and self.client.blocked and self.data_plane.wheel.now < self._due
+
+    def client_stalled(self) -> None:
+        """The client has taken no byte of its response for too long."""
+        self._abandon()
+        self.data_plane.counters.abort()
+        self._finish(access_log.CLIENT_TIMEOUT, now_ns() - self._at_ns)
+        self.client.abort()

@@ -41,7 +41,8 @@ class ForwardedFields:
         """Keep what a trusted peer said, and add that peer to the chain."""
         chain = head.forwarded_for
         host = head.forwarded_host or head.host
-        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%bVia: %b\r\n" % (
+        return b"%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%bVia: %b\r\n" % (
+            head.claims,
             self._peer if chain is None else chain + b", " + self._peer,
             head.forwarded_proto or b"http",
             b"" if host is None else b"X-Forwarded-Host: %b\r\n" % host,

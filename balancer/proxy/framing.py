@@ -3,19 +3,22 @@
 import re
 
 from balancer.errors import MessageError
-from balancer.proxy.grammar import FIELD_LINE, FORBIDDEN_TRAILERS
+from balancer.proxy.grammar import FIELD_LINE, FORBIDDEN_TRAILERS, ODD_TRAILER
 
 # RFC 9112 section 7.1.1, without the spaces that it calls bad; 15 digits cannot overflow 64 bits.
-# Extensions are checked and dropped.
+# Extensions are checked and dropped. Old servers fill the size up with spaces; that is forgiven in
+# responses, where it cannot hide a second request.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_SIZE_LINE = re.compile(
-    rb"([0-9A-Fa-f]{1,15})"
+_EXTENSIONS = (
     rb"((?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN +
     rb'|"(?:[\t\x20!#-\[\]-\x7e]|\\[\t\x20-\x7e])*+"))?)*+)\r\n'
 )  # fmt: skip
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})" + _EXTENSIONS)
+_RESPONSE_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[\t ]*+" + _EXTENSIONS)
 _MAX_LINE = 4096
 _MAX_EXTENSIONS = 16 * 1024
 _MAX_TRAILERS = 16 * 1024
+_MAX_TRAILER_COUNT = 100
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -28,7 +31,17 @@ class ChunkedBody:
         trailers: trailer fields that may pass on, as lines.
     """
 
-    __slots__ = ("_buffer", "_extensions", "_left", "_status", "_trailing", "done", "trailers")
+    __slots__ = (
+        "_buffer",
+        "_extensions",
+        "_left",
+        "_size_pattern",
+        "_status",
+        "_trailer_count",
+        "_trailing",
+        "done",
+        "trailers",
+    )
 
     def __init__(self, status: int = 400) -> None:
         """Begin a body.
@@ -40,16 +53,23 @@ class ChunkedBody:
         self._left = 0  # of the current chunk, with its line end
         self._extensions = 0
         self._trailing = False
+        self._trailer_count = 0
         self._status = status
+        self._size_pattern = _SIZE_LINE if status < 500 else _RESPONSE_SIZE_LINE  # noqa: PLR2004
         self.done = False
         self.trailers = b""
 
-    def feed(self, data: bytes) -> tuple[list[bytes], int]:
+    def feed(self, data: bytes, limit: int = 1 << 30) -> tuple[list[bytes], int]:
         """Take the next bytes.
 
+        Args:
+            data: the next bytes.
+            limit: how many pieces and lines to take at most, so that tiny chunks cannot hold up
+                the event loop.
+
         Returns:
-            The body's bytes in them, in pieces, and how many of `data` belong to this body: all,
-            unless it ended within them.
+            The body's bytes in them, in pieces, and how many of `data` were used: all, unless the
+            body ended within them or the limit was reached.
 
         Raises:
             MessageError: the framing is malformed, or its overhead out of proportion.
@@ -61,7 +81,8 @@ class ChunkedBody:
         pieces: list[bytes] = []
         place = 0
         size = len(data)
-        while place < size:
+        while place < size and limit:
+            limit -= 1
             if self._left:
                 place = self._chunk(data, place, pieces)
                 continue
@@ -95,7 +116,7 @@ class ChunkedBody:
         return place + 1
 
     def _size_line(self, line: bytes) -> None:
-        match = _SIZE_LINE.fullmatch(line)
+        match = self._size_pattern.fullmatch(line)
         if match is None:
             raise MessageError(self._status, "malformed chunk size or extension")
         self._extensions += len(match[2])
@@ -114,9 +135,14 @@ class ChunkedBody:
         match = FIELD_LINE.fullmatch(line)
         if match is None:
             raise MessageError(self._status, "malformed trailer")
-        if len(self.trailers) + len(line) > _MAX_TRAILERS:
+        self._trailer_count += 1
+        if len(self.trailers) + len(line) > _MAX_TRAILERS or (
+            self._trailer_count > _MAX_TRAILER_COUNT
+        ):
             raise MessageError(self._status, "trailers are too long")
-        if match[1].lower() not in FORBIDDEN_TRAILERS:
+        name = match[1].lower()
+        # A name with other punctuation than `-` might be read as one of the forbidden ones.
+        if name not in FORBIDDEN_TRAILERS and not ODD_TRAILER.search(name):
             self.trailers += line
 
 

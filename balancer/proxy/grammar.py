@@ -9,32 +9,45 @@ All quantifiers that could backtrack are possessive, so matching is linear in th
 """
 
 import re
+from collections.abc import Iterable
 
 from balancer.errors import MessageError
 
 TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 # RFC 9112 section 5: no space before the colon, no folding, no control bytes but tab.
 FIELDS = rb"(?:[" + TCHAR + rb"]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
-_LINE = rb"[" + TCHAR + rb"]++:[\t\x20-\x7e\x80-\xff]*+\r\n"
+# What punctuation a field name may have (RFC 9110 section 5.6.2).
+PUNCTUATION = rb"!#$%&'*+\-.^_`|~"
+# A line with a name that nobody reads in two ways: letters and digits, with single hyphens.
+_LINE = rb"[A-Za-z0-9]++(?:-[A-Za-z0-9]++)*+:[\t\x20-\x7e\x80-\xff]*+\r\n"
 FIELD_LINE = re.compile(rb"([" + TCHAR + rb"]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)\r\n")
 # What no head can contain, wherever it is cut: seen early, it need not be waited for.
 HOPELESS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 
 
-def plain_lines(first_letters: bytes, names: bytes) -> bytes:
-    """A pattern for the lines of fields that the proxy passes on unread.
+def any_of(names: Iterable[bytes]) -> bytes:
+    """A pattern for these names, in any case.
 
     Args:
-        first_letters: those that the names of the others begin with, in both cases.
-        names: a pattern of those names.
+        names: patterns in small letters that each begin with a letter.
     """
-    # Most lines are told apart by their first letter alone.
-    other = rb"(?:(?![" + first_letters + rb"])|(?!(?i:" + names + rb"):))"
-    return rb"(?:" + other + _LINE + rb")*+"
+    rests: dict[bytes, list[bytes]] = {}
+    for name in names:
+        rests.setdefault(name[:1], []).append(name[1:])
+    # By their first letter, which rules all out at once for most of the fields that there are.
+    return b"|".join(
+        b"[%b%b](?i:%b)" % (first, first.upper(), b"|".join(rest)) for first, rest in rests.items()
+    )
+
+
+def plain_lines(names: Iterable[bytes]) -> bytes:
+    """A pattern for the lines of all fields but these, which the proxy passes on unread."""
+    return rb"(?:(?!(?:" + any_of(names) + rb"):)" + _LINE + rb")*+"
 
 
 _TOKENS = re.compile(rb"[ \t]*+(?:([" + TCHAR + rb"]++)[ \t]*+)?(?:,|\Z)")
 DIGITS = re.compile(rb"[0-9]{1,18}\Z")  # less than 2^63, whatever integers the peers use
+TOKEN = re.compile(rb"[" + TCHAR + rb"]++\Z")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:+/=@-]{1,128}\Z")
 
 # RFC 9110 section 7.6.1, and fields that only ever speak to the next hop.
@@ -50,6 +63,14 @@ FORBIDDEN_TRAILERS = _HOP_BY_HOP | frozenset({
     b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-request-id",
     b"x-served-by", b"x-real-ip",
 })  # fmt: skip
+
+# More options in one Connection field than any real one has.
+_MAX_TOKENS = 64
+
+# Names that some read as another one, or that speak of the client's own whereabouts.
+ODD_TRAILER = re.compile(
+    rb"[^a-z0-9-]|--|-\Z|\A(?:-|x-forwarded|x-original|x-rewrite|script|path|remote|request|server)"
+)
 
 NO_BODY = 0
 CHUNKED = -1
@@ -67,7 +88,7 @@ def tokens(value: bytes) -> list[bytes]:
     """Split a list of tokens (RFC 9110 section 5.6.1), lower case.
 
     Raises:
-        MessageError: it is no such list.
+        MessageError: it is not such a list, or longer than any real one.
     """
     found: list[bytes] = []
     place = 0
@@ -77,6 +98,8 @@ def tokens(value: bytes) -> list[bytes]:
             raise MessageError(400, "malformed list of tokens")
         if match[1]:
             found.append(match[1].lower())
+            if len(found) > _MAX_TOKENS:
+                raise MessageError(400, "a list of tokens is too long")
         place = match.end()
     return found
 

@@ -23,14 +23,16 @@ class ClientConnection(Deadline):
         persistent: whether another request may come on this connection.
         blocked: whether the client reads so slowly that it should be sent nothing more now.
         paused: whether the balancer reads nothing from the client now.
+        peer: the address of the client.
         kind: `new` or `reused`, for the access log.
     """
 
-    __slots__ = ("blocked", "kind", "paused", "persistent", "transport")
+    __slots__ = ("blocked", "kind", "paused", "peer", "persistent", "transport")
     transport: asyncio.Transport
     persistent: bool
     blocked: bool
     paused: bool
+    peer: str
     kind: str
 
     def pause_reading(self) -> None:
@@ -141,8 +143,22 @@ class ResponseReceiver(Protocol):
     def switch_protocols(self, fields: bytes, upgrade: bytes, rest: bytes) -> None:
         """The backend agreed to speak another protocol from here on."""
 
-    def upstream_failed(self, response: ErrorResponse, *, silent: bool) -> None:
-        """No complete response will arrive; `silent` says that not one byte of it did."""
+    def upstream_failed(
+        self, response: ErrorResponse, *, silent: bool, reset: bool = False
+    ) -> None:
+        """No complete response will arrive.
+
+        Args:
+            response: what to tell the client, if it can still be told.
+            silent: whether not one byte of the response arrived.
+            reset: whether the connection ended with a reset.
+        """
+
+    def pause_client(self) -> None:
+        """The backend reads slowly: stop reading from the client."""
+
+    def resume_client(self) -> None:
+        """The backend has caught up."""
 
     def cut(self) -> bool:
         """The backend is taken away now; returns whether that made the exchange fail."""

@@ -6,7 +6,7 @@ field for all others.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -16,8 +16,11 @@ from balancer.proxy.grammar import (
     DIGITS,
     FIELDS,
     NO_BODY,
+    PUNCTUATION,
     REQUEST_ID,
     TCHAR,
+    TOKEN,
+    any_of,
     plain_lines,
     tokens,
     without,
@@ -37,34 +40,58 @@ _ABSOLUTE_FORM = re.compile(rb"(?i:https?)://(" + _HOST + rb")([/?].*)?\Z")
 _HEAD = re.compile(
     rb"([" + TCHAR + rb"]{1,32}+) ([\x21-\x7e]++) HTTP/([0-9]\.[0-9])(\r\n" + FIELDS + rb")\r\n"
 )
-# Fields that need a look.
-_SPECIAL = (
-    rb"connection|content[-_]length|cookie|"
-    rb"expect|"
-    rb"forwarded|"
-    rb"host|http2-settings|"
-    rb"idempotency-key|"
-    rb"keep[-_]alive|"
-    rb"max-forwards|"
-    rb"proxy-connection|proxy-authorization|proxy-authenticate|"
-    rb"te|trailer|transfer[-_]encoding|"
-    rb"upgrade|"
-    rb"via|"
-    rb"x[-_]request[-_]id|x[-_]forwarded[-_](?:for|proto|host|port|server)|x[-_]real[-_]ip"
-)
-_SPECIAL_FIRST = b"cCeEfFhHiIkKmMpPtTuUvVxX"
+# What a client may not say about itself, since backends believe it: where it is, by which name or
+# path it came (X-Forwarded-* and kin), and the variables of CGI (RFC 3875 section 4.1), which
+# some servers read out of fields of these names. Passed on for peers that are trusted.
+_CLAIMS = (
+    b"auth-type",
+    b"cf-(?:connecting-ip(?:v6)?|ipcountry|visitor)", b"client-ip",
+    b"document-(?:root|uri)",
+    b"fastly-client-ip", b"front-end-https",
+    b"gateway-interface",
+    b"https",
+    b"path-(?:info|translated)", b"proxy-client-ip",
+    b"query-string",
+    b"remote-(?:addr|host|ident|port|user)", b"request-(?:method|scheme|uri)",
+    b"script-(?:filename|name|uri|url)", b"server-(?:addr|name|port|protocol|software)",
+    b"true-client-ip",
+    b"wl-proxy-client-ip",
+    b"x-(?:appengine-user-ip|azure-(?:clientip|socketip)|client-ip|cluster-client-ip)",
+    b"x-(?:envoy-external-address|forwarded(?:-[a-z0-9-]+)?|host|original-[a-z0-9-]+)",
+    b"x-(?:originating-ip|proxyuser-ip|real-ip|remote-(?:addr|ip|user)|rewrite-[a-z0-9-]+)",
+    b"x-(?:scheme|ssl(?:-[a-z0-9-]+)?|url-scheme)",
+)  # fmt: skip
+# These never pass: CGI turns `Proxy` into the variable HTTP_PROXY, and we write X-Forwarded-*.
+_DROPPED = (b"forwarded", b"proxy")
+_OTHERS = (
+    b"connection", b"content-length", b"cookie", b"expect", b"host", b"http2-settings",
+    b"idempotency-key", b"keep-alive", b"max-forwards",
+    b"proxy-(?:connection|authorization|authenticate)", b"te", b"trailer", b"transfer-encoding",
+    b"upgrade", b"via", b"x-request-id",
+)  # fmt: skip
+_SPECIAL = (*_OTHERS, *_DROPPED, *_CLAIMS)
+_ODD_NAME = rb"-[^:\r]*+|[^:\r]*?(?:[!#$%&'*+.^_`|~]|--|-(?=:))[^:\r]*+"
 _FIELD = re.compile(
-    rb"\n(?=[" + _SPECIAL_FIRST + rb"])((?i:" + _SPECIAL + rb")):[ \t]*+([^\r]*+)\r"
+    rb"\n((?:" + any_of(_SPECIAL) + rb")(?=:)|" + _ODD_NAME + rb"):[ \t]*+([^\r]*+)\r"
 )
+_IS_CLAIM = re.compile(rb"(?:" + any_of(_CLAIMS) + rb")\Z")
+# Names that some server takes for another one, since it drops or replaces punctuation.
+_LOOK_ALIKES = frozenset({
+    b"connection", b"contentlength", b"expect", b"host", b"keepalive", b"te", b"trailer",
+    b"transferencoding", b"upgrade", b"xforwardedfor", b"xforwardedhost", b"xforwardedport",
+    b"xforwardedproto", b"xforwardedserver", b"xrealip", b"xrequestid",
+})  # fmt: skip
+_PUNCTUATION = re.compile(rb"[" + PUNCTUATION + rb"]++")
 
 
-def _plain_head(special: bytes) -> re.Pattern[bytes]:
-    """A pattern for a head in which only Host is of interest, as in most requests."""
-    plain = plain_lines(_SPECIAL_FIRST, special)
+def _plain_head(special: Iterable[bytes]) -> re.Pattern[bytes]:
+    """A pattern for a head in which only a few fields are of interest, as in most requests."""
+    plain = plain_lines(special)
     return re.compile(
         rb"([A-Z]{3,7}+) (" + _ORIGIN + rb") HTTP/1\.1\r\n"
         rb"(" + plain + rb"[hH]ost: ?(" + _HOST + rb")\r\n" + plain + rb")"
         rb"(?:[cC]onnection: ?[kK]eep-[aA]live\r\n)?+(" + plain + rb")"
+        rb"(?:[cC]ontent-[lL]ength: ?([0-9]{1,18}+)\r\n(" + plain + rb"))?+"
         rb"(?:([xX]-[rR]equest-[iI][dD]): ?([A-Za-z0-9._~:+/=@-]{1,128}+)\r\n("
         + plain
         + rb"))?+\r\n"
@@ -72,12 +99,7 @@ def _plain_head(special: bytes) -> re.Pattern[bytes]:
 
 
 _PLAIN = _plain_head(_SPECIAL)
-_PLAIN_WITH_COOKIES = _plain_head(_SPECIAL.replace(b"cookie|", b""))
-_LOOK_ALIKES = frozenset({
-    b"content_length", b"transfer_encoding", b"keep_alive", b"x_request_id", b"x-request_id",
-    b"x_request-id", b"x_forwarded_for", b"x_forwarded_proto", b"x_forwarded_host",
-    b"x_forwarded_port", b"x_forwarded_server", b"x_real_ip",
-})  # fmt: skip
+_PLAIN_WITH_COOKIES = _plain_head(one for one in _SPECIAL if one != b"cookie")
 # Tunnels for these only: through one for h2c, requests would pass that nobody has checked.
 _UPGRADES = frozenset({b"websocket"})
 
@@ -97,6 +119,7 @@ class RequestHead(msgspec.Struct, gc=False):
         request_id: a usable `X-Request-Id`, or None.
         upgrade: the protocol that the client would rather speak, lower case, or None.
         expect: whether the client waits for `100 Continue`.
+        claims: the lines that only a trusted peer may have passed on, each with its line end.
         forwarded_for: the chain that the client's side named, joined; believed only from peers
             that are trusted; the same for the next two.
         forwarded_proto: see above.
@@ -121,6 +144,7 @@ class RequestHead(msgspec.Struct, gc=False):
     request_id: bytes | None = None
     upgrade: bytes | None = None
     expect: bool = False
+    claims: bytes = b""
     forwarded_for: bytes | None = None
     forwarded_proto: bytes | None = None
     forwarded_host: bytes | None = None
@@ -133,73 +157,87 @@ class RequestHead(msgspec.Struct, gc=False):
     plain: bool = True
 
 
-def _origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
-    """Check the request target and bring it into origin form (RFC 9112 section 3.2).
+def _to_origin_form(head: RequestHead) -> None:
+    """Check the target, and bring it into origin form (RFC 9112 section 3.2).
+
+    A target in absolute form also names the host, for HTTP/1.0 requests without a Host field.
 
     Raises:
-        MessageError: it is none that this method may have, or contradicts Host.
+        MessageError: the method may not have such a target, or it contradicts Host.
     """
+    target = head.target
     if _ORIGIN_FORM.match(target):
-        return target
+        return
     if target == b"*":
-        if method == b"OPTIONS":
-            return target
+        if head.method == b"OPTIONS":
+            return
         raise MessageError(400, "target * is for OPTIONS alone")
     absolute = _ABSOLUTE_FORM.match(target)
     if absolute is None:
         raise MessageError(400, "malformed request target")
-    if host is not None and absolute[1].lower() != host.lower():
+    if head.host is None:
+        head.host = absolute[1]
+    elif absolute[1].lower() != head.host.lower():
         raise MessageError(400, "request target and Host name different hosts")
     rest: bytes = absolute[2] or b""
-    if not rest and method == b"OPTIONS":
-        return b"*"
+    if not rest and head.method == b"OPTIONS":
+        head.target = b"*"
+        return
     path = rest if rest.startswith(b"/") else b"/" + rest
     if not _ORIGIN_FORM.match(path):
         raise MessageError(400, "malformed request target")
-    return path
+    head.target = path
 
 
-def read_request(data: bytes, *, cookies: bool) -> RequestHead | None:
+def read_request(data: bytes, *, cookies: bool, underscores: bool = False) -> RequestHead | None:
     """Read the head that `data` begins with; None if there is none, or not all of it.
 
     Args:
         data: what has come so far.
         cookies: whether the Cookie field is of interest.
+        underscores: whether fields with `_` in their name pass on; else they are dropped.
 
     Raises:
         MessageError: the head breaks a rule; the error says which and which status it earns.
     """
     match = (_PLAIN if cookies else _PLAIN_WITH_COOKIES).match(data)
     if match is None:
-        return read_any_request(data)
-    method, target, fields, host, further, name, request_id, last = match.groups()
+        return read_any_request(data, underscores=underscores)
+    method, target, fields, host, further, digits, more, name, request_id, last = match.groups()
     if further:
         fields += further
+    if more:
+        fields += more
     if name:
         fields = b"%b%b: %b\r\n%b" % (fields, name, request_id, last)
     if method == b"CONNECT":
         raise MessageError(501, "CONNECT is not supported")
-    return RequestHead(method, target, 1, fields, match.end(), host, request_id=request_id)
+    if digits is None:
+        return RequestHead(method, target, 1, fields, match.end(), host, request_id=request_id)
+    length = int(digits)
+    if length and method == b"TRACE":
+        raise MessageError(400, "TRACE has no body")
+    return RequestHead(
+        method, target, 1, fields, match.end(), host, length, request_id=request_id, declared=True
+    )
 
 
-def read_any_request(data: bytes) -> RequestHead | None:
+def read_any_request(data: bytes, *, underscores: bool = False) -> RequestHead | None:
     """The same, field by field."""
     match = _HEAD.match(data)
     if match is None:
         return None
     method, target, version, block = match.groups()
     if version not in (b"1.1", b"1.0"):
-        if version[0:1] in b"01":
-            raise MessageError(400, "malformed HTTP version")
         raise MessageError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
     head = RequestHead(method, target, 1, block, match.end())
     if version == b"1.0":
         head.minor = 0
         head.persistent = False
-    _RequestFields(head).read(block)
+    _RequestFields(head, underscores=underscores).read(block)
     if head.host is None and head.minor:
         raise MessageError(400, "Host is absent")
-    head.target = _origin_form(method, target, head.host)
+    _to_origin_form(head)
     if method == b"CONNECT":
         raise MessageError(501, "CONNECT is not supported")
     return head
@@ -208,9 +246,10 @@ def read_any_request(data: bytes) -> RequestHead | None:
 class _RequestFields:
     """Reads the fields that matter, and keeps the lines that pass on."""
 
-    def __init__(self, head: RequestHead) -> None:
+    def __init__(self, head: RequestHead, *, underscores: bool) -> None:
         self._head = head
-        self._coding: bytes | None = None
+        self._underscores = underscores
+        self._codings: list[bytes] = []
         self._length: bytes | None = None
         self._connection: list[bytes] = []
 
@@ -220,10 +259,13 @@ class _RequestFields:
         start = 2  # the block begins with the line end of the request line
         for match in _FIELD.finditer(block):
             name: bytes = match[1].lower()
-            if self._take(name, match[2].rstrip(b" \t")):
+            value: bytes = match[2].rstrip(b" \t")
+            if self._take(name, value):
                 continue
             kept.append(block[start : match.start() + 1])
             start = match.end() + 1
+            if name not in _READERS and _IS_CLAIM.match(name):
+                head.claims += b"%b: %b\r\n" % (match[1], value)
         kept.append(block[start:])
         head.fields = b"".join(kept) if len(kept) > 1 else kept[0]
         self._settle()
@@ -233,9 +275,16 @@ class _RequestFields:
         reader = _READERS.get(name)
         if reader is not None:
             return reader(self, value)
-        if name in _LOOK_ALIKES:
-            raise MessageError(400, "a field name with _ that some read as another field")
-        return False
+        if _IS_CLAIM.match(name):
+            return False
+        if name in _UNREAD:
+            return False
+        if _PUNCTUATION.sub(b"", name) in _LOOK_ALIKES:
+            raise MessageError(400, "a field name that some read as another field")
+        if b"_" in name:
+            # CGI turns `-` into `_`, so that this name would stand for two fields.
+            return self._underscores and not _IS_CLAIM.match(name.replace(b"_", b"-"))
+        return True
 
     def host(self, value: bytes) -> bool:
         """RFC 9110 section 7.2: Host stands once, and is well formed."""
@@ -276,13 +325,8 @@ class _RequestFields:
         return False
 
     def transfer_encoding(self, value: bytes) -> bool:
-        """RFC 9112 section 6.1: the only coding is chunked, and it stands once."""
-        if self._coding is not None:
-            raise MessageError(400, "Transfer-Encoding is repeated")
-        if value.lower() != b"chunked":
-            raise MessageError(400, "the only transfer coding is chunked")
-        self._coding = value
-        self._head.length = CHUNKED
+        """RFC 9112 section 6.1: the codings, of which only chunked is supported."""
+        self._codings += [part.strip(b" \t").lower() for part in value.split(b",", 8)]
         return False
 
     def connection_field(self, value: bytes) -> bool:
@@ -345,16 +389,26 @@ class _RequestFields:
         self._head.trailers = self._head.trailers or b"trailers" in codings
         return False
 
+    def _check_codings(self, codings: list[bytes]) -> None:
+        if self._length is not None:
+            raise MessageError(400, "Content-Length and Transfer-Encoding contradict each other")
+        if not self._head.minor:
+            raise MessageError(400, "HTTP/1.0 has no Transfer-Encoding")
+        if codings != [b"chunked"]:
+            # RFC 9112 section 6.1: 501 for a coding that is not understood; section 6.3: 400 if
+            # the end of the body cannot be told.
+            if codings[-1] != b"chunked" or not all(map(TOKEN.match, codings)):
+                raise MessageError(400, "the last transfer coding must be chunked")
+            if b"chunked" in codings[:-1]:
+                raise MessageError(400, "the transfer coding chunked is repeated")
+            raise MessageError(501, "the only supported transfer coding is chunked")
+        self._head.length = CHUNKED
+
     def _settle(self) -> None:
         """Check what depends on several fields."""
         head = self._head
-        if self._coding is not None:
-            if self._length is not None:
-                raise MessageError(
-                    400, "Content-Length and Transfer-Encoding contradict each other"
-                )
-            if not head.minor:
-                raise MessageError(400, "HTTP/1.0 has no Transfer-Encoding")
+        if self._codings:
+            self._check_codings(self._codings)
         if head.method == b"TRACE" and head.length != NO_BODY:
             raise MessageError(400, "TRACE has no body")
         named = self._connection
@@ -396,3 +450,8 @@ _READERS: Mapping[bytes, Callable[[_RequestFields, bytes], bool]] = {
     b"max-forwards": _RequestFields.max_forwards,
     b"te": _RequestFields.te,
 }
+# Fields that concern nobody behind us, and of which nothing is read.
+_UNREAD = frozenset({
+    b"forwarded", b"http2-settings", b"keep-alive", b"proxy", b"proxy-connection",
+    b"proxy-authorization", b"proxy-authenticate",
+})  # fmt: skip

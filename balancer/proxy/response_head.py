@@ -14,7 +14,9 @@ from balancer.proxy.grammar import (
     DIGITS,
     FIELDS,
     NO_BODY,
+    PUNCTUATION,
     UNTIL_CLOSE,
+    any_of,
     plain_lines,
     tokens,
     without,
@@ -24,23 +26,22 @@ from balancer.proxy.grammar import (
 _HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?+(\r\n" + FIELDS + rb")\r\n"
 )
-# Fields that need a look.
+# What stands between the words of a name that some client takes for another name.
+_BETWEEN = rb"[" + PUNCTUATION + rb"]*+"
 _SPECIAL = (
-    rb"connection|content[-_]length|"
-    rb"keep-alive|"
-    rb"proxy-connection|proxy-authenticate|proxy-status|"
-    rb"transfer[-_]encoding|trailer|"
-    rb"upgrade|"
-    rb"x-served-by"
-)
-_SPECIAL_FIRST = b"cCkKpPtTuUxX"
-_FIELD = re.compile(
-    rb"\n(?=[" + _SPECIAL_FIRST + rb"])((?i:" + _SPECIAL + rb")):[ \t]*+([^\r]*+)\r"
-)
-_LINES = plain_lines(_SPECIAL_FIRST, _SPECIAL)
+    b"connection", b"content" + _BETWEEN + b"length", b"keep-alive",
+    b"proxy-(?:connection|authenticate|status)", b"transfer" + _BETWEEN + b"encoding", b"trailer",
+    b"upgrade", b"x-served-by",
+)  # fmt: skip
+_FIELD = re.compile(rb"\n(" + any_of(_SPECIAL) + rb"):[ \t]*+([^\r]*+)\r")
+_LINES = plain_lines(_SPECIAL)
+_TIMEOUT = re.compile(rb"(?i:timeout)[ \t]*=[ \t]*\"?([0-9]{1,9})")
 # A final response with a Content-Length and nothing else that needs a look: most are like that.
 _PLAIN = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*+)\r\n"
+    rb"(" + _LINES + rb")"
+    # As Node writes it.
+    rb"(?:Connection: keep-alive\r\nKeep-Alive: timeout=([0-9]{1,9})\r\n)?+"
     rb"(" + _LINES + rb")[cC]ontent-[lL]ength: ?([0-9]{1,18}+)\r\n(" + _LINES + rb")\r\n"
 )
 _BODILESS = frozenset({204, 304})
@@ -58,6 +59,7 @@ class ResponseHead(msgspec.Struct, gc=False):
         length: bytes of the body, CHUNKED or UNTIL_CLOSE.
         persistent: whether the backend's connection may carry another request.
         upgrade: the Upgrade field of a 101 response.
+        keep_alive: the seconds that `Keep-Alive: timeout` announced, or None.
         declared: the Content-Length that was sent, also where no body follows (HEAD, 304).
     """
 
@@ -69,6 +71,7 @@ class ResponseHead(msgspec.Struct, gc=False):
     persistent: bool = True
     upgrade: bytes | None = None
     declared: int | None = None
+    keep_alive: int | None = None
 
 
 def read_response(data: bytes, method: bytes) -> ResponseHead | None:
@@ -84,15 +87,19 @@ def read_response(data: bytes, method: bytes) -> ResponseHead | None:
     match = _PLAIN.match(data)
     if match is None:
         return read_any_response(data, method)
-    status, reason, fields, digits, more = match.groups()
+    status, reason, fields, timeout, middle, digits, more = match.groups()
     length = int(digits)
+    if middle:
+        fields += middle
     head = ResponseHead(int(status), reason, fields + more, match.end(), length, declared=length)
+    if timeout is not None:
+        head.keep_alive = int(timeout)
     if method == b"HEAD" or head.status in _BODILESS:
         head.length = NO_BODY
     return head
 
 
-def read_any_response(data: bytes, method: bytes) -> ResponseHead | None:
+def read_any_response(data: bytes, method: bytes) -> ResponseHead | None:  # noqa: C901
     """The same, field by field."""
     match = _HEAD.match(data)
     if match is None:
@@ -118,8 +125,11 @@ def read_any_response(data: bytes, method: bytes) -> ResponseHead | None:
             named += tokens(value)
         elif name == b"upgrade":
             head.upgrade = value
-        elif b"_" in name:
-            raise MessageError(502, "a field name with _ that some read as another field")
+        elif name == b"keep-alive":
+            announced = _TIMEOUT.search(value)
+            head.keep_alive = int(announced[1]) if announced else None
+        elif name.startswith((b"content", b"transfer")):
+            raise MessageError(502, "a field name that some read as another field")
     kept.append(block[start:])
     head.fields = b"".join(kept)
     if named:

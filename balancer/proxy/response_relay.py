@@ -10,6 +10,7 @@ from balancer.backend_pool import Backend
 from balancer.proxy import rewriting
 from balancer.proxy.backend_search import BackendSearch
 from balancer.proxy.framing import chunk, last_chunk
+from balancer.proxy.grammar import NO_BODY
 from balancer.proxy.response_head import ResponseHead
 from balancer.statistics import complete
 
@@ -32,7 +33,7 @@ class ResponseRelay(BackendSearch, eq=False):
         client.transport.write(self._start_response(head))
         if client.blocked and self._upstream is not None:
             self._upstream.transport.pause_reading()
-        self._arm(self.data_plane.ticks_stream)
+        self.arm(self.data_plane.ticks_stream)
 
     def _start_response(self, head: ResponseHead) -> bytes:
         self.relaying = True
@@ -67,7 +68,7 @@ class ResponseRelay(BackendSearch, eq=False):
             transport.write(chunk([data]))
         else:
             transport.write(data)
-        self._arm(self.data_plane.ticks_stream)
+        self.arm(self.data_plane.ticks_stream)
 
     def relay_last(self, data: bytes, *, reusable: bool) -> None:
         """The last bytes of the body arrived."""
@@ -99,7 +100,7 @@ class ResponseRelay(BackendSearch, eq=False):
         if last:
             self._complete(reusable=reusable)
         else:
-            self._arm(self.data_plane.ticks_stream)
+            self.arm(self.data_plane.ticks_stream)
 
     def interim(self, status: int, fields: bytes) -> None:
         """An interim response arrived; HTTP/1.0 has none (RFC 9110 section 15.2)."""
@@ -149,7 +150,9 @@ class ResponseRelay(BackendSearch, eq=False):
             # The last write may have paused it, and nobody would resume it later.
             connection.transport.resume_reading()
         now = now_ns()
-        if reusable and self._body_done:
+        if not (reusable and self._body_done):
+            connection.discard()
+        elif self.head.length == NO_BODY or plane.may_keep_after_body(backend, now):
             plane.connection_pool.put(connection, now)
         else:
             connection.discard()
@@ -193,5 +196,6 @@ class ResponseRelay(BackendSearch, eq=False):
                 self._bytes_out,
                 end,
                 self.client.kind,
+                self.client.peer,
             )
         )

@@ -10,10 +10,13 @@ Deadlines are kept to within one tick, never early.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
-_TICK_SECONDS = 0.05
+_log = logging.getLogger("balancer")
+TICKS_PER_SECOND = 20
+_TICK_SECONDS = 1 / TICKS_PER_SECOND
 _TICK_NS = round(_TICK_SECONDS * 1e9)
 _NEVER = 1 << 62
 # Nothing sits in a slot further ahead than this, so that what has closed is not kept for long.
@@ -86,14 +89,16 @@ class TimingWheel:
         return sum(map(len, self._slots.values()))
 
     def _turn(self) -> None:
+        if self._timer is None or self._loop is None:
+            return
+        # First of all, so that no error below can end all deadlines.
+        self._timer = self._loop.call_later(_TICK_SECONDS, self._turn)
         now_ns = time.monotonic_ns()
         target = (now_ns - self._start_ns) // _TICK_NS
         while self.now < target:
             self.advance()
         if self._every_tick is not None:
             self._every_tick(now_ns)
-        if self._timer is not None and self._loop is not None:
-            self._timer = self._loop.call_later(_TICK_SECONDS, self._turn)
 
     def _visit(self, item: Deadline) -> None:
         if item._slot != self.now:  # noqa: SLF001 - it was put into an earlier slot meanwhile
@@ -102,7 +107,11 @@ class TimingWheel:
         due = item._due  # noqa: SLF001
         if due <= self.now:
             item._due = _NEVER  # noqa: SLF001
-            item.expired()
+            try:
+                item.expired()
+            except Exception:  # noqa: BLE001 - logged; it must not end the rest
+                # The others of this slot must not lose their deadlines with it.
+                _log.exception("a deadline failed unexpectedly")
         elif due < _NEVER:
             self._put(item, due)
 

@@ -343,6 +343,8 @@ class ConfigFields(TypedDict, total=False):
     timeouts: Timeouts
     trust: tuple[Network, ...]
     affinity: str | None
+    reuse_post: bool
+    underscores: bool
     retry_ratio: float
     retry_minimum: int
     replay_bytes: int
