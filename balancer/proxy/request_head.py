@@ -177,6 +177,7 @@ def _to_origin_form(head: RequestHead) -> None:
         raise MessageError(400, "malformed request target")
     if head.host is None:
         head.host = absolute[1]
+        head.fields = b"Host: %b\r\n%b" % (absolute[1], head.fields)
     elif absolute[1].lower() != head.host.lower():
         raise MessageError(400, "request target and Host name different hosts")
     rest: bytes = absolute[2] or b""

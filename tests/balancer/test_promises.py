@@ -1,7 +1,6 @@
 """The rules for zero drop, on real sockets: choice, drain, reuse, retries, waiting."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -14,28 +13,18 @@ from balancer.hold_queue import HoldPolicy
 from balancer.outlier_detection import OutlierPolicy
 from balancer.proxy.downstream import reset
 from tests.support.balancer import (
+    CLOSE,
+    GET,
+    POST,
     Handler,
     LocalBalancer,
     ReceivedRequest,
     backend,
+    closing,
     local_balancer,
     response,
+    until,
 )
-
-GET = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx"
-CLOSE = b"Connection: close\r\n"
-
-
-def closing(data: bytes) -> bytes:
-    """The same request, with the connection closed after it."""
-    return data.replace(b"Host: t\r\n", b"Host: t\r\n" + CLOSE)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what the data plane tells nobody."""
-    while not condition():  # noqa: ASYNC110 - there is no event for it, on purpose
-        await asyncio.sleep(0.005)
 
 
 def served_by(answer: bytes) -> bytes:

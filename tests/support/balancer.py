@@ -27,6 +27,22 @@ FAST = (
 )  # fmt: skip
 
 
+GET = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx"
+CLOSE = b"Connection: close\r\n"
+
+
+def closing(data: bytes) -> bytes:
+    """The same request, with the connection closed after it."""
+    return data.replace(b"Host: t\r\n", b"Host: t\r\n" + CLOSE)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the data plane tells nobody."""
+    while not condition():  # noqa: ASYNC110 - there is no event for it, on purpose
+        await asyncio.sleep(0.005)
+
+
 @dataclass(slots=True)
 class BalancerProcess:
     """A balancer process that listens.
@@ -212,14 +228,19 @@ class ScriptedBackend:
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
     ) -> None:
+        received = 0
         while not writer.is_closing():
             call = ReceivedRequest(await reader.readuntil(b"\r\n\r\n"), b"", number, reader, writer)
-            if call.path == b"/health":
-                self.checks += 1
-                writer.write(response(status=self.health_status, fields=b"Connection: close\r\n"))
-                return
+            received += 1
             if self.read_body:
                 call.body = await read_body(call)
+            if call.path == b"/health":
+                # The balancer also asks with a body, to see whether that is read.
+                self.checks += received == 1 and not call.values(b"Content-Length")
+                writer.write(response(status=self.health_status))
+                if call.values(b"Connection") == [b"close"]:
+                    return
+                continue
             self.calls.append(call)
             async with self._arrived:
                 self._arrived.notify_all()
