@@ -3,12 +3,13 @@
 A server that does not read it takes the body for the next request. The check sends, on a
 connection of its own, two requests for the path of the health checks. The first has a body which
 would itself be such a request. The second asks for the end of the connection. A server that reads
-bodies answers twice and closes. One that does not answers three times, or refuses.
+bodies answers twice and closes, or is silent. One that does not answers three times, or refuses.
 
 All requests are for the path of the health checks, with GET, so that they change nothing.
 """
 
 import asyncio
+import time
 
 from balancer.backend_pool import Backend
 from balancer.dialing import addresses
@@ -19,6 +20,7 @@ from balancer.proxy.grammar import CHUNKED, UNTIL_CLOSE
 from balancer.proxy.response_head import read_response
 
 _LIMIT = 64 * 1024
+_SILENCE = 0.25
 _MAX_ANSWER = 1024 * 1024
 
 
@@ -30,7 +32,7 @@ async def reads_bodies(backend: Backend, policy: HealthPolicy) -> bool | None:
         policy: the path, the timeout and the expected statuses of its health checks.
     """
     try:
-        async with asyncio.timeout(max(policy.timeout, 1.0)):
+        async with asyncio.timeout(2 * max(policy.timeout, 1.0)):
             (host, port), *_ = await addresses(backend.host, backend.port)
             reader, writer = await asyncio.open_connection(host, port, limit=_LIMIT)
             try:
@@ -55,13 +57,21 @@ async def _ask(
     )
     body = f"{start}\r\n".encode("ascii")
     writer.write(f"{start}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body)
+    started = time.monotonic()
     status, persistent = await _read_answer(reader)
     if not persistent or policy.judge(status) is not ProbeResult.PASSED:
         return False
     writer.write(f"{start}Connection: close\r\n\r\n".encode("ascii"))
     status, _ = await _read_answer(reader)
-    # A third answer would be one to the body.
-    return policy.judge(status) is ProbeResult.PASSED and await reader.read(1) == b""
+    if policy.judge(status) is not ProbeResult.PASSED:
+        return False
+    # A third answer would be one to the body. Some servers do not close although they are asked to:
+    # there, silence counts for as long as several answers took.
+    try:
+        async with asyncio.timeout(max(_SILENCE, 4 * (time.monotonic() - started))):
+            return await reader.read(1) == b""
+    except TimeoutError:
+        return True
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
