@@ -277,6 +277,9 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
             if length == CHUNKED:
                 self._chunked = ChunkedBody(400)
                 self._left = 0
+            elif self._buffer:
+                # What came with the head goes out with it, in one write.
+                self._take_body()
         if head.max_forwards == 0 and head.method in (b"TRACE", b"OPTIONS"):
             exchange.refuse(error_responses.NO_FORWARDS)
         else:
