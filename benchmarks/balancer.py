@@ -5,6 +5,11 @@ are the ratios within one run, and the processor time per request, which does no
 the load generator or the proxy was the bottleneck.
 
     python benchmarks/balancer.py [--seconds 3] [--quick] [--json FILE]
+    python benchmarks/balancer.py --previous PATH [--rounds 9]
+
+The second form compares this balancer, another build of it and HAProxy: all three run at once, each
+is loaded in turn, in as many rounds, and the median of the processor time per request counts. It
+also says for how long one hostile client holds up all others, and how busy the machine was.
 
 Needs wrk and, for latency at a fixed rate, hey (Debian packages wrk, hey). Peers come from the
 Debian packages haproxy and nginx-light; what is absent is left out by name.
@@ -20,6 +25,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -138,10 +144,13 @@ async def aiohttp_proxy(port: int, upstream: str) -> None:
 
 
 @contextmanager
-def process(command: list[str], cores: set[int]) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    command: list[str], cores: set[int], folder: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process on these cores; nothing of it is left when the block ends."""
     child = subprocess.Popen(
         command,
+        cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - no threads here
@@ -478,6 +487,123 @@ def _measure_all(
         report.at_rate[proxy.name] = {"rate": rate, "p50_ms": p50, "p99_ms": p99}
 
 
+# Two builds side by side
+
+
+def machine_seconds() -> tuple[float, float]:
+    """Processor time of the whole machine since it started: used, and in all."""
+    fields = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]))
+    return (sum(fields) - fields[3] - fields[4]) / TICK, sum(fields) / TICK
+
+
+def pressure() -> str:
+    """The share of the last minute in which somebody waited for a processor."""
+    file = Path("/proc/pressure/cpu")
+    found = re.search(r"avg60=([\d.]+)", file.read_text()) if file.exists() else None
+    return f"{found[1]} %" if found else "unknown"
+
+
+@contextmanager
+def started(name: str, build: Path, origin_port: int, directory: Path) -> Iterator[Proxy]:
+    """Run a build of the balancer, or HAProxy, in front of the origin, on any core."""
+    port = free_port()
+    if name == "haproxy":
+        config = directory / "compare.cfg"
+        config.write_text(HAPROXY.format(port=port, origin=origin_port))
+        command = [shutil.which("haproxy") or "haproxy", "-db", "-f", str(config)]
+    else:
+        command = [
+            sys.executable, "-m", "balancer", "--listen", f"127.0.0.1:{port}",
+            "--backend", f"127.0.0.1:{origin_port}", "--rise", "1",
+        ]  # fmt: skip
+    with process(command, set(CORES), build) as child:
+        wait_port(port)
+        yield Proxy(name, port, child.pid)
+
+
+def longest_wait(proxy: Proxy, attack: bytes, tries: int = 5) -> float:
+    """Milliseconds that another client waits while `attack` is read; the least of some tries."""
+    waits = []
+    for _ in range(tries):
+        place = ("127.0.0.1", proxy.port)
+        with socket.create_connection(place) as bad, socket.create_connection(place) as good:
+            bad.settimeout(1)
+            good.sendall(b"GET / HTTP/1.1\r\nHost: b\r\n\r\n")
+            good.recv(1000)
+            with contextlib.suppress(OSError):
+                bad.sendall(attack)
+            before = time.monotonic()
+            good.sendall(b"GET / HTTP/1.1\r\nHost: b\r\n\r\n")
+            good.recv(1000)
+            waits.append(time.monotonic() - before)
+    return min(waits) * 1e3
+
+
+_START = b"POST / HTTP/1.1\r\nHost: b\r\n"
+ATTACKS = {
+    "head of 100 KB": _START + b"A: b\r\n" * 17_000 + b"\r\n",
+    "10,000 options in Connection": _START + b"Connection: " + b"a," * 10_000 + b"\r\n\r\n",
+    "40,000 chunks of a byte": _START + b"Transfer-Encoding: chunked\r\n\r\n"
+    + b"1\r\nx\r\n" * 40_000,
+    "4,000 requests at once": b"TRACE / HTTP/1.1\r\nHost: b\r\nMax-Forwards: 0\r\n\r\n" * 4000,
+}  # fmt: skip
+
+
+def compare(previous: Path, rounds: int, seconds: int) -> None:
+    """Measure this build, a previous one and HAProxy in turns, and print medians and ratios."""
+    kinds = (Case("GET", "/", 32), Case("POST 1 KiB", "/", 32, post=True))
+    costs: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="hitless-bench-") as name, ExitStack() as stack:
+        directory = Path(name)
+        port = free_port()
+        stack.enter_context(process([sys.executable, str(HERE), "origin", str(port)], set(CORES)))
+        wait_port(port)
+        builds = {"hitless": HERE.parents[1], "previous": previous.resolve()}
+        if shutil.which("haproxy"):
+            builds["haproxy"] = directory
+        proxies = [
+            stack.enter_context(started(one, build, port, directory))
+            for one, build in builds.items()
+        ]
+        for proxy in proxies:  # some traffic first, from which the balancer learns
+            for case in kinds:
+                measure(proxy, case, 2, directory)
+        used, total = machine_seconds()
+        for number in range(rounds):
+            for case in kinds:
+                # Each begins in turn, so that none always follows the same other one.
+                for place in range(len(proxies)):
+                    proxy = proxies[(place + number) % len(proxies)]
+                    result = measure(proxy, case, seconds, directory)
+                    if result.errors:
+                        print(f"{proxy.name}: {result.errors} errors in {case.name}")
+                    costs.setdefault((case.name, proxy.name), []).append(result.cpu_us_per_request)
+        after_used, after_total = machine_seconds()
+        show_comparison(costs)
+        busy = (after_used - used) / (after_total - total)
+        print(f"machine {busy:.0%} busy meanwhile, CPU pressure {pressure()} of the last minute")
+        for attack, data in ATTACKS.items():
+            for proxy in proxies[:2]:
+                print(f"{attack}: another client of {proxy.name} waits "
+                      f"{longest_wait(proxy, data):.1f} ms")  # fmt: skip
+
+
+def show_comparison(costs: dict[tuple[str, str], list[float]]) -> None:
+    """Print the medians, with the least and the most, and what is so many times what."""
+    medians = {key: statistics.median(values) for key, values in costs.items()}
+    for (case, name), values in costs.items():
+        print(
+            f"{case:<11}{name:<10} CPU {medians[case, name]:6.1f} us a request "
+            f"({min(values):.1f} to {max(values):.1f}, {len(values)} rounds)"
+        )
+    for case in dict.fromkeys(case for case, _ in costs):
+        for peer in ("previous", "haproxy"):
+            if (case, peer) in medians:
+                ratio = medians[case, "hitless"] / medians[case, peer]
+                print(f"{case}: {ratio:.2f} x {peer}")
+    print(f"POST: {medians['POST 1 KiB', 'hitless'] / medians['GET', 'hitless']:.2f} x our GET")
+
+
 # Showing
 
 
@@ -539,10 +665,15 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--quick", action="store_true", help="32 connections, no memory")
+    parser.add_argument("--previous", type=Path, help="the folder of another build, to compare")
+    parser.add_argument("--rounds", type=int, default=9, help="of the comparison")
     parser.add_argument("--json", type=Path, help="where to save everything")
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed (Debian package wrk)")
+    if given.previous is not None:
+        compare(given.previous, given.rounds, given.seconds)
+        return
     print(
         f"{'proxy':<21}{'case':<11}{'conns':>5}{'req/s':>11}{'CPU us':>9}{'p50 ms':>9}"
         f"{'p99 ms':>9}{'MiB/s':>9}{'errors':>8}"
