@@ -21,6 +21,7 @@ class ReuseRecord:
     """What the balancer has learned about one backend.
 
     Attributes:
+        proven_ns: the longest time for which a connection was seen to stay open.
         safe_ns: the longest time since the last request was *sent* on a connection after which
             the connection may carry a request that must not be sent twice; 0 means never.
         reads_bodies: whether the backend reads bodies that it does not use; None: unknown.
@@ -32,8 +33,8 @@ class ReuseRecord:
         "_checking",
         "_closed_ns",
         "_next_check_ns",
-        "_proven_ns",
         "lost",
+        "proven_ns",
         "reads_bodies",
         "safe_ns",
     )
@@ -44,7 +45,7 @@ class ReuseRecord:
 
     def forget(self) -> None:
         """Begin anew: another process may listen there now."""
-        self._proven_ns = 0
+        self.proven_ns = 0
         self._closed_ns = _NEVER
         self._announced_ns = _NEVER
         self._checking = False
@@ -56,8 +57,8 @@ class ReuseRecord:
 
     def stayed_open(self, idle_ns: int) -> None:
         """A connection was still open after it had been idle for this long."""
-        if idle_ns > self._proven_ns:
-            self._proven_ns = idle_ns
+        if idle_ns > self.proven_ns:
+            self.proven_ns = idle_ns
             self._update()
 
     def closed(self, idle_ns: int) -> None:
@@ -83,7 +84,7 @@ class ReuseRecord:
             self.safe_ns = 0
         else:
             # Half, since the timer of the backend began somewhat before or after ours.
-            self.safe_ns = min(self._proven_ns, shortest) // 2
+            self.safe_ns = min(self.proven_ns, shortest) // 2
 
     # Whether bodies are read
 

@@ -70,7 +70,8 @@ class ConnectionPool:
             _, connection = idle.popitem()
             since = connection.idle_since_ns
             if since > oldest and connection.is_quiet():
-                backend.reuse.stayed_open(now_ns - since)
+                if now_ns - since > backend.reuse.proven_ns:
+                    backend.reuse.stayed_open(now_ns - since)
                 return connection
             self._close_unquiet(connection, now_ns)
         return None

@@ -85,6 +85,7 @@ class DataPlane:
         self._id_count = 0
         wait = config.timeouts
         self.affinity = Affinity(config.affinity) if config.affinity else None
+        self.reads_cookies = self.affinity is not None
         self.replay_bytes = config.replay_bytes
         self.underscores = config.underscores
         self.loop = asyncio.get_running_loop()

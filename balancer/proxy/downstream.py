@@ -24,7 +24,7 @@ from balancer.proxy.grammar import (
     NO_BODY,
 )
 from balancer.proxy.interfaces import ClientConnection, TunnelTarget
-from balancer.proxy.request_head import RequestHead, read_request
+from balancer.proxy.request_head import read_request
 from balancer.proxy.second_parser import SecondParser
 from balancer.proxy.timing_wheel import ticks
 from balancer.proxy.tunnel import Tunnel
@@ -57,7 +57,6 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         "_data_plane",
         "_eof",
         "_exchange",
-        "_forwarding",
         "_left",
         "_lingers",
         "_moved_at",
@@ -106,7 +105,7 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         counts[self.peer] = count = counts.get(self.peer, 0) + 1
         plane.clients.add(self)
         limits = plane.limits
-        self._forwarding = ForwardedFields(self.peer, trusted=plane.is_trusted(self.peer))
+        self.forwarding = ForwardedFields(self.peer, trusted=plane.is_trusted(self.peer))
         if len(plane.clients) > limits.connections:
             self._turn_away(error_responses.TOO_MANY)
         elif limits.client_connections and count > limits.client_connections:
@@ -248,9 +247,10 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         if end < 0:
             return self._take_part_of_head(data, seen)
         end += 4
-        if data.count(b"\n", 0, end) - 2 > limits.header_count:
+        # A field takes at least four bytes.
+        if end > 4 * limits.header_count and data.count(b"\n", 0, end) - 2 > limits.header_count:
             return self._take_part_of_head(data, seen)
-        head = read_request(data, cookies=plane.affinity is not None, underscores=plane.underscores)
+        head = read_request(data, cookies=plane.reads_cookies, underscores=plane.underscores)
         if head is None:
             return self._take_part_of_head(data, seen)
         self._seen = 0
@@ -530,10 +530,6 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         if self.paused and not self._yielded and not self.transport.is_closing():
             self.paused = False
             self.transport.resume_reading()
-
-    def forwarded_fields(self, head: RequestHead) -> bytes:
-        """The fields that tell the backend about the client: Via and X-Forwarded-*."""
-        return self._forwarding.fields(head)
 
     def begin_tunnel(self, upstream: TunnelTarget, ended: Callable[[int], None]) -> None:
         """Pass bytes between the client and the backend from here on."""

@@ -51,7 +51,7 @@ class Exchange(ResponseRelay, eq=False):
         head = rewriting.request_head(
             request,
             address=connection.backend.address if request.host is None else "",
-            forwarded=self.client.forwarded_fields(request),
+            forwarded=self.client.forwarding.fields(request),
             request_id=self._request_id,
         )
         kept = self._kept

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from balancer.backend_pool import Backend
 from balancer.proxy.error_responses import ErrorResponse
+from balancer.proxy.forwarding import ForwardedFields
 from balancer.proxy.request_head import RequestHead
 from balancer.proxy.response_head import ResponseHead
 from balancer.proxy.timing_wheel import Deadline, TimingWheel
@@ -23,14 +24,16 @@ class ClientConnection(Deadline):
         persistent: whether another request may come on this connection.
         blocked: whether the client reads so slowly that it should be sent nothing more now.
         paused: whether the balancer reads nothing from the client now.
+        forwarding: writes the fields that tell backends about the client.
         peer: the address of the client.
         kind: `new` or `reused`, for the access log.
     """
 
-    __slots__ = ("blocked", "kind", "paused", "peer", "persistent", "transport")
+    __slots__ = ("blocked", "forwarding", "kind", "paused", "peer", "persistent", "transport")
     transport: asyncio.Transport
     persistent: bool
     blocked: bool
+    forwarding: ForwardedFields
     paused: bool
     peer: str
     kind: str
@@ -41,10 +44,6 @@ class ClientConnection(Deadline):
 
     def resume_reading(self) -> None:
         """Read from the client again."""
-        raise NotImplementedError
-
-    def forwarded_fields(self, head: RequestHead) -> bytes:
-        """The fields that tell the backend about the client: Via and X-Forwarded-*."""
         raise NotImplementedError
 
     def answer(
