@@ -97,6 +97,8 @@ class ReuseRecord:
 
     def bodies_checked(self, *, reads: bool | None, now_ns: int) -> None:
         """Note the result of that check; None if it could not be done."""
+        if not self._checking:
+            return  # it was of another process, that listened there before
         self._checking = False
         self._next_check_ns = now_ns + _RECHECK_NS
         if self.reads_bodies is None:

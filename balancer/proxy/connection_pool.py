@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+from functools import partial
 from typing import Protocol
 
 from balancer.backend_pool import Backend, State
 from balancer.connection_reuse import ANSWERED_NS
+from balancer.containment import contained
 from balancer.dialing import addresses
 from balancer.proxy.interfaces import BackendConnection
 from balancer.proxy.timing_wheel import TimingWheel, ticks
@@ -37,8 +39,8 @@ class ConnectionPool:
     """
 
     __slots__ = (
+        "_connections",
         "_idle",
-        "_open",
         "_reuse_always",
         "_reuse_ns",
         "_reuse_ticks",
@@ -56,7 +58,7 @@ class ConnectionPool:
         self._reuse_ticks = ticks(reuse)
         # The order of a dict is that of a stack: the last one in is the first one out.
         self._idle: dict[str, dict[BackendConnection, UpstreamConnection]] = {}
-        self._open: dict[str, set[BackendConnection]] = {}
+        self._connections: dict[str, set[BackendConnection]] = {}
 
     def take(self, backend: Backend, now_ns: int) -> UpstreamConnection | None:
         """Take the connection that was idle for the shortest time, if one can be reused.
@@ -123,7 +125,7 @@ class ConnectionPool:
 
     def opened(self, connection: BackendConnection) -> None:
         """Note an open connection."""
-        self._open.setdefault(connection.backend.id, set()).add(connection)
+        self._connections.setdefault(connection.backend.id, set()).add(connection)
 
     def closed(self, connection: BackendConnection) -> None:
         """Forget a connection."""
@@ -131,17 +133,19 @@ class ConnectionPool:
         idle = self._idle.get(backend_id)
         if idle:
             idle.pop(connection, None)
-        connections = self._open.get(backend_id)
+        connections = self._connections.get(backend_id)
         if connections is not None:
             connections.discard(connection)
             if not connections:
-                del self._open[backend_id]
+                del self._connections[backend_id]
                 self._idle.pop(backend_id, None)
 
     def of(self, backend: Backend) -> tuple[UpstreamConnection, ...]:
         """All open connections to a backend."""
         return tuple(
-            one for one in self._open.get(backend.id, ()) if isinstance(one, UpstreamConnection)
+            one
+            for one in self._connections.get(backend.id, ())
+            if isinstance(one, UpstreamConnection)
         )
 
     def close_idle(self, backend: Backend) -> None:
@@ -151,12 +155,15 @@ class ConnectionPool:
 
     def close_all(self) -> None:
         """Close every connection; the last act of a stop."""
-        for connections in list(self._open.values()):
+        for connections in list(self._connections.values()):
             for connection in list(connections):
                 connection.discard()
 
     async def open(self, backend: Backend, exchange: ConnectionRequester) -> None:
         """Connect, and tell the exchange the outcome; never raises."""
+        await contained("a new connection", partial(self._open, backend, exchange))
+
+    async def _open(self, backend: Backend, exchange: ConnectionRequester) -> None:
         try:
             connection = await self._connect(backend)
         except OSError as error:

@@ -166,7 +166,8 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         elif self._exchange is not None:
             self._exchange.resume_upstream()
         elif not self._advancing:
-            self._data_plane.wheel.arm(self, self._data_plane.ticks_keep_alive)
+            plane = self._data_plane
+            plane.wheel.arm(self, plane.ticks_head if self._begun else plane.ticks_keep_alive)
             self.resume_reading()
             self._advance()
 
@@ -501,6 +502,8 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         """Bytes that were written and that the client has not acknowledged, see tcp(7)."""
         sock = self.transport.get_extra_info("socket")
         left = self.transport.get_write_buffer_size()
+        if sock is None:
+            return left
         try:
             queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
         except (OSError, ValueError):

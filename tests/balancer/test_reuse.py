@@ -118,6 +118,7 @@ async def test_a_post_does_not_go_on_a_connection_that_was_idle() -> None:
     async with backend() as one, local_balancer(timeouts=REUSE) as local:
         await local.attach(a_1=one)
         (held,) = local.balancer.control.pool.backends
+        assert held.reuse.may_check_bodies(0)
         held.reuse.bodies_checked(reads=True, now_ns=0)
         held.reuse.stayed_open(10_000 * MS)
         await post(local)
