@@ -17,6 +17,7 @@ from balancer.addresses import Address
 from balancer.backend_pool import State
 from balancer.config import Limits, Timeouts
 from balancer.errors import ConfigError
+from balancer.health import HealthPolicy
 from balancer.outlier_detection import OutlierPolicy
 from balancer.proxy import downstream
 from balancer.proxy.timing_wheel import Deadline, TimingWheel
@@ -67,10 +68,19 @@ async def test_a_failed_look_up_leaves_nothing_behind() -> None:
     """A name that is not found is a failed check, and no error of ours is left over (A9)."""
     errors: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-    async with local_balancer() as local:
+    # The time of most checks and requests is over while the name is still looked up.
+    health = HealthPolicy(timeout=0.002, interval=0.02, fast_interval=0.02)
+    async with local_balancer(health=health, timeouts=Timeouts(connect=0.002)) as local:
         control = local.balancer.control
-        bad = control.put("a-1", address="nowhere.invalid:80", version="a", weight=1)
+        bad = control.pool.attach("a-1", host="nowhere.invalid", port=80, version="a", weight=1)
+        for _ in range(5):
+            if bad.state is not State.UP:
+                control.pool.mark(bad, State.UP)
+            answer = await local.exchange(closing(GET))
+            assert answer.startswith((b"HTTP/1.1 502 ", b"HTTP/1.1 503 ", b"HTTP/1.1 504 "))
+        control._probe(bad)
         await until(lambda: bool(control.describe(bad)["last_check"]))
+        await asyncio.sleep(0.2)  # for the look-ups that nobody waits for
     gc.collect()
     await asyncio.sleep(0)
     assert errors == []
