@@ -81,7 +81,7 @@ class DataPlane:
         self.empty = asyncio.Event()
         self.client_counts: dict[str, int] = {}
         self._next_mark = 0
-        self._id_prefix = secrets.token_hex(8)
+        self._id_prefix = secrets.token_hex(8).encode("ascii")
         self._id_count = 0
         wait = config.timeouts
         self.affinity = Affinity(config.affinity) if config.affinity else None
@@ -105,7 +105,7 @@ class DataPlane:
     def new_request_id(self) -> bytes:
         """Make an id that no other request on this machine has."""
         self._id_count += 1
-        return f"{self._id_prefix}-{self._id_count:x}".encode("ascii")
+        return b"%b-%x" % (self._id_prefix, self._id_count)
 
     def count_refused(
         self, response: ErrorResponse, request_id: bytes, client: ClientConnection
