@@ -1,11 +1,6 @@
 """One client's connection: reads requests, in order, and writes what comes of them."""
 
 import asyncio
-import contextlib
-import fcntl
-import socket
-import struct
-import termios
 from collections.abc import Callable
 from time import monotonic_ns
 from typing import cast
@@ -28,6 +23,7 @@ from balancer.proxy.request_head import read_request
 from balancer.proxy.second_parser import SecondParser
 from balancer.proxy.timing_wheel import ticks
 from balancer.proxy.tunnel import Tunnel
+from balancer.proxy.write_progress import WriteProgress, reset
 
 # What a connection is doing.
 _HEAD = 0  # waiting for a request's head, or in the midst of it
@@ -42,7 +38,6 @@ _MAX_PIPELINED = 64 * 1024
 _MAX_STEPS = 8
 _MAX_CHUNKS = 256
 _LINGER_TICKS = ticks(2.0)
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close with RST, see socket(7)
 _IPV4_IN_IPV6 = "::ffff:"  # RFC 4291 section 2.5.5.2
 
 
@@ -59,12 +54,11 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         "_exchange",
         "_left",
         "_lingers",
-        "_moved_at",
         "_parser",
+        "_progress",
         "_seen",
         "_state",
         "_tunnel",
-        "_unsent",
         "_yielded",
     )
 
@@ -83,8 +77,7 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         self._advancing = False
         self._yielded = False
         self._lingers = False
-        self._unsent = 0
-        self._moved_at = 0
+        self._progress = WriteProgress()
         self._tunnel: Tunnel | None = None
         self.peer = ""
         self.persistent = True
@@ -467,13 +460,12 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
 
     def _watch_client(self) -> None:
         """Begin to watch whether the client takes what was written."""
-        self._unsent = self._count_unsent()
-        self._moved_at = self._data_plane.wheel.now
+        self._progress.begin(self.transport, self._data_plane.wheel.now)
         self._arm_watch()
 
     def _arm_watch(self) -> None:
         plane = self._data_plane
-        count = plane.ticks_stream - (plane.wheel.now - self._moved_at)
+        count = plane.ticks_stream - (plane.wheel.now - self._progress.moved_at)
         count = max(1, min(count, plane.ticks_stream // 4))
         if self._exchange is not None:
             self._exchange.arm(count)
@@ -483,32 +475,16 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
     def _check_client(self) -> None:
         """Give a client that takes bytes more time; reset one that takes none for too long."""
         plane = self._data_plane
-        unsent = self._count_unsent()
-        if self._state == _LINGER and not unsent:
+        progress = self._progress
+        progress.look(self.transport, plane.wheel.now)
+        if self._state == _LINGER and not progress.unsent:
             self.transport.abort()
-            return
-        if unsent < self._unsent:
-            self._unsent = unsent
-            self._moved_at = plane.wheel.now
-        elif plane.wheel.now - self._moved_at >= plane.ticks_stream:
-            if self._exchange is not None:
-                self._exchange.client_stalled()
-            else:
-                self.abort()
-            return
-        self._arm_watch()
-
-    def _count_unsent(self) -> int:
-        """Bytes that were written and that the client has not acknowledged, see tcp(7)."""
-        sock = self.transport.get_extra_info("socket")
-        left = self.transport.get_write_buffer_size()
-        if sock is None:
-            return left
-        try:
-            queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-        except (OSError, ValueError):
-            return left  # it is closed
-        return left + int.from_bytes(queued, "little")
+        elif plane.wheel.now - progress.moved_at < plane.ticks_stream:
+            self._arm_watch()
+        elif self._exchange is not None:
+            self._exchange.client_stalled()
+        else:
+            self.abort()
 
     def leave(self) -> None:
         """Close if nothing is under way; called late in a graceful stop."""
@@ -547,15 +523,6 @@ class DownstreamConnection(asyncio.Protocol, ClientConnection):
         """Close this side of a tunnel: the backend's connection is gone."""
         if not self.transport.is_closing():
             self._end(linger=True)
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """Close with RST."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        with contextlib.suppress(OSError):  # it is closed already
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()
 
 
 def _error_response(error: MessageError) -> ErrorResponse:

@@ -8,7 +8,7 @@ import pytest
 
 from balancer.config import Timeouts
 from balancer.hold_queue import HoldPolicy
-from balancer.proxy.downstream import reset
+from balancer.proxy.write_progress import reset
 from tests.support.balancer import (
     Handler,
     LocalBalancer,

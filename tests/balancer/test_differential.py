@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from balancer.proxy.downstream import reset
+from balancer.proxy.write_progress import reset
 from tests.support.balancer import LocalBalancer, local_balancer
 
 SENTINEL = b"GET /sentinel HTTP/1.1\r\nHost: sentinel\r\nConnection: close\r\n\r\n"

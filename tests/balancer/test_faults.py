@@ -19,7 +19,7 @@ from balancer.config import Limits, Timeouts
 from balancer.errors import ConfigError
 from balancer.health import HealthPolicy
 from balancer.outlier_detection import OutlierPolicy
-from balancer.proxy import downstream
+from balancer.proxy import downstream, write_progress
 from balancer.proxy.timing_wheel import Deadline, TimingWheel
 from tests.support.balancer import (
     FAST,
@@ -329,7 +329,7 @@ async def test_an_early_refusal_does_not_count_against_its_backend(*, reset: boo
         call.writer.write(b"HTTP/1.1 413 No\r\nContent-Length: 9\r\n\r\nt")
         await call.writer.drain()
         if reset:
-            downstream.reset(call.writer.transport)
+            write_progress.reset(call.writer.transport)
         else:
             call.writer.close()
 

@@ -11,7 +11,7 @@ from balancer.errors import ConflictError, UnknownBackendError
 from balancer.health import HealthPolicy
 from balancer.hold_queue import HoldPolicy
 from balancer.outlier_detection import OutlierPolicy
-from balancer.proxy.downstream import reset
+from balancer.proxy.write_progress import reset
 from tests.support.balancer import (
     CLOSE,
     GET,
