@@ -19,7 +19,7 @@ from balancer.config import Limits, Timeouts
 from balancer.errors import ConfigError
 from balancer.health import HealthPolicy
 from balancer.outlier_detection import OutlierPolicy
-from balancer.proxy import downstream, write_progress
+from balancer.proxy import downstream, request_reader, write_progress
 from balancer.proxy.timing_wheel import Deadline, TimingWheel
 from tests.support.balancer import (
     FAST,
@@ -461,7 +461,7 @@ async def test_a_large_head_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -
         del cookies, underscores
         parsed.append(len(data))
 
-    monkeypatch.setattr(downstream, "read_request", read)
+    monkeypatch.setattr(request_reader, "read_request", read)
     start = b"GET / HTTP/1.1\r\nHost: t\r\n"
     async with local_balancer() as local:
         for fields in (b"A: b\r\n" * 20_000, b"A: " + b"b" * 100_000 + b"\r\n", b"A:\r\n" * 101):
