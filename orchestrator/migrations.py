@@ -1,6 +1,8 @@
 """Schema migrations: yoyo, or any command."""
 
 import asyncio
+import os
+import random
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -10,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from orchestrator.command_migrations import RETRIED, logged_refusal, pg_options, refusal_in
 from orchestrator.errors import MigrationFailed, ProcessError
 from orchestrator.journal import Journal, JournalEntry
 from orchestrator.model import RunCommand
@@ -19,6 +22,8 @@ APPLICATION_NAME = "hitless-migrator"
 """The name of a migrator's sessions in `pg_stat_activity` and in the server's log."""
 
 _STOP_SECONDS = 10.0
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -34,8 +39,8 @@ class _Line(msgspec.Struct, frozen=True):
 class YoyoMigrator:
     """Migrates one database, in processes of their own: with yoyo, or with any command.
 
-    A yoyo migration that fails because of a lock (SQLSTATE 55P03, 40P01) is repeated as a whole,
-    until the deadline. The floor of its journal entry is the time of the attempt that succeeded.
+    A migration that fails because of a lock (SQLSTATE 55P03, 40P01) is repeated as a whole, until
+    the deadline. The floor of its journal entry is the time of the attempt that succeeded.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class YoyoMigrator:
         log: Path,
         lock_timeout: float | None = None,
         deadline: float = 60.0,
+        server_log: Path | None = None,
     ) -> None:
         """Make the migrator; nothing is connected yet.
 
@@ -55,12 +61,16 @@ class YoyoMigrator:
             log: the file that its output is appended to.
             lock_timeout: how many seconds a statement waits for a lock, unless the migration itself
                 sets it; absent: without a limit, as is Postgres' default.
-            deadline: for how many seconds a step of a release may repeat its attempts.
+            deadline: for how many seconds a step of a release may repeat its attempts; a command
+                must end by then.
+            server_log: the server's log in the format `jsonlog`, where it can be read.
         """
         self._processes = processes
         self._url = url
         self._log = log
         self._deadline = deadline
+        self._lock_timeout = lock_timeout
+        self._server_log = server_log
         self._options = ["--deadline", f"{deadline:g}", "--application-name", APPLICATION_NAME]
         if lock_timeout is not None:
             self._options += ["--lock-timeout", f"{lock_timeout:g}"]
@@ -86,32 +96,79 @@ class YoyoMigrator:
         """Run any command that migrates; exit status 0 means success.
 
         Its environment has the database's URL as `DATABASE_URL`, unless the step sets that itself,
-        and a name for its sessions as `PGAPPNAME` (libpq).
+        a name for its sessions as `PGAPPNAME`, and the lock timeout in `PGOPTIONS` (libpq). If it
+        fails because of a lock (SQLSTATE 55P03, 40P01, as its output or the server's log has it),
+        it is run again, until the deadline.
 
         Raises:
             MigrationFailed: it cannot be started, fails, or takes longer than the deadline.
         """
         env = {"DATABASE_URL": self._url, "PGAPPNAME": APPLICATION_NAME, **step.env}
+        options = pg_options(env.get("PGOPTIONS", os.environ.get("PGOPTIONS")), self._lock_timeout)
+        if options is not None:
+            env["PGOPTIONS"] = options
         detail = {"migration": step.name, "direction": "rollback" if step.down else "apply"}
-        async with (
-            journal.verb("migrate", detail=detail) as entry,
-            _running(
-                self._processes, step.command, log=self._log, env=env, cwd=step.cwd, dialogue=False
-            ) as child,
-        ):
+        end = time.monotonic() + self._deadline
+        async with journal.verb("migrate", detail=detail) as entry:
+            pause, retries = _FIRST_PAUSE_SECONDS, 0
+            while True:
+                began = time.monotonic()
+                refused = await self._attempt(step, env, end, entry, pause)
+                if refused is None:
+                    entry.floor_seconds = time.monotonic() - began
+                    entry.detail["retries"] = retries
+                    return
+                retries += 1
+                journal.note(
+                    "migrate",
+                    error=f"{RETRIED[refused]} (SQLSTATE {refused}); it is run again",
+                    detail={"migration": step.name, "sqlstate": refused, "retry": retries},
+                )
+                # With jitter, so that two sessions in a deadlock do not meet again.
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def _attempt(
+        self,
+        step: RunCommand,
+        env: Mapping[str, str],
+        end: float,
+        entry: JournalEntry,
+        pause: float,
+    ) -> str | None:
+        """Run the command once; the SQLSTATE if a lock was refused and there is time for another.
+
+        Raises:
+            MigrationFailed: it failed for another reason, or there is no more time.
+        """
+        said, logged = _size(self._log), _size(self._server_log)
+        async with _running(
+            self._processes, step.command, log=self._log, env=env, cwd=step.cwd, dialogue=False
+        ) as child:
             try:
-                async with asyncio.timeout(self._deadline):
+                async with asyncio.timeout(end - time.monotonic()):
                     status = await child.wait()
             except TimeoutError:
                 raise MigrationFailed(
-                    f"{step.name} did not end in {self._deadline:g} s", migration=step.name
-                ) from None
-            if status:
-                raise MigrationFailed(
-                    f"{step.name} ended with status {status}: {_last_words(child)}",
+                    f"{step.name} did not end in {self._deadline:g} s (the scenario's key "
+                    f"database.migration_deadline_seconds); its last output: {_last_words(child)}; "
+                    f"its log: {self._log}",
                     migration=step.name,
-                )
-            entry.floor_seconds = (time.monotonic_ns() - child.started_ns) / 1e9
+                ) from None
+        if not status:
+            return None
+        refused = refusal_in(_text_from(self._log, said))
+        if refused is None and self._server_log is not None:
+            refused = logged_refusal(self._server_log, logged, APPLICATION_NAME)
+        if refused is not None and time.monotonic() + pause < end:
+            return refused
+        late = "" if refused is None else "; the deadline for further attempts has passed"
+        entry.detail["sqlstate"] = refused
+        raise MigrationFailed(
+            f"{step.name} ended with status {status}: {_last_words(child)}{late}",
+            migration=step.name,
+            sqlstate=refused,
+        )
 
     async def _run(
         self, direction: str, directory: Path, through: str | None, journal: Journal
@@ -204,3 +261,13 @@ async def _one(child: ChildProcess, started: _Line, entry: JournalEntry, journal
 
 def _last_words(child: ChildProcess) -> str:
     return " | ".join(child.last_lines(3).splitlines()) or "(no output)"
+
+
+def _size(path: Path | None) -> int:
+    return path.stat().st_size if path is not None and path.is_file() else 0
+
+
+def _text_from(log: Path, offset: int) -> str:
+    with log.open("rb") as file:
+        file.seek(offset)
+        return file.read().decode(errors="replace")

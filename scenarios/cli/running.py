@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Self, TypeGuard
 
 from rich.console import Console
+from rich.text import Text
 
 from scenarios.cli.keyboard import Key, can_hear, listening
 from scenarios.errors import UsageError
@@ -22,7 +23,7 @@ from scenarios.reports.live.plain import PlainProgress
 from scenarios.review import review, write_reports
 from scenarios.runner.environment import Environment
 from scenarios.runner.operator_commands import COMMANDS, OperatorCommands
-from scenarios.runner.release import command_name
+from scenarios.runner.release import command_name, deaf_migrators
 from scenarios.runner.run import run
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import ReleaseStep
@@ -134,6 +135,8 @@ def progress_console(*, as_json: bool) -> Console:
 def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Progress:
     """The dashboard, or plain lines where there is no terminal for one."""
     scenario = experiment.scenario
+    for warning in deaf_migrators(experiment.loaded):
+        console.print(Text(f"warning: {warning}", "yellow"))
     header = RunHeader(
         scenario=scenario.name,
         strategy=experiment.strategy,

@@ -70,8 +70,13 @@ class Environment:
             return self._server
 
     @asynccontextmanager
-    async def database(self, loaded: Loaded, spec: DatabaseSpec) -> AsyncIterator[str]:
+    async def database(self, loaded: Loaded, spec: DatabaseSpec, log: Path) -> AsyncIterator[str]:
         """A database of its own as the scenario wants it before the run; yields its URL.
+
+        Args:
+            loaded: the scenario.
+            spec: what its database is to be.
+            log: what the output of the migrator is appended to.
 
         Raises:
             EnvironmentFailure: it cannot be made.
@@ -82,7 +87,13 @@ class Environment:
         base = migrations_directory(spec.migrate) if isinstance(spec.migrate, str) else spec.migrate
 
         async def build(url: str) -> None:
-            migrator = YoyoMigrator(self.processes, url, log=self.private / "base.log")
+            migrator = YoyoMigrator(
+                self.processes,
+                url,
+                log=log,
+                deadline=spec.migration_deadline_seconds,
+                server_log=self.server_log,
+            )
             with Journal() as journal:
                 if isinstance(base, Path):
                     await migrator.apply(base, None, journal)
@@ -126,6 +137,11 @@ class Environment:
                     run.server_log.write_bytes(file.read())
                 offset = time.monotonic_ns() - time.time_ns()
                 convert_log(run.server_log, run.server_lines.path, offset)
+
+    @property
+    def server_log(self) -> Path | None:
+        """The log of the embedded server; None for a server of somebody else's."""
+        return self._server.log if isinstance(self._server, EmbeddedServer) else None
 
     def _log_size(self) -> int:
         return self._server.log.stat().st_size if isinstance(self._server, EmbeddedServer) else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from orchestrator.command_migrations import cannot_hear
 from orchestrator.model import (
     Deploy,
     Migrate,
@@ -110,6 +111,32 @@ def command(
         )
     except PlaceholderError as error:
         raise ScenarioError(f"{loaded.path}: {command_name(words)}: {error}") from error
+
+
+def deaf_migrators(loaded: Loaded) -> list[str]:
+    """The commands that a lock timeout will not reach, each as a sentence for people.
+
+    Empty if the scenario asks for no lock timeout, or if no command's driver is known to ignore it.
+    """
+    scenario = loaded.scenario
+    database = scenario.database
+    if database is None or database.lock_timeout_seconds is None:
+        return []
+    steps = scenario.release.steps
+    commands = [
+        (step.migrate or step.migrate_down, step.using or _next_deployed(scenario, number))
+        for number, step in enumerate(steps)
+    ]
+    found = []
+    for words, using in commands:
+        if isinstance(words, tuple):
+            reason = cannot_hear(words, version(loaded, using).env)
+            if reason is not None:
+                found.append(
+                    f"{command_name(words)} will not hear of lock_timeout_seconds: {reason}. Set "
+                    "lock_timeout in the migration itself"
+                )
+    return list(dict.fromkeys(found))
 
 
 def command_name(words: Sequence[str]) -> str:

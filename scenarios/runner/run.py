@@ -286,7 +286,9 @@ class Run:
         if self._scenario.database is None:
             return ""
         url = await stack.enter_async_context(
-            self._environment.database(self._experiment.loaded, self._scenario.database)
+            self._environment.database(
+                self._experiment.loaded, self._scenario.database, self._files.migrator_log
+            )
         )
         self._database = database_values(url)["database_name"]
         return url
@@ -354,6 +356,7 @@ class Run:
             log=self._files.migrator_log,
             lock_timeout=database.lock_timeout_seconds,
             deadline=database.migration_deadline_seconds,
+            server_log=self._environment.server_log,
         )
 
     def _rehearsal(
@@ -372,7 +375,7 @@ class Run:
             return {**values, **database_values(url)}
 
         return CopyRehearsal(
-            database=lambda: self._environment.database(loaded, database),
+            database=lambda: self._environment.database(loaded, database, self._files.migrator_log),
             release=lambda url: application.release(
                 loaded, {**of(url), "replica_dir": str(private)}
             ),

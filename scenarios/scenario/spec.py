@@ -106,8 +106,11 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             Default: the version that serves before the release.
         rows: rows that exist before the run.
         lock_timeout_seconds: how long a statement of a migration waits for a lock before it gives
-            up, unless the migration sets this itself. Default: no limit, as in Postgres.
-        migration_deadline_seconds: how long a migration that gave up on a lock is retried.
+            up, unless the migration sets this itself. A command hears of it through `PGOPTIONS`.
+            Default: no limit, as in Postgres.
+        migration_deadline_seconds: how long a migration that gave up on a lock (SQLSTATE 55P03 or
+            40P01) is retried; a command is run again as a whole. A command, also one that makes
+            the first schema, must end by then.
     """
 
     migrate: Migrations | Command | None = None

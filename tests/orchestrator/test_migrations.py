@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import io
 import itertools
+import json
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from orchestrator.command_migrations import cannot_hear, logged_refusal
 from orchestrator.errors import MigrationFailed
 from orchestrator.journal import Journal
 from orchestrator.migrations import APPLICATION_NAME, YoyoMigrator
@@ -309,5 +311,99 @@ async def test_a_command_that_takes_too_long(processes: Processes, tmp_path: Pat
     """A command that does not end in time is stopped, and the step fails."""
     migrator = YoyoMigrator(processes, "postgresql://x", log=tmp_path / "log", deadline=0.1)
     step = RunCommand(name="slow", command=(sys.executable, "-c", "import time; time.sleep(60)"))
-    with pytest.raises(MigrationFailed, match=r"slow did not end in 0.1 s"):
+    with pytest.raises(
+        MigrationFailed, match=r"slow did not end in 0.1 s .*migration_deadline_seconds.*its log: "
+    ):
         await migrator.run(step, Journal())
+
+
+_STUBBORN = """
+import os, pathlib, sys
+print("PGOPTIONS", os.environ.get("PGOPTIONS"))
+tries = pathlib.Path("tries")
+number = int(tries.read_text()) + 1 if tries.exists() else 1
+tries.write_text(str(number))
+if number < 3:
+    sys.exit({words!r})
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "sqlstate"),
+    [
+        ("psycopg.errors.LockNotAvailable: canceling statement due to lock timeout", "55P03"),
+        ("ERROR: deadlock detected", "40P01"),
+        ("error: { code: '55P03' }", "55P03"),
+    ],
+)
+async def test_a_command_that_a_lock_refuses_is_run_again(
+    processes: Processes, tmp_path: Path, words: str, sqlstate: str
+) -> None:
+    """Like a yoyo migration, it has the lock timeout, and is repeated after 55P03 and 40P01."""
+    events: list[JournalEvent] = []
+    log = tmp_path / "log"
+    migrator = YoyoMigrator(processes, "postgresql://x", log=log, lock_timeout=0.25)
+    program = _STUBBORN.format(words=words)
+    env = {"PGOPTIONS": "-c statement_timeout=9s"}
+    step = RunCommand(name="it", command=(sys.executable, "-c", program), cwd=tmp_path, env=env)
+    await migrator.run(step, Journal(listeners=[events.append]))
+    assert "PGOPTIONS -c lock_timeout=250ms -c statement_timeout=9s" in log.read_text()
+    assert [event.state for event in events] == ["started", "noted", "noted", "completed"]
+    assert [event.detail.get("sqlstate") for event in events[1:3]] == [sqlstate, sqlstate]
+    assert events[-1].detail["retries"] == 2
+
+
+async def test_a_command_that_fails_for_another_reason_is_not_run_again(
+    processes: Processes, tmp_path: Path
+) -> None:
+    """Only locks are a reason for another attempt."""
+    migrator = YoyoMigrator(processes, "postgresql://x", log=tmp_path / "log")
+    program = _STUBBORN.format(words="ERROR: 42701 column exists")
+    step = RunCommand(name="it", command=(sys.executable, "-c", program), cwd=tmp_path)
+    with pytest.raises(MigrationFailed, match="42701"):
+        await migrator.run(step, Journal())
+    assert (tmp_path / "tries").read_text() == "1"
+
+
+async def test_no_further_attempt_after_the_deadline(processes: Processes, tmp_path: Path) -> None:
+    """A lock that stays refused fails the step once the deadline has passed, with its SQLSTATE."""
+    log = tmp_path / "log"
+    migrator = YoyoMigrator(processes, "postgresql://x", log=log, deadline=2.0)
+    step = RunCommand(name="it", command=(sys.executable, "-c", "raise SystemExit('55P03')"))
+    with pytest.raises(MigrationFailed, match=r"deadline") as caught:
+        await migrator.run(step, Journal())
+    assert caught.value.sqlstate in ("55P03", None)
+
+
+def test_the_servers_log_tells_what_a_command_kept_to_itself(tmp_path: Path) -> None:
+    """The last error of the migrator's sessions counts, from where the attempt began."""
+    log = tmp_path / "server.json"
+    lines = [
+        {"application_name": APPLICATION_NAME, "state_code": "42P01"},
+        {"application_name": APPLICATION_NAME, "state_code": "55P03"},
+        {"application_name": APPLICATION_NAME, "state_code": "00000"},
+        {"application_name": "newsletter_app a-1", "state_code": "23502"},
+    ]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines) + "{ half")
+    assert logged_refusal(log, 0, APPLICATION_NAME) == "55P03"
+    assert logged_refusal(log, log.stat().st_size, APPLICATION_NAME) is None
+    assert logged_refusal(log, 0, "newsletter_app a-1") is None
+
+
+@pytest.mark.parametrize(
+    ("command", "env", "driver"),
+    [
+        (("npx", "prisma", "migrate", "deploy"), {}, "Prisma"),
+        (("flyway", "migrate"), {}, "JDBC"),
+        (("alembic", "upgrade", "head"), {"URL": "postgresql+asyncpg://x"}, "asyncpg"),
+        (("alembic", "upgrade", "head"), {"URL": "postgresql+psycopg://x"}, None),
+        (("/opt/python", "manage.py", "migrate"), {}, None),
+    ],
+)
+def test_drivers_that_do_not_hear_of_a_lock_timeout(
+    command: tuple[str, ...], env: dict[str, str], driver: str | None
+) -> None:
+    """A known list, by program and by the scheme of the URL."""
+    found = cannot_hear(command, env)
+    assert (found is None) == (driver is None)
+    assert driver is None or driver in str(found)

@@ -4,7 +4,7 @@ A cause that comes from joining evidence is an inference. If the same seed, traf
 without the suspected mechanism have none of those failures, it is an experiment.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -16,6 +16,7 @@ from scenarios.verdict import Verdict
 from scenarios.verdict.model import Cause
 
 LOCK_TIMEOUT_SECONDS = 0.1
+_NOT_THE_RELEASE = frozenset({"harness", "machine"})
 _SCHEMA = frozenset({"statement", "lock"})
 """Kinds of causes that another plan of migrations may take away."""
 _GONE_TOO_EARLY = frozenset(
@@ -31,11 +32,13 @@ class Counterfactual:
         cause: the cause that is suspected.
         changed: the mechanism that is changed, in words.
         experiment: the run with it changed.
+        by_giving_way: whether the change only has an effect if a migration gives way to a lock.
     """
 
     cause: str
     changed: str
     experiment: Experiment
+    by_giving_way: bool = False
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +50,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
         before: requests with that cause before.
         after: requests with it afterwards.
         confirmed: whether none is left, and the run could have shown one.
+        effective: whether the change had any effect at all; if not, nothing follows from the runs.
     """
 
     cause: str
@@ -54,28 +58,57 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     before: int
     after: int
     confirmed: bool
+    effective: bool = True
 
     @property
     def sentence(self) -> str:
         """The same as a sentence."""
+        if not self.effective:
+            return (
+                f"nothing follows for the cause {self.cause}: {self.changed} changed nothing, "
+                "because no migration gave way to a lock"
+            )
         said = f"with {self.changed}, {self.after:,} requests had the cause {self.cause}"
         word = "confirmed" if self.confirmed else "not confirmed"
         return f"{word}: {said}; before, {self.before:,}"
 
 
-def counterfactual(
+def experiments(
     experiment: Experiment, verdict: Verdict, safer: Callable[[str], Experiment]
-) -> Counterfactual | None:
-    """The run that tests the main cause of this verdict; None if there is none to test.
+) -> Iterator[tuple[Cause, Counterfactual | None]]:
+    """Each cause of this verdict, the main one first, with the run that tests it.
+
+    None instead of a run where there is no experiment for the cause, or where the experiment would
+    change nothing.
 
     Args:
         experiment: what was run.
         verdict: what came of it.
         safer: makes the same experiment with another scenario, by its name.
     """
-    cause = next(iter((*verdict.causes, *verdict.slow_causes)), None)
-    if cause is None:
-        return None
+    seen = set()
+    for cause in (*verdict.causes, *verdict.slow_causes):
+        if cause.cause in seen or cause.kind in _NOT_THE_RELEASE:
+            continue
+        seen.add(cause.cause)
+        found = _experiment(experiment, cause, safer)
+        if found is not None and _same(found.experiment, experiment):
+            found = None
+        yield cause, found
+
+
+def counterfactual(
+    experiment: Experiment, verdict: Verdict, safer: Callable[[str], Experiment]
+) -> Counterfactual | None:
+    """The run that tests the first cause of this verdict for which there is an experiment."""
+    return next(
+        (found for _, found in experiments(experiment, verdict, safer) if found is not None), None
+    )
+
+
+def _experiment(
+    experiment: Experiment, cause: Cause, safer: Callable[[str], Experiment]
+) -> Counterfactual | None:
     scenario = experiment.scenario
     if scenario.faults and cause.evidence.faults:
         return Counterfactual(
@@ -88,15 +121,24 @@ def counterfactual(
     )
 
 
+def _same(one: Experiment, other: Experiment) -> bool:
+    """Whether both are run alike, whatever they are called."""
+    named = msgspec.structs.replace(one.scenario, name=other.scenario.name)
+    return one.strategy == other.strategy and named == other.scenario
+
+
 def tried(found: Counterfactual, before: Verdict, after: Verdict) -> Tried:
     """Compare the two runs."""
     left = _count(after, found.cause)
+    # A lock timeout by which no migration ever gave way has changed nothing.
+    effective = not found.by_giving_way or after.locks.gave_way > 0
     return Tried(
         cause=found.cause,
         changed=found.changed,
         before=_count(before, found.cause),
         after=left,
-        confirmed=left == 0 and after.verdict != "invalid",
+        confirmed=effective and left == 0 and after.verdict != "invalid",
+        effective=effective,
     )
 
 
@@ -158,6 +200,7 @@ def _plan(
     return Counterfactual(
         cause=cause.cause,
         changed=f"a lock_timeout of {LOCK_TIMEOUT_SECONDS:g} s for migrations",
+        by_giving_way=True,
         experiment=_with(experiment, msgspec.structs.replace(scenario, database=patient)),
     )
 

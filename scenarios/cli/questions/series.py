@@ -7,7 +7,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from scenarios.cli.questions.counterfactual import Tried, counterfactual, tried
+from scenarios.cli.questions.counterfactual import Tried, experiments, tried
 from scenarios.cli.running import progress, run_one
 from scenarios.exit_status import ExitStatus
 from scenarios.reports.matrix import comparison
@@ -124,19 +124,26 @@ async def try_counterfactual(  # noqa: PLR0917 - what to run, and where to show 
             experiment, place, out, progress(console, experiment, no_live=True)
         )
         print_verdict(console, verdict, str(folder))
-        found = counterfactual(
+        causes = experiments(
             experiment, verdict, lambda name: changes.experiment(name, strategy, seed)
         )
-        if found is None:
-            console.print(Text("No request failed or was slow, so there is no cause to test."))
-            return verdict, None, None
-        console.rule(f"The same run with {found.changed}")
-        other, _ = await run_one(
-            found.experiment, place, out, progress(console, found.experiment, no_live=True)
-        )
-    result = tried(found, verdict, other)
-    console.print(comparison([verdict, other]))
-    console.print(Text(result.sentence, "bold"))
+        other, result = None, None
+        for cause, found in causes:
+            if found is None:
+                said = f"There is no experiment for the cause {cause.cause} ({cause.title})."
+                console.print(Text(said))
+                continue
+            console.rule(f"The same run with {found.changed}")
+            other, _ = await run_one(
+                found.experiment, place, out, progress(console, found.experiment, no_live=True)
+            )
+            result = tried(found, verdict, other)
+            console.print(comparison([verdict, other]))
+            console.print(Text(result.sentence, "bold"))
+            if result.effective:
+                break
+    if not (verdict.causes or verdict.slow_causes):
+        console.print(Text("No request failed or was slow, so there is no cause to test."))
     return verdict, other, result
 
 

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from scenarios.cli.main import status
-from scenarios.cli.questions.counterfactual import counterfactual, tried
+from scenarios.cli.questions.counterfactual import counterfactual, experiments, tried
 from scenarios.cli.questions.series import series_of
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.overrides import Changes
 from scenarios.scenario.reader import Loaded
 from scenarios.verdict import Verdict, decode
-from scenarios.verdict.model import Cause, CauseEvidence, CauseKind
+from scenarios.verdict.model import Cause, CauseEvidence, CauseKind, Locks
 
 SMALL = [
     *("--replicas", "2", "--rate", "40", "--existing-rows", "200"),
@@ -143,7 +143,8 @@ def test_the_suspected_mechanism_is_what_is_changed(  # noqa: PLR0917 - one case
     assert found.experiment.seed == asked.seed
     assert (found.experiment.strategy, found.experiment.scenario) != (strategy, asked.scenario)
     assert isinstance(found.experiment.loaded, Loaded)
-    gone = tried(found, verdict, passed)
+    gave_way = msgspec.structs.replace(passed.locks, gave_way=1)
+    gone = tried(found, verdict, msgspec.structs.replace(passed, locks=gave_way))
     assert (gone.before, gone.after, gone.confirmed) == (5, 0, True)
     assert gone.sentence.startswith("confirmed: with ")
     stayed = tried(found, verdict, with_cause(passed, cause, 2))
@@ -163,6 +164,32 @@ def test_another_plan_is_all_that_changes(passed: Verdict) -> None:
         asked.scenario.policy,
         asked.scenario.objectives,
     )
+
+
+def test_nothing_follows_from_a_change_without_effect(passed: Verdict) -> None:
+    """If no migration gave way to a lock, its timeout is not why the failures are gone."""
+    asked = experiment("with-default", "blue-green")
+    verdict = with_cause(passed, "lock_wait", kind="lock")
+    found = counterfactual(asked, verdict, safer)
+    assert found is not None
+    assert found.changed.startswith("a lock_timeout")
+    idle = msgspec.structs.replace(passed, locks=Locks(watched=True))
+    result = tried(found, verdict, idle)
+    assert (result.after, result.confirmed, result.effective) == (0, False, False)
+    assert "changed nothing" in result.sentence
+    gave_way = msgspec.structs.replace(passed, locks=Locks(watched=True, gave_way=2))
+    assert tried(found, verdict, gave_way).confirmed
+
+
+def test_a_cause_without_an_experiment_is_named_and_passed_over(passed: Verdict) -> None:
+    """The next cause is tested; what other processes or the harness did is none of them."""
+    asked = experiment("expand-contract", "naive")
+    verdict = with_cause(passed, "transport:reset")
+    more = with_cause(passed, "no_backend").causes
+    machine = with_cause(passed, "machine:starved", kind="machine").causes
+    verdict = msgspec.structs.replace(verdict, causes=(*machine, *verdict.causes, *more))
+    found = [(cause.cause, one is None) for cause, one in experiments(asked, verdict, safer)]
+    assert found == [("transport:reset", True), ("no_backend", False)]
 
 
 def test_without_a_cause_there_is_nothing_to_test(passed: Verdict) -> None:

@@ -1,0 +1,94 @@
+"""What a command that migrates is told about locks, and what it says about them.
+
+A command speaks to the database with a driver of its own. libpq and the drivers that follow it read
+`PGOPTIONS` (PostgreSQL documentation, section 34.15), so a lock timeout reaches them that way. What
+became of a lock is read from the command's output, or from the server's log.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+
+import msgspec
+
+RETRIED = {"55P03": "lock_not_available", "40P01": "deadlock_detected"}
+"""SQLSTATEs after which a migration may succeed when it is tried again (PostgreSQL, appendix A)."""
+
+_WORDS = {
+    "55P03": re.compile(r"\b55P03\b|(?i:lock[_ ]?not[_ ]?available)|due to lock timeout"),
+    "40P01": re.compile(r"\b40P01\b|(?i:deadlock[_ ]?detected)"),
+}
+_ASYNCPG = "asyncpg takes no settings from PGOPTIONS"
+_JDBC = "JDBC takes no settings from PGOPTIONS"
+_PRISMA = "Prisma's engine takes no settings from PGOPTIONS"
+_DEAF = {
+    "aerich": _ASYNCPG,
+    "piccolo": _ASYNCPG,
+    "tortoise": _ASYNCPG,
+    "flyway": _JDBC,
+    "java": _JDBC,
+    "liquibase": _JDBC,
+    "prisma": _PRISMA,
+}
+"""Programs whose driver is known to ignore `PGOPTIONS`, with the reason."""
+
+
+class _Logged(msgspec.Struct, frozen=True):
+    state_code: str = "00000"
+    application_name: str = ""
+
+
+def pg_options(given: str | None, lock_timeout: float | None) -> str | None:
+    """`PGOPTIONS` with a lock timeout in seconds before what is given, which then overrides it."""
+    setting = None if lock_timeout is None else f"-c lock_timeout={round(lock_timeout * 1000)}ms"
+    return " ".join(part for part in (setting, given) if part) or None
+
+
+def cannot_hear(command: Sequence[str], env: Mapping[str, str]) -> str | None:
+    """Why the command's driver will not know of `PGOPTIONS`; None if nothing is known of that.
+
+    Args:
+        command: the program and its arguments.
+        env: its own environment variables.
+    """
+    for value in env.values():
+        if "+asyncpg://" in value:
+            return _ASYNCPG
+        if value.startswith("jdbc:"):
+            return _JDBC
+    names = (PurePath(word).name.removesuffix(".exe").lower() for word in command)
+    return next((_DEAF[name] for name in names if name in _DEAF), None)
+
+
+def refusal_in(output: str) -> str | None:
+    """The SQLSTATE of `RETRIED` that the output tells of last; None if it tells of none."""
+    found = {
+        sqlstate: max((match.start() for match in words.finditer(output)), default=-1)
+        for sqlstate, words in _WORDS.items()
+    }
+    last = max(found, key=lambda sqlstate: found[sqlstate])
+    return last if found[last] >= 0 else None
+
+
+def logged_refusal(log: Path, offset: int, application: str) -> str | None:
+    """The last error of the sessions of that name in a server log (`jsonlog`), if it is a lock's.
+
+    Args:
+        log: the server's log.
+        offset: from which byte on to read.
+        application: the `application_name`.
+
+    Raises:
+        OSError: the log cannot be read.
+    """
+    last = None
+    with log.open("rb") as lines:
+        lines.seek(offset)
+        for line in lines:
+            try:
+                one = msgspec.json.decode(line, type=_Logged)
+            except msgspec.DecodeError:
+                continue  # a line that is being written, or the server's own words
+            if one.application_name == application and one.state_code[:2] not in ("00", "01"):
+                last = one.state_code
+    return last if last in RETRIED else None
