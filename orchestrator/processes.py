@@ -36,6 +36,7 @@ class ChildProcess:
         ended_ns: when it ended; 0 until then.
         group_ended_ns: when the last process of its group ended; 0 until then.
         left_behind: how many processes of its group still ran when it ended.
+        keep_group: whether the processes that it leaves in its group outlive it.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ChildProcess:
         log: Path,
         stop_signal: signal.Signals,
         signal_group: bool,
+        keep_group: bool,
         started_ns: int,
     ) -> None:
         self.name = name
@@ -59,6 +61,7 @@ class ChildProcess:
         self._stop_signal = stop_signal
         self._signal_group = signal_group
         self._reaped = asyncio.Event()
+        self.keep_group = keep_group
 
     @property
     def returncode(self) -> int | None:
@@ -199,6 +202,7 @@ class Processes:
         cwd: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         signal_group: bool = False,
+        keep_group: bool = False,
         dialogue: bool = False,
     ) -> ChildProcess:
         """Start a process.
@@ -211,6 +215,8 @@ class Processes:
             cwd: its working directory.
             stop_signal: the signal that asks it to stop.
             signal_group: whether its whole process group gets the stop signal.
+            keep_group: whether the processes that it leaves in its group when it ends run on, until
+                `kill` or the end of the block; else they are killed at once. `stop` is not for it.
             dialogue: whether `stdin` and `stdout` are pipes to this process; the log then gets only
                 its standard error.
 
@@ -252,6 +258,7 @@ class Processes:
             log=log,
             stop_signal=stop_signal,
             signal_group=signal_group,
+            keep_group=keep_group,
             started_ns=started_ns,
         )
         self._tell_guardian(f"group {child.pid}")
@@ -285,6 +292,11 @@ class Processes:
         self._tell_guardian(f"removed {name}")
 
     async def _reap(self, child: ChildProcess) -> None:
+        if child.keep_group:
+            # The group stays known here and to the guardian, and ends with the block.
+            await child.wait()
+            child.close_stdin()
+            return
         await child.reap()
         del self._children[child.pid]
         self._tell_guardian(f"ended {child.pid}")

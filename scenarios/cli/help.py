@@ -33,6 +33,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless watch --url http://shop.test/ --scenario scenario.toml -- docker compose up -d",
         "hitless watch --url http://127.0.0.1:8080/health --rate 100",
     ),
+    "probe": (
+        "hitless probe -- uvicorn app:app --port {port}",
+        "hitless probe --persona nomad --behind alb -- node server.js",
+        "hitless probe --slow '/slow?t={seconds}' --upload /files -- ./server -addr {host}:{port}",
+        "hitless probe scenario.toml --version b --junit probe.xml",
+    ),
     "ctl": (
         "hitless ctl runs/20260101-120000-big-bang-rolling pause",
         "hitless ctl runs/20260101-120000-big-bang-rolling promote",

@@ -18,6 +18,7 @@ from scenarios.cli.init import init_command
 from scenarios.cli.interrupts import InterruptedRunError
 from scenarios.cli.listing import list_command
 from scenarios.cli.matrix import matrix_command
+from scenarios.cli.probe import probe_command
 from scenarios.cli.report import report_command
 from scenarios.cli.run import run_command
 from scenarios.cli.schema import schema_command
@@ -59,6 +60,7 @@ app.command("report", short_help="Compute the verdict and the reports of a run a
 )
 app.command("compare")(compare_command)
 app.command("watch", short_help="Send traffic while any command deploys, and judge.")(watch_command)
+app.command("probe", short_help="Find out how a server starts and stops.")(probe_command)
 app.command("init", short_help="Write a scenario file for your own application.")(init_command)
 app.command("schema", short_help="Print the JSON Schema of a published format.")(schema_command)
 app.command("explain")(explain_command)

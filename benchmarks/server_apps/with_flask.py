@@ -1,0 +1,10 @@
+"""Flask: one page."""
+
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def hello():
+    return "hello"

@@ -1,0 +1,168 @@
+"""What was measured of servers, as a record, and as the page `docs/servers.md`."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.server_subjects import SUBJECTS
+from scenarios.probe.profile import Profile
+from scenarios.probe.words import TITLES, rows
+
+RECORD = Path(__file__).with_name("servers.json")
+PAGE = Path(__file__).parents[1] / "docs" / "servers.md"
+
+INTRODUCTION = """
+Whether a deployment drops something is decided by what one server process does between the stop
+signal and its end. This page is what [`hitless probe`](own-app.md#how-your-server-stops) saw of
+servers as they come, on raw sockets on loopback. Measured {measured} on {machine}.
+
+Each cell is an experiment on a process of its own. `@` is seconds after SIGTERM; `exit -15` is an
+end by SIGTERM itself, which a shell shows as 143; FIN is an orderly end of a connection, RST a
+reset. A GET is in flight when the signal comes two seconds into a handler of five; an upload has
+sent half its body; the stream is ten pieces in five seconds; the *own limit* is what becomes of a
+handler of a minute. Exit times vary by a second from run to run.
+
+Behind a router that takes a replica out and waits before it is stopped, none of this shows. Where
+the signal comes first, or at the same time, as on most platforms, these rows decide what users see.
+"""
+WRAPPERS_TEXT = """
+## Wrappers
+The signal goes to the process that was started. uvicorn is behind it, or Node's server with
+`close()` where `npm` is. Those that still serve afterwards never heard of the stop: in a container,
+they are killed with everything that is in flight.
+"""
+
+
+class Wrapped(msgspec.Struct, frozen=True):
+    """What a wrapper does with the stop signal.
+
+    Attributes:
+        processes: how many there are.
+        response: what became of the request in flight.
+        exit: how the process that was started ended.
+        left: how many processes it left behind.
+        port: what its port does then.
+        signal: which process the signal reaches.
+    """
+
+    processes: int
+    response: str
+    exit: str
+    left: int
+    port: str
+    signal: str
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What was measured.
+
+    Attributes:
+        measured: the day.
+        machine: what it was measured on.
+        versions: what was installed.
+        servers: what was seen of each server.
+        wrappers: what was seen of each wrapper.
+        left_out: what could not be measured, and why.
+    """
+
+    measured: str
+    machine: str
+    versions: Mapping[str, str] = msgspec.field(default_factory=dict)
+    servers: Mapping[str, Profile] = msgspec.field(default_factory=dict)
+    wrappers: Mapping[str, Wrapped] = msgspec.field(default_factory=dict)
+    left_out: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+def read_record(path: Path = RECORD) -> Record | None:
+    """What was measured the last time."""
+    return msgspec.json.decode(path.read_bytes(), type=Record) if path.is_file() else None
+
+
+def page(record: Record) -> str:
+    """The page of the documentation."""
+    lines = [
+        "<!-- Written by python -m benchmarks.servers; `make servers` does it anew. -->",
+        "# How servers start and stop",
+        INTRODUCTION.format(measured=record.measured, machine=record.machine),
+        "## What stands out",
+        *(f"- **{what}**: {', '.join(names)}." for what, names in _groups(record) if names),
+        "",
+        "## Server by server",
+        *_table(record),
+        WRAPPERS_TEXT,
+        "| Started | Signal | Processes | Request in flight | Exit | Left | Port then |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, one in record.wrappers.items():
+        shown = f"`{_cell(name)}`", one.signal, one.processes, one.response, one.exit, one.left
+        lines.append(f"| {' | '.join(str(cell) for cell in shown)} | {one.port} |")
+    if record.left_out:
+        lines += ["", "## Left out", ""]
+        lines += [f"- {name}: {why}" for name, why in record.left_out.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _table(record: Record) -> Iterable[str]:
+    names = [name for name in TITLES if name not in ("startup", "signalled")]
+    yield f"| Server | {' | '.join(TITLES[name] for name in names)} |"
+    yield "|---|" + "---|" * len(names)
+    for subject in SUBJECTS:
+        profile = record.servers.get(subject.name)
+        if profile is None:
+            continue
+        version = record.versions.get(subject.needs or "node", "")
+        seen = {name: text for name, _, text in rows(profile)}
+        cells = [_cell(seen.get(name, "none here")) for name in names]
+        yield f"| {subject.name} {version} | {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _groups(record: Record) -> Iterable[tuple[str, list[str]]]:
+    """What servers have in common that hurts, and which they are."""
+
+    def those(fact: Callable[[Profile], bool]) -> list[str]:
+        return [name for name, profile in record.servers.items() if fact(profile)]
+
+    yield "Cut a request in flight at SIGTERM", those(_cuts)
+    yield "Lose an upload that is half there", those(_loses_upload)
+    yield "Go on accepting connections that they will not serve", those(_deaf_port)
+    yield "Drop who waits in the accept queue for a busy worker", those(_drops_queue)
+    yield "Are not gone a minute after SIGTERM even when idle", those(_stays)
+    yield "Hold an open WebSocket until they are killed", those(_holds_websocket)
+    yield "End with status 0 although they cut something", those(_hides)
+
+
+def _cuts(profile: Profile) -> bool:
+    return profile.in_flight is not None and profile.in_flight.fate != "delivered"
+
+
+def _loses_upload(profile: Profile) -> bool:
+    return profile.upload is not None and profile.upload.fate in ("cut", "silent")
+
+
+def _deaf_port(profile: Profile) -> bool:
+    late = profile.new_connections
+    return late is not None and any(one.fate in ("reset", "silent") for one in late.tries)
+
+
+def _drops_queue(profile: Profile) -> bool:
+    queue = profile.queue
+    dropped = 0 if queue is None else queue.reset + queue.closed + queue.silent
+    # A server that cuts everything has no queue worth the name.
+    return dropped > 0 and not _cuts(profile)
+
+
+def _stays(profile: Profile) -> bool:
+    return profile.idle is not None and profile.idle.exit.status is None
+
+
+def _holds_websocket(profile: Profile) -> bool:
+    return profile.websocket is not None and profile.websocket.fate == "open"
+
+
+def _hides(profile: Profile) -> bool:
+    return profile.exit_is_honest is False

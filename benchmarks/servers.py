@@ -1,0 +1,254 @@
+"""How servers start and stop: `docs/servers.md`, measured anew by the probe itself.
+
+    python -m benchmarks.servers                    # all of them: about twenty minutes
+    python -m benchmarks.servers --only uvicorn     # those whose names begin so
+    python -m benchmarks.servers --page             # the page anew, from the record
+
+It installs pinned packages from PyPI and npm in a temporary folder, starts each server about ten
+times on loopback, and writes what it saw to `benchmarks/servers.json` and `docs/servers.md`. What
+cannot be installed is left out by name. Every cell that differs from the last time is printed; exit
+status 1 if there is one.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.server_page import PAGE, RECORD, Record, Wrapped, page, read_record
+from benchmarks.server_subjects import (
+    NODE_PACKAGES,
+    PYTHON_PACKAGES,
+    SUBJECTS,
+    WRAPPERS,
+    Subject,
+)
+from orchestrator.errors import OrchestratorError
+from scenarios.probe.differences import differences
+from scenarios.probe.probing import probe
+from scenarios.probe.profile import Profile
+from scenarios.probe.server import Target
+from scenarios.probe.words import exit_text
+
+APPS = Path(__file__).with_name("server_apps")
+WATCH_SECONDS = 65.0
+IDLE_SECONDS = 130.0
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the servers are installed.
+
+    Attributes:
+        folder: the temporary folder.
+        bin: the programs of the Python environment.
+        modules: Node's modules.
+    """
+
+    folder: Path
+    bin: Path
+    modules: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What lets the applications find their libraries."""
+        path = f"{self.bin}{os.pathsep}{os.environ.get('PATH', '')}"
+        return {"PYTHONPATH": str(APPS), "NODE_PATH": str(self.modules), "PATH": path}
+
+    def filled(self, word: str) -> str:
+        """A word of a command; the probe fills in the rest."""
+        return word.replace("{bin}", str(self.bin)).replace("{folder}", str(self.folder))
+
+
+def install(folder: Path, python: str) -> tuple[Place, dict[str, str], dict[str, str]]:
+    """Install everything; returns where, the versions, and what could not be installed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = Place(folder, folder / "venv" / "bin", folder / "node_modules")
+    missing: dict[str, str] = {}
+    if place.bin.is_dir():
+        return place, _versions(place), missing
+    pip = [str(place.bin / "python"), "-m", "pip", "install", "--quiet"]
+    subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)
+    if subprocess.run([*pip, *PYTHON_PACKAGES], capture_output=True, check=False).returncode:
+        # One of them is not there for this machine: then one by one.
+        for package in PYTHON_PACKAGES:
+            if subprocess.run([*pip, package], capture_output=True, check=False).returncode:
+                missing[_bare(package)] = f"{package} cannot be installed"
+    if shutil.which("npm") is None:
+        missing |= {_bare(package): "npm is not there" for package in NODE_PACKAGES}
+    else:
+        npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder)]
+        subprocess.run([*npm, *NODE_PACKAGES], check=True, capture_output=True)
+    _write_wrappers(place)
+    return place, _versions(place), missing
+
+
+def _bare(package: str) -> str:
+    name = package.partition("==")[0].partition("[")[0]
+    return name[0] + name[1:].partition("@")[0]
+
+
+def _versions(place: Place) -> dict[str, str]:
+    listed = subprocess.run(
+        [str(place.bin / "python"), "-m", "pip", "list", "--format", "json"],
+        capture_output=True,
+        check=True,
+    )
+    found = {
+        one["name"].lower(): one["version"]
+        for one in msgspec.json.decode(listed.stdout, type=list[dict[str, str]])
+    }
+    for package in NODE_PACKAGES:
+        about = place.modules / _bare(package) / "package.json"
+        if about.is_file():
+            found[_bare(package)] = msgspec.json.decode(about.read_bytes())["version"]
+    return found
+
+
+def _write_wrappers(place: Place) -> None:
+    start = f"node {APPS / 'node_http.cjs'} close"
+    (place.folder / "package.json").write_text(f'{{"scripts": {{"start": "{start}"}}}}')
+    server = place.filled("{bin}/uvicorn hello_asgi:app --port ")
+    (place.folder / "Procfile").write_text(f"web: exec {server}$PORT\n")
+    (place.folder / "supervisord.conf").write_text(
+        f"[supervisord]\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile=%(ENV_HITLESS_PID)s\n"
+        f"[program:web]\ncommand={server}%(ENV_PORT)s\n"
+    )
+
+
+async def measure(subject: Subject, place: Place) -> Profile:
+    """Probe one server."""
+    target = Target(
+        command=tuple(place.filled(word) for word in subject.words.split()),
+        env=place.env,
+        cwd=APPS,
+        start_seconds=60.0,
+    )
+    profile = await probe(
+        target, subject.asked, watch_seconds=WATCH_SECONDS, idle_seconds=IDLE_SECONDS
+    )
+    # Where it was installed is of no interest, and differs each time.
+    shown = tuple(word.replace("{bin}/", "") for word in subject.words.split())
+    return msgspec.structs.replace(profile, command=shown)
+
+
+async def measure_wrapper(words: Sequence[str], place: Place) -> Wrapped:
+    """Probe a server behind a wrapper."""
+    target = Target(
+        command=tuple(place.filled(word) for word in words),
+        env={**place.env, "HITLESS_PID": "{replica_dir}/pid"},
+        cwd=place.folder if words[0] == "npm" else APPS,
+        start_seconds=60.0,
+    )
+    profile = await probe(target, experiments=["in_flight"])
+    seen, reach = profile.in_flight, profile.signalled
+    if seen is None or reach is None:
+        raise OrchestratorError(profile.why_left_out("in_flight"))
+    return Wrapped(
+        processes=reach.count,
+        response=seen.fate if seen.ending is None else f"{seen.fate} ({seen.ending})",
+        exit=exit_text(seen.exit),
+        left=reach.left or 0,
+        port="still serves" if reach.still_serves else "refuses",
+        signal=reach.fate,
+    )
+
+
+async def measure_all(
+    place: Place, missing: Mapping[str, str], only: str, jobs: int
+) -> tuple[dict[str, Profile], dict[str, Wrapped], dict[str, str]]:
+    """Probe everything whose name begins so, a few at a time."""
+    turn = asyncio.Semaphore(jobs)
+    servers: dict[str, Profile] = {}
+    wrappers: dict[str, Wrapped] = {}
+    left_out: dict[str, str] = {}
+
+    async def one_server(subject: Subject) -> None:
+        if subject.needs in missing:
+            left_out[subject.name] = missing[subject.needs]
+            return
+        async with turn:
+            try:
+                servers[subject.name] = await measure(subject, place)
+                print(f"{subject.name}: {servers[subject.name].seconds:.0f} s", flush=True)
+            except OrchestratorError as error:
+                left_out[subject.name] = str(error)
+                print(f"{subject.name}: left out: {error}", flush=True)
+
+    async def one_wrapper(name: str, words: Sequence[str]) -> None:
+        async with turn:
+            try:
+                wrappers[name] = await measure_wrapper(words, place)
+                print(f"{name}: {wrappers[name].signal}", flush=True)
+            except OrchestratorError as error:
+                left_out[name] = str(error)
+                print(f"{name}: left out: {error}", flush=True)
+
+    async with asyncio.TaskGroup() as group:
+        for subject in SUBJECTS:
+            if subject.name.lower().startswith(only.lower()):
+                group.create_task(one_server(subject))
+        for name, words in WRAPPERS.items():
+            if name.startswith(only):
+                group.create_task(one_wrapper(name, words))
+    return servers, wrappers, left_out
+
+
+def machine() -> str:
+    """What it is measured on."""
+    busy = os.getloadavg()[0]
+    return (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores with a load of "
+        f"{busy:.1f}, Python {platform.python_version()}"
+    )
+
+
+def main() -> None:
+    """Measure, say what differs from the last time, and write the record and the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="those whose names begin so")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
+    parser.add_argument("--folder", type=Path, help="where to install, and to find it again")
+    parser.add_argument("--python", default=sys.executable, help="whose environment it is")
+    parser.add_argument("--page", action="store_true", help="only write the page, from the record")
+    asked = parser.parse_args()
+    before = read_record() or Record(measured="", machine="")
+    if asked.page:
+        PAGE.write_text(page(before), encoding="utf-8")
+        return
+    with tempfile.TemporaryDirectory(prefix="hitless-servers-", ignore_cleanup_errors=True) as name:
+        place, versions, missing = install(asked.folder or Path(name), asked.python)
+        servers, wrappers, left_out = asyncio.run(
+            measure_all(place, missing, asked.only, asked.jobs)
+        )
+    changed = 0
+    for name, profile in servers.items():
+        for one in differences(before.servers[name], profile) if name in before.servers else ():
+            changed += 1
+            print(f"  {name}: {one}")
+    every = {**before.servers, **servers}
+    record = Record(
+        measured=datetime.now(UTC).date().isoformat(),
+        machine=machine(),
+        versions=versions,
+        servers={one.name: every[one.name] for one in SUBJECTS if one.name in every},
+        wrappers={**before.wrappers, **wrappers},
+        left_out=left_out,
+    )
+    RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    PAGE.write_text(page(record), encoding="utf-8")
+    sys.exit(changed > 0)
+
+
+if __name__ == "__main__":
+    main()

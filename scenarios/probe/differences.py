@@ -1,0 +1,98 @@
+"""PURE: where two profiles of one server differ, cell by cell; times may differ by a second."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from scenarios.probe.profile import Exit, Profile
+from scenarios.probe.words import PART_OF, TITLES, finding_of, text_of
+
+TOLERANCE_SECONDS = 1.0
+_ENDS_IN_SILENCE = {
+    # What each finding's fate would be, had what happened later not been watched.
+    "in_flight": "silent",
+    "long_request": "silent",
+    "upload": "silent",
+    "idle": "open",
+    "keep_alive": "open",
+    "websocket": "open",
+    "stream": "running",
+    "endless_stream": "running",
+}
+_NOT_COMPARED = ("startup",)
+"""How fast a server starts is the machine's affair."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A cell that differs.
+
+    Attributes:
+        cell: the finding's name.
+        before: what it said.
+        after: what it says.
+    """
+
+    cell: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"{TITLES[self.cell]}: {self.before} -> {self.after}"
+
+
+def differences(
+    before: Profile, after: Profile, *, tolerance: float = TOLERANCE_SECONDS
+) -> list[Difference]:
+    """The findings that are in both profiles and do not say the same.
+
+    A profile that was watched longer is read as if it had been watched as briefly as the other.
+    """
+    watch = min(before.watch_seconds, after.watch_seconds)
+    found = []
+    for name in TITLES:
+        if name in _NOT_COMPARED or name in PART_OF:
+            continue
+        old, new = (shortened(name, finding_of(one, name), watch) for one in (before, after))
+        if old is None or new is None:
+            continue
+        if _same(msgspec.to_builtins(old), msgspec.to_builtins(new), tolerance):
+            continue
+        cells = (name, *(part for part, whole in PART_OF.items() if whole == name))
+        told = [Difference(cell, text_of(cell, old), text_of(cell, new)) for cell in cells]
+        found += [one for one in told if one.before != one.after] or told[:1]
+    return found
+
+
+def shortened(name: str, finding: Any, watch: float) -> Any:  # noqa: ANN401 - any of the findings
+    """The finding as it would have been, had the server been watched for so long only."""
+    if not isinstance(finding, msgspec.Struct):
+        return finding
+    changes: dict[str, object] = {}
+    end = getattr(finding, "exit", None)
+    if isinstance(end, Exit) and (end.status is None or end.seconds >= watch):
+        changes["exit"] = Exit(None, watch)
+    fate, seconds = getattr(finding, "fate", None), getattr(finding, "seconds", None)
+    silence = _ENDS_IN_SILENCE.get(name)
+    if silence is not None and (fate == silence or (seconds is not None and seconds >= watch)):
+        changes |= {"fate": silence, "seconds": watch if name != "idle" else None}
+        nothing = {"status": None, "ending": None, "connection": None, "code": None}
+        changes |= {field: value for field, value in nothing.items() if hasattr(finding, field)}
+        if name == "websocket":
+            changes["seconds"] = None
+        if hasattr(finding, "chunks"):
+            changes["chunks"] = 0
+    return msgspec.structs.replace(finding, **changes)
+
+
+def _same(old: object, new: object, tolerance: float) -> bool:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return old.keys() == new.keys() and all(_same(old[key], new[key], tolerance) for key in old)
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        return len(old) == len(new) and all(
+            _same(one, other, tolerance) for one, other in zip(old, new, strict=True)
+        )
+    if isinstance(old, float) and isinstance(new, float):
+        return abs(old - new) <= tolerance
+    return old == new

@@ -1,0 +1,320 @@
+"""PURE: what a server's profile means on a platform: what is lost, and which settings lose nothing.
+
+A stop has two clocks. The router is told at 0 and goes on sending until its lag is over; the signal
+comes when the platform's wait is over. From the signal until the lag's end, new requests meet a
+server that stops: that is the *exposure*. When the signal comes later than that, the router has
+been quiet for a while, and what is still in flight is at least so old: that is the *quiet*.
+"""
+
+import math
+from typing import Literal
+
+import msgspec
+
+from scenarios.probe.profile import Late, Profile
+from scenarios.probe.terms import Router, Terms
+
+Kind = Literal[
+    "new_connections", "kept_connections", "in_flight", "upload", "queue", "killed", "keep_alive"
+]
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """Something that is lost.
+
+    Attributes:
+        kind: what kind of request.
+        why: one sentence.
+    """
+
+    kind: Kind
+    why: str
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rolling update loses on given terms.
+
+    Attributes:
+        platform: the platform.
+        lost: what is lost.
+        saved: what kinds of requests are not.
+        unknown: what cannot be told, since an experiment was left out.
+    """
+
+    platform: str
+    lost: tuple[Loss, ...]
+    saved: tuple[Kind, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def lossless(self) -> bool:
+        """Whether nothing is known to be lost."""
+        return not self.lost
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The least settings on a platform with which nothing is lost.
+
+    Attributes:
+        platform: the platform.
+        pre_stop_seconds: how long to wait before the signal, at least; None: no setting saves it.
+        grace_seconds: after how long to kill, at least.
+        lines: the same as the platform says it.
+        impossible: why no setting saves this server there.
+    """
+
+    platform: str
+    pre_stop_seconds: float | None = None
+    grace_seconds: float | None = None
+    lines: tuple[str, ...] = ()
+    impossible: str | None = None
+
+
+def predict(profile: Profile, terms: Terms, *, longest_seconds: float) -> Prediction:
+    """What a rolling update on these terms loses of requests that take up to `longest_seconds`."""
+    lost: list[Loss] = []
+    exposure, quiet = _exposure(terms), _quiet(terms)
+    if exposure > 0:
+        lost += _late_losses(profile, terms)
+    meets = exposure > 0 or quiet < longest_seconds
+    if meets:
+        lost += _stop_losses(profile, terms, longest_seconds - quiet)
+    lost += _killed(profile, terms, longest_seconds - quiet)
+    names = {loss.kind for loss in lost}
+    considered: list[tuple[Kind, object]] = [
+        ("new_connections", profile.new_connections),
+        ("kept_connections", profile.new_connections),
+        ("in_flight", profile.in_flight),
+        ("upload", profile.upload),
+        ("queue", profile.queue),
+    ]
+    return Prediction(
+        platform=terms.platform,
+        lost=tuple(lost),
+        saved=tuple(kind for kind, seen in considered if seen is not None and kind not in names),
+        unknown=tuple(
+            profile.why_left_out(name) for name in ("in_flight",) if getattr(profile, name) is None
+        )
+        if meets
+        else (),
+    )
+
+
+def settings(profile: Profile, terms: Terms, *, longest_seconds: float) -> Settings:
+    """The least settings with which a rolling update loses nothing."""
+    if terms.order == "stop_first":
+        return Settings(
+            platform=terms.platform,
+            impossible="it ends the old one before the new one runs, and tells no router",
+        )
+    wait = 0.0
+    if terms.order == "together":
+        if _late_losses(profile, terms):
+            wait = terms.lag_seconds
+        rest = longest_seconds - max(0.0, wait - terms.lag_seconds)
+        if _stop_losses(profile, terms, rest):
+            limit = _own_limit(profile) if _begins_well(profile, terms) else 0.0
+            wait = terms.lag_seconds + max(0.0, longest_seconds - (limit or 0.0))
+    wait = math.ceil(wait)
+    if wait > 0 and terms.pre_stop_setting is None:
+        return Settings(
+            platform=terms.platform,
+            impossible=f"it needs {wait} s before the signal, and {terms.platform} has no wait",
+        )
+    left = longest_seconds - max(0.0, wait - terms.lag_seconds)
+    if terms.order == "drain_first":
+        left = 0.0
+    after = max(0.0, left) + _tail(profile)
+    grace = math.ceil(after + (wait if terms.grace_includes_pre_stop else 0.0)) + 1
+    if terms.most_grace_seconds is not None and grace > terms.most_grace_seconds:
+        return Settings(
+            platform=terms.platform,
+            impossible=f"it needs {grace} s until the kill, and {terms.platform} gives "
+            f"{terms.most_grace_seconds:.0f} s at most",
+        )
+    lines = [terms.grace_setting.format(seconds=grace)]
+    if wait > 0 and terms.pre_stop_setting is not None:
+        lines.insert(0, terms.pre_stop_setting.format(seconds=wait))
+    return Settings(
+        platform=terms.platform,
+        pre_stop_seconds=float(wait),
+        grace_seconds=float(grace),
+        lines=tuple(lines),
+    )
+
+
+def keep_alive_race(profile: Profile, router: Router) -> Loss | None:
+    """Whether the server closes idle connections that the router would still use."""
+    kept = profile.keep_alive
+    if kept is None or kept.fate != "closed" or kept.seconds > router.idle_seconds + 1:
+        return None
+    what = "a POST" if router.repeats_get else "a request"
+    return Loss(
+        "keep_alive",
+        f"it closes idle connections after {kept.seconds:.0f} s and {router.name} uses them for "
+        f"{router.idle_seconds:.0f} s: {what} that meets the closing is lost",
+    )
+
+
+def retried_methods(profile: Profile) -> tuple[str, ...]:
+    """What a router may send again without doing it twice, and thereby saves."""
+    advice = []
+    late = profile.new_connections
+    if late is not None and any(one.fate == "refused" for one in late.tries):
+        advice.append("all methods when the connection is refused")
+    if late is not None and any(one.fate in ("reset", "closed") for one in late.tries):
+        advice.append("GET, HEAD, PUT and DELETE when it ends without an answer")
+    return tuple(advice)
+
+
+def _exposure(terms: Terms) -> float:
+    match terms.order:
+        case "drain_first":
+            return 0.0
+        case "together":
+            return max(0.0, terms.lag_seconds - terms.pre_stop_seconds)
+        case _:
+            return math.inf
+
+
+def _quiet(terms: Terms) -> float:
+    match terms.order:
+        case "drain_first":
+            return math.inf  # the router waits until nothing is in flight
+        case "together":
+            return max(0.0, terms.pre_stop_seconds - terms.lag_seconds)
+        case _:
+            return 0.0
+
+
+def _late_losses(profile: Profile, terms: Terms) -> list[Loss]:
+    """What comes after the signal."""
+    if terms.order == "stop_first":
+        return [Loss("new_connections", "nobody serves from its end until the new one is there")]
+    late, lost = profile.new_connections, []
+    if _is_orphaned(profile, terms):
+        return [
+            Loss(
+                "new_connections",
+                "the server is killed with what started it, while routers "
+                "still send new connections",
+            )
+        ]
+    if late is None:
+        return []
+    bad = [one for one in late.tries if one.fate != "served"]
+    if bad:
+        lost.append(
+            Loss(
+                "new_connections",
+                f"routers send new connections for {terms.lag_seconds:g} s after the stop begins, "
+                f"and it {_does(bad[0])} them",
+            )
+        )
+    if late.idle is not None and late.idle.fate != "served":
+        how = "closes" if late.idle_closed or late.idle.fate == "closed" else "does not answer on"
+        lost.append(
+            Loss(
+                "kept_connections",
+                f"it {how} the connections that routers keep, while they still use them",
+            )
+        )
+    return lost
+
+
+def _does(late: Late) -> str:
+    return {
+        "refused": "refuses",
+        "reset": "accepts and resets",
+        "closed": "accepts and closes",
+        "silent": "accepts and never answers",
+        "unavailable": "answers 503 to",
+        "error": f"answers {late.status} to",
+    }.get(late.fate, "serves")
+
+
+def _begins_well(profile: Profile, terms: Terms) -> bool:
+    """Whether what is in flight is finished, for a while at least."""
+    kept = (profile.in_flight, profile.upload)
+    fine = all(seen is None or seen.fate in ("delivered", "served", "early") for seen in kept)
+    queue = profile.queue
+    waits = queue is None or queue.reset + queue.closed + queue.silent == 0
+    return fine and waits and not _is_orphaned(profile, terms)
+
+
+def _is_orphaned(profile: Profile, terms: Terms) -> bool:
+    """Whether the signal ends what started the server, which in a container ends everything."""
+    signalled = profile.signalled
+    return terms.signals == "first" and signalled is not None and signalled.fate == "orphaned"
+
+
+def _own_limit(profile: Profile) -> float | None:
+    """How long after the signal it still works on a request; None: no limit was seen."""
+    long = profile.long_request
+    if long is None or long.fate in ("delivered", "silent"):
+        return None
+    return long.seconds
+
+
+def _stop_losses(profile: Profile, terms: Terms, left: float) -> list[Loss]:
+    """What is in flight at the signal, or waits, and takes up to `left` more seconds."""
+    lost: list[Loss] = []
+    if _is_orphaned(profile, terms) and profile.signalled is not None:
+        name = profile.signalled.started
+        return [
+            Loss(
+                "in_flight",
+                f"the signal ends {name} and never reaches the server, which is "
+                "killed with all that is in flight",
+            )
+        ]
+    first, half, queue = profile.in_flight, profile.upload, profile.queue
+    limit = _own_limit(profile)
+    if first is not None and first.fate != "delivered":
+        how = {"cut": "cuts", "error": "answers an error to", "silent": "never answers"}
+        lost.append(Loss("in_flight", f"it {how[first.fate]} what is in flight at SIGTERM"))
+    elif limit is not None and limit < left:
+        lost.append(
+            Loss("in_flight", f"it cuts what takes longer than {limit:.0f} s after SIGTERM")
+        )
+    if half is not None and half.fate in ("cut", "silent"):
+        does = "cuts" if half.fate == "cut" else "never answers"
+        lost.append(Loss("upload", f"it {does} uploads that are half there at SIGTERM"))
+    if queue is not None and (count := queue.reset + queue.closed + queue.silent):
+        lost.append(
+            Loss(
+                "queue",
+                f"{count} of {queue.sent} connections that waited for a busy worker were dropped",
+            )
+        )
+    return lost
+
+
+def _killed(profile: Profile, terms: Terms, left: float) -> list[Loss]:
+    """What is still in flight when the platform kills."""
+    after = terms.grace_seconds
+    if terms.grace_includes_pre_stop:
+        after -= terms.pre_stop_seconds
+    first = profile.in_flight
+    works_on = first is None or first.fate == "delivered"
+    if works_on and left > after and terms.order != "drain_first":
+        return [
+            Loss(
+                "killed",
+                f"{terms.platform} kills it after {after:g} s, and requests take up "
+                f"to {left:g} s more",
+            )
+        ]
+    return []
+
+
+def _tail(profile: Profile) -> float:
+    """How long it takes to end after its last answer, as far as that was watched."""
+    tails = [
+        max(0.0, seen.exit.seconds - seen.seconds)
+        for seen in (profile.in_flight, profile.upload)
+        if seen is not None and seen.exit.status is not None
+    ]
+    if profile.idle is not None and profile.idle.exit.status is not None:
+        tails.append(profile.idle.exit.seconds)
+    return max(tails, default=0.0)

@@ -1,0 +1,210 @@
+"""PURE: the whole answer: the profile, what it means on each platform, and what to do about it."""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from scenarios.probe.meaning import (
+    Loss,
+    Prediction,
+    Settings,
+    keep_alive_race,
+    predict,
+    retried_methods,
+    settings,
+)
+from scenarios.probe.profile import Profile
+from scenarios.probe.terms import PLATFORMS, ROUTERS, Router, Terms, terms_of
+
+LONGEST_SECONDS = 5.0
+_AN_HOUR = 3600.0
+
+_KEEP_ALIVE: Mapping[str, str] = {
+    "uvicorn": "--timeout-keep-alive {seconds}",
+    "gunicorn": "--keep-alive {seconds}",
+    "hypercorn": "--keep-alive {seconds}",
+    "waitress": "--channel-timeout={seconds}",
+    "aiohttp": "web.run_app(…, keepalive_timeout={seconds})",
+    "sanic": "app.config.KEEP_ALIVE_TIMEOUT = {seconds}",
+    "node": "server.keepAliveTimeout = {seconds}_000",
+}
+"""How each server is told to keep idle connections longer."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a probe found, and what it means.
+
+    Attributes:
+        schema: the version of this format.
+        verdict: `lossless`; `loses`; `unknown`: nothing is known to be lost, but what decides that
+            was left out.
+        terms: on what terms the server is judged.
+        behind: the router that it is judged behind; None: no keep-alive race counts.
+        longest_seconds: how long a request may take.
+        profile: what was seen.
+        prediction: what a rolling update loses on these terms.
+        race: the keep-alive race behind that router, if there is one.
+        settings: for each platform, the least settings with which nothing is lost.
+        keep_alive: for each router, the keep-alive race behind it, if there is one.
+        advice: what to do besides, one sentence each.
+    """
+
+    schema: int = 1
+    verdict: Literal["lossless", "loses", "unknown"]
+    terms: Terms
+    behind: Router | None
+    longest_seconds: float
+    profile: Profile
+    prediction: Prediction
+    race: Loss | None
+    settings: tuple[Settings, ...]
+    keep_alive: Mapping[str, str | None]
+    advice: tuple[str, ...]
+
+    @property
+    def lost(self) -> tuple[Loss, ...]:
+        """All that is lost."""
+        return (*self.prediction.lost, *([self.race] if self.race is not None else []))
+
+    def settings_of(self, platform: str) -> Settings:
+        """The settings on a platform."""
+        return next(one for one in self.settings if one.platform == platform)
+
+
+def judge(
+    profile: Profile,
+    terms: Terms,
+    *,
+    behind: Router | None = None,
+    longest_seconds: float = LONGEST_SECONDS,
+) -> Report:
+    """Say what a profile means."""
+    everywhere = [
+        settings(
+            profile,
+            terms if name == terms.platform else terms_of(name),
+            longest_seconds=longest_seconds,
+        )
+        for name in PLATFORMS
+    ]
+    races = {router.name: keep_alive_race(profile, router) for router in ROUTERS}
+    prediction = predict(profile, terms, longest_seconds=longest_seconds)
+    race = None if behind is None else races[behind.name]
+    verdict: Literal["lossless", "loses", "unknown"] = "lossless"
+    if prediction.lost or race is not None:
+        verdict = "loses"
+    elif prediction.unknown:
+        verdict = "unknown"
+    return Report(
+        verdict=verdict,
+        terms=terms,
+        behind=behind,
+        longest_seconds=longest_seconds,
+        profile=profile,
+        prediction=prediction,
+        race=race,
+        settings=tuple(everywhere),
+        keep_alive={name: race.why if race else None for name, race in races.items()},
+        advice=tuple(advice(profile)),
+    )
+
+
+def advice(profile: Profile) -> list[str]:
+    """What to do, or to know, on any platform."""
+    wrapper = _about_the_wrapper(profile)
+    if wrapper:
+        # What else was seen is of a server that never heard of the stop.
+        return [*wrapper, *_about_keep_alive(profile), *_about_the_start(profile)]
+    said = [
+        *_about_the_end(profile),
+        *_about_connections(profile),
+        *_about_keep_alive(profile),
+        *_about_the_start(profile),
+    ]
+    if methods := retried_methods(profile):
+        said.append(
+            f"A router may send again {', and '.join(methods)}; never a POST that was sent."
+        )
+    return said
+
+
+def _about_the_wrapper(profile: Profile) -> list[str]:
+    signalled = profile.signalled
+    if signalled is None or signalled.reaches_server:
+        return []
+    server = " and ".join(signalled.listening) or "the server"
+    if signalled.started in ("npm", "npx", "pnpm", "yarn"):
+        cure = f"start {server} itself instead of by {signalled.started}"
+    else:
+        cure = f"write `exec` before the command that {signalled.started} runs"
+    if signalled.fate == "orphaned":
+        what = f"dies of the signal and leaves {server} running"
+    else:
+        what = f"keeps the signal from {server}"
+    return [f"{signalled.started} {what}: {cure}."]
+
+
+def _about_the_end(profile: Profile) -> list[str]:
+    said = []
+    if profile.idle is not None and profile.idle.exit.status is None:
+        said.append(
+            f"It does not end within {profile.idle.exit.seconds:.0f} s even when idle: each stop "
+            "lasts the whole grace period."
+        )
+    if profile.exit_is_honest is False:
+        said.append("Its exit status is 0 although it cut requests: the status tells nothing.")
+    if profile.websocket is not None and profile.websocket.fate == "open":
+        said.append(
+            "It does not close WebSockets, and one of them holds up its end until the kill."
+        )
+    elif profile.websocket is not None and profile.websocket.code == 1006:  # noqa: PLR2004 - RFC 6455
+        said.append("WebSockets end without a close frame: clients see an error (1006).")
+    second = profile.second_signal
+    first = profile.in_flight
+    patient = first is not None and first.fate == "delivered"
+    if patient and second is not None and second.effect == "cut":
+        said.append("A second stop signal cuts what is in flight: send one, and wait.")
+    return said
+
+
+def _about_connections(profile: Profile) -> list[str]:
+    said = []
+    first, late = profile.in_flight, profile.new_connections
+    if first is not None and first.fate == "delivered" and first.connection != "close":
+        said.append(
+            "Its last answers do not say `Connection: close`: a router may send the next request "
+            "on a connection that is about to end."
+        )
+    if late is not None and any(one.fate in ("silent", "reset") for one in late.tries):
+        said.append(
+            "Its port accepts connections after the signal and does not serve them: a check that "
+            "only connects says that it is up."
+        )
+    queue = profile.queue
+    if queue is not None and queue.reset + queue.closed + queue.silent:
+        said.append("A busy worker leaves others waiting in the accept queue, which a stop drops.")
+    return said
+
+
+def _about_keep_alive(profile: Profile) -> list[str]:
+    # Envoy's hour is lowered more easily than a server's timeout is raised above it.
+    early = [r for r in ROUTERS if keep_alive_race(profile, r) and r.idle_seconds < _AN_HOUR]
+    if not early:
+        return []
+    seconds = math.ceil(max(router.idle_seconds for router in early)) + 5
+    name = (profile.server or "").partition(" ")[0]
+    setting = _KEEP_ALIVE.get(name, "the server's keep-alive timeout at {seconds} s")
+    return [f"Keep-alive longer than the router's: {setting.format(seconds=seconds)}."]
+
+
+def _about_the_start(profile: Profile) -> list[str]:
+    if not profile.startup.errors:
+        return []
+    gap = profile.startup.answer_seconds - profile.startup.listen_seconds
+    sentence = (
+        f"For {gap:.1f} s after its port was open it did not answer well: readiness must ask a "
+        "path, not the port."
+    )
+    return [sentence]

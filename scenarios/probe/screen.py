@@ -1,0 +1,180 @@
+"""A report for people: on one screen, as Markdown, and as JUnit XML."""
+
+import shlex
+from collections.abc import Iterable
+from xml.etree import ElementTree as ET
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from scenarios.probe.profile import Profile
+from scenarios.probe.report import Report
+from scenarios.probe.terms import ROUTERS, Terms
+from scenarios.probe.words import rows
+
+
+def terms_text(terms: Terms) -> str:
+    """The terms in one line."""
+    parts = [f"waits {terms.pre_stop_seconds:g} s before the signal"]
+    parts.append(f"kills after {terms.grace_seconds:g} s")
+    match terms.order:
+        case "drain_first":
+            parts.append("drains first")
+        case "together":
+            parts.append(f"routers hear of it within {terms.lag_seconds:g} s")
+        case _:
+            parts.append("stops before it starts the next one")
+    return f"{terms.platform}: {', '.join(parts)}"
+
+
+_HEADLINES = {
+    "lossless": ("LOSES NOTHING", "bold green"),
+    "loses": ("LOSES REQUESTS", "bold red"),
+    "unknown": ("NOT KNOWN", "bold yellow"),
+}
+
+
+def headline(report: Report) -> str:
+    """The finding in two words."""
+    return _HEADLINES[report.verdict][0]
+
+
+def cure(report: Report) -> str:
+    """With which settings nothing is lost on the platform that is asked about."""
+    best = report.settings_of(report.terms.platform)
+    if best.impossible is not None:
+        return (
+            f"No setting of {best.platform} saves this server: {best.impossible}. What does: a "
+            "router that takes a replica out, and waits, before it is stopped."
+        )
+    return f"Loses nothing with  {'   '.join(best.lines)}"
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Print it, the findings first."""
+    profile = report.profile
+    head = Text.assemble(_HEADLINES[report.verdict], "  ", (shlex.join(profile.command), "bold"))
+    console.print(head, soft_wrap=False, overflow="ellipsis", no_wrap=True)
+    console.print(
+        Text(f"  {terms_text(report.terms)}; requests up to {report.longest_seconds:g} s", "dim")
+    )
+    for loss in report.lost:
+        console.print(_marked("✗", loss.why, "red"))
+    if report.verdict == "loses":
+        console.print(_marked("→", cure(report), "bold"))
+    for unknown in report.prediction.unknown:
+        console.print(_marked("?", f"not known: {unknown}", "yellow"))
+    for sentence in report.advice:
+        console.print(_marked("•", sentence, ""))
+    console.print()
+    console.print(_seen(profile))
+    console.print()
+    console.print(_platforms(report))
+    for line in _left_out(profile):
+        console.print(Text(line, "dim"))
+
+
+def _marked(mark: str, sentence: str, style: str) -> RenderableType:
+    grid = Table.grid(padding=0)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(f"  {mark} ", style), Text(sentence, style))
+    return grid
+
+
+def _seen(profile: Profile) -> RenderableType:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for _, title, text in rows(profile):
+        grid.add_row(title, Text(text))
+    about = f"{profile.starts} starts in {profile.seconds:.0f} s"
+    if profile.server is not None:
+        about = f"{profile.server}; {about}"
+    return Group(
+        Text(f"What was seen ({about}; @ is seconds after {profile.stop_signal})", "dim"), grid
+    )
+
+
+def _platforms(report: Report) -> RenderableType:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for best in report.settings:
+        text = "; ".join(best.lines) if best.impossible is None else f"none: {best.impossible}"
+        grid.add_row(best.platform, Text(text, "" if best.impossible is None else "yellow"))
+    races = keep_alive_text(report)
+    if races is not None:
+        grid.add_row("behind", Text(races))
+    return Group(Text("The least settings that lose nothing", "dim"), grid)
+
+
+def keep_alive_text(report: Report) -> str | None:
+    """Behind which routers the server closes idle connections too early."""
+    if report.profile.keep_alive is None:
+        return None
+    early = [f"{r.name} {r.idle_seconds:.0f} s" for r in ROUTERS if report.keep_alive[r.name]]
+    fine = [r.name for r in ROUTERS if not report.keep_alive[r.name]]
+    kept = report.profile.keep_alive
+    if kept.fate == "open":
+        safe = [r.name for r in ROUTERS if r.idle_seconds < kept.seconds]
+        return f"it keeps idle connections longer than {', '.join(safe) or 'was watched'}"
+    if not early:
+        return f"no keep-alive race with {', '.join(fine)}"
+    text = f"it closes idle connections before {', '.join(early)}"
+    return f"{text}; not before {', '.join(fine)}" if fine else text
+
+
+def _left_out(profile: Profile) -> Iterable[str]:
+    reasons: dict[str, list[str]] = {}
+    for left in profile.left_out:
+        reasons.setdefault(left.reason, []).append(left.experiment.replace("_", " "))
+    for reason, names in reasons.items():
+        yield f"Left out: {', '.join(names)}: {reason}"
+
+
+def markdown(report: Report) -> str:
+    """The same as Markdown, for a pull request."""
+    profile = report.profile
+    lines = [
+        f"### {headline(report)}: `{shlex.join(profile.command)}`",
+        "",
+        terms_text(report.terms),
+    ]
+    lines += ["", *(f"- ✗ {loss.why}" for loss in report.lost)]
+    lines += [f"- → {cure(report)}"] if report.verdict == "loses" else []
+    lines += [f"- {sentence}" for sentence in report.advice]
+    lines += ["", "| Question | Seen |", "|---|---|"]
+    lines += [f"| {title} | {_cell(text)} |" for _, title, text in rows(profile)]
+    lines += ["", "| Platform | Loses nothing with |", "|---|---|"]
+    for best in report.settings:
+        text = "<br>".join(f"`{line}`" for line in best.lines)
+        lines.append(f"| {best.platform} | {_cell(best.impossible or text)} |")
+    lines += ["", *_left_out(profile)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def junit(report: Report) -> bytes:
+    """One test case for each kind of request, one for each experiment that was left out."""
+    name = f"hitless probe {shlex.join(report.profile.command)}"
+    suite = ET.Element("testsuite", name=name, time=str(report.profile.seconds))
+    lost = {loss.kind: loss.why for loss in report.lost}
+    for kind in dict.fromkeys((*report.prediction.saved, *lost)):
+        case = ET.SubElement(suite, "testcase", classname=report.terms.platform, name=kind)
+        if kind in lost:
+            failure = ET.SubElement(case, "failure", message=lost[kind])
+            failure.text = f"{lost[kind]}\n{cure(report)}"
+    for left in report.profile.left_out:
+        case = ET.SubElement(suite, "testcase", classname="left out", name=left.experiment)
+        ET.SubElement(case, "skipped", message=left.reason)
+    suite.set("tests", str(len(suite)))
+    suite.set("failures", str(len(suite.findall("testcase/failure"))))
+    suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
+    root = ET.Element("testsuites")
+    root.append(suite)
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))

@@ -1,0 +1,257 @@
+"""From what was seen to what is lost, and to the settings with which nothing is."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenarios.probe.meaning import keep_alive_race, predict, settings
+from scenarios.probe.profile import (
+    Delivery,
+    Exit,
+    Idle,
+    KeepAlive,
+    Late,
+    LeftOut,
+    NewConnections,
+    Profile,
+    Queue,
+    SecondSignal,
+    Signalled,
+    Startup,
+    Upload,
+)
+from scenarios.probe.report import advice, judge
+from scenarios.probe.terms import PLATFORMS, ROUTERS, Terms, router_of, terms_of
+from tests.scenarios.probe.seen import GONE, profile
+
+KUBERNETES = terms_of("kubernetes")
+ENDS = st.builds(Exit, st.sampled_from([None, 0, -15]), st.floats(0.0, 15.0))
+
+
+@st.composite
+def profiles(draw: st.DrawFn) -> Profile:
+    """Servers of every kind."""
+    fate = draw(st.sampled_from(["delivered", "error", "cut", "silent"]))
+    late = draw(st.sampled_from(["refused", "served", "unavailable", "closed", "reset", "silent"]))
+    dropped = draw(st.integers(0, 6))
+    reach = draw(st.sampled_from(["direct", "forwarded", "orphaned"]))
+    return profile(
+        signalled=Signalled(fate=reach, started="sh", listening=("server",), count=2),
+        in_flight=draw(
+            st.none()
+            | st.builds(Delivery, fate=st.just(fate), seconds=st.floats(0.0, 4.0), exit=ENDS)
+        ),
+        long_request=draw(
+            st.none()
+            | st.builds(
+                Delivery,
+                fate=st.sampled_from(["cut", "silent"]),
+                seconds=st.floats(0.0, 15.0),
+                exit=ENDS,
+            )
+        ),
+        new_connections=NewConnections(
+            tries=(Late(at=0.5, fate=late), Late(at=2.0, fate=late)),
+            health=Late(at=1.0, fate=late),
+            idle=Late(at=0.7, fate=late) if draw(st.booleans()) else None,
+            idle_closed=draw(st.booleans()),
+            exit=GONE,
+        ),
+        upload=draw(
+            st.none()
+            | st.builds(
+                Upload,
+                fate=st.sampled_from(["served", "cut", "silent", "early"]),
+                seconds=st.floats(0.0, 15.0),
+                exit=ENDS,
+            )
+        ),
+        idle=Idle(fate="closed", seconds=0.1, exit=draw(ENDS)),
+        queue=Queue(
+            sent=6,
+            waiting=6,
+            served=6 - dropped,
+            late=0,
+            reset=dropped,
+            closed=0,
+            silent=0,
+            exit=GONE,
+        ),
+    )
+
+
+TERMS = st.sampled_from(PLATFORMS).map(terms_of)
+LONGEST = st.integers(0, 600).map(lambda tenths: tenths / 10)
+
+
+@given(server=profiles(), terms=TERMS, longest=LONGEST)
+def test_the_settings_lose_nothing(server: Profile, terms: Terms, longest: float) -> None:
+    """With the settings that are advised, nothing is predicted to be lost."""
+    best = settings(server, terms, longest_seconds=longest)
+    if best.impossible is not None:
+        assert best.pre_stop_seconds is None
+        return
+    assert best.pre_stop_seconds is not None
+    assert best.grace_seconds is not None
+    advised = msgspec.structs.replace(
+        terms, pre_stop_seconds=best.pre_stop_seconds, grace_seconds=best.grace_seconds
+    )
+    assert predict(server, advised, longest_seconds=longest).lost == ()
+
+
+@given(server=profiles(), longest=LONGEST, more=st.floats(0.0, 60.0))
+def test_waiting_longer_never_loses_more(server: Profile, longest: float, more: float) -> None:
+    """A longer wait before the signal, with as much more until the kill, loses no further kind."""
+    patient = msgspec.structs.replace(
+        KUBERNETES,
+        pre_stop_seconds=more,
+        grace_seconds=KUBERNETES.grace_seconds + more,
+    )
+    before = predict(server, KUBERNETES, longest_seconds=longest)
+    after = predict(server, patient, longest_seconds=longest)
+    assert {loss.kind for loss in after.lost} <= {loss.kind for loss in before.lost}
+
+
+@given(server=profiles(), longest=LONGEST)
+def test_a_router_that_drains_first_saves_every_server(server: Profile, longest: float) -> None:
+    """Whoever is stopped only when nothing is in flight loses nothing, whatever it does then."""
+    assert predict(server, terms_of("ecs"), longest_seconds=longest).lossless
+
+
+@pytest.mark.parametrize("platform", ["compose", "systemd"])
+def test_nothing_saves_a_server_that_stops_before_the_next_one_starts(platform: str) -> None:
+    """Where the old one ends first, there is a gap, however good the server is."""
+    terms = terms_of(platform)
+    assert not predict(profile(), terms, longest_seconds=5.0).lossless
+    assert settings(profile(), terms, longest_seconds=5.0).impossible is not None
+
+
+def test_a_perfect_server_needs_no_setting() -> None:
+    """A server that serves on after the signal needs no wait, even as the platform comes."""
+    assert predict(profile(), KUBERNETES, longest_seconds=5.0).lossless
+    assert settings(profile(), KUBERNETES, longest_seconds=5.0).pre_stop_seconds == 0
+
+
+REFUSES = NewConnections(
+    tries=(Late(at=0.5, fate="refused"), Late(at=2.0, fate="refused")),
+    health=Late(at=1.0, fate="refused"),
+    idle=Late(at=0.7, fate="closed"),
+    idle_closed=True,
+    exit=GONE,
+)
+
+
+def test_a_server_that_refuses_needs_the_routers_lag() -> None:
+    """A server that finishes what it has, and refuses more, is saved by waiting for the routers."""
+    server = profile(new_connections=REFUSES)
+    kinds = {loss.kind for loss in predict(server, KUBERNETES, longest_seconds=5.0).lost}
+    assert kinds == {"new_connections", "kept_connections"}
+    best = settings(server, KUBERNETES, longest_seconds=5.0)
+    assert best.pre_stop_seconds == KUBERNETES.lag_seconds
+    assert best.lines[0] == "lifecycle.preStop.sleep.seconds: 5"
+
+
+def test_a_server_that_cuts_needs_the_longest_request_on_top() -> None:
+    """A server that cuts what is in flight is saved by waiting until nothing is."""
+    server = profile(
+        new_connections=REFUSES,
+        in_flight=Delivery(fate="cut", seconds=0.0, ending="FIN", exit=Exit(-15, 0.0)),
+    )
+    best = settings(server, KUBERNETES, longest_seconds=7.0)
+    assert best.pre_stop_seconds == KUBERNETES.lag_seconds + 7.0
+
+
+def test_a_limit_of_its_own_counts() -> None:
+    """A server that works on for three seconds loses what takes longer, and nothing else."""
+    server = profile(long_request=Delivery(fate="cut", seconds=3.0, exit=Exit(0, 3.1)))
+    assert predict(server, KUBERNETES, longest_seconds=2.0).lossless
+    assert not predict(server, KUBERNETES, longest_seconds=5.0).lossless
+
+
+def test_a_kill_before_the_end_is_a_loss() -> None:
+    """What is still in flight when the platform kills is lost, however patient the server is."""
+    nomad = msgspec.structs.replace(terms_of("nomad"), pre_stop_seconds=5.0)
+    assert predict(profile(), nomad, longest_seconds=4.0).lossless
+    lost = predict(profile(), nomad, longest_seconds=9.0).lost
+    assert [loss.kind for loss in lost] == ["killed"]
+
+
+def test_a_wait_that_the_platform_does_not_have() -> None:
+    """Where nobody waits before the signal, the answer says so and names the reason."""
+    best = settings(profile(new_connections=REFUSES), terms_of("swarm"), longest_seconds=5.0)
+    assert best.impossible is not None
+    assert "swarm" in best.impossible
+
+
+def test_a_wrapper_that_dies_alone_loses_everything() -> None:
+    """Behind a shell that dies of the signal, the server is killed with what is in flight."""
+    orphan = Signalled(fate="orphaned", started="sh", listening=("uvicorn",), count=2, left=1)
+    kinds = {
+        loss.kind for loss in predict(profile(signalled=orphan), KUBERNETES, longest_seconds=5).lost
+    }
+    assert kinds == {"new_connections", "in_flight"}
+    assert "exec" in advice(profile(signalled=orphan))[0]
+
+
+def test_systemd_signals_every_process() -> None:
+    """A wrapper does no harm where the signal goes to all processes."""
+    orphan = Signalled(fate="orphaned", started="sh", listening=("uvicorn",), count=2, left=1)
+    kinds = {
+        loss.kind
+        for loss in predict(profile(signalled=orphan), terms_of("systemd"), longest_seconds=5).lost
+    }
+    assert "in_flight" not in kinds
+
+
+@pytest.mark.parametrize("router", ROUTERS, ids=lambda router: router.name)
+def test_the_keep_alive_race(router: Any) -> None:
+    """A server that closes idle connections before its router does loses requests, else not."""
+    early = profile(keep_alive=KeepAlive(fate="closed", seconds=router.idle_seconds - 1))
+    late = profile(keep_alive=KeepAlive(fate="closed", seconds=router.idle_seconds + 5))
+    never = profile(keep_alive=KeepAlive(fate="none", seconds=0.0))
+    assert keep_alive_race(early, router) is not None
+    assert keep_alive_race(late, router) is None
+    assert keep_alive_race(never, router) is None
+
+
+def test_behind_a_router_the_race_counts() -> None:
+    """With `--behind`, a keep-alive race makes the verdict; without, it is advice."""
+    server = profile(keep_alive=KeepAlive(fate="closed", seconds=5.0), server="uvicorn 0.54.0")
+    assert judge(server, KUBERNETES).verdict == "lossless"
+    assert judge(server, KUBERNETES, behind=router_of("alb")).verdict == "loses"
+    assert any("--timeout-keep-alive 125" in sentence for sentence in advice(server))
+
+
+def test_what_is_not_known_is_not_called_lossless() -> None:
+    """Without a slow request nobody knows what becomes of one, and the verdict says so."""
+    reason = LeftOut("in_flight", "no slow path is known: --slow PATH")
+    report = judge(profile(in_flight=None, left_out=(reason,)), KUBERNETES)
+    assert report.verdict == "unknown"
+    assert report.prediction.unknown == (reason.reason,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"idle": Idle(fate="open", exit=Exit(None, 15.0))}, "even when idle"),
+        (
+            {"in_flight": Delivery(fate="cut", seconds=0.1, exit=Exit(0, 0.2))},
+            "exit status is 0 although",
+        ),
+        (
+            {"second_signal": SecondSignal(effect="cut", seconds=1.6, exit=GONE)},
+            "second stop signal",
+        ),
+        (
+            {"startup": Startup(listen_seconds=0.1, answer_seconds=3.0, errors=("503",))},
+            "readiness",
+        ),
+    ],
+)
+def test_advice(changes: dict[str, Any], word: str) -> None:
+    """What hurts is said; of a server that does none of it, nothing is."""
+    assert any(word in sentence for sentence in advice(profile(**changes)))
+    assert not any(word in sentence for sentence in advice(profile()))
