@@ -9,7 +9,7 @@ from scenarios.probe.discovery import Asked
 
 PYTHON_PACKAGES = (
     "uvicorn[standard]==0.54.0",
-    "wsproto==1.2.0",
+    "wsproto==1.3.2",
     "hypercorn[trio]==0.18.0",
     "granian==2.8.9",
     "gunicorn==27.0.1",
@@ -32,10 +32,10 @@ PYTHON_PACKAGES = (
 NODE_PACKAGES = (
     "express@5.3.0",
     "fastify@5.12.8",
-    "@fastify/websocket@11",
+    "@fastify/websocket@11.3.7",
     "close-with-grace@2.5.0",
     "koa@3.3.0",
-    "ws@8",
+    "ws@8.23.0",
 )
 
 

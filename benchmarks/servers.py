@@ -74,6 +74,7 @@ def install(folder: Path, python: str) -> tuple[Place, dict[str, str], dict[str,
     place = Place(folder, folder / "venv" / "bin", folder / "node_modules")
     missing: dict[str, str] = {}
     if place.bin.is_dir():
+        _write_wrappers(place)
         return place, _versions(place), missing
     pip = [str(place.bin / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)

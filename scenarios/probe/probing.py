@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from orchestrator.ports import Ports
 from orchestrator.processes import Processes
 from orchestrator.tasks import first_error
+from orchestrator.tcp_ports import PortAllocator
 from scenarios.probe import findings, plans
 from scenarios.probe.discovery import Asked, Found, discover
 from scenarios.probe.driver import perform
@@ -98,7 +98,7 @@ async def probe(
         PlaceholderError: the command holds a placeholder that nobody fills.
     """
     try:
-        with first_error(), Ports() as ports:
+        with first_error(), PortAllocator() as ports:
             async with Processes() as processes, processes.directory("hitless-probe-") as private:
                 work = _Probe(
                     target,
@@ -126,7 +126,7 @@ class _Probe:
         asked: Asked,
         *,
         private: Path,
-        ports: Ports,
+        ports: PortAllocator,
         watch: float,
         idle: float,
         experiments: Iterable[str] | None,

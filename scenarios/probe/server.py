@@ -15,8 +15,8 @@ import msgspec
 
 from orchestrator.guardian import end_processes, marked_processes
 from orchestrator.placeholders import fill
-from orchestrator.ports import Ports
-from orchestrator.processes import Child, ProcessError, Processes
+from orchestrator.processes import ChildProcess, ProcessError, Processes
+from orchestrator.tcp_ports import PortAllocator
 from scenarios.probe import family
 from scenarios.probe.connection import Connection
 from scenarios.probe.errors import DidNotStart
@@ -69,7 +69,7 @@ class Server:
         mark: what marks all its processes.
     """
 
-    def __init__(self, target: Target, child: Child, port: int, mark: str) -> None:
+    def __init__(self, target: Target, child: ChildProcess, port: int, mark: str) -> None:
         self.target = target
         self.child = child
         self.port = port
@@ -218,7 +218,7 @@ def inside_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def started(
-    target: Target, ports: Ports, log: Path, *, inside: bool = True
+    target: Target, ports: PortAllocator, log: Path, *, inside: bool = True
 ) -> AsyncIterator[Server]:
     """Start the server; when the block is left, nothing of it is there any more.
 

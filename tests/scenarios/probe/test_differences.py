@@ -5,7 +5,7 @@ import pytest
 
 from scenarios.probe.differences import differences, shortened
 from scenarios.probe.profile import Delivery, Exit, KeepAlive, Startup, Stream, Websocket
-from tests.scenarios.probe.seen import profile
+from tests.support.probe import profile
 
 
 def test_a_profile_is_the_same_as_itself() -> None:

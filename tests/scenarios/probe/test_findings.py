@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scenarios.probe import findings
 from scenarios.probe.profile import Exit
 from scenarios.probe.transcript import Happened, Moment, Observation, Transcript
-from tests.scenarios.probe.seen import CLOSING, FAMILY, OK, observed
+from tests.support.probe import CLOSING, FAMILY, OK, observed
 
 SENT, FIN, RST = Happened.SENT, Happened.FIN, Happened.RESET
 CONNECTED, REFUSED = Happened.CONNECTED, Happened.REFUSED

@@ -25,7 +25,7 @@ from scenarios.probe.profile import (
 )
 from scenarios.probe.report import advice, judge
 from scenarios.probe.terms import PLATFORMS, ROUTERS, Terms, router_of, terms_of
-from tests.scenarios.probe.seen import GONE, profile
+from tests.support.probe import GONE, profile
 
 KUBERNETES = terms_of("kubernetes")
 ENDS = st.builds(Exit, st.sampled_from([None, 0, -15]), st.floats(0.0, 15.0))

@@ -12,7 +12,7 @@ from scenarios.probe.report import Report, judge
 from scenarios.probe.screen import junit, markdown, print_report
 from scenarios.probe.terms import PLATFORMS, terms_of
 from scenarios.probe.words import TITLES, rows
-from tests.scenarios.probe.seen import profile
+from tests.support.probe import profile
 
 CUTS = Delivery(fate="cut", seconds=0.0, ending="FIN", exit=Exit(-15, 0.0))
 LEFT = (LeftOut("websocket", "none at /ws: --websocket PATH"),)
