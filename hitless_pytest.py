@@ -6,7 +6,7 @@
         assert report.failed == []
 
 Every pytest of this environment loads this module. So it has a name that nobody else uses, and it
-imports nothing else before a test asks for a rollout.
+imports nothing else before a test asks for a rollout or a probe.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ import pytest
 from hitless_cli import shadow
 
 if TYPE_CHECKING:
+    from scenarios.pytest_plugin.probes import Hitless
     from scenarios.pytest_plugin.session import Report, Session
 
 MARKER = (
@@ -80,6 +81,21 @@ def rollout(
         return hitless_session.run(folder=request.path.parent, out=out, **wanted)
 
     return run
+
+
+@pytest.fixture
+def hitless(request: pytest.FixtureRequest) -> "Hitless":
+    """What can be asked without a rollout: `hitless.probe(command)` stops a server and looks.
+
+    A command is a text or a list of words, with {host} and {port} in it; it runs in the folder of
+    the test. An `async def` test has to call it in a thread (`asyncio.to_thread`).
+    """
+    hidden = shadow()
+    if hidden is not None:
+        pytest.fail(hidden, pytrace=False)
+    from scenarios.pytest_plugin.probes import Hitless  # noqa: PLC0415 - see the module
+
+    return Hitless(request.path.parent)
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:

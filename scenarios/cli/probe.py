@@ -21,7 +21,7 @@ from scenarios.probe.profile import Profile
 from scenarios.probe.report import LONGEST_SECONDS, Report, judge
 from scenarios.probe.screen import junit, markdown, print_report
 from scenarios.probe.server import Target
-from scenarios.probe.terms import PLATFORMS, ROUTERS, Terms, router_of, terms_of
+from scenarios.probe.terms import PLATFORMS, ROUTERS, router_of, terms_with
 from scenarios.runner.probe import asked_of, probe_version
 from scenarios.scenario.reader import builtin_names, load
 
@@ -135,7 +135,7 @@ def probe_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     Exit status 0 says that a rolling update on the platform loses nothing, with the platform's own
     settings or with those that --pre-stop, --grace and --lag say.
     """
-    terms = _changed(terms_of(persona), pre_stop, grace, lag)
+    terms = terms_with(persona, pre_stop=pre_stop, grace=grace, lag=lag)
     router = None if behind is None else router_of(behind)
     if signal not in _SIGNALS:
         raise UsageError(f"--signal {signal}: {near(signal, _SIGNALS)}")
@@ -205,21 +205,6 @@ def _write(report: Report, junit_file: Path | None, *, as_json: bool, as_markdow
         sys.stdout.write(markdown(report))
     else:
         print_report(Console(highlight=False), report)
-
-
-def _changed(terms: Terms, pre_stop: float | None, grace: float | None, lag: float | None) -> Terms:
-    """The platform's terms with what was set."""
-    if pre_stop and terms.pre_stop_setting is None:
-        raise UsageError(f"--pre-stop: {terms.platform} has no wait before the signal")
-    changes = {"pre_stop_seconds": pre_stop, "grace_seconds": grace, "lag_seconds": lag}
-    said = {name: value for name, value in changes.items() if value is not None}
-    changed: Terms = msgspec.structs.replace(terms, **said)
-    if changed.grace_includes_pre_stop and changed.pre_stop_seconds >= changed.grace_seconds:
-        raise UsageError(
-            f"--pre-stop {changed.pre_stop_seconds:g}: {terms.platform} kills "
-            f"{changed.grace_seconds:g} s after the stop begins, before the signal"
-        )
-    return changed
 
 
 def _path(flag: str, path: str | None) -> str | None:

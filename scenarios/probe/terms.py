@@ -123,6 +123,38 @@ def terms_of(platform: str) -> Terms:
     return _BY_NAME[platform]
 
 
+def terms_with(
+    platform: str,
+    *,
+    pre_stop: float | None = None,
+    grace: float | None = None,
+    lag: float | None = None,
+) -> Terms:
+    """The terms of a platform with what somebody has set there.
+
+    Args:
+        platform: its name.
+        pre_stop: the seconds before the signal.
+        grace: the seconds until the kill.
+        lag: the seconds until no router sends to it any more.
+
+    Raises:
+        UsageError: there is no platform of that name, or it has no such setting.
+    """
+    terms = terms_of(platform)
+    if pre_stop and terms.pre_stop_setting is None:
+        raise UsageError(f"--pre-stop: {platform} has no wait before the signal")
+    changes = {"pre_stop_seconds": pre_stop, "grace_seconds": grace, "lag_seconds": lag}
+    said = {name: value for name, value in changes.items() if value is not None}
+    changed: Terms = msgspec.structs.replace(terms, **said)
+    if changed.grace_includes_pre_stop and changed.pre_stop_seconds >= changed.grace_seconds:
+        raise UsageError(
+            f"--pre-stop {changed.pre_stop_seconds:g}: {platform} kills "
+            f"{changed.grace_seconds:g} s after the stop begins, before the signal"
+        )
+    return changed
+
+
 class Router(msgspec.Struct, frozen=True, kw_only=True):
     """A router that keeps connections to servers for the next request.
 
