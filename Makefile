@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Tests of real processes mostly wait, so a few more of them than cores run at once.
 WORKERS ?= 3
 
-.PHONY: demo test soak check clean
+.PHONY: demo test soak check servers clean
 
 demo: $(READY)
 	$(BIN)/hitless demo
@@ -23,6 +23,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+servers: $(READY)
+	$(BIN)/python -m benchmarks.servers
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "hitless needs Python 3.11 or later; set PYTHON=/path/to/python3" >&2; exit 1; }

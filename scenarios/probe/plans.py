@@ -135,6 +135,19 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
     stream: Stream | None = None
     websocket: str | None = None
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """The paths by what they are for."""
+        paths = {
+            "get": self.get,
+            "health": self.health,
+            "slow": self.slow and self.slow.template,
+            "upload": self.upload,
+            "stream": self.stream and self.stream.template,
+            "websocket": self.websocket,
+        }
+        return {purpose: path for purpose, path in paths.items() if path is not None}
+
 
 def get(path: str) -> bytes:
     """A GET."""

@@ -238,6 +238,7 @@ class _Probe:
         return Profile(
             command=self._target.command,
             stop_signal=self._target.stop_signal,
+            paths=can.routes.paths,
             server=can.server,
             watch_seconds=self._watch,
             seconds=round(time.monotonic() - self._began, 1),

@@ -3,6 +3,7 @@
 Durations are seconds. Where a fate came after the stop signal, its `seconds` count from there.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -267,6 +268,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         schema: the version of this format.
         command: what was started.
         stop_signal: what asked it to stop.
+        paths: what was asked, by what for.
         server: the server's name, such as `uvicorn 0.54.0`, where it is known.
         watch_seconds: how long each experiment was watched at most.
         seconds: how long all of it took.
@@ -292,6 +294,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
     command: tuple[str, ...]
     stop_signal: str = "SIGTERM"
+    paths: Mapping[str, str] = msgspec.field(default_factory=dict)
     server: str | None = None
     watch_seconds: float
     seconds: float = 0.0
