@@ -22,7 +22,8 @@ from scenarios.probe.report import LONGEST_SECONDS, Report, judge
 from scenarios.probe.screen import junit, markdown, print_report
 from scenarios.probe.server import Target
 from scenarios.probe.terms import PLATFORMS, ROUTERS, router_of, terms_with
-from scenarios.runner.probe import asked_of, probe_version
+from scenarios.runner.environment import environment
+from scenarios.runner.probe import probe_version
 from scenarios.scenario.reader import builtin_names, load
 
 _STATUS = {
@@ -161,12 +162,12 @@ def probe_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         loaded = load(command[0])
         if version not in loaded.scenario.versions:
             raise UsageError(f"--version {version}: {near(version, loaded.scenario.versions)}")
-        asked = asked_of(loaded, asked)
 
         async def work() -> Profile:
-            return await probe_version(
-                loaded, version, asked, watch_seconds=watch, database=database, tell=tell
-            )
+            async with environment(database) as place:
+                return await probe_version(
+                    loaded, version, place, asked, watch_seconds=watch, tell=tell
+                )
 
     else:
         if len(command) == 1 and (command[0].endswith(".toml") or command[0] in builtin_names()):

@@ -141,9 +141,9 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
         paths = {
             "get": self.get,
             "health": self.health,
-            "slow": self.slow and self.slow.template,
+            "slow": self.slow.template if self.slow else None,
             "upload": self.upload,
-            "stream": self.stream and self.stream.template,
+            "stream": self.stream.template if self.stream else None,
             "websocket": self.websocket,
         }
         return {purpose: path for purpose, path in paths.items() if path is not None}

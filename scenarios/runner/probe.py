@@ -10,40 +10,34 @@ from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.model import Deploy, Migrate, RunCommand
 from scenarios.probe.discovery import Asked
-from scenarios.probe.probing import probe
+from scenarios.probe.probing import WATCH_SECONDS, probe
 from scenarios.probe.profile import Profile
 from scenarios.probe.server import Target
 from scenarios.runner import release as application
-from scenarios.runner.environment import environment
+from scenarios.runner.environment import Environment
 from scenarios.scenario.reader import Loaded
 
 # Nobody reads mail or follows links here, so these lead nowhere (RFC 863).
 _NOWHERE = {"smtp_url": "smtp://127.0.0.1:9", "base_url": "http://127.0.0.1:9"}
 
 
-def asked_of(loaded: Loaded, asked: Asked) -> Asked:
-    """What can be asked, with what the scenario itself says."""
-    path = loaded.scenario.application.health_path
-    return msgspec.structs.replace(asked, health=asked.health or path, get=asked.get or path)
-
-
 async def probe_version(
     loaded: Loaded,
     name: str,
-    asked: Asked,
+    place: Environment,
+    asked: Asked | None = None,
     *,
-    watch_seconds: float,
-    database: str | None = None,
+    watch_seconds: float = WATCH_SECONDS,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Profile:
-    """Probe it on the schema that it is deployed to.
+    """Probe it on the schema that it is deployed to, in a database of its own.
 
     Args:
         loaded: the scenario.
         name: the version.
-        asked: the paths that it can be asked.
+        place: where its database is made.
+        asked: the paths that it can be asked, besides those that the scenario names.
         watch_seconds: how long each experiment is watched at most.
-        database: the URL of a Postgres server to use instead of an embedded one.
         tell: hears a line for each experiment that has been made.
 
     Raises:
@@ -51,14 +45,16 @@ async def probe_version(
         EnvironmentFailure: its database cannot be made.
         MigrationFailed: a migration that it stands on failed.
     """
-    version = application.version(loaded, name)
+    version, scenario = application.version(loaded, name), loaded.scenario
+    path = scenario.application.health_path
+    asked = asked or Asked()
+    asked = msgspec.structs.replace(asked, health=asked.health or path, get=asked.get or path)
     values = {**_NOWHERE, "version": name}
     if version.python is not None:
         values["python"] = version.python
     async with AsyncExitStack() as stack:
-        if loaded.scenario.database is not None:
-            place = await stack.enter_async_context(environment(database))
-            url = await stack.enter_async_context(place.database(loaded, loaded.scenario.database))
+        if scenario.database is not None:
+            url = await stack.enter_async_context(place.database(loaded, scenario.database))
             values |= application.database_values(url)
             migrator = YoyoMigrator(place.processes, url, log=place.private / "probe.log")
             await _migrate(loaded, name, values, migrator)
@@ -69,9 +65,24 @@ async def probe_version(
             values=values,
             stop_signal=version.stop_signal.name,
             signal_group=version.signal_group,
-            ready_path=version.readiness_path or asked.health or "/",
+            ready_path=version.readiness_path or path,
         )
         return await probe(target, asked, watch_seconds=watch_seconds, tell=tell)
+
+
+async def probe_marked(loaded: Loaded, place: Environment, folder: Path) -> None:
+    """Probe the versions that ask for it (`probe = true`); what is found goes to the folder.
+
+    Raises:
+        DidNotStart: one of them did not become a server that answers.
+        EnvironmentFailure: its database cannot be made.
+        MigrationFailed: a migration that it stands on failed.
+    """
+    for name, spec in loaded.scenario.versions.items():
+        if spec.probe:
+            profile = await probe_version(loaded, name, place)
+            text = msgspec.json.format(msgspec.json.encode(profile), indent=2)
+            (folder / f"probe-{name}.json").write_bytes(text + b"\n")
 
 
 async def _migrate(

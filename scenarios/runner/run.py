@@ -42,6 +42,7 @@ from scenarios.runner.environment import Environment
 from scenarios.runner.faults import Faults, PhaseClock
 from scenarios.runner.manifest import manifest_of
 from scenarios.runner.operator_commands import OperatorCommands
+from scenarios.runner.probe import probe_marked
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.placeholders import database_values, run_values
 from scenarios.scenario.spec import DatabaseSpec, IntegritySpec, Scenario
@@ -108,6 +109,7 @@ class Run:
             async with AsyncExitStack() as stack:
                 stack.enter_context(first_error())
                 await stack.enter_async_context(self._environment.postgres_log(self.folder))
+                await probe_marked(self._experiment.loaded, self._environment, self.folder)
                 await self._carry_out(stack)
         except asyncio.CancelledError:
             self._write_manifest(interrupted=True)
