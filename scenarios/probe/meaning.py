@@ -102,7 +102,7 @@ def predict(profile: Profile, terms: Terms, *, longest_seconds: float) -> Predic
 
 def settings(profile: Profile, terms: Terms, *, longest_seconds: float) -> Settings:
     """The least settings with which a rolling update loses nothing."""
-    if terms.order == "stop_first":
+    if terms.order in ("stop-first", "checks-only"):
         return Settings(
             platform=terms.platform,
             impossible="it ends the old one before the new one runs, and tells no router",
@@ -116,13 +116,16 @@ def settings(profile: Profile, terms: Terms, *, longest_seconds: float) -> Setti
             limit = _own_limit(profile) if _begins_well(profile, terms) else 0.0
             wait = terms.lag_seconds + max(0.0, longest_seconds - (limit or 0.0))
     wait = math.ceil(wait)
-    if wait > 0 and terms.pre_stop_setting is None:
-        return Settings(
-            platform=terms.platform,
-            impossible=f"it needs {wait} s before the signal, and {terms.platform} has no wait",
-        )
+    if terms.pre_stop_setting is None:
+        if wait > terms.pre_stop_seconds:
+            return Settings(
+                platform=terms.platform,
+                impossible=f"it needs {wait} s before the signal, and {terms.platform} has no "
+                "setting for that",
+            )
+        wait = math.floor(terms.pre_stop_seconds)
     left = longest_seconds - max(0.0, wait - terms.lag_seconds)
-    if terms.order == "drain_first":
+    if terms.order == "drain-first":
         left = 0.0
     after = max(0.0, left) + _tail(profile)
     grace = math.ceil(after + (wait if terms.grace_includes_pre_stop else 0.0)) + 1
@@ -169,7 +172,7 @@ def retried_methods(profile: Profile) -> tuple[str, ...]:
 
 def _exposure(terms: Terms) -> float:
     match terms.order:
-        case "drain_first":
+        case "drain-first":
             return 0.0
         case "together":
             return max(0.0, terms.lag_seconds - terms.pre_stop_seconds)
@@ -179,7 +182,7 @@ def _exposure(terms: Terms) -> float:
 
 def _quiet(terms: Terms) -> float:
     match terms.order:
-        case "drain_first":
+        case "drain-first":
             return math.inf  # the router waits until nothing is in flight
         case "together":
             return max(0.0, terms.pre_stop_seconds - terms.lag_seconds)
@@ -189,7 +192,7 @@ def _quiet(terms: Terms) -> float:
 
 def _late_losses(profile: Profile, terms: Terms) -> list[Loss]:
     """What comes after the signal."""
-    if terms.order == "stop_first":
+    if terms.order in ("stop-first", "checks-only"):
         return [Loss("new_connections", "nobody serves from its end until the new one is there")]
     late, lost = profile.new_connections, []
     if _is_orphaned(profile, terms):
@@ -297,7 +300,7 @@ def _killed(profile: Profile, terms: Terms, left: float) -> list[Loss]:
         after -= terms.pre_stop_seconds
     first = profile.in_flight
     works_on = first is None or first.fate == "delivered"
-    if works_on and left > after and terms.order != "drain_first":
+    if works_on and left > after and terms.order != "drain-first":
         return [
             Loss(
                 "killed",

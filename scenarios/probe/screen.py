@@ -16,16 +16,14 @@ from scenarios.probe.words import rows
 
 def terms_text(terms: Terms) -> str:
     """The terms in one line."""
-    parts = [f"waits {terms.pre_stop_seconds:g} s before the signal"]
-    parts.append(f"kills after {terms.grace_seconds:g} s")
-    match terms.order:
-        case "drain_first":
-            parts.append("drains first")
-        case "together":
-            parts.append(f"routers hear of it within {terms.lag_seconds:g} s")
-        case _:
-            parts.append("stops before it starts the next one")
-    return f"{terms.platform}: {', '.join(parts)}"
+    wait, kill = f"{terms.pre_stop_seconds:g}", f"{terms.grace_seconds:g}"
+    hears = {
+        "drain-first": "drains first",
+        "together": f"routers hear within {terms.lag_seconds:g} s (--lag)",
+        "stop-first": "routers hear of it after the end",
+        "checks-only": "routers have to notice",
+    }[terms.order]
+    return f"{terms.platform}: signal after {wait} s, kill after {kill} s, {hears}"
 
 
 _HEADLINES = {
@@ -56,9 +54,8 @@ def print_report(console: Console, report: Report) -> None:
     profile = report.profile
     head = Text.assemble(_HEADLINES[report.verdict], "  ", (shlex.join(profile.command), "bold"))
     console.print(head, soft_wrap=False, overflow="ellipsis", no_wrap=True)
-    console.print(
-        Text(f"  {terms_text(report.terms)}; requests up to {report.longest_seconds:g} s", "dim")
-    )
+    longest = f"requests up to {report.longest_seconds:g} s (--longest)"
+    console.print(_marked(" ", f"{terms_text(report.terms)}, {longest}", "dim"))
     for loss in report.lost:
         console.print(_marked("✗", loss.why, "red"))
     if report.verdict == "loses":

@@ -10,7 +10,7 @@ import msgspec
 
 from scenarios.errors import UsageError, near
 
-Order = Literal["drain_first", "together", "stop_first"]
+Order = Literal["drain-first", "together", "stop-first", "checks-only"]
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,10 +18,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         platform: its name.
-        order: `drain_first`: the router takes the replica out and waits for what is in flight, then
-            the signal comes; `together`: the router is told and the stop begins at the same
-            time; `stop_first`: nobody tells a router, and the new one starts after the old one's
-            end.
+        order: `drain-first`: the router is told, what is in flight ends, and then the signal comes;
+            `together`: the router is told and the stop begins at the same time; `stop-first`: the
+            router is told after the end; `checks-only`: nobody tells it, its own checks must
+            notice.
         lag_seconds: how long requests go on coming after the router was told.
         pre_stop_seconds: how long the platform waits before it sends the signal.
         grace_seconds: after how long it kills.
@@ -30,7 +30,6 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         pre_stop_setting: how that wait is said, with `{seconds}`; None: it cannot be.
         grace_setting: how the time until the kill is said, with `{seconds}`.
         most_grace_seconds: the most that can be said; None: as much as anybody wants.
-        source: where this can be read.
     """
 
     platform: str
@@ -43,30 +42,26 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     pre_stop_setting: str | None
     grace_setting: str
     most_grace_seconds: float | None = None
-    source: str
 
 
 _PLATFORMS = (
     Terms(
         platform="kubernetes",
         order="together",
-        lag_seconds=5.0,
+        lag_seconds=1.0,
         grace_seconds=30.0,
         grace_includes_pre_stop=True,
         pre_stop_setting="lifecycle.preStop.sleep.seconds: {seconds}",
         grace_setting="terminationGracePeriodSeconds: {seconds}",
-        source="https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination",
     ),
     Terms(
         platform="ecs",
-        order="drain_first",
-        lag_seconds=5.0,
+        order="drain-first",
+        lag_seconds=0.0,
         grace_seconds=30.0,
         pre_stop_setting=None,
         grace_setting="stopTimeout: {seconds}",
         most_grace_seconds=120.0,
-        source="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/"
-        "load-balancer-connection-draining.html",
     ),
     Terms(
         platform="nomad",
@@ -75,35 +70,32 @@ _PLATFORMS = (
         grace_seconds=5.0,
         pre_stop_setting='shutdown_delay = "{seconds}s"',
         grace_setting='kill_timeout = "{seconds}s"',
-        source="https://developer.hashicorp.com/nomad/docs/job-specification/group#shutdown_delay",
     ),
     Terms(
         platform="swarm",
         order="together",
-        lag_seconds=1.0,
+        lag_seconds=0.0,
+        pre_stop_seconds=2.0,  # it waits for its own gossip, and cannot be told otherwise
         grace_seconds=10.0,
         pre_stop_setting=None,
         grace_setting="stop_grace_period: {seconds}s",
-        source="https://docs.docker.com/reference/compose-file/services/#stop_grace_period",
     ),
     Terms(
         platform="compose",
-        order="stop_first",
-        lag_seconds=0.0,
+        order="stop-first",
+        lag_seconds=2.0,
         grace_seconds=10.0,
         pre_stop_setting="pre_stop: [{{command: sleep {seconds}}}]",
         grace_setting="stop_grace_period: {seconds}s",
-        source="https://docs.docker.com/reference/compose-file/services/#pre_stop",
     ),
     Terms(
         platform="systemd",
-        order="stop_first",
+        order="checks-only",
         lag_seconds=0.0,
         grace_seconds=90.0,
         signals="all",
         pre_stop_setting="ExecStop=/bin/sleep {seconds}",
         grace_setting="TimeoutStopSec={seconds}",
-        source="https://www.freedesktop.org/software/systemd/man/latest/systemd.kill.html",
     ),
 )
 _BY_NAME: Mapping[str, Terms] = {terms.platform: terms for terms in _PLATFORMS}
@@ -142,8 +134,8 @@ def terms_with(
         UsageError: there is no platform of that name, or it has no such setting.
     """
     terms = terms_of(platform)
-    if pre_stop and terms.pre_stop_setting is None:
-        raise UsageError(f"--pre-stop: {platform} has no wait before the signal")
+    if pre_stop is not None and terms.pre_stop_setting is None:
+        raise UsageError(f"--pre-stop: {platform} has no setting for a wait before the signal")
     changes = {"pre_stop_seconds": pre_stop, "grace_seconds": grace, "lag_seconds": lag}
     said = {name: value for name, value in changes.items() if value is not None}
     changed: Terms = msgspec.structs.replace(terms, **said)

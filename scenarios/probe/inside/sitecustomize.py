@@ -249,20 +249,16 @@ def _aiohttp(module: Any, server: str) -> None:
 
 
 def _sanic(module: Any, server: str) -> None:
-    original = module.Sanic.handle_request
+    # Sanic compiles its own methods anew, so a route of ours is all that can be added.
+    original = module.Sanic.__init__
 
-    async def handle_request(self: Any, request: Any, *args: Any, **kwargs: Any) -> None:
-        if not request.path.startswith(PREFIX):
-            await original(self, request, *args, **kwargs)
-            return
-        what, query = request.path[len(PREFIX) :], request.query_string
-        await request.receive_body()
+    async def answer(request: Any, what: str) -> None:
+        query = request.query_string
         if what == "slow":
             await asyncio.sleep(_number(query, "seconds"))
         length = None if what == "stream" else 3
-        response = await request.respond(
-            headers=dict(_headers(server, length)), content_type="text/plain"
-        )
+        headers = dict(_headers(server, length))
+        response = await request.respond(headers=headers, content_type="text/plain")
         if what == "stream":
             for piece in _pieces(query):
                 await response.send(piece)
@@ -271,7 +267,13 @@ def _sanic(module: Any, server: str) -> None:
         else:
             await response.send("ok\n", end_stream=True)
 
-    module.Sanic.handle_request = handle_request
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        route = PREFIX + "<what:path>"
+        self.add_route(answer, route, methods=("GET", "POST"), name="hitless_probe")
+
+    module.Sanic.__init__ = init
 
 
 def _tornado(module: Any, server: str) -> None:

@@ -47,7 +47,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         (("--signal", "SIGKILL", "--", "x"), 2, "--signal SIGKILL: "),
         (("--slow", "slow", "--", "x"), 2, "--slow 'slow': a path begins with /"),
         (("--pre-stop", "40", "--", "x"), 2, "--pre-stop 40: kubernetes kills 30 s after"),
-        (("--persona", "swarm", "--pre-stop", "1", "--", "x"), 2, "swarm has no wait"),
+        (("--persona", "swarm", "--pre-stop", "1", "--", "x"), 2, "swarm has no setting"),
         (("big-bang",), 2, "big-bang is a scenario: say which of its versions by --version"),
         (("big-bang", "--version", "c"), 2, "--version c: there are: a, bridge, b"),
         (("x", "y", "--version", "b"), 2, "--version goes with one scenario"),

@@ -151,7 +151,7 @@ def test_a_server_that_refuses_needs_the_routers_lag() -> None:
     assert kinds == {"new_connections", "kept_connections"}
     best = settings(server, KUBERNETES, longest_seconds=5.0)
     assert best.pre_stop_seconds == KUBERNETES.lag_seconds
-    assert best.lines[0] == "lifecycle.preStop.sleep.seconds: 5"
+    assert best.lines[0] == "lifecycle.preStop.sleep.seconds: 1"
 
 
 def test_a_server_that_cuts_needs_the_longest_request_on_top() -> None:
@@ -181,7 +181,8 @@ def test_a_kill_before_the_end_is_a_loss() -> None:
 
 def test_a_wait_that_the_platform_does_not_have() -> None:
     """Where nobody waits before the signal, the answer says so and names the reason."""
-    best = settings(profile(new_connections=REFUSES), terms_of("swarm"), longest_seconds=5.0)
+    cuts = Delivery(fate="cut", seconds=0.0, ending="FIN", exit=Exit(-15, 0.0))
+    best = settings(profile(in_flight=cuts), terms_of("swarm"), longest_seconds=5.0)
     assert best.impossible is not None
     assert "swarm" in best.impossible
 

@@ -30,7 +30,7 @@ def test_the_findings_come_first() -> None:
     lines = shown(BAD).splitlines()
     assert lines[0].startswith("LOSES REQUESTS  server")
     assert "✗ it cuts what is in flight at SIGTERM" in shown(BAD)
-    assert "lifecycle.preStop.sleep.seconds: 10" in " ".join(lines[:8])
+    assert "lifecycle.preStop.sleep.seconds: 6" in " ".join(lines[:8])
     assert shown(profile()).startswith("LOSES NOTHING")
 
 
