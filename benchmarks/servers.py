@@ -40,8 +40,8 @@ from scenarios.probe.server import Target
 from scenarios.probe.words import exit_text
 
 APPS = Path(__file__).with_name("server_apps")
-WATCH_SECONDS = 65.0
-IDLE_SECONDS = 130.0
+WATCH_SECONDS = 70.0
+IDLE_SECONDS = 155.0
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -164,7 +164,7 @@ async def measure_wrapper(words: Sequence[str], place: Place) -> Wrapped:
 
 
 async def measure_all(
-    place: Place, missing: Mapping[str, str], only: str, jobs: int
+    place: Place, missing: Mapping[str, str], only: Sequence[str], jobs: int
 ) -> tuple[dict[str, Profile], dict[str, Wrapped], dict[str, str]]:
     """Probe everything whose name begins so, a few at a time."""
     turn = asyncio.Semaphore(jobs)
@@ -195,10 +195,10 @@ async def measure_all(
 
     async with asyncio.TaskGroup() as group:
         for subject in SUBJECTS:
-            if subject.name.lower().startswith(only.lower()):
+            if subject.name.startswith(tuple(only)):
                 group.create_task(one_server(subject))
         for name, words in WRAPPERS.items():
-            if name.startswith(only):
+            if name.startswith(tuple(only)):
                 group.create_task(one_wrapper(name, words))
     return servers, wrappers, left_out
 
@@ -217,7 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--only", default="", help="those whose names begin so")
+    parser.add_argument("--only", nargs="+", default=[""], help="those whose names begin so")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--folder", type=Path, help="where to install, and to find it again")
     parser.add_argument("--python", default=sys.executable, help="whose environment it is")
@@ -244,7 +244,14 @@ def main() -> None:
         versions=versions,
         servers={one.name: every[one.name] for one in SUBJECTS if one.name in every},
         wrappers={**before.wrappers, **wrappers},
-        left_out=left_out,
+        left_out={
+            **{
+                name: why
+                for name, why in before.left_out.items()
+                if name not in {**servers, **wrappers}
+            },
+            **left_out,
+        },
     )
     RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
     PAGE.write_text(page(record), encoding="utf-8")

@@ -14,7 +14,14 @@ settings.configure(
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=["*"],
 )
-urlpatterns = [path("", lambda request: HttpResponse("hello"))]
+
+
+def hello(request):
+    # Without a length Django's server closes the connection after the answer.
+    return HttpResponse("hello", headers={"Content-Length": "5"})
+
+
+urlpatterns = [path("", hello)]
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "")

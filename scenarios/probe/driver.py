@@ -47,10 +47,10 @@ class _Performance:
         self._waiting: int | None = None
 
     async def go(self, group: asyncio.TaskGroup) -> None:
+        await asyncio.to_thread(self._look_at_family)
         for first in self._plan.prepare:
             await self._prepare(group, first)
         self._listening.append(group.create_task(self._watch_exit()))
-        await asyncio.to_thread(self._look_at_family)
         # The first step is now, and the first signal as much later as the plan says.
         self._origin = time.monotonic_ns() - round(self._plan.begins * _SECOND)
         for step in sorted(self._plan.steps, key=lambda step: step.at):

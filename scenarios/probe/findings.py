@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from scenarios.probe.answers import Answer, AnswerReader
-from scenarios.probe.plans import BODY, HEALTH_AT, IDLE_AT, NEW_CONNECTIONS_AT
+from scenarios.probe.plans import BODY, CHUNKS, HEALTH_AT, IDLE_AT, NEW_CONNECTIONS_AT
 from scenarios.probe.profile import (
     Delivery,
     Ending,
@@ -31,6 +33,7 @@ from scenarios.probe.transcript import Family, Happened, Observation, Transcript
 _SECOND = 1_000_000_000
 _SERVER_ERROR, _UNAVAILABLE = 500, 503
 _ABNORMAL = 1006
+_AT_ONCE_NS = _SECOND // 2
 
 
 def seconds(nanoseconds: int) -> float:
@@ -126,17 +129,17 @@ def idle(seen: Observation) -> Idle | None:
         return Idle(fate="none", exit=end)
     if heard.ended_ns is None:
         return Idle(fate="open", exit=end)
+    if heard.ended_ns < 0:
+        return None  # its keep-alive time was over before the signal
     return Idle(fate="closed", seconds=seconds(heard.ended_ns), exit=end)
 
 
 def _closes_each(heard: Heard) -> bool:
-    """Whether the server closes its connection after the answer.
-
-    It says so, or it had done so before the signal.
-    """
+    """Whether the server closes its connection after the answer: it says so, or does so at once."""
     whole = heard.whole
     said = whole is not None and whole.connection == "close"
-    return said or (heard.ended_ns is not None and heard.ended_ns < 0)
+    ended = heard.ended_ns
+    return said or (ended is not None and ended < min(0, heard.whole_ns[0] + _AT_ONCE_NS))
 
 
 def late(heard: Heard, at: float, answers_before: int = 0) -> Late:
@@ -279,16 +282,26 @@ def stream(seen: Observation) -> Stream | None:
     if not heard.answers or (heard.whole_ns and heard.whole_ns[0] < 0):
         return None
     answer, end = heard.answers[0], exit_of(seen)
-    pieces = answer.chunks
-    if answer.complete and answer.until_end and pieces == 0:
-        # Without chunks nobody can tell an end from a cut, so the pieces tell.
+    pieces, complete = answer.chunks, answer.complete
+    if answer.until_end:
+        # Without any framing an end looks like a cut; in our own stream the pieces are counted.
         pieces = answer.body.count(b"\n")
-    if answer.complete:
+        complete = complete and (pieces >= CHUNKS or not answer.body.startswith(b"piece 1\n"))
+    if complete:
         return Stream(fate="complete", chunks=pieces, seconds=seconds(heard.whole_ns[0]), exit=end)
     if heard.ended_ns is not None:
         at = seconds(heard.ended_ns)
         return Stream(fate="cut", chunks=pieces, seconds=at, ending=heard.ending, exit=end)
     return Stream(fate="running", chunks=pieces, seconds=seconds(seen.watched_ns), exit=end)
+
+
+def endless_stream(seen: Observation) -> Stream | None:
+    """A stream without an end that had begun before the signal: whatever ends it is a cut."""
+    found = stream(seen)
+    if found is None or found.fate != "complete":
+        return found
+    ending = hear(seen.transcripts.get("stream")).ending
+    return msgspec.structs.replace(found, fate="cut", ending=ending)
 
 
 def queue(seen: Observation) -> Queue | None:

@@ -214,7 +214,7 @@ def in_flight(routes: Routes, watch: float) -> Plan | None:
 
 NEW_CONNECTIONS_AT = (0.5, 2.0)
 HEALTH_AT = 1.0
-IDLE_AT = 0.7
+IDLE_AT = 0.3
 
 
 def new_connections(routes: Routes, watch: float) -> Plan:
@@ -222,7 +222,8 @@ def new_connections(routes: Routes, watch: float) -> Plan:
     slow: tuple[Send, ...] = ()
     if routes.slow is not None:
         path = routes.slow.path(SLOW_SECONDS)
-        slow = (Send(_before(1.0, routes.slow), "slow", get(path)),)
+        # Soon after the idle connection's answer, so that its keep-alive time is not over.
+        slow = (Send(_before(0.5, routes.slow), "slow", get(path)),)
     return Plan(
         name="new_connections",
         title="new connections and requests after the stop signal",
@@ -230,8 +231,8 @@ def new_connections(routes: Routes, watch: float) -> Plan:
         steps=(
             *slow,
             Signal(0.0),
-            Send(NEW_CONNECTIONS_AT[0], "new 0.5", get(routes.get)),
             Send(IDLE_AT, "idle", get(routes.get), kept=True),
+            Send(NEW_CONNECTIONS_AT[0], "new 0.5", get(routes.get)),
             Send(HEALTH_AT, "health", get(routes.health)),
             Send(NEW_CONNECTIONS_AT[1], "new 2", get(routes.get)),
         ),

@@ -37,7 +37,7 @@ _READS: Mapping[str, Callable[[Observation], Any]] = {
     "long_request": findings.delivery,
     "websocket": findings.websocket,
     "stream": findings.stream,
-    "endless_stream": findings.stream,
+    "endless_stream": findings.endless_stream,
     "queue": findings.queue,
 }
 _TELL_THE_SIGNAL = ("in_flight", "idle")

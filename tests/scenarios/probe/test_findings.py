@@ -69,7 +69,7 @@ def test_a_request_that_was_over_before_says_nothing() -> None:
         (((-1, SENT), (-0.9, OK), (0.1, FIN)), "closed"),
         (((-1, SENT), (-0.9, OK)), "open"),
         (((-1, SENT), (-0.9, CLOSING), (0.1, FIN)), "none"),
-        (((-1, SENT), (-0.9, OK), (-0.5, FIN)), "none"),
+        (((-1, SENT), (-0.9, OK), (-0.8, FIN)), "none"),
     ],
 )
 def test_an_idle_connection(said: tuple, fate: str) -> None:
@@ -225,6 +225,31 @@ def test_a_stream(said: tuple, fate: str, chunks: int) -> None:
     assert found is not None
     assert (found.fate, found.chunks) == (fate, chunks)
     assert findings.stream(in_pieces(seen)) == found
+
+
+@pytest.mark.parametrize(("pieces", "fate"), [(3, "cut"), (10, "complete")])
+def test_a_stream_without_framing(pieces: int, fate: str) -> None:
+    """Where the connection's end is the only end, the pieces tell a cut from a whole stream."""
+    body = b"".join(b"piece %d\n" % number for number in range(1, pieces + 1))
+    seen = observed({"stream": ((-1, SENT), (-0.9, RAW + body), (0.1, FIN))})
+    found = findings.stream(seen)
+    assert found is not None
+    assert (found.fate, found.chunks) == (fate, pieces)
+
+
+@pytest.mark.parametrize("end", [LAST, b""])
+def test_a_stream_without_an_end_is_cut_whatever_ends_it(end: bytes) -> None:
+    """A last chunk does not make a stream whole that had no end."""
+    said = ((-1, SENT), (-0.9, STREAM + PIECE), (0.1, end), (0.1, FIN))
+    found = findings.endless_stream(observed({"stream": said}))
+    assert found is not None
+    assert (found.fate, found.ending) == ("cut", "FIN")
+
+
+def test_an_idle_connection_whose_time_was_over_says_nothing() -> None:
+    """A keep-alive timeout before the signal is neither a close at the stop nor after each answer."""
+    seen = observed({"idle": ((-3, SENT), (-2.9, OK), (-0.2, FIN))})
+    assert findings.idle(seen) is None
 
 
 def test_who_waits_in_the_queue() -> None:
