@@ -247,7 +247,7 @@ def test_a_stream_without_an_end_is_cut_whatever_ends_it(end: bytes) -> None:
 
 
 def test_an_idle_connection_whose_time_was_over_says_nothing() -> None:
-    """A keep-alive timeout before the signal is neither a close at the stop nor after each answer."""
+    """A timeout before the signal is neither a close at the stop nor one after each answer."""
     seen = observed({"idle": ((-3, SENT), (-2.9, OK), (-0.2, FIN))})
     assert findings.idle(seen) is None
 
