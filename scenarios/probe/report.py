@@ -107,20 +107,20 @@ def judge(
         race=race,
         settings=tuple(everywhere),
         keep_alive={name: race.why if race else None for name, race in races.items()},
-        advice=tuple(advice(profile)),
+        advice=tuple(advice(profile, behind)),
     )
 
 
-def advice(profile: Profile) -> list[str]:
-    """What to do, or to know, on any platform."""
+def advice(profile: Profile, behind: Router | None = None) -> list[str]:
+    """What to do, or to know, on any platform; behind any router, if none is named."""
     wrapper = _about_the_wrapper(profile)
     if wrapper:
         # What else was seen is of a server that never heard of the stop.
-        return [*wrapper, *_about_keep_alive(profile), *_about_the_start(profile)]
+        return [*wrapper, *_about_keep_alive(profile, behind), *_about_the_start(profile)]
     said = [
         *_about_the_end(profile),
         *_about_connections(profile),
-        *_about_keep_alive(profile),
+        *_about_keep_alive(profile, behind),
         *_about_the_start(profile),
     ]
     if methods := retried_methods(profile):
@@ -188,9 +188,11 @@ def _about_connections(profile: Profile) -> list[str]:
     return said
 
 
-def _about_keep_alive(profile: Profile) -> list[str]:
+def _about_keep_alive(profile: Profile, behind: Router | None) -> list[str]:
     # Envoy's hour is lowered more easily than a server's timeout is raised above it.
-    early = [r for r in ROUTERS if keep_alive_race(profile, r) and r.idle_seconds < _AN_HOUR]
+    usual = [router for router in ROUTERS if router.idle_seconds < _AN_HOUR]
+    routers = usual if behind is None else [behind]
+    early = [router for router in routers if keep_alive_race(profile, router)]
     if not early:
         return []
     seconds = math.ceil(max(router.idle_seconds for router in early)) + 5

@@ -224,6 +224,8 @@ def test_behind_a_router_the_race_counts() -> None:
     assert judge(server, KUBERNETES).verdict == "lossless"
     assert judge(server, KUBERNETES, behind=router_of("alb")).verdict == "loses"
     assert any("--timeout-keep-alive 125" in sentence for sentence in advice(server))
+    behind_alb = advice(server, router_of("alb"))
+    assert any("--timeout-keep-alive 65" in sentence for sentence in behind_alb)
 
 
 def test_what_is_not_known_is_not_called_lossless() -> None:
