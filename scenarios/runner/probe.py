@@ -15,10 +15,11 @@ from scenarios.probe.profile import Profile
 from scenarios.probe.server import Target
 from scenarios.runner import release as application
 from scenarios.runner.environment import Environment
+from scenarios.scenario.placeholders import database_values, run_values
 from scenarios.scenario.reader import Loaded
 
-# Nobody reads mail or follows links here, so these lead nowhere (RFC 863).
-_NOWHERE = {"smtp_url": "smtp://127.0.0.1:9", "base_url": "http://127.0.0.1:9"}
+_NOWHERE = "127.0.0.1:9"
+"""Where mail and links lead, since nobody reads or follows them here (RFC 863)."""
 
 
 async def probe_version(
@@ -49,13 +50,13 @@ async def probe_version(
     path = scenario.application.health_path
     asked = asked or Asked()
     asked = msgspec.structs.replace(asked, health=asked.health or path, get=asked.get or path)
-    values = {**_NOWHERE, "version": name}
+    values = {"version": name, **run_values(database_url="", smtp=_NOWHERE, address=_NOWHERE)}
     if version.python is not None:
         values["python"] = version.python
     async with AsyncExitStack() as stack:
         if scenario.database is not None:
             url = await stack.enter_async_context(place.database(loaded, scenario.database))
-            values |= application.database_values(url)
+            values |= database_values(url)
             migrator = YoyoMigrator(place.processes, url, log=place.private / "probe.log")
             await _migrate(loaded, name, values, migrator)
         target = Target(

@@ -73,9 +73,9 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         python: the interpreter for `{python}`. Default: the application's.
         cwd: the working directory. Default: the application's.
         env: environment variables, in addition to the application's.
-        probe: whether a run first finds out how the server of this version stops, as `hitless probe`
-            does. This takes about twenty seconds. `probe-NAME.json` in the run's folder has the
-            result.
+        probe: whether a run first finds out how the server of this version stops, as
+            `hitless probe` does. This takes about twenty seconds. `probe-NAME.json` in the run's
+            folder has the result.
     """
 
     command: Command | None = None
