@@ -10,6 +10,7 @@ from scenarios.probe.answers import AnswerReader
 from scenarios.probe.transcript import Happened, Moment, Transcript
 
 _CHUNK = 65_536
+_MASKED_CLOSE = b"\x88\x82" + bytes(4) + (1000).to_bytes(2)
 _MOST_BYTES = 1_000_000
 """So much of what a server says is kept; nothing that we ask for is longer."""
 
@@ -30,6 +31,7 @@ class Connection:
         self._address = (host, port)
         self._moments: list[tuple[int, Happened, bytes]] = []
         self._heard = 0
+        self._answered_close = False
         self._changed = asyncio.Event()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
@@ -72,6 +74,7 @@ class Connection:
                     self._heard += len(data)
                     kept = data if self._heard <= _MOST_BYTES else b""
                     self._note(Happened.HEARD, kept)
+                    await self._answer_close()
                 else:
                     self.reader.end()
                     self._note(Happened.FIN)
@@ -98,6 +101,13 @@ class Connection:
         """What happened, in nanoseconds from the origin."""
         moments = (Moment(at - origin_ns, what, data) for at, what, data in self._moments)
         return Transcript(self.name, tuple(moments))
+
+    async def _answer_close(self) -> None:
+        """Answer a WebSocket's close frame, as a client must (RFC 6455, section 5.5.1)."""
+        if self.reader.close_code is not None and not self._answered_close:
+            self._answered_close = True
+            with contextlib.suppress(OSError):
+                await asyncio.get_running_loop().sock_sendall(self._socket, _MASKED_CLOSE)
 
     def _note(self, what: Happened, data: bytes = b"") -> None:
         self._moments.append((time.monotonic_ns(), what, data))

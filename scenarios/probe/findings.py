@@ -207,7 +207,7 @@ def second_signal(seen: Observation) -> SecondSignal | None:
         return None
     if len(seen.signals_ns) == 1:  # it is not sent to a process that has ended
         return SecondSignal(effect="gone", exit=first.exit)
-    if first.fate == "cut":
+    if first.fate in ("cut", "error"):
         return SecondSignal(effect="cut", seconds=first.seconds, exit=first.exit)
     return SecondSignal(effect="ignored", exit=first.exit)
 
