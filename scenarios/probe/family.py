@@ -12,7 +12,9 @@ from typing import NamedTuple
 from orchestrator.guardian import marked_processes
 
 _LISTEN = "0A"
-_PYTHON = ("python", "pypy")
+_INTERPRETERS = ("python", "pypy", "node")
+_CODE = ("-c", "-e", "-p", "--eval", "--print")
+_WITH_VALUE = ("-W", "-X", "-r", "--require", "--import")
 
 
 class Listener(NamedTuple):
@@ -114,11 +116,21 @@ def short_name(words: list[str]) -> str:
         return "(gone)"
     # Some programs write a title over their arguments, such as `gunicorn: master [app]`.
     program = Path(words[0].split(" ")[0]).name if "/" in words[0] else words[0]
-    rest = words[1:]
-    if program.startswith((*_PYTHON, "node")) and rest:
-        if rest[0] == "-m" and len(rest) > 1:
-            return rest[1]
-        script = next((word for word in rest if not word.startswith("-")), None)
-        if script is not None and "-c" not in rest[:1]:
-            return Path(script).name
+    if program.startswith(_INTERPRETERS):
+        return _what_it_runs(words[1:]) or program
     return program
+
+
+def _what_it_runs(arguments: list[str]) -> str | None:
+    """The module or script among an interpreter's arguments; None: neither."""
+    words = iter(arguments)
+    for word in words:
+        if word == "-m":
+            return next(words, None)
+        if word in _CODE:
+            return None
+        if word in _WITH_VALUE:
+            next(words, None)
+        elif not word.startswith("-"):
+            return Path(word).name
+    return None
