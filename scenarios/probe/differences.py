@@ -9,6 +9,7 @@ from scenarios.probe.profile import Exit, Profile
 from scenarios.probe.words import PART_OF, TITLES, finding_of, text_of
 
 TOLERANCE_SECONDS = 1.0
+PIECE_SECONDS = 0.5
 _ENDS_IN_SILENCE = {
     # What each finding's fate would be, had what happened later not been watched.
     "in_flight": "silent",
@@ -20,6 +21,8 @@ _ENDS_IN_SILENCE = {
     "stream": "running",
     "endless_stream": "running",
 }
+_BY_CHANCE = {"chunks", "late", "waiting"}
+"""Fields that depend on the moment at which the signal came; what became of each is compared."""
 _NOT_COMPARED = ("startup",)
 """How fast a server starts is the machine's affair."""
 

@@ -24,6 +24,14 @@ def test_times_may_differ_by_a_second(*, seconds: float, same: bool) -> None:
     assert (differences(profile(), profile(in_flight=later)) == []) is same
 
 
+@pytest.mark.parametrize(("chunks", "same"), [(3, True), (5, True), (6, False)])
+def test_pieces_before_a_cut_are_a_time(*, chunks: int, same: bool) -> None:
+    """Pieces come each half second, so two more or less are a second."""
+    ends = {"fate": "cut", "seconds": 0.1, "ending": "FIN", "exit": Exit(-15, 0.1)}
+    before, after = Stream(chunks=3, **ends), Stream(chunks=chunks, **ends)
+    assert (differences(profile(stream=before), profile(stream=after)) == []) is same
+
+
 def test_how_fast_it_starts_is_not_compared() -> None:
     """Another machine starts it faster."""
     fast = profile(startup=Startup(listen_seconds=9.0, answer_seconds=9.5))
