@@ -153,3 +153,18 @@ def test_a_slow_path_that_is_quick(capsys: pytest.CaptureFixture[str], server: l
     code = status(["probe", "--watch", "3", "--slow", "/quick", *server])
     assert code == 2
     assert "--slow /quick: it was answered after 0.0" in capsys.readouterr().err
+
+
+def test_a_server_with_a_port_of_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A server that always listens on one port is probed one experiment after the other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    (tmp_path / "fixed.py").write_text(SERVER.replace('os.environ["PORT"]', repr(port)))
+    words = ["--watch", "3", "--json", "--port", port, "--", PYTHON, str(tmp_path / "fixed.py")]
+    assert status(["probe", *words]) == 1
+    profile = json.loads(capsys.readouterr().out)["profile"]
+    assert profile["starts"] == 3
+    assert profile["idle"]["exit"]["status"] == -15
