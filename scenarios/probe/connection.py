@@ -79,6 +79,10 @@ class Connection:
                     self.reader.end()
                     self._note(Happened.FIN)
                     self.ended.set()
+                    if self.reader.upgraded:
+                        # A WebSocket client ends its side as well (RFC 6455, section 7.1.1).
+                        with contextlib.suppress(OSError):
+                            self._socket.shutdown(socket.SHUT_WR)
             self._changed.set()
 
     async def until(self, condition: Callable[[AnswerReader], bool]) -> None:
