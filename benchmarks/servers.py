@@ -107,6 +107,12 @@ def _versions(place: Place) -> dict[str, str]:
         one["name"].lower(): one["version"]
         for one in msgspec.json.decode(listed.stdout, type=list[dict[str, str]])
     }
+    for program, name in ((place.bin / "python", "python"), ("node", "node")):
+        if shutil.which(program) is not None:
+            said = subprocess.run(
+                [program, "--version"], capture_output=True, text=True, check=True
+            )
+            found[name] = said.stdout.strip().removeprefix("Python ").removeprefix("v")
     for package in NODE_PACKAGES:
         about = place.modules / _bare(package) / "package.json"
         if about.is_file():
@@ -203,12 +209,12 @@ async def measure_all(
     return servers, wrappers, left_out
 
 
-def machine() -> str:
+def machine(versions: Mapping[str, str]) -> str:
     """What it is measured on."""
     busy = os.getloadavg()[0]
     return (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores with a load of "
-        f"{busy:.1f}, Python {platform.python_version()}"
+        f"{busy:.1f}, Python {versions.get('python')}, Node {versions.get('node', '(none)')}"
     )
 
 
@@ -240,7 +246,7 @@ def main() -> None:
     every = {**before.servers, **servers}
     record = Record(
         measured=datetime.now(UTC).date().isoformat(),
-        machine=machine(),
+        machine=machine(versions),
         versions=versions,
         servers={one.name: every[one.name] for one in SUBJECTS if one.name in every},
         wrappers={**before.wrappers, **wrappers},
