@@ -23,6 +23,7 @@ from scenarios.probe.server import Target
 
 WATCH_SECONDS = 12.0
 MOST_SLOWER = 4.0
+LOOKS = 3
 NODE_PACKAGES = ("express@5.3.0", "ws@8.23.0")
 FIVE = (
     "uvicorn (httptools)",
@@ -79,22 +80,31 @@ def tolerance(before: Profile, after: Profile) -> float:
 
 async def differing(subjects: list[Subject], env: dict[str, str] | None = None) -> list[str]:
     """How what the probe says of these servers differs from the published table."""
+    async with asyncio.TaskGroup() as group:
+        work = [group.create_task(always_differing(one, env)) for one in subjects]
+    return [difference for task in work for difference in task.result()]
+
+
+async def always_differing(subject: Subject, env: dict[str, str] | None) -> list[str]:
+    """The cells of one server that differ each time: what a busy machine delays is not among them.
+
+    A cell that differs once may be a process that got no processor for a second; it is looked at
+    twice more.
+    """
     record = read_record()
     assert record is not None
-    async with asyncio.TaskGroup() as group:
-        work = {one.name: group.create_task(measure(one, env)) for one in subjects}
-    return [
-        f"{name}: {difference}"
-        for name, task in work.items()
-        for difference in differences(
-            record.servers[name],
-            task.result(),
-            tolerance=tolerance(record.servers[name], task.result()),
-        )
-    ]
+    before, found = record.servers[subject.name], {}
+    for number in range(LOOKS):
+        after = await measure(subject, env)
+        allowed = tolerance(before, after)
+        now = {one.cell: one for one in differences(before, after, tolerance=allowed)}
+        found = {cell: one for cell, one in now.items() if number == 0 or cell in found}
+        if not found:
+            break
+    return [f"{subject.name}: {one}" for one in found.values()]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_python_servers_are_what_the_table_says() -> None:
     """uvicorn, gunicorn and aiohttp are told cell by cell as docs/servers.md has them."""
     subjects = [*named("uvicorn"), *named("gunicorn"), *named("aiohttp")]
@@ -102,7 +112,7 @@ async def test_python_servers_are_what_the_table_says() -> None:
     assert await differing(subjects) == []
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_node_http_is_what_the_table_says() -> None:
     """Node's own server is told cell by cell as docs/servers.md has it."""
     if shutil.which("node") is None:
@@ -110,7 +120,7 @@ async def test_node_http_is_what_the_table_says() -> None:
     assert await differing(named("Node")) == []
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_express_is_what_the_table_says(node_modules: Path) -> None:
     """Express is told cell by cell as docs/servers.md has it."""
     assert await differing(named("Express"), {"NODE_PATH": str(node_modules)}) == []
