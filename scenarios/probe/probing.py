@@ -181,10 +181,10 @@ class _Probe:
         return self._wanted is None or name in self._wanted
 
     async def _keep_alive(self, server: Server, can: Found) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._idle(server, can))
-            if can.routes.upload is not None:
-                group.create_task(self._expect(server, can.routes.upload))
+        # One after the other: an idle connection may occupy a server that has one worker.
+        if can.routes.upload is not None:
+            await self._expect(server, can.routes.upload)
+        await self._idle(server, can)
 
     async def _idle(self, server: Server, can: Found) -> None:
         seen = await perform(keep_alive_plan(can.routes.get, self._idle_seconds), server)
