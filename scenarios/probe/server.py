@@ -13,9 +13,10 @@ from pathlib import Path
 
 import msgspec
 
+from orchestrator.errors import ProcessError
 from orchestrator.guardian import end_processes, marked_processes
 from orchestrator.placeholders import fill
-from orchestrator.processes import ChildProcess, ProcessError, Processes
+from orchestrator.processes import ChildProcess, Processes
 from orchestrator.tcp_ports import PortAllocator
 from scenarios.probe import family
 from scenarios.probe.connection import Connection
