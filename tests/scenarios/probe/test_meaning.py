@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.personas import PERSONAS
+from orchestrator.termination import longest
 from scenarios.probe.meaning import keep_alive_race, predict, settings
 from scenarios.probe.profile import (
     Delivery,
@@ -258,3 +260,14 @@ def test_advice(changes: dict[str, Any], word: str) -> None:
     """What hurts is said; of a server that does none of it, nothing is."""
     assert any(word in sentence for sentence in advice(profile(**changes)))
     assert not any(word in sentence for sentence in advice(profile()))
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_the_terms_are_those_of_a_run(platform: str) -> None:
+    """A probe judges by the same defaults with which a run lets replicas leave."""
+    terms, persona = terms_of(platform), PERSONAS[platform].termination
+    assert terms.order == persona.order
+    assert terms.lag_seconds == longest(persona.deregistration_lag_seconds)
+    assert terms.pre_stop_seconds == persona.pre_stop_seconds
+    assert terms.grace_seconds == persona.grace_seconds
+    assert terms.grace_includes_pre_stop == persona.grace_includes_pre_stop
