@@ -55,9 +55,10 @@ async def probe_version(
         values["python"] = version.python
     async with AsyncExitStack() as stack:
         if scenario.database is not None:
-            url = await stack.enter_async_context(place.database(loaded, scenario.database))
+            log = place.private / "probe.log"
+            url = await stack.enter_async_context(place.database(loaded, scenario.database, log))
             values |= database_values(url)
-            migrator = YoyoMigrator(place.processes, url, log=place.private / "probe.log")
+            migrator = YoyoMigrator(place.processes, url, log=log)
             await _migrate(loaded, name, values, migrator)
         target = Target(
             command=version.command,
