@@ -7,6 +7,7 @@ from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.event import Event
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.locks import LockWait
+from scenarios.evidence.logged_error import LoggedError
 from scenarios.evidence.machine import MachineSample
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
@@ -34,9 +35,10 @@ class Evidence:
         subjects_before: the rows before the first request; None if the database was not read.
         subjects_after: the rows after the run had settled; None likewise.
         lock_waits: the waits for locks; None if nobody looked.
-        server_lines: what Postgres logged; empty if that is not known.
+        server_lines: what Postgres logged; None if that is not known.
         backend_changes: the balancer's events about its backends; empty if that is not known.
         machine_samples: how busy the machine was; empty if nobody looked.
+        logged_errors: the errors in the replicas' logs; empty if nobody followed those.
         reads: the same reads through each replica, after the run; empty if there were none.
     """
 
@@ -49,7 +51,8 @@ class Evidence:
     subjects_before: Iterable[Subject] | None = None
     subjects_after: Iterable[Subject] | None = None
     lock_waits: Iterable[LockWait] | None = None
-    server_lines: Iterable[ServerLine] = ()
+    server_lines: Iterable[ServerLine] | None = ()
     backend_changes: Iterable[BackendChange] = ()
     machine_samples: Iterable[MachineSample] = ()
+    logged_errors: Iterable[LoggedError] = ()
     reads: Iterable[Read] = ()

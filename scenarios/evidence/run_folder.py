@@ -19,6 +19,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.locks import LockWait
+from scenarios.evidence.logged_error import LoggedError
 from scenarios.evidence.machine import MachineSample
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest, read_manifest, write_manifest
@@ -159,6 +160,11 @@ class RunFolder:
         return RecordFile(self.path / "postgres.ndjson", ServerLine)
 
     @property
+    def logged_errors(self) -> RecordFile[LoggedError]:
+        """The errors in the logs of the replicas and of the migrations."""
+        return RecordFile(self.path / "errors.ndjson", LoggedError)
+
+    @property
     def reads(self) -> RecordFile[Read]:
         """The same reads through each replica, after the run."""
         return RecordFile(self.path / "reads.ndjson", Read)
@@ -235,12 +241,28 @@ class RunFolder:
         """What the embedded Postgres server logged, as it wrote it."""
         return self.path / "postgres.log"
 
+    def followed_logs(self) -> dict[str, Path]:
+        """The logs in which replicas and migrations say what went wrong, by who writes them.
+
+        A replica's log is there from its start on, whether or not it ever becomes ready.
+        """
+        logs = self._replica_logs()
+        if self.migrator_log.is_file():
+            logs["migrator"] = self.migrator_log
+        return logs
+
     def log_lines(self) -> Iterator[tuple[str, str]]:
         """Each line of each replica's log, with the replica's id.
 
         Raises:
             OSError: a log cannot be read.
         """
+        for replica, path in self._replica_logs().items():
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    yield replica, line.strip()
+
+    def _replica_logs(self) -> dict[str, Path]:
         ours = {
             self.balancer_log,
             self.load_log,
@@ -250,11 +272,8 @@ class RunFolder:
             self.server_log,
             self.path / "initdb.log",
         }
-        for path in sorted(self.path.glob("*.log")):
-            if path not in ours:
-                with path.open(encoding="utf-8", errors="replace") as lines:
-                    for line in lines:
-                        yield path.stem, line.strip()
+        found = sorted(path for path in self.path.glob("*.log") if path not in ours)
+        return {path.stem: path for path in found}
 
     def digests(self) -> dict[str, str]:
         """The SHA-256 of each evidence file in the folder, by name.
@@ -317,9 +336,10 @@ class RunFolder:
             subjects_before=_if_there(self.subjects_before, manifest),
             subjects_after=_if_there(self.subjects_after, manifest),
             lock_waits=_if_there(waits, manifest),
-            server_lines=_if_there(self.server_lines, manifest) or iter(()),
+            server_lines=_if_there(self.server_lines, manifest),
             backend_changes=_if_there(self.backend_changes, manifest) or iter(()),
             machine_samples=_if_there(self.machine_samples, manifest) or iter(()),
+            logged_errors=_if_there(self.logged_errors, manifest) or iter(()),
             reads=_if_there(self.reads, manifest) or iter(()),
         )
 
@@ -327,6 +347,7 @@ class RunFolder:
         return (
             *(self.requests, self.events, self.ticks, self.mails, self.exchanges, self.reads),
             *(self.subjects_before, self.subjects_after, self.lock_waits, self.server_lines),
+            self.logged_errors,
             *(self.backend_changes, self.machine_samples),
         )
 

@@ -1,4 +1,4 @@
-"""What looks on while a run happens: at locks, at the balancer's events, at the machine."""
+"""What looks on during a run: at locks, at the balancer's events, at the machine, at logs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ from scenarios.evidence.locks import LockWait
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.lock_watch import LockWatch
 from scenarios.recording.machine import record_machine
+from scenarios.recording.replica_logs import ReplicaLogs
 
 
 class Observers:
@@ -71,13 +72,16 @@ class Observers:
             journal.note(verb_named(verb), error=error, detail=detail)
 
         async with asyncio.TaskGroup() as group:
-            machine = RunFolder(self._folder).machine_samples.path
+            run = RunFolder(self._folder)
+            machine = run.machine_samples.path
+            logs = ReplicaLogs(run.logged_errors.path, run.followed_logs)
             tasks = [
                 group.create_task(self._record_backends(), name="events of the balancer"),
                 group.create_task(record_machine(machine, self._marks), name="load of the machine"),
+                group.create_task(logs.follow(), name="logs of the replicas"),
             ]
             if self._url is not None:
-                waits = RunFolder(self._folder).lock_waits.path
+                waits = run.lock_waits.path
                 self._watch = LockWatch(self._url, waits, note, self._on_waits)
                 tasks.append(group.create_task(self._watch.run(), name="watch of the locks"))
             yield

@@ -207,7 +207,7 @@ def check_objectives(findings: Findings) -> tuple[Check, ...]:
             _check_outage(findings),
             _check_locks(findings),
             _check_integrity(findings.integrity),
-            _check_outcome(findings.manifest, starved=findings.stalled is not None),
+            _check_outcome(findings, starved=findings.stalled is not None),
         )
         if check is not None
     )
@@ -329,9 +329,13 @@ def _check_integrity(integrity: Integrity) -> Check:
     )
 
 
-def _check_outcome(manifest: Manifest, *, starved: bool) -> Check:
+def _check_outcome(findings: Findings, *, starved: bool) -> Check:
+    manifest = findings.manifest
     held = _ended_as_expected(manifest)
     because = f": {manifest.outcome_reason}" if manifest.outcome_reason and not held else ""
+    if not held:
+        # A cause without requests is why a replica did not start.
+        because += "".join(f"; {cause.title}" for cause in findings.causes if not cause.count)
     expected = manifest.expected_outcome.replace("_", " ")
     return Check(
         check="outcome",

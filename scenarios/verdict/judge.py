@@ -10,6 +10,7 @@ from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.causes.attribution import Attributed, attribute_all, causes_of
 from scenarios.verdict.causes.contrasts import contrasted
+from scenarios.verdict.causes.starts import failed_starts
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.data.agreement import with_reads
 from scenarios.verdict.data.integrity import Ledger
@@ -54,6 +55,7 @@ class _Read:
         contradictions: answers of the balancer that the load generator's record denies.
         waiting: the waits for locks.
         watched: whether anybody looked for those.
+        heard: whether the database server's log was read.
     """
 
     manifest: Manifest
@@ -66,6 +68,7 @@ class _Read:
     ticks: tuple[Tick, ...]
     waiting: LockLedger
     watched: bool
+    heard: bool
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -116,6 +119,7 @@ def _read(evidence: Evidence) -> _Read:
         ticks=tuple(sorted(evidence.ticks, key=lambda tick: tick.at_ns)),
         waiting=waiting,
         watched=evidence.lock_waits is not None,
+        heard=evidence.server_lines is not None,
     )
 
 
@@ -147,7 +151,14 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
     findings = Findings(
         manifest=manifest,
         requests=total.requests(),
-        causes=causes_of(failed, origin_ns),
+        causes=(
+            *causes_of(failed, origin_ns),
+            *(
+                failed_starts(read.around, origin_ns)
+                if manifest.outcome != manifest.expected_outcome
+                else ()
+            ),
+        ),
         integrity=read.integrity,
         harness=tally.harness(read.ticks),
         phases=tally.phases(),
@@ -173,7 +184,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         reasons=reasons,
         checks=checks,
         doubts=doubts,
-        limits=tuple(limits_of(findings, availability, logged=logged)),
+        limits=tuple(limits_of(findings, availability, logged=logged, heard=read.heard)),
         scenario=manifest.scenario,
         strategy=manifest.strategy,
         platform=manifest.platform,

@@ -10,13 +10,16 @@ HELD_UP_SECONDS = 0.1
 """From here on a generator that was late is worth a word."""
 
 
-def limits_of(findings: Findings, availability: Availability, *, logged: bool) -> Iterable[str]:
+def limits_of(
+    findings: Findings, availability: Availability, *, logged: bool, heard: bool
+) -> Iterable[str]:
     """The limits of a run, in sentences.
 
     Args:
         findings: what was found.
         availability: the same in numbers.
         logged: whether the balancer's log tells of the failed requests.
+        heard: whether the database server's log was read.
     """
     whole = availability.smallest_detectable_outage_seconds
     one = availability.smallest_detectable_outage_one_replica_seconds
@@ -58,6 +61,11 @@ def limits_of(findings: Findings, availability: Availability, *, logged: bool) -
             "no response named its replica (X-Served-By), so it is unknown which replica answered"
         )
     yield from _unseen(findings)
+    if not heard and findings.manifest.database is not None:
+        yield (
+            "the database server's log was not read, because the server is not the run's own; an "
+            "SQLSTATE is known only where an answer or the log of a replica has it"
+        )
     if not logged:
         yield (
             "the balancer's access log has none of the failed requests, so the causes rest on "

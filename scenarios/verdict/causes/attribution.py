@@ -9,11 +9,15 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import lock_queue
 from scenarios.verdict.causes.failure import Failure, Finding
 from scenarios.verdict.causes.ladder import attribute, contributing
+from scenarios.verdict.causes.quotations import fleet, headline, healthy, quotation
 from scenarios.verdict.causes.slowness import explain_slow
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.model import Cause, CauseEvidence, CauseKind, Confidence, FailedRequest
 
 EXAMPLES = 3
+_ROOTS = frozenset({"statement", "lock", "database", "lifecycle", "application", "mixed_fleet"})
+"""Kinds of causes for which health checks take replicas out."""
+
 MOST_IDS = 1000
 """So many requests of a cause are listed by their ids; its count tells of all."""
 
@@ -94,22 +98,53 @@ def causes_of(requests: Iterable[Attributed], origin_ns: int) -> tuple[Cause, ..
         origin_ns: the instant 0.0.
     """
     groups: dict[tuple[str, Confidence, CauseKind], list[Attributed]] = {}
+    requests = tuple(requests)
     for one in requests:
         finding = one.finding
         key = finding.cause, finding.confidence, finding.kind
         groups.setdefault(key, []).append(one)
     causes = [_cause(group, origin_ns) for group in groups.values()]
-    return tuple(sorted(causes, key=lambda one: (-one.count, one.cause, one.confidence, one.kind)))
+    causes.sort(key=lambda one: (-one.count, one.cause, one.confidence, one.kind))
+    return tuple(_roots_first(causes, requests))
+
+
+def _roots_first(causes: Sequence[Cause], requests: Iterable[Attributed]) -> list[Cause]:
+    """The causes; one that took the fleet out comes before the lack of a backend it led to.
+
+    That is a cause that began earlier, on a replica that was out of service at the first failure
+    for want of a backend.
+    """
+    lacking = next((one.failure for one in requests if one.finding.kind == "no_backend"), None)
+    if lacking is None:
+        return list(causes)
+    out = {name for name, _, _ in lacking.around.fleet_at(lacking.at_ns)}
+    first = min(one.evidence.first for one in causes if one.kind == "no_backend")
+    roots = [
+        one
+        for one in causes
+        if one.kind in _ROOTS and one.evidence.first < first and out & set(one.evidence.replicas)
+    ]
+    effects = [one for one in causes if one.kind == "no_backend"]
+    if not roots:
+        return list(causes)
+    rest = [one for one in causes if one not in roots and one not in effects]
+    return [*roots, *sorted([*effects, *rest], key=lambda one: -one.count)]
 
 
 def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
     finding, failures = group[0].finding, [one.failure for one in group]
     timeline = failures[0].timeline
     outcomes = [failure.outcome for failure in failures]
-    note = _lacking(failures) or _locked(failures)
+    facts = (
+        _lacking(failures) or _locked(failures),
+        quotation(failures),
+        healthy(failures),
+        fleet(failures, origin_ns),
+    )
+    note = "; ".join(fact for fact in facts if fact) or None
     return Cause(
         cause=finding.cause,
-        title=finding.title,
+        title=headline(finding, failures),
         confidence=finding.confidence,
         kind=finding.kind,
         count=len(failures),

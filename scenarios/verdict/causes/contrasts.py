@@ -36,6 +36,9 @@ from scenarios.verdict.measures.exact_test import Counts, fisher_greater, holm
 LEVEL = 0.001
 """The chance that a run in which failures follow no line gets any contrast at all."""
 
+_ALIKE = 0.05
+"""The level for a line that another step of the run has already shown at `LEVEL`."""
+
 WARM_SECONDS = (1, 2, 5, 10, 30)
 """How long a replica may be called young; all of them are tested."""
 
@@ -113,7 +116,22 @@ def contrasts_of(failed: Sequence[Attributed], around: Surroundings) -> list[Con
             about = number, contrast.version
             if about not in best or _rank(contrast) < _rank(best[about]):
                 best[about] = contrast
-    return list(best.values())
+    return [*best.values(), *_alike(best, candidates)]
+
+
+def _alike(
+    best: Mapping[tuple[int, str], Contrast], candidates: Iterable[tuple[int, Contrast]]
+) -> Iterator[Contrast]:
+    """The contrasts of steps with too few failures, where another step shows the same for sure."""
+    shown = {(contrast.line, *contrast.about) for contrast in best.values()}
+    taken = set(best)
+    for number, contrast in sorted(candidates, key=lambda one: (one[0], _rank(one[1]))):
+        about = number, contrast.version
+        if about in taken or (contrast.line, *contrast.about) not in shown:
+            continue
+        if contrast.outside.failed == 0 and contrast.chance <= _ALIKE:
+            taken.add(about)
+            yield contrast
 
 
 def _rank(contrast: Contrast) -> tuple[float, int, float, str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.evidence.logged_error import LoggedError
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import proxy_status
 from scenarios.verdict.causes.proxy_status import ProxyStatus
@@ -78,6 +79,20 @@ class Failure:
     def lack(self) -> Lack | None:
         """What explains that its version does not know what it was asked for, if anything does."""
         return self.around.skew.lack(self.outcome, self.version)
+
+    @property
+    def logged(self) -> LoggedError | None:
+        """The error that its replica logged about it, if it is known which."""
+        return self.around.logged.about(self.outcome.request_id, self.replica, *self.span)
+
+    @property
+    def sqlstate(self) -> str | None:
+        """The SQLSTATE of its answer; of 25P02 the one before, if the server's log has it."""
+        given = self.outcome.sqlstate
+        if given == "25P02":
+            line = self.around.server_error(self.replica, *self.span)
+            return given if line is None else line.sqlstate
+        return given
 
     @property
     def span(self) -> tuple[int, int]:

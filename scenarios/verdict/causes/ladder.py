@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from scenarios.verdict.causes import sqlstates
 from scenarios.verdict.causes.failure import Failure, Finding
+from scenarios.verdict.causes.logged import sqlstate_of
 from scenarios.verdict.causes.surroundings import SLACK_NS
 from scenarios.verdict.timeline import Life
 
@@ -47,6 +48,13 @@ BALANCER = {
 _STATEMENT_TIMEOUT = re.compile(r"(?i)did not answer in time|statement timeout|query.*timed? ?out")
 _POOL = re.compile(r"(?i)no (free |database )?connection|\bpool\b|too many connections")
 _LATE = frozenset({"connection_timeout", "http_response_timeout"})
+_PARAMETER = re.compile(
+    r"(?i)invalid input for query argument|value out of u?int\d+ range"
+    r"|out of range integral type|int too large to convert"
+    r"|greater than maximum value for int|unable to encode .* into binary format"
+)
+_STALE_PLAN = re.compile(r"(?i)cached (statement )?plan (is invalid|must not change)")
+_TOO_MANY_REQUESTS = 429
 _REFUSALS = frozenset({400, 409, 422})
 _LOCKED = Finding("lock_wait", "the request waited for a lock in the database", "likely", "lock")
 STARVED = Finding(
@@ -195,7 +203,7 @@ def reused_connection(failure: Failure) -> Finding | None:
 
 def database(failure: Failure) -> Finding | None:
     """The application passed on why Postgres refused."""
-    sqlstate = failure.outcome.sqlstate
+    sqlstate = failure.sqlstate
     if sqlstate is None:
         return None
     return Finding(
@@ -211,8 +219,7 @@ def server_log(failure: Failure) -> Finding | None:
 
     Some applications answer what the database refuses with a 4xx, as if it were the user's fault.
     """
-    refused = failure.proxy is None and failure.outcome.status in _REFUSALS
-    if not (failure.answered_badly or refused) or failure.outcome.sqlstate is not None:
+    if not _silent_refusal(failure):
         return None
     line = failure.around.server_error(failure.replica, *failure.span)
     if line is None:
@@ -223,6 +230,42 @@ def server_log(failure: Failure) -> Finding | None:
         "likely",
         "statement",
     )
+
+
+def driver(failure: Failure) -> Finding | None:
+    """The database's driver refused by itself, as the replica's log says.
+
+    The server knows nothing of a parameter that never reached it.
+    """
+    error = failure.logged if _silent_refusal(failure) else None
+    if error is None:
+        return None
+    text = f"{error.last_line} {error.root or ''}"
+    if _STALE_PLAN.search(text):
+        cause, words = "driver:stale_plan", "the driver used a plan from before the schema changed"
+    elif not _PARAMETER.search(text):
+        return None
+    elif failure.around.type_changed(failure.at_ns):
+        cause, words = "driver:stale_parameter", "the driver refused a value by a column's old type"
+    else:
+        cause, words = "driver:parameter", "the driver refused a value"
+    return Finding(cause, f"{words}: {error.last_line}", "likely", "statement")
+
+
+def logged_sqlstate(failure: Failure) -> Finding | None:
+    """The replica's log has why Postgres refused, and nobody else does."""
+    error = failure.logged if _silent_refusal(failure) else None
+    sqlstate = None if error is None else sqlstate_of(error)
+    if sqlstate is None:
+        return None
+    title = f"SQLSTATE {sqlstate}: {sqlstates.describe(sqlstate)}"
+    return Finding(f"sqlstate:{sqlstate}", title, "likely", "statement")
+
+
+def _silent_refusal(failure: Failure) -> bool:
+    """Whether an application answered with an error, or a refusal, and gave no SQLSTATE."""
+    refused = failure.proxy is None and failure.outcome.status in _REFUSALS
+    return (failure.answered_badly or refused) and failure.outcome.sqlstate is None
 
 
 def lock_wait(failure: Failure) -> Finding | None:
@@ -305,6 +348,24 @@ def application(failure: Failure) -> Finding | None:
     )
 
 
+def exception(failure: Failure) -> Finding | None:
+    """The application answered with a server error, and its log has the exception."""
+    error = failure.logged if failure.answered_badly else None
+    if error is None or failure.outcome.error is not None:
+        return None
+    status = failure.outcome.status
+    title = f"HTTP {status} from the application, which logged {error.last_line}"
+    return Finding(f"status:{status}", title, "likely", "application")
+
+
+def rate_limit(failure: Failure) -> Finding | None:
+    """The application limits how many requests it answers (RFC 6585, section 4)."""
+    if failure.proxy is not None or failure.outcome.status != _TOO_MANY_REQUESTS:
+        return None
+    title = "HTTP 429: the application limits the rate of requests"
+    return Finding("application:rate_limit", title, "likely", "application")
+
+
 def transport(failure: Failure) -> Finding | None:
     """The client got no complete response, and nobody said why."""
     error = failure.outcome.error
@@ -334,7 +395,9 @@ LADDER: tuple[Rule, ...] = (
     lifecycle,
     reused_connection,
     database,
+    driver,
     server_log,
+    logged_sqlstate,
     lock_wait,
     starved,
     unresponsive,
@@ -343,7 +406,9 @@ LADDER: tuple[Rule, ...] = (
     database_away,
     balancer,
     mixed_fleet,
+    rate_limit,
     application,
+    exception,
     transport,
     status,
 )
@@ -363,7 +428,7 @@ def contributing(failure: Failure, primary: Finding) -> list[str]:
     found = [
         finding.cause
         for rule in LADDER
-        if rule not in (transport, status, application, balancer)
+        if rule not in (transport, status, application, exception, rate_limit, balancer)
         and (finding := rule(failure)) is not None
         and finding.cause != primary.cause
     ]

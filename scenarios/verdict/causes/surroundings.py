@@ -17,6 +17,7 @@ from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
 from scenarios.verdict.causes.answers import Answers
+from scenarios.verdict.causes.logged import LoggedErrors
 from scenarios.verdict.causes.machine import Machine, Starved
 from scenarios.verdict.causes.skew import Skew
 from scenarios.verdict.timeline import CONTAINERS, Timeline, object_of
@@ -41,6 +42,7 @@ _ELSEWHERE = frozenset({"foreign"})
 """Platforms whose replicas are not started by the run, so that they may be any process."""
 
 _ERRORS = frozenset({"ERROR", "FATAL", "PANIC"})
+_ABORTED, _STALE_PLAN = "25P02", "0A000"
 _LOST = frozenset({"08", "57"})
 """Classes of SQLSTATE that are about the server's absence, not about a statement."""
 
@@ -131,6 +133,7 @@ class Surroundings:
         skew: what one version serves and another lacks.
         machine: how far other processes had the machine.
         answers: the requests that succeeded.
+        logged: the errors in the replicas' logs.
     """
 
     def __init__(
@@ -151,6 +154,7 @@ class Surroundings:
             database: the application's own; None: nobody wrote down which, and each may be.
         """
         self.machine = Machine()
+        self.logged = LoggedErrors()
         self.timeline = timeline
         self.skew = Skew(timeline)
         self.answers = Answers()
@@ -189,10 +193,11 @@ class Surroundings:
         around = cls(
             Timeline(evidence.events),
             evidence.lock_waits or (),
-            evidence.server_lines,
+            evidence.server_lines or (),
             evidence.backend_changes,
             evidence.manifest.database,
         )
+        around.logged = LoggedErrors(evidence.logged_errors)
         whole = evidence.manifest.platform not in _ELSEWHERE
         around.machine = Machine(evidence.machine_samples, whole=whole)
         return around
@@ -334,6 +339,10 @@ class Surroundings:
                 return one
         return None
 
+    def checked(self, replica: str) -> bool:
+        """Whether the balancer's own events tell of the replica's health."""
+        return replica in self._downs
+
     def reading(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """The same requests; what they show together is remembered by the way."""
         for outcome in outcomes:
@@ -380,10 +389,62 @@ class Surroundings:
         The server's stamps are whole milliseconds.
         """
         near = self.errors_of(replica, start_ns - 2_000_000, end_ns + 2_000_000)
-        lines = [line for line in near if line.sqlstate[:2] not in _LOST]
+        lines = _telling(self.first_of_session(line) for line in near)
         if len({line.sqlstate for line in lines}) != 1:
             return None
         return lines[0]
+
+    def first_of_session(self, line: ServerLine) -> ServerLine:
+        """The error that broke the transaction, for a line that only says that it is broken.
+
+        25P02 always follows another error of the same session.
+        """
+        if line.sqlstate != _ABORTED:
+            return line
+        index = bisect_right(self._line_starts, line.at_ns)
+        for before in reversed(self.server_lines[:index]):
+            if before.pid == line.pid and before.sqlstate != _ABORTED:
+                return before
+        return line
+
+    def first_error_of(self, replica: str, start_ns: int, end_ns: int) -> ServerLine | None:
+        """The first statement in that time that the server refused a session named by a replica."""
+        first = bisect_left(self._line_starts, start_ns)
+        last = bisect_right(self._line_starts, end_ns)
+        mine = (one for one in self.server_lines[first:last] if self.replica_of(one) == replica)
+        return next(iter(_telling(map(self.first_of_session, mine))), None)
+
+    def fleet_at(self, at_ns: int) -> list[tuple[str, int, str]]:
+        """The replicas that were out of service at an instant: which, since when, and why."""
+        found = []
+        for name, life in self.timeline.lives.items():
+            if life.attached_ns is None or life.attached_ns > at_ns:
+                continue
+            ends = [
+                (ended_ns, why)
+                for ended_ns, why in (
+                    (life.drain_started_ns, "it was drained"),
+                    (life.stop_started_ns, "it was stopped"),
+                    (life.died_ns, "it died"),
+                )
+                if ended_ns is not None and ended_ns <= at_ns
+            ]
+            ends += [
+                (one.start_ns, one.reason)
+                for one in self._downs.get(name, ())
+                if one.start_ns <= at_ns and (one.end_ns is None or at_ns <= one.end_ns)
+            ]
+            if ends:
+                since_ns, why = min(ends)
+                found.append((name, since_ns, why))
+        return sorted(found, key=lambda one: (one[1], one[0]))
+
+    def type_changed(self, before_ns: int) -> bool:
+        """Whether a table had been rewritten by then, as a change of a column's type does."""
+        return any(
+            event.verb == "table" and event.state == "noted" and event.at_ns <= before_ns
+            for event in self.timeline.events
+        )
 
     def errors_of(self, replica: str | None, start_ns: int, end_ns: int) -> list[ServerLine]:
         """The errors in that time of the replica's sessions, and of those that name no replica."""
@@ -417,6 +478,17 @@ class Surroundings:
             and (one.end_ns is None or start_ns <= one.end_ns + SLACK_NS)
             and (not one.replicas or replica in one.replicas)
         ]
+
+
+def _telling(lines: Iterable[ServerLine]) -> list[ServerLine]:
+    """The errors of statements; a stale plan counts only where nothing else was refused.
+
+    Drivers prepare a statement with a stale plan anew, so its session went on; what then failed
+    has another SQLSTATE.
+    """
+    found = [line for line in lines if line.sqlstate[:2] not in _LOST]
+    others = [line for line in found if line.sqlstate != _STALE_PLAN]
+    return others or found
 
 
 def words(application: str) -> list[str]:
