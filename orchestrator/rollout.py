@@ -10,11 +10,12 @@ from orchestrator.analysis import Finding, Judgement
 from orchestrator.errors import RolloutFailed
 from orchestrator.fleet import Member, Replicas
 from orchestrator.gates import ReadinessGates, fail_at_end, readiness_refusal
-from orchestrator.interfaces import Hooks, Platform, ProbeResult, ReplicaExit, Router
+from orchestrator.interfaces import Drained, Hooks, Platform, ProbeResult, ReplicaExit, Router
 from orchestrator.journal import Journal
 from orchestrator.leaving import Leaving
 from orchestrator.model import Replica, Version
 from orchestrator.policy import Policy
+from orchestrator.routers.capabilities import Capabilities
 from orchestrator.tasks import all_or_first_error, deadline, each_to_its_end, first_error, now
 from orchestrator.termination import (
     DRAIN_FIRST,
@@ -317,6 +318,7 @@ class Rollout(TrafficVerbs):
                     for member in members
                 )
             entry.detail["cut"] = sum(one.cut for one in drained)
+            entry.detail |= _not_drained(drained, self._router.capabilities)
             lags = [self._plan(member, how).lag_seconds for member in members]
             entry.floor_seconds = min(
                 now() - began,
@@ -412,3 +414,14 @@ def _at_most(seconds: float) -> dict[str, object]:
 def _start_seconds(version: Version, policy: Policy) -> float:
     given = version.start_seconds
     return policy.progress_deadline_seconds if given is None else given
+
+
+def _not_drained(drained: Sequence[Drained], can: Capabilities) -> dict[str, object]:
+    """What the drains did not wait for, and what the router cannot tell of them."""
+    left = [one.left for one in drained if one.left is not None]
+    found: dict[str, object] = {}
+    if sum(left):
+        found["left"] = sum(left)
+    if len(left) < len(drained) or can.drain_waits != "replica":
+        found["router"] = can.drain_limits()
+    return found

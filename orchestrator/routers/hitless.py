@@ -3,12 +3,13 @@
 import asyncio
 import secrets
 import sys
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -18,34 +19,20 @@ from orchestrator.interfaces import Drained
 from orchestrator.model import Replica
 from orchestrator.processes import ChildProcess, Processes
 from orchestrator.request_statistics import Latency, RequestCounts
+from orchestrator.routers.capabilities import EVERYTHING, Capabilities
+from orchestrator.routers.marked import RouterConfigError
+from orchestrator.routers.settings import BackendState, HealthCheck, RouterSettings
+
+__all__ = ["Balancer", "HealthCheck", "HitlessRouter", "start_balancer"]
 
 _START_SECONDS = 20.0
 _GRACE_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthCheck:
-    """How the balancer finds out who is up.
-
-    Attributes:
-        path: what it asks each replica for; a 2xx is healthy.
-        interval: seconds between two checks in a steady state.
-        fast_interval: seconds between two checks while the state may change.
-        timeout: seconds until a check counts as failed.
-        rise: good checks in a row that take a replica up.
-        fall: bad checks in a row that take it down.
-    """
-
-    path: str
-    interval: float = 1.0
-    fast_interval: float = 0.25
-    timeout: float = 1.0
-    rise: int = 2
-    fall: int = 3
-
-
 class HitlessRouter:
     """The Router over the balancer's admin API; replica ids are the backends'."""
+
+    capabilities: ClassVar[Capabilities] = EVERYTHING
 
     def __init__(self, client: AdminClient, health: HealthCheck) -> None:
         """Describe the router.
@@ -139,12 +126,33 @@ class Balancer:
         admin: where its admin API is, as `unix:/path`.
         router: what a rollout needs of it.
         process: it.
+        client: its admin API, for those who look on.
+        version: what it calls itself.
+        kind: which router it is.
     """
 
     address: str
     admin: str
     router: HitlessRouter
     process: ChildProcess
+    client: AdminClient
+    version: str
+    kind: Literal["hitless"] = "hitless"
+
+    async def backends(self) -> Sequence[BackendState]:
+        """What it makes of its backends now."""
+        with _translated("list backends"):
+            known = await self.client.backends()
+        return [
+            BackendState(
+                id=one.id,
+                version=one.version,
+                state=one.state,
+                weight=one.weight,
+                in_flight=one.in_flight,
+            )
+            for one in known
+        ]
 
 
 class _Listening(msgspec.Struct, frozen=True):
@@ -207,7 +215,49 @@ async def start_balancer(
             admin=said.admin,
             router=HitlessRouter(client, health),
             process=child,
+            client=client,
+            version=_version(),
         )
+
+
+async def check(settings: RouterSettings) -> str:
+    """See that the settings are for this router; returns its version.
+
+    Raises:
+        RouterConfigError: they are not.
+    """
+    for key, value in (("binary", settings.binary), ("config", settings.config)):
+        if value is not None:
+            raise RouterConfigError(
+                f"router.{key}: router hitless has none; say router.kind as well, such as haproxy"
+            )
+    return _version()
+
+
+@asynccontextmanager
+async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator[Balancer]:
+    """Run a balancer while the block runs.
+
+    Raises:
+        RouterConfigError: the settings are not for this router.
+        EnvironmentFailure: it does not start.
+    """
+    await check(settings)
+    async with start_balancer(
+        processes,
+        directory=settings.directory,
+        log=settings.logs / "balancer.log",
+        health=settings.health,
+        access_log=settings.access_log,
+        listen=settings.listen,
+        hold_seconds=settings.hold_seconds,
+        affinity_cookie=settings.affinity_cookie,
+    ) as balancer:
+        yield balancer
+
+
+def _version() -> str:
+    return f"hitless {distribution_version('hitless')}"
 
 
 def _count(one: Mapping[str, Any]) -> RequestCounts:

@@ -3,7 +3,8 @@
 `MODE` in the environment: `sick` (its health check answers 503), `dies` (it says why and exits
 before it listens), `failing` (all but the health check is a 503), `deaf` (it ignores SIGTERM),
 `abrupt` (SIGTERM ends it at once, with what is in flight).
-GET /slow takes a while, GET /hang for ever. SIGTERM is graceful: what is in flight is finished.
+GET /slow takes a while, GET /long a bit longer (it says `begun`, then `ended`), GET /hang for ever.
+After GET /turn-sick the health check answers 503. SIGTERM is graceful: what is in flight is ended.
 """
 
 import asyncio
@@ -15,11 +16,13 @@ import sys
 PORT, VERSION, MODE = int(sys.argv[1]), sys.argv[2], os.environ.get("MODE", "")
 
 
-async def main() -> None:
+async def main() -> None:  # noqa: C901 - one place for all that it can do
     if MODE == "dies":
         sys.stdout.write("no configuration; giving up\n")
         raise SystemExit(3)
-    stopping = asyncio.Event()
+    stopping, sick = asyncio.Event(), asyncio.Event()
+    if MODE == "sick":
+        sick.set()
     idle: set[asyncio.Task[None]] = set()
     busy: set[asyncio.Task[None]] = set()
 
@@ -38,7 +41,15 @@ async def main() -> None:
                     await asyncio.Event().wait()
                 if path == "/slow":
                     await asyncio.sleep(0.3)
-                bad = MODE == "sick" if path == "/health" else MODE == "failing"
+                if path == "/long":
+                    sys.stdout.write("begun\n")
+                    sys.stdout.flush()
+                    await asyncio.sleep(0.5)
+                    sys.stdout.write("ended\n")
+                    sys.stdout.flush()
+                if path == "/turn-sick":
+                    sick.set()
+                bad = sick.is_set() if path == "/health" else MODE == "failing"
                 status = b"503 Service Unavailable" if bad else b"200 OK"
                 body = VERSION.encode()
                 last = b"Connection: close\r\n" if stopping.is_set() else b""

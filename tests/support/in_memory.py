@@ -13,6 +13,7 @@ from orchestrator.policy import Criteria, Policy
 from orchestrator.release import ReleaseRun, bring_up
 from orchestrator.request_statistics import RequestCounts
 from orchestrator.rollout import Rollout
+from orchestrator.routers.capabilities import EVERYTHING
 from orchestrator.strategies import STRATEGIES
 
 A, B = Version(name="a", command=("a",)), Version(name="b", command=("b",))
@@ -27,6 +28,7 @@ class InMemoryFleet:
     """
 
     admission_seconds = 0.0
+    capabilities = EVERYTHING
 
     def __init__(self) -> None:
         self.running: dict[str, asyncio.Event] = {}
@@ -41,6 +43,7 @@ class InMemoryFleet:
         self.most = 0
         self.least = 0
         self.cold_stops: list[str] = []
+        self.drains_to = Drained(0, 0.0)
 
     def expect(self, fail_at: int | None) -> None:
         """Begin to check the fleet and to count calls."""
@@ -142,7 +145,7 @@ class InMemoryFleet:
         self._look()
         await asyncio.sleep(0)
         self.drained.add(replica_id)
-        return Drained(0, 0.0)
+        return self.drains_to
 
     async def remove(self, replica_id: str) -> None:
         await self._call()

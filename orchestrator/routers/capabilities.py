@@ -1,0 +1,80 @@
+"""What a router can do, said by itself, so that nobody takes for granted what it cannot do."""
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["hitless", "haproxy", "envoy", "nginx", "traefik", "caddy"]
+"""The routers that there are."""
+
+DrainWaits = Literal["replica", "all", "nothing"]
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What one kind of router can do.
+
+    Attributes:
+        cuts_at_deadline: it cuts what a replica still has in flight when a drain's time is up.
+        counts_in_flight: it knows how many exchanges each replica has under way.
+        drain_waits: the end of a drain waits for what this `replica` has in flight, for `all`
+            that was in flight at any replica when the drain began, or `nothing`.
+        own_health: it checks its backends by itself, and stops using one that fails.
+        atomic_switch: it takes a whole set of weights in one step; otherwise one after the other.
+        weights: it can give replicas unequal shares of the traffic.
+        sticky: it can keep a user on one version.
+        holds: it can let requests wait while no backend is up.
+        reasons: it says why it answered by itself, request by request.
+        reload_keeps_connections: a change of its backends closes no connection of a client, so that
+            no request can meet the end of one.
+    """
+
+    cuts_at_deadline: bool
+    counts_in_flight: bool
+    drain_waits: DrainWaits
+    own_health: bool
+    atomic_switch: bool
+    weights: bool
+    sticky: bool
+    holds: bool
+    reasons: bool
+    reload_keeps_connections: bool = True
+
+    def lacking(self) -> tuple[str, ...]:
+        """What it cannot do, one sentence each, for people."""
+        said = {
+            "cuts_at_deadline": "it cannot cut what is in flight when the time of a drain is up",
+            "counts_in_flight": "it does not tell what a replica has in flight",
+            "own_health": "it does not check its backends by itself",
+            "atomic_switch": "it takes the weights of a switch one after the other",
+            "weights": "it cannot give replicas unequal shares",
+            "sticky": "it cannot keep a user on one version",
+            "holds": "it does not let requests wait while no backend is up",
+            "reasons": "it does not say why it answered by itself",
+            "reload_keeps_connections": "a change of its backends closes connections of clients",
+        }
+        lacks = [words for name, words in said.items() if not getattr(self, name)]
+        if self.drain_waits != "replica":
+            lacks.append(self.drain_limits())
+        return tuple(lacks)
+
+    def drain_limits(self) -> str:
+        """What a drain does not do, in one sentence for people; empty when it does all."""
+        if self.drain_waits == "nothing":
+            return "its drain waits for nothing that is in flight"
+        if self.drain_waits == "all":
+            return "its drain waits for what is in flight at any replica, and tells no numbers"
+        return "" if self.cuts_at_deadline else "its drain cuts nothing at the deadline"
+
+
+EVERYTHING = Capabilities(
+    cuts_at_deadline=True,
+    counts_in_flight=True,
+    drain_waits="replica",
+    own_health=True,
+    atomic_switch=True,
+    weights=True,
+    sticky=True,
+    holds=True,
+    reasons=True,
+)
+"""What our own balancer can do."""

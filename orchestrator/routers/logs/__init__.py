@@ -1,0 +1,1 @@
+"""PURE: how the log lines of each router are read."""

@@ -1,0 +1,306 @@
+"""nginx as the router: each change is a new file and a reload (SIGHUP).
+
+It has no checks of its own, so the adapter asks the replicas in its place before they are admitted;
+nginx itself notices a bad one only by failed requests (`max_fails`). A reload is over when the
+workers of the old configuration are closing; a drain, when they have ended, which they do when what
+all replicas had in flight has ended.
+"""
+
+import asyncio
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from orchestrator.errors import RouterError
+from orchestrator.interfaces import Drained
+from orchestrator.processes import ChildProcess, Processes
+from orchestrator.routers import binaries, marked
+from orchestrator.routers.capabilities import Capabilities
+from orchestrator.routers.launch import (
+    Launched,
+    connects,
+    launched,
+    listening,
+    output_of,
+    refused,
+    translated,
+)
+from orchestrator.routers.log_reader import LogReader
+from orchestrator.routers.logs import nginx as log_lines
+from orchestrator.routers.managed import POLL_SECONDS, Backend, ManagedRouter, Seen, Table, integers
+from orchestrator.routers.marked import RouterConfigError
+from orchestrator.routers.own_checks import OwnChecks
+from orchestrator.routers.settings import RouterSettings
+
+PLACES = {
+    "listen": "into the server that users reach",
+    "backends": "into the upstream of the application, with the parameters of each server after it",
+}
+"""The marks of a user's own configuration."""
+
+_MOST = 1000
+_HTTP = re.compile(r"^[ \t]*http[ \t]*\{", re.MULTILINE)
+_MACHINE = re.compile(r"^[ \t]*(daemon|pid|user|error_log)\b")
+_WORDS = re.compile(r"^(nginx: \[\w+\] |[\d/]+ [\d:]+ \[\w+\] \d+#\d+: )")
+
+_DEFAULT = """\
+events {}
+http {
+    # As its documentation says for upgrades; and upstream connections are kept.
+    map $http_upgrade $hitless_connection {
+        default upgrade;
+        '' '';
+    }
+    upstream app {
+        # hitless: backends
+        keepalive 32;
+    }
+    server {
+        # hitless: listen
+        location / {
+            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $hitless_connection;
+        }
+    }
+}
+"""
+
+
+def configuration(text: str, table: Table, *, listen: str, log: Path, files: Path) -> str:
+    """PURE: fill in the marks of a whole configuration, or of one for the `http` block.
+
+    Args:
+        text: with its marks.
+        table: the backends; those without traffic are not in it, since nginx has no standby.
+        listen: where clients connect.
+        log: the access log.
+        files: the directory of the process id and of temporary files.
+    """
+    parameters = marked.marks(text).get("backends", "")
+    shares = integers({name: one.weight for name, one in table.items() if one.active}, _MOST)
+    servers = [
+        f"server {table[name].replica.address} weight={weight} {parameters}".rstrip() + ";"
+        for name, weight in shares.items()
+    ]
+    if not _HTTP.search(text):
+        text = "events {}\nhttp {\n" + text + "\n}\n"
+    kept = "\n".join(
+        f"# left to the run: {line}" if _MACHINE.match(line) else line for line in text.splitlines()
+    )
+    known = "".join(f"    {one.replica.address} {name};\n" for name, one in sorted(table.items()))
+    inside = (
+        "http {\n"
+        f"    log_format hitless escape=json '{log_lines.FORMAT}';\n"
+        "    map $upstream_addr $hitless_served_by {\n"
+        f"        default '';\n{known}    }}\n"
+    )
+    temporary = "".join(
+        f"    {kind}_temp_path {files}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    filled = marked.fill(
+        _HTTP.sub(lambda _: inside + temporary, kept, count=1),
+        {
+            "listen": (
+                f"listen {listen};",
+                f"access_log {log} hitless;",
+                "add_header X-Served-By $hitless_served_by always;",
+            ),
+            # An upstream without a server is refused; this one is never asked.
+            "backends": servers or ("server 127.0.0.1:1 down;",),
+        },
+    )
+    return f"pid {files}/nginx.pid;\nerror_log stderr warn;\n{filled}"
+
+
+class NginxRouter(ManagedRouter):
+    """The Router over nginx's configuration file and signals."""
+
+    capabilities: ClassVar = Capabilities(
+        cuts_at_deadline=False,
+        counts_in_flight=False,
+        drain_waits="all",
+        own_health=False,
+        atomic_switch=True,
+        weights=True,
+        sticky=False,
+        holds=False,
+        reasons=True,
+        reload_keeps_connections=False,
+    )
+
+    def __init__(
+        self, child: ChildProcess, files: "Files", settings: RouterSettings, log: LogReader
+    ) -> None:
+        """Describe an nginx that runs.
+
+        Args:
+            child: its master process.
+            files: its configuration.
+            settings: what it was started with.
+            log: its access log.
+        """
+        super().__init__(settings.health, log, settings.on_change)
+        self._child = child
+        self._files = files
+        self._checks = OwnChecks(settings.health, "nginx")
+
+    @property
+    def admission_seconds(self) -> float:
+        """The least time until a healthy replica is up: the adapter's own checks."""
+        return self._checks.admission_seconds
+
+    async def apply(self, before: Table, after: Table) -> None:
+        """Write the file, reload, and wait until the old workers take nothing new."""
+        if _served(before) == _served(after):
+            return
+        self._files.write(after)
+        with self.reloading():
+            await self._reload()
+
+    async def _reload(self) -> None:
+        old = _children(self._child.pid)
+        self._child.signal(signal.SIGHUP)
+        while True:
+            if self._child.returncode is not None:
+                raise RouterError(f"nginx has ended: {self._child.last_lines(1)}")
+            now = _children(self._child.pid)
+            if now - old and not any(_serves(pid) for pid in old & now):
+                return
+            await asyncio.sleep(POLL_SECONDS / 5)
+
+    async def look(self) -> Mapping[str, Seen]:
+        """What the adapter's own checks say, which it makes when it is asked."""
+        return await self._checks.look([one.replica for one in self._table.values()])
+
+    async def wait_drained(self, backend: Backend, seconds: float) -> Drained:  # noqa: ARG002
+        """Wait until the workers of all older configurations have ended; they tell no numbers."""
+        until = time.monotonic() + seconds
+        while True:
+            if not any(not _serves(pid) for pid in _children(self._child.pid)):
+                return Drained(0, 0.0)
+            if time.monotonic() >= until:
+                return Drained(0, 0.0, None)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+class Files:
+    """nginx's files of one run."""
+
+    def __init__(self, settings: RouterSettings, address: str) -> None:
+        self._settings = settings
+        self._address = address
+        self.log = settings.logs / "nginx-access.ndjson"
+        self.path = settings.directory / "nginx.conf"
+        self._text = _DEFAULT
+        if settings.config is not None:
+            self._text = marked.read(settings.config)
+            marked.need(settings.config, self._text, PLACES)
+
+    def write(self, table: Table) -> None:
+        """Write the configuration for a table."""
+        text = configuration(
+            self._text,
+            table,
+            listen=self._address,
+            log=self.log,
+            files=self._settings.directory,
+        )
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.rename(self.path)
+
+
+async def check(settings: RouterSettings) -> str:
+    """See that nginx is there and takes the configuration; returns its version.
+
+    Raises:
+        RouterConfigError: it is not, or it does not.
+    """
+    program = binaries.find(binaries.NGINX, settings.binary)
+    _, said = await output_of([str(program), "-v"])
+    found = re.search(r"nginx/(\d[\w.]*)", said)
+    if found is None:
+        raise RouterConfigError(f"{program}: not an nginx: {said.partition(chr(10))[0]}")
+    if settings.config is not None:
+        files = Files(settings, "127.0.0.1:1")
+        files.write({})
+        status, said = await output_of([*_command(program, files, settings.config), "-t"])
+        if status:
+            lines = [_WORDS.sub("", line) for line in said.splitlines() if "[" in line]
+            words = marked.pointed("\n".join(lines), files.path, settings.config)
+            raise refused(settings.config, "nginx", words)
+    return f"nginx {found[1]}"
+
+
+@asynccontextmanager
+async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator[Launched]:
+    """Run nginx while the block runs.
+
+    Raises:
+        RouterConfigError: it is not there, or refuses the configuration.
+        EnvironmentFailure: it does not start.
+    """
+    version = await check(settings)
+    program = binaries.find(binaries.NGINX, settings.binary)
+    async with listening(settings) as (address, _):
+        files = Files(settings, address)
+        files.write({})
+        log = LogReader(files.log, log_lines.translation)
+
+        async def ready(child: ChildProcess) -> bool:
+            return bool(_children(child.pid)) and await connects(address)
+
+        command = [*_command(program, files, settings.config), "-g", "daemon off;"]
+        async with (
+            translated(log, settings.access_log),
+            launched(
+                processes,
+                command,
+                name="nginx",
+                log=settings.logs / "nginx.log",
+                ready=ready,
+                stop_signal=signal.SIGQUIT,
+            ) as child,
+        ):
+            yield Launched(
+                kind="nginx",
+                version=version,
+                address=address,
+                router=NginxRouter(child, files, settings, log),
+                process=child,
+            )
+
+
+def _command(program: Path, files: Files, config: Path | None) -> list[str]:
+    # What a user's configuration includes is looked for beside it.
+    prefix = files.path.parent if config is None else config.resolve().parent
+    return [str(program), "-p", str(prefix), "-c", str(files.path), "-e", "stderr"]
+
+
+def _served(table: Table) -> dict[str, float]:
+    return {name: one.weight for name, one in table.items() if one.active}
+
+
+def _children(pid: int) -> set[int]:
+    try:
+        return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    except OSError:
+        return set()
+
+
+def _serves(pid: int) -> bool:
+    """Whether a worker takes new connections; nginx writes it into its title."""
+    try:
+        return b"shutting down" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
