@@ -16,6 +16,8 @@ import msgspec
 from rich.console import Console
 
 from orchestrator.personas import PERSONAS
+from orchestrator.routers.capabilities import Capabilities
+from orchestrator.routers.registry import KINDS, capabilities_of
 from orchestrator.termination import TerminationPolicy
 from scenarios.evidence.event import Event
 from scenarios.evidence.progress import PlannedStep, ReplicaView, RunHeader
@@ -43,6 +45,11 @@ setting means is in the [reference](reference/scenario.md#policytermination). Ev
 source; a value can be changed like any other setting, for example with
 `--set policy.termination.pre_stop_seconds=5`.
 """
+ABOUT_ROUTERS = """\
+Each router declares this itself, and one suite of tests runs against all of them: what a router can
+do must work, and what it cannot do must really be missing. How to use them is in
+[routers.md](../routers.md).
+"""
 SIZES = ((80, 24), (160, 40))
 
 
@@ -53,6 +60,7 @@ def generated() -> Mapping[str, bytes]:
         "reference/cli.md": command_line().encode(),
         "reference/scenario.md": scenario_file().encode(),
         "personas.md": personas().encode(),
+        "reference/routers.md": routers().encode(),
     }
 
 
@@ -81,6 +89,23 @@ def _value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def routers() -> str:
+    """What each router can do, as it declares it itself."""
+    words = {"all": "for all replicas at once", "replica": "for this replica", "nothing": "no"}
+    cells: dict[object, str] = {True: "yes", False: "**no**", **words}
+    _, said = documented(Capabilities.__doc__ or "")
+    lines = [
+        f"{HEADER}# What each router can do\n",
+        ABOUT_ROUTERS,
+        f"| | {' | '.join(KINDS)} |",
+        f"|---|{'---|' * len(KINDS)}",
+    ]
+    for name in Capabilities.__struct_fields__:
+        row = [cells[getattr(capabilities_of(kind), name)] for kind in KINDS]
+        lines.append(f"| {said[name].rstrip('.')} | {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
 
 
 def command_line() -> str:

@@ -44,6 +44,15 @@ DatabaseOption = Annotated[
         help="The URL of a Postgres server to use instead of the embedded one.",
     ),
 ]
+RouterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--router",
+        metavar="KIND",
+        help="Who sends requests to the replicas: hitless, haproxy, envoy, nginx, traefik or "
+        "caddy; as router.kind of the scenario.",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

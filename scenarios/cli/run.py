@@ -18,6 +18,7 @@ from scenarios.cli.options import (
     RateOption,
     RepeatOption,
     ReplicasOption,
+    RouterOption,
     RowsOption,
     RunsOption,
     ScenarioArgument,
@@ -52,6 +53,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     baseline: BaselineOption = None,
     settle: SettleOption = None,
     database: DatabaseOption = None,
+    router: RouterOption = None,
     settings: SetOption = None,
     repeat: RepeatOption = 1,
     hold: HoldOption = False,
@@ -80,6 +82,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         hold=hold,
         faults=tuple(fault or ()),
         repeat=repeat,
+        router=router,
     )
     experiment = changes.experiment(scenario, strategy, seed)
     console = progress_console(as_json=as_json)

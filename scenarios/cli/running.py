@@ -24,6 +24,7 @@ from scenarios.review import review, write_reports
 from scenarios.runner.environment import Environment
 from scenarios.runner.operator_commands import COMMANDS, OperatorCommands
 from scenarios.runner.release import command_name, deaf_migrators
+from scenarios.runner.router import need_router
 from scenarios.runner.run import run
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import ReleaseStep
@@ -84,9 +85,10 @@ async def run_and_review(
     """Run an experiment in a new folder under `out`, reach its verdict, and write its reports.
 
     Raises:
-        UsageError: no folder can be made there.
+        UsageError: no folder can be made there, or its router cannot be used.
         EnvironmentFailure: the run could not begin, or something that it stands on broke.
     """
+    await need_router(experiment, keep=place.keep)
     try:
         folder = RunFolder.create(
             out,

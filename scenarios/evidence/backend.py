@@ -9,7 +9,8 @@ class BackendChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     Attributes:
         at_ns: when, on the machine's monotonic clock.
         change: `attached`, `up`, `down`, `weight`, `draining`, `idle`, `removed`, `ejected`,
-            `restored`.
+            `restored`; `reload` and `reloaded` when the router itself began and ended to take a new
+            configuration, which have no `id`.
         id: the replica.
         state: what it is afterwards.
         version: its version.
@@ -21,7 +22,7 @@ class BackendChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     at_ns: int
     change: str
-    id: str
+    id: str = ""
     state: str = ""
     version: str = ""
     weight: float = 0.0

@@ -1,4 +1,9 @@
-"""One line of the balancer's access log, `balancer.ndjson`, as far as a verdict uses it."""
+"""One line of the router's access log, `balancer.ndjson`, as far as a verdict uses it.
+
+Our own balancer writes it; the log of any other router is translated into it.
+"""
+
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +24,9 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         first_byte_ns: how long the replica took until its first byte.
         total_ns: how long all of it took.
         reused: whether the connection to the replica was a reused one.
+        reason: another router's own words for an exchange that was not complete.
+        confidence: how sure that router's log is of `end`.
+        resolution_ns: how exact that log's stamps are; 0 of our own balancer's.
     """
 
     at_ns: int
@@ -33,3 +41,11 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     first_byte_ns: int = -1
     total_ns: int = -1
     reused: bool = False
+    reason: str | None = None
+    confidence: Literal["certain", "likely", "symptom"] = "certain"
+    resolution_ns: int = 0
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it comes from the log of a router that is not ours."""
+        return self.resolution_ns > 0

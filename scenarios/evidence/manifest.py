@@ -49,6 +49,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         strategy: the deployment strategy.
         platform: where the replicas ran, such as `local`.
         router: who balanced, such as `hitless`.
+        router_version: what it calls itself, such as `HAProxy 2.8.25`.
+        router_config: the user's own configuration of it; absent: ours.
+        router_lacks: what it cannot do, one sentence each.
         seed: of all randomness of the run.
         replicas: how many of them serve.
         rate: arrivals a second that were asked for; 0 where all users stay.
@@ -97,6 +100,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
     faults: tuple[str, ...] = ()
     database: str | None = None
+    router_version: str | None = None
+    router_config: str | None = None
+    router_lacks: tuple[str, ...] = ()
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -217,6 +217,11 @@ class RunFolder:
         return self.path / "balancer.log"
 
     @property
+    def router(self) -> Path:
+        """The files of a router that is not our own: its raw log, and what it printed."""
+        return self.path / "router"
+
+    @property
     def load_log(self) -> Path:
         """What the load generator printed."""
         return self.path / "load.log"
@@ -328,7 +333,7 @@ class RunFolder:
         waits = self.lock_waits
         return Evidence(
             manifest=manifest,
-            requests=_reading(self.requests, manifest),
+            requests=_named(_reading(self.requests, manifest), self._who_served(manifest.router)),
             events=_reading(self.events, manifest),
             ticks=_reading(self.ticks, manifest),
             mails=_reading(self.mails, manifest),
@@ -342,6 +347,12 @@ class RunFolder:
             logged_errors=_if_there(self.logged_errors, manifest) or iter(()),
             reads=_if_there(self.reads, manifest) or iter(()),
         )
+
+    def _who_served(self, router: str) -> dict[str, str]:
+        """Which replica served which request, by the log of a router that adds no `X-Served-By`."""
+        if router in _NAMING or not self.exchanges.exists:
+            return {}
+        return {one.request_id: one.backend for one in self.exchanges.read() if one.backend}
 
     def _judged_files(self) -> tuple[RecordFile[Any], ...]:
         return (
@@ -360,6 +371,20 @@ class RunFolder:
                 raise EvidenceError(f"{path}: missing; the run recorded it")
             if name not in known and _digest(path) != digest:
                 raise damaged(path)
+
+
+_NAMING = frozenset({"hitless", "foreign"})
+"""Our own router names the replica in its answers; a router outside of the run has no log here."""
+
+
+def _named(outcomes: Iterator[Outcome], served: Mapping[str, str]) -> Iterator[Outcome]:
+    """The same outcomes, with the replica that answered where the answer does not name it."""
+    for one in outcomes:
+        name = served.get(one.request_id)
+        if one.served_by is None and one.error is None and name is not None:
+            yield msgspec.structs.replace(one, served_by=name)
+        else:
+            yield one
 
 
 def _reading(file: RecordFile[T], manifest: Manifest) -> Iterator[T]:

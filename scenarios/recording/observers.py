@@ -28,7 +28,7 @@ class Observers:
         folder: Path,
         *,
         url: str | None,
-        admin: str,
+        admin: str | None,
         marks: Sequence[str],
         on_waits: Callable[[Sequence[LockWait]], None],
     ) -> None:
@@ -37,7 +37,8 @@ class Observers:
         Args:
             folder: where the evidence goes.
             url: the application's database, where it has one.
-            admin: the balancer's admin address.
+            admin: the balancer's admin address; None with another router, whose adapter records
+                its backends.
             marks: the marks of this run's processes, and of those that it shares with other runs.
             on_waits: told who waits for a lock now.
         """
@@ -76,10 +77,12 @@ class Observers:
             machine = run.machine_samples.path
             logs = ReplicaLogs(run.logged_errors.path, run.followed_logs)
             tasks = [
-                group.create_task(self._record_backends(), name="events of the balancer"),
                 group.create_task(record_machine(machine, self._marks), name="load of the machine"),
                 group.create_task(logs.follow(), name="logs of the replicas"),
             ]
+            if self._admin is not None:
+                recording = self._record_backends(self._admin)
+                tasks.append(group.create_task(recording, name="events of the balancer"))
             if self._url is not None:
                 waits = run.lock_waits.path
                 self._watch = LockWatch(self._url, waits, note, self._on_waits)
@@ -88,9 +91,9 @@ class Observers:
             for task in tasks:
                 task.cancel()
 
-    async def _record_backends(self) -> None:
+    async def _record_backends(self, admin: str) -> None:
         with RunFolder(self._folder).backend_changes.recorder() as recorder:
-            async with AdminClient(self._admin) as client:
+            async with AdminClient(admin) as client:
                 try:
                     async for event in client.events():
                         if event.get("event") == "backend":

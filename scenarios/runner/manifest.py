@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version as distribution_version
+from typing import NamedTuple
 
 from orchestrator.model import ReleaseResult
 from scenarios.evidence.manifest import Manifest, this_machine
@@ -10,11 +11,24 @@ from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import IntegritySpec
 
 
+class RouterFacts(NamedTuple):
+    """What a manifest says of the router beside its kind.
+
+    Attributes:
+        version: what it calls itself.
+        lacks: what it cannot do, one sentence each.
+    """
+
+    version: str
+    lacks: tuple[str, ...]
+
+
 def manifest_of(
     experiment: Experiment,
     result: ReleaseResult | None,
     *,
     database: str | None,
+    router: RouterFacts | None,
     started_at: datetime,
     interrupted: bool,
     digests: Mapping[str, str],
@@ -25,6 +39,7 @@ def manifest_of(
         experiment: what was run.
         result: how the release ended; None when it did not come to that.
         database: the name of the application's database, if it had one.
+        router: what is known of the router; None when it did not start.
         started_at: wall-clock time.
         interrupted: whether it was cut short.
         digests: of its evidence, by file.
@@ -37,7 +52,10 @@ def manifest_of(
         scenario=scenario.name,
         strategy=experiment.strategy,
         platform="local",
-        router="hitless",
+        router=scenario.router.kind,
+        router_version=router.version if router else None,
+        router_config=scenario.router.config,
+        router_lacks=router.lacks if router else (),
         seed=experiment.seed,
         replicas=scenario.policy.replicas,
         rate=scenario.traffic.asked_rate,

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from balancer.client import AdminClient, AdminError
 from orchestrator.control_socket import serve_control_socket
 from orchestrator.errors import EnvironmentFailure, OrchestratorError
 from orchestrator.hooks import CommandHooks
@@ -27,12 +26,12 @@ from orchestrator.rehearsal import CopyRehearsal
 from orchestrator.release import ReleaseRun, bring_up, take_down
 from orchestrator.rollout import Rollout
 from orchestrator.rollout_control import RolloutControl
-from orchestrator.routers.hitless import HealthCheck, start_balancer
+from orchestrator.routers.settings import RunningRouter
 from orchestrator.strategies import STRATEGIES
 from orchestrator.supervisor import Supervisor
 from orchestrator.tasks import first_error
 from scenarios.evidence.event import Event
-from scenarios.evidence.progress import Progress, ReplicaView
+from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.observers import Observers
 from scenarios.recording.reads import record_reads
@@ -40,18 +39,17 @@ from scenarios.recording.subjects import record_subjects, wait_settled
 from scenarios.runner import release as application
 from scenarios.runner.environment import Environment
 from scenarios.runner.faults import Faults, PhaseClock
-from scenarios.runner.manifest import manifest_of
+from scenarios.runner.manifest import RouterFacts, manifest_of
 from scenarios.runner.operator_commands import OperatorCommands
 from scenarios.runner.probe import probe_marked
+from scenarios.runner.router import described, health_of, running_router, show_replicas
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.placeholders import database_values, run_values
-from scenarios.scenario.spec import DatabaseSpec, IntegritySpec, Scenario
+from scenarios.scenario.spec import DatabaseSpec, IntegritySpec
 from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.set_up import set_up
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.process.driver import LoadGenerator, load_generator
-
-_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +61,7 @@ class _Parts:
     private: Path
     values: Mapping[str, str]
     address: tuple[str, int]
-    admin: str
+    router: RunningRouter
     load: LoadGenerator
     journal: Journal
     clock: PhaseClock
@@ -97,6 +95,7 @@ class Run:
         self._result: ReleaseResult | None = None
         self._on_exit: OnExit = lambda _replica, _ended: None
         self._database: str | None = None
+        self._router: RouterFacts | None = None
         self._started_at = datetime.now(UTC)
 
     async def go(self) -> None:
@@ -124,16 +123,9 @@ class Run:
         # The run's own, so that none of them outlives it when it fails: the server is shared.
         processes = await stack.enter_async_context(self._environment.own_processes())
         balancer = await stack.enter_async_context(
-            start_balancer(
-                processes,
-                directory=self._environment.private,
-                log=self._files.balancer_log,
-                access_log=self._files.exchanges.path,
-                health=_health(scenario),
-                hold_seconds=scenario.balancer.hold_seconds,
-                affinity_cookie=scenario.balancer.affinity_cookie,
-            )
+            running_router(experiment, processes, self._files, private=self._environment.private)
         )
+        self._router = described(balancer)
         host, _, port = balancer.address.rpartition(":")
         load = await stack.enter_async_context(
             load_generator(
@@ -186,12 +178,12 @@ class Run:
         self._operator.connect(rollout.control)
         await stack.enter_async_context(self._control_socket(private))
         release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
-        if self._environment.keep:
+        if self._environment.keep and balancer.admin is not None:
             kept = FleetPlan(
                 mark=processes.mark,
                 admin=balancer.admin,
                 directories=(str(self._environment.private), str(private)),
-                health=_health(scenario),
+                health=health_of(scenario),
                 policy=rollout.policy,
                 strategy=experiment.strategy,
                 release=release,
@@ -205,7 +197,7 @@ class Run:
             private=private,
             values=values,
             address=(host, int(port)),
-            admin=balancer.admin,
+            router=balancer,
             load=load,
             journal=journal,
             clock=clock,
@@ -225,7 +217,10 @@ class Run:
         scenario, journal, rollout = self._scenario, parts.journal, parts.rollout
         async with asyncio.TaskGroup() as group:
             group.create_task(parts.load.listen(), name="ticks of the load generator")
-            showing = group.create_task(self._look(parts.admin), name="replicas for the progress")
+            showing = group.create_task(
+                show_replicas(parts.router, self._watcher.on_replicas),
+                name="replicas for the progress",
+            )
             faults = self._faults(parts)
             fault_task = group.create_task(faults.run(), name="faults")
             async with _phase(journal, "setup"):
@@ -388,28 +383,6 @@ class Run:
             start_seconds=policy.progress_deadline_seconds,
         )
 
-    async def _look(self, admin: str) -> None:
-        """Show the replicas as the balancer sees them, twice a second."""
-        async with AdminClient(admin) as client:
-            while True:
-                try:
-                    backends = await client.backends()
-                except AdminError as error:
-                    raise EnvironmentFailure(f"the balancer: {error}") from error
-                self._watcher.on_replicas(
-                    [
-                        ReplicaView(
-                            id=one.id,
-                            version=one.version,
-                            state=one.state,
-                            weight=one.weight,
-                            in_flight=one.in_flight,
-                        )
-                        for one in backends
-                    ]
-                )
-                await asyncio.sleep(_LOOK_SECONDS)
-
     async def _settle(
         self, load: LoadGenerator, url: str, integrity: IntegritySpec | None, journal: Journal
     ) -> None:
@@ -432,6 +405,7 @@ class Run:
             self._experiment,
             self._result,
             database=self._database,
+            router=self._router,
             started_at=self._started_at,
             interrupted=interrupted,
             digests=self._files.digests(),
@@ -459,17 +433,6 @@ async def run(
         EnvironmentFailure: it could not begin, or something that it stands on broke.
     """
     await Run(experiment, environment, folder, watcher, operator or OperatorCommands()).go()
-
-
-def _health(scenario: Scenario) -> HealthCheck:
-    return HealthCheck(
-        path=scenario.application.health_path,
-        interval=scenario.balancer.health_interval_seconds,
-        fast_interval=scenario.balancer.health_fast_interval_seconds,
-        timeout=scenario.balancer.health_timeout_seconds,
-        rise=scenario.balancer.rise,
-        fall=scenario.balancer.fall,
-    )
 
 
 @asynccontextmanager

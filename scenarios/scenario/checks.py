@@ -7,7 +7,7 @@ from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.errors import ScenarioError, near
 from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.placeholders import PLACEHOLDERS
-from scenarios.scenario.spec import DatabaseSpec, FaultSpec, ReleaseStep, Scenario
+from scenarios.scenario.spec import DatabaseSpec, FaultSpec, ReleaseStep, RouterSpec, Scenario
 from scenarios.traffic.errors import PlanError
 from scenarios.traffic.journeys.compiled import Population, compiled_steps
 from scenarios.traffic.journeys.set_up import SET_UP
@@ -39,6 +39,7 @@ def check(scenario: Scenario, at: At) -> None:
     if scenario.integrity is not None and scenario.database is None:
         raise ScenarioError(at(["integrity"]) + "needs a [database] table")
     _check_traffic(scenario, at)
+    _check_router(scenario.router, at)
     for number, fault in enumerate(scenario.faults):
         _check_fault(fault, scenario, at(["faults", str(number)]))
 
@@ -153,6 +154,17 @@ def _check_migrations(migrations: object, through: str | None, where: str) -> No
             migrations_directory(migrations, through)
         except ScenarioError as error:
             raise ScenarioError(f"{where}{error}") from error
+
+
+def _check_router(router: RouterSpec, at: At) -> None:
+    for key, value in (("binary", router.binary), ("config", router.config)):
+        if value is None:
+            continue
+        where = at(["router", key])
+        if router.kind == "hitless":
+            raise ScenarioError(f"{where}router hitless has none; say router.kind, such as haproxy")
+        if not Path(value).is_file():
+            raise ScenarioError(f"{where}there is no file {value}")
 
 
 def _check_version(name: str | None, versions: Mapping[str, object], where: str) -> None:

@@ -2,10 +2,12 @@
 
 import re
 import shlex
+from typing import get_args
 
 import msgspec
 
 from orchestrator.policy import PolicyError
+from orchestrator.routers.capabilities import Kind
 from scenarios.errors import UsageError, near
 from scenarios.scenario.checks import NEED_DATABASE
 from scenarios.scenario.experiment import STRATEGY_NAMES, Experiment
@@ -19,6 +21,9 @@ _FAULT = re.compile(
 )
 FAULTS = ("kill", "freeze", "restart-postgres", "crash-postgres", "block", "freeze-load")
 """What `--fault` can make; a scenario file can also make `sql`."""
+
+ROUTERS: tuple[str, ...] = get_args(Kind)
+"""What `--router` can say."""
 
 SERVER_FAULTS = frozenset({"restart-postgres", "crash-postgres"})
 
@@ -83,6 +88,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     hold: bool = False
     faults: tuple[str, ...] = ()
     repeat: int = 1
+    router: str | None = None
 
     def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
         """The experiment that the command asks for.
@@ -93,7 +99,10 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         """
         if strategy not in STRATEGY_NAMES:
             raise UsageError(f"unknown strategy {strategy!r}; {near(strategy, STRATEGY_NAMES)}")
-        loaded = load(reference, self.settings)
+        if self.router is not None and self.router not in ROUTERS:
+            raise UsageError(f"--router {self.router}: {near(self.router, ROUTERS)}")
+        chosen = () if self.router is None else (f"router.kind={self.router}",)
+        loaded = load(reference, (*self.settings, *chosen))
         scenario = loaded.scenario
         replace = msgspec.structs.replace
         if self.replicas is not None:
@@ -150,6 +159,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             words += ["--set", setting]
         for fault in self.faults:
             words += ["--fault", fault]
+        if self.router is not None:
+            words += ["--router", self.router]
         if self.repeat > 1:
             words += ["--repeat", str(self.repeat)]
         if self.database is not None:

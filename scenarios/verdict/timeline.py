@@ -68,8 +68,9 @@ class Life:
                 self.drain_started_ns = event.at_ns
             case "drain", "completed" | "failed":
                 self.drained_ns = event.at_ns
-                cut = event.detail.get("cut", 0)
-                self.cut = cut if isinstance(cut, int) else 0
+                # What a router leaves at the deadline is cut by the end of its replica.
+                cut, left = event.detail.get("cut", 0), event.detail.get("left", 0)
+                self.cut = sum(one for one in (cut, left) if isinstance(one, int))
             case "stop", "started":
                 self.stop_started_ns = event.at_ns
             case "stop", "completed" | "failed":

@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[2]
 WORKFLOW_COMMAND = re.compile(r"- (?:run: )?(hitless (?:run|matrix|report|compare)\b[^\n|]*)")
 
 
-@pytest.mark.parametrize("name", ["verdict.schema.json", "reference/scenario.md", "personas.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["verdict.schema.json", "reference/scenario.md", "reference/routers.md", "personas.md"],
+)
 def test_generated_pages_are_up_to_date(name: str) -> None:
     """The published schema and the scenario file's reference say what the program does."""
     wanted = f"docs/{name} is out of date: run `python docs/generate.py`"

@@ -23,6 +23,10 @@ class Finding(NamedTuple):
     kind: CauseKind
 
 
+UNKNOWN = "unknown"
+"""How an exchange ended of which its router does not say how."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failed request joined with everything else that is known about it.
@@ -58,7 +62,7 @@ class Failure:
         if isinstance(around, Timeline):
             around = Surroundings(around)
         timeline = around.timeline
-        proxy = proxy_status.parse(outcome.proxy_status)
+        proxy = proxy_status.parse(outcome.proxy_status) or _logged(exchange)
         replica = outcome.served_by or (exchange.backend if exchange else None)
         if replica is None and proxy is not None and proxy.next_hop in timeline.lives:
             replica = proxy.next_hop
@@ -116,4 +120,13 @@ class Failure:
         """Whether the exchange broke off, rather than being answered by an application."""
         if self.proxy is not None:
             return self.proxy.error in proxy_status.CUT
+        if self.exchange is not None and self.exchange.end == UNKNOWN:
+            return True  # its router does not tell its own answers from the application's
         return self.outcome.error in ("reset", "eof", "malformed")
+
+
+def _logged(exchange: ExchangeRecord | None) -> ProxyStatus | None:
+    """Why another router answered by itself, as its log says; it adds no `Proxy-Status`."""
+    if exchange is None or not exchange.foreign or exchange.end not in proxy_status.ERRORS:
+        return None
+    return ProxyStatus(exchange.end or "", exchange.reason, exchange.backend)

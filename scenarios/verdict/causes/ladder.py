@@ -2,11 +2,11 @@
 
 The order is fixed, from what invalidates the other evidence down to the bare symptom: the harness
 itself, a fleet that waited for a lock or that others starved, the balancer without a backend, the
-life of the replica, the race of a reused connection, what the database refused, locks, the starved
-machine, a replica that answers nobody, timeouts and pools, the database's absence, what the
-balancer saw, the mixed fleet, the application's own answer, and last what the client saw. So
-the same evidence always gives the same cause. Rules that would have matched as well are the
-contributing events.
+life of the replica, a reload of the router, the race of a reused connection, what the database
+refused, locks, the starved machine, a replica that answers nobody, timeouts and pools, the
+database's absence, what the balancer saw, the mixed fleet, the application's own answer, and last
+what the client saw. So the same evidence always gives the same cause. Rules that would have matched
+as well are the contributing events.
 """
 
 import errno
@@ -44,6 +44,9 @@ BALANCER = {
     "proxy_internal_error": "internal error of the balancer",
 }
 
+
+LOST = frozenset({"connect_refused", "reset", "eof"})
+"""How a client sees that its connection is lost."""
 
 _STATEMENT_TIMEOUT = re.compile(r"(?i)did not answer in time|statement timeout|query.*timed? ?out")
 _POOL = re.compile(r"(?i)no (free |database )?connection|\bpool\b|too many connections")
@@ -183,6 +186,20 @@ def _near(event_ns: int | None, now: int) -> bool:
     return event_ns is not None and abs(event_ns - now) <= SLACK_NS
 
 
+def reload(failure: Failure) -> Finding | None:
+    """The router loaded a new configuration, and has not logged the request at all."""
+    if failure.exchange is not None or failure.outcome.error not in LOST:
+        return None
+    if not failure.around.reloading(*failure.span):
+        return None
+    return Finding(
+        "router:reload",
+        "the router lost the connection while it loaded a new configuration",
+        "likely",
+        "balancer",
+    )
+
+
 def reused_connection(failure: Failure) -> Finding | None:
     """A kept-alive connection was closed under the request, which the balancer never logged."""
     outcome = failure.outcome
@@ -319,6 +336,9 @@ def balancer(failure: Failure) -> Finding | None:
         return None
     error = failure.proxy.error
     words = BALANCER.get(error) or error.replace("_", " ")
+    if failure.exchange is not None and failure.exchange.foreign:
+        sure = failure.exchange.confidence
+        return Finding(f"router:{error}", f"router: {words}", sure, "balancer")
     return Finding(f"balancer:{error}", f"balancer: {words}", "certain", "balancer")
 
 
@@ -393,6 +413,7 @@ LADDER: tuple[Rule, ...] = (
     starved_fleet,
     no_backend,
     lifecycle,
+    reload,
     reused_connection,
     database,
     driver,

@@ -40,6 +40,10 @@ CUT = frozenset(
 """Errors that a backend which goes away, or is not there yet, leads to."""
 
 
+ERRORS = NEVER_FORWARDED | CUT | {"proxy_internal_error"}
+"""All that a router's log may say instead of `Proxy-Status`."""
+
+
 class ProxyStatus(NamedTuple):
     """Why a balancer answered by itself.
 

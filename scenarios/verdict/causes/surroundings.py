@@ -31,6 +31,9 @@ SLACK_NS = 1_000_000_000
 CHECKS_NS = SLACK_NS
 """For so long, at least, something must have gone on by which health checks failed."""
 
+RELOAD_NS = 500_000_000
+"""For how long after a reload a router may still close connections from before it."""
+
 _LONG = 5
 _SHARE = 0.5
 """A stretch explains a delay if it covers at least half of it."""
@@ -177,7 +180,9 @@ class Surroundings:
         self._waits = self._by_replica(
             wait for wait in self.waits if not _ours(wait.waiter.application)
         )
-        self._downs = _downs(backends)
+        changes = sorted(backends, key=lambda change: change.at_ns)
+        self._downs = _downs(changes)
+        self._reloads = _reloads(changes)
         self._answers: dict[str, array[int]] = {}
         self._usual: dict[str, int] = {}
         self._migrations = _doings(timeline.events, "migrate")
@@ -342,6 +347,13 @@ class Surroundings:
     def checked(self, replica: str) -> bool:
         """Whether the balancer's own events tell of the replica's health."""
         return replica in self._downs
+
+    def reloading(self, start_ns: int, end_ns: int) -> bool:
+        """Whether the router loaded a new configuration during that time, or just before it."""
+        return any(
+            begin <= end_ns and (end is None or start_ns <= end + RELOAD_NS)
+            for begin, end in self._reloads
+        )
 
     def reading(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """The same requests; what they show together is remembered by the way."""
@@ -535,6 +547,16 @@ def _downs(backends: Iterable[BackendChange]) -> dict[str, list[Down]]:
             mine.append(Down(change.id, change.at_ns, None, reason, unanswered, refused))
         elif change.change in ("up", "restored") and mine and mine[-1].end_ns is None:
             mine[-1] = mine[-1]._replace(end_ns=change.at_ns)
+    return found
+
+
+def _reloads(changes: Iterable[BackendChange]) -> list[tuple[int, int | None]]:
+    found: list[tuple[int, int | None]] = []
+    for change in changes:
+        if change.change == "reload":
+            found.append((change.at_ns, None))
+        elif change.change == "reloaded" and found:
+            found[-1] = (found[-1][0], change.at_ns)
     return found
 
 

@@ -103,6 +103,19 @@ def test_a_drain_that_ran_out_of_time_is_the_cause() -> None:
     assert finding.cause == "lifecycle:drain_exceeded"
 
 
+def test_what_a_router_left_at_the_deadline_is_the_drains() -> None:
+    """What a router leaves in flight is cut by the end of its replica: the drain was short."""
+    old = {"version": "a", "replicas": ("a-1",)}
+    events = [
+        make.event(3.0, "drain", "started", 1, **old),
+        make.event(3.4, "drain", "completed", 1, detail={"cut": 0, "left": 1}, **old),
+        make.event(3.5, "stop", "started", 2, **old),
+    ]
+    outcome = make.request(1, 3.6, status=502, proxy_status=CUT)
+    finding = attribute(Failure.join(outcome, None, Timeline(events)))
+    assert finding.cause == "lifecycle:drain_exceeded"
+
+
 def test_a_stop_without_a_drain_is_the_cause() -> None:
     """A naive stop cuts what is under way."""
     events = [make.event(3.0, "stop", "started", 1, replicas=("a-1",), version="a")]

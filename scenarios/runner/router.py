@@ -1,0 +1,133 @@
+"""The router of a run: from what a scenario says of it to a router that runs, and its records."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.errors import EnvironmentFailure, RouterError
+from orchestrator.processes import Processes
+from orchestrator.routers import settings as routers
+from orchestrator.routers.marked import RouterConfigError
+from orchestrator.routers.registry import check_router, start_router
+from orchestrator.routers.settings import HealthCheck, RouterSettings, RunningRouter
+from scenarios.errors import UsageError
+from scenarios.evidence.backend import BackendChange
+from scenarios.evidence.progress import ReplicaView
+from scenarios.evidence.run_folder import RunFolder
+from scenarios.runner.manifest import RouterFacts
+from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.spec import Scenario
+
+_LOOK_SECONDS = 0.5
+
+
+def health_of(scenario: Scenario) -> HealthCheck:
+    """How the router finds out who is up."""
+    return HealthCheck(
+        path=scenario.application.health_path,
+        interval=scenario.balancer.health_interval_seconds,
+        fast_interval=scenario.balancer.health_fast_interval_seconds,
+        timeout=scenario.balancer.health_timeout_seconds,
+        rise=scenario.balancer.rise,
+        fall=scenario.balancer.fall,
+    )
+
+
+async def need_router(experiment: Experiment, *, keep: bool) -> None:
+    """See that the router of an experiment can be used, before anything is started.
+
+    Args:
+        experiment: what is to be run.
+        keep: whether the fleet shall outlive this process.
+
+    Raises:
+        UsageError: its program is missing, or it refuses its configuration, in its own words.
+    """
+    kind = experiment.scenario.router.kind
+    if keep and kind != "hitless":
+        raise UsageError(f"--keep: not with router {kind}; only router hitless can be taken on")
+    with tempfile.TemporaryDirectory(prefix="hitless-check-") as name:
+        try:
+            folder = Path(name)
+            settings = _settings(experiment, folder, RunFolder(folder), logs=folder)
+            await check_router(kind, settings)
+        except RouterConfigError as error:
+            raise UsageError(str(error)) from error
+
+
+@asynccontextmanager
+async def running_router(
+    experiment: Experiment, processes: Processes, files: RunFolder, *, private: Path
+) -> AsyncIterator[RunningRouter]:
+    """Run the router of an experiment while the block runs.
+
+    When the block is left, its exchanges are in the folder; so is what it made of its backends,
+    unless it is our own balancer, which tells that by its admin API.
+
+    Raises:
+        EnvironmentFailure: it does not start.
+    """
+    kind = experiment.scenario.router.kind
+    if kind == "hitless":
+        settings = _settings(experiment, private, files, logs=files.path)
+        async with start_router(kind, processes, settings) as running:
+            yield running
+        return
+    files.router.mkdir()
+    with files.backend_changes.recorder() as recorder:
+
+        def record(change: routers.BackendChange) -> None:
+            recorder.write(msgspec.convert(change, BackendChange, from_attributes=True))
+
+        settings = _settings(experiment, private, files, logs=files.router, on_change=record)
+        async with start_router(kind, processes, settings) as running:
+            yield running
+
+
+def described(running: RunningRouter) -> RouterFacts:
+    """What a manifest says of it."""
+    return RouterFacts(running.version, running.router.capabilities.lacking())
+
+
+async def show_replicas(
+    running: RunningRouter, tell: Callable[[Sequence[ReplicaView]], None]
+) -> None:
+    """Tell of the replicas as the router sees them, twice a second, for ever.
+
+    Raises:
+        EnvironmentFailure: it does not answer.
+    """
+    while True:
+        try:
+            backends = await running.backends()
+        except RouterError as error:
+            raise EnvironmentFailure(f"the router: {error}") from error
+        tell([msgspec.convert(one, ReplicaView, from_attributes=True) for one in backends])
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _settings(
+    experiment: Experiment,
+    directory: Path,
+    files: RunFolder,
+    *,
+    logs: Path,
+    on_change: Callable[[routers.BackendChange], None] = lambda _change: None,
+) -> RouterSettings:
+    scenario = experiment.scenario
+    said = scenario.router
+    return RouterSettings(
+        health=health_of(scenario),
+        directory=directory,
+        logs=logs,
+        access_log=files.exchanges.path,
+        binary=None if said.binary is None else Path(said.binary),
+        config=None if said.config is None else Path(said.config),
+        hold_seconds=scenario.balancer.hold_seconds,
+        affinity_cookie=scenario.balancer.affinity_cookie,
+        on_change=on_change,
+    )
