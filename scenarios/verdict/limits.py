@@ -44,18 +44,7 @@ def limits_of(
             f"no request was planned in {slots.no_data * slots.seconds:.1f} s of "
             f"{_span(slots):.1f} s; that time counts neither as up nor as down"
         )
-    integrity = findings.integrity
-    if integrity.status == "unchecked":
-        yield "the database was not read, so lost or duplicated data cannot be detected"
-    elif integrity.status == "unknown":
-        yield "no request promised anything about the data, so no promise was checked"
-    if integrity.unknown:
-        yield (
-            f"the client does not know whether its requests about "
-            f"{number(integrity.unknown, 'subject')} took effect; the database has "
-            f"{integrity.recovered:,} of them; a row that exists or is missing there counts as "
-            "correct"
-        )
+    yield from _about_data(findings)
     if not any(share.requests for share in findings.versions) and findings.requests.ok:
         yield (
             "no response named its replica (X-Served-By), so it is unknown which replica answered"
@@ -73,6 +62,21 @@ def limits_of(
         yield (
             "the balancer's access log has none of the failed requests, so the causes rest on "
             "what the client saw"
+        )
+
+
+def _about_data(findings: Findings) -> Iterable[str]:
+    integrity = findings.integrity
+    if integrity.status == "unchecked":
+        yield "the database was not read, so lost or duplicated data cannot be detected"
+    elif integrity.status == "unknown":
+        yield "no request promised anything about the data, so no promise was checked"
+    if integrity.unknown:
+        yield (
+            f"the client does not know whether its requests about "
+            f"{number(integrity.unknown, 'subject')} took effect; the database has "
+            f"{integrity.recovered:,} of them; a row that exists or is missing there counts as "
+            "correct"
         )
 
 
