@@ -7,8 +7,12 @@ which router is meant. `docs/personas.md` is written from this data.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.termination import TerminationPolicy
+
+PersonaName = Literal["kubernetes", "ecs", "nomad", "swarm", "compose", "systemd"]
+"""The names of the personas."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from orchestrator.personas import PersonaName
 from orchestrator.termination import DRAIN_FIRST, TerminationPolicy
 from orchestrator.values import (
     Command,
@@ -210,6 +211,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         hook_timeout_seconds: how long a hook may take.
         healing: how replicas that die are replaced.
         autoscaling: how many replicas serve; absent: as many as `replicas` says.
+        persona: the platform whose defaults `termination` starts from: see `docs/personas.md`. Keys
+            of `termination` replace single values of it. Absent: the default of each key.
         termination: how replicas leave and come: who is told what, in which order and how late.
     """
 
@@ -232,6 +235,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hook_timeout_seconds: Positive = 30.0
     healing: Healing = Healing()
     autoscaling: Autoscaling | None = None
+    persona: PersonaName | None = None
     termination: TerminationPolicy = DRAIN_FIRST
 
     def __post_init__(self) -> None:

@@ -15,14 +15,16 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless run",
         "hitless run big-bang --strategy rolling --seed 7",
         "hitless run scenario.toml --strategy canary --replicas 4 --rate 500",
+        "hitless run --persona kubernetes --set policy.termination.pre_stop_seconds=5",
         "hitless run scenario.toml --junit results.xml --json > verdict.json",
     ),
     "matrix": (
         "hitless matrix",
         "hitless matrix big-bang expand-contract --rate 100",
+        "hitless matrix expand-contract --persona kubernetes --persona ecs",
     ),
     "demo": ("hitless demo",),
-    "list": ("hitless list", "hitless list --json"),
+    "list": ("hitless list", "hitless list --json", "hitless list --personas"),
     "report": (
         "hitless report runs/20260101-120000-big-bang-rolling",
         "hitless report runs/20260101-120000-big-bang-rolling --json",
@@ -87,6 +89,13 @@ def complete_scenario(incomplete: str) -> Iterable[str]:
 
     files = (str(path) for path in Path().glob("*.toml"))
     return [name for name in (*builtin_names(), *files) if name.startswith(incomplete)]
+
+
+def complete_persona(incomplete: str) -> Iterable[str]:
+    """The personas that begin so."""
+    from orchestrator.personas import PERSONAS  # noqa: PLC0415 - only when a shell asks
+
+    return [name for name in PERSONAS if name.startswith(incomplete)]
 
 
 def complete_strategy(incomplete: str) -> Iterable[str]:

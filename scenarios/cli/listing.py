@@ -1,16 +1,18 @@
-"""`hitless list`: the built-in scenarios."""
+"""`hitless list`: the built-in scenarios, or the personas."""
 
 import sys
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.cli.options import (
-    JsonOption,
-)
+from orchestrator.personas import PERSONAS
+from orchestrator.termination import TerminationPolicy
+from scenarios.cli.options import JsonOption
 from scenarios.scenario.experiment import STRATEGY_NAMES
 from scenarios.scenario.reader import builtin_names, load
 
@@ -34,8 +36,34 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
 
 
-def list_command(as_json: JsonOption = False) -> int:
+class ListedPersona(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the personas.
+
+    Attributes:
+        name: what `--persona` calls it.
+        title: the platform.
+        summary: what happens there when a replica leaves.
+        termination: the values of `policy.termination`.
+        limits: what of the platform they do not cover.
+    """
+
+    name: str
+    title: str
+    summary: str
+    termination: TerminationPolicy
+    limits: str
+
+
+def list_command(
+    personas: Annotated[
+        bool,
+        typer.Option("--personas", help="List the platforms that `--persona` can imitate instead."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
     """List the built-in scenarios and what each of them shows."""
+    if personas:
+        return _list_personas(as_json=as_json)
     scenarios = [load(name).scenario for name in builtin_names()]
     if as_json:
         rows = [
@@ -65,3 +93,52 @@ def list_command(as_json: JsonOption = False) -> int:
         "Run one with: hitless run SCENARIO --strategy STRATEGY"
     )
     return 0
+
+
+def _list_personas(*, as_json: bool) -> int:
+    if as_json:
+        rows = [
+            ListedPersona(
+                name=one.name,
+                title=one.title,
+                summary=one.summary,
+                termination=one.termination,
+                limits=one.limits,
+            )
+            for one in PERSONAS.values()
+        ]
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
+        return 0
+    console = Console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("persona", "order", "router told late", "preStop", "grace", "told of new", "idle"):
+        table.add_column(name, style="bold" if name == "persona" else "", overflow="fold")
+    for one in PERSONAS.values():
+        how = one.termination
+        table.add_row(
+            one.name,
+            how.order,
+            _seconds(how.deregistration_lag_seconds),
+            _seconds(how.pre_stop_seconds),
+            _seconds(how.grace_seconds),
+            how.registration,
+            "closed" if how.close_idle else "kept",
+        )
+    console.print(table)
+    console.print()
+    for one in PERSONAS.values():
+        console.print(Text.assemble((f"{one.name}: ", "bold"), one.summary))
+    console.print(
+        "\nUse one with: hitless run SCENARIO --persona NAME. The source of each value is in "
+        "docs/personas.md.",
+        highlight=False,
+    )
+    return 0
+
+
+def _seconds(value: float | tuple[float, float] | None) -> str:
+    if value is None:
+        return "as the version"
+    if isinstance(value, tuple):
+        return f"{value[0]:g} to {value[1]:g} s"
+    return f"{value:g} s"

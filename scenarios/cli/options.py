@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from scenarios.cli.help import complete_scenario, complete_strategy
+from orchestrator.personas import PERSONAS
+from scenarios.cli.help import complete_persona, complete_scenario, complete_strategy
 from scenarios.scenario.experiment import STRATEGY_NAMES
 
 ScenarioArgument = Annotated[
@@ -20,6 +21,22 @@ StrategyOption = Annotated[
     typer.Option(
         help=f"The rollout strategy: {', '.join(STRATEGY_NAMES)}.",
         autocompletion=complete_strategy,
+    ),
+]
+PersonaOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Let replicas leave and come as on this platform by default: "
+        f"{', '.join(PERSONAS)}. See `hitless list --personas`.",
+        autocompletion=complete_persona,
+    ),
+]
+PersonasOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--persona",
+        help=f"Run everything as on this platform: {', '.join(PERSONAS)}. May be repeated.",
+        autocompletion=complete_persona,
     ),
 ]
 ReplicasOption = Annotated[

@@ -15,6 +15,7 @@ from scenarios.cli.options import (
     KeepOption,
     NoLiveOption,
     OutOption,
+    PersonaOption,
     RateOption,
     RepeatOption,
     ReplicasOption,
@@ -54,6 +55,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     settle: SettleOption = None,
     database: DatabaseOption = None,
     router: RouterOption = None,
+    persona: PersonaOption = None,
     settings: SetOption = None,
     repeat: RepeatOption = 1,
     hold: HoldOption = False,
@@ -83,6 +85,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         faults=tuple(fault or ()),
         repeat=repeat,
         router=router,
+        persona=persona,
     )
     experiment = changes.experiment(scenario, strategy, seed)
     console = progress_console(as_json=as_json)

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from scenarios.errors import EvidenceError
+from scenarios.evidence.leaving import Termination
 
 Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
 
@@ -72,6 +73,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         faults: the faults that were to be made.
         database: the name of the application's database, so that what the server says of others is
             told from what it says of this one; absent where there is none, or nobody wrote it down.
+        persona: the platform whose defaults `termination` starts from; absent: none.
+        termination: how replicas left and came; absent where the run did not decide it.
         files: the SHA-256 of each evidence file, by name, so that a damaged one is noticed.
     """
 
@@ -103,6 +106,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     router_version: str | None = None
     router_config: str | None = None
     router_lacks: tuple[str, ...] = ()
+    persona: str | None = None
+    termination: Termination | None = None
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -22,7 +22,7 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         verdict: what.
         folder: where the evidence is, such as the name of a CI artifact.
     """
-    run = f"{escape(verdict.scenario)} · {escape(verdict.strategy)}"
+    run = " · ".join(escape(one) for one in words.run_name(verdict))
     lines = [
         f"## {SIGN[verdict.verdict]} {verdict.verdict.upper()}: {run}",
         "",

@@ -71,7 +71,7 @@ def _headline(verdict: Verdict) -> Text:
     line = badge(verdict.verdict)
     line.append(f" {words.clean(verdict.scenario)} · {words.clean(verdict.strategy)}", "bold")
     line.append(
-        f"   seed {verdict.seed} · {verdict.replicas} replicas · "
+        f"   {words.leaving_prefix(verdict)}seed {verdict.seed} · {verdict.replicas} replicas · "
         f"{words.rate_text(verdict.rate, verdict.users.stayed)} · "
         f"{verdict.existing_rows:,} existing rows",
         "dim",

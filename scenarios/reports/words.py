@@ -219,6 +219,27 @@ def downtime_text(verdict: Verdict) -> str:
     return f"{least_downtime(verdict)}{parts}; up to {share(peak)} of requests failed"
 
 
+def leaving_text(verdict: Verdict) -> str:
+    """How replicas left, in few words; empty where they were drained first, as is the default."""
+    how = verdict.termination
+    if how is None or (verdict.persona is None and how.order == "drain-first"):
+        return ""
+    name = f"persona {clean(verdict.persona)}" if verdict.persona else f"order {how.order}"
+    return f"{name}, preStop {how.pre_stop_seconds:g} s"
+
+
+def leaving_prefix(verdict: Verdict) -> str:
+    """The same before other parts of a headline."""
+    text = leaving_text(verdict)
+    return f"{text} · " if text else ""
+
+
+def run_name(verdict: Verdict) -> tuple[str, ...]:
+    """The parts of a run's name: its scenario, its strategy, and how replicas left."""
+    text = leaving_text(verdict)
+    return (verdict.scenario, verdict.strategy, *((text,) if text else ()))
+
+
 def cause_words(cause: str) -> str:
     """What a cause id means, as far as the id alone tells; empty if it speaks for itself."""
     kind, _, rest = cause.partition(":")

@@ -6,6 +6,9 @@ from importlib.metadata import version as distribution_version
 from typing import NamedTuple
 
 from orchestrator.model import ReleaseResult
+from orchestrator.policy import Policy
+from orchestrator.termination import Lag
+from scenarios.evidence.leaving import Termination
 from scenarios.evidence.manifest import Manifest, this_machine
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import IntegritySpec
@@ -76,5 +79,26 @@ def manifest_of(
         environment=this_machine(),
         faults=tuple(fault.do for fault in scenario.faults),
         database=database,
+        persona=scenario.policy.persona,
+        termination=_termination(scenario.policy),
         files=digests,
     )
+
+
+def _termination(policy: Policy) -> Termination:
+    how = policy.termination
+    return Termination(
+        order=how.order,
+        deregistration_lag_seconds=_range(how.deregistration_lag_seconds),
+        registration_lag_seconds=_range(how.registration_lag_seconds),
+        pre_stop_seconds=how.pre_stop_seconds,
+        grace_seconds=how.grace_seconds,
+        grace_includes_pre_stop=how.grace_includes_pre_stop,
+        registration=how.registration,
+        close_idle=how.close_idle,
+        drain_timeout_seconds=policy.drain_timeout_seconds,
+    )
+
+
+def _range(lag: Lag) -> tuple[float, float]:
+    return lag if isinstance(lag, tuple) else (lag, lag)

@@ -6,6 +6,7 @@ from typing import get_args
 
 import msgspec
 
+from orchestrator.personas import PERSONAS
 from orchestrator.policy import PolicyError
 from orchestrator.routers.capabilities import Kind
 from scenarios.errors import UsageError, near
@@ -89,6 +90,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...] = ()
     repeat: int = 1
     router: str | None = None
+    persona: str | None = None
 
     def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
         """The experiment that the command asks for.
@@ -102,7 +104,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         if self.router is not None and self.router not in ROUTERS:
             raise UsageError(f"--router {self.router}: {near(self.router, ROUTERS)}")
         chosen = () if self.router is None else (f"router.kind={self.router}",)
-        loaded = load(reference, (*self.settings, *chosen))
+        loaded = load(reference, (*self._persona(), *self.settings, *chosen))
         scenario = loaded.scenario
         replace = msgspec.structs.replace
         if self.replicas is not None:
@@ -131,6 +133,14 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             hold=self.hold,
         )
 
+    def _persona(self) -> tuple[str, ...]:
+        """The persona as a setting; single settings may change its values."""
+        if self.persona is None:
+            return ()
+        if self.persona not in PERSONAS:
+            raise UsageError(f"unknown persona {self.persona!r}; {near(self.persona, PERSONAS)}")
+        return (f'policy.persona="{self.persona}"',)
+
     def _repeated(self, scenario: Scenario, reference: str) -> Scenario:
         if any(step.migrate_down for step in scenario.release.steps):
             raise UsageError(
@@ -155,6 +165,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if value is not None:
                 words += [f"--{name.replace('_', '-')}", f"{value:g}"]
+        if self.persona is not None:
+            words += ["--persona", self.persona]
         for setting in self.settings:
             words += ["--set", setting]
         for fault in self.faults:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
+from orchestrator.personas import PERSONAS
 from orchestrator.policy import PolicyError
 from scenarios.errors import ScenarioError, near
 from scenarios.scenario.checks import check
@@ -94,7 +95,7 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
         given, where = _setting(setting)
         document = _merged(document, with_absolute_paths(given, path.parent))
         locations = where.over(locations)
-    document = with_working_directory(document, path.parent)
+    document = _with_persona(with_working_directory(document, path.parent))
     try:
         scenario = msgspec.convert(document, Scenario)
     except msgspec.ValidationError as error:
@@ -103,6 +104,18 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
         ) from error
     check(scenario, replace(locations, source=str(path)).at)
     return Loaded(scenario, path)
+
+
+def _with_persona(document: dict[str, Any]) -> dict[str, Any]:
+    """Put the values of `policy.persona` below those that `policy.termination` sets itself."""
+    policy = document.get("policy")
+    if not isinstance(policy, dict):
+        return document
+    name, own = policy.get("persona"), policy.get("termination", {})
+    if not (isinstance(name, str) and name in PERSONAS and isinstance(own, dict)):
+        return document  # what is wrong with it is said when it is converted
+    values = msgspec.to_builtins(PERSONAS[name].termination)
+    return _merged(document, {"policy": {"termination": {**values, **own}}})
 
 
 def _setting(text: str) -> tuple[dict[str, Any], KeyLocations]:

@@ -228,4 +228,6 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         users=tally.staying.users(read.requests, origin_ns)
         if tally.staying
         else tally.users.users(read.requests),
+        persona=manifest.persona,
+        termination=manifest.termination,
     )

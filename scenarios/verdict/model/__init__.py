@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from scenarios.evidence.leaving import Termination
 from scenarios.exit_status import ExitStatus
 from scenarios.verdict.model.causes import (
     Cause,
@@ -242,6 +243,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         locks: who waited for whom in the database.
         budget: how much of the error budget was spent.
         users: availability as users saw it.
+        persona: the platform whose defaults replicas left and came by; absent: none.
+        termination: how replicas left and came; absent where the run did not decide it.
     """
 
     schema: int = 1
@@ -280,6 +283,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     locks: Locks = Locks()
     budget: Budget | None = None
     users: Users = Users()
+    persona: str | None = None
+    termination: Termination | None = None
 
     @property
     def exit_status(self) -> ExitStatus:
