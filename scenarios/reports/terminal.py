@@ -224,6 +224,9 @@ def _violations(verdict: Verdict) -> list[RenderableType]:
         asked = f" ({' '.join(violation.requests[:3])})" if violation.requests else ""
         text = f"{violation.subject}: expected {violation.expected}, found {violation.found}{asked}"
         parts.append(Padding(Text(words.clean(text)), (0, 0, 0, 10)))
+    for said in integrity.logged:
+        text = f"logged, and shown by no failed request: {said}"
+        parts.append(Padding(Text(words.clean(text)), (0, 0, 0, 10)))
     return parts
 
 

@@ -4,12 +4,15 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.causes.attribution import Attributed, attribute_all, causes_of
 from scenarios.verdict.causes.contrasts import contrasted
+from scenarios.verdict.causes.quotations import background
 from scenarios.verdict.causes.starts import failed_starts
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.data.agreement import with_reads
@@ -144,6 +147,14 @@ def _keeping(
         yield line
 
 
+def _with_background(read: _Read, failed: Sequence[Attributed]) -> Integrity:
+    """What became of the data; where it is damaged, with the errors of background work."""
+    if read.integrity.status != "violated":
+        return read.integrity
+    logged = background((one.failure for one in failed), read.around.logged)
+    return msgspec.structs.replace(read.integrity, logged=logged)
+
+
 def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attributed]) -> Verdict:
     manifest, tally, origin_ns = read.manifest, read.tally, read.tally.origin_ns
     timeline, total = read.around.timeline, read.tally.total()
@@ -159,7 +170,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
                 else ()
             ),
         ),
-        integrity=read.integrity,
+        integrity=_with_background(read, failed),
         harness=tally.harness(read.ticks),
         phases=tally.phases(),
         versions=tally.versions(),

@@ -36,9 +36,6 @@ from scenarios.verdict.measures.exact_test import Counts, fisher_greater, holm
 LEVEL = 0.001
 """The chance that a run in which failures follow no line gets any contrast at all."""
 
-_ALIKE = 0.05
-"""The level for a line that another step of the run has already shown at `LEVEL`."""
-
 WARM_SECONDS = (1, 2, 5, 10, 30)
 """How long a replica may be called young; all of them are tested."""
 
@@ -53,6 +50,10 @@ _NEAR_NS = 1_000_000_000
 """Failures of others so close to these belong to the same disturbance."""
 
 _RATE_LIMITED = 429
+
+
+_Key = tuple[str, Step]
+"""A group of failures: their symptom, and their step."""
 
 
 class _Point(NamedTuple):
@@ -99,37 +100,45 @@ def contrasted(failed: Sequence[Attributed], around: Surroundings) -> tuple[Attr
 
 def contrasts_of(failed: Sequence[Attributed], around: Surroundings) -> list[Contrast]:
     """The contrasts of a run, at most one for each failed request; see `contrasted`."""
-    groups: dict[tuple[str, Step], list[_Point]] = {}
+    groups: dict[_Key, list[_Point]] = {}
     for index, one in enumerate(failed):
         point = _point(index, one, around)
         if point is not None:
             key = one.finding.cause, step_of(one.failure.outcome)
             groups.setdefault(key, []).append(point)
-    candidates: list[tuple[int, Contrast]] = []
-    for number, ((_, step), points) in enumerate(sorted(groups.items())):
-        group = _Group(step, points, around)
-        candidates += ((number, contrast) for contrast in group.candidates())
-    kept = holm([contrast.chance for _, contrast in candidates], LEVEL)
-    best: dict[tuple[int, str], Contrast] = {}
-    for (number, contrast), holds in zip(candidates, kept, strict=True):
+    candidates: list[tuple[_Key, Contrast]] = []
+    for key, points in sorted(groups.items()):
+        group = _Group(key[1], points, around)
+        candidates += ((key, contrast) for contrast in group.candidates())
+    tested = [one for one in candidates if one[1].chance < 1]
+    kept = holm([contrast.chance for _, contrast in tested], LEVEL)
+    best: dict[tuple[_Key, str], Contrast] = {}
+    for (key, contrast), holds in zip(tested, kept, strict=True):
         if holds:
-            about = number, contrast.version
+            about = key, contrast.version
             if about not in best or _rank(contrast) < _rank(best[about]):
                 best[about] = contrast
-    return [*best.values(), *_alike(best, candidates)]
+    return [*best.values(), *_alike(best, candidates, groups)]
 
 
 def _alike(
-    best: Mapping[tuple[int, str], Contrast], candidates: Iterable[tuple[int, Contrast]]
+    best: Mapping[tuple[_Key, str], Contrast],
+    candidates: Iterable[tuple[_Key, Contrast]],
+    groups: Mapping[_Key, Sequence[_Point]],
 ) -> Iterator[Contrast]:
-    """The contrasts of steps with too few failures, where another step shows the same for sure."""
-    shown = {(contrast.line, *contrast.about) for contrast in best.values()}
+    """The contrasts of steps with too few failures, where another step shows the same for sure.
+
+    The symptom must be the same, all of the version's failures must lie inside, and most of the
+    requests there must fail.
+    """
+    shown = {(key[0], contrast.line, *contrast.about) for (key, _), contrast in best.items()}
     taken = set(best)
-    for number, contrast in sorted(candidates, key=lambda one: (one[0], _rank(one[1]))):
-        about = number, contrast.version
-        if about in taken or (contrast.line, *contrast.about) not in shown:
+    for key, contrast in sorted(candidates, key=lambda one: (one[0], _rank(one[1]))):
+        about = key, contrast.version
+        if about in taken or (key[0], contrast.line, *contrast.about) not in shown:
             continue
-        if contrast.outside.failed == 0 and contrast.chance <= _ALIKE:
+        mine = sum(point.version == contrast.version for point in groups[key])
+        if contrast.inside.failed == mine and 2 * mine > contrast.inside.all:
             taken.add(about)
             yield contrast
 
@@ -188,17 +197,14 @@ class _Group:
             return
         beside = there.counts
         chance = _chance(here, there)
-        if chance is not None:
-            yield _contrast("version", version, "", here, there, beside, chance)
+        yield _contrast("version", version, "", here, there, beside, chance)
         for line, other, at_ns in self._moments(version):
             after, before = _split(here, at_ns)
             if len(before.failed) > _STRAY * len(mine) or not before.served or not after.failed:
                 continue
-            alone = _chance(after, there)
-            if alone is not None:
-                # Both halves of the sentence must hold, so the weaker of them counts.
-                further = max(alone, fisher_greater(after.counts, before.counts))
-                yield _contrast(line, version, other, after, before, beside, further)
+            # Both halves of the sentence must hold, so the weaker of them counts.
+            further = max(_chance(after, there), fisher_greater(after.counts, before.counts))
+            yield _contrast(line, version, other, after, before, beside, further)
 
     def _others(self, version: str) -> "array[int]":
         """The times of the other versions' answers."""
@@ -245,11 +251,9 @@ class _Group:
         if not across.failed or len(within.failed) > _STRAY * len(known):
             return
         chance = _chance(across, within)
-        if chance is not None:
-            (other, _), *_ = Counter(str(point.previous) for point in across.failed).most_common(1)
-            yield _contrast(
-                "previous_version", version, other, across, within, Counts(0, 0), chance
-            )
+        (other, _), *_ = Counter(str(point.previous) for point in across.failed).most_common(1)
+        none = Counts(0, 0)
+        yield _contrast("previous_version", version, other, across, within, none, chance)
 
     def _around_its_life(self, version: str, mine: Sequence[_Point]) -> Iterator[Contrast]:
         """It fails only while its replicas are young, or only while they are being stopped."""
@@ -310,8 +314,8 @@ class _Group:
         return 2 * len(failing) > len(failing | often)
 
 
-def _chance(inside: _Side, outside: _Side) -> float | None:
-    """The chance that failures lie on the one side; None if a disturbance explains it as well.
+def _chance(inside: _Side, outside: _Side) -> float:
+    """The chance that failures lie on the one side; 1 if a disturbance explains it as well.
 
     Where the other side had requests while these failed, only that time is compared.
     """
@@ -319,12 +323,12 @@ def _chance(inside: _Side, outside: _Side) -> float | None:
     controls = between(outside.served, first_ns, last_ns)
     if controls >= _CONTROLS:
         if not _spread(inside, _PIECES // 2):
-            return None
+            return 1.0
         near = Counts(len(inside.failed), between(inside.served, first_ns, last_ns))
         strays = sum(first_ns <= point.at_ns <= last_ns for point in outside.failed)
         return fisher_greater(near, Counts(strays, controls))
     if not outside.served or not _spread(inside, _PIECES - 2):
-        return None
+        return 1.0
     return fisher_greater(inside.counts, outside.counts)
 
 

@@ -1,16 +1,19 @@
 """What others said about the failures of one cause: the server, the replicas' logs, the checks."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from scenarios.verdict.causes.failure import Failure, Finding
-from scenarios.verdict.causes.logged import kind_of, quoted
+from scenarios.verdict.causes.logged import LoggedErrors, kind_of, quoted
 
 MOST_QUOTED = 2
 _MOST_ASKED = 500
 """So many failures of a cause are asked for the server's words."""
 
 MOST_OUT = 4
+MOST_BACKGROUND = 5
+MIGRATOR = "migrator"
+"""The source of the migrations' errors."""
 _SECOND = 1_000_000_000
 _MANY = 10
 """From so many failures on, a health check that saw none of them is worth a word."""
@@ -87,6 +90,17 @@ def healthy(failures: Sequence[Failure]) -> str | None:
     if not blind or 2 * len(answered) < len(failures):
         return None
     return f"meanwhile the health checks of {', '.join(blind)} passed, so they do not see this"
+
+
+def background(failures: Iterable[Failure], logged: LoggedErrors) -> tuple[str, ...]:
+    """The errors that no failed request accounts for, counted; those of migrations are left out."""
+    known = {
+        id(one)
+        for failure in failures
+        for one in logged.near(failure.outcome.request_id, failure.replica, *failure.span)
+    }
+    rest = (one for one in logged.all if id(one) not in known and one.source != MIGRATOR)
+    return tuple(str(one) for one in quoted(rest)[:MOST_BACKGROUND])
 
 
 def fleet(failures: Sequence[Failure], origin_ns: int) -> str | None:

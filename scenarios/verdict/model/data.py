@@ -53,6 +53,8 @@ class Integrity(msgspec.Struct, frozen=True, kw_only=True):
         violation_count: all violations.
         violations: the first of them for each invariant.
         invariants: what was checked.
+        logged: where it is violated, the errors in the replicas' logs that no failed request
+            accounts for, such as those of background work; the most frequent first, at most five.
     """
 
     status: Literal["held", "violated", "unknown", "unchecked"]
@@ -62,3 +64,4 @@ class Integrity(msgspec.Struct, frozen=True, kw_only=True):
     violation_count: int = 0
     violations: tuple[Violation, ...] = ()
     invariants: tuple[Invariant, ...] = ()
+    logged: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as some
+import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -144,6 +145,19 @@ def test_only_one_direction_of_two() -> None:
     cause = only(run(lambda one: one.version == "b" and one.previous == "a").judge())
     assert cause.cause == "mixed_fleet:previous_version"
     assert "version b fails only where version a answered the request before" in cause.title
+
+
+def test_a_step_with_few_failures_gets_the_contrast_of_its_kin() -> None:
+    """Three failures prove nothing; beside a hundred alike in another step, they are the same."""
+    few = run(lambda one: one.previous not in (None, one.version))
+    rare = [
+        msgspec.structs.replace(one, journey="rare")
+        if one.request_id.endswith("-2") and int(one.request_id[3:9]) % 50 == 7
+        else one
+        for one in few.outcomes
+    ]
+    cause = only(few.but(outcomes=rare).judge())
+    assert cause.cause == "mixed_fleet:previous_version"
 
 
 def test_a_cause_that_is_known_needs_no_contrast() -> None:

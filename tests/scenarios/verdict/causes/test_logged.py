@@ -229,3 +229,15 @@ def test_a_server_log_that_nobody_read_is_a_limit(clean_run: Evidence) -> None:
     run = clean_run.asked(database="shop")
     assert any("server's log was not read" in one for one in run.judge(server_lines=None).limits)
     assert not any("server's log was not read" in one for one in run.judge().limits)
+
+
+def test_errors_of_background_work_are_quoted_where_data_is_damaged(clean_run: Evidence) -> None:
+    """What no request shows is told with the violations; what a failed one shows is not."""
+    lost = clean_run.but(after=list(clean_run.after or ())[:-3]).failing(2.5, 2.6, status=500)
+    errors = [error(3.0 + n / 10, f"job {n} failed", source="b-2") for n in range(4)]
+    errors += [error(2.5 + n / 100, "its own") for n in range(10)]
+    errors += [error(2.2, "of a migration", source="migrator")]
+    verdict = lost.judge(logged_errors=errors)
+    assert verdict.integrity.logged == ("ValueError: job 0 failed, 4 times in the logs of b-2",)
+    assert any("a replica logged ValueError: job 0 failed" in one for one in verdict.reasons)
+    assert clean_run.judge(logged_errors=errors).integrity.logged == ()
