@@ -26,6 +26,8 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             limit.
         lock_wait_seconds: how long a session of the application may wait for a lock. Default: no
             limit.
+        termination: whether each replica must stop when it is asked: it must not be killed after
+            its grace period, and the stop signal must reach the process that listens.
         schedule_lag_p99_seconds: the highest allowed p99 lag of the load generator. Above it, the
             generator was the bottleneck, and the run is invalid.
         schedule_lag_max_seconds: the longest allowed stall of the load generator. A longer stall
@@ -38,6 +40,7 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     availability: float | None = None
     longest_outage_seconds: float | None = None
     lock_wait_seconds: float | None = None
+    termination: bool = True
     schedule_lag_p99_seconds: float = 0.1
     schedule_lag_max_seconds: float = 0.4
 

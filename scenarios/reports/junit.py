@@ -63,6 +63,8 @@ def _objective(suite: ET.Element, name: str, check: Check, verdict: Verdict) -> 
 
 
 def _explanation(check: Check, verdict: Verdict) -> list[str]:
+    if check.check == "termination":
+        return [f"{one.replica}: {one.words}" for one in verdict.replica_ends if one.broken]
     if check.check not in ("failed_requests", "availability"):
         return []
     lines = []

@@ -31,6 +31,7 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         *_table(("", ""), _numbers(verdict)),
         *_causes("Why requests failed", "failed", verdict.causes),
         *_causes("Why requests were slow", "slow", verdict.slow_causes),
+        *_ways_out(verdict),
         *_violations(verdict),
         "### What this run could not detect",
         "",
@@ -89,6 +90,13 @@ def _cause(cause: Cause) -> tuple[str, ...]:
         escape(words.counted(evidence.steps)),
         escape(evidence.requests[0]),
     )
+
+
+def _ways_out(verdict: Verdict) -> list[str]:
+    if not verdict.replica_ends:
+        return []
+    rows = (tuple(map(escape, words.way_out(one))) for one in verdict.replica_ends)
+    return ["### How replicas ended", "", *_table(words.WAY_OUT, rows)]
 
 
 def _violations(verdict: Verdict) -> list[str]:

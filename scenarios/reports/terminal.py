@@ -5,7 +5,7 @@ Nothing that came over the wire is ever read as markup.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.reports import words
-from scenarios.verdict.model import Cause, Downtime, Locks, Verdict, Violation
+from scenarios.verdict.model import Cause, Downtime, Locks, ReplicaEnd, Verdict, Violation
 
 STYLE = {"pass": "bold white on green", "fail": "bold white on red", "invalid": "bold on yellow"}
 COLOUR = {"pass": "green", "fail": "red", "invalid": "yellow"}
@@ -52,6 +52,8 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
         parts += [Text(), _title("Why requests were slow"), *_causes(verdict.slow_causes)]
     if verdict.locks.blockers or verdict.locks.deadlocks or verdict.locks.rewrites:
         parts += [Text(), _title("Locks"), *_locks(verdict.locks)]
+    if verdict.replica_ends:
+        parts += [Text(), _title("How replicas ended"), _ways_out(verdict.replica_ends)]
     if verdict.integrity.violations:
         parts += [Text(), _title("Data"), *_violations(verdict)]
     if verdict.limits:
@@ -207,6 +209,16 @@ def _locks(locks: Locks) -> list[RenderableType]:
         text = f"          {rewrite.table} was rewritten during {rewrite.during}"
         parts.append(Text(words.clean(text), "yellow"))
     return parts
+
+
+def _ways_out(replica_ends: Sequence[ReplicaEnd]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for name in words.WAY_OUT:
+        table.add_column(name)
+    for one in replica_ends:
+        style = "red" if one.broken else "yellow" if one.way != "stopped" else ""
+        table.add_row(*(words.clean(cell) for cell in words.way_out(one)), style=style)
+    return table
 
 
 def _violations(verdict: Verdict) -> list[RenderableType]:

@@ -6,7 +6,15 @@ from datetime import timedelta
 
 from scenarios.verdict.causes import sqlstates
 from scenarios.verdict.measures.slo import percent_down
-from scenarios.verdict.model import Availability, Budget, Downtime, Latency, Users, Verdict
+from scenarios.verdict.model import (
+    Availability,
+    Budget,
+    Downtime,
+    Latency,
+    ReplicaEnd,
+    Users,
+    Verdict,
+)
 
 MISSING = "-"
 SHOWN_NAMES = 4
@@ -246,3 +254,18 @@ def cause_words(cause: str) -> str:
     if kind == "sqlstate":
         return sqlstates.describe(rest)
     return {"no_backend": "no backend was available"}.get(cause, "")
+
+
+WAY_OUT = ("replica", "asked", "stopped listening", "children gone", "ended", "status", "way out")
+"""The columns of the table of replicas' ends."""
+
+
+def way_out(one: ReplicaEnd) -> tuple[str, ...]:
+    """The row of one replica in the table of replicas' ends."""
+    stamps = (one.stop_asked, one.stopped_listening, one.children_ended, one.ended)
+    return (
+        one.replica,
+        *(MISSING if stamp is None else instant(stamp) for stamp in stamps),
+        MISSING if one.exit_status is None else str(one.exit_status),
+        one.words,
+    )

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from scenarios.evidence.manifest import Manifest
 from scenarios.verdict.causes.machine import Starved
+from scenarios.verdict.measures import replica_ends
 from scenarios.verdict.measures.slo import percent_down
 from scenarios.verdict.model import (
     Cause,
@@ -29,10 +30,12 @@ from scenarios.verdict.model import (
     Integrity,
     Locks,
     Phase,
+    ReplicaEnd,
     Requests,
     VersionShare,
     Word,
 )
+from scenarios.verdict.model.replica_end import BROKEN
 
 CPU_SATURATED = 0.95
 ENDED: Mapping[str, str] = {
@@ -73,6 +76,7 @@ class Findings:
     slow_causes: tuple[Cause, ...] = ()
     starved: Starved | None = None
     stalled: Starved | None = None
+    replica_ends: tuple[ReplicaEnd, ...] = ()
 
 
 def decide(
@@ -165,6 +169,13 @@ def _starved(findings: Findings) -> Iterable[str]:
         told.append(f"{number(slow, 'request')} took too long")
     if findings.stalled is not None and not _ended_as_expected(findings.manifest):
         told.append("replicas did not become ready, or did not stay up,")
+    if findings.manifest.objectives.termination:
+        killed = sum(
+            one.way in BROKEN and (one.excused or "").startswith("the machine")
+            for one in findings.replica_ends
+        )
+        if killed:
+            told.append(f"{number(killed, 'replica')} had to be killed")
     if told:
         yield (
             f"{' and '.join(told)} while the machine was starved: {starved.words}; so the run "
@@ -206,6 +217,7 @@ def check_objectives(findings: Findings) -> tuple[Check, ...]:
             _check_slow(findings, behind=behind),
             _check_outage(findings),
             _check_locks(findings),
+            _check_termination(findings),
             _check_integrity(findings.integrity),
             _check_outcome(findings, starved=findings.stalled is not None),
         )
@@ -305,6 +317,19 @@ def _check_locks(findings: Findings) -> Check | None:
             if locks.watched
             else "lock waits in the database were not recorded"
         ),
+    )
+
+
+def _check_termination(findings: Findings) -> Check | None:
+    if not findings.replica_ends:
+        return None
+    must = findings.manifest.objectives.termination
+    broken = any(one.broken for one in findings.replica_ends)
+    return Check(
+        check="termination",
+        title="each replica stops when it is asked to",
+        held=not (broken and must),
+        sentence=replica_ends.sentence(findings.replica_ends, allowed=not must),
     )
 
 

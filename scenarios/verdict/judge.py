@@ -1,6 +1,6 @@
 """From the evidence of a run to its verdict."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from scenarios.verdict.limits import limits_of
 from scenarios.verdict.measures.budget import budget_of
 from scenarios.verdict.measures.downtime import availability_of, downtime_by_endpoint, downtime_of
 from scenarios.verdict.measures.locking import LockLedger
+from scenarios.verdict.measures.replica_ends import replica_ends_of
 from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
 from scenarios.verdict.model import Integrity, Rollout, Verdict
@@ -90,6 +91,9 @@ def judge(evidence: Evidence) -> Judgement:
         for outcomes in (read.tally.failed, read.tally.late)
     )
     failed = contrasted(failed, read.around)
+    for one in failed:  # only now is it known whom they asked
+        if one.failure.outcome.served_by is None:
+            read.waiting.add(one.failure.outcome, one.failure.replica)
     return Judgement(
         verdict=_verdict(read, failed, slow),
         failed=failed,
@@ -106,7 +110,8 @@ def _read(evidence: Evidence) -> _Read:
     for outcome in around.reading(evidence.requests):
         tally.add(outcome)
         ledger.add(outcome)
-        waiting.add(outcome)
+        if outcome.ok or outcome.served_by is not None:
+            waiting.add(outcome)
     integrity = _integrity(evidence, around, ledger)
     exchanges: dict[str, ExchangeRecord] = {}
     bad = {outcome.request_id for outcome in (*tally.failed, *tally.late)}
@@ -185,6 +190,15 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         slow_causes=causes_of(slow, origin_ns),
         starved=read.around.machine.total(),
         stalled=read.around.stalled(),
+        replica_ends=replica_ends_of(
+            read.around,
+            Counter(
+                one.failure.replica
+                for one in failed
+                if one.finding.kind == "lifecycle" and one.failure.replica is not None
+            ),
+            origin_ns,
+        ),
     )
     checks = check_objectives(findings)
     word, reasons, doubts = decide(findings, checks)
@@ -229,6 +243,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         started_at=manifest.started_at,
         unattributed=sum(one.count for one in findings.causes if one.confidence == "symptom"),
         slow_causes=findings.slow_causes,
+        replica_ends=findings.replica_ends,
         locks=findings.locks,
         budget=budget_of(
             manifest.objectives.availability,

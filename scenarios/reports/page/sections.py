@@ -40,6 +40,17 @@ def locks(verdict: Verdict) -> Html:
     )
 
 
+def replica_ends(verdict: Verdict) -> Html:
+    """How each replica ended."""
+    if not verdict.replica_ends:
+        return NOTHING
+    rows = [words.way_out(one) for one in verdict.replica_ends]
+    caption = "The way out of each replica, in seconds since the first request"
+    return Html("<section><h2>How replicas ended</h2>{}</section>").format(
+        table(words.WAY_OUT, rows, caption)
+    )
+
+
 def _blocker(blocker: Blocker) -> tuple[str, ...]:
     about = f" on {blocker.relation}" if blocker.relation else ""
     return (

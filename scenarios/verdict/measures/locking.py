@@ -40,12 +40,19 @@ class LockLedger:
             if not wait.waiter.application.startswith(OURS):
                 self._groups.setdefault(self._key(wait), _Group()).waits.append(wait)
 
-    def add(self, outcome: Outcome) -> None:
-        """Take note of one request; the order does not matter but for the examples."""
+    def add(self, outcome: Outcome, replica: str | None = None) -> None:
+        """Take note of one request; the order does not matter but for the examples.
+
+        Args:
+            outcome: the request.
+            replica: who was asked, where the answer does not say it.
+        """
         taken = outcome.done_ns - outcome.planned_ns
         if not self._groups or taken < DELAYED_NS or outcome.sent_ns is None:
             return
-        blocked = self._around.blocked(outcome.served_by, outcome.sent_ns, outcome.done_ns)
+        blocked = self._around.blocked(
+            outcome.served_by or replica, outcome.sent_ns, outcome.done_ns
+        )
         if blocked is None:
             return
         self._requests += 1

@@ -29,6 +29,7 @@ from scenarios.verdict.model.measures import (
     Slots,
     SlowRequest,
 )
+from scenarios.verdict.model.replica_end import ReplicaEnd
 
 __all__ = [
     "Availability",
@@ -47,6 +48,7 @@ __all__ = [
     "Latency",
     "Locks",
     "Phase",
+    "ReplicaEnd",
     "Requests",
     "Rewrite",
     "Rollout",
@@ -245,6 +247,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         users: availability as users saw it.
         persona: the platform whose defaults replicas left and came by; absent: none.
         termination: how replicas left and came; absent where the run did not decide it.
+        replica_ends: how each replica ended.
     """
 
     schema: int = 1
@@ -285,6 +288,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     users: Users = Users()
     persona: str | None = None
     termination: Termination | None = None
+    replica_ends: tuple[ReplicaEnd, ...] = ()
 
     @property
     def exit_status(self) -> ExitStatus:
