@@ -43,7 +43,7 @@ def facts(path: Path) -> dict[str, Any]:
     for request in verdict["latency"]["slowest"]:
         request.pop("step")
     _drop_queues(verdict)
-    for name in ("reasons", "doubts", "limits", "replica_ends"):
+    for name in ("reasons", "doubts", "limits", "replica_ends", "persona", "termination"):
         verdict.pop(name, None)
     availability = verdict["availability"]
     availability.pop("text")
