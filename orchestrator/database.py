@@ -1,5 +1,6 @@
 """Connections to Postgres: one way to open them, to name them, and to report their errors."""
 
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,6 +32,7 @@ async def connected(
     url: str,
     application_name: str = APPLICATION_NAME,
     *,
+    timeout: float = _ANSWER_SECONDS,  # noqa: ASYNC109 - a setting of the session, as asyncpg has it
     command_timeout: float | None = None,
 ) -> AsyncIterator[Any]:  # asyncpg ships no types
     """Open an asyncpg connection for the block, and close it at the end.
@@ -38,6 +40,7 @@ async def connected(
     Args:
         url: `postgresql://user:password@host:port/database`.
         application_name: how `pg_stat_activity` and the server's log name the session.
+        timeout: seconds within which the session must be open, and later closed.
         command_timeout: seconds that each statement may take; absent: no limit.
 
     Raises:
@@ -46,7 +49,7 @@ async def connected(
     try:
         connection = await asyncpg.connect(
             url,
-            timeout=_ANSWER_SECONDS,
+            timeout=timeout,
             command_timeout=command_timeout,
             server_settings={"application_name": application_name},
         )
@@ -60,7 +63,9 @@ async def connected(
     except DATABASE_ERRORS as error:
         raise EnvironmentFailure(f"the database at {redacted(url)} refused: {error}") from error
     finally:
-        await connection.close()
+        # An orderly end is a courtesy: asyncpg breaks the session off when its time is over.
+        with contextlib.suppress(*DATABASE_ERRORS):
+            await connection.close(timeout=timeout)
 
 
 async def run_sql(url: str, statements: Iterable[str]) -> None:

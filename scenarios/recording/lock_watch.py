@@ -14,9 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import asyncpg
 import msgspec
 
+from orchestrator.database import connected
+from orchestrator.errors import EnvironmentFailure
 from scenarios.evidence.lock_modes import conflict, strongest
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.recorder import Recorder
@@ -25,7 +26,6 @@ APPLICATION_NAME = "hitless-watch"
 BUSY_SECONDS = 0.01
 IDLE_SECONDS = 0.2
 
-_CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 2.0
 _RETRY_SECONDS = 0.05
 _QUERY_LETTERS = 300
@@ -52,15 +52,6 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND c.relfilenode <> 0
     AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg_t%'"""
 _INVALID = "SELECT indexrelid::regclass::text AS name FROM pg_index WHERE NOT indisvalid"
-
-_gone = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    # "cannot switch to state": asyncpg lost a race with a server that ended its session.
-    asyncpg.InternalClientError,
-)
 
 Note = Callable[[str, str | None, Mapping[str, object]], None]
 """Told of what is seen besides waits: verb (`table`, `index`, `database`), error, detail."""
@@ -307,7 +298,7 @@ class LockWatch:
                 while True:
                     try:
                         await self._connected(waits)
-                    except _gone as error:
+                    except EnvironmentFailure as error:
                         waits.close(time.monotonic_ns())
                         self._lost(error)
                         await asyncio.sleep(_RETRY_SECONDS)
@@ -317,17 +308,14 @@ class LockWatch:
     def _lost(self, error: BaseException) -> None:
         if not self._away:
             self._away = True
-            text = " ".join(str(error).split()) or type(error).__name__
+            reason = error.__cause__ or error  # the database's own words, without our URL
+            text = " ".join(str(reason).split()) or type(reason).__name__
             self._note("database", text, {"last_seen_ns": self._looked_ns})
 
     async def _connected(self, waits: Waits) -> None:
-        connection = await asyncpg.connect(
-            self._url,
-            timeout=_CONNECT_SECONDS,
-            command_timeout=_ANSWER_SECONDS,
-            server_settings={"application_name": APPLICATION_NAME},
-        )
-        try:
+        async with connected(
+            self._url, APPLICATION_NAME, timeout=_ANSWER_SECONDS, command_timeout=_ANSWER_SECONDS
+        ) as connection:
             if self._away:
                 self._away = False
                 self._note("database", None, {"back": True})
@@ -340,8 +328,6 @@ class LockWatch:
                             await self._turned.wait()
                 else:
                     await asyncio.sleep(BUSY_SECONDS)
-        finally:
-            connection.terminate()  # nothing is under way that an orderly end would save
 
     async def _look(self, connection: Any, waits: Waits) -> None:  # noqa: ANN401 - asyncpg ships no types
         rows = await connection.fetch(_WAITS)

@@ -5,16 +5,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import msgspec
-
-from balancer.client import AdminClient, AdminError
-from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
 from orchestrator.model import JournalEvent
 from orchestrator.verbs import verb_named
-from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.recording.balancer_events import record_backends
 from scenarios.recording.lock_watch import LockWatch
 from scenarios.recording.machine import record_machine
 from scenarios.recording.replica_logs import ReplicaLogs
@@ -81,7 +77,7 @@ class Observers:
                 group.create_task(logs.follow(), name="logs of the replicas"),
             ]
             if self._admin is not None:
-                recording = self._record_backends(self._admin)
+                recording = record_backends(self._admin, run)
                 tasks.append(group.create_task(recording, name="events of the balancer"))
             if self._url is not None:
                 waits = run.lock_waits.path
@@ -90,13 +86,3 @@ class Observers:
             yield
             for task in tasks:
                 task.cancel()
-
-    async def _record_backends(self, admin: str) -> None:
-        with RunFolder(self._folder).backend_changes.recorder() as recorder:
-            async with AdminClient(admin) as client:
-                try:
-                    async for event in client.events():
-                        if event.get("event") == "backend":
-                            recorder.write(msgspec.convert(event, BackendChange))
-                except AdminError as error:
-                    raise EnvironmentFailure(f"the balancer: {error}") from error

@@ -1,20 +1,15 @@
 """What the harness reads of the application's database: its subjects, and whether work is left."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import msgspec
 
-from orchestrator.database import redacted
-from orchestrator.errors import EnvironmentFailure
+from orchestrator.database import connected
 from scenarios.evidence.subject import Subject
 
-_ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 
@@ -55,27 +50,3 @@ async def wait_settled(url: str, query: str, timeout_seconds: float) -> bool:
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(_POLL_SECONDS)
-
-
-@contextlib.asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Any]:  # asyncpg ships no types
-    """A connection of the harness to the application's database.
-
-    Raises:
-        EnvironmentFailure: the database does not answer, or refuses what is asked.
-    """
-    try:
-        connection = await asyncpg.connect(
-            url, timeout=_ANSWER_SECONDS, server_settings={"application_name": "hitless-harness"}
-        )
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        reason = str(error) or type(error).__name__
-        raise EnvironmentFailure(
-            f"the database {redacted(url)} does not answer: {reason}"
-        ) from error
-    try:
-        yield connection
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise EnvironmentFailure(f"the database {redacted(url)} refused: {error}") from error
-    finally:
-        await connection.close()

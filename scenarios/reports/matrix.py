@@ -126,11 +126,6 @@ def matrix_markdown(rows: Sequence[MatrixRow]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def matrix_json(rows: Sequence[MatrixRow]) -> bytes:
-    """The matrix as JSON: a list of rows."""
-    return msgspec.json.format(msgspec.json.encode(list(rows)), indent=2) + b"\n"
-
-
 def comparison(verdicts: Sequence[Verdict]) -> Table:
     """Runs side by side, one a column: what each of them did to its users."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)

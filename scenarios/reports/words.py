@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 from scenarios.verdict.causes import sqlstates
 from scenarios.verdict.measures.slo import percent_down
@@ -19,6 +18,7 @@ from scenarios.verdict.model import (
 MISSING = "-"
 SHOWN_NAMES = 4
 SHOWN_IDS = 10
+_UNITS = (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1))
 
 
 def clean(text: object) -> str:
@@ -27,16 +27,23 @@ def clean(text: object) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A duration with three digits: `412 µs`, `4.12 ms`, `1.93 s`, `0:02:03`."""
+    """A duration as people write it: `412 µs`, `4.12 ms`, `1.93 s`, `2 min 3 s`, `8 h 45 min`."""
     if seconds is None:
         return MISSING
     if seconds >= 100:  # noqa: PLR2004 - from here on minutes read better
-        return str(timedelta(seconds=round(seconds)))
+        return _long(round(seconds))
     if seconds >= 1 or seconds == 0:
         return f"{_three_digits(seconds)} s"
     if seconds >= 1e-3:  # noqa: PLR2004 - a millisecond
         return f"{_three_digits(seconds * 1e3)} ms"
     return f"{_three_digits(seconds * 1e6)} µs"
+
+
+def _long(seconds: int) -> str:
+    """Minutes and more, in the two largest units; the second one is left out where it is zero."""
+    unit, size, smaller, step = next(one for one in _UNITS if seconds >= one[1])
+    count, rest = divmod(round(seconds / step) * step, size)
+    return f"{count} {unit}" + (f" {rest // step} {smaller}" if rest else "")
 
 
 def _three_digits(value: float) -> str:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 
-from scenarios.recording.subjects import connected
+from orchestrator.database import connected
 from scenarios.scenario.spec import Rows
 
 _LINES_AT_ONCE = 1000

@@ -12,9 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
-
-from orchestrator.database import redacted
+from orchestrator.database import connected
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
 from orchestrator.model import JournalEvent, Replica
@@ -25,7 +23,6 @@ from scenarios.scenario.spec import FaultSpec, Scenario
 
 APPLICATION_NAME = "hitless-fault"
 
-_CONNECT_SECONDS = 10.0
 _SERVING_SECONDS = 0.02
 
 
@@ -103,7 +100,7 @@ class Faults:
                 async with self._verb(spec, replica):
                     await self._hurt(spec, replica.pid if replica else self._load_pid)
             case "block" | "sql":
-                async with self._verb(spec), self._session() as session:
+                async with self._verb(spec), connected(self._url, APPLICATION_NAME) as session:
                     await self._execute(spec, session)
             case "restart-postgres" | "crash-postgres":
                 server = await self._environment.server()
@@ -152,20 +149,3 @@ class Faults:
             quoted = ".".join('"' + part.replace('"', '""') + '"' for part in table.split("."))
             await session.execute(f"LOCK TABLE {quoted} IN {spec.mode} MODE")
             await asyncio.sleep(spec.seconds)
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[Any]:
-        try:
-            session = await asyncpg.connect(
-                self._url,
-                timeout=_CONNECT_SECONDS,
-                server_settings={"application_name": APPLICATION_NAME},
-            )
-            try:
-                yield session
-            finally:
-                await session.close()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise EnvironmentFailure(
-                f"the fault on {redacted(self._url)} cannot be made: {error}"
-            ) from error

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.cli.main import status
 from scenarios.scenario.reader import load
-from scenarios.verdict import Verdict, decode
+from tests.support.runs import released
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
 
@@ -23,13 +22,8 @@ ALL = [
 ]
 
 
-def released(scenario: Path, out: Path, *more: str) -> tuple[int, Verdict]:
-    """Run it through the command line; the status and the verdict."""
-    # A busy machine may delay the users; that is not what is tested here.
-    patient = ["--set", "objectives.schedule_lag_p99_seconds=2"]
-    code = status(["run", str(scenario), "--no-live", "--out", str(out), *patient, *more])
-    (folder,) = out.iterdir()
-    return code, decode((folder / "verdict.json").read_bytes())
+# A busy machine may delay the users; that is not what is tested here.
+PATIENT = ("--set", "objectives.schedule_lag_p99_seconds=2")
 
 
 def test_every_example_is_tested() -> None:
@@ -43,16 +37,16 @@ def test_every_example_is_tested() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_an_example_passes(name: str, postgres_url: str, tmp_path: Path) -> None:
     """A foreign application is released under traffic, and nothing of it fails."""
-    code, verdict = released(
-        EXAMPLES / name / "scenario.toml", tmp_path, "--database", postgres_url
-    )
+    path = EXAMPLES / name / "scenario.toml"
+    run = released(path, tmp_path, *PATIENT, "--database", postgres_url)
+    code, verdict = run.code, run.verdict
     assert (code, verdict.verdict) == (0, "pass"), verdict.reasons
     assert verdict.requests.failed == 0
     assert verdict.rollout.outcome == "completed"
     answered = {share.version: share.requests for share in verdict.versions}
     assert answered["v1"] > 0
     assert answered["v2"] > 0
-    if load(str(EXAMPLES / name / "scenario.toml")).scenario.integrity is not None:
+    if load(str(path)).scenario.integrity is not None:
         assert verdict.integrity.checked > 0
         assert verdict.integrity.violations == ()
 
@@ -64,7 +58,8 @@ def test_its_broken_variant_fails_with_the_cause(name: str, tmp_path: Path) -> N
     Where the application says no more than 500, the SQLSTATE comes from the server's own log.
     """
     path = EXAMPLES / name / "broken.toml"
-    code, verdict = released(path, tmp_path)
+    run = released(path, tmp_path, *PATIENT)
+    code, verdict = run.code, run.verdict
     assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
     expected = load(str(path)).scenario.expect.fails_with["rolling"]
     assert verdict.causes[0].cause in expected, verdict.causes

@@ -43,7 +43,10 @@ def test_what_it_writes_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_every_answer_is_in_the_file(tmp_path: Path) -> None:
-    """Commands, directories, paths and migrations are where the program looks for them."""
+    """Commands, directories, paths and migrations are where the program looks for them.
+
+    Directories are those beside the file.
+    """
     file = tmp_path / "own.toml"
     arguments = ["--name", "shop", "--old", "serve --greet 'a \"b\"'", "--new", "serve2 {port}"]
     arguments += ["--old-cwd", "old", "--new-cwd", "new", "--health", "/up"]
@@ -63,7 +66,7 @@ def test_every_answer_is_in_the_file(tmp_path: Path) -> None:
     assert scenario.versions["old"].command == ("serve", "--greet", 'a "b"')
     assert (scenario.versions["new"].command, scenario.versions["new"].cwd) == (
         ("serve2", "{port}"),
-        "new",
+        str(tmp_path / "new"),
     )
     assert scenario.application.health_path == "/up"
     assert [journey.steps[0].path for journey in scenario.traffic.journeys] == ["/a", "/b"]
@@ -126,7 +129,10 @@ def test_it_asks_at_a_terminal(tmp_path: Path) -> None:
         os.close(follower)
     scenario = load(str(tmp_path / "scenario.toml")).scenario
     assert scenario.versions["new"].command == ("serve", "{port}")
-    assert (scenario.versions["old"].cwd, scenario.versions["new"].cwd) == (".", "next")
+    assert (scenario.versions["old"].cwd, scenario.versions["new"].cwd) == (
+        str(tmp_path),
+        str(tmp_path / "next"),
+    )
     assert scenario.application.health_path == "/up"
     assert len(scenario.traffic.journeys) == 2
     assert scenario.database is not None

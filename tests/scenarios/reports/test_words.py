@@ -20,11 +20,17 @@ from scenarios.verdict.model import Users, WorstUser
         (0.099_999_9, "100 ms"),
         (1.926, "1.93 s"),
         (12.34, "12.3 s"),
-        (123.4, "0:02:03"),
+        (99.94, "99.9 s"),
+        (123.4, "2 min 3 s"),
+        (3599.9, "1 h"),
+        (7199, "2 h"),
+        (31_558, "8 h 46 min"),
+        (84_600, "23 h 30 min"),
+        (90_000, "1 d 1 h"),
     ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
-    """A duration has three digits and the unit that suits it."""
+    """A short duration has three digits and its unit, a long one its two largest units."""
     assert words.duration(seconds) == text
 
 

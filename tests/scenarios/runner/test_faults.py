@@ -10,27 +10,25 @@ from scenarios.errors import UsageError
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.overrides import parse_fault
 from scenarios.scenario.spec import FaultSpec
-from scenarios.verdict import Verdict, decode
+from scenarios.verdict import Verdict
+from tests.support.runs import released
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
 
-SMALL = [
-    *("--no-live", "--replicas", "2", "--rate", "40", "--existing-rows", "500"),
+SMALL = (
+    *("--replicas", "2", "--rate", "40", "--existing-rows", "500"),
     *("--baseline", "0.5"),
-]
+)
 
 
-def run(scenario: str, *options: str, out: Path, settle: float = 1.5) -> Verdict:
-    """A run through the command line; its verdict, reached twice with the same bytes."""
-    code = status(
-        [*("run", scenario, *SMALL, "--settle", str(settle), "--out", str(out)), *options]
-    )
-    (folder,) = out.iterdir()
-    found = (folder / "verdict.json").read_bytes()
-    verdict = decode(found)
-    assert code == verdict.exit_status
-    assert status(["report", str(folder), "--json"]) == code
-    assert (folder / "verdict.json").read_bytes() == found
+def run(scenario: str | Path, *options: str, out: Path, settle: float = 1.5) -> Verdict:
+    """A run's verdict, reached twice with the same bytes."""
+    ended = released(scenario, out, *SMALL, "--settle", str(settle), *options)
+    file = ended.folder / "verdict.json"
+    verdict, found = ended.verdict, file.read_bytes()
+    assert ended.code == verdict.exit_status
+    assert status(["report", str(ended.folder), "--json"]) == ended.code
+    assert file.read_bytes() == found
     return verdict
 
 
@@ -221,7 +219,7 @@ def planted(invariant: str, folder: Path) -> Path:
 def test_a_planted_fault_is_found_by_its_checker_alone(invariant: str, tmp_path: Path) -> None:
     """Data that is changed behind the application's back breaks exactly one invariant."""
     scenario = planted(invariant, tmp_path)
-    verdict = run(str(scenario), "--strategy", "blue-green", out=tmp_path / "runs", settle=2.5)
+    verdict = run(scenario, "--strategy", "blue-green", out=tmp_path / "runs", settle=2.5)
     found = {one.invariant for one in verdict.integrity.violations}
     assert found == {invariant.partition(",")[0]}, verdict.integrity.violations
     assert verdict.requests.failed == 0, verdict.causes

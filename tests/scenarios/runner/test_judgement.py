@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.cli.main import status
 from scenarios.evidence.event import Event
-from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.experiment import STRATEGY_NAMES
 from scenarios.scenario.reader import load
-from scenarios.verdict import Verdict, decode
+from tests.support.runs import released
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
 
@@ -18,20 +16,7 @@ QUICK = {("failing", "canary"), ("failing", "blue-green"), ("slower", "canary")}
 RATE = 100.0
 
 
-def released(
-    scenario: str, strategy: str, out: Path, *options: str, seed: int = 1
-) -> tuple[int, Verdict, list[Event]]:
-    """Run it through the command line; the status, the verdict, and the journal."""
-    code = status(
-        [
-            *("run", scenario, "--strategy", strategy, "--no-live", "--out", str(out)),
-            *("--rate", f"{RATE:g}", "--baseline", "1.5", "--settle", "0.5"),
-            *("--seed", str(seed), *options),
-        ]
-    )
-    folder = max(out.iterdir())
-    verdict = decode((folder / "verdict.json").read_bytes())
-    return code, verdict, list(RunFolder(folder).events.read())
+SMALL = ("--rate", f"{RATE:g}", "--baseline", "1.5", "--settle", "0.5")
 
 
 def cell(scenario: str, strategy: str) -> object:
@@ -47,7 +32,8 @@ def test_a_fault_ends_as_its_scenario_declares(
 ) -> None:
     """Each fault comes to the end that its scenario declares, and costs what it declares."""
     expect = load(scenario).scenario.expect
-    code, verdict, events = released(scenario, strategy, tmp_path)
+    run = released(scenario, tmp_path, "--strategy", strategy, *SMALL, "--seed", "1")
+    code, verdict = run.code, run.verdict
     assert verdict.rollout.outcome == expect.outcomes.get(strategy, expect.outcome)
     if strategy not in expect.fails_with:
         assert verdict.requests.failed == 0, verdict.causes
@@ -55,7 +41,7 @@ def test_a_fault_ends_as_its_scenario_declares(
     elif causes := expect.fails_with[strategy]:
         assert set(causes) & {cause.cause for cause in verdict.causes}, verdict.causes
     if (scenario, strategy) == ("failing", "canary"):
-        assert verdict.requests.failed <= share_at_risk(events)
+        assert verdict.requests.failed <= share_at_risk(run.events)
         assert "requests to the canary failed" in (verdict.rollout.reason or "")
     if (scenario, strategy) == ("slower", "canary"):
         assert "the canary takes 30" in (verdict.rollout.reason or "")
@@ -76,8 +62,10 @@ def share_at_risk(events: list[Event]) -> float:
 
 def test_a_good_version_is_not_refused(tmp_path: Path) -> None:
     """A version that is as good as the old one passes a canary's judgement."""
-    code, verdict, _ = released("good", "canary", tmp_path, "--set", "policy.canary_steps=[50,100]")
-    assert (code, verdict.rollout.outcome) == (0, "completed"), verdict.reasons
+    steps = ("--set", "policy.canary_steps=[50,100]")
+    run = released("good", tmp_path, "--strategy", "canary", *SMALL, *steps, "--seed", "1")
+    verdict = run.verdict
+    assert (run.code, verdict.rollout.outcome) == (0, "completed"), verdict.reasons
 
 
 @pytest.mark.soak
@@ -85,6 +73,8 @@ def test_a_good_version_is_not_refused(tmp_path: Path) -> None:
 def test_a_good_version_is_never_refused(tmp_path: Path) -> None:
     """Twenty canaries of a good version in a row, and none is rolled back."""
     for seed in range(1, 21):
-        _, verdict, _ = released("good", "canary", tmp_path / str(seed), seed=seed)
+        out = tmp_path / str(seed)
+        canary = ("--strategy", "canary", *SMALL, "--seed", str(seed))
+        verdict = released("good", out, *canary).verdict
         assert verdict.rollout.outcome == "completed", verdict.rollout
         assert verdict.requests.failed == 0, verdict.causes

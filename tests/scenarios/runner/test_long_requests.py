@@ -5,30 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.cli.main import status
 from scenarios.evidence.event import Event
 from scenarios.evidence.outcome import Outcome
-from scenarios.evidence.run_folder import RunFolder
-from scenarios.verdict import Verdict, decode
+from tests.support.runs import released
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
 
 LONG = {"GET /download", "POST /upload", "GET /socket"}
 
 
-def released(out: Path, strategy: str, *options: str) -> tuple[Verdict, list[Outcome], list[Event]]:
-    status(
-        [
-            *("run", "long-requests", "--strategy", strategy, "--no-live", "--out", str(out)),
-            *("--replicas", "2", "--rate", "30", "--baseline", "1", "--settle", "0.5", *options),
-        ]
-    )
-    (folder,) = out.iterdir()
-    return (
-        decode((folder / "verdict.json").read_bytes()),
-        list(RunFolder(folder).requests.read()),
-        list(RunFolder(folder).events.read()),
-    )
+SMALL = ("--replicas", "2", "--rate", "30", "--baseline", "1", "--settle", "0.5")
 
 
 def straddling(outcomes: Sequence[Outcome], events: Sequence[Event]) -> list[Outcome]:
@@ -51,9 +37,10 @@ def straddling(outcomes: Sequence[Outcome], events: Sequence[Event]) -> list[Out
 @pytest.mark.parametrize("strategy", ["rolling", "blue-green"])
 def test_what_is_under_way_is_completed(strategy: str, tmp_path: Path) -> None:
     """Long requests of each kind straddle the departure of their replica, and none is cut."""
-    verdict, outcomes, events = released(tmp_path, strategy)
+    run = released("long-requests", tmp_path, "--strategy", strategy, *SMALL)
+    verdict, outcomes = run.verdict, run.requests
     assert (verdict.requests.failed, verdict.verdict) == (0, "pass"), verdict.causes
-    assert {one.endpoint for one in straddling(outcomes, events)} >= LONG
+    assert {one.endpoint for one in straddling(outcomes, run.events)} >= LONG
     # That their users take their time makes nobody slow.
     assert verdict.requests.slow == 0, verdict.slow_causes
     assert verdict.latency.max is not None
@@ -63,9 +50,9 @@ def test_what_is_under_way_is_completed(strategy: str, tmp_path: Path) -> None:
 
 def test_a_drain_that_is_too_short_cuts_them(tmp_path: Path) -> None:
     """What a drain has no time for is cut, and each of those requests says so."""
-    verdict, outcomes, _ = released(
-        tmp_path, "blue-green", "--set", "policy.drain_timeout_seconds=0.2"
-    )
+    short = ("--set", "policy.drain_timeout_seconds=0.2")
+    run = released("long-requests", tmp_path, "--strategy", "blue-green", *SMALL, *short)
+    verdict, outcomes = run.verdict, run.requests
     assert verdict.verdict == "fail"
     assert {cause.cause for cause in verdict.causes} == {"lifecycle:drain_exceeded"}
     # What a replica has written is in the sockets' buffers by then, perhaps a whole download.

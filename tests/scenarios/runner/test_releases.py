@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.cli.main import status
 from scenarios.cli.matrix import PLANS
 from scenarios.scenario.experiment import STRATEGY_NAMES
 from scenarios.scenario.reader import load
-from scenarios.verdict import Verdict, decode
+from scenarios.verdict import Verdict
+from tests.support.runs import released
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
 
@@ -25,21 +25,20 @@ CONTROLS = [
 ]
 
 
-def released(plan: str, strategy: str, url: str, out: Path) -> tuple[int, Verdict]:
-    """Run it through the command line, small enough for a test; the status and the verdict."""
-    code = status(
-        [
-            *("run", plan, "--strategy", strategy, "--no-live", "--database", url),
-            *("--replicas", "2", "--rate", "60", "--existing-rows", "2000", "--seed", "1"),
-            *("--baseline", "1", "--settle", "0.5", "--out", str(out)),
-            # At this rate a small share brings no sample, however long one waits for it.
-            *("--set", "policy.analysis.patience_seconds=0.5"),
-        ]
-    )
-    (folder,) = out.iterdir()
+SMALL = (
+    *("--replicas", "2", "--rate", "60", "--existing-rows", "2000", "--seed", "1"),
+    *("--baseline", "1", "--settle", "0.5"),
+    # At this rate a small share brings no sample, however long one waits for it.
+    *("--set", "policy.analysis.patience_seconds=0.5"),
+)
+
+
+def small(plan: str, strategy: str, url: str, out: Path) -> tuple[int, Verdict]:
+    """Release it small, with all its reports; the status and the verdict."""
+    run = released(plan, out, "--strategy", strategy, "--database", url, *SMALL)
     reports = {"report.html", "junit.xml", "summary.md", "metrics.prom"}
-    assert reports <= {path.name for path in folder.iterdir()}
-    return code, decode((folder / "verdict.json").read_bytes())
+    assert reports <= {path.name for path in run.folder.iterdir()}
+    return run.code, run.verdict
 
 
 @pytest.mark.soak
@@ -49,12 +48,11 @@ def test_ten_seeds_in_a_row_drop_nothing(strategy: str, postgres_url: str, tmp_p
     """At full size, ten runs with ten seeds fail no request and lose no row."""
     for seed in range(1, 11):
         out = tmp_path / str(seed)
-        command = ["run", "expand-contract", "--strategy", strategy, "--seed", str(seed)]
-        size = ["--replicas", "3", "--rate", "200", "--existing-rows", "20000"]
-        code = status([*command, *size, "--no-live", "--database", postgres_url, "--out", str(out)])
-        (folder,) = out.iterdir()
-        verdict = decode((folder / "verdict.json").read_bytes())
-        assert (code, verdict.requests.failed) == (0, 0), (seed, verdict.reasons)
+        how = ("--strategy", strategy, "--seed", str(seed), "--database", postgres_url)
+        size = ("--replicas", "3", "--rate", "200", "--existing-rows", "20000")
+        run = released("expand-contract", out, *how, *size)
+        verdict = run.verdict
+        assert (run.code, verdict.requests.failed) == (0, 0), (seed, verdict.reasons)
         assert verdict.integrity.violations == (), seed
 
 
@@ -74,7 +72,7 @@ def test_a_plan_that_promises_it_drops_nothing(
     plan: str, strategy: str, postgres_url: str, tmp_path: Path
 ) -> None:
     """Zero failed requests, and everything that was acknowledged is there."""
-    code, verdict = released(plan, strategy, postgres_url, tmp_path)
+    code, verdict = small(plan, strategy, postgres_url, tmp_path)
     assert verdict.requests.failed == 0, verdict.causes
     assert verdict.integrity.violations == ()
     assert verdict.integrity.checked > 0
@@ -87,7 +85,7 @@ def test_a_negative_control_fails(
     plan: str, strategy: str, causes: tuple[str, ...], postgres_url: str, tmp_path: Path
 ) -> None:
     """What must fail does, and the evidence names the cause that was declared."""
-    code, verdict = released(plan, strategy, postgres_url, tmp_path)
+    code, verdict = small(plan, strategy, postgres_url, tmp_path)
     assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
     assert set(causes) & {cause.cause for cause in verdict.causes}, verdict.causes
     assert verdict.unattributed == 0, verdict.causes
@@ -103,7 +101,7 @@ def test_a_gate_that_knows_the_schema_keeps_the_mistake_out(
     strategy: str, postgres_url: str, tmp_path: Path
 ) -> None:
     """Probing `/ready` instead of `/health_check` rolls code-first back, and nothing fails."""
-    code, verdict = released("code-first-gated", strategy, postgres_url, tmp_path)
+    code, verdict = small("code-first-gated", strategy, postgres_url, tmp_path)
     assert verdict.rollout.outcome == "rolled_back"
     assert verdict.requests.failed == 0, verdict.causes
     assert verdict.integrity.violations == ()

@@ -8,9 +8,8 @@ import pytest
 
 from scenarios.cli.main import status
 from scenarios.errors import ScenarioError
-from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.reader import load
-from scenarios.verdict import Verdict, decode
+from tests.support.runs import Released, released
 
 STAYING = """
 [[traffic.journeys]]
@@ -32,20 +31,13 @@ def scenario(folder: Path, text: str) -> Path:
     return path
 
 
-def released(folder: Path, text: str, strategy: str, *options: str) -> tuple[Path, Verdict]:
-    """Run a small release of this scenario; its folder and its verdict."""
-    out = folder / "runs"
-    small = ["--replicas", "2", "--baseline", "1", "--settle", "0.5", "--no-live"]
-    command = ["run", str(scenario(folder, text)), "--strategy", strategy, *small, *options]
-    status([*command, "--out", str(out)])
-    (run,) = out.iterdir()
-    return run, decode((run / "verdict.json").read_bytes())
+SMALL = ("--replicas", "2", "--baseline", "1", "--settle", "0.5")
 
 
-def versions_met(run: Path) -> dict[str, str]:
+def versions_met(run: Released) -> dict[str, str]:
     """The versions that each user met, one after the other, such as `ab`."""
     answers: dict[str, list[str]] = defaultdict(list)
-    for one in sorted(RunFolder(run).requests.read(), key=lambda one: one.planned_ns):
+    for one in sorted(run.requests, key=lambda one: one.planned_ns):
         if one.user is not None and one.served_by is not None:
             answers[one.user].append(one.served_by.partition("-")[0])
     return {user: "".join(name for name, _ in groupby(met)) for user, met in answers.items()}
@@ -56,7 +48,10 @@ CANARY = f"[policy]\ncanary_steps = [50, 100]\n[traffic]\nrate = 60\n{ARRIVING}{
 
 def test_a_cookie_keeps_them_on_their_version(tmp_path: Path) -> None:
     """With the balancer's affinity cookie no user goes back and forth during a canary."""
-    run, verdict = released(tmp_path, CANARY, "canary", "--set", "balancer.affinity_cookie=release")
+    cookie = ("--set", "balancer.affinity_cookie=release")
+    path = scenario(tmp_path, CANARY)
+    run = released(path, tmp_path / "runs", "--strategy", "canary", *SMALL, *cookie)
+    verdict = run.verdict
     assert verdict.requests.failed == 0, verdict.causes
     assert verdict.rollout.outcome == "completed"
     met = versions_met(run)
@@ -66,16 +61,19 @@ def test_a_cookie_keeps_them_on_their_version(tmp_path: Path) -> None:
 
 def test_without_one_they_go_back_and_forth(tmp_path: Path) -> None:
     """The same canary without the cookie deals each request anew."""
-    run, verdict = released(tmp_path, CANARY, "canary")
-    assert verdict.rollout.outcome == "completed"
+    path = scenario(tmp_path, CANARY)
+    run = released(path, tmp_path / "runs", "--strategy", "canary", *SMALL)
+    assert run.verdict.rollout.outcome == "completed"
     assert "aba" in {met[:3] for met in versions_met(run).values()}
 
 
 def test_all_users_may_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A scenario may have no arrivals at all; an outage is then told by the time of its users."""
-    run, verdict = released(tmp_path, STAYING, "naive")
+    path = scenario(tmp_path, STAYING)
+    run = released(path, tmp_path / "runs", "--strategy", "naive", *SMALL)
+    verdict = run.verdict
     assert "10 users who stay" in capsys.readouterr().out
-    assert {one.journey for one in RunFolder(run).requests.read()} == {"stay"}
+    assert {one.journey for one in run.requests} == {"stay"}
     assert (verdict.verdict, verdict.rate) == ("fail", 0.0)
     users = verdict.users
     assert (users.staying, users.users) == (True, 10)
@@ -83,10 +81,9 @@ def test_all_users_may_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert users.worst is not None
     assert users.worst.uptime <= users.uptime < 1
     assert users.uptime_windows[0].worst < users.uptime
-    assert (
-        "Users who stay: 10 users who stayed had service for" in (run / "report.html").read_text()
-    )
-    assert "| Users | 10 users who stayed had service for" in (run / "summary.md").read_text()
+    page, summary = run.folder / "report.html", run.folder / "summary.md"
+    assert "Users who stay: 10 users who stayed had service for" in page.read_text()
+    assert "| Users | 10 users who stayed had service for" in summary.read_text()
 
 
 def test_nobody_arrives_at_any_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,36 +4,34 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.cli.main import status
-from scenarios.evidence.run_folder import RunFolder
-from scenarios.verdict import Verdict, decode
+from tests.support.runs import Released, released
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
 
 
-def released(scenario: str, url: str, out: Path, strategy: str = "rolling") -> tuple[int, Verdict]:
-    """Run it small, through the command line."""
-    code = status(
-        [
-            *("run", scenario, "--strategy", strategy, "--no-live", "--database", url),
-            *("--replicas", "2", "--rate", "60", "--existing-rows", "500"),
-            *("--baseline", "1", "--settle", "0.5", "--out", str(out)),
-        ]
-    )
-    (folder,) = out.iterdir()
-    return code, decode((folder / "verdict.json").read_bytes())
+SMALL = (
+    *("--replicas", "2", "--rate", "60", "--existing-rows", "500"),
+    *("--baseline", "1", "--settle", "0.5"),
+)
+
+
+def undone(scenario: str | Path, url: str, out: Path, strategy: str = "rolling") -> Released:
+    """Run it small, on this server."""
+    return released(scenario, out, "--strategy", strategy, "--database", url, *SMALL)
 
 
 def test_before_the_schema_forbids_it(postgres_url: str, tmp_path: Path) -> None:
     """An undo before NOT NULL works, and no request fails."""
-    code, verdict = released("undo", postgres_url, tmp_path)
+    run = undone("undo", postgres_url, tmp_path)
+    code, verdict = run.code, run.verdict
     assert (code, verdict.rollout.outcome) == (0, "completed"), verdict.reasons
     assert verdict.requests.failed == 0
 
 
 def test_after_the_schema_forbids_it(postgres_url: str, tmp_path: Path) -> None:
     """An undo across NOT NULL is refused with its reason, and the fleet stays as it is."""
-    code, verdict = released("undo-refused", postgres_url, tmp_path)
+    run = undone("undo-refused", postgres_url, tmp_path)
+    code, verdict = run.code, run.verdict
     assert (code, verdict.rollout.outcome) == (0, "failed"), verdict.reasons
     assert verdict.requests.failed == 0
     reason = verdict.rollout.reason or ""
@@ -41,12 +39,11 @@ def test_after_the_schema_forbids_it(postgres_url: str, tmp_path: Path) -> None:
     assert "subscriptions.status demands a value" in reason
 
 
-def taken_back(out: Path) -> list[str]:
+def taken_back(run: Released) -> list[str]:
     """The migrations that were undone, or were begun to be, in order."""
-    (folder,) = out.iterdir()
     return [
         str(one.detail["migration"])
-        for one in RunFolder(folder).events.read()
+        for one in run.events
         if one.verb == "migrate"
         and one.state == "started"
         and one.detail["direction"] == "rollback"
@@ -55,11 +52,12 @@ def taken_back(out: Path) -> list[str]:
 
 def test_migrations_that_nobody_needs_are_taken_back(postgres_url: str, tmp_path: Path) -> None:
     """Down-migrations that all that lives tolerates run under traffic, and no request fails."""
-    code, verdict = released("take-back", postgres_url, tmp_path)
+    run = undone("take-back", postgres_url, tmp_path)
+    code, verdict = run.code, run.verdict
     assert (code, verdict.rollout.outcome) == (0, "completed"), verdict.reasons
     assert verdict.requests.failed == 0
     assert verdict.integrity.violations == ()
-    assert taken_back(tmp_path) == [
+    assert taken_back(run) == [
         "expand_contract.0004.tokens-foreign-key-valid",
         "expand_contract.0003.tokens-foreign-key",
         "expand_contract.0002.tokens",
@@ -69,14 +67,15 @@ def test_migrations_that_nobody_needs_are_taken_back(postgres_url: str, tmp_path
 
 def test_migrations_that_are_needed_stay(postgres_url: str, tmp_path: Path) -> None:
     """Down-migrations that one that lives does not tolerate are refused with what it lacks."""
-    code, verdict = released("take-back-refused", postgres_url, tmp_path)
+    run = undone("take-back-refused", postgres_url, tmp_path)
+    code, verdict = run.code, run.verdict
     assert (code, verdict.rollout.outcome) == (0, "failed"), verdict.reasons
     assert verdict.requests.failed == 0
     reason = verdict.rollout.reason or ""
     assert reason.startswith("migrate down: refused: a running version does not work with")
     assert "version bridge: it answered GET /ready with 503" in reason
     assert "subscriptions.status is missing" in reason
-    assert taken_back(tmp_path) == []
+    assert taken_back(run) == []
 
 
 BAD_B = """
@@ -98,14 +97,14 @@ def test_a_rollback_that_the_schema_forbids(postgres_url: str, tmp_path: Path) -
     scenario = tmp_path / "bad-b.toml"
     scenario.write_text(BAD_B)
     out = tmp_path / "runs"
-    code, verdict = released(str(scenario), postgres_url, out, "canary")
+    run = undone(scenario, postgres_url, out, "canary")
+    code, verdict = run.code, run.verdict
     assert (code, verdict.rollout.outcome) == (1, "failed"), verdict.reasons
     reason = verdict.rollout.reason or ""
     assert reason.startswith("deploy b: analysis: fail")
     assert "rollback to a: refused: the schema has changed" in reason
     assert "subscriptions.status demands a value" in reason
-    (folder,) = out.iterdir()
-    events = list(RunFolder(folder).events.read())
+    events = run.events
     refused = next(one for one in events if one.verb == "rehearse" and one.state == "completed")
     (down,) = [one for one in events if one.detail.get("name") == "teardown"][:1]
     # Between the refusal and the end of the run nobody who serves was drained or stopped.
