@@ -1,4 +1,4 @@
-"""`hitless ctl`: steers a run that is under way."""
+"""`hitless ctl`: sends a command to a run."""
 
 import asyncio
 from pathlib import Path
@@ -14,21 +14,17 @@ from orchestrator.errors import RollbackRefused
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.recovery import PLAN, recovering
 from scenarios.errors import UsageError, near
+from scenarios.evidence.control_file import ControlFile
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.runner.operator_commands import COMMANDS
 
-# What can be asked for when the orchestrator is gone.
-_LEFT = ("resume", "retry", "undo", "abort", "finish")
-
-
-class _Place(msgspec.Struct, frozen=True):
-    socket: str
-    pid: int
+# The commands that need no orchestrator: they also work after it was killed.
+_RECOVERY_COMMANDS = ("resume", "retry", "undo", "abort", "finish")
 
 
 def ctl_command(
     run: Annotated[Path, typer.Argument(help="The folder of the run.")],
-    wish: Annotated[str, typer.Argument(help=f"What to do: {', '.join(COMMANDS)}.")],
+    command: Annotated[str, typer.Argument(help=f"What to do: {', '.join(COMMANDS)}.")],
 ) -> int:
     """Pause, resume, promote, abort, retry or undo the release of a run.
 
@@ -41,38 +37,42 @@ def ctl_command(
     the run was killed; `undo` deploys the version before that one; `finish` stops all replicas.
     Migrations are not rolled back then, because hitless cannot rehearse the rollback first.
     """
-    if wish not in COMMANDS:
-        raise UsageError(f"unknown action {wish!r}; {near(wish, COMMANDS)}")
+    if command not in COMMANDS:
+        raise UsageError(f"unknown command {command!r}; {near(command, COMMANDS)}")
     try:
-        place = msgspec.json.decode(RunFolder(run).control.read_bytes(), type=_Place)
+        control = msgspec.json.decode(RunFolder(run).control.read_bytes(), type=ControlFile)
     except OSError as error:
         raise UsageError(f"{run}: no run is active in this folder ({error.strerror})") from error
     try:
-        said = asyncio.run(send_command(Path(place.socket), wish))
+        response = asyncio.run(send_command(Path(control.socket), command))
     except ControlSocketError:
         if not (run / PLAN).is_file():
             raise
-        said = CommandResponse(*asyncio.run(_recover(run, wish)))
-    Console().print(Text(said.message, "" if said.ok else "red"))
-    return 0 if said.ok else 1
+        response = CommandResponse(*asyncio.run(_recover(run, command)))
+    Console().print(Text(response.message, "" if response.ok else "red"))
+    return 0 if response.ok else 1
 
 
-async def _recover(run: Path, wish: str) -> tuple[bool, str]:
-    """Do it in the place of an orchestrator that was killed."""
-    if wish not in _LEFT:
-        raise UsageError(f"{run}: its orchestrator is gone, so only these work: {', '.join(_LEFT)}")
+async def _recover(run: Path, command: str) -> tuple[bool, str]:
+    """Carry the command out in place of an orchestrator that was killed."""
+    if command not in _RECOVERY_COMMANDS:
+        raise UsageError(
+            f"{run}: its orchestrator is gone, so only these work: {', '.join(_RECOVERY_COMMANDS)}"
+        )
     async with recovering(run) as recovery:
-        if wish == "abort":
+        if command == "abort":
             try:
                 return True, await recovery.abort()
             except RollbackRefused as refused:
                 return False, f"abort: {refused}"
-        if wish == "finish":
+        if command == "finish":
             RunFolder(run).control.unlink(missing_ok=True)
             return True, await recovery.finish()
         url = recovery.plan.values.get("database_url", "")
         migrator = YoyoMigrator(recovery.processes, url, log=RunFolder(run).migrator_log)
-        again = recovery.undo if wish == "undo" else recovery.resume
-        result = await again(migrator)
-        done = result.outcome == "completed"
-        return done, f"{wish}: {result.outcome}" + (f": {result.reason}" if result.reason else "")
+        carry_on = recovery.undo if command == "undo" else recovery.resume
+        result = await carry_on(migrator)
+        completed = result.outcome == "completed"
+        return completed, f"{command}: {result.outcome}" + (
+            f": {result.reason}" if result.reason else ""
+        )

@@ -208,8 +208,8 @@ class RunFolder:
 
     @property
     def control(self) -> Path:
-        """Where a run that is under way can be steered; the file is gone at its end."""
-        return self.path / "wheel.json"
+        """The control socket of an active run, and its process; removed when the run ends."""
+        return self.path / "control.json"
 
     @property
     def balancer_log(self) -> Path:

@@ -30,6 +30,7 @@ from orchestrator.routers.settings import RunningRouter
 from orchestrator.strategies import STRATEGIES
 from orchestrator.supervisor import Supervisor
 from orchestrator.tasks import first_error
+from scenarios.evidence.control_file import ControlFile
 from scenarios.evidence.event import Event
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
@@ -292,15 +293,15 @@ class Run:
 
     @asynccontextmanager
     async def _control_socket(self, private: Path) -> AsyncIterator[None]:
-        """Let `hitless ctl` reach the run, by what the run's folder says of it."""
-        socket = private / "wheel.sock"
-        place = self._files.control
+        """Serve the socket of `hitless ctl`, and write its path to the run's folder."""
+        socket = private / "control.sock"
+        file = self._files.control
         async with serve_control_socket(socket, self._operator.execute):
-            place.write_bytes(msgspec.json.encode({"socket": str(socket), "pid": os.getpid()}))
+            file.write_bytes(msgspec.json.encode(ControlFile(socket=str(socket), pid=os.getpid())))
             try:
                 yield
             finally:
-                place.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
 
     async def _run_commands_until_finished(
         self, releasing: ReleaseRun, control: RolloutControl

@@ -39,12 +39,12 @@ QUICK = {
 def cells() -> list[object]:
     return [
         pytest.param(
-            *(strategy, verb, wish),
-            marks=[] if (strategy, verb, wish) in QUICK else [pytest.mark.soak],
+            *(strategy, verb, command),
+            marks=[] if (strategy, verb, command) in QUICK else [pytest.mark.soak],
         )
         for strategy, verbs in MOMENTS.items()
         for verb in verbs
-        for wish in ("resume", "abort")
+        for command in ("resume", "abort")
     ]
 
 
@@ -58,8 +58,8 @@ def reached(folder: Path, verb: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("strategy", "verb", "wish"), cells())
-async def test_its_job_is_finished(strategy: str, verb: str, wish: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("strategy", "verb", "command"), cells())
+async def test_its_job_is_finished(strategy: str, verb: str, command: str, tmp_path: Path) -> None:
     """Whatever it was doing, `resume` ends with the new version and `abort` with the old one."""
     await kill_and_recover(strategy, verb, wish, tmp_path, TerminationPolicy())
 
@@ -92,13 +92,13 @@ async def kill_and_recover(
             orchestrator.kill()
             await orchestrator.wait()
             async with recovering(tmp_path) as recovery:
-                if wish == "abort":
+                if command == "abort":
                     assert await recovery.abort() == "aborted: a serves"
                 else:
                     result = await recovery.resume(NoMigrator())
                     assert (result.outcome, result.reason) == ("completed", None)
                 serving = [one.version for one in recovery.rollout.serving()]
-                assert serving == ["b" if wish == "resume" else "a"] * 2
+                assert serving == ["b" if command == "resume" else "a"] * 2
                 assert len(recovery.rollout.all()) == 2
             await clients.more(20)
         assert clients.failed() == []

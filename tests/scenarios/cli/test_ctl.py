@@ -20,9 +20,9 @@ RUN = [
 ]
 
 
-def ctl(folder: Path, wish: str) -> tuple[int, str]:
+def ctl(folder: Path, command: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "hitless", "ctl", str(folder), wish],
+        [sys.executable, "-m", "hitless", "ctl", str(folder), command],
         check=False,
         capture_output=True,
         text=True,
@@ -71,7 +71,7 @@ def test_promote_undo_and_finish(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("scenario", "wish", "said"),
+    ("scenario", "command", "said"),
     [
         ("good", "resume", "resume: completed"),
         # What is left of it is a deployment, and then its undo.
@@ -81,7 +81,7 @@ def test_promote_undo_and_finish(tmp_path: Path) -> None:
         pytest.param("expand-contract", "resume", "resume: completed", marks=pytest.mark.soak),
     ],
 )
-def test_a_killed_run_is_finished(scenario: str, wish: str, said: str, tmp_path: Path) -> None:
+def test_a_killed_run_is_finished(scenario: str, command: str, said: str, tmp_path: Path) -> None:
     """What `kill -9` left of a run that keeps its fleet is finished by `hitless ctl`, and ended."""
     arguments = [
         *(sys.executable, "-m", "hitless", "run", scenario, "--keep", "--no-live"),
@@ -98,7 +98,7 @@ def test_a_killed_run_is_finished(scenario: str, wish: str, said: str, tmp_path:
             2,
             f"hitless: {folder}: its orchestrator is gone, so only these work: {LEFT}",
         )
-        assert ctl(folder, wish) == (0, said)
+        assert ctl(folder, command) == (0, said)
         assert ctl(folder, "finish") == (0, "finished: all processes of the run have ended")
         assert guardian.marked_processes(mark) == []
     finally:
