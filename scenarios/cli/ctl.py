@@ -72,7 +72,5 @@ async def _recover(run: Path, command: str) -> tuple[bool, str]:
         migrator = YoyoMigrator(recovery.processes, url, log=RunFolder(run).migrator_log)
         carry_on = recovery.undo if command == "undo" else recovery.resume
         result = await carry_on(migrator)
-        completed = result.outcome == "completed"
-        return completed, f"{command}: {result.outcome}" + (
-            f": {result.reason}" if result.reason else ""
-        )
+        reason = f": {result.reason}" if result.reason else ""
+        return result.outcome == "completed", f"{command}: {result.outcome}{reason}"
