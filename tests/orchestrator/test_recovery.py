@@ -61,18 +61,18 @@ def reached(folder: Path, verb: str) -> bool:
 @pytest.mark.parametrize(("strategy", "verb", "command"), cells())
 async def test_its_job_is_finished(strategy: str, verb: str, command: str, tmp_path: Path) -> None:
     """Whatever it was doing, `resume` ends with the new version and `abort` with the old one."""
-    await kill_and_recover(strategy, verb, wish, tmp_path, TerminationPolicy())
+    await kill_and_recover(strategy, verb, command, tmp_path, TerminationPolicy())
 
 
-@pytest.mark.parametrize("wish", ["resume", "abort"])
-async def test_a_lag_was_pending(wish: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["resume", "abort"])
+async def test_a_lag_was_pending(command: str, tmp_path: Path) -> None:
     """Killed while the news of a stopped replica is on its way, it leaves nothing either."""
     late = TerminationPolicy(order="together", deregistration_lag_seconds=2.0)
-    await kill_and_recover("rolling", "stop", wish, tmp_path, late)
+    await kill_and_recover("rolling", "stop", command, tmp_path, late)
 
 
 async def kill_and_recover(
-    strategy: str, verb: str, wish: str, tmp_path: Path, termination: TerminationPolicy
+    strategy: str, verb: str, command: str, tmp_path: Path, termination: TerminationPolicy
 ) -> None:
     pipe = asyncio.subprocess.PIPE
     orchestrator = await asyncio.create_subprocess_exec(
