@@ -55,6 +55,9 @@ _RATE_LIMITED = 429
 _Key = tuple[str, Step]
 """A group of failures: their symptom, and their step."""
 
+_POOLED: Step = ("", -1)
+"""Stands for all steps."""
+
 
 class _Point(NamedTuple):
     """A failed request, as far as lines are about it."""
@@ -108,8 +111,11 @@ def contrasts_of(failed: Sequence[Attributed], around: Surroundings) -> list[Con
             groups.setdefault(key, []).append(point)
     candidates: list[tuple[_Key, Contrast]] = []
     for key, points in sorted(groups.items()):
-        group = _Group(key[1], points, around)
+        group = _Group([key[1]], points, around)
         candidates += ((key, contrast) for contrast in group.candidates())
+    for key, points, steps in _pools(groups):
+        pool = _Group(steps, points, around)
+        candidates += ((key, contrast) for contrast in pool.candidates())
     tested = [one for one in candidates if one[1].chance < 1]
     kept = holm([contrast.chance for _, contrast in tested], LEVEL)
     best: dict[tuple[_Key, str], Contrast] = {}
@@ -118,7 +124,24 @@ def contrasts_of(failed: Sequence[Attributed], around: Surroundings) -> list[Con
             about = key, contrast.version
             if about not in best or _rank(contrast) < _rank(best[about]):
                 best[about] = contrast
+    single = {(key[0], version) for key, version in best if key[1] != _POOLED}
+    for key, version in [about for about in best if about[0][1] == _POOLED]:
+        if (key[0], version) in single:
+            del best[key, version]
     return [*best.values(), *_alike(best, candidates, groups)]
+
+
+def _pools(
+    groups: Mapping[_Key, Sequence[_Point]],
+) -> Iterator[tuple[_Key, list[_Point], list[Step]]]:
+    """The failures of all steps with the same symptom: each step may have too few of them."""
+    steps: dict[str, list[Step]] = {}
+    for symptom, step in sorted(groups):
+        steps.setdefault(symptom, []).append(step)
+    for symptom, several in steps.items():
+        if len(several) > 1:
+            points = [point for step in several for point in groups[symptom, step]]
+            yield (symptom, _POOLED), points, several
 
 
 def _alike(
@@ -135,7 +158,11 @@ def _alike(
     taken = set(best)
     for key, contrast in sorted(candidates, key=lambda one: (one[0], _rank(one[1]))):
         about = key, contrast.version
-        if about in taken or (key[0], contrast.line, *contrast.about) not in shown:
+        if (
+            key[1] == _POOLED
+            or about in taken
+            or (key[0], contrast.line, *contrast.about) not in shown
+        ):
             continue
         mine = sum(point.version == contrast.version for point in groups[key])
         if contrast.inside.failed == mine and 2 * mine > contrast.inside.all:
@@ -164,13 +191,15 @@ def _point(index: int, one: Attributed, around: Surroundings) -> _Point | None:
 
 
 class _Group:
-    """Failures of one step with one symptom, and the successes of the same step."""
+    """Failures of some steps with one symptom, and the successes of the same steps."""
 
-    def __init__(self, step: Step, points: Sequence[_Point], around: Surroundings) -> None:
-        self._step = step
+    def __init__(
+        self, steps: Sequence[Step], points: Sequence[_Point], around: Surroundings
+    ) -> None:
+        self._steps = steps
         self._points = points
         self._around = around
-        self._served = around.answers.of_step(step)
+        self._served = [one for step in steps for one in around.answers.of_step(step)]
         self._by_version: dict[str | None, list[Served]] = {}
         for one in self._served:
             self._by_version.setdefault(around.skew.version_of(one.replica), []).append(one)
@@ -229,7 +258,12 @@ class _Group:
         """When each version's answers to the step were known, and who answered the one before."""
         found: dict[str, list[tuple[int, str]]] = {}
         answered = self._around.skew.answered
-        for replica, at_ns, previous in self._around.answers.previous_of_step(self._step, answered):
+        answers = (
+            one
+            for step in self._steps
+            for one in self._around.answers.previous_of_step(step, answered)
+        )
+        for replica, at_ns, previous in answers:
             version = self._around.skew.version_of(replica)
             if version is not None:
                 found.setdefault(version, []).append((at_ns, previous))
@@ -317,11 +351,13 @@ class _Group:
 def _chance(inside: _Side, outside: _Side) -> float:
     """The chance that failures lie on the one side; 1 if a disturbance explains it as well.
 
-    Where the other side had requests while these failed, only that time is compared.
+    Failures all over their side are compared with the whole other side. Others may be a matter of
+    time, so only the time is compared in which they occurred; the other side must have had requests
+    then.
     """
     first_ns, last_ns = _span(inside.failed)
     controls = between(outside.served, first_ns, last_ns)
-    if controls >= _CONTROLS:
+    if controls >= _CONTROLS and not _spread(inside, _PIECES - 2):
         if not _spread(inside, _PIECES // 2):
             return 1.0
         near = Counts(len(inside.failed), between(inside.served, first_ns, last_ns))

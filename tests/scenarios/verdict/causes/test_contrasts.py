@@ -160,6 +160,18 @@ def test_a_step_with_few_failures_gets_the_contrast_of_its_kin() -> None:
     assert cause.cause == "mixed_fleet:previous_version"
 
 
+def test_failures_of_several_steps_are_counted_together() -> None:
+    """A version that fails now and then, in every step, fails too rarely in each of them."""
+    chance = random.Random(3)
+    evidence = run(lambda one: one.version == "b" and chance.random() < 0.08)
+    split = [
+        msgspec.structs.replace(one, journey=f"use {number // 2 % 4}")
+        for number, one in enumerate(evidence.outcomes)
+    ]
+    cause = only(evidence.but(outcomes=split).judge())
+    assert cause.cause == "mixed_fleet:version"
+
+
 def test_a_cause_that_is_known_needs_no_contrast() -> None:
     """What the database said is not overruled by where it was said."""
     fault, _ = FAULTS["mixed_fleet:after_write"]
