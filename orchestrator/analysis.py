@@ -1,6 +1,6 @@
 """The canary analysis: PURE, from two samples and the criteria to a judgement with its reason.
 
-It asks up to four questions. With too small a sample the answer is *inconclusive*, never *pass*:
+It asks up to five questions. With too small a sample the answer is *inconclusive*, never *pass*:
 
 1. Do more of the canary's requests fail? Fisher's exact test, one-sided: how likely it is that so
    many of all failures fall to the canary if both groups have the same failure rate.
@@ -9,6 +9,11 @@ It asks up to four questions. With too small a sample the answer is *inconclusiv
    So a fail also needs an effect: a high probability that a request to the canary is slower than
    one to the others, and a mean that is higher by a fraction and by an absolute time.
 3. Is its failure rate above a fixed limit? 4. Is its 99th percentile?
+5. Do the stable replicas fail more than before the canary? What the canary writes may be what they
+   cannot read, while the canary itself looks well. Such harm stops it.
+
+The limit of failures comes from the stable replicas' own past, before the canary's first request:
+a sample of the same time may be one that the canary has spoilt.
 
 Sources: R. A. Fisher, *Statistical Methods for Research Workers*, §21.02 (the exact test); Mann
 and Whitney, *Annals of Mathematical Statistics* 18 (1947); McGraw and Wong, *Psychological
@@ -50,7 +55,12 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    canary: RequestCounts, other: RequestCounts, criteria: Criteria, *, together: bool = True
+    canary: RequestCounts,
+    other: RequestCounts,
+    criteria: Criteria,
+    *,
+    together: bool = True,
+    calm: RequestCounts | None = None,
 ) -> Judgement:
     """Answer all questions; the worst finding is the judgement.
 
@@ -61,8 +71,11 @@ def judge(
         together: whether both groups answered at the same time. When the canary has all traffic,
             the others' sample is an earlier one. Their failure rate can still be compared, but not
             their latencies, because the machine may have been less busy then.
+        calm: the counts of `other` before the canary's first request; None: they are unknown, and
+            then the limit comes from `other` itself.
     """
-    answers = [_failures(canary, other, criteria)]
+    harm = None if calm is None else _harm(other, calm, criteria)
+    answers = [_failures(canary, other, criteria, calm)] if harm is None else [harm]
     if criteria.max_failure_rate is not None:
         answers.append(_failure_limit(canary, criteria.max_failure_rate, criteria.minimum_requests))
     failing = any(one.finding is Finding.FAIL for one in answers)
@@ -142,24 +155,50 @@ def percentile(latency: Latency, share: float) -> float:
     return math.inf
 
 
-def _failures(canary: RequestCounts, other: RequestCounts, criteria: Criteria) -> Judgement:
+def _harm(stable: RequestCounts, calm: RequestCounts, criteria: Criteria) -> Judgement | None:
+    """Whether the stable replicas fail more than before the canary; None if that is not certain."""
+    minimum = max(criteria.minimum_requests, 1)
+    size = max(stable.requests, minimum)
+    limit = _rate(calm) + criteria.failure_tolerance
+    chance = fisher(stable.failed, size, calm.failed, calm.requests)
+    if calm.requests < minimum or stable.failed <= limit * size or chance > criteria.significance:
+        return None
+    return Judgement(
+        Finding.FAIL,
+        f"the stable replicas are harmed: {stable.failed} of {stable.requests} requests to them "
+        f"failed since the canary began ({_rate(stable):.2%}; the limit is {min(limit, 1):.2%}: "
+        f"{calm.failed} of {calm.requests} before it, plus {criteria.failure_tolerance:.2%}; "
+        f"p = {chance:.2g}, at most {criteria.significance:g} is a fail)",
+    )
+
+
+def _failures(
+    canary: RequestCounts,
+    other: RequestCounts,
+    criteria: Criteria,
+    calm: RequestCounts | None,
+) -> Judgement:
     minimum = max(criteria.minimum_requests, 1)
     # A canary with too few requests can already have too many failures. So it is judged as if all
     # missing requests had succeeded, and fails without waiting for them.
     size = max(canary.requests, minimum)
-    chance = fisher(canary.failed, size, other.failed, other.requests)
-    limit = _rate(other) + criteria.failure_tolerance
+    past = calm is not None and calm.requests >= minimum
+    base = calm if calm is not None and past else other
+    chance = fisher(canary.failed, size, base.failed, base.requests)
+    # Without a past that is long enough, nothing is allowed beyond the tolerance.
+    limit = (_rate(base) if past or calm is None else 0.0) + criteria.failure_tolerance
     seen = (
         f"{canary.failed} of {canary.requests} requests to the canary failed "
-        f"({_rate(canary):.2%}; the limit is {min(limit, 1):.2%}: {other.failed} of "
-        f"{other.requests} of the others, plus {criteria.failure_tolerance:.2%}; p = {chance:.2g}, "
-        f"at most {criteria.significance:g} is a fail)"
+        f"({_rate(canary):.2%}; the limit is {min(limit, 1):.2%}: {base.failed} of "
+        f"{base.requests} of the others{' before it' if past else ''}, plus "
+        f"{criteria.failure_tolerance:.2%}; p = {chance:.2g}, at most "
+        f"{criteria.significance:g} is a fail)"
     )
-    if other.requests >= minimum and (
+    if base.requests >= minimum and (
         canary.failed > limit * size and chance <= criteria.significance
     ):
         return Judgement(Finding.FAIL, seen)
-    if canary.requests < minimum or other.requests < minimum:
+    if canary.requests < minimum or base.requests < minimum:
         return Judgement(
             Finding.INCONCLUSIVE, f"{seen}; a judgement needs {minimum} requests to each"
         )

@@ -71,7 +71,9 @@ class CanarySamples:
         except RouterError as error:
             return Judgement(Finding.ERROR, f"no statistics: {error}")
         together = any(one.weight > 0 for one in self._fleet if one.replica.id in others)
-        return judge(mine, theirs, criteria, together=together)
+        past = [one.before for one in self._fleet if one.replica.id in others]
+        calm = RequestCounts(sum(one.requests for one in past), sum(one.failed for one in past))
+        return judge(mine, theirs, criteria, together=together, calm=calm)
 
     async def begin_latencies(self, canary: Collection[str], baseline: Collection[str]) -> None:
         """Restart the samples of latencies, of the canary and of the replicas beside it."""

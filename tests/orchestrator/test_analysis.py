@@ -209,3 +209,26 @@ def test_latency_is_compared_only_at_the_same_time() -> None:
     assert judge(slow, quick, CRITERIA).finding is Finding.FAIL
     assert judge(slow, quick, CRITERIA, together=False).finding is Finding.PASS
     assert judge(counted(1000, 200), quick, CRITERIA, together=False).finding is Finding.FAIL
+
+
+def test_harm_to_the_stable_replicas_stops_a_canary_that_looks_well() -> None:
+    """The canary has no failure; the others fail since it began, and never did before."""
+    seen = judge(counted(200, 0), counted(225, 61), CRITERIA, calm=counted(300, 0))
+    assert seen.finding is Finding.FAIL
+    assert seen.reason.startswith("the stable replicas are harmed: 61 of 225 requests to them")
+    assert "0 of 300 before it" in seen.reason
+
+
+def test_no_limit_comes_from_a_sample_that_the_canary_may_have_spoilt() -> None:
+    """Failures of the others in the canary's time do not raise what the canary may fail."""
+    spoilt = counted(225, 61)
+    seen = judge(counted(200, 20), spoilt, CRITERIA, calm=counted(300, 0))
+    assert seen.finding is Finding.FAIL
+    little = judge(counted(200, 20), spoilt, CRITERIA, calm=counted(0, 0))
+    assert "27" not in little.reason.partition("the limit is ")[2].partition("%")[0]
+
+
+def test_stable_replicas_that_fail_as_they_always_did_stop_no_canary() -> None:
+    """A failure rate that was there before the canary is not its harm."""
+    seen = judge(counted(300, 6), counted(300, 6), CRITERIA, calm=counted(300, 6))
+    assert seen.finding is not Finding.FAIL

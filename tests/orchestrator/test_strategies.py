@@ -180,11 +180,11 @@ async def test_a_replica_that_goes_down_while_it_is_checked(strategy: str, verb:
 async def test_a_canary_that_fails_requests_goes_back() -> None:
     """A canary whose requests fail is rolled back at its first step, with the numbers as reason."""
     bench = RolloutBench(policy_of({"canary_soak_seconds": 0.01}))
-    bench.world.answers = {"a-1": RequestCounts(1000, 0)}
+    bench.world.answers = {"a-1": RequestCounts(1000, 1)}
     waiting = bench.rollout.pause
 
     async def pause(*arguments: object) -> None:
-        bench.world.answers = {"a-1": RequestCounts(2000, 1), "b-4": RequestCounts(50, 5)}
+        bench.world.answers = {"a-1": RequestCounts(2000, 3), "b-4": RequestCounts(50, 5)}
         await waiting(*arguments)  # type: ignore[arg-type]
 
     bench.rollout.pause = pause  # type: ignore[method-assign, assignment]
@@ -193,7 +193,7 @@ async def test_a_canary_that_fails_requests_goes_back() -> None:
     assert run.result.outcome == "rolled_back"
     assert run.result.reason == (
         "deploy b: analysis: fail: 5 of 50 requests to the canary failed (10.00%; the limit is "
-        "1.10%: 1 of 1000 of the others, plus 1.00%; p = 1.2e-06, at most 0.01 is a fail)"
+        "1.10%: 1 of 1000 of the others before it, plus 1.00%; p = 1.2e-06, at most 0.01 is a fail)"
     )
     assert bench.versions() == {"a": 3}
     # What is broken loses its traffic at once: only an aborted canary goes back step by step.
