@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 
-class Termination(msgspec.Struct, frozen=True, kw_only=True):
+class LeavingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings by which replicas left and came: `policy.termination` of the scenario.
 
     Attributes:

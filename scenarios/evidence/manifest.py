@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from scenarios.errors import EvidenceError
-from scenarios.evidence.leaving import Termination
+from scenarios.evidence.leaving import LeavingSettings
 
 Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
 
@@ -110,7 +110,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     router_config: str | None = None
     router_lacks: tuple[str, ...] = ()
     persona: str | None = None
-    termination: Termination | None = None
+    termination: LeavingSettings | None = None
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 

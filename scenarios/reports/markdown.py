@@ -30,6 +30,7 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         "",
         *_table(("", ""), _numbers(verdict)),
         *_causes("Why requests failed", "failed", verdict.causes),
+        *_advice(verdict),
         *_causes("Why requests were slow", "slow", verdict.slow_causes),
         *_ways_out(verdict),
         *_violations(verdict),
@@ -97,6 +98,13 @@ def _ways_out(verdict: Verdict) -> list[str]:
         return []
     rows = (tuple(map(escape, words.way_out(one))) for one in verdict.replica_ends)
     return ["### How replicas ended", "", *_table(words.WAY_OUT, rows)]
+
+
+def _advice(verdict: Verdict) -> list[str]:
+    if not verdict.advice:
+        return []
+    lines = (f"- {escape(one.sentence)}" for one in verdict.advice)
+    return ["### What would have covered them", "", *lines, ""]
 
 
 def _violations(verdict: Verdict) -> list[str]:

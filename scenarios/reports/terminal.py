@@ -48,6 +48,9 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
         parts += [Text(), _title("Downtime"), _windows(verdict.downtime)]
     if verdict.causes:
         parts += [Text(), _title("Why requests failed"), *_causes(verdict.causes)]
+    if verdict.advice:
+        parts += [Text(), _title("What would have covered them")]
+        parts += _sentences((one.sentence for one in verdict.advice), "→ ", "")
     if verdict.slow_causes:
         parts += [Text(), _title("Why requests were slow"), *_causes(verdict.slow_causes)]
     if verdict.locks.blockers or verdict.locks.deadlocks or verdict.locks.rewrites:

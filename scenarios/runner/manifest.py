@@ -8,7 +8,7 @@ from typing import NamedTuple
 from orchestrator.model import ReleaseResult
 from orchestrator.policy import Policy
 from orchestrator.termination import Lag
-from scenarios.evidence.leaving import Termination
+from scenarios.evidence.leaving import LeavingSettings
 from scenarios.evidence.manifest import Manifest, this_machine
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import IntegritySpec
@@ -85,9 +85,9 @@ def manifest_of(
     )
 
 
-def _termination(policy: Policy) -> Termination:
+def _termination(policy: Policy) -> LeavingSettings:
     how = policy.termination
-    return Termination(
+    return LeavingSettings(
         order=how.order,
         deregistration_lag_seconds=_range(how.deregistration_lag_seconds),
         registration_lag_seconds=_range(how.registration_lag_seconds),

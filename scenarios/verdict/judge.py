@@ -15,6 +15,7 @@ from scenarios.verdict.causes.contrasts import contrasted
 from scenarios.verdict.causes.quotations import background
 from scenarios.verdict.causes.starts import failed_starts
 from scenarios.verdict.causes.surroundings import Surroundings
+from scenarios.verdict.causes.undrained import CAUSE, advise, late
 from scenarios.verdict.data.agreement import with_reads
 from scenarios.verdict.data.integrity import Ledger
 from scenarios.verdict.decision import Findings, check_objectives, decide
@@ -25,7 +26,7 @@ from scenarios.verdict.measures.locking import LockLedger
 from scenarios.verdict.measures.replica_ends import replica_ends_of
 from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
-from scenarios.verdict.model import Integrity, Rollout, Verdict
+from scenarios.verdict.model import Advice, Integrity, Rollout, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,4 +257,13 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         else tally.users.users(read.requests),
         persona=manifest.persona,
         termination=manifest.termination,
+        advice=_advice(failed, manifest),
     )
+
+
+def _advice(failed: Sequence[Attributed], manifest: Manifest) -> tuple[Advice, ...]:
+    """What would have covered the requests that met stopped replicas."""
+    if manifest.termination is None:
+        return ()
+    met = (late(one.failure) for one in failed if one.finding.cause == CAUSE)
+    return advise([one for one in met if one is not None], manifest.termination)

@@ -2,11 +2,14 @@
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
+
 from scenarios.evidence.event import Event
+from scenarios.evidence.leaving import Departure
 
 BEFORE = "before the release"
 BETWEEN = "between steps"
@@ -37,6 +40,14 @@ class Life:
     stop_started_ns: int | None = None
     stopped_ns: int | None = None
     died_ns: int | None = None
+    departure: Departure | None = None
+
+    @property
+    def asked_ns(self) -> int | None:
+        """When it got its stop signal; where only that is known, when its stop began."""
+        if self.departure is not None and self.departure.stop_asked_ns is not None:
+            return self.departure.stop_asked_ns
+        return self.stop_started_ns
 
     def serves(self, at_ns: int) -> bool:
         """Whether it was to get requests at that instant: given traffic, and not yet leaving."""
@@ -184,6 +195,16 @@ class Timeline:
             life = self.lives.setdefault(replica, Life())
             life.come(event)
             life.go(event)
+            life.departure = _departure(event, replica) or life.departure
+
+
+def _departure(event: Event, replica: str) -> Departure | None:
+    """What the end of a stop says of one replica."""
+    departures = event.detail.get("departures")
+    if event.verb != "stop" or not isinstance(departures, Mapping):
+        return None
+    known = departures.get(replica)
+    return None if known is None else msgspec.convert(known, Departure)
 
 
 def describe(event: Event) -> str:

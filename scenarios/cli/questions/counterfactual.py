@@ -13,9 +13,13 @@ from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.reader import Loaded
 from scenarios.scenario.spec import DatabaseSpec, Scenario
 from scenarios.verdict import Verdict
+from scenarios.verdict.causes.undrained import CAUSE as UNDRAINED
+from scenarios.verdict.causes.undrained import PRE_STOP
 from scenarios.verdict.model import Cause
 
 LOCK_TIMEOUT_SECONDS = 0.1
+PRE_STOP_MARGIN_SECONDS = 0.5
+"""How much longer than advised the preStop of a second run is: no two runs are alike."""
 _NOT_THE_RELEASE = frozenset({"harness", "machine"})
 _SCHEMA = frozenset({"statement", "lock"})
 """Kinds of causes that another plan of migrations may take away."""
@@ -91,7 +95,7 @@ def experiments(
         if cause.cause in seen or cause.kind in _NOT_THE_RELEASE:
             continue
         seen.add(cause.cause)
-        found = _experiment(experiment, cause, safer)
+        found = _experiment(experiment, cause, verdict, safer)
         if found is not None and _same(found.experiment, experiment):
             found = None
         yield cause, found
@@ -107,7 +111,7 @@ def counterfactual(
 
 
 def _experiment(
-    experiment: Experiment, cause: Cause, safer: Callable[[str], Experiment]
+    experiment: Experiment, cause: Cause, verdict: Verdict, safer: Callable[[str], Experiment]
 ) -> Counterfactual | None:
     scenario = experiment.scenario
     if scenario.faults and cause.evidence.faults:
@@ -117,7 +121,29 @@ def _experiment(
             experiment=_with(experiment, msgspec.structs.replace(scenario, faults=())),
         )
     return (
-        _strategy(experiment, cause) or _drain(experiment, cause) or _plan(experiment, cause, safer)
+        _strategy(experiment, cause)
+        or _pre_stop(experiment, cause, verdict)
+        or _drain(experiment, cause)
+        or _plan(experiment, cause, safer)
+    )
+
+
+def _pre_stop(experiment: Experiment, cause: Cause, verdict: Verdict) -> Counterfactual | None:
+    """The run with the advised preStop, where one covers requests of this cause."""
+    advised = next((one for one in verdict.advice if one.setting == PRE_STOP), None)
+    if cause.cause != UNDRAINED or advised is None or advised.value is None:
+        return None
+    scenario = experiment.scenario
+    seconds = round(advised.value + PRE_STOP_MARGIN_SECONDS, 1)
+    how = msgspec.structs.replace(scenario.policy.termination, pre_stop_seconds=seconds)
+    policy = msgspec.structs.replace(scenario.policy, termination=how)
+    return Counterfactual(
+        cause=cause.cause,
+        changed=(
+            f"a preStop of {seconds:g} s (advised {advised.value:g} s and "
+            f"{PRE_STOP_MARGIN_SECONDS:g} s more)"
+        ),
+        experiment=_with(experiment, msgspec.structs.replace(scenario, policy=policy)),
     )
 
 

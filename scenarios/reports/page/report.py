@@ -60,6 +60,7 @@ def html_report(
             _data(verdict),
             _latency(verdict),
             sections.users(verdict),
+            _advice(verdict),
             _limits(verdict),
             _foot(verdict, folder),
         )
@@ -402,6 +403,15 @@ def _latency(verdict: Verdict) -> Html:
         table(("version", "answered", "failed"), shares, ""),
         table(slow_head, slow, "The slowest requests"),
         words.harness_text(verdict),
+    )
+
+
+def _advice(verdict: Verdict) -> Html:
+    if not verdict.advice:
+        return Html("")
+    advice = bullets([one.sentence for one in verdict.advice], "")
+    return Html("<section><h2>What would have covered failed requests</h2>{}</section>").format(
+        advice
     )
 
 

@@ -12,6 +12,8 @@ from scenarios.verdict.causes.ladder import attribute, contributing
 from scenarios.verdict.causes.quotations import fleet, headline, healthy, quotation
 from scenarios.verdict.causes.slowness import explain_slow
 from scenarios.verdict.causes.surroundings import Surroundings
+from scenarios.verdict.causes.undrained import CAUSE as UNDRAINED
+from scenarios.verdict.causes.undrained import lag_seconds, told, undrained
 from scenarios.verdict.model import Cause, CauseEvidence, CauseKind, Confidence, FailedRequest
 
 EXAMPLES = 3
@@ -135,8 +137,10 @@ def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
     finding, failures = group[0].finding, [one.failure for one in group]
     timeline = failures[0].timeline
     outcomes = [failure.outcome for failure in failures]
+    met = undrained(failures) if finding.cause == UNDRAINED else None
     facts = (
         _lacking(failures) or _locked(failures),
+        told(met) if met else None,
         quotation(failures),
         healthy(failures),
         fleet(failures, origin_ns),
@@ -161,6 +165,7 @@ def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
             examples=tuple(_example(failure, origin_ns) for failure in failures[:EXAMPLES]),
             contributing=count(name for one in group for name in one.contributing),
             faults=count(name for one in group for name in one.faults),
+            undrained=met,
             note=note,
         ),
     )
@@ -245,6 +250,7 @@ def _example(failure: Failure, origin_ns: int) -> FailedRequest:
         problem=outcome.problem,
         attempts=exchange.attempts if exchange else None,
         end=exchange.end if exchange else None,
+        lag_seconds=lag_seconds(failure),
     )
 
 

@@ -138,7 +138,7 @@ def lifecycle(failure: Failure) -> Finding | None:
     life, now = failure.life, failure.at_ns
     if life is None or not failure.cut:
         return None
-    if _by(life.stop_started_ns, now) or (life.cut and _near(life.drained_ns, now)):
+    if _by(life.asked_ns, now) or (life.cut and _near(life.drained_ns, now)):
         return _stopped(life)
     if _by(life.died_ns, now + SLACK_NS):
         return Finding("lifecycle:died", "the replica had died", "likely", "lifecycle")

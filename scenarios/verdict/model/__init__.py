@@ -10,8 +10,9 @@ from typing import Literal
 
 import msgspec
 
-from scenarios.evidence.leaving import Termination
+from scenarios.evidence.leaving import LeavingSettings
 from scenarios.exit_status import ExitStatus
+from scenarios.verdict.model.advice import Advice, Undrained
 from scenarios.verdict.model.causes import (
     Cause,
     CauseEvidence,
@@ -32,6 +33,7 @@ from scenarios.verdict.model.measures import (
 from scenarios.verdict.model.replica_end import ReplicaEnd
 
 __all__ = [
+    "Advice",
     "Availability",
     "Blocker",
     "Budget",
@@ -54,6 +56,7 @@ __all__ = [
     "Rollout",
     "Slots",
     "SlowRequest",
+    "Undrained",
     "Users",
     "Verdict",
     "VersionShare",
@@ -248,6 +251,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         persona: the platform whose defaults replicas left and came by; absent: none.
         termination: how replicas left and came; absent where the run did not decide it.
         replica_ends: how each replica ended.
+        advice: the settings that would have covered requests which met stopped replicas.
     """
 
     schema: int = 1
@@ -287,8 +291,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget | None = None
     users: Users = Users()
     persona: str | None = None
-    termination: Termination | None = None
     replica_ends: tuple[ReplicaEnd, ...] = ()
+    termination: LeavingSettings | None = None
+    advice: tuple[Advice, ...] = ()
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from scenarios.verdict.model.advice import Undrained
+
 Confidence = Literal["certain", "likely", "symptom"]
 
 CauseKind = Literal[
@@ -48,6 +50,7 @@ class FailedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         problem: the application's own words.
         attempts: how often the balancer tried, from its access log.
         end: why the exchange ended, from the same.
+        lag_seconds: how long after its replica's stop signal the router sent it, if it did.
     """
 
     request_id: str
@@ -68,6 +71,7 @@ class FailedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     problem: str | None = None
     attempts: int | None = None
     end: str | None = None
+    lag_seconds: float | None = None
 
 
 class CauseEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +92,7 @@ class CauseEvidence(msgspec.Struct, frozen=True, kw_only=True):
         contributing: what else was going on around them, by how many it may have touched: rules of
             the ladder that would have matched as well, migrations, faults.
         faults: those of `contributing` that are faults which the run made, by their names.
+        undrained: how the requests met stopped replicas, of `lifecycle:undrained`.
         note: what else the evidence shows.
     """
 
@@ -103,6 +108,7 @@ class CauseEvidence(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[FailedRequest, ...]
     contributing: Mapping[str, int] = msgspec.field(default_factory=dict)
     faults: Mapping[str, int] = msgspec.field(default_factory=dict)
+    undrained: Undrained | None = None
     note: str | None = None
 
 

@@ -1,0 +1,180 @@
+"""PURE: how long stopped replicas still got requests, and which setting would have covered them."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from scenarios.evidence.leaving import LeavingSettings
+from scenarios.verdict.causes.failure import Failure
+from scenarios.verdict.model.advice import Advice, Undrained
+
+CAUSE = "lifecycle:undrained"
+PRE_STOP = "policy.termination.pre_stop_seconds"
+ORDER = "policy.termination.order"
+CLOSE_IDLE = "policy.termination.close_idle"
+SERVER = "server"
+_STEP_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """One failed request that met a replica which had been asked to stop.
+
+    Attributes:
+        lag_seconds: from the replica's stop signal until the router sent the request; negative if
+            the request was in flight at the signal.
+        kept_idle: whether the router sent it on an idle connection that it had kept although it
+            knew that the replica leaves.
+    """
+
+    lag_seconds: float
+    kept_idle: bool = False
+
+
+def late(failure: Failure) -> Late | None:
+    """How late the router sent a failed request; None where the evidence does not tell."""
+    life, exchange = failure.life, failure.exchange
+    asked_ns = None if life is None else life.asked_ns
+    sent_ns = failure.outcome.sent_ns
+    if exchange is not None:
+        sent_ns = exchange.at_ns + max(exchange.wait_ns, 0)
+    if life is None or asked_ns is None or sent_ns is None:
+        return None
+    told_ns = None if life.departure is None else life.departure.router_told_ns
+    knew = told_ns is not None and sent_ns > told_ns
+    reused = exchange is not None and exchange.reused
+    return Late((sent_ns - asked_ns) / 1e9, kept_idle=knew and reused)
+
+
+def lag_seconds(failure: Failure) -> float | None:
+    """The lag of a request that the router sent after the stop signal; else None."""
+    found = late(failure)
+    return None if found is None or found.lag_seconds < 0 else found.lag_seconds
+
+
+def undrained(failures: Iterable[Failure]) -> Undrained | None:
+    """Sum up how requests met stopped replicas; None where the evidence does not tell."""
+    known = [(one, found) for one in failures if (found := late(one)) is not None]
+    if not known:
+        return None
+    replicas: dict[str, float] = {}
+    for failure, found in known:
+        if found.lag_seconds >= 0 and failure.replica is not None:
+            before = replicas.get(failure.replica, 0.0)
+            replicas[failure.replica] = max(before, found.lag_seconds)
+    after = [found.lag_seconds for _, found in known if found.lag_seconds >= 0]
+    return Undrained(
+        after_stop=len(after),
+        in_flight=len(known) - len(after),
+        longest_seconds=max(after, default=None),
+        replicas=dict(sorted(replicas.items())),
+    )
+
+
+def told(found: Undrained) -> str:
+    """The same as a sentence."""
+    parts = []
+    if found.longest_seconds is not None:
+        each = ", ".join(f"{name} for {lag:.2f} s" for name, lag in found.replicas.items())
+        parts.append(
+            f"{found.after_stop:,} of them were sent to a replica after its stop signal, up to "
+            f"{found.longest_seconds:.2f} s later ({each})"
+        )
+    if found.in_flight:
+        parts.append(f"{found.in_flight:,} were in flight when the replica got its stop signal")
+    return "; ".join(parts)
+
+
+def pre_stop_for(current: float, lags: Sequence[float]) -> float:
+    """The least preStop with which no request with one of these lags meets a stopped replica.
+
+    Args:
+        current: the preStop of the run, in seconds.
+        lags: seconds from the stop signal until the router sent each request.
+    """
+    needed = current + max(lags)
+    # The next tenth of a second that is later than the last request.
+    return round((math.floor(needed / _STEP_SECONDS + 1e-9) + 1) * _STEP_SECONDS, 1)
+
+
+def advise(requests: Sequence[Late], how: LeavingSettings) -> tuple[Advice, ...]:
+    """Which settings would have covered these failed requests.
+
+    A later stop signal helps only if the router stops sending requests by itself meanwhile: it must
+    be told at the start (`together`), and must not go on using idle connections.
+
+    Args:
+        requests: the failed requests that met a stopped replica.
+        how: the settings of the run.
+    """
+    flying = [one for one in requests if one.lag_seconds < 0]
+    sent = [one for one in requests if one.lag_seconds >= 0]
+    found = []
+    if sent and how.order in ("stop-first", "checks-only"):
+        found.append(_tell_first(len(sent), how))
+    elif sent:
+        kept = [one for one in sent if one.kept_idle and not how.close_idle]
+        timely = [one.lag_seconds for one in sent if one not in kept]
+        if timely:
+            found.append(_wait(timely, how))
+        if kept:
+            found.append(_close(len(kept)))
+    if flying:
+        found.append(_finish(len(flying)))
+    return tuple(found)
+
+
+def _wait(lags: Sequence[float], how: LeavingSettings) -> Advice:
+    least = pre_stop_for(how.pre_stop_seconds, lags)
+    return Advice(
+        setting=PRE_STOP,
+        value=least,
+        covers=len(lags),
+        sentence=(
+            f"a preStop of {least:g} s covers {_requests(len(lags))}: the router sent the last of "
+            f"them {max(lags):.2f} s after the stop signal, which came {how.pre_stop_seconds:g} s "
+            "after the decision; a router that hears of it earlier by that much, or order = "
+            '"drain-first", does the same'
+        ),
+    )
+
+
+def _tell_first(count: int, how: LeavingSettings) -> Advice:
+    when = "after the replica has ended" if how.order == "stop-first" else "by nobody"
+    return Advice(
+        setting=ORDER,
+        covers=count,
+        sentence=(
+            f"no preStop covers {_requests(count)}: the router is told {when}, so it sends "
+            'requests until the end. Tell it before the stop: order = "together" with a preStop, '
+            'or "drain-first"'
+        ),
+    )
+
+
+def _close(count: int) -> Advice:
+    return Advice(
+        setting=CLOSE_IDLE,
+        covers=count,
+        sentence=(
+            f"no preStop covers {_requests(count)}: the router used idle connections that it kept "
+            "after it knew that the replica leaves. Let it close them (close_idle = true), or let "
+            "the server answer with `Connection: close` from the start of the preStop"
+        ),
+    )
+
+
+def _finish(count: int) -> Advice:
+    return Advice(
+        setting=SERVER,
+        covers=count,
+        sentence=(
+            f"the server cut {_requests(count)} in flight when it got its stop signal, and no "
+            "preStop makes it finish them. Let it finish its requests after the signal, or let "
+            'them end before it (order = "drain-first")'
+        ),
+    )
+
+
+def _requests(count: int) -> str:
+    return f"{count:,} failed request{'' if count == 1 else 's'}"

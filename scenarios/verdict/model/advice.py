@@ -1,0 +1,40 @@
+"""What to change so that a leaving replica loses no request, and what shows how much."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class Undrained(msgspec.Struct, frozen=True, kw_only=True):
+    """How failed requests met a replica that had been asked to stop.
+
+    A lag is the time from a replica's stop signal to the moment when the router sent the request.
+
+    Attributes:
+        after_stop: how many failed requests the router sent after the stop signal.
+        in_flight: how many were in flight when the replica got its stop signal.
+        longest_seconds: the longest lag; absent where all were in flight.
+        replicas: the longest lag of each replica that got requests after its stop signal.
+    """
+
+    after_stop: int
+    in_flight: int
+    longest_seconds: float | None
+    replicas: Mapping[str, float]
+
+
+class Advice(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting that would have covered failed requests of this run.
+
+    Attributes:
+        setting: the key of the scenario, such as `policy.termination.pre_stop_seconds`; where the
+            server itself must change, `server`.
+        value: the least value that covers them, in seconds; absent where it is no number.
+        covers: how many failed requests of this run it covers.
+        sentence: the same for people, with the reason.
+    """
+
+    setting: str
+    value: float | None = None
+    covers: int
+    sentence: str
