@@ -32,6 +32,7 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         *_causes("Why requests failed", "failed", verdict.causes),
         *_advice(verdict),
         *_causes("Why requests were slow", "slow", verdict.slow_causes),
+        *_rescued(verdict),
         *_ways_out(verdict),
         *_violations(verdict),
         "### What this run could not detect",
@@ -91,6 +92,11 @@ def _cause(cause: Cause) -> tuple[str, ...]:
         escape(words.counted(evidence.steps)),
         escape(evidence.requests[0]),
     )
+
+
+def _rescued(verdict: Verdict) -> list[str]:
+    said = verdict.rescued.words
+    return ["### Saved by the balancer", "", f"- {escape(said)}", ""] if said else []
 
 
 def _ways_out(verdict: Verdict) -> list[str]:

@@ -55,6 +55,8 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
         parts += [Text(), _title("Why requests were slow"), *_causes(verdict.slow_causes)]
     if verdict.locks.blockers or verdict.locks.deadlocks or verdict.locks.rewrites:
         parts += [Text(), _title("Locks"), *_locks(verdict.locks)]
+    if verdict.rescued.words:
+        parts += [Text(), _title("Saved by the balancer"), Text(f"  {verdict.rescued.words}")]
     if verdict.replica_ends:
         parts += [Text(), _title("How replicas ended"), _ways_out(verdict.replica_ends)]
     if verdict.integrity.violations:

@@ -17,7 +17,7 @@ Which of them wins, when several could be said:
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scenarios.evidence.manifest import Manifest
 from scenarios.verdict.causes.machine import Starved
@@ -32,6 +32,7 @@ from scenarios.verdict.model import (
     Phase,
     ReplicaEnd,
     Requests,
+    Rescued,
     VersionShare,
     Word,
 )
@@ -77,6 +78,7 @@ class Findings:
     starved: Starved | None = None
     stalled: Starved | None = None
     replica_ends: tuple[ReplicaEnd, ...] = ()
+    rescued: Rescued = field(default_factory=Rescued)
 
 
 def decide(

@@ -24,6 +24,7 @@ from scenarios.verdict.measures.budget import budget_of
 from scenarios.verdict.measures.downtime import availability_of, downtime_by_endpoint, downtime_of
 from scenarios.verdict.measures.locking import LockLedger
 from scenarios.verdict.measures.replica_ends import replica_ends_of
+from scenarios.verdict.measures.rescues import Rescues
 from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
 from scenarios.verdict.model import Advice, Integrity, Rollout, Verdict
@@ -59,6 +60,7 @@ class _Read:
         exchanges: the balancer's lines of failed and slow requests, by request id.
         contradictions: answers of the balancer that the load generator's record denies.
         waiting: the waits for locks.
+        rescues: what the balancer saved.
         watched: whether anybody looked for those.
         heard: whether the database server's log was read.
     """
@@ -72,6 +74,7 @@ class _Read:
     contradictions: int
     ticks: tuple[Tick, ...]
     waiting: LockLedger
+    rescues: Rescues
     watched: bool
     heard: bool
 
@@ -115,8 +118,11 @@ def _read(evidence: Evidence) -> _Read:
             waiting.add(outcome)
     integrity = _integrity(evidence, around, ledger)
     exchanges: dict[str, ExchangeRecord] = {}
+    rescues = Rescues()
     bad = {outcome.request_id for outcome in (*tally.failed, *tally.late)}
-    contradictions = tally.contradictions(_keeping(evidence.exchanges, bad, exchanges))
+    contradictions = tally.contradictions(
+        _keeping(rescues.reading(evidence.exchanges), bad, exchanges)
+    )
     return _Read(
         manifest=manifest,
         tally=tally,
@@ -127,6 +133,7 @@ def _read(evidence: Evidence) -> _Read:
         contradictions=contradictions,
         ticks=tuple(sorted(evidence.ticks, key=lambda tick: tick.at_ns)),
         waiting=waiting,
+        rescues=rescues,
         watched=evidence.lock_waits is not None,
         heard=evidence.server_lines is not None,
     )
@@ -191,6 +198,9 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         slow_causes=causes_of(slow, origin_ns),
         starved=read.around.machine.total(),
         stalled=read.around.stalled(),
+        rescued=read.rescues.rescued(
+            sum(one.died_ns is not None for one in timeline.lives.values())
+        ),
         replica_ends=replica_ends_of(
             read.around,
             Counter(
@@ -245,6 +255,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         unattributed=sum(one.count for one in findings.causes if one.confidence == "symptom"),
         slow_causes=findings.slow_causes,
         replica_ends=findings.replica_ends,
+        rescued=findings.rescued,
         locks=findings.locks,
         budget=budget_of(
             manifest.objectives.availability,

@@ -81,6 +81,8 @@ def _about_data(findings: Findings) -> Iterable[str]:
 
 
 def _unseen(findings: Findings) -> Iterable[str]:
+    if findings.rescued.words:
+        yield f"another balancer may drop what this one saved: {findings.rescued.words}"
     held_up = findings.harness.schedule_lag_max
     if held_up is not None and held_up > HELD_UP_SECONDS:
         yield (

@@ -56,6 +56,7 @@ def html_report(
             _stories(stories),
             sections.slow(verdict, _cause),
             sections.locks(verdict),
+            sections.rescued(verdict),
             sections.replica_ends(verdict),
             _data(verdict),
             _latency(verdict),

@@ -40,6 +40,14 @@ def locks(verdict: Verdict) -> Html:
     )
 
 
+def rescued(verdict: Verdict) -> Html:
+    """What the balancer saved."""
+    said = verdict.rescued.words
+    if not said:
+        return NOTHING
+    return Html("<section><h2>Saved by the balancer</h2><p>{}</p></section>").format(said)
+
+
 def replica_ends(verdict: Verdict) -> Html:
     """How each replica ended."""
     if not verdict.replica_ends:

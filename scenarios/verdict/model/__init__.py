@@ -31,6 +31,7 @@ from scenarios.verdict.model.measures import (
     SlowRequest,
 )
 from scenarios.verdict.model.replica_end import ReplicaEnd
+from scenarios.verdict.model.rescued import Rescued
 
 __all__ = [
     "Advice",
@@ -52,6 +53,7 @@ __all__ = [
     "Phase",
     "ReplicaEnd",
     "Requests",
+    "Rescued",
     "Rewrite",
     "Rollout",
     "Slots",
@@ -252,6 +254,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         termination: how replicas left and came; absent where the run did not decide it.
         replica_ends: how each replica ended.
         advice: the settings that would have covered requests which met stopped replicas.
+        rescued: what the balancer saved.
     """
 
     schema: int = 1
@@ -294,6 +297,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     replica_ends: tuple[ReplicaEnd, ...] = ()
     termination: LeavingSettings | None = None
     advice: tuple[Advice, ...] = ()
+    rescued: Rescued = Rescued()
 
     @property
     def exit_status(self) -> ExitStatus:

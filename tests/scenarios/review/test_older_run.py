@@ -42,7 +42,15 @@ def facts(path: Path) -> dict[str, Any]:
         invariant.pop("title")
     for request in verdict["latency"]["slowest"]:
         request.pop("step")
-    for name in ("reasons", "doubts", "limits", "replica_ends", "persona", "termination"):
+    for name in (
+        "reasons",
+        "doubts",
+        "limits",
+        "replica_ends",
+        "rescued",
+        "persona",
+        "termination",
+    ):
         verdict.pop(name, None)
     availability = verdict["availability"]
     availability.pop("text")

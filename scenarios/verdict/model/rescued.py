@@ -1,0 +1,29 @@
+"""What the balancer saved."""
+
+import msgspec
+
+
+class Rescued(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that succeeded only by the balancer's doing; another balancer may drop them.
+
+    Attributes:
+        retried: those that failed on one replica and were answered by a further attempt.
+        held: those that waited until a replica was available.
+        died: replicas that ended by themselves in service.
+    """
+
+    retried: int = 0
+    held: int = 0
+    died: int = 0
+
+    @property
+    def words(self) -> str:
+        """The same for people; empty if the balancer saved nothing."""
+        parts = (
+            (self.retried, "answered by a retry after a replica had failed it"),
+            (self.held, "held until a replica was available"),
+        )
+        said = [f"{count:,} {how}" for count, how in parts if count]
+        if said and self.died:
+            said.append(f"{self.died:,} replica{'' if self.died == 1 else 's'} died in service")
+        return "; ".join(said)
