@@ -90,7 +90,7 @@ def _cause(cause: Cause) -> tuple[str, ...]:
         escape(words.counted(evidence.versions)),
         escape(words.counted(evidence.endpoints)),
         escape(words.counted(evidence.steps)),
-        escape(evidence.requests[0]),
+        escape(" ".join(evidence.requests[:1])),
     )
 
 

@@ -164,7 +164,12 @@ def _evidence(cause: Cause) -> Iterable[Text]:
     if evidence.note:
         yield Text(words.clean(evidence.note))
     if evidence.replicas:
-        yield _fact("replicas", words.counted(evidence.replicas))
+        counted = (
+            words.counted(evidence.replicas) if evidence.requests else ", ".join(evidence.replicas)
+        )
+        yield _fact("replicas", words.clean(counted))
+    if not evidence.requests:
+        return  # it is why a replica did not start, and no request failed for it
     yield _fact("endpoints", words.counted(evidence.endpoints))
     yield _fact("during", words.counted(evidence.steps))
     if evidence.schemas:

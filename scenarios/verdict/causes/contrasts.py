@@ -151,21 +151,21 @@ def _alike(
 ) -> Iterator[Contrast]:
     """The contrasts of steps with too few failures, where another step shows the same for sure.
 
-    The symptom must be the same, all of the version's failures must lie inside, and most of the
-    requests there must fail.
+    The symptom must be the same, and all of the version's failures must lie inside, fewer of them
+    than the other step has.
     """
-    shown = {(key[0], contrast.line, *contrast.about) for (key, _), contrast in best.items()}
+    shown: dict[tuple[str, ...], int] = {}
+    for (key, _), contrast in best.items():
+        known = (key[0], contrast.line, *contrast.about)
+        shown[known] = max(shown.get(known, 0), contrast.inside.failed)
     taken = set(best)
     for key, contrast in sorted(candidates, key=lambda one: (one[0], _rank(one[1]))):
         about = key, contrast.version
-        if (
-            key[1] == _POOLED
-            or about in taken
-            or (key[0], contrast.line, *contrast.about) not in shown
-        ):
+        most = shown.get((key[0], contrast.line, *contrast.about), 0)
+        if key[1] == _POOLED or about in taken:
             continue
         mine = sum(point.version == contrast.version for point in groups[key])
-        if contrast.inside.failed == mine and 2 * mine > contrast.inside.all:
+        if contrast.inside.failed == mine < most and contrast.outside.served:
             taken.add(about)
             yield contrast
 

@@ -1,15 +1,21 @@
 """What replicas log of their own errors reaches the causes: quoted, counted, and joined."""
 
+import io
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as some
 import msgspec
 import pytest
 from hypothesis import given
+from rich.console import Console
 
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.logged_error import LoggedError
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.server_log import ServerLine
+from scenarios.reports.terminal import print_verdict
+from scenarios.review import review, write_reports
 from scenarios.verdict.causes.logged import LoggedErrors, kind_of, quoted, sqlstate_of
 from scenarios.verdict.model import Cause
 from tests.support import evidence as make
@@ -176,7 +182,7 @@ def test_a_rate_limit_is_named(clean_run: Evidence) -> None:
     assert cause.cause == "application:rate_limit"
 
 
-def test_a_replica_that_does_not_start_says_why(clean_run: Evidence) -> None:
+def test_a_replica_that_does_not_start_says_why(clean_run: Evidence, tmp_path: Path) -> None:
     """The first error of its sessions, or else of its log, is a cause that counts no request."""
     new = {"version": "b", "replicas": ("b-9",)}
     run = clean_run.asked(outcome="failed", outcome_reason="b-9 is not ready").but(
@@ -193,6 +199,13 @@ def test_a_replica_that_does_not_start_says_why(clean_run: Evidence) -> None:
     assert (cause.cause, cause.kind, cause.count) == ("sqlstate:42P01", "statement", 0)
     assert any("version b did not become ready" in reason for reason in verdict.reasons)
     assert any('relation "records" does not exist' in reason for reason in verdict.reasons)
+    folder = run.write(tmp_path / "run", server_lines=[session, later])
+    write_reports(folder, review(folder))
+    for report in (RunFolder(folder).summary, RunFolder(folder).report, RunFolder(folder).junit):
+        assert "did not become ready" in report.read_text()
+    console = Console(file=io.StringIO(), width=300)
+    print_verdict(console, verdict)
+    assert "did not become ready" in console.file.getvalue()  # type: ignore[attr-defined]
     logged = [error(4.3, "no port", source="b-9"), error(4.4, "bye", source="b-9")]
     (cause,) = run.judge(logged_errors=logged).causes
     assert cause.cause == "lifecycle:failed_to_start"
