@@ -173,6 +173,7 @@ async def start_balancer(
     listen: str = "127.0.0.1:0",
     hold_seconds: float = 0.0,
     affinity_cookie: str | None = None,
+    reuse_post: bool = False,
 ) -> AsyncIterator[Balancer]:
     """Start a balancer in a process of its own, and stop it when the block is left.
 
@@ -185,6 +186,7 @@ async def start_balancer(
         listen: where clients connect; port 0 lets the kernel choose.
         hold_seconds: how long a request may wait for a backend when none is up.
         affinity_cookie: the name of the cookie that keeps a user on one version; absent: none.
+        reuse_post: whether it sends POST and PATCH on kept connections.
 
     Raises:
         EnvironmentFailure: it does not start.
@@ -200,6 +202,8 @@ async def start_balancer(
     command += ["--hold-seconds", f"{hold_seconds:g}"]
     if affinity_cookie is not None:
         command += ["--affinity-cookie", affinity_cookie]
+    if reuse_post:
+        command.append("--reuse-post")
     if access_log is not None:
         command += ["--access-log", str(access_log)]
     async with AsyncExitStack() as stack:
@@ -252,6 +256,7 @@ async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator
         listen=settings.listen,
         hold_seconds=settings.hold_seconds,
         affinity_cookie=settings.affinity_cookie,
+        reuse_post=settings.reuse_post,
     ) as balancer:
         yield balancer
 

@@ -89,6 +89,7 @@ class RouterSettings:
         config: the user's own configuration file, with its marked places; absent: ours.
         hold_seconds: how long a request may wait for a backend when none is up.
         affinity_cookie: the cookie that keeps a user on one version; absent: none.
+        reuse_post: whether our own balancer sends POST and PATCH on kept connections.
         on_change: told what the router makes of its backends.
     """
 
@@ -101,6 +102,7 @@ class RouterSettings:
     config: Path | None = None
     hold_seconds: float = 0.0
     affinity_cookie: str | None = None
+    reuse_post: bool = False
     on_change: Callable[[BackendChange], None] = lambda _change: None
 
 

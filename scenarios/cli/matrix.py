@@ -17,6 +17,7 @@ from scenarios.cli.options import (
     DatabaseOption,
     JsonOption,
     OutOption,
+    PersonasOption,
     RateOption,
     ReplicasOption,
     RowsOption,
@@ -49,13 +50,14 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     baseline: BaselineOption = None,
     settle: SettleOption = None,
     database: DatabaseOption = None,
+    persona: PersonasOption = None,
     out: OutOption = Path("runs"),
     as_json: JsonOption = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the table as Markdown on standard output.")
     ] = False,
 ) -> int:
-    """Run every release plan under every strategy, and print one table.
+    """Run every release plan under every strategy (on every persona), and print one table.
 
     The exit status is 0 if each cell has the declared result: plans that must pass do pass, and
     negative controls fail with the declared cause.
@@ -69,8 +71,9 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         database=database,
     )
     experiments = [
-        changes.experiment(scenario, strategy, seed)
+        msgspec.structs.replace(changes, persona=one).experiment(scenario, strategy, seed)
         for scenario in (scenarios or PLANS)
+        for one in (persona or (None,))
         for strategy in STRATEGY_NAMES
     ]
     console = progress_console(as_json=as_json or markdown)
@@ -84,9 +87,7 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     else:
         console.print(matrix_table(rows))
     for cell in surprises:
-        console.print(
-            Text(f"{cell.row.scenario} under {cell.row.strategy}: {cell.surprise}", "red")
-        )
+        console.print(Text(f"{cell.row.scenario} under {cell.row.where}: {cell.surprise}", "red"))
     if not surprises:
         console.print(f"All {len(cells)} cells have the result that their scenario declares.")
     _tell_github(cells, console)
@@ -130,13 +131,16 @@ async def _matrix(
     cells: list[Cell] = []
     async with environment(database) as place:
         for number, experiment in enumerate(experiments, start=1):
+            persona = experiment.scenario.policy.persona
             name = f"{experiment.scenario.name} under {experiment.strategy}"
+            name += f" on {persona}" if persona else ""
             try:
                 verdict, folder = await run_one(experiment, place, out, Silence())
             except (OrchestratorError, LoadError) as error:
                 row = MatrixRow(
                     scenario=experiment.scenario.name,
                     strategy=experiment.strategy,
+                    persona=experiment.scenario.policy.persona,
                     verdict="error",
                     error=str(error),
                 )

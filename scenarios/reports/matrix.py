@@ -31,6 +31,7 @@ class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
         release_seconds: how long the release took.
         folder: where the evidence is.
         error: why there is no verdict.
+        persona: the platform whose way to stop replicas was used, if any.
     """
 
     scenario: str
@@ -47,6 +48,12 @@ class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
     release_seconds: float | None = None
     folder: str | None = None
     error: str | None = None
+    persona: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The strategy, and the persona where there is one."""
+        return f"{self.strategy} on {self.persona}" if self.persona else self.strategy
 
 
 def matrix_row(verdict: Verdict, folder: str | None = None) -> MatrixRow:
@@ -66,6 +73,7 @@ def matrix_row(verdict: Verdict, folder: str | None = None) -> MatrixRow:
         peak_error_ratio=max((window.peak_error_ratio for window in verdict.downtime), default=0.0),
         release_seconds=verdict.rollout.seconds,
         folder=folder,
+        persona=verdict.persona,
     )
 
 
@@ -75,11 +83,11 @@ NARROW = ("plan", "strategy", "verdict")
 
 def _cells(row: MatrixRow) -> tuple[str, ...]:
     if row.error is not None:
-        return (row.scenario, row.strategy, row.verdict, "", words.clean(row.error), "", "", "")
+        return (row.scenario, row.where, row.verdict, "", words.clean(row.error), "", "", "")
     cause = row.cause or (f"{row.violations:,} data violations" if row.violations else "")
     return (
         words.clean(row.scenario),
-        words.clean(row.strategy),
+        words.clean(row.where),
         row.verdict,
         f"{row.failed:,} of {row.planned:,}" if row.failed else "0",
         words.clean(cause),

@@ -129,5 +129,6 @@ def _settings(
         config=None if said.config is None else Path(said.config),
         hold_seconds=scenario.balancer.hold_seconds,
         affinity_cookie=scenario.balancer.affinity_cookie,
+        reuse_post=scenario.balancer.reuse_post,
         on_change=on_change,
     )

@@ -185,6 +185,9 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         hold_seconds: how long a request may wait for a backend if none is up; 0 means no wait.
         affinity_cookie: the name of a cookie that keeps a user on one version. Default: no such
             cookie.
+        reuse_post: whether POST and PATCH are sent on kept connections, as other proxies do. Some
+            of them then fail when a backend closes an idle connection. Only for the router
+            `hitless`.
     """
 
     health_interval_seconds: Positive = 1.0
@@ -194,6 +197,7 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     fall: Count = 3
     hold_seconds: NotNegative = 0.0
     affinity_cookie: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    reuse_post: bool = False
 
 
 class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
