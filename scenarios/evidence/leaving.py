@@ -38,6 +38,7 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         began_ns: when the rollout decided that the replica leaves.
         router_told_ns: when the router was told to send it no more requests.
+        drained_ns: when its requests in flight had ended, or were cut.
         stop_asked_ns: when it got its stop signal.
         stopped_listening_ns: when its port was closed.
         ended_ns: when its first process had ended.
@@ -50,6 +51,7 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
 
     began_ns: int | None = None
     router_told_ns: int | None = None
+    drained_ns: int | None = None
     stop_asked_ns: int | None = None
     stopped_listening_ns: int | None = None
     ended_ns: int | None = None

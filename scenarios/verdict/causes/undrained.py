@@ -25,10 +25,21 @@ class Late:
             the request was in flight at the signal.
         kept_idle: whether the router sent it on an idle connection that it had kept although it
             knew that the replica leaves.
+        router_done_seconds: from the stop signal until the router had taken the replica out.
     """
 
     lag_seconds: float
     kept_idle: bool = False
+    router_done_seconds: float = 0.0
+
+    @property
+    def needed_seconds(self) -> float:
+        """How much later the stop signal must come.
+
+        A router's own health checks may take a stopped replica out early. They do not while it
+        serves on, so the signal must also wait until the router has acted on the news.
+        """
+        return max(self.lag_seconds, self.router_done_seconds)
 
 
 def late(failure: Failure) -> Late | None:
@@ -40,10 +51,16 @@ def late(failure: Failure) -> Late | None:
         sent_ns = exchange.at_ns + max(exchange.wait_ns, 0)
     if life is None or asked_ns is None or sent_ns is None:
         return None
-    told_ns = None if life.departure is None else life.departure.router_told_ns
+    departure = life.departure
+    told_ns = None if departure is None else departure.router_told_ns
+    done_ns = max(told_ns or 0, (departure.drained_ns or 0) if departure else 0)
     knew = told_ns is not None and sent_ns > told_ns
     reused = exchange is not None and exchange.reused
-    return Late((sent_ns - asked_ns) / 1e9, kept_idle=knew and reused)
+    return Late(
+        (sent_ns - asked_ns) / 1e9,
+        kept_idle=knew and reused,
+        router_done_seconds=max(0.0, (done_ns - asked_ns) / 1e9),
+    )
 
 
 def lag_seconds(failure: Failure) -> float | None:
@@ -114,7 +131,7 @@ def advise(requests: Sequence[Late], how: LeavingSettings) -> tuple[Advice, ...]
         found.append(_tell_first(len(sent), how))
     elif sent:
         kept = [one for one in sent if one.kept_idle and not how.close_idle]
-        timely = [one.lag_seconds for one in sent if one not in kept]
+        timely = [one for one in sent if one not in kept]
         if timely:
             found.append(_wait(timely, how))
         if kept:
@@ -124,17 +141,19 @@ def advise(requests: Sequence[Late], how: LeavingSettings) -> tuple[Advice, ...]
     return tuple(found)
 
 
-def _wait(lags: Sequence[float], how: LeavingSettings) -> Advice:
-    least = pre_stop_for(how.pre_stop_seconds, lags)
+def _wait(requests: Sequence[Late], how: LeavingSettings) -> Advice:
+    least = pre_stop_for(how.pre_stop_seconds, [one.needed_seconds for one in requests])
+    last = max(one.lag_seconds for one in requests)
+    done = max(one.needed_seconds for one in requests)
     return Advice(
         setting=PRE_STOP,
         value=least,
-        covers=len(lags),
+        covers=len(requests),
         sentence=(
-            f"a preStop of {least:g} s covers {_requests(len(lags))}: the router sent the last of "
-            f"them {max(lags):.2f} s after the stop signal, which came {how.pre_stop_seconds:g} s "
-            "after the decision; a router that hears of it earlier by that much, or order = "
-            '"drain-first", does the same'
+            f"a preStop of {least:g} s covers {_requests(len(requests))}: the router sent the last "
+            f"of them {last:.2f} s after the stop signal, had taken their replicas out after "
+            f"{done:.2f} s, and the signal came {how.pre_stop_seconds:g} s after the decision; a "
+            'router that hears of it earlier by that much, or order = "drain-first", does the same'
         ),
     )
 

@@ -21,7 +21,7 @@ KUBERNETES = LeavingSettings(order="together", close_idle=False)
 lags = st.lists(st.floats(0, 60), min_size=1)
 
 
-def stopped(lag: float, *, reused: bool = False, told: float = 4.0) -> make.Evidence:
+def stopped(lag: float, *, reused: bool = False, told: float = 3.3) -> make.Evidence:
     """A run in which a-1 got its stop signal at 3.2, and one request was sent `lag` later."""
     old = {"version": "a", "replicas": ("a-1",)}
     departure = {
@@ -68,6 +68,12 @@ def test_the_least_pre_stop_is_advised() -> None:
     (advice,) = stopped(0.31).judge().advice
     assert (advice.setting, advice.value, advice.covers) == (PRE_STOP, 0.4, 1)
     assert stopped(0.31).judge().persona == "kubernetes"
+
+
+def test_the_advice_waits_for_the_router() -> None:
+    """Where health checks took the replica out early, the preStop covers the news as well."""
+    (advice,) = stopped(0.31, told=4.0).judge().advice
+    assert (advice.setting, advice.value) == (PRE_STOP, 0.9)
 
 
 def test_a_kept_idle_connection_is_not_covered_by_a_pre_stop() -> None:
