@@ -80,6 +80,7 @@ class _Api:
             request.match_info["id"],
             timeout=_DRAIN_SECONDS if timeout is None else timeout,
             tunnel_timeout=_seconds(request, "tunnel_timeout"),
+            close_idle=_flag(request, "close_idle", default=True),
         )
         return web.json_response(drained._asdict())
 
@@ -174,6 +175,15 @@ def _seconds(request: web.Request, name: str) -> float | None:
     if not math.isfinite(seconds) or seconds < 0:
         raise ConfigError(f'"{name}" must be a number of seconds, 0 or more')
     return seconds
+
+
+def _flag(request: web.Request, name: str, *, default: bool) -> bool:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if text not in ("true", "false"):
+        raise ConfigError(f'"{name}" must be true or false')
+    return text == "true"
 
 
 def _problem(status: int, detail: str) -> web.Response:

@@ -29,7 +29,7 @@ class State(StrEnum):
     NEW = "new"  # attached, not yet checked often enough: takes no traffic
     UP = "up"  # its checks pass
     DOWN = "down"  # its checks fail, or a connection to it was refused
-    DRAINING = "draining"  # takes nothing new; what it has may end
+    DRAINING = "draining"  # gets no new connection; what it has may end
     REMOVED = "removed"  # forgotten
 
 
@@ -57,6 +57,7 @@ class Backend:
         tunnels: upgraded connections, which are counted apart.
         inherited: exchanges that a predecessor of this balancer still has with it.
         ejected: whether passive health took it out of the choice for a while.
+        keeps_idle: whether it drains, and its idle connections still take requests.
         credit: its place in the smooth weighted round robin.
         counters: what became of its requests.
         reuse: what is known of it about kept connections.
@@ -73,6 +74,7 @@ class Backend:
     tunnels: int = 0
     inherited: int = 0
     ejected: bool = False
+    keeps_idle: bool = False
     credit: float = 0.0
     counters: Counters = field(default_factory=Counters)
     reuse: ReuseRecord = field(default_factory=ReuseRecord)
@@ -102,7 +104,8 @@ class Change:
     """Something that the pool did, told to its listener right after.
 
     Attributes:
-        what: `attached`, `up`, `down`, `weight`, `active`, `draining`, `idle` (a draining backend
+        what: `attached`, `up`, `down`, `weight`, `active`, `draining`, `idle_closed` (the idle
+            connections of a draining backend take no more requests), `idle` (a draining backend
             has nothing left under way), `removed`, `ejected`, `restored`.
         backend: the one that it is about; None when it is about several.
         reason: why, for people.
@@ -120,19 +123,33 @@ def _ignore(change: Change) -> None:
     del change
 
 
+def _has_none(backend: Backend) -> bool:
+    del backend
+    return False
+
+
 class BackendPool:
     """All backends, and the choice of one for each request.
 
     Args:
         listener: told of each change, in order, after it is complete. It must not raise.
         limit: exchanges that one backend may have at once; 0 is no limit.
+        has_idle: whether a backend has an idle connection.
     """
 
-    def __init__(self, listener: Callable[[Change], None] = _ignore, *, limit: int = 0) -> None:
+    def __init__(
+        self,
+        listener: Callable[[Change], None] = _ignore,
+        *,
+        limit: int = 0,
+        has_idle: Callable[[Backend], bool] = _has_none,
+    ) -> None:
         self._listener = listener
+        self._has_idle = has_idle
         self._limit = limit or 1 << 62
         self._backends: dict[str, Backend] = {}
         self._ring: tuple[Backend, ...] = ()
+        self._keeping_idle: tuple[Backend, ...] = ()
         self._uniform = True
         self._next = 0
         self._retired: dict[str, Counters] = {}
@@ -227,15 +244,35 @@ class BackendPool:
             backend.reuse.forget()
         self._rebuild()
         self._tell(state.value, backend, reason, check)
-        if state is State.DRAINING and not backend.busy:
-            self._tell("idle", backend)
+        self._tell_if_calm(backend)
 
-    def drain(self, backend_id: str, reason: str | None = None) -> Backend:
-        """Send a backend no further requests, for good. Repeating this changes nothing."""
+    def drain(
+        self, backend_id: str, reason: str | None = None, *, close_idle: bool = True
+    ) -> Backend:
+        """Open no further connection to a backend, for good. Repeating this changes nothing.
+
+        Args:
+            backend_id: which.
+            reason: why, for people.
+            close_idle: send it no further requests either. Otherwise its idle connections take
+                requests until `close_idle` is called, or until it is drained again without that.
+        """
         backend = self.get(backend_id)
         if backend.state is not State.DRAINING:
+            # Only what was up has connections that it was chosen for.
+            backend.keeps_idle = not close_idle and backend.state is State.UP
             self.mark(backend, State.DRAINING, reason)
+        elif close_idle:
+            self.close_idle(backend)
         return backend
+
+    def close_idle(self, backend: Backend) -> None:
+        """Let the idle connections of a draining backend take no more requests."""
+        if backend.keeps_idle:
+            backend.keeps_idle = False
+            self._rebuild()
+            self._tell("idle_closed", backend)
+            self._tell_if_calm(backend)
 
     def remove(self, backend_id: str) -> Backend:
         """Forget a backend; if it is not draining, drain it in the same step."""
@@ -303,7 +340,11 @@ class BackendPool:
     # The choice
 
     def acquire(
-        self, tried: Collection[Backend] = (), version: str | None = None
+        self,
+        tried: Collection[Backend] = (),
+        version: str | None = None,
+        *,
+        fresh: bool = False,
     ) -> Backend | None:
         """Choose the backend of one exchange and claim it, in one step.
 
@@ -314,12 +355,15 @@ class BackendPool:
         Args:
             tried: backends that this exchange must not go to again.
             version: prefer backends of this version, when one is routable.
+            fresh: the exchange needs a new connection, so that no draining backend will do.
 
         Returns:
             The backend, its `in_flight` already counted; None when there is none to choose.
         """
         ring = self._ring
-        if not tried and version is None and self._uniform:
+        if self._keeping_idle and not fresh:
+            ring += tuple(one for one in self._keeping_idle if self._has_idle(one))
+        elif not tried and version is None and self._uniform:
             if not ring:
                 return None
             place = self._next
@@ -332,21 +376,21 @@ class BackendPool:
                 if not fit:
                     return None
                 chosen = _smooth(fit)
-        else:
-            fit = [one for one in ring if one not in tried and one.in_flight < self._limit]
-            if version is not None:
-                fit = [one for one in fit if one.version == version] or fit
-            if not fit:
-                return None
-            chosen = _smooth(fit)
+            chosen.in_flight += 1
+            return chosen
+        fit = [one for one in ring if one not in tried and one.in_flight < self._limit]
+        if version is not None:
+            fit = [one for one in fit if one.version == version] or fit
+        if not fit:
+            return None
+        chosen = _smooth(fit)
         chosen.in_flight += 1
         return chosen
 
     def release(self, backend: Backend) -> None:
         """End one exchange with a backend."""
         backend.in_flight -= 1
-        if backend.state is State.DRAINING and not backend.busy:
-            self._tell("idle", backend)
+        self._tell_if_calm(backend)
 
     def to_tunnel(self, backend: Backend) -> None:
         """Turn one exchange with a backend into a tunnel."""
@@ -364,8 +408,8 @@ class BackendPool:
         for backend in self.backends:
             was_busy = backend.busy
             backend.inherited = counts.get(backend.id, 0)
-            if backend.state is State.DRAINING and was_busy and not backend.busy:
-                self._tell("idle", backend)
+            if was_busy:
+                self._tell_if_calm(backend)
 
     def mirror(self, views: Iterable[Backend]) -> None:
         """Copy the states and weights of a successor, which decides from now on."""
@@ -397,7 +441,15 @@ class BackendPool:
         for one in set(ring) - set(self._ring):
             one.credit = 0.0
         self._ring = ring
+        self._keeping_idle = tuple(
+            one for one in self._backends.values() if one.keeps_idle and one.weight > 0
+        )
         self._uniform = len({one.weight for one in ring}) <= 1
+
+    def _tell_if_calm(self, backend: Backend) -> None:
+        """Tell that a draining backend has nothing under way, and will get nothing."""
+        if backend.state is State.DRAINING and not backend.busy and not backend.keeps_idle:
+            self._tell("idle", backend)
 
     def _tell(
         self,

@@ -122,6 +122,7 @@ class AdminClient:
         *,
         timeout: float,  # noqa: ASYNC109 - the balancer watches it, and cuts what is left
         tunnel_timeout: float | None = None,
+        close_idle: bool = True,
     ) -> DrainResult:
         """Take a backend out, and wait until nothing is under way with it.
 
@@ -129,8 +130,12 @@ class AdminClient:
             backend_id: which.
             timeout: seconds after which exchanges are cut.
             tunnel_timeout: the same for upgraded connections; `timeout` if not given.
+            close_idle: False: only open no further connection to it, and send requests on its idle
+                ones until the last one has closed, or until `timeout`.
         """
         query = {"timeout": repr(timeout)}
+        if not close_idle:
+            query["close_idle"] = "false"
         if tunnel_timeout is not None:
             query["tunnel_timeout"] = repr(tunnel_timeout)
         answer = await self._call(

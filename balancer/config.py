@@ -104,6 +104,7 @@ class Config:
         access_log: the file that gets one line an exchange; None for none.
         trust: the peers whose X-Forwarded-* fields are believed.
         affinity: the name of the cookie that keeps a user on one version; None for none.
+        retry: whether a request goes to another backend, or is sent again, when a backend fails.
         retry_ratio: retries allowed for each request.
         retry_minimum: retries allowed in ten seconds in any case.
         replay_bytes: the largest request body that is kept for a retry.
@@ -126,6 +127,7 @@ class Config:
     access_log: Path | None = None
     trust: tuple[Network, ...] = ()
     affinity: str | None = None
+    retry: bool = True
     retry_ratio: float = 0.2
     retry_minimum: int = 3
     replay_bytes: int = 64 * 1024

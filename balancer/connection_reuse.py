@@ -25,7 +25,7 @@ class ReuseRecord:
         safe_ns: the longest time since the last request was *sent* on a connection after which
             the connection may carry a request that must not be sent twice; 0 means never.
         reads_bodies: whether the backend reads bodies that it does not use; None: unknown.
-        lost: requests that were lost on a kept connection and must not be sent twice.
+        lost: requests that were lost on a kept connection and not sent again.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class ReuseRecord:
             self._update()
 
     def request_lost(self) -> None:
-        """A request that must not be sent twice was lost on a kept connection."""
+        """A request was lost on a kept connection, and is not sent again."""
         self.lost += 1
         self.closed(0)
 

@@ -44,7 +44,9 @@ class ControlPlane:
     def __init__(self, config: Config, tasks: asyncio.TaskGroup, events: EventLog) -> None:
         self.config = config
         self.events = events
-        self.pool = BackendPool(self._changed, limit=config.limits.backend_requests)
+        self.pool = BackendPool(
+            self._changed, limit=config.limits.backend_requests, has_idle=self._has_idle
+        )
         self._data_plane: DataPlane | None = None
         self.own_addresses: list[Address] = []
         self._tasks = tasks
@@ -106,6 +108,7 @@ class ControlPlane:
         *,
         timeout: float,  # noqa: ASYNC109 - at its end exchanges are cut, the call goes on
         tunnel_timeout: float | None = None,
+        close_idle: bool = True,
     ) -> DrainResult:
         """Send a backend no further requests, and wait until its exchanges have ended.
 
@@ -113,17 +116,25 @@ class ControlPlane:
             backend_id: which.
             timeout: seconds after which exchanges are cut.
             tunnel_timeout: the same for upgraded connections; `timeout` if not given.
+            close_idle: False: only open no further connection to it, and send requests on its idle
+                ones until the last one has closed, or until `timeout`.
 
         Raises:
             UnknownBackendError: there is none with this id.
         """
         self._check_thawed()
         started = time.monotonic()
-        backend = self.pool.drain(backend_id, "asked")
+        backend = self.pool.drain(backend_id, "asked", close_idle=close_idle)
         limit = timeout if tunnel_timeout is None else tunnel_timeout
-        calm = await self._wait(backend, started + timeout, tunnels=False)
+        if not self.data_plane.connection_pool.has_any(backend):
+            self.pool.close_idle(backend)
+        if not await self._wait(backend, started + timeout, lambda: backend.keeps_idle):
+            self.pool.close_idle(backend)
+        calm = await self._wait(backend, started + timeout, lambda: backend.busy)
         cut = 0 if calm else self._cut(backend)
-        calm = await self._wait(backend, started + limit, tunnels=True)
+        calm = await self._wait(
+            backend, started + limit, lambda: backend.busy or backend.tunnels > 0
+        )
         cut_tunnels = 0 if calm else self._cut_tunnels(backend)
         seconds = time.monotonic() - started
         self.events.publish(
@@ -279,7 +290,9 @@ class ControlPlane:
             )
             if change.what == "draining":
                 self._begin_drain(backend)
-            elif change.what == "idle" and (event := self._idle.get(backend)):
+            elif change.what == "idle_closed":
+                self.data_plane.connection_pool.close_idle(backend)
+            if change.what in ("idle", "idle_closed") and (event := self._idle.get(backend)):
                 event.set()
             elif change.what == "removed":
                 self._idle.pop(backend, None)
@@ -292,15 +305,20 @@ class ControlPlane:
         probe = self._probes.pop(backend, None)
         if probe is not None and probe[1] is not asyncio.current_task():
             probe[1].cancel()
-        self.data_plane.connection_pool.close_idle(backend)
+        if not backend.keeps_idle:
+            self.data_plane.connection_pool.close_idle(backend)
 
-    async def _wait(self, backend: Backend, until: float, *, tunnels: bool) -> bool:
-        """Wait until nothing is under way; False when the time is over first."""
+    def _has_idle(self, backend: Backend) -> bool:
+        return self.data_plane.connection_pool.has_idle(backend)
+
+    async def _wait(self, backend: Backend, until: float, pending: Callable[[], bool]) -> bool:
+        """Wait until nothing is pending at a draining backend; False when the time is over first.
+
+        What is pending may change with the pool's `idle` and `idle_closed` only.
+        """
         try:
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                while backend.state is State.DRAINING and (
-                    backend.busy or (tunnels and backend.tunnels)
-                ):
+                while backend.state is State.DRAINING and pending():
                     event = self._idle.setdefault(backend, asyncio.Event())
                     event.clear()
                     await event.wait()

@@ -283,6 +283,11 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an op
     )
 
     retry = parser.add_argument_group("retries")
+    retry.add_argument(
+        "--no-retry",
+        action="store_true",
+        help="answer 502 when a backend refuses or loses a request, instead of trying again",
+    )
     add(retry, "--retry-ratio", _share, "retries per request, over ten seconds", default="0.2")
     add(
         retry,
@@ -413,6 +418,7 @@ def parse(arguments: Sequence[str]) -> Config:
         access_log=given.access_log,
         trust=tuple(given.trust),
         affinity=given.affinity_cookie,
+        retry=not given.no_retry,
         retry_ratio=given.retry_ratio,
         retry_minimum=given.retry_minimum,
         replay_bytes=given.replay_bytes,

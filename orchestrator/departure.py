@@ -25,6 +25,8 @@ class Departure:
         cut: how many of its requests the router cut at the drain's timeout.
         router_noticed_ns: when the router's own checks said that it is down, where nobody had told
             the router (`checks-only`).
+        router_checks: False: in `checks-only`, the router has no health checks of its own. It
+            cannot notice the end, and the replica was removed from it after the drain's timeout.
         router_forgot_ns: when it was removed from the router.
         idle_kept: whether the router went on using its idle connections, where the policy asks for
             that (`close_idle = false`); False: this router cannot, and closed them.
@@ -43,6 +45,7 @@ class Departure:
     children_ended_ns: int | None = None
     cut: int | None = None
     router_noticed_ns: int | None = None
+    router_checks: bool | None = None
     router_forgot_ns: int | None = None
     idle_kept: bool | None = None
     exit_status: int | None = None

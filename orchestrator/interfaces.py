@@ -176,8 +176,8 @@ class KeepsIdleConnections(Protocol):
     async def drain_keeping_idle(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - a limit on the drain
         """Open no new connection to the replica, but go on sending requests on idle ones.
 
-        Returns when nothing is in flight, or after the timeout. Like `drain` it is fine if the
-        replica is unknown.
+        Returns when the last connection to the replica has closed, or after the timeout, which
+        ends the drain as it ends `drain`. It is fine if the replica is unknown.
         """
         ...
 

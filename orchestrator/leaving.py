@@ -62,7 +62,8 @@ class Leaving:
             member: the leaving replica.
             plan: how it leaves.
             timeout: how long its requests in flight may take, in seconds; and in `checks-only`, how
-                long the router's own checks may take to notice the end.
+                long the router's own checks may take to notice the end. A router without checks
+                of its own keeps the replica for that long.
         """
         _begin(member)
         ends: list[ReplicaExit] = []
@@ -128,6 +129,9 @@ class Leaving:
         return await self._router.drain(member.replica.id, seconds)
 
     async def _tell(self, member: Member, plan: LeavingPlan, seconds: float) -> None:
+        if not plan.close_idle:
+            # Until preStop is over, the replica does not close the connections that are used on.
+            seconds += plan.pre_stop_seconds
         await self.drain(member, plan, seconds)
 
     async def _end(self, member: Member, plan: LeavingPlan, ends: list[ReplicaExit]) -> None:
@@ -140,7 +144,15 @@ class Leaving:
         ends.append(end)
 
     async def _wait_noticed(self, member: Member, seconds: float) -> None:
-        """Wait until the router's own checks say that the replica is down."""
+        """Wait until the router's own checks say that the replica is down.
+
+        A router without such checks never notices, whatever its adapter knows from checks in its
+        place. It goes on sending requests to the replica until somebody changes its configuration.
+        """
+        if not self._router.capabilities.own_health:
+            member.departure.router_checks = False
+            await asyncio.sleep(seconds)
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not await self._router.why_not_up([member.replica.id]):  # noqa: ASYNC110 - the port has no event for it

@@ -95,23 +95,31 @@ class BackendSearch(msgspec.Struct, eq=False):
 
     def _choose(self, now: int) -> None:
         plane = self.data_plane
-        backend = plane.pool.acquire(self._tried, self._version)
+        backend = plane.pool.acquire(self._tried, self._version, fresh=self._fresh)
         if backend is None:
             self._none_left(now)
             return
-        self.backend = self._last = backend
-        self._attempts += 1
-        self._chosen_ns = now
+        self.backend = backend
+        connection = None
         if not self._fresh:
             pool = plane.connection_pool
             if self._idempotent:
                 connection = pool.take(backend, now)
             else:
                 connection = pool.take_for_once(backend, now)
-            if connection is not None:
-                self._connect_ns = 0
-                self._send(connection, now, reused=True)
-                return
+        if connection is None and backend.keeps_idle:
+            # It gets no new connection, and none of the idle ones may carry this request.
+            self._tried = (*self._tried, backend)
+            self._give_back()
+            self._choose(now)
+            return
+        self._last = backend
+        self._attempts += 1
+        self._chosen_ns = now
+        if connection is not None:
+            self._connect_ns = 0
+            self._send(connection, now, reused=True)
+            return
         self.arm(plane.ticks_connect)
         self._connecting = plane.tasks.create_task(plane.connection_pool.open(backend, self))
 
@@ -165,7 +173,7 @@ class BackendSearch(msgspec.Struct, eq=False):
         self._send(connection, now, reused=False)
 
     def connect_failed(self, *, refused: bool) -> None:
-        """No connection could be opened; nothing was sent, so any request may go elsewhere."""
+        """No connection could be opened; nothing was sent, so any request can go elsewhere."""
         self._connecting = None
         backend = self.backend
         if self._ended or backend is None:
@@ -185,9 +193,12 @@ class BackendSearch(msgspec.Struct, eq=False):
 
     def _go_elsewhere(self, backend: Backend, response: ErrorResponse) -> None:
         self.data_plane.count_failure(backend)
+        self._give_back()
+        if not self.data_plane.retry:
+            self.refuse(response)
+            return
         self._tried = (*self._tried, backend)
         self._last_error = response
-        self._give_back()
         self._choose(now_ns())
 
     def _give_back(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -36,11 +37,14 @@ class ConnectionPool:
         reuse: for how many seconds an idle connection may be used again.
         head_limit: bytes of a response's head.
         reuse_always: treat a request that must not be sent twice like any other.
+        last_closed: told when a draining backend whose idle connections take requests has no
+            connection left, tunnels apart.
     """
 
     __slots__ = (
         "_connections",
         "_idle",
+        "_last_closed",
         "_reuse_always",
         "_reuse_ns",
         "_reuse_ticks",
@@ -49,11 +53,18 @@ class ConnectionPool:
     )
 
     def __init__(
-        self, wheel: TimingWheel, *, reuse: float, head_limit: int, reuse_always: bool = False
+        self,
+        wheel: TimingWheel,
+        *,
+        reuse: float,
+        head_limit: int,
+        reuse_always: bool = False,
+        last_closed: Callable[[Backend], None] = lambda _backend: None,
     ) -> None:
         self.wheel = wheel
         self.head_limit = head_limit
         self._reuse_always = reuse_always
+        self._last_closed = last_closed
         self._reuse_ns = round(reuse * 1e9)
         self._reuse_ticks = ticks(reuse)
         # The order of a dict is that of a stack: the last one in is the first one out.
@@ -86,6 +97,8 @@ class ConnectionPool:
         """
         if self._reuse_always:
             return self.take(backend, now_ns)
+        if backend.keeps_idle:
+            return None  # it leaves, and may close its connections at any moment
         safe_ns = backend.reuse.safe_ns
         idle = self._idle.get(backend.id)
         if not safe_ns or not idle:
@@ -101,12 +114,13 @@ class ConnectionPool:
         return None
 
     def put(self, connection: UpstreamConnection, now_ns: int) -> None:
-        """Keep a connection for reuse, or close it when its backend is no longer up."""
+        """Keep a connection for reuse, or close it when its backend may get no more requests."""
         backend = connection.backend
         idle = self._idle.get(backend.id)
         if idle is None:
             idle = self._idle[backend.id] = {}
-        if backend.state is not State.UP or len(idle) >= _MAX_IDLE:
+        wanted = backend.state is State.UP or backend.keeps_idle
+        if not wanted or len(idle) >= _MAX_IDLE:
             connection.discard()
             return
         connection.idle_since_ns = now_ns
@@ -139,6 +153,23 @@ class ConnectionPool:
             if not connections:
                 del self._connections[backend_id]
                 self._idle.pop(backend_id, None)
+        self._tell_if_last(connection.backend)
+
+    def became_tunnel(self, connection: UpstreamConnection) -> None:
+        """Note that a connection will carry no further request."""
+        self._tell_if_last(connection.backend)
+
+    def _tell_if_last(self, backend: Backend) -> None:
+        if backend.keeps_idle and not self.has_any(backend):
+            self._last_closed(backend)
+
+    def has_idle(self, backend: Backend) -> bool:
+        """Whether there is an idle connection to a backend."""
+        return bool(self._idle.get(backend.id))
+
+    def has_any(self, backend: Backend) -> bool:
+        """Whether there is a connection to a backend, tunnels apart."""
+        return any(one.tunnel is None for one in self.of(backend))
 
     def of(self, backend: Backend) -> tuple[UpstreamConnection, ...]:
         """All open connections to a backend."""

@@ -37,7 +37,8 @@ class DataPlane:
         in_flight: exchanges under way.
         clients: open client connections.
         retries: requests that were sent a second time.
-        reuse_losses: requests that were lost on a kept connection and must not be sent twice.
+        retry: whether a request may be sent to a second backend, or a second time.
+        reuse_losses: requests that were lost on a kept connection and not sent again.
         stopping: whether the balancer is stopping: every response closes its connection.
     """
 
@@ -66,6 +67,7 @@ class DataPlane:
             reuse=config.timeouts.reuse,
             head_limit=config.limits.response_header_bytes,
             reuse_always=config.reuse_post,
+            last_closed=pool.close_idle,
         )
         self.hold: HoldQueue[HeldRequest] = HoldQueue(config.hold)
         self.budget = RetryBudget(ratio=config.retry_ratio, minimum=config.retry_minimum)
@@ -73,6 +75,7 @@ class DataPlane:
         self.counters = Counters()
         self.in_flight = 0
         self.arrived = 0
+        self.retry = config.retry
         self.retries = 0
         self.reuse_losses = 0
         self.refused_connections = 0

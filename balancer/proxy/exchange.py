@@ -111,14 +111,16 @@ class Exchange(ResponseRelay, eq=False):
             self._give_back()
             self._break_off(response.error)
             return
-        again = self._idempotent and (self._kept is not None or self.head.length == NO_BODY)
+        retry = self.data_plane.retry
+        complete_request = self._kept is not None or self.head.length == NO_BODY
+        again = retry and self._idempotent and complete_request
         if self._reused and silent:
             if again:
                 # The backend closed an idle connection while we took it: nobody's failure.
                 self._give_back()
                 self._retry()
                 return
-            if not self._idempotent:
+            if not (retry and self._idempotent):
                 backend.reuse.request_lost()
                 self.data_plane.reuse_losses += 1
                 backend.counters.abort()

@@ -127,6 +127,7 @@ class ResponseRelay(BackendSearch, eq=False):
         self.data_plane.in_flight -= 1
         self._ended = True
         self.client.begin_tunnel(connection, partial(self._tunnel_ended, backend))
+        self.data_plane.connection_pool.became_tunnel(connection)
 
     def _tunnel_ended(self, backend: Backend, bytes_out: int) -> None:
         self.data_plane.pool.end_tunnel(backend)

@@ -92,9 +92,22 @@ class HitlessRouter:
 
     async def drain(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - the balancer's
         """Send the replica nothing new, and wait until what it has in flight has ended."""
+        return await self._drain(replica_id, timeout, close_idle=True)
+
+    async def drain_keeping_idle(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - the balancer's
+        """Open no new connection to the replica, but go on sending requests on idle ones.
+
+        Returns when the last connection has closed, or after the timeout, which closes the idle
+        ones and cuts what is in flight.
+        """
+        return await self._drain(replica_id, timeout, close_idle=False)
+
+    async def _drain(self, replica_id: str, seconds: float, *, close_idle: bool) -> Drained:
         with _translated(f"drain {replica_id}"):
             try:
-                drained = await self._client.drain(replica_id, timeout=timeout)
+                drained = await self._client.drain(
+                    replica_id, timeout=seconds, close_idle=close_idle
+                )
             except AdminError as error:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
@@ -174,6 +187,7 @@ async def start_balancer(
     hold_seconds: float = 0.0,
     affinity_cookie: str | None = None,
     reuse_post: bool = False,
+    retry: bool = True,
 ) -> AsyncIterator[Balancer]:
     """Start a balancer in a process of its own, and stop it when the block is left.
 
@@ -187,6 +201,7 @@ async def start_balancer(
         hold_seconds: how long a request may wait for a backend when none is up.
         affinity_cookie: the name of the cookie that keeps a user on one version; absent: none.
         reuse_post: whether it sends POST and PATCH on kept connections.
+        retry: whether a request is tried again when a replica refuses or loses it.
 
     Raises:
         EnvironmentFailure: it does not start.
@@ -204,6 +219,8 @@ async def start_balancer(
         command += ["--affinity-cookie", affinity_cookie]
     if reuse_post:
         command.append("--reuse-post")
+    if not retry:
+        command += ["--no-retry"]
     if access_log is not None:
         command += ["--access-log", str(access_log)]
     async with AsyncExitStack() as stack:
@@ -257,6 +274,7 @@ async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator
         hold_seconds=settings.hold_seconds,
         affinity_cookie=settings.affinity_cookie,
         reuse_post=settings.reuse_post,
+        retry=settings.retry,
     ) as balancer:
         yield balancer
 

@@ -90,6 +90,8 @@ class RouterSettings:
         hold_seconds: how long a request may wait for a backend when none is up.
         affinity_cookie: the cookie that keeps a user on one version; absent: none.
         reuse_post: whether our own balancer sends POST and PATCH on kept connections.
+        retry: whether a request is tried again when a replica refuses or loses it; False: our own
+            balancer only.
         on_change: told what the router makes of its backends.
     """
 
@@ -103,6 +105,7 @@ class RouterSettings:
     hold_seconds: float = 0.0
     affinity_cookie: str | None = None
     reuse_post: bool = False
+    retry: bool = True
     on_change: Callable[[BackendChange], None] = lambda _change: None
 
 

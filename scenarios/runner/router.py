@@ -130,5 +130,6 @@ def _settings(
         hold_seconds=scenario.balancer.hold_seconds,
         affinity_cookie=scenario.balancer.affinity_cookie,
         reuse_post=scenario.balancer.reuse_post,
+        retry=scenario.balancer.retry,
         on_change=on_change,
     )

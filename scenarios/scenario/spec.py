@@ -188,6 +188,9 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         reuse_post: whether POST and PATCH are sent on kept connections, as other proxies do. Some
             of them then fail when a backend closes an idle connection. Only for the router
             `hitless`.
+        retry: whether a request is tried again when a backend refuses or resets its connection;
+            false: the client gets a 502, as behind nginx with `proxy_next_upstream off` or HAProxy
+            without `redispatch`. Only for the router `hitless`.
     """
 
     health_interval_seconds: Positive = 1.0
@@ -198,6 +201,7 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hold_seconds: NotNegative = 0.0
     affinity_cookie: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     reuse_post: bool = False
+    retry: bool = True
 
 
 class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from orchestrator.errors import RouterError
-from orchestrator.interfaces import Router
+from orchestrator.interfaces import KeepsIdleConnections, Router
 from orchestrator.model import Replica, Version
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.processes import Processes
@@ -233,6 +233,35 @@ async def test_a_drain_has_an_end(subject: Subject) -> None:
     assert isinstance(end, Exception) or end[0] >= 500
 
 
+async def test_a_drain_may_keep_idle_connections_in_use(subject: Subject) -> None:
+    """Who can keep idle connections in use sends requests on them until the replica closes them.
+
+    No new connection is opened: without an idle one, the drain is like any other. The gap: all
+    other routers do not have the verb.
+    """
+    router = subject.router
+    if not isinstance(router, KeepsIdleConnections):
+        assert subject.running.kind != "hitless"
+        assert not hasattr(router, "drain_keeping_idle")
+        return
+    a, b = await subject.up("a"), await subject.up("b")
+    await router.switch([a.id, b.id])
+    assert set(await subject.answers(4)) == {"a", "b"}
+    draining = asyncio.ensure_future(router.drain_keeping_idle(a.id, 60))
+    async with asyncio.timeout(30):
+        while (await router.why_not_up([a.id])) == {}:  # noqa: ASYNC110 - the port has no event
+            await asyncio.sleep(0.01)
+    assert (await subject.answers(10))["a"] > 0
+    assert not draining.done()
+    await subject.platform.stop(a, 30)  # it closes its idle connections
+    async with asyncio.timeout(30):
+        assert (await draining)[0] == 0
+    assert await subject.answers(4) == {"b": 4}
+    await router.drain(b.id, 30)
+    assert (await router.drain_keeping_idle(b.id, 30))[0] == 0
+    assert (await router.drain_keeping_idle("nobody-9", 30)) == (0, 0.0, 0)
+
+
 async def test_drained_can_be_removed_and_forgotten(subject: Subject) -> None:
     """A removed replica gets nothing; removing or draining what is unknown is no error."""
     a = await subject.up("a")
@@ -406,6 +435,14 @@ async def test_what_it_cannot_do_is_refused_at_the_start(subject: Subject, tmp_p
             with pytest.raises(RouterConfigError, match=name) as refused:
                 await check_router(subject.running.kind, settings)
             assert "\n" not in str(refused.value)
+    settings = RouterSettings(
+        health=HealthCheck(path="/health"), directory=tmp_path, logs=tmp_path, retry=False
+    )
+    if subject.running.kind == "hitless":
+        assert await check_router("hitless", settings)
+    else:
+        with pytest.raises(RouterConfigError, match=r"^balancer\.retry: router "):
+            await check_router(subject.running.kind, settings)
 
 
 async def test_a_change_leaves_clients_their_connections(subject: Subject) -> None:

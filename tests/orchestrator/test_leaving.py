@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping
 
+import msgspec
 import pytest
 
 from orchestrator.errors import PlatformError, RouterError
@@ -186,6 +187,23 @@ async def test_a_router_that_never_notices() -> None:
     assert bench.rollout.all() == ()
 
 
+async def test_a_router_without_checks() -> None:
+    """A router without checks of its own keeps the entry for the drain's timeout, and that is said.
+
+    What its adapter knows from checks in its place does not count: the router does not know it.
+    """
+    world = Recorder()
+    world.capabilities = msgspec.structs.replace(world.capabilities, own_health=False)
+    bench = Bench(TerminationPolicy(order="checks-only"), world=world, drain_timeout_seconds=LAG)
+    end = await bench.leave()
+    assert world.at("remove", "a-1") - world.at("ended", "a-1") >= LAG
+    seen = departure(end)
+    assert seen["router_checks"] is False
+    assert "router_noticed_ns" not in seen
+    able = Bench(TerminationPolicy(order="checks-only"))
+    assert "router_checks" not in departure(await able.leave())
+
+
 async def test_grace_and_pre_stop() -> None:
     """The grace period is the policy's, or the version's, and may include preStop."""
     for how, grace in (
@@ -312,10 +330,17 @@ async def test_the_last_request() -> None:
 
 
 class IdleKeepingRecorder(Recorder):
-    """A router that can go on using its idle connections."""
+    """A router that can go on using its idle connections.
+
+    Attributes:
+        allowed: how long the last such drain could take, in seconds.
+    """
+
+    allowed = 0.0
 
     async def drain_keeping_idle(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - the port's
         self.note("drain_keeping_idle", replica_id)
+        self.allowed = timeout
         return await super().drain(replica_id, timeout)
 
 
@@ -327,6 +352,11 @@ async def test_close_idle(order: str) -> None:
     kept, closed = departure(await able.leave()), departure(await unable.leave())
     assert "drain_keeping_idle" in able.world.verbs("a-1")
     assert (kept["idle_kept"], closed["idle_kept"]) == (True, False)
+    slow = TerminationPolicy(order=order, close_idle=False, pre_stop_seconds=PRE_STOP)  # type: ignore[arg-type]
+    world = IdleKeepingRecorder()
+    await Bench(slow, world=world, drain_timeout_seconds=5.0).leave()
+    # Nothing is cut while the replica is still told to serve.
+    assert world.allowed == pytest.approx(5.0 + (PRE_STOP if order == "together" else 0.0))
     close = Bench(TerminationPolicy(order=order), world=IdleKeepingRecorder())  # type: ignore[arg-type]
     assert "idle_kept" not in departure(await close.leave())
     assert "drain_keeping_idle" not in close.world.verbs("a-1")

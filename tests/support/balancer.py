@@ -365,6 +365,7 @@ class ConfigFields(TypedDict, total=False):
     trust: tuple[Network, ...]
     affinity: str | None
     reuse_post: bool
+    retry: bool
     underscores: bool
     retry_ratio: float
     retry_minimum: int
