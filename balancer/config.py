@@ -105,6 +105,7 @@ class Config:
         trust: the peers whose X-Forwarded-* fields are believed.
         affinity: the name of the cookie that keeps a user on one version; None for none.
         retry: whether a request goes to another backend, or is sent again, when a backend fails.
+        passive_checks: whether the failures of live requests take a backend out.
         retry_ratio: retries allowed for each request.
         retry_minimum: retries allowed in ten seconds in any case.
         replay_bytes: the largest request body that is kept for a retry.
@@ -128,6 +129,7 @@ class Config:
     trust: tuple[Network, ...] = ()
     affinity: str | None = None
     retry: bool = True
+    passive_checks: bool = True
     retry_ratio: float = 0.2
     retry_minimum: int = 3
     replay_bytes: int = 64 * 1024

@@ -220,7 +220,7 @@ class ControlPlane:
     def refused(self, backend: Backend) -> None:
         """Check a backend at once, since it refused a connection of live traffic."""
         probe = self._probes.get(backend)
-        if probe is not None:
+        if probe is not None and self.config.passive_checks:
             probe[0].hurry()
 
     async def watch_outliers(self) -> None:
@@ -230,7 +230,8 @@ class ControlPlane:
             await contained("the look for outliers", self._sweep)
 
     async def _sweep(self) -> None:
-        self._apply(self._outliers.sweep(self._up(), time.monotonic()))
+        if self.config.passive_checks:
+            self._apply(self._outliers.sweep(self._up(), time.monotonic()))
 
     def check_bodies(self, backend: Backend) -> None:
         """Find out whether a backend reads bodies that it does not use."""
@@ -246,6 +247,8 @@ class ControlPlane:
 
     def failed(self, backend: Backend) -> None:
         """Eject a backend if it has failed too many requests in a row."""
+        if not self.config.passive_checks:
+            return
         if 0 < self.config.outliers.consecutive <= backend.counters.consecutive_failures:
             self._apply(self._outliers.judge(self._up(), time.monotonic()))
 

@@ -265,6 +265,12 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an op
         "--eject-on-5xx", action="store_true", help="count 5xx responses as failures"
     )
 
+    passive.add_argument(
+        "--no-passive-checks",
+        action="store_true",
+        help="learn nothing from live requests: only health checks take a backend out",
+    )
+
     holding = parser.add_argument_group("when no backend is up")
     add(
         holding,
@@ -419,6 +425,7 @@ def parse(arguments: Sequence[str]) -> Config:
         trust=tuple(given.trust),
         affinity=given.affinity_cookie,
         retry=not given.no_retry,
+        passive_checks=not given.no_passive_checks,
         retry_ratio=given.retry_ratio,
         retry_minimum=given.retry_minimum,
         replay_bytes=given.replay_bytes,

@@ -188,6 +188,7 @@ async def start_balancer(
     affinity_cookie: str | None = None,
     reuse_post: bool = False,
     retry: bool = True,
+    passive_checks: bool = True,
 ) -> AsyncIterator[Balancer]:
     """Start a balancer in a process of its own, and stop it when the block is left.
 
@@ -202,6 +203,7 @@ async def start_balancer(
         affinity_cookie: the name of the cookie that keeps a user on one version; absent: none.
         reuse_post: whether it sends POST and PATCH on kept connections.
         retry: whether a request is tried again when a replica refuses or loses it.
+        passive_checks: whether the failures of live requests take a replica out.
 
     Raises:
         EnvironmentFailure: it does not start.
@@ -221,6 +223,8 @@ async def start_balancer(
         command.append("--reuse-post")
     if not retry:
         command += ["--no-retry"]
+    if not passive_checks:
+        command += ["--no-passive-checks"]
     if access_log is not None:
         command += ["--access-log", str(access_log)]
     async with AsyncExitStack() as stack:
@@ -275,6 +279,7 @@ async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator
         affinity_cookie=settings.affinity_cookie,
         reuse_post=settings.reuse_post,
         retry=settings.retry,
+        passive_checks=settings.passive_checks,
     ) as balancer:
         yield balancer
 

@@ -67,11 +67,15 @@ def _need_capable(kind: Kind, settings: RouterSettings) -> None:
             f"balancer.affinity_cookie: router {kind} cannot keep a user on one version; "
             "leave it out, or use router hitless"
         )
-    if not settings.retry and kind != "hitless":
-        raise RouterConfigError(
-            f"balancer.retry: router {kind} has settings of its own for that, in its configuration "
-            "file (router.config); leave it out, or use router hitless"
-        )
+    for key, changed in (
+        ("retry", not settings.retry),
+        ("passive_checks", not settings.passive_checks),
+    ):
+        if changed and kind != "hitless":
+            raise RouterConfigError(
+                f"balancer.{key}: router {kind} has settings of its own for that, in its "
+                "configuration file (router.config); leave it out, or use router hitless"
+            )
     if settings.hold_seconds and not can.holds:
         raise RouterConfigError(
             f"balancer.hold_seconds: router {kind} does not let requests wait while no backend is "

@@ -92,6 +92,8 @@ class RouterSettings:
         reuse_post: whether our own balancer sends POST and PATCH on kept connections.
         retry: whether a request is tried again when a replica refuses or loses it; False: our own
             balancer only.
+        passive_checks: whether the failures of live requests take a replica out; False: our own
+            balancer only.
         on_change: told what the router makes of its backends.
     """
 
@@ -106,6 +108,7 @@ class RouterSettings:
     affinity_cookie: str | None = None
     reuse_post: bool = False
     retry: bool = True
+    passive_checks: bool = True
     on_change: Callable[[BackendChange], None] = lambda _change: None
 
 

@@ -131,5 +131,6 @@ def _settings(
         affinity_cookie=scenario.balancer.affinity_cookie,
         reuse_post=scenario.balancer.reuse_post,
         retry=scenario.balancer.retry,
+        passive_checks=scenario.balancer.passive_checks,
         on_change=on_change,
     )

@@ -191,6 +191,9 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         retry: whether a request is tried again when a backend refuses or resets its connection;
             false: the client gets a 502, as behind nginx with `proxy_next_upstream off` or HAProxy
             without `redispatch`. Only for the router `hitless`.
+        passive_checks: whether failures of live requests take a backend out; false: only its health
+            checks do, as with kube-proxy, an NLB or HAProxy without `observe`. Only for the router
+            `hitless`.
     """
 
     health_interval_seconds: Positive = 1.0
@@ -202,6 +205,7 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     affinity_cookie: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     reuse_post: bool = False
     retry: bool = True
+    passive_checks: bool = True
 
 
 class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

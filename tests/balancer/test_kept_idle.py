@@ -294,3 +294,25 @@ async def test_a_dead_idle_connection_may_cost_a_get() -> None:
         assert local.balancer.data_plane.reuse_losses == 1
         assert held.counters.consecutive_failures == 0, "it is nobody's failure"
         assert (await local.exchange(closing(GET))).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("passive_checks", [True, False])
+async def test_live_failures_may_teach_nothing(*, passive_checks: bool) -> None:
+    """With `--no-passive-checks`, failed requests neither eject nor hurry a check (O7)."""
+    async with (
+        backend() as one, backend() as two,
+        local_balancer(
+            health=SLOW_CHECKS, retry=False, passive_checks=passive_checks
+        ) as local,
+    ):  # fmt: skip
+        await local.attach(a_1=one, a_2=two)
+        dead = local.balancer.control.pool.get("a-1")
+        await one.stop()
+        answers = [await local.exchange(closing(GET)) for _ in range(2)]
+        if passive_checks:
+            await local.wait(lambda: dead.state is State.DOWN)
+            return
+        answers = [await local.exchange(closing(GET)) for _ in range(40)]
+        await local.balancer.control._sweep()
+        assert sum(b" 502 " in answer[:14] for answer in answers) == 20
+        assert (dead.state, dead.ejected) == (State.UP, False)

@@ -435,14 +435,15 @@ async def test_what_it_cannot_do_is_refused_at_the_start(subject: Subject, tmp_p
             with pytest.raises(RouterConfigError, match=name) as refused:
                 await check_router(subject.running.kind, settings)
             assert "\n" not in str(refused.value)
-    settings = RouterSettings(
-        health=HealthCheck(path="/health"), directory=tmp_path, logs=tmp_path, retry=False
-    )
-    if subject.running.kind == "hitless":
-        assert await check_router("hitless", settings)
-    else:
-        with pytest.raises(RouterConfigError, match=r"^balancer\.retry: router "):
-            await check_router(subject.running.kind, settings)
+    for key in ("retry", "passive_checks"):
+        settings = RouterSettings(
+            health=HealthCheck(path="/health"), directory=tmp_path, logs=tmp_path, **{key: False}
+        )
+        if subject.running.kind == "hitless":
+            assert await check_router("hitless", settings)
+        else:
+            with pytest.raises(RouterConfigError, match=rf"^balancer\.{key}: router "):
+                await check_router(subject.running.kind, settings)
 
 
 async def test_a_change_leaves_clients_their_connections(subject: Subject) -> None:

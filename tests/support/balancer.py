@@ -366,6 +366,7 @@ class ConfigFields(TypedDict, total=False):
     affinity: str | None
     reuse_post: bool
     retry: bool
+    passive_checks: bool
     underscores: bool
     retry_ratio: float
     retry_minimum: int
