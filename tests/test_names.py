@@ -16,6 +16,12 @@ SAME_CONCEPT = {
     "locks", "manifest",
     # The errors of a package, and of one within it.
     "errors",
+    # A command, and what carries it out.
+    "probe",
+    # How numbers and findings are worded.
+    "words",
+    # A router, and its log.
+    "haproxy", "envoy", "nginx", "traefik", "caddy",
 }  # fmt: skip
 """Module names that a package may have twice, since both are about the same thing."""
 

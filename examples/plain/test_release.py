@@ -16,4 +16,4 @@ def test_the_other_secret_is_noticed(rollout):
     """The broken variant breaks, and for the reason that we know."""
     report = rollout(strategy="blue-green")
     assert not report.passed
-    assert set(report.causes) == {"status:401"}
+    assert set(report.causes) == {"mixed_fleet:version"}

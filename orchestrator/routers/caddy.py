@@ -137,7 +137,7 @@ class CaddyRouter(ManagedRouter):
         reload_keeps_connections=False,
     )
 
-    def __init__(self, files: "Files", settings: RouterSettings, log: LogReader) -> None:
+    def __init__(self, files: "CaddyFiles", settings: RouterSettings, log: LogReader) -> None:
         """Describe a Caddy that runs.
 
         Args:
@@ -188,7 +188,7 @@ class _Upstream(msgspec.Struct, frozen=True):
     num_requests: int = 0
 
 
-class Files:
+class CaddyFiles:
     """Caddy's configuration of one run, and its admin API."""
 
     def __init__(
@@ -266,7 +266,7 @@ async def check(settings: RouterSettings) -> str:
         raise RouterConfigError(f"{program}: not a Caddy: {said.partition(chr(10))[0]}")
     if settings.config is not None:
         file = settings.directory / "Caddyfile"
-        file.write_text(Files(settings, "127.0.0.1:1").text({}), encoding="utf-8")
+        file.write_text(CaddyFiles(settings, "127.0.0.1:1").text({}), encoding="utf-8")
         command = [str(program), "validate", "--adapter", "caddyfile", "--config", str(file)]
         status, said = await output_of(command, env=_env(settings))
         if status:
@@ -291,7 +291,7 @@ async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator
         aiohttp.ClientSession(timeout=limit, connector=connector) as session,
         listening(settings) as (address, _),
     ):
-        files = Files(settings, address, session)
+        files = CaddyFiles(settings, address, session)
         log = LogReader(files.log, log_lines.translation)
         empty = settings.directory / "caddy.json"
         empty.write_bytes(msgspec.json.encode(completed({}, files.admin, files.log)))

@@ -139,7 +139,7 @@ class NginxRouter(ManagedRouter):
     )
 
     def __init__(
-        self, child: ChildProcess, files: "Files", settings: RouterSettings, log: LogReader
+        self, child: ChildProcess, files: "NginxFiles", settings: RouterSettings, log: LogReader
     ) -> None:
         """Describe an nginx that runs.
 
@@ -193,7 +193,7 @@ class NginxRouter(ManagedRouter):
             await asyncio.sleep(POLL_SECONDS)
 
 
-class Files:
+class NginxFiles:
     """nginx's files of one run."""
 
     def __init__(self, settings: RouterSettings, address: str) -> None:
@@ -232,7 +232,7 @@ async def check(settings: RouterSettings) -> str:
     if found is None:
         raise RouterConfigError(f"{program}: not an nginx: {said.partition(chr(10))[0]}")
     if settings.config is not None:
-        files = Files(settings, "127.0.0.1:1")
+        files = NginxFiles(settings, "127.0.0.1:1")
         files.write({})
         status, said = await output_of([*_command(program, files, settings.config), "-t"])
         if status:
@@ -253,7 +253,7 @@ async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator
     version = await check(settings)
     program = binaries.find(binaries.NGINX, settings.binary)
     async with listening(settings) as (address, _):
-        files = Files(settings, address)
+        files = NginxFiles(settings, address)
         files.write({})
         log = LogReader(files.log, log_lines.translation)
 
@@ -281,7 +281,7 @@ async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator
             )
 
 
-def _command(program: Path, files: Files, config: Path | None) -> list[str]:
+def _command(program: Path, files: NginxFiles, config: Path | None) -> list[str]:
     # What a user's configuration includes is looked for beside it.
     prefix = files.path.parent if config is None else config.resolve().parent
     return [str(program), "-p", str(prefix), "-c", str(files.path), "-e", "stderr"]

@@ -119,7 +119,7 @@ class TraefikRouter(ManagedRouter):
         self,
         session: aiohttp.ClientSession,
         api: str,
-        files: "Files",
+        files: "TraefikFiles",
         settings: RouterSettings,
         log: LogReader,
     ) -> None:
@@ -221,7 +221,7 @@ class TraefikRouter(ManagedRouter):
         return None
 
 
-class Files:
+class TraefikFiles:
     """Traefik's dynamic configuration of one run.
 
     Attributes:
@@ -295,7 +295,7 @@ async def _running(
 ) -> AsyncIterator[Launched]:
     raw = settings.logs / "traefik-access.ndjson"
     log = LogReader(raw, log_lines.translation)
-    files = Files(settings)
+    files = TraefikFiles(settings)
     files.write({})
     limit = aiohttp.ClientTimeout(total=_ADMIN_SECONDS)
     async with (

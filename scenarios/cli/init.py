@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scenarios.errors import UsageError
-from scenarios.scenario.first_file import Answers, first_file
+from scenarios.scenario.first_file import FirstFileAnswers, first_file
 from scenarios.scenario.reader import load
 
 FileArgument = Annotated[Path, typer.Argument(help="The file to write.")]
@@ -70,7 +70,7 @@ def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         raise UsageError(f"{file} already exists; --force overwrites it")
     ask = _Questions(asks=sys.stdin.isatty())
     old_words = ask.command("--old", "The command that starts the old version", old)
-    answers = Answers(
+    answers = FirstFileAnswers(
         name=name or file.resolve().parent.name or "own",
         old=old_words,
         new=ask.command(

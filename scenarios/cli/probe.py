@@ -18,7 +18,7 @@ from scenarios.exit_status import ExitStatus
 from scenarios.probe.discovery import Asked
 from scenarios.probe.probing import WATCH_SECONDS, probe
 from scenarios.probe.profile import Profile
-from scenarios.probe.report import LONGEST_SECONDS, Report, judge
+from scenarios.probe.report import LONGEST_SECONDS, ProbeReport, judge
 from scenarios.probe.screen import junit, markdown, print_report
 from scenarios.probe.server import Target
 from scenarios.probe.terms import PLATFORMS, ROUTERS, router_of, terms_with
@@ -192,7 +192,9 @@ def probe_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     return _STATUS[report.verdict]
 
 
-def _write(report: Report, junit_file: Path | None, *, as_json: bool, as_markdown: bool) -> None:
+def _write(
+    report: ProbeReport, junit_file: Path | None, *, as_json: bool, as_markdown: bool
+) -> None:
     if junit_file is not None:
         try:
             junit_file.parent.mkdir(parents=True, exist_ok=True)

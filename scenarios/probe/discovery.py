@@ -8,9 +8,9 @@ from scenarios.errors import UsageError
 from scenarios.probe.plans import (
     BODY,
     LEAST_SLOW_SECONDS,
-    Routes,
+    ProbeRoutes,
     Slow,
-    Stream,
+    StreamExperiment,
     get,
     post,
     upgrade,
@@ -60,7 +60,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         left_out: the experiments that cannot be made.
     """
 
-    routes: Routes
+    routes: ProbeRoutes
     server: str | None
     left_out: tuple[LeftOut, ...]
 
@@ -100,7 +100,7 @@ async def discover(server: Server, asked: Asked) -> Found:
     if socket is None:
         tried = ", ".join(WEBSOCKETS)
         left.append(LeftOut("websocket", f"none at {tried}: --websocket PATH"))
-    routes = Routes(
+    routes = ProbeRoutes(
         get=plain,
         health=asked.health or plain,
         slow=slow,
@@ -147,18 +147,18 @@ async def _slow(server: Server, given: str | None, *, ours: bool) -> Slow | None
     return Slow(given, seconds=round(took, 2) if fixed else None)
 
 
-async def _stream(server: Server, given: str | None, *, ours: bool) -> Stream | None:
+async def _stream(server: Server, given: str | None, *, ours: bool) -> StreamExperiment | None:
     if given is None:
-        return Stream(OURS + "stream?chunks={chunks}") if ours else None
+        return StreamExperiment(OURS + "stream?chunks={chunks}") if ours else None
     if "{chunks}" in given:
-        return Stream(given)
+        return StreamExperiment(given)
     connection = await server.ask(get(given), _QUICK_SECONDS)
     reader = connection.reader
     if not reader.answers:
         raise RouteError(f"--stream {given}: nothing came within {_QUICK_SECONDS:g} s")
     if reader.answers[0].status >= 400:  # noqa: PLR2004 - RFC 9110, 15.5
         raise RouteError(f"--stream {given}: it was answered with {reader.answers[0].status}")
-    return Stream(given, endless=not reader.complete)
+    return StreamExperiment(given, endless=not reader.complete)
 
 
 async def _waits_for_body(server: Server, path: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from scenarios.probe.answers import Answer, AnswerReader
+from scenarios.probe.answer_reader import AnswerReader, RawAnswer
 from scenarios.probe.plans import BODY, CHUNKS, HEALTH_AT, IDLE_AT, NEW_CONNECTIONS_AT
 from scenarios.probe.profile import (
     Delivery,
@@ -19,12 +19,12 @@ from scenarios.probe.profile import (
     Exit,
     Idle,
     KeepAlive,
-    Late,
+    LateResponses,
     NewConnections,
     Queue,
     SecondSignal,
     Signalled,
-    Stream,
+    StreamOutcome,
     Upload,
     Websocket,
 )
@@ -62,12 +62,12 @@ class Heard:
     ending: Ending | None = None
 
     @property
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[RawAnswer]:
         """The answers, the last of which may be incomplete."""
         return self.reader.answers
 
     @property
-    def whole(self) -> Answer | None:
+    def whole(self) -> RawAnswer | None:
         """The last answer that came whole."""
         return next((answer for answer in reversed(self.answers) if answer.complete), None)
 
@@ -142,17 +142,17 @@ def _closes_each(heard: Heard) -> bool:
     return said or (ended is not None and ended < min(0, heard.whole_ns[0] + _AT_ONCE_NS))
 
 
-def late(heard: Heard, at: float, answers_before: int = 0) -> Late:
+def late(heard: Heard, at: float, answers_before: int = 0) -> LateResponses:
     """Somebody who came after the signal; `answers_before` are from before it."""
     if heard.refused:
-        return Late(at=at, fate="refused", seconds=at)
+        return LateResponses(at=at, fate="refused", seconds=at)
     if len(heard.whole_ns) > answers_before and (answer := heard.whole) is not None:
         fate: Literal["served", "unavailable", "error"] = "served"
         if answer.status == _UNAVAILABLE:
             fate = "unavailable"
         elif answer.status >= _SERVER_ERROR:
             fate = "error"
-        return Late(
+        return LateResponses(
             at=at,
             fate=fate,
             status=answer.status,
@@ -160,20 +160,20 @@ def late(heard: Heard, at: float, answers_before: int = 0) -> Late:
             seconds=seconds(heard.whole_ns[-1]),
         )
     if heard.ended_ns is None:
-        return Late(at=at, fate="silent")
+        return LateResponses(at=at, fate="silent")
     ended: Literal["reset", "closed"] = "reset" if heard.ending == "RST" else "closed"
-    return Late(at=at, fate=ended, seconds=seconds(heard.ended_ns))
+    return LateResponses(at=at, fate=ended, seconds=seconds(heard.ended_ns))
 
 
 def new_connections(seen: Observation) -> NewConnections:
     """Who came after the signal."""
     kept = hear(seen.transcripts.get("idle"))
     asked_again = len(kept.sent_ns) > 1
-    idle_late: Late | None = None
+    idle_late: LateResponses | None = None
     if asked_again:
         idle_late = late(kept, IDLE_AT, answers_before=1)
     elif not _closes_each(kept) and kept.ended_ns is not None:
-        idle_late = Late(at=IDLE_AT, fate="closed", seconds=seconds(kept.ended_ns))
+        idle_late = LateResponses(at=IDLE_AT, fate="closed", seconds=seconds(kept.ended_ns))
     return NewConnections(
         tries=tuple(
             late(hear(seen.transcripts.get(f"new {at:g}")), at) for at in NEW_CONNECTIONS_AT
@@ -276,7 +276,7 @@ def websocket(seen: Observation) -> Websocket | None:
     )
 
 
-def stream(seen: Observation) -> Stream | None:
+def stream(seen: Observation) -> StreamOutcome | None:
     """A streamed answer that had begun before the signal."""
     heard = hear(seen.transcripts.get("stream"))
     if not heard.answers or (heard.whole_ns and heard.whole_ns[0] < 0):
@@ -288,14 +288,16 @@ def stream(seen: Observation) -> Stream | None:
         pieces = answer.body.count(b"\n")
         complete = complete and (pieces >= CHUNKS or not answer.body.startswith(b"piece 1\n"))
     if complete:
-        return Stream(fate="complete", chunks=pieces, seconds=seconds(heard.whole_ns[0]), exit=end)
+        return StreamOutcome(
+            fate="complete", chunks=pieces, seconds=seconds(heard.whole_ns[0]), exit=end
+        )
     if heard.ended_ns is not None:
         at = seconds(heard.ended_ns)
-        return Stream(fate="cut", chunks=pieces, seconds=at, ending=heard.ending, exit=end)
-    return Stream(fate="running", chunks=pieces, seconds=seconds(seen.watched_ns), exit=end)
+        return StreamOutcome(fate="cut", chunks=pieces, seconds=at, ending=heard.ending, exit=end)
+    return StreamOutcome(fate="running", chunks=pieces, seconds=seconds(seen.watched_ns), exit=end)
 
 
-def endless_stream(seen: Observation) -> Stream | None:
+def endless_stream(seen: Observation) -> StreamOutcome | None:
     """A stream without an end that had begun before the signal: whatever ends it is a cut."""
     found = stream(seen)
     if found is None or found.fate != "complete":

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from scenarios.probe.profile import Late, Profile
+from scenarios.probe.profile import LateResponses, Profile
 from scenarios.probe.terms import Router, Terms
 
 Kind = Literal[
@@ -225,7 +225,7 @@ def _late_losses(profile: Profile, terms: Terms) -> list[Loss]:
     return lost
 
 
-def _does(late: Late) -> str:
+def _does(late: LateResponses) -> str:
     return {
         "refused": "refuses",
         "reset": "accepts and resets",

@@ -1,7 +1,8 @@
 """PURE: the experiments as plans: what is sent, on which connection, and when the signal comes.
 
 All times are seconds from the first stop signal; what is before it is negative. A plan says nothing
-about sockets or processes: `scenarios.probe.driver` does it, `scenarios.probe.findings` reads it.
+about sockets or processes: `scenarios.probe.experiments` does it, `scenarios.probe.findings` reads
+it.
 """
 
 import base64
@@ -55,7 +56,7 @@ class Signal(msgspec.Struct, frozen=True):
     at: float
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class ExperimentPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One experiment, on a server process of its own.
 
     Attributes:
@@ -100,7 +101,7 @@ class Slow(msgspec.Struct, frozen=True):
         return seconds if self.seconds is None else self.seconds
 
 
-class Stream(msgspec.Struct, frozen=True):
+class StreamExperiment(msgspec.Struct, frozen=True):
     """A path that answers in pieces.
 
     Attributes:
@@ -116,7 +117,7 @@ class Stream(msgspec.Struct, frozen=True):
         return self.template.replace("{chunks}", str(chunks))
 
 
-class Routes(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """Where a server can be asked what.
 
     Attributes:
@@ -132,7 +133,7 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
     health: str
     slow: Slow | None = None
     upload: str | None = None
-    stream: Stream | None = None
+    stream: StreamExperiment | None = None
     websocket: str | None = None
 
     @property
@@ -186,9 +187,9 @@ def _before(seconds: float, slow: Slow) -> float:
     return -min(seconds, 0.4 * slow.takes(SLOW_SECONDS))
 
 
-def idle(routes: Routes, watch: float) -> Plan:
+def idle(routes: ProbeRoutes, watch: float) -> ExperimentPlan:
     """A connection that waits for its next request, and a signal."""
-    return Plan(
+    return ExperimentPlan(
         name="idle",
         title="an idle connection at the stop",
         prepare=(Prepare("idle", get(routes.get)),),
@@ -197,11 +198,11 @@ def idle(routes: Routes, watch: float) -> Plan:
     )
 
 
-def in_flight(routes: Routes, watch: float) -> Plan | None:
+def in_flight(routes: ProbeRoutes, watch: float) -> ExperimentPlan | None:
     """A request whose answer is being made, and a signal."""
     if routes.slow is None:
         return None
-    return Plan(
+    return ExperimentPlan(
         name="in_flight",
         title="a request in flight at the stop",
         steps=(
@@ -217,14 +218,14 @@ HEALTH_AT = 1.0
 IDLE_AT = 0.3
 
 
-def new_connections(routes: Routes, watch: float) -> Plan:
+def new_connections(routes: ProbeRoutes, watch: float) -> ExperimentPlan:
     """Who comes after the signal, on new connections and on an idle one, while one is served."""
     slow: tuple[Send, ...] = ()
     if routes.slow is not None:
         path = routes.slow.path(SLOW_SECONDS)
         # Soon after the idle connection's answer, so that its keep-alive time is not over.
         slow = (Send(_before(0.5, routes.slow), "slow", get(path)),)
-    return Plan(
+    return ExperimentPlan(
         name="new_connections",
         title="new connections and requests after the stop signal",
         prepare=(Prepare("idle", get(routes.get), released=True),),
@@ -240,12 +241,12 @@ def new_connections(routes: Routes, watch: float) -> Plan:
     )
 
 
-def upload(routes: Routes, watch: float) -> Plan | None:
+def upload(routes: ProbeRoutes, watch: float) -> ExperimentPlan | None:
     """A request of which half the body has come at the signal, and the rest comes after it."""
     if routes.upload is None:
         return None
     half = len(BODY) // 2
-    return Plan(
+    return ExperimentPlan(
         name="upload",
         title="a half-sent upload at the stop",
         steps=(
@@ -260,13 +261,13 @@ def upload(routes: Routes, watch: float) -> Plan | None:
 SECOND_SIGNAL_AT = 1.5
 
 
-def second_signal(routes: Routes, watch: float) -> Plan | None:
+def second_signal(routes: ProbeRoutes, watch: float) -> ExperimentPlan | None:
     """A supervisor that loses patience: the signal again while a request is in flight."""
     if routes.slow is None:
         return None
     path = routes.slow.path(SLOW_SECONDS)
     second = min(SECOND_SIGNAL_AT, 0.3 * routes.slow.takes(SLOW_SECONDS))
-    return Plan(
+    return ExperimentPlan(
         name="second_signal",
         title="a second stop signal",
         steps=(
@@ -278,11 +279,11 @@ def second_signal(routes: Routes, watch: float) -> Plan | None:
     )
 
 
-def long_request(routes: Routes, watch: float) -> Plan | None:
+def long_request(routes: ProbeRoutes, watch: float) -> ExperimentPlan | None:
     """A request that takes longer than any patience: the server's own grace limit."""
     if routes.slow is None or routes.slow.takes(LONG_SECONDS) < LONG_SECONDS:
         return None
-    return Plan(
+    return ExperimentPlan(
         name="long_request",
         title="its own limit: a request of a minute at the stop",
         steps=(Send(-0.5, "slow", get(routes.slow.path(LONG_SECONDS))), Signal(0.0)),
@@ -290,11 +291,11 @@ def long_request(routes: Routes, watch: float) -> Plan | None:
     )
 
 
-def websocket(routes: Routes, watch: float) -> Plan | None:
+def websocket(routes: ProbeRoutes, watch: float) -> ExperimentPlan | None:
     """A WebSocket that is open at the signal."""
     if routes.websocket is None:
         return None
-    return Plan(
+    return ExperimentPlan(
         name="websocket",
         title="a WebSocket at the stop",
         prepare=(Prepare("websocket", upgrade(routes.websocket)),),
@@ -303,11 +304,11 @@ def websocket(routes: Routes, watch: float) -> Plan | None:
     )
 
 
-def stream(routes: Routes, watch: float) -> Plan | None:
+def stream(routes: ProbeRoutes, watch: float) -> ExperimentPlan | None:
     """An answer that comes in ten pieces over five seconds, and a signal after the third."""
     if routes.stream is None or routes.stream.endless:
         return None
-    return Plan(
+    return ExperimentPlan(
         name="stream",
         title="a streamed answer at the stop",
         steps=(Send(-1.25, "stream", get(routes.stream.path(CHUNKS))), Signal(0.0)),
@@ -315,11 +316,11 @@ def stream(routes: Routes, watch: float) -> Plan | None:
     )
 
 
-def endless_stream(routes: Routes, watch: float) -> Plan | None:
+def endless_stream(routes: ProbeRoutes, watch: float) -> ExperimentPlan | None:
     """An answer that has no end, such as server-sent events, and a signal."""
     if routes.stream is None or routes.stream.endless is False:
         return None
-    return Plan(
+    return ExperimentPlan(
         name="endless_stream",
         title="a stream without an end at the stop",
         steps=(Send(-1.0, "stream", get(routes.stream.path(0))), Signal(0.0)),
@@ -330,12 +331,12 @@ def endless_stream(routes: Routes, watch: float) -> Plan | None:
 QUEUED = 6
 
 
-def queue(routes: Routes, watch: float) -> Plan | None:
+def queue(routes: ProbeRoutes, watch: float) -> ExperimentPlan | None:
     """Six more requests, each on a connection of its own, that came while one is served."""
     if routes.slow is None:
         return None
     path = routes.slow.path(SLOW_SECONDS)
-    return Plan(
+    return ExperimentPlan(
         name="queue",
         title="connections that wait to be accepted at the stop",
         steps=(
@@ -351,7 +352,7 @@ def queue(routes: Routes, watch: float) -> Plan | None:
     )
 
 
-EXPERIMENTS: Mapping[str, Callable[[Routes, float], Plan | None]] = {
+EXPERIMENTS: Mapping[str, Callable[[ProbeRoutes, float], ExperimentPlan | None]] = {
     # Those that take longest begin first.
     "endless_stream": endless_stream,
     "long_request": long_request,

@@ -13,8 +13,8 @@ from orchestrator.tasks import first_error
 from orchestrator.tcp_ports import PortAllocator
 from scenarios.probe import findings, plans
 from scenarios.probe.discovery import Asked, Found, discover
-from scenarios.probe.driver import perform
 from scenarios.probe.errors import DidNotStart
+from scenarios.probe.experiments import perform
 from scenarios.probe.profile import LeftOut, Profile, Signalled, Startup
 from scenarios.probe.server import Server, Target, started
 from scenarios.probe.transcript import Observation
@@ -44,9 +44,9 @@ _TELL_THE_SIGNAL = ("in_flight", "idle")
 """The experiments that tell which process the signal reached, the better one first."""
 
 
-def keep_alive_plan(path: str, watch: float) -> plans.Plan:
+def keep_alive_plan(path: str, watch: float) -> plans.ExperimentPlan:
     """A connection that waits for its next request, and nobody stops the server."""
-    return plans.Plan(
+    return plans.ExperimentPlan(
         name="keep_alive",
         title="how long an idle connection is kept",
         prepare=(plans.Prepare("idle", plans.get(path)),),
@@ -55,9 +55,9 @@ def keep_alive_plan(path: str, watch: float) -> plans.Plan:
     )
 
 
-def expect_plan(path: str) -> plans.Plan:
+def expect_plan(path: str) -> plans.ExperimentPlan:
     """A POST that asks whether to go on, and sends its body a while later."""
-    return plans.Plan(
+    return plans.ExperimentPlan(
         name="continues",
         title="Expect: 100-continue",
         steps=(
@@ -171,7 +171,7 @@ class _Probe:
                 await self._experiment(plan)
         return self._profile(startup, can)
 
-    def _plans(self, can: Found) -> Iterator[plans.Plan]:
+    def _plans(self, can: Found) -> Iterator[plans.ExperimentPlan]:
         for name, make in plans.EXPERIMENTS.items():
             plan = make(can.routes, self._watch)
             if plan is not None and self._wants(name):
@@ -196,7 +196,7 @@ class _Probe:
         self._keep(seen)
         self._settle("continues", findings.continues(seen))
 
-    async def _experiment(self, plan: plans.Plan) -> None:
+    async def _experiment(self, plan: plans.ExperimentPlan) -> None:
         async with AsyncExitStack() as stack:
             async with self._starting:
                 self._starts += 1

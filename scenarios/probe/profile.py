@@ -75,7 +75,7 @@ class Idle(msgspec.Struct, frozen=True, kw_only=True):
     exit: Exit
 
 
-class Late(msgspec.Struct, frozen=True, kw_only=True):
+class LateResponses(msgspec.Struct, frozen=True, kw_only=True):
     """What became of somebody who came after the stop signal.
 
     Attributes:
@@ -106,9 +106,9 @@ class NewConnections(msgspec.Struct, frozen=True, kw_only=True):
         exit: how the process ended.
     """
 
-    tries: tuple[Late, ...]
-    health: Late
-    idle: Late | None
+    tries: tuple[LateResponses, ...]
+    health: LateResponses
+    idle: LateResponses | None
     idle_closed: bool
     exit: Exit
 
@@ -179,7 +179,7 @@ class Websocket(msgspec.Struct, frozen=True, kw_only=True):
     exit: Exit
 
 
-class Stream(msgspec.Struct, frozen=True, kw_only=True):
+class StreamOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a streamed answer.
 
     Attributes:
@@ -310,8 +310,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     continues: Literal["continue", "final", "silent"] | None = None
     long_request: Delivery | None = None
     websocket: Websocket | None = None
-    stream: Stream | None = None
-    endless_stream: Stream | None = None
+    stream: StreamOutcome | None = None
+    endless_stream: StreamOutcome | None = None
     queue: Queue | None = None
     left_out: tuple[LeftOut, ...] = ()
 

@@ -33,7 +33,7 @@ _KEEP_ALIVE: Mapping[str, str] = {
 """How each server is told to keep idle connections longer."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a probe found, and what it means.
 
     Attributes:
@@ -79,7 +79,7 @@ def judge(
     *,
     behind: Router | None = None,
     longest_seconds: float = LONGEST_SECONDS,
-) -> Report:
+) -> ProbeReport:
     """Say what a profile means."""
     everywhere = [
         settings(
@@ -97,7 +97,7 @@ def judge(
         verdict = "loses"
     elif prediction.unknown:
         verdict = "unknown"
-    return Report(
+    return ProbeReport(
         verdict=verdict,
         terms=terms,
         behind=behind,

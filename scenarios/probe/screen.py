@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.probe.profile import Profile
-from scenarios.probe.report import Report
+from scenarios.probe.report import ProbeReport
 from scenarios.probe.terms import ROUTERS, Terms
 from scenarios.probe.words import rows
 
@@ -33,12 +33,12 @@ _HEADLINES = {
 }
 
 
-def headline(report: Report) -> str:
+def headline(report: ProbeReport) -> str:
     """The finding in two words."""
     return _HEADLINES[report.verdict][0]
 
 
-def cure(report: Report) -> str:
+def cure(report: ProbeReport) -> str:
     """With which settings nothing is lost on the platform that is asked about."""
     best = report.settings_of(report.terms.platform)
     if best.impossible is not None:
@@ -49,7 +49,7 @@ def cure(report: Report) -> str:
     return f"Loses nothing with  {'   '.join(best.lines)}"
 
 
-def print_report(console: Console, report: Report) -> None:
+def print_report(console: Console, report: ProbeReport) -> None:
     """Print it, the findings first."""
     profile = report.profile
     head = Text.assemble(_HEADLINES[report.verdict], "  ", (shlex.join(profile.command), "bold"))
@@ -94,7 +94,7 @@ def _seen(profile: Profile) -> RenderableType:
     )
 
 
-def _platforms(report: Report) -> RenderableType:
+def _platforms(report: ProbeReport) -> RenderableType:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -107,7 +107,7 @@ def _platforms(report: Report) -> RenderableType:
     return Group(Text("The least settings that lose nothing", "dim"), grid)
 
 
-def keep_alive_text(report: Report) -> str | None:
+def keep_alive_text(report: ProbeReport) -> str | None:
     """Behind which routers the server closes idle connections too early."""
     if report.profile.keep_alive is None:
         return None
@@ -131,7 +131,7 @@ def _left_out(profile: Profile) -> Iterable[str]:
         yield f"Left out: {', '.join(names)}: {reason}"
 
 
-def markdown(report: Report) -> str:
+def markdown(report: ProbeReport) -> str:
     """The same as Markdown, for a pull request."""
     profile = report.profile
     lines = [
@@ -156,7 +156,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def junit(report: Report) -> bytes:
+def junit(report: ProbeReport) -> bytes:
     """One test case for each kind of request, one for each experiment that was left out."""
     name = f"hitless probe {shlex.join(report.profile.command)}"
     suite = ET.Element("testsuite", name=name, time=str(report.profile.seconds))

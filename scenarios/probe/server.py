@@ -19,10 +19,10 @@ from orchestrator.placeholders import fill
 from orchestrator.processes import ChildProcess, Processes
 from orchestrator.tcp_ports import PortAllocator
 from scenarios.probe import family
-from scenarios.probe.connection import Connection
 from scenarios.probe.errors import DidNotStart
 from scenarios.probe.plans import get
 from scenarios.probe.profile import Startup
+from scenarios.probe.raw_connection import RawConnection
 
 HOST = "127.0.0.1"
 _INSIDE = Path(__file__).parent / "inside"
@@ -148,9 +148,9 @@ class Server:
             errors=tuple(errors),
         )
 
-    async def ask(self, data: bytes, limit: float) -> Connection:
+    async def ask(self, data: bytes, limit: float) -> RawConnection:
         """Send this on a connection of its own, and wait for its answer or its end."""
-        connection = Connection("ask", HOST, self.port)
+        connection = RawConnection("ask", HOST, self.port)
         try:
             if await connection.open():
                 async with asyncio.TaskGroup() as group:

@@ -21,7 +21,7 @@ class Happened(StrEnum):
     RESET = "RST"
 
 
-class Moment(msgspec.Struct, frozen=True):
+class TranscriptMoment(msgspec.Struct, frozen=True):
     """Something that happened on a connection.
 
     Attributes:
@@ -44,7 +44,7 @@ class Transcript(msgspec.Struct, frozen=True):
     """
 
     connection: str
-    moments: tuple[Moment, ...] = ()
+    moments: tuple[TranscriptMoment, ...] = ()
 
 
 class Exited(msgspec.Struct, frozen=True):

@@ -8,13 +8,13 @@ from scenarios.probe.profile import (
     Exit,
     Idle,
     KeepAlive,
-    Late,
+    LateResponses,
     NewConnections,
     Queue,
     SecondSignal,
     Signalled,
     Startup,
-    Stream,
+    StreamOutcome,
     Upload,
     Websocket,
 )
@@ -25,7 +25,7 @@ TITLES: Mapping[str, str] = {
     "in_flight": "GET in flight",
     "connection": "Late answer says",
     "upload": "Half-sent upload",
-    "stream": "Stream",
+    "stream": "StreamOutcome",
     "endless_stream": "Endless stream",
     "websocket": "WebSocket",
     "idle": "Idle connection",
@@ -109,7 +109,7 @@ def idle(found: Idle) -> str:
     return f"{what}; {exit_text(found.exit)}"
 
 
-def late(found: Late) -> str:
+def late(found: LateResponses) -> str:
     """Somebody who came after the signal."""
     match found.fate:
         case "refused":
@@ -189,7 +189,7 @@ def websocket(found: Websocket) -> str:
     return f"{what}; {exit_text(found.exit)}"
 
 
-def stream(found: Stream) -> str:
+def stream(found: StreamOutcome) -> str:
     """A streamed answer."""
     what = {
         "complete": "complete",

@@ -11,7 +11,7 @@ from scenarios.probe.discovery import Asked
 from scenarios.probe.meaning import Settings
 from scenarios.probe.probing import WATCH_SECONDS, probe
 from scenarios.probe.profile import Profile
-from scenarios.probe.report import LONGEST_SECONDS, Report, judge
+from scenarios.probe.report import LONGEST_SECONDS, ProbeReport, judge
 from scenarios.probe.server import Target
 from scenarios.probe.terms import terms_with
 from scenarios.probe.words import rows
@@ -63,7 +63,7 @@ class Probe:
             UsageError: there is no such platform, or it has no such setting.
         """
         terms = terms_with(persona, pre_stop=pre_stop, grace=grace, lag=lag)
-        report: Report = judge(self.profile, terms, longest_seconds=longest)
+        report: ProbeReport = judge(self.profile, terms, longest_seconds=longest)
         return [loss.why for loss in report.lost]
 
     def settings(

@@ -42,7 +42,7 @@ _LAST_LINES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class WatchTarget:
     """Where the traffic goes.
 
     Attributes:
@@ -56,7 +56,7 @@ class Target:
     path: str
 
 
-def target_of(url: str) -> Target:
+def target_of(url: str) -> WatchTarget:
     """What a URL names.
 
     Raises:
@@ -72,7 +72,7 @@ def target_of(url: str) -> Target:
     if parts.scheme != "http" or not host or parts.username is not None:
         raise ScenarioError(f"--url {url}: expected a URL such as http://127.0.0.1:8080/")
     query = f"?{parts.query}" if parts.query else ""
-    return Target(host=host, port=port, path=f"{parts.path or '/'}{query}")
+    return WatchTarget(host=host, port=port, path=f"{parts.path or '/'}{query}")
 
 
 def visits(path: str, expect: Sequence[int]) -> tuple[Journey, ...]:
@@ -102,7 +102,7 @@ class Watch:
     """
 
     name: str
-    target: Target
+    target: WatchTarget
     command: tuple[str, ...]
     traffic: TrafficSettings
     phases: PhasesSpec

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class FirstFileAnswers:
     """What has to be known of an application.
 
     Attributes:
@@ -34,7 +34,7 @@ class Answers:
     migrate: Sequence[str] = ()
 
 
-def first_file(answers: Answers) -> str:
+def first_file(answers: FirstFileAnswers) -> str:
     """The text of the scenario file (TOML 1.0)."""
     parts = [_head(answers), _versions(answers)]
     if answers.has_database:
@@ -52,7 +52,7 @@ def _array(values: Sequence[str]) -> str:
     return "[" + ", ".join(_text(value) for value in values) + "]"
 
 
-def _head(answers: Answers) -> str:
+def _head(answers: FirstFileAnswers) -> str:
     database = ""
     if answers.has_database:
         database = (
@@ -81,7 +81,7 @@ PORT = "{{port}}"{database}
 """
 
 
-def _versions(answers: Answers) -> str:
+def _versions(answers: FirstFileAnswers) -> str:
     new = answers.new or answers.old
     return f"""\
 # The version that serves, and the one to deploy: usually two checkouts, each with its own
@@ -96,7 +96,7 @@ cwd = {_text(answers.new_cwd)}
 """
 
 
-def _database(answers: Answers) -> str:
+def _database(answers: FirstFileAnswers) -> str:
     base = f"migrate = {_array(answers.base)}" if answers.base else _NO_BASE
     return f"""\
 # A Postgres of the run's own, which is thrown away; hitless run --database URL uses another server.
@@ -111,7 +111,7 @@ def _database(answers: Answers) -> str:
 _NO_BASE = '# migrate = ["{python}", "-m", "alembic", "upgrade", "head"]'
 
 
-def _release(answers: Answers) -> str:
+def _release(answers: FirstFileAnswers) -> str:
     migrate = ""
     if answers.migrate:
         migrate = (
@@ -134,7 +134,7 @@ replicas = 3
 """
 
 
-def _traffic(answers: Answers) -> str:
+def _traffic(answers: FirstFileAnswers) -> str:
     journeys = "\n".join(
         f"""\
 [[traffic.journeys]]
@@ -173,7 +173,7 @@ rate = 50 # journeys that start a second, whatever becomes of them
 """
 
 
-def _rest(answers: Answers) -> str:
+def _rest(answers: FirstFileAnswers) -> str:
     integrity = ""
     if answers.has_database:
         integrity = """

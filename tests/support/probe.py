@@ -8,7 +8,7 @@ from scenarios.probe.profile import (
     Exit,
     Idle,
     KeepAlive,
-    Late,
+    LateResponses,
     NewConnections,
     Profile,
     Queue,
@@ -16,7 +16,14 @@ from scenarios.probe.profile import (
     Startup,
     Upload,
 )
-from scenarios.probe.transcript import Exited, Family, Happened, Moment, Observation, Transcript
+from scenarios.probe.transcript import (
+    Exited,
+    Family,
+    Happened,
+    Observation,
+    Transcript,
+    TranscriptMoment,
+)
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CLOSING = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
@@ -28,9 +35,9 @@ Said = tuple[float, Happened | bytes]
 def transcript(name: str, *said: Said) -> Transcript:
     """A connection: `(at, bytes)` is what the server said, `(at, what)` anything else."""
     moments = [
-        Moment(round(at * 1e9), Happened.HEARD, what)
+        TranscriptMoment(round(at * 1e9), Happened.HEARD, what)
         if isinstance(what, bytes)
-        else Moment(round(at * 1e9), what)
+        else TranscriptMoment(round(at * 1e9), what)
         for at, what in said
     ]
     return Transcript(name, tuple(moments))
@@ -75,11 +82,11 @@ def profile(**changes: Any) -> Profile:
         ),
         "new_connections": NewConnections(
             tries=(
-                Late(at=0.5, fate="served", status=200),
-                Late(at=2.0, fate="served", status=200),
+                LateResponses(at=0.5, fate="served", status=200),
+                LateResponses(at=2.0, fate="served", status=200),
             ),
-            health=Late(at=1.0, fate="unavailable", status=503),
-            idle=Late(at=0.7, fate="served", status=200, connection="close"),
+            health=LateResponses(at=1.0, fate="unavailable", status=503),
+            idle=LateResponses(at=0.7, fate="served", status=200, connection="close"),
             idle_closed=False,
             exit=GONE,
         ),

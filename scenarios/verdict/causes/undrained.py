@@ -17,7 +17,7 @@ _STEP_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class LateRequest:
     """One failed request that met a replica which had been asked to stop.
 
     Attributes:
@@ -42,7 +42,7 @@ class Late:
         return max(self.lag_seconds, self.router_done_seconds)
 
 
-def late(failure: Failure) -> Late | None:
+def late(failure: Failure) -> LateRequest | None:
     """How late the router sent a failed request; None where the evidence does not tell."""
     life, exchange = failure.life, failure.exchange
     asked_ns = None if life is None else life.asked_ns
@@ -56,7 +56,7 @@ def late(failure: Failure) -> Late | None:
     done_ns = max(told_ns or 0, (departure.drained_ns or 0) if departure else 0)
     knew = told_ns is not None and sent_ns > told_ns
     reused = exchange is not None and exchange.reused
-    return Late(
+    return LateRequest(
         (sent_ns - asked_ns) / 1e9,
         kept_idle=knew and reused,
         router_done_seconds=max(0.0, (done_ns - asked_ns) / 1e9),
@@ -114,7 +114,7 @@ def pre_stop_for(current: float, lags: Sequence[float]) -> float:
     return round((math.floor(needed / _STEP_SECONDS + 1e-9) + 1) * _STEP_SECONDS, 1)
 
 
-def advise(requests: Sequence[Late], how: LeavingSettings) -> tuple[Advice, ...]:
+def advise(requests: Sequence[LateRequest], how: LeavingSettings) -> tuple[Advice, ...]:
     """Which settings would have covered these failed requests.
 
     A later stop signal helps only if the router stops sending requests by itself meanwhile: it must
@@ -141,7 +141,7 @@ def advise(requests: Sequence[Late], how: LeavingSettings) -> tuple[Advice, ...]
     return tuple(found)
 
 
-def _wait(requests: Sequence[Late], how: LeavingSettings) -> Advice:
+def _wait(requests: Sequence[LateRequest], how: LeavingSettings) -> Advice:
     least = pre_stop_for(how.pre_stop_seconds, [one.needed_seconds for one in requests])
     last = max(one.lag_seconds for one in requests)
     done = max(one.needed_seconds for one in requests)

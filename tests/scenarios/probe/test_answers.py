@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.probe.answers import AnswerReader
+from scenarios.probe.answer_reader import AnswerReader
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: Close\r\n\r\nhello"
 CHUNKED = (

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from scenarios.probe.differences import differences, shortened
-from scenarios.probe.profile import Delivery, Exit, KeepAlive, Startup, Stream, Websocket
+from scenarios.probe.profile import Delivery, Exit, KeepAlive, Startup, StreamOutcome, Websocket
 from tests.support.probe import profile
 
 
@@ -28,7 +28,7 @@ def test_times_may_differ_by_a_second(*, seconds: float, same: bool) -> None:
 def test_pieces_before_a_cut_are_a_time(*, chunks: int, same: bool) -> None:
     """Pieces come each half second, so two more or less are a second."""
     ends = {"fate": "cut", "seconds": 0.1, "ending": "FIN", "exit": Exit(-15, 0.1)}
-    before, after = Stream(chunks=3, **ends), Stream(chunks=chunks, **ends)
+    before, after = StreamOutcome(chunks=3, **ends), StreamOutcome(chunks=chunks, **ends)
     assert (differences(profile(stream=before), profile(stream=after)) == []) is same
 
 
@@ -69,8 +69,8 @@ def test_an_exit_status_that_changed_is_named() -> None:
         ),
         (
             "endless_stream",
-            Stream(fate="cut", chunks=60, seconds=30.0, ending="FIN", exit=Exit(0, 31.0)),
-            Stream(fate="running", chunks=32, seconds=15.0, exit=Exit(None, 15.0)),
+            StreamOutcome(fate="cut", chunks=60, seconds=30.0, ending="FIN", exit=Exit(0, 31.0)),
+            StreamOutcome(fate="running", chunks=32, seconds=15.0, exit=Exit(None, 15.0)),
         ),
         (
             "websocket",

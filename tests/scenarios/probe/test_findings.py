@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scenarios.probe import findings
 from scenarios.probe.profile import Exit
-from scenarios.probe.transcript import Happened, Moment, Observation, Transcript
+from scenarios.probe.transcript import Happened, Observation, Transcript, TranscriptMoment
 from tests.support.probe import CLOSING, FAMILY, OK, observed
 
 SENT, FIN, RST = Happened.SENT, Happened.FIN, Happened.RESET
@@ -21,11 +21,13 @@ def in_pieces(seen: Observation) -> Observation:
     """The same, with every byte a piece of its own."""
 
     def cut(transcript: Transcript) -> Transcript:
-        moments: list[Moment] = []
+        moments: list[TranscriptMoment] = []
         for moment in transcript.moments:
             if moment.what is Happened.HEARD:
                 one_by_one = [moment.data[i : i + 1] for i in range(len(moment.data))]
-                moments += [Moment(moment.at_ns, moment.what, byte) for byte in one_by_one]
+                moments += [
+                    TranscriptMoment(moment.at_ns, moment.what, byte) for byte in one_by_one
+                ]
             else:
                 moments.append(moment)
         return Transcript(transcript.connection, tuple(moments))

@@ -15,7 +15,7 @@ from scenarios.probe.profile import (
     Exit,
     Idle,
     KeepAlive,
-    Late,
+    LateResponses,
     LeftOut,
     NewConnections,
     Profile,
@@ -56,9 +56,9 @@ def profiles(draw: st.DrawFn) -> Profile:
             )
         ),
         new_connections=NewConnections(
-            tries=(Late(at=0.5, fate=late), Late(at=2.0, fate=late)),
-            health=Late(at=1.0, fate=late),
-            idle=Late(at=0.7, fate=late) if draw(st.booleans()) else None,
+            tries=(LateResponses(at=0.5, fate=late), LateResponses(at=2.0, fate=late)),
+            health=LateResponses(at=1.0, fate=late),
+            idle=LateResponses(at=0.7, fate=late) if draw(st.booleans()) else None,
             idle_closed=draw(st.booleans()),
             exit=GONE,
         ),
@@ -138,9 +138,9 @@ def test_a_perfect_server_needs_no_setting() -> None:
 
 
 REFUSES = NewConnections(
-    tries=(Late(at=0.5, fate="refused"), Late(at=2.0, fate="refused")),
-    health=Late(at=1.0, fate="refused"),
-    idle=Late(at=0.7, fate="closed"),
+    tries=(LateResponses(at=0.5, fate="refused"), LateResponses(at=2.0, fate="refused")),
+    health=LateResponses(at=1.0, fate="refused"),
+    idle=LateResponses(at=0.7, fate="closed"),
     idle_closed=True,
     exit=GONE,
 )

@@ -4,27 +4,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.probe.answers import AnswerReader
+from scenarios.probe.answer_reader import AnswerReader
 from scenarios.probe.plans import (
     EXPERIMENTS,
     LEAST_SLOW_SECONDS,
     SLOW_SECONDS,
-    Routes,
+    ProbeRoutes,
     Send,
     Signal,
     Slow,
-    Stream,
+    StreamExperiment,
     get,
     post,
     upgrade,
 )
 
-ROUTES = Routes(
+ROUTES = ProbeRoutes(
     get="/",
     health="/health",
     slow=Slow("/slow?t={seconds}"),
     upload="/upload",
-    stream=Stream("/stream?n={chunks}"),
+    stream=StreamExperiment("/stream?n={chunks}"),
     websocket="/ws",
 )
 
@@ -38,7 +38,7 @@ def test_every_experiment_has_a_plan() -> None:
 @given(taken=st.floats(LEAST_SLOW_SECONDS, 30.0))
 def test_the_signal_comes_in_the_middle_of_a_slow_request(taken: float) -> None:
     """However long a given path takes, it is asked before the signal and not answered by then."""
-    routes = Routes(get="/", health="/", slow=Slow("/report", seconds=taken))
+    routes = ProbeRoutes(get="/", health="/", slow=Slow("/report", seconds=taken))
     for make in EXPERIMENTS.values():
         plan = make(routes, 15.0)
         for step in plan.steps if plan else ():
@@ -61,8 +61,8 @@ def test_each_plan_begins_before_the_first_signal(watch: float) -> None:
 
 def test_a_path_that_cannot_be_told_how_long_is_not_used_for_a_minute() -> None:
     """A path of five seconds says nothing about a limit of a minute; one of two minutes does."""
-    five = Routes(get="/", health="/", slow=Slow("/report", seconds=5.0))
-    long = Routes(get="/", health="/", slow=Slow("/report", seconds=120.0))
+    five = ProbeRoutes(get="/", health="/", slow=Slow("/report", seconds=5.0))
+    long = ProbeRoutes(get="/", health="/", slow=Slow("/report", seconds=120.0))
     assert EXPERIMENTS["long_request"](five, 15.0) is None
     assert EXPERIMENTS["long_request"](long, 15.0) is not None
 
@@ -72,7 +72,7 @@ def test_a_path_that_cannot_be_told_how_long_is_not_used_for_a_minute() -> None:
 )
 def test_a_stream_is_used_for_what_it_is(*, endless: bool | None, made: tuple[bool, bool]) -> None:
     """A stream that never ends is not one that must be complete, and the other way round."""
-    routes = Routes(get="/", health="/", stream=Stream("/events", endless=endless))
+    routes = ProbeRoutes(get="/", health="/", stream=StreamExperiment("/events", endless=endless))
     plans = [EXPERIMENTS[name](routes, 15.0) for name in ("stream", "endless_stream")]
     assert tuple(plan is not None for plan in plans) == made
 
@@ -85,5 +85,5 @@ def test_what_is_sent_is_http() -> None:
         assert head.split(b"\r\n")[0].split(b" ")[1:] == [b"/x", b"HTTP/1.1"]
         assert b"\r\nHost: " in head
     assert Slow("/s?t={seconds}").path(SLOW_SECONDS) == "/s?t=5"
-    assert Stream("/s?n={chunks}").path(0) == "/s?n=0"
+    assert StreamExperiment("/s?n={chunks}").path(0) == "/s?n=0"
     assert AnswerReader().answers == []

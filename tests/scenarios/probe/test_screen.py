@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from scenarios.probe.profile import Delivery, Exit, LeftOut, Profile
-from scenarios.probe.report import Report, judge
+from scenarios.probe.report import ProbeReport, judge
 from scenarios.probe.screen import junit, markdown, print_report
 from scenarios.probe.terms import PLATFORMS, terms_of
 from scenarios.probe.words import TITLES, rows
@@ -75,7 +75,7 @@ def test_junit_fails_what_is_lost_and_skips_what_was_left_out() -> None:
 def test_json_holds_everything() -> None:
     """What is printed as JSON is read back as the same report."""
     report = judge(BAD, terms_of("nomad"))
-    assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+    assert msgspec.json.decode(msgspec.json.encode(report), type=ProbeReport) == report
 
 
 def test_every_finding_has_words() -> None:

@@ -47,7 +47,8 @@ def test_it(rollout):
     code, output = run_pytest(tmp_path)
     assert code == 1, output
     assert "FAIL plain-broken under rolling: " in output
-    assert " of status:401: HTTP 401 (e.g. s1-" in output
+    assert " of mixed_fleet:version: only version v2 fails" in output
+    assert "HTTP 401" in output
     assert "downtime: " in output
     assert "again: hitless run " in output
     assert "evidence: " in output

@@ -41,7 +41,8 @@ def spelled(module: Path) -> set[str]:
 
 def test_nobody_else_spells_the_name_of_a_file() -> None:
     """The name of a run's file stands in `run_folder.py` alone; the journal's also for recovery."""
-    ours = names() - {_OF_THE_SERVER}
+    # The folder `router` has the name of a table of scenarios, so only files with endings count.
+    ours = {name for name in names() if "." in name} - {_OF_THE_SERVER}
     assert len(ours) > 20
     found = {
         str(module.relative_to(ROOT)): known

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.model import Deploy, Migrate, MigrateDown, RunCommand
 from scenarios.runner import release as application
+from scenarios.scenario.placeholders import database_values
 from scenarios.scenario.reader import Loaded, load
 
 TEXT = """
@@ -67,7 +68,7 @@ def test_a_version_says_only_what_differs(tmp_path: Path) -> None:
 
 def test_a_command_migrates_as_the_version_that_it_belongs_to(tmp_path: Path) -> None:
     """A command runs with the next version's directory and environment, or with the one named."""
-    values = application.database_values("postgresql://me:p%40ss@db:6543/shop")
+    values = database_values("postgresql://me:p%40ss@db:6543/shop")
     steps = application.release(loaded(tmp_path), values).steps
     assert steps[0] == RunCommand(
         name="alembic upgrade head",
@@ -84,7 +85,7 @@ def test_a_command_migrates_as_the_version_that_it_belongs_to(tmp_path: Path) ->
 
 def test_the_newest_version_takes_its_migrations_back(tmp_path: Path) -> None:
     """A command that migrates down runs as the last version that was deployed before it."""
-    values = application.database_values("postgresql://db/shop")
+    values = database_values("postgresql://db/shop")
     steps = application.release(loaded(tmp_path), values).steps
     assert steps[3] == MigrateDown(
         what=RunCommand(
@@ -100,7 +101,7 @@ def test_the_newest_version_takes_its_migrations_back(tmp_path: Path) -> None:
 
 def test_the_parts_of_a_database_url() -> None:
     """Drivers that want a host, a user and a password find them as they are meant."""
-    assert application.database_values("postgresql://me:p%40ss@db/shop") == {
+    assert database_values("postgresql://me:p%40ss@db/shop") == {
         "database_url": "postgresql://me:p%40ss@db/shop",
         "database_host": "db",
         "database_port": "5432",

@@ -106,9 +106,10 @@ def test_a_release_behind_it_loses_nothing(router: str, tmp_path: Path) -> None:
         line = lines[outcome.request_id]
         assert (line.status, line.end) == (outcome.status, "complete")
         assert line.backend == outcome.served_by
-        assert outcome.sent_ns is not None
-        early, late = outcome.sent_ns - line.resolution_ns, outcome.done_ns + line.resolution_ns
-        assert early - 2_000_000 <= line.at_ns <= late
+        # A router may stamp when it accepted the connection, which is before the request was sent.
+        early, late = outcome.planned_ns - line.resolution_ns, outcome.done_ns + line.resolution_ns
+        # HAProxy stamps with the time of its last poll, which a busy machine makes old.
+        assert early - 100_000_000 <= line.at_ns <= late
     assert {share.version for share in verdict.versions if share.requests} == {"a", "b"}
 
 

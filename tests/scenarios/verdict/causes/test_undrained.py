@@ -11,7 +11,7 @@ from scenarios.verdict.causes.undrained import (
     ORDER,
     PRE_STOP,
     SERVER,
-    Late,
+    LateRequest,
     advise,
     pre_stop_for,
 )
@@ -91,7 +91,7 @@ def test_a_clean_run_has_no_advice() -> None:
 def test_the_advised_pre_stop_covers_every_request(lags: list[float], current: float) -> None:
     """With it, each failed request of the run is sent before the stop signal, by at most 0.1 s."""
     (advice,) = advise(
-        [Late(one) for one in lags],
+        [LateRequest(one) for one in lags],
         LeavingSettings(order="together", pre_stop_seconds=current),
     )
     assert advice.value is not None
@@ -107,8 +107,10 @@ def test_a_later_request_never_needs_less(lags: list[float], current: float, mor
     assert pre_stop_for(current, [*lags, more]) >= pre_stop_for(current, lags)
 
 
-@given(st.lists(st.builds(Late, st.floats(-5, 5), st.booleans()), max_size=20), st.booleans())
-def test_every_request_is_covered_by_one_advice(requests: list[Late], close: bool) -> None:  # noqa: FBT001 - drawn
+@given(
+    st.lists(st.builds(LateRequest, st.floats(-5, 5), st.booleans()), max_size=20), st.booleans()
+)
+def test_every_request_is_covered_by_one_advice(requests: list[LateRequest], close: bool) -> None:  # noqa: FBT001 - drawn
     """Whatever the order, each failed request is counted by exactly one advice."""
     for order in ("together", "drain-first", "stop-first", "checks-only"):
         found = advise(requests, LeavingSettings(order=order, close_idle=close))  # type: ignore[arg-type]
@@ -119,9 +121,9 @@ def test_every_request_is_covered_by_one_advice(requests: list[Late], close: boo
 def test_where_no_pre_stop_helps_the_advice_says_so() -> None:
     """Nobody tells the router, or the server cuts its requests: the other setting is named."""
     for order in ("stop-first", "checks-only"):
-        (advice,) = advise([Late(0.5)], LeavingSettings(order=order))  # type: ignore[arg-type]
+        (advice,) = advise([LateRequest(0.5)], LeavingSettings(order=order))  # type: ignore[arg-type]
         assert (advice.setting, advice.value) == (ORDER, None)
         assert "no preStop" in advice.sentence
-    (advice,) = advise([Late(-0.5)], KUBERNETES)
+    (advice,) = advise([LateRequest(-0.5)], KUBERNETES)
     assert (advice.setting, advice.value) == (SERVER, None)
     assert "no preStop" in advice.sentence

@@ -15,7 +15,7 @@ _CLOSE = 8
 
 
 @dataclass(slots=True)
-class Answer:
+class RawAnswer:
     """One answer, as far as it has come.
 
     Attributes:
@@ -53,13 +53,13 @@ class AnswerReader:
     """
 
     def __init__(self) -> None:
-        self.answers: list[Answer] = []
+        self.answers: list[RawAnswer] = []
         self.continued = False
         self.malformed = False
         self.upgraded = False
         self.close_code: int | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._current = Answer()
+        self._current = RawAnswer()
         self._frames = b""
 
     def feed(self, data: bytes) -> None:
@@ -89,7 +89,7 @@ class AnswerReader:
 
     def on_message_begin(self) -> None:
         """An answer begins."""
-        self._current = Answer()
+        self._current = RawAnswer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line."""

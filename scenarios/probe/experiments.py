@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable
 
 from scenarios.probe import family
-from scenarios.probe.connection import Connection
-from scenarios.probe.plans import Plan, Prepare, Send, Signal
+from scenarios.probe.plans import ExperimentPlan, Prepare, Send, Signal
+from scenarios.probe.raw_connection import RawConnection
 from scenarios.probe.server import HOST, Server
 from scenarios.probe.transcript import Exited, Family, Observation
 
@@ -20,7 +20,7 @@ _ORPHAN_SECONDS = 6.0
 """So long a server that outlives what started it is watched: it may still answer."""
 
 
-async def perform(plan: Plan, server: Server) -> Observation:
+async def perform(plan: ExperimentPlan, server: Server) -> Observation:
     """Perform an experiment; the server has answered before, and is left as the plan leaves it."""
     performance = _Performance(plan, server)
     try:
@@ -33,10 +33,10 @@ async def perform(plan: Plan, server: Server) -> Observation:
 
 
 class _Performance:
-    def __init__(self, plan: Plan, server: Server) -> None:
+    def __init__(self, plan: ExperimentPlan, server: Server) -> None:
         self._plan = plan
         self._server = server
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, RawConnection] = {}
         self._listening: list[asyncio.Task[None]] = []
         self._signals: list[int] = []
         self._origin = 0
@@ -75,8 +75,8 @@ class _Performance:
                     await connection.ended.wait()
             connection.close()
 
-    async def _open(self, group: asyncio.TaskGroup, name: str) -> Connection:
-        connection = Connection(name, HOST, self._server.port)
+    async def _open(self, group: asyncio.TaskGroup, name: str) -> RawConnection:
+        connection = RawConnection(name, HOST, self._server.port)
         self._connections[name] = connection
         if await connection.open():
             self._listening.append(group.create_task(connection.listen()))

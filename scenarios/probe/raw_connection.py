@@ -6,8 +6,8 @@ import socket
 import time
 from collections.abc import Callable
 
-from scenarios.probe.answers import AnswerReader
-from scenarios.probe.transcript import Happened, Moment, Transcript
+from scenarios.probe.answer_reader import AnswerReader
+from scenarios.probe.transcript import Happened, Transcript, TranscriptMoment
 
 _CHUNK = 65_536
 _MASKED_CLOSE = b"\x88\x82" + bytes(4) + (1000).to_bytes(2)
@@ -15,7 +15,7 @@ _MOST_BYTES = 1_000_000
 """So much of what a server says is kept; nothing that we ask for is longer."""
 
 
-class Connection:
+class RawConnection:
     """One connection; `transcript` has what happened on it.
 
     Attributes:
@@ -103,7 +103,7 @@ class Connection:
 
     def transcript(self, origin_ns: int) -> Transcript:
         """What happened, in nanoseconds from the origin."""
-        moments = (Moment(at - origin_ns, what, data) for at, what, data in self._moments)
+        moments = (TranscriptMoment(at - origin_ns, what, data) for at, what, data in self._moments)
         return Transcript(self.name, tuple(moments))
 
     async def _answer_close(self) -> None:
