@@ -44,6 +44,19 @@ order it tells the router and stops the replica, and how late the router hears o
 setting means is in the [reference](reference/scenario.md#policytermination). Every value has its
 source; a value can be changed like any other setting, for example with
 `--set policy.termination.pre_stop_seconds=5`.
+
+A persona does not change the router. `hitless`' own balancer is kinder than a Kubernetes Service, an
+IPVS virtual IP or a network load balancer: it sends a refused request to another backend, learns from
+the first refusal, and sends a POST on a fresh connection. To see what users of such a router see, turn
+that off:
+
+```text
+hitless run expand-contract --strategy rolling --persona kubernetes
+    --set balancer.retry=false --set balancer.passive_checks=false --set balancer.reuse_post=true
+```
+Without a preStop, a rolling update of the newsletter then loses requests. Each has the cause
+`lifecycle:undrained`, and the verdict says which preStop covers them all. You can also choose
+[another router](routers.md).
 """
 ABOUT_ROUTERS = """\
 Each router declares this itself, and one suite of tests runs against all of them: what a router can
