@@ -45,10 +45,10 @@ setting means is in the [reference](reference/scenario.md#policytermination). Ev
 source; a value can be changed like any other setting, for example with
 `--set policy.termination.pre_stop_seconds=5`.
 
-A persona does not change the router. `hitless`' own balancer is kinder than a Kubernetes Service, an
-IPVS virtual IP or a network load balancer: it sends a refused request to another backend, learns from
-the first refusal, and sends a POST on a fresh connection. To see what users of such a router see, turn
-that off:
+A persona does not change the router. `hitless`' own balancer is kinder than a Kubernetes Service,
+an IPVS virtual IP or a network load balancer. It sends a refused request to another backend, it
+learns from the first refusal, and it sends a POST on a fresh connection. To see what users of such
+a router see, turn that off:
 
 ```text
 hitless run expand-contract --strategy rolling --persona kubernetes
