@@ -4,26 +4,30 @@ Each question is about a replica and a stretch of time, such as the life of one 
 version serves and another lacks is a question of the whole run.
 """
 
-from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 from scenarios.evidence.backend import BackendChange
-from scenarios.evidence.event import Event
 from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
+from scenarios.verdict.causes.answer_times import AnswerTimes
 from scenarios.verdict.causes.answers import Answers
+from scenarios.verdict.causes.lock_waits import Blocked, SessionWaits, covered_ns
 from scenarios.verdict.causes.logged import LoggedErrors
 from scenarios.verdict.causes.machine import Machine, Starved
+from scenarios.verdict.causes.server_errors import ServerErrors, is_ours, words
 from scenarios.verdict.causes.skew import Skew
-from scenarios.verdict.timeline import CONTAINERS, Timeline, object_of
-
-OURS = "hitless-"
-"""What the names of our own sessions begin with: migrator, harness, watch, faults."""
+from scenarios.verdict.causes.stretches import (
+    Absence,
+    Down,
+    absences,
+    doings,
+    downs,
+    reloads,
+    within,
+)
+from scenarios.verdict.timeline import CONTAINERS, Timeline
 
 SLACK_NS = 1_000_000_000
 """How much later than it began an effect may be noticed by those who only look now and then."""
@@ -34,94 +38,11 @@ CHECKS_NS = SLACK_NS
 RELOAD_NS = 500_000_000
 """For how long after a reload a router may still close connections from before it."""
 
-_LONG = 5
 _SHARE = 0.5
 """A stretch explains a delay if it covers at least half of it."""
 
-_NOWHERE = (None, "", "[unknown]")
-"""How the server calls the database of a session that has not got to one."""
-
 _ELSEWHERE = frozenset({"foreign"})
 """Platforms whose replicas are not started by the run, so that they may be any process."""
-
-_ERRORS = frozenset({"ERROR", "FATAL", "PANIC"})
-_ABORTED, _STALE_PLAN = "25P02", "0A000"
-_LOST = frozenset({"08", "57"})
-"""Classes of SQLSTATE that are about the server's absence, not about a statement."""
-
-
-class Blocked(NamedTuple):
-    """How long a request's replica waited for a lock.
-
-    Attributes:
-        wait: the wait that lasted longest within the request's time.
-        seconds: the time within it that at least one such wait covers.
-    """
-
-    wait: LockWait
-    seconds: float
-
-
-class Absence(NamedTuple):
-    """A stretch in which the database did not answer.
-
-    Attributes:
-        start_ns: when it last had answered.
-        end_ns: when it answered again; None if it never did.
-        reason: what whoever asked was told.
-    """
-
-    start_ns: int
-    end_ns: int | None
-    reason: str
-
-
-class Down(NamedTuple):
-    """A stretch in which the balancer held a replica for down.
-
-    Attributes:
-        replica: which.
-        start_ns: when it was taken out.
-        end_ns: when it came back; None if it never did.
-        reason: why, for people.
-        unanswered: whether its last health check got no answer in time.
-        refused: whether nobody listened when it was checked last.
-    """
-
-    replica: str
-    start_ns: int
-    end_ns: int | None
-    reason: str
-    unanswered: bool = False
-    refused: bool = False
-
-
-class Doing(NamedTuple):
-    """A verb that was under way, such as a migration or a fault."""
-
-    start_ns: int
-    end_ns: int | None
-    name: str
-    replicas: tuple[str, ...]
-
-
-class _Waits:
-    """The waits of one replica's sessions, by their begin."""
-
-    def __init__(self, waits: Iterable[LockWait]) -> None:
-        self.waits = sorted(waits, key=lambda wait: (wait.at_ns, wait.waiter.pid))
-        self._starts = [wait.at_ns for wait in self.waits]
-        self._longest = max((wait.end_ns - wait.at_ns for wait in self.waits), default=0)
-
-    def within(self, start_ns: int, end_ns: int) -> list[LockWait]:
-        found = []
-        for index in range(bisect_right(self._starts, end_ns) - 1, -1, -1):
-            wait = self.waits[index]
-            if wait.at_ns + self._longest < start_ns:
-                break
-            if wait.end_ns > start_ns:
-                found.append(wait)
-        return found
 
 
 class Surroundings:
@@ -131,7 +52,7 @@ class Surroundings:
         timeline: the journal.
         waits: every wait for a lock, in order.
         absences: when the database did not answer.
-        server_lines: the errors that the server logged for sessions of the application, in its own
+        server_errors: the errors that the server logged for sessions of the application, in its own
             database.
         skew: what one version serves and another lacks.
         machine: how far other processes had the machine.
@@ -162,31 +83,18 @@ class Surroundings:
         self.skew = Skew(timeline)
         self.answers = Answers()
         self.waits = sorted(locks, key=lambda wait: (wait.at_ns, wait.waiter.pid))
-        self.absences = _absences(timeline.events)
-        self.server_lines = sorted(
-            (
-                line
-                for line in server_log
-                if line.severity in _ERRORS
-                and line.application
-                and not _ours(line.application)
-                # A rehearsal has a copy, where sessions of no replica do what nobody asked for.
-                and (database is None or line.database in (*_NOWHERE, database))
-            ),
-            key=lambda line: (line.at_ns, line.pid),
-        )
-        self._line_starts = [line.at_ns for line in self.server_lines]
+        self.absences = absences(timeline.events)
+        self.server_errors = ServerErrors(server_log, database, self.replica_of)
         self._all_waits = self._by_replica(self.waits)
         self._waits = self._by_replica(
-            wait for wait in self.waits if not _ours(wait.waiter.application)
+            wait for wait in self.waits if not is_ours(wait.waiter.application)
         )
         changes = sorted(backends, key=lambda change: change.at_ns)
-        self._downs = _downs(changes)
-        self._reloads = _reloads(changes)
-        self._answers: dict[str, array[int]] = {}
-        self._usual: dict[str, int] = {}
-        self._migrations = _doings(timeline.events, "migrate")
-        self._faults = _doings(timeline.events, "fault")
+        self._downs = downs(changes)
+        self._reloads = reloads(changes)
+        self._answer_times = AnswerTimes()
+        self._migrations = doings(timeline.events, "migrate")
+        self._faults = doings(timeline.events, "fault")
 
     @classmethod
     def of(cls, evidence: Evidence) -> "Surroundings":
@@ -207,11 +115,11 @@ class Surroundings:
         around.machine = Machine(evidence.machine_samples, whole=whole)
         return around
 
-    def _by_replica(self, waits: Iterable[LockWait]) -> dict[str | None, _Waits]:
+    def _by_replica(self, waits: Iterable[LockWait]) -> dict[str | None, SessionWaits]:
         found: dict[str | None, list[LockWait]] = {}
         for wait in waits:
             found.setdefault(self.replica_of(wait.waiter), []).append(wait)
-        return {replica: _Waits(group) for replica, group in found.items()}
+        return {replica: SessionWaits(group) for replica, group in found.items()}
 
     def waits_of(self, replica: str | None, start_ns: int, end_ns: int) -> list[LockWait]:
         """The waits in that time of the replica's sessions, and of those that name no replica.
@@ -244,7 +152,7 @@ class Surroundings:
         ]
         if not found:
             return None
-        covered = _covered(found, start_ns, end_ns)
+        covered = covered_ns(found, start_ns, end_ns)
         if covered < _SHARE * (end_ns - start_ns):
             return None
         longest = max(
@@ -369,62 +277,23 @@ class Surroundings:
 
     def hear(self, replica: str, at_ns: int) -> None:
         """Take note of an answer of a replica, so that its silence can be told."""
-        answers = self._answers.get(replica)
-        if answers is None:
-            answers = self._answers[replica] = array("q")
-        answers.append(at_ns)
-        self._usual.pop(replica, None)
+        self._answer_times.hear(replica, at_ns)
 
     def silent(self, replica: str | None, start_ns: int, end_ns: int) -> bool:
-        """Whether a replica answered nobody in that time, which is long for it.
-
-        Long is five times the median gap between its answers, in the whole run.
-        """
-        if replica is None or replica not in self._answers:
-            return False
-        answers = self._ordered(replica)
-        if end_ns - start_ns < _LONG * self._usual[replica] or len(answers) < _LONG:
-            return False
-        return bisect_right(answers, start_ns) == bisect_right(answers, end_ns)
-
-    def _ordered(self, replica: str) -> "array[int]":
-        if replica not in self._usual:
-            ordered = array("q", sorted(self._answers[replica]))
-            gaps = sorted(later - one for one, later in pairwise(ordered))
-            self._answers[replica] = ordered
-            self._usual[replica] = gaps[len(gaps) // 2] if gaps else 0
-        return self._answers[replica]
+        """Whether a replica answered nobody in that time, which is long for it."""
+        return self._answer_times.silent(replica, start_ns, end_ns)
 
     def server_error(self, replica: str | None, start_ns: int, end_ns: int) -> ServerLine | None:
-        """What the server refused a session of the replica in that time, if it is one thing.
-
-        The server's stamps are whole milliseconds.
-        """
-        near = self.errors_of(replica, start_ns - 2_000_000, end_ns + 2_000_000)
-        lines = _telling(self.first_of_session(line) for line in near)
-        if len({line.sqlstate for line in lines}) != 1:
-            return None
-        return lines[0]
+        """What the server refused a session of the replica in that time, if it is one thing."""
+        return self.server_errors.only_error(replica, start_ns, end_ns)
 
     def first_of_session(self, line: ServerLine) -> ServerLine:
-        """The error that broke the transaction, for a line that only says that it is broken.
-
-        25P02 always follows another error of the same session.
-        """
-        if line.sqlstate != _ABORTED:
-            return line
-        index = bisect_right(self._line_starts, line.at_ns)
-        for before in reversed(self.server_lines[:index]):
-            if before.pid == line.pid and before.sqlstate != _ABORTED:
-                return before
-        return line
+        """The error that broke the transaction, for a line that only says that it is broken."""
+        return self.server_errors.first_of_session(line)
 
     def first_error_of(self, replica: str, start_ns: int, end_ns: int) -> ServerLine | None:
         """The first statement in that time that the server refused a session named by a replica."""
-        first = bisect_left(self._line_starts, start_ns)
-        last = bisect_right(self._line_starts, end_ns)
-        mine = (one for one in self.server_lines[first:last] if self.replica_of(one) == replica)
-        return next(iter(_telling(map(self.first_of_session, mine))), None)
+        return self.server_errors.first_error_of(replica, start_ns, end_ns)
 
     def fleet_at(self, at_ns: int) -> list[tuple[str, int, str]]:
         """The replicas that were out of service at an instant: which, since when, and why."""
@@ -460,13 +329,7 @@ class Surroundings:
 
     def errors_of(self, replica: str | None, start_ns: int, end_ns: int) -> list[ServerLine]:
         """The errors in that time of the replica's sessions, and of those that name no replica."""
-        first = bisect_left(self._line_starts, start_ns)
-        last = bisect_right(self._line_starts, end_ns)
-        return [
-            line
-            for line in self.server_lines[first:last]
-            if self.replica_of(line) in (replica, None)
-        ]
+        return self.server_errors.errors_of(replica, start_ns, end_ns)
 
     @property
     def migrations(self) -> list[tuple[str, int, int | None]]:
@@ -475,7 +338,7 @@ class Surroundings:
 
     def migration(self, start_ns: int, end_ns: int) -> str | None:
         """The migration that ran during that time."""
-        return next((one.name for one in _within(self._migrations, start_ns, end_ns)), None)
+        return next((one.name for one in within(self._migrations, start_ns, end_ns)), None)
 
     def faults(self, replica: str | None, start_ns: int, end_ns: int) -> list[str]:
         """The faults that the harness made at that time, to this replica or to none in particular.
@@ -490,92 +353,3 @@ class Surroundings:
             and (one.end_ns is None or start_ns <= one.end_ns + SLACK_NS)
             and (not one.replicas or replica in one.replicas)
         ]
-
-
-def _telling(lines: Iterable[ServerLine]) -> list[ServerLine]:
-    """The errors of statements; a stale plan counts only where nothing else was refused.
-
-    Drivers prepare a statement with a stale plan anew, so its session went on; what then failed
-    has another SQLSTATE.
-    """
-    found = [line for line in lines if line.sqlstate[:2] not in _LOST]
-    others = [line for line in found if line.sqlstate != _STALE_PLAN]
-    return others or found
-
-
-def words(application: str) -> list[str]:
-    """The words of an `application_name`: replica ids are one word each."""
-    return "".join(c if c.isalnum() or c in "-_." else " " for c in application).split()
-
-
-def _ours(application: str) -> bool:
-    return application.startswith(OURS)
-
-
-def _covered(waits: Iterable[LockWait], start_ns: int, end_ns: int) -> int:
-    """How much of the time at least one of the waits covers."""
-    covered, reached = 0, start_ns
-    for wait in sorted(waits, key=lambda wait: wait.at_ns):
-        begin, end = max(wait.at_ns, reached), min(wait.end_ns, end_ns)
-        if end > begin:
-            covered += end - begin
-            reached = end
-    return covered
-
-
-def _absences(events: Iterable[Event]) -> list[Absence]:
-    found: list[Absence] = []
-    for event in events:
-        if event.verb != "database" or event.state != "noted":
-            continue
-        if event.error is not None:
-            seen = event.detail.get("last_seen_ns")
-            start = seen if isinstance(seen, int) and seen else event.at_ns
-            found.append(Absence(start, None, event.error))
-        elif found and found[-1].end_ns is None:
-            found[-1] = found[-1]._replace(end_ns=event.at_ns)
-    return found
-
-
-def _downs(backends: Iterable[BackendChange]) -> dict[str, list[Down]]:
-    found: dict[str, list[Down]] = {}
-    for change in sorted(backends, key=lambda change: change.at_ns):
-        mine = found.setdefault(change.id, [])
-        if change.change in ("down", "ejected"):
-            unanswered, refused = change.check == "timed_out", change.check == "refused"
-            reason = change.reason or "its checks failed"
-            mine.append(Down(change.id, change.at_ns, None, reason, unanswered, refused))
-        elif change.change in ("up", "restored") and mine and mine[-1].end_ns is None:
-            mine[-1] = mine[-1]._replace(end_ns=change.at_ns)
-    return found
-
-
-def _reloads(changes: Iterable[BackendChange]) -> list[tuple[int, int | None]]:
-    found: list[tuple[int, int | None]] = []
-    for change in changes:
-        if change.change == "reload":
-            found.append((change.at_ns, None))
-        elif change.change == "reloaded" and found:
-            found[-1] = (found[-1][0], change.at_ns)
-    return found
-
-
-def _doings(events: Iterable[Event], verb: str) -> list[Doing]:
-    found: dict[int, Doing] = {}
-    for event in events:
-        if event.verb != verb or event.state == "noted":
-            continue
-        if event.state == "started":
-            name = object_of(event) or verb
-            found[event.number] = Doing(event.at_ns, None, name, event.replicas)
-        elif event.number in found:
-            found[event.number] = found[event.number]._replace(end_ns=event.at_ns)
-    return list(found.values())
-
-
-def _within(doings: Sequence[Doing], start_ns: int, end_ns: int) -> list[Doing]:
-    return [
-        one
-        for one in doings
-        if one.start_ns <= end_ns and (one.end_ns is None or start_ns <= one.end_ns)
-    ]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import lock_queue
-from scenarios.verdict.causes.surroundings import OURS, Surroundings
+from scenarios.verdict.causes.server_errors import OURS
+from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.model import Blocker, Locks, Rewrite
 
 DELAYED_NS = 50_000_000
@@ -77,7 +78,7 @@ class LockLedger:
             for event in events
             if event.verb == "migrate" and event.state in ("noted", "failed")
         )
-        deadlocks = sum(line.sqlstate == _DEADLOCK for line in self._around.server_lines)
+        deadlocks = sum(line.sqlstate == _DEADLOCK for line in self._around.server_errors.lines)
         return Locks(
             watched=watched,
             waits=sum(len(group.waits) for group in self._groups.values()),
