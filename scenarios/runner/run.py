@@ -119,35 +119,33 @@ class Run:
         self._write_manifest(interrupted=False)
 
     async def _carry_out(self, stack: AsyncExitStack) -> None:
-        experiment, scenario, folder = self._experiment, self._scenario, self.folder
+        parts, observers = await self._start_parts(stack)
+        integrity, rollout = self._scenario.integrity, parts.rollout
+        async with observers.watching(parts.journal):
+            await self._under_traffic(parts)
+        if integrity is not None:
+            await self._record_after(integrity, parts.url, rollout.serving())
+        async with _phase(parts.journal, "teardown"):
+            await take_down(rollout)
+
+    async def _start_parts(self, stack: AsyncExitStack) -> "tuple[_Parts, Observers]":
+        """Start the database, the router and the load generator; no replica and no traffic yet."""
         url = await self._enter_database(stack)
         # The run's own, so that none of them outlives it when it fails: the server is shared.
         processes = await stack.enter_async_context(self._environment.own_processes())
-        balancer = await stack.enter_async_context(
-            running_router(experiment, processes, self._files, private=self._environment.private)
-        )
-        self._router = described(balancer)
-        host, _, port = balancer.address.rpartition(":")
-        load = await stack.enter_async_context(
-            load_generator(
-                processes,
-                Plan.of(
-                    scenario.traffic,
-                    host=host,
-                    port=int(port),
-                    seed=experiment.seed,
-                    requests_path=str(self._files.requests.path),
-                    mails_path=str(self._files.mails.path),
-                ),
-                python=sys.executable,
-                folder=folder,
-                on_tick=self._watcher.on_tick,
+        router = await stack.enter_async_context(
+            running_router(
+                self._experiment, processes, self._files, private=self._environment.private
             )
         )
+        self._router = described(router)
+        host, _, port = router.address.rpartition(":")
+        address = (host, int(port))
+        load = await self._enter_load_generator(stack, processes, address)
         observers = Observers(
-            folder,
+            self.folder,
             url=url or None,
-            admin=balancer.admin,
+            admin=router.admin,
             marks=(processes.mark, self._environment.processes.mark),
             on_waits=self._watcher.on_waits,
         )
@@ -156,62 +154,99 @@ class Run:
             Journal(self._files.events.path, listeners=[self._hear, observers.hear, clock.hear])
         )
         private = await stack.enter_async_context(processes.directory("hitless-run-"))
-        values = run_values(database_url=url, smtp=load.smtp, address=balancer.address)
+        values = run_values(database_url=url, smtp=load.smtp, address=router.address)
         platform = await stack.enter_async_context(
             LocalPlatform(
                 processes,
-                log_directory=folder,
+                log_directory=self.folder,
                 replica_directories=private,
                 values=values,
                 on_exit=lambda replica, ended: self._exited(journal, replica, ended),
             )
         )
-        rollout = Rollout(
-            platform,
-            balancer.router,
-            journal,
-            scenario.policy,
-            hooks=CommandHooks(
-                processes, log=self._files.hooks_log, cwd=experiment.loaded.path.parent
-            ),
-            seed=experiment.seed,
-        )
-        self._operator.connect(rollout.control)
+        rollout = self._rollout(platform, router, journal, processes)
         await stack.enter_async_context(self._control_socket(private))
-        release = application.release(experiment.loaded, {**values, "replica_dir": str(private)})
-        if self._environment.keep and balancer.admin is not None:
-            kept = FleetPlan(
-                mark=processes.mark,
-                admin=balancer.admin,
-                directories=(str(self._environment.private), str(private)),
-                health=health_of(scenario),
-                policy=rollout.policy,
-                strategy=experiment.strategy,
-                release=release,
-                values=values,
-                seed=experiment.seed,
-            )
-            stack.enter_context(kept.in_force(folder))
+        release = application.release(
+            self._experiment.loaded, {**values, "replica_dir": str(private)}
+        )
         parts = _Parts(
             url=url,
             processes=processes,
             private=private,
             values=values,
-            address=(host, int(port)),
-            router=balancer,
+            address=address,
+            router=router,
             load=load,
             journal=journal,
             clock=clock,
             rollout=rollout,
-            supervisor=Supervisor(rollout, platform, balancer.router),
+            supervisor=Supervisor(rollout, platform, router.router),
             release=release,
         )
-        async with observers.watching(journal):
-            await self._under_traffic(parts)
-        if scenario.integrity is not None:
-            await self._record_after(scenario.integrity, url, rollout.serving())
-        async with _phase(journal, "teardown"):
-            await take_down(rollout)
+        self._keep(stack, parts)
+        return parts, observers
+
+    async def _enter_load_generator(
+        self, stack: AsyncExitStack, processes: Processes, address: tuple[str, int]
+    ) -> LoadGenerator:
+        host, port = address
+        return await stack.enter_async_context(
+            load_generator(
+                processes,
+                Plan.of(
+                    self._scenario.traffic,
+                    host=host,
+                    port=port,
+                    seed=self._experiment.seed,
+                    requests_path=str(self._files.requests.path),
+                    mails_path=str(self._files.mails.path),
+                ),
+                python=sys.executable,
+                folder=self.folder,
+                on_tick=self._watcher.on_tick,
+            )
+        )
+
+    def _rollout(
+        self,
+        platform: LocalPlatform,
+        router: RunningRouter,
+        journal: Journal,
+        processes: Processes,
+    ) -> Rollout:
+        """The rollout, which `hitless ctl` and the keys of the dashboard can steer from now on."""
+        rollout = Rollout(
+            platform,
+            router.router,
+            journal,
+            self._scenario.policy,
+            hooks=CommandHooks(
+                processes,
+                log=self._files.hooks_log,
+                cwd=self._experiment.loaded.path.parent,
+            ),
+            seed=self._experiment.seed,
+        )
+        self._operator.connect(rollout.control)
+        return rollout
+
+    def _keep(self, stack: AsyncExitStack, parts: "_Parts") -> None:
+        """Write down what another process needs to take the fleet over, if it is to be kept."""
+        admin = parts.router.admin
+        if not self._environment.keep or admin is None:
+            return
+        plan = FleetPlan(
+            mark=parts.processes.mark,
+            admin=admin,
+            directories=(str(self._environment.private), str(parts.private)),
+            health=health_of(self._scenario),
+            policy=parts.rollout.policy,
+            strategy=self._experiment.strategy,
+            release=parts.release,
+            values=parts.values,
+            seed=self._experiment.seed,
+        )
+        stack.enter_context(plan.in_force(self.folder))
 
     async def _under_traffic(self, parts: "_Parts") -> None:
         """Bring the first version up, send traffic, release, and let the traffic end."""
