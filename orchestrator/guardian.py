@@ -6,7 +6,9 @@ run: the end of file means that the run has ended, for whatever reason. Then the
 
 1. every process group that the run registered and did not deregister, and
 2. on Linux, every process whose environment has the run's mark: this includes grandchildren that
-   moved to another session, and a child that was being started at that moment,
+   moved to another session, and a child that was being started at that moment, and
+3. the sessions of processes whose command line names a directory of the run: a program may
+   overwrite its environment, and may be killed from under the run before it was registered,
 
 and removes the directories that the run registered. After an orderly end nothing is left to do.
 
@@ -49,6 +51,30 @@ def marked_processes(mark: str) -> list[int]:
     return found
 
 
+def leaders_in(directories: Iterable[str]) -> list[int]:
+    """Return the session leaders whose command line names one of the directories.
+
+    A program may overwrite its environment for its title, as nginx does, and so lose the mark.
+    Every process of a run leads a session of its own; a command in a shell that looks at a
+    directory does not.
+    """
+    wanted = [directory.encode() for directory in directories]
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for entry in Path("/proc").iterdir() if wanted else ():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            # The process may have ended meanwhile.
+            with contextlib.suppress(OSError, IndexError):
+                command = (entry / "cmdline").read_bytes()
+                if any(directory in command for directory in wanted):
+                    # After the name, which may hold any character: state, parent, group, session.
+                    status = (entry / "stat").read_text("utf-8", "replace")
+                    if status.rpartition(")")[2].split()[3] == entry.name:
+                        found.append(int(entry.name))
+    return found
+
+
 def end_processes(processes: Iterable[int]) -> None:
     """Kill the processes and wait for their ends, each on its pidfd."""
     poll = select.poll()
@@ -70,13 +96,25 @@ def end_processes(processes: Iterable[int]) -> None:
         os.close(descriptor)
 
 
-def end_all(groups: Iterable[int], mark: str) -> None:
-    """Kill the process groups, and then all processes with the mark, until none is left."""
+def end_groups(groups: Iterable[int]) -> None:
+    """Kill every process of the groups."""
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
+
+
+def end_all(groups: Iterable[int], mark: str, directories: Iterable[str] = ()) -> None:
+    """Kill the process groups, and then all other processes of the run, until none is left.
+
+    Args:
+        groups: the process groups that were registered.
+        mark: the mark of the run's processes.
+        directories: those of the run; a process that lost its mark is known by them.
+    """
+    end_groups(groups)
     found_none = False
     for _ in range(_ROUNDS):
+        end_groups(leaders_in(directories))
         left = marked_processes(mark)
         if left:
             end_processes(left)
@@ -122,7 +160,7 @@ def main() -> None:
     if left is None:
         return
     groups, directories = left
-    end_all(groups, mark)
+    end_all(groups, mark, directories)
     for _ in range(_SWEEPS):
         # A write that was under way when its process was killed can appear during the removal.
         for directory in directories:

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import ProcessError
-from orchestrator.guardian import marked_processes
+from orchestrator.guardian import end_all, leaders_in, marked_processes
 from orchestrator.processes import Processes
 
 SLEEP = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
@@ -170,3 +171,25 @@ def test_a_killed_owner_leaves_nothing(tmp_path: Path) -> None:
     os.close(descriptor)
     assert marked_processes(mark) == []
     assert not Path(directory).exists()
+
+
+def test_a_process_that_lost_its_mark_is_known_by_its_directory(tmp_path: Path) -> None:
+    """A session on a directory of the run is ended; a process that only looks at it is not."""
+    wait = "import signal; print('ready', flush=True); signal.pause()"
+    command = [sys.executable, "-S", "-c", wait, str(tmp_path / "its.conf")]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as started,
+        subprocess.Popen(command, stdout=subprocess.PIPE) as looking,
+    ):
+        try:
+            for process in (started, looking):
+                assert process.stdout is not None
+                process.stdout.readline()
+            assert leaders_in([str(tmp_path)]) == [started.pid]
+            assert leaders_in([]) == []
+            end_all([], uuid.uuid4().hex, [str(tmp_path)])
+            assert started.wait() == -signal.SIGKILL
+            assert looking.poll() is None
+        finally:
+            started.kill()
+            looking.kill()
