@@ -58,7 +58,7 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
     if verdict.rescued.words:
         parts += [Text(), _title("Saved by the balancer"), Text(f"  {verdict.rescued.words}")]
     if verdict.replica_ends:
-        parts += [Text(), _title("How replicas ended"), _ways_out(verdict.replica_ends)]
+        parts += [Text(), _title("How replicas ended"), *_ways_out(verdict.replica_ends)]
     if verdict.integrity.violations:
         parts += [Text(), _title("Data"), *_violations(verdict)]
     if verdict.limits:
@@ -147,12 +147,15 @@ def _windows(windows: tuple[Downtime, ...]) -> RenderableType:
 def _causes(causes: tuple[Cause, ...]) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for cause in causes[:SHOWN_CAUSES]:
-        line = Text(f"  {cause.count:>6,}  ", "bold red")
-        line.append(words.clean(cause.cause), "bold")
-        line.append(f"  {words.clean(cause.title)}")
+        line = Text(words.clean(cause.cause), "bold")
+        line.append(f"  {words.clean(cause.title)}", "not bold")
         if cause.confidence != "certain":
-            line.append(f" ({cause.confidence})", "dim")
-        parts += [line, Padding(Group(*_evidence(cause)), (0, 0, 0, 10))]
+            line.append(f" ({cause.confidence})", "not bold dim")
+        grid = Table.grid(padding=0)
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        grid.add_row(Text(f"  {cause.count:>6,}  ", "bold red"), line)
+        parts += [grid, Padding(Group(*_evidence(cause)), (0, 0, 0, 10))]
     if len(causes) > SHOWN_CAUSES:
         rest = sum(cause.count for cause in causes[SHOWN_CAUSES:])
         parts.append(Text(f"  {rest:>6,}  of {len(causes) - SHOWN_CAUSES} other causes", "dim"))
@@ -221,14 +224,22 @@ def _locks(locks: Locks) -> list[RenderableType]:
     return parts
 
 
-def _ways_out(replica_ends: Sequence[ReplicaEnd]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for name in words.WAY_OUT:
-        table.add_column(name)
-    for one in replica_ends:
-        style = "red" if one.broken else "yellow" if one.way != "stopped" else ""
-        table.add_row(*(words.clean(cell) for cell in words.way_out(one)), style=style)
-    return table
+def _ways_out(replica_ends: Sequence[ReplicaEnd]) -> list[RenderableType]:
+    """Those that stopped as they were asked as one number, and each of the others in a row."""
+    others = [one for one in replica_ends if one.way != "stopped"]
+    orderly = len(replica_ends) - len(others)
+    parts: list[RenderableType] = []
+    if orderly:
+        parts.append(Text(f"  {orderly:>6,}  stopped as asked"))
+    if others:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+        for name in words.WAY_OUT:
+            table.add_column(name)
+        for one in others:
+            style = "red" if one.broken else "yellow"
+            table.add_row(*(words.clean(cell) for cell in words.way_out(one)), style=style)
+        parts.append(table)
+    return parts
 
 
 def _violations(verdict: Verdict) -> list[RenderableType]:

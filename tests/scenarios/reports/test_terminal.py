@@ -15,6 +15,7 @@ from scenarios.reports.matrix import (
 )
 from scenarios.reports.terminal import print_verdict, verdict_view
 from scenarios.verdict import Verdict
+from scenarios.verdict.model.replica_end import ReplicaEnd
 
 
 def shown(view: RenderableType, width: int = 80, *, terminal: bool = False) -> str:
@@ -166,3 +167,14 @@ def test_comparison(failed: Verdict, passed: Verdict) -> None:
     assert f"{failed.requests.failed} of 628" in text
     assert "0 of 628" in text
     assert "none seen" in text
+
+
+def test_replicas_that_stopped_as_asked_are_one_number(passed: Verdict) -> None:
+    """What is fine is one line; a replica that was killed has a row of its own."""
+    fine = [ReplicaEnd(replica=f"a-{number}", way="stopped", exit_status=0) for number in (1, 2)]
+    killed = ReplicaEnd(replica="a-3", way="killed", exit_status=-9)
+    calm = shown(verdict_view(msgspec.structs.replace(passed, replica_ends=tuple(fine))))
+    assert "2 stopped as asked" in flat(calm)
+    assert "a-1" not in calm
+    broken = shown(verdict_view(msgspec.structs.replace(passed, replica_ends=(*fine, killed))))
+    assert "a-3" in broken
