@@ -45,7 +45,7 @@ class RolloutControl:
         """Let no further verb begin until `resume`; the verb under way is completed."""
         self._need_release()
         self._going.clear()
-        return "paused: the verb under way is completed, then nothing more begins"
+        return "paused: the step under way is completed, and the next one waits"
 
     def resume(self) -> str:
         """Continue after `pause`.

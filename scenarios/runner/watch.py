@@ -68,7 +68,10 @@ def target_of(url: str) -> WatchTarget:
     except ValueError as error:
         raise ScenarioError(f"--url {url}: {error}") from error
     if parts.scheme == "https":
-        raise ScenarioError(f"--url {url}: TLS is not spoken here; watch behind what ends it")
+        raise ScenarioError(
+            f"--url {url}: hitless watch cannot send https requests; give the http:// address of "
+            "the proxy or service behind the TLS endpoint"
+        )
     if parts.scheme != "http" or not host or parts.username is not None:
         raise ScenarioError(f"--url {url}: expected a URL such as http://127.0.0.1:8080/")
     query = f"?{parts.query}" if parts.query else ""

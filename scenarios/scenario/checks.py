@@ -162,7 +162,9 @@ def _check_router(router: RouterSpec, at: At) -> None:
             continue
         where = at(["router", key])
         if router.kind == "hitless":
-            raise ScenarioError(f"{where}router hitless has none; say router.kind, such as haproxy")
+            raise ScenarioError(
+                f"{where}the router hitless does not use it; set router.kind, such as haproxy"
+            )
         if not Path(value).is_file():
             raise ScenarioError(f"{where}there is no file {value}")
 

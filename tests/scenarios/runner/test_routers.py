@@ -156,7 +156,7 @@ def test_what_the_users_configuration_says_of_retries_decides(
         ('kind = "haproxy"\nconfig = "none.cfg"', "/none.cfg"),
         ('kind = "haproxy"\nbinary = "none"', "there is no file"),
         ('kind = "haproxi"', "haproxi"),
-        ('config = "mine.cfg"', "router hitless has none"),
+        ('config = "mine.cfg"', "the router hitless does not use it"),
         ('kind = "haproxy"\nconfig = "mine.cfg"', "haproxy refuses it: "),
     ],
 )

@@ -239,7 +239,7 @@ def test_without_a_command_it_lasts_until_ctrl_c(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--url", "https://a.test/"], "TLS is not spoken here"),
+        (["--url", "https://a.test/"], "hitless watch cannot send https requests"),
         (["--url", "a.test"], "expected a URL such as http://127.0.0.1:8080/"),
         (["--url", "http://a:99999/"], "--url http://a:99999/: Port out of range"),
         (["--url", "http://a/", "--rate", "0"], "--rate 0: expected a number above 0"),
