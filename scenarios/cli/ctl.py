@@ -43,6 +43,8 @@ def ctl_command(
         control = msgspec.json.decode(RunFolder(run).control.read_bytes(), type=ControlFile)
     except OSError as error:
         raise UsageError(f"{run}: no run is active in this folder ({error.strerror})") from error
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{RunFolder(run).control} is damaged: {error}") from error
     try:
         response = asyncio.run(send_command(Path(control.socket), command))
     except ControlSocketError:

@@ -25,7 +25,7 @@ TITLES: Mapping[str, str] = {
     "in_flight": "GET in flight",
     "connection": "Late answer says",
     "upload": "Half-sent upload",
-    "stream": "StreamOutcome",
+    "stream": "Stream",
     "endless_stream": "Endless stream",
     "websocket": "WebSocket",
     "idle": "Idle connection",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from benchmarks.server_page import page, read_record
 from docs.generate import generated
 from scenarios.cli.main import app, status
 
@@ -45,3 +46,10 @@ def test_ci_examples_use_options_that_exist(capsys: pytest.CaptureFixture[str]) 
         words = shlex.split(command.replace("$", ""))
         assert status([*words[1:], "--help"]) == 0, command
         capsys.readouterr()
+
+
+def test_the_page_about_servers_is_that_of_its_record() -> None:
+    """`docs/servers.md` says what was measured, and in the words of the code as it is."""
+    record = read_record()
+    assert record is not None
+    assert page(record) == (ROOT / "docs" / "servers.md").read_text(encoding="utf-8")

@@ -12,6 +12,8 @@ import pytest
 from balancer.client import AdminClient
 from orchestrator import guardian
 from orchestrator.recovery import PLAN
+from scenarios.cli.main import status
+from scenarios.evidence.run_folder import RunFolder
 
 RUN = [
     *(sys.executable, "-m", "hitless", "run", "good", "--strategy", "blue-green"),
@@ -194,3 +196,15 @@ def test_a_killed_run_is_not_aborted_to_what_the_schema_broke(tmp_path: Path) ->
         assert ctl(folder, "finish") == (0, "finished: all processes of the run have ended")
     finally:
         guardian.end_all((), plan["mark"])
+
+
+def test_a_damaged_control_file_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A control file that cannot be read is a usage error that names the file."""
+    file = RunFolder(tmp_path).control
+    file.write_text("{")
+    assert status(["ctl", str(tmp_path), "pause"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"hitless: {file} is damaged: ")
+    assert len(said.splitlines()) == 1
