@@ -76,7 +76,7 @@ def render(response: ErrorResponse, *, persistent: bool, with_body: bool) -> byt
         "Content-Type: application/problem+json",
         f"Content-Length: {len(body)}",
         f'Proxy-Status: hitless; error={response.error}; details="{response.details}"',
-        "Cache-ControlPlane: no-store",
+        "Cache-Control: no-store",
     ]
     if response.retry_after is not None:
         lines.append(f"Retry-After: {response.retry_after}")
