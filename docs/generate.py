@@ -116,7 +116,8 @@ def routers() -> str:
         f"|---|{'---|' * len(KINDS)}",
     ]
     for name in Capabilities.__struct_fields__:
-        row = [cells[getattr(capabilities_of(kind), name)] for kind in KINDS]
+        values = [getattr(capabilities_of(kind), name) for kind in KINDS]
+        row = [f"{one:g}" if isinstance(one, float) else cells[one] for one in values]
         lines.append(f"| {said[name].rstrip('.')} | {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 

@@ -135,6 +135,7 @@ class CaddyRouter(ManagedRouter):
         holds=False,
         reasons=True,
         reload_keeps_connections=False,
+        backend_idle_seconds=120.0,  # `keepalive` of its HTTP transport
     )
 
     def __init__(self, files: "CaddyFiles", settings: RouterSettings, log: LogReader) -> None:

@@ -24,6 +24,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         sticky: it can keep a user on one version.
         holds: it can let requests wait while no backend is up.
         reasons: it says why it answered by itself, request by request.
+        backend_idle_seconds: for about how long it keeps an idle connection to a backend and may
+            still send a request on it, in the configuration that a run gives it; a configuration
+            of the user's own may say something else. A backend that closes its idle connections
+            earlier can close one at the moment when the router uses it.
         reload_keeps_connections: a change of its backends closes no connection of a client, so that
             no request can meet the end of one.
     """
@@ -37,6 +41,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     sticky: bool
     holds: bool
     reasons: bool
+    backend_idle_seconds: float
     reload_keeps_connections: bool = True
 
     def lacking(self) -> tuple[str, ...]:
@@ -76,5 +81,6 @@ EVERYTHING = Capabilities(
     sticky=True,
     holds=True,
     reasons=True,
+    backend_idle_seconds=1.0,
 )
 """What our own balancer can do."""

@@ -214,6 +214,7 @@ class EnvoyRouter(ManagedRouter):
         sticky=False,
         holds=False,
         reasons=True,
+        backend_idle_seconds=3600.0,  # `idle_timeout` of HttpProtocolOptions
     )
 
     def __init__(

@@ -156,6 +156,7 @@ class HaproxyRouter(ManagedRouter):
         sticky=False,
         holds=False,
         reasons=True,
+        backend_idle_seconds=15.0,  # it closes half of them each `pool-purge-delay` (5 s)
     )
 
     def __init__(self, socket: Path, plan: Plan, settings: RouterSettings, log: LogReader) -> None:

@@ -136,6 +136,7 @@ class NginxRouter(ManagedRouter):
         holds=False,
         reasons=True,
         reload_keeps_connections=False,
+        backend_idle_seconds=60.0,  # `keepalive_timeout` of the upstream
     )
 
     def __init__(

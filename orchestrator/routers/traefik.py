@@ -113,6 +113,7 @@ class TraefikRouter(ManagedRouter):
         sticky=False,
         holds=False,
         reasons=False,
+        backend_idle_seconds=90.0,  # `forwardingTimeouts.idleConnTimeout`
     )
 
     def __init__(

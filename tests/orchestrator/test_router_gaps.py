@@ -2,6 +2,7 @@
 
 import pytest
 
+from balancer.config import Timeouts
 from orchestrator.interfaces import Drained
 from orchestrator.model import Deploy
 from orchestrator.routers.capabilities import EVERYTHING, Capabilities
@@ -50,3 +51,8 @@ def test_each_gap_is_said_in_words(kind: str) -> None:
     gaps = [name for name in can.__struct_fields__ if getattr(can, name) is False]
     assert len(can.lacking()) == len(gaps) + (can.drain_waits != "replica")
     assert bool(can.lacking()) == (kind != "hitless")
+
+
+def test_our_own_balancer_keeps_idle_connections_as_long_as_it_says() -> None:
+    """What our own router declares of its idle connections is what the balancer is set to."""
+    assert capabilities_of("hitless").backend_idle_seconds == Timeouts().reuse
