@@ -1,9 +1,11 @@
 """`hitless demo`: one deployment that breaks, and the same release, planned well."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from rich.console import Console
 from rich.text import Text
 
 from scenarios.cli.interrupts import run_interruptibly
@@ -14,9 +16,11 @@ from scenarios.cli.options import (
 )
 from scenarios.cli.questions.expectation import surprise
 from scenarios.cli.running import progress, progress_console, run_one
+from scenarios.exit_status import ExitStatus
 from scenarios.reports.matrix import comparison
 from scenarios.reports.terminal import print_verdict
 from scenarios.runner.environment import environment
+from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.overrides import Changes
 from scenarios.verdict import Verdict
 
@@ -45,7 +49,21 @@ def demo_command(
                 done.append((verdict, folder))
             return done
 
-    done = run_interruptibly(work())
+    return show_demo(console, experiments, run_interruptibly(work()), as_json=as_json)
+
+
+def show_demo(
+    console: Console,
+    experiments: Sequence[Experiment],
+    done: Sequence[tuple[Verdict, Path]],
+    *,
+    as_json: bool,
+) -> ExitStatus:
+    """Print both runs side by side and what is not as declared; returns the exit status.
+
+    INVALID if a run says nothing, else FAIL if one has another result than its scenario declares,
+    else PASS.
+    """
     console.rule("The same release, twice")
     console.print(comparison([verdict for verdict, _ in done]))
     surprises = [
@@ -58,4 +76,6 @@ def demo_command(
     if as_json:
         verdicts = msgspec.json.encode([verdict for verdict, _ in done])
         sys.stdout.buffer.write(msgspec.json.format(verdicts, indent=2) + b"\n")
-    return 1 if surprises else 0
+    if any(verdict.verdict == "invalid" for verdict, _ in done):
+        return ExitStatus.INVALID
+    return ExitStatus.FAIL if surprises else ExitStatus.PASS

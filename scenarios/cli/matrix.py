@@ -78,6 +78,29 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     ]
     console = progress_console(as_json=as_json or markdown)
     cells = run_interruptibly(_matrix(experiments, database, out, console))
+    return show_matrix(console, cells, as_json=as_json, markdown=markdown)
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell of the matrix.
+
+    Attributes:
+        row: what came out.
+        surprise: what is not as the scenario declares.
+    """
+
+    row: MatrixRow
+    surprise: str | None
+
+
+def show_matrix(
+    console: Console, cells: Sequence[Cell], *, as_json: bool, markdown: bool
+) -> ExitStatus:
+    """Print the table and what is not as declared; returns the exit status.
+
+    ENVIRONMENT if a run could not be made, else INVALID if one says nothing, else FAIL if one has
+    another result than its scenario declares, else PASS.
+    """
     rows = [cell.row for cell in cells]
     surprises = [cell for cell in cells if cell.surprise is not None]
     if as_json:
@@ -96,18 +119,6 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     if any(row.verdict == "invalid" for row in rows):
         return ExitStatus.INVALID
     return ExitStatus.FAIL if surprises else ExitStatus.PASS
-
-
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One cell of the matrix.
-
-    Attributes:
-        row: what came out.
-        surprise: what is not as the scenario declares.
-    """
-
-    row: MatrixRow
-    surprise: str | None
 
 
 def _tell_github(cells: Sequence[Cell], console: Console) -> None:
