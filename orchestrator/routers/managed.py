@@ -8,7 +8,7 @@ counts are the same for all of them.
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ from orchestrator.model import Replica
 from orchestrator.request_statistics import RequestCounts
 from orchestrator.routers.capabilities import Capabilities
 from orchestrator.routers.log_reader import LogReader
-from orchestrator.routers.settings import BackendChange, BackendState, HealthCheck
+from orchestrator.routers.settings import BackendChange, BackendState, RouterSettings
 
 POLL_SECONDS = 0.05
 """How often a router that tells nobody is asked."""
@@ -67,22 +67,16 @@ class ManagedRouter(ABC):
 
     capabilities: ClassVar[Capabilities]
 
-    def __init__(
-        self,
-        health: HealthCheck,
-        log: LogReader,
-        on_change: Callable[[BackendChange], None],
-    ) -> None:
-        """Describe the router.
+    def __init__(self, settings: RouterSettings, log: LogReader) -> None:
+        """Describe a router that runs.
 
         Args:
-            health: how it finds out who is up.
+            settings: what it was started with.
             log: its log.
-            on_change: told what becomes of its backends.
         """
-        self._health = health
+        self._health = settings.health
         self._log = log
-        self._on_change = on_change
+        self._on_change = settings.on_change
         self._table: dict[str, Backend] = {}
         self._states: dict[str, str] = {}
         self._changing = asyncio.Lock()

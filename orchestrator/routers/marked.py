@@ -6,7 +6,7 @@ mark is.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from orchestrator.errors import OrchestratorError
@@ -32,6 +32,24 @@ def read(path: Path) -> str:
         raise RouterConfigError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RouterConfigError(f"{path}: not UTF-8 text (byte {error.start})") from error
+
+
+def write(path: Path, text: str) -> None:
+    """Write a configuration file in one step, so that a router that watches it reads no half."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.rename(path)
+
+
+def without(text: str, keywords: Collection[str]) -> str:
+    """The text with each line that begins with one of the keywords as a comment.
+
+    These are settings that belong to the machine where the file is used, such as its process id.
+    """
+    begins = re.compile(rf"^[ \t]*(?:{'|'.join(keywords)})\b")
+    return "\n".join(
+        f"# left to the run: {line}" if begins.match(line) else line for line in text.splitlines()
+    )
 
 
 def marks(text: str) -> dict[str, str]:

@@ -18,21 +18,19 @@ from typing import ClassVar
 from orchestrator.errors import RouterError
 from orchestrator.interfaces import Drained
 from orchestrator.processes import ChildProcess, Processes
-from orchestrator.routers import binaries, marked
+from orchestrator.routers import marked
 from orchestrator.routers.capabilities import Capabilities
 from orchestrator.routers.launch import (
+    Installed,
     Launched,
     connects,
-    launched,
     listening,
-    output_of,
-    refused,
-    translated,
+    need_accepted,
+    running,
 )
 from orchestrator.routers.log_reader import LogReader
 from orchestrator.routers.logs import nginx as log_lines
 from orchestrator.routers.managed import POLL_SECONDS, Backend, ManagedRouter, Seen, Table, integers
-from orchestrator.routers.marked import RouterConfigError
 from orchestrator.routers.own_checks import OwnChecks
 from orchestrator.routers.settings import RouterSettings
 
@@ -44,7 +42,7 @@ PLACES = {
 
 _MOST = 1000
 _HTTP = re.compile(r"^[ \t]*http[ \t]*\{", re.MULTILINE)
-_MACHINE = re.compile(r"^[ \t]*(daemon|pid|user|error_log)\b")
+_MACHINE = ("daemon", "pid", "user", "error_log")
 _WORDS = re.compile(r"^(nginx: \[\w+\] |[\d/]+ [\d:]+ \[\w+\] \d+#\d+: )")
 
 _DEFAULT = """\
@@ -93,9 +91,7 @@ def configuration(text: str, table: Table, *, listen: str, log: Path, files: Pat
     ]
     if not _HTTP.search(text):
         text = "events {}\nhttp {\n" + text + "\n}\n"
-    kept = "\n".join(
-        f"# left to the run: {line}" if _MACHINE.match(line) else line for line in text.splitlines()
-    )
+    kept = marked.without(text, _MACHINE)
     known = "".join(f"    {one.replica.address} {name};\n" for name, one in sorted(table.items()))
     inside = (
         "http {\n"
@@ -131,9 +127,6 @@ class NginxRouter(ManagedRouter):
         drain_waits="all",
         own_health=False,
         atomic_switch=True,
-        weights=True,
-        sticky=False,
-        holds=False,
         reasons=True,
         reload_keeps_connections=False,
         backend_idle_seconds=60.0,  # `keepalive_timeout` of the upstream
@@ -150,7 +143,7 @@ class NginxRouter(ManagedRouter):
             settings: what it was started with.
             log: its access log.
         """
-        super().__init__(settings.health, log, settings.on_change)
+        super().__init__(settings, log)
         self._child = child
         self._files = files
         self._checks = OwnChecks(settings.health, "nginx")
@@ -216,43 +209,45 @@ class NginxFiles:
             log=self.log,
             files=self._settings.directory,
         )
-        fresh = self.path.with_suffix(".new")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.rename(self.path)
+        marked.write(self.path, text)
+
+    def arguments(self) -> list[str]:
+        """What tells nginx where they are; what a user's file includes is looked for beside it."""
+        config = self._settings.config
+        prefix = self.path.parent if config is None else config.resolve().parent
+        return ["-p", str(prefix), "-c", str(self.path), "-e", "stderr"]
 
 
-async def check(settings: RouterSettings) -> str:
-    """See that nginx is there and takes the configuration; returns its version.
+async def check(program: Installed, settings: RouterSettings) -> None:
+    """See that nginx takes the user's configuration.
 
     Raises:
-        RouterConfigError: it is not, or it does not.
+        RouterConfigError: it does not.
     """
-    program = binaries.find(binaries.NGINX, settings.binary)
-    _, said = await output_of([str(program), "-v"])
-    found = re.search(r"nginx/(\d[\w.]*)", said)
-    if found is None:
-        raise RouterConfigError(f"{program}: not an nginx: {said.partition(chr(10))[0]}")
-    if settings.config is not None:
-        files = NginxFiles(settings, "127.0.0.1:1")
-        files.write({})
-        status, said = await output_of([*_command(program, files, settings.config), "-t"])
-        if status:
-            lines = [_WORDS.sub("", line) for line in said.splitlines() if "[" in line]
-            words = marked.pointed("\n".join(lines), files.path, settings.config)
-            raise refused(settings.config, "nginx", words)
-    return f"nginx {found[1]}"
+    if (config := settings.config) is None:
+        return
+    files = NginxFiles(settings, "127.0.0.1:1")
+    files.write({})
+
+    def words(said: str) -> str:
+        lines = [_WORDS.sub("", line) for line in said.splitlines() if "[" in line]
+        return marked.pointed("\n".join(lines), files.path, config)
+
+    command = [program.path, *files.arguments(), "-t"]
+    await need_accepted(command, config=config, name="nginx", words=words)
 
 
 @asynccontextmanager
-async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator[Launched]:
+async def start(
+    processes: Processes, settings: RouterSettings, program: Installed
+) -> AsyncIterator[Launched]:
     """Run nginx while the block runs.
 
     Raises:
-        RouterConfigError: it is not there, or refuses the configuration.
+        RouterConfigError: it refuses the configuration.
         EnvironmentFailure: it does not start.
     """
-    version = await check(settings)
-    program = binaries.find(binaries.NGINX, settings.binary)
+    await check(program, settings)
     async with listening(settings) as (address, _):
         files = NginxFiles(settings, address)
         files.write({})
@@ -261,31 +256,18 @@ async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator
         async def ready(child: ChildProcess) -> bool:
             return bool(_children(child.pid)) and await connects(address)
 
-        command = [*_command(program, files, settings.config), "-g", "daemon off;"]
-        async with (
-            translated(log, settings.access_log),
-            launched(
-                processes,
-                command,
-                name="nginx",
-                log=settings.logs / "nginx.log",
-                ready=ready,
-                stop_signal=signal.SIGQUIT,
-            ) as child,
-        ):
-            yield Launched(
-                kind="nginx",
-                version=version,
-                address=address,
-                router=NginxRouter(child, files, settings, log),
-                process=child,
-            )
-
-
-def _command(program: Path, files: NginxFiles, config: Path | None) -> list[str]:
-    # What a user's configuration includes is looked for beside it.
-    prefix = files.path.parent if config is None else config.resolve().parent
-    return [str(program), "-p", str(prefix), "-c", str(files.path), "-e", "stderr"]
+        async with running(
+            processes,
+            program,
+            [*files.arguments(), "-g", "daemon off;"],
+            settings=settings,
+            address=address,
+            log=log,
+            ready=ready,
+            router=lambda child: NginxRouter(child, files, settings, log),
+            stop_signal=signal.SIGQUIT,
+        ) as nginx:
+            yield nginx
 
 
 def _served(table: Table) -> dict[str, float]:

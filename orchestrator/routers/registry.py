@@ -5,8 +5,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple, get_args
 
 from orchestrator.processes import Processes
-from orchestrator.routers import caddy, envoy, haproxy, hitless, nginx, traefik
-from orchestrator.routers.capabilities import Capabilities, Kind
+from orchestrator.routers import binaries, caddy, envoy, haproxy, hitless, nginx, traefik
+from orchestrator.routers.binaries import Program
+from orchestrator.routers.capabilities import EVERYTHING, Capabilities, Kind
+from orchestrator.routers.launch import Installed, installed
 from orchestrator.routers.marked import RouterConfigError
 from orchestrator.routers.settings import RouterSettings, RunningRouter
 
@@ -14,24 +16,32 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class _Adapter(NamedTuple):
-    check: Callable[[RouterSettings], Awaitable[str]]
-    start: Callable[[Processes, RouterSettings], AbstractAsyncContextManager[RunningRouter]]
+    """How a router of other people is checked, started and what it can do."""
+
+    program: Program
+    check: Callable[[Installed, RouterSettings], Awaitable[None]]
+    start: Callable[
+        [Processes, RouterSettings, Installed], AbstractAsyncContextManager[RunningRouter]
+    ]
     capabilities: Capabilities
 
 
 _ADAPTERS: dict[Kind, _Adapter] = {
-    "hitless": _Adapter(hitless.check, hitless.start, hitless.HitlessRouter.capabilities),
-    "haproxy": _Adapter(haproxy.check, haproxy.start, haproxy.HaproxyRouter.capabilities),
-    "envoy": _Adapter(envoy.check, envoy.start, envoy.EnvoyRouter.capabilities),
-    "nginx": _Adapter(nginx.check, nginx.start, nginx.NginxRouter.capabilities),
-    "traefik": _Adapter(traefik.check, traefik.start, traefik.TraefikRouter.capabilities),
-    "caddy": _Adapter(caddy.check, caddy.start, caddy.CaddyRouter.capabilities),
+    "haproxy": _Adapter(
+        binaries.HAPROXY, haproxy.check, haproxy.start, haproxy.HaproxyRouter.capabilities
+    ),
+    "envoy": _Adapter(binaries.ENVOY, envoy.check, envoy.start, envoy.EnvoyRouter.capabilities),
+    "nginx": _Adapter(binaries.NGINX, nginx.check, nginx.start, nginx.NginxRouter.capabilities),
+    "traefik": _Adapter(
+        binaries.TRAEFIK, traefik.check, traefik.start, traefik.TraefikRouter.capabilities
+    ),
+    "caddy": _Adapter(binaries.CADDY, caddy.check, caddy.start, caddy.CaddyRouter.capabilities),
 }
 
 
 def capabilities_of(kind: Kind) -> Capabilities:
     """What a kind of router can do."""
-    return _ADAPTERS[kind].capabilities
+    return EVERYTHING if kind == "hitless" else _ADAPTERS[kind].capabilities
 
 
 async def check_router(kind: Kind, settings: RouterSettings) -> str:
@@ -42,7 +52,12 @@ async def check_router(kind: Kind, settings: RouterSettings) -> str:
             what the settings ask of it.
     """
     _need_capable(kind, settings)
-    return await _ADAPTERS[kind].check(settings)
+    if kind == "hitless":
+        return await hitless.check(settings)
+    adapter = _ADAPTERS[kind]
+    program = await installed(adapter.program, settings)
+    await adapter.check(program, settings)
+    return program.version
 
 
 @asynccontextmanager
@@ -56,7 +71,13 @@ async def start_router(
         EnvironmentFailure: it does not start.
     """
     _need_capable(kind, settings)
-    async with _ADAPTERS[kind].start(processes, settings) as running:
+    if kind == "hitless":
+        started: AbstractAsyncContextManager[RunningRouter] = hitless.start(processes, settings)
+    else:
+        adapter = _ADAPTERS[kind]
+        program = await installed(adapter.program, settings)
+        started = adapter.start(processes, settings, program)
+    async with started as running:
         yield running
 
 

@@ -33,6 +33,11 @@ class HealthCheck:
     fall: int = 3
 
 
+def milliseconds(seconds: float) -> int:
+    """PURE: a duration for a configuration file that takes whole milliseconds, at least one."""
+    return max(1, round(seconds * 1000))
+
+
 class BackendChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One change of one backend, or of the router itself.
 

@@ -9,38 +9,30 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-import aiohttp
 import msgspec
 
 from orchestrator.errors import EnvironmentFailure, RouterError
 from orchestrator.interfaces import Drained
 from orchestrator.processes import ChildProcess, Processes
-from orchestrator.routers import binaries, marked
+from orchestrator.routers import marked
+from orchestrator.routers.admin_api import AdminApi, admin_api
 from orchestrator.routers.capabilities import Capabilities
-from orchestrator.routers.launch import (
-    Launched,
-    launched,
-    listening,
-    output_of,
-    refused,
-    translated,
-)
+from orchestrator.routers.launch import Installed, Launched, answers, listening, refused, running
 from orchestrator.routers.log_reader import LogReader
 from orchestrator.routers.logs import traefik as log_lines
 from orchestrator.routers.managed import POLL_SECONDS, Backend, ManagedRouter, Seen, Table, integers
 from orchestrator.routers.marked import RouterConfigError
-from orchestrator.routers.settings import HealthCheck, RouterSettings
+from orchestrator.routers.settings import HealthCheck, RouterSettings, milliseconds
 
 PLACES = {"backends": "into the loadBalancer of the application's service, for its servers"}
 """The marks of a user's own dynamic configuration."""
 
 _MOST = 1000
-_ADMIN_SECONDS = 5.0
 _SETTLE_SECONDS = 5.0  # for a configuration of the user's to be read
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ENTRY = "users"
@@ -87,9 +79,9 @@ http:
       loadBalancer:
         healthCheck:
           path: {msgspec.json.encode(health.path).decode()}
-          interval: {_ms(health.interval)}
-          unhealthyInterval: {_ms(health.fast_interval)}
-          timeout: {_ms(health.timeout)}
+          interval: {milliseconds(health.interval)}ms
+          unhealthyInterval: {milliseconds(health.fast_interval)}ms
+          timeout: {milliseconds(health.timeout)}ms
         # hitless: backends
 """
 
@@ -109,32 +101,22 @@ class TraefikRouter(ManagedRouter):
         drain_waits="nothing",
         own_health=True,
         atomic_switch=True,
-        weights=True,
-        sticky=False,
-        holds=False,
         reasons=False,
         backend_idle_seconds=90.0,  # `forwardingTimeouts.idleConnTimeout`
     )
 
     def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        api: str,
-        files: "TraefikFiles",
-        settings: RouterSettings,
-        log: LogReader,
+        self, api: AdminApi, files: "TraefikFiles", settings: RouterSettings, log: LogReader
     ) -> None:
         """Describe a Traefik that runs.
 
         Args:
-            session: for its API.
-            api: where that is, as `host:port`.
+            api: its API.
             files: its configuration.
             settings: what it was started with.
             log: its access log.
         """
-        super().__init__(settings.health, log, settings.on_change)
-        self._session = session
+        super().__init__(settings, log)
         self._api = api
         self._files = files
         self._changed_at = 0.0
@@ -183,12 +165,11 @@ class TraefikRouter(ManagedRouter):
         Raises:
             RouterError: it does not answer.
         """
+        said = await self._api.ask("/api/rawdata")
         try:
-            async with self._session.get(f"http://{self._api}/api/rawdata") as response:
-                return msgspec.json.decode(await response.read(), type=_Raw)
-        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
-            said = str(error) or "no answer in time"
-            raise RouterError(f"traefik does not answer: {said}") from error
+            return msgspec.json.decode(said, type=_Raw)
+        except msgspec.DecodeError as error:
+            raise RouterError(f"traefik: GET /api/rawdata: {error}") from error
 
     async def need_taken(self, child: ChildProcess) -> None:
         """Wait until it has read the file, and see that it takes all of it.
@@ -248,95 +229,76 @@ class TraefikFiles:
 
     def write(self, table: Table) -> None:
         """Move the configuration for a table into place."""
-        fresh = self.path.with_suffix(".new")
-        fresh.write_text(marked.fill(self._text, {"backends": backend_lines(table)}), "utf-8")
-        fresh.rename(self.path)
+        marked.write(self.path, marked.fill(self._text, {"backends": backend_lines(table)}))
 
 
-async def check(settings: RouterSettings) -> str:
-    """See that Traefik is there and takes the configuration; returns its version.
+async def check(program: Installed, settings: RouterSettings) -> None:
+    """See that Traefik takes the user's configuration.
 
     It has no command for that, so it is started for a moment.
 
     Raises:
-        RouterConfigError: it is not, or it does not.
+        RouterConfigError: it does not.
     """
-    version = await _version(settings)
     if settings.config is not None:
         trial = replace(settings, access_log=None, logs=settings.directory, listen="127.0.0.1:0")
-        async with Processes() as processes, _running(processes, trial, version):
+        async with Processes() as processes, start(processes, trial, program):
             pass
-    return version
 
 
 @asynccontextmanager
-async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator[Launched]:
+async def start(
+    processes: Processes, settings: RouterSettings, program: Installed
+) -> AsyncIterator[Launched]:
     """Run Traefik while the block runs.
 
     Raises:
-        RouterConfigError: it is not there, or refuses the configuration.
+        RouterConfigError: it refuses the configuration.
         EnvironmentFailure: it does not start.
     """
-    async with _running(processes, settings, await _version(settings)) as running:
-        yield running
-
-
-async def _version(settings: RouterSettings) -> str:
-    program = binaries.find(binaries.TRAEFIK, settings.binary)
-    _, said = await output_of([str(program), "version"])
-    found = re.search(r"Version:\s+(\S+)", said)
-    if found is None:
-        raise RouterConfigError(f"{program}: not a Traefik: {said.partition(chr(10))[0]}")
-    return f"Traefik {found[1]}"
-
-
-@asynccontextmanager
-async def _running(
-    processes: Processes, settings: RouterSettings, version: str
-) -> AsyncIterator[Launched]:
     raw = settings.logs / "traefik-access.ndjson"
     log = LogReader(raw, log_lines.translation)
     files = TraefikFiles(settings)
     files.write({})
-    limit = aiohttp.ClientTimeout(total=_ADMIN_SECONDS)
-    async with (
-        listening(settings) as (address, ports),
-        translated(log, settings.access_log),
-        aiohttp.ClientSession(timeout=limit) as session,
-    ):
-        api = f"127.0.0.1:{ports.take()}"
-        router = TraefikRouter(session, api, files, settings, log)
-        command = [
-            str(binaries.find(binaries.TRAEFIK, settings.binary)),
-            f"--entrypoints.{_ENTRY}.address={address}",
-            f"--entrypoints.traefik.address={api}",
-            "--api.insecure=true",
-            "--api.dashboard=false",
-            f"--providers.file.filename={files.path}",
-            "--providers.providersthrottleduration=50ms",
-            "--accesslog=true",
-            f"--accesslog.filepath={raw}",
-            "--accesslog.format=json",
-            "--accesslog.fields.headers.names.X-Request-Id=keep",
-            "--global.checknewversion=false",
-            "--global.sendanonymoususage=false",
-            "--log.nocolor=true",
-        ]
+    async with AsyncExitStack() as stack:
+        address, ports = await stack.enter_async_context(listening(settings))
+        admin = f"127.0.0.1:{ports.take()}"
+        api = await stack.enter_async_context(admin_api("traefik", lambda: admin))
+        router = TraefikRouter(api, files, settings, log)
 
-        async def ready(_child: ChildProcess) -> bool:
-            try:
-                await router.raw()
-            except RouterError:
-                return False
-            return True
-
-        async with launched(
-            processes, command, name="traefik", log=settings.logs / "traefik.log", ready=ready
-        ) as child:
-            await router.need_taken(child)
-            yield Launched(
-                kind="traefik", version=version, address=address, router=router, process=child
+        traefik = await stack.enter_async_context(
+            running(
+                processes,
+                program,
+                _arguments(address, admin, files.path, raw),
+                settings=settings,
+                address=address,
+                log=log,
+                ready=lambda _child: answers(router.raw()),
+                router=lambda _child: router,
             )
+        )
+        await router.need_taken(traefik.process)
+        yield traefik
+
+
+def _arguments(address: str, admin: str, dynamic: Path, raw: Path) -> tuple[str, ...]:
+    """The static configuration: where it listens, what it watches, and what it logs."""
+    return (
+        f"--entrypoints.{_ENTRY}.address={address}",
+        f"--entrypoints.traefik.address={admin}",
+        "--api.insecure=true",
+        "--api.dashboard=false",
+        f"--providers.file.filename={dynamic}",
+        "--providers.providersthrottleduration=50ms",
+        "--accesslog=true",
+        f"--accesslog.filepath={raw}",
+        "--accesslog.format=json",
+        "--accesslog.fields.headers.names.X-Request-Id=keep",
+        "--global.checknewversion=false",
+        "--global.sendanonymoususage=false",
+        "--log.nocolor=true",
+    )
 
 
 def _servers(table: Table) -> dict[str, int]:
@@ -362,7 +324,3 @@ def _service_of(text: str) -> str | None:
 
 def _line_of_mark(text: str) -> int:
     return next(number for number, line in enumerate(text.splitlines()) if marked.marks(line))
-
-
-def _ms(seconds: float) -> str:
-    return f"{max(1, round(seconds * 1000))}ms"
