@@ -1,11 +1,17 @@
 """The endpoints' answers, good and bad, from real replicas on a real Postgres."""
 
 import asyncio
+import io
+import json
+import logging
 
 import aiohttp
 import asyncpg
 import pytest
 
+from newsletter_app.store import Store
+from newsletter_app.subscriber import Subscriber
+from newsletter_app.telemetry import configure_logs
 from tests.newsletter_app.conftest import Client, Database, replica, rows
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -164,6 +170,60 @@ async def test_lost_connections_are_no_error(version: str, database: Database) -
         )
         second = await asyncio.gather(*(client.subscribe(f"b{n}@example.com") for n in range(10)))
         assert {status for status, _ in first + second} == {200}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
+async def test_a_transaction_that_gave_way_is_run_again(
+    sqlstate: str, version: str, database: Database
+) -> None:
+    """A transaction that Postgres gives up twice succeeds; after three times it is a 500."""
+    url = database("SD+tokens")
+    # A sequence keeps its count when the transaction is rolled back.
+    await rows(url, "CREATE SEQUENCE tries")
+    await rows(
+        url,
+        "CREATE FUNCTION give_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF nextval('tries') % 4 <> 3 THEN RAISE EXCEPTION USING ERRCODE = '{sqlstate}';"
+        " END IF; RETURN NEW; END $$",
+    )
+    await rows(
+        url,
+        "CREATE TRIGGER give_way BEFORE INSERT ON subscriptions"
+        " FOR EACH ROW EXECUTE FUNCTION give_way()",
+    )
+    async with replica(version, url) as client:
+        assert (await client.subscribe())[0] == 200
+        status, problem = await client.subscribe("other@example.com")
+        assert (status, problem["sqlstate"]) == (500, sqlstate)
+    assert await rows(url, "SELECT email FROM subscriptions") == [("ursula@example.com",)]
+
+
+async def test_an_unexpected_error_is_an_answer_and_a_line(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of our own is a 500 that says nothing, and a log line with its type and place."""
+
+    async def broken(_: Store, subscriber: Subscriber) -> None:
+        raise LookupError(subscriber.email)
+
+    monkeypatch.setattr(Store, "add", broken)
+    log = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure_logs(replica="a-1", version="a", level=logging.INFO, stream=log)
+    try:
+        async with replica("a", database("S0")) as client:
+            status, problem = await client.subscribe(headers={"X-Request-Id": "r-5"})
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    assert (status, problem) == (500, {"title": "Internal Server Error", "status": 500})
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    (line,) = [one for one in lines if one["message"] == "unexpected error"]
+    assert (line["exception"], line["request_id"]) == ("LookupError", "r-5")
+    assert any("in broken" in place for place in line["stack"])
+    assert "ursula" not in log.getvalue()
 
 
 async def test_a_pool_that_is_used_up_is_an_error_in_time(database: Database) -> None:

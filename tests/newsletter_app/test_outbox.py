@@ -3,6 +3,9 @@
 import asyncio
 import re
 from contextlib import aclosing
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
 
 import aiohttp
 import asyncpg
@@ -11,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from newsletter_app import outbox
-from newsletter_app.email import Mail, Mailer
+from newsletter_app.email import Mail, Mailer, confirmation_mail
 from newsletter_app.errors import MailError
 from newsletter_app.outbox import retry_seconds
 from newsletter_app.settings import SmtpServer
-from newsletter_app.store import open_store
+from newsletter_app.store import OutboxEntry, open_store
 from newsletter_app.subscriber import Subscriber
 from tests.newsletter_app.conftest import (
     DRAINED,
@@ -27,6 +30,7 @@ from tests.newsletter_app.conftest import (
     replica_process,
     rows,
     running_mailbox,
+    settings_for,
 )
 
 
@@ -262,5 +266,54 @@ async def test_a_token_that_was_lost_is_made_anew(database: Database, mailbox: M
 
 @given(st.integers(min_value=0, max_value=2**31))
 def test_retries_come_ever_later_up_to_a_minute(attempts: int) -> None:
-    """Pauses between deliveries grow from a second and stay at a minute."""
-    assert 1.0 <= retry_seconds(attempts) <= retry_seconds(attempts + 1) <= 60.0
+    """Pauses between deliveries begin with a second, double, and stay at a minute."""
+    assert retry_seconds(0) == 1.0
+    assert retry_seconds(attempts + 1) == min(2 * retry_seconds(attempts), 60.0)
+
+
+def test_a_mail_says_what_mail_programs_need() -> None:
+    """It names its sender, is no answer to anybody, and keeps its id when it is sent again."""
+    settings = settings_for("postgresql://x/y", MAIL_FROM="news@example.org", BASE_URL="https://n/")
+    entry = OutboxEntry("t" * 25, "ursula@example.com")
+
+    def written(request_id: str) -> EmailMessage:
+        mail = confirmation_mail(entry, request_id=request_id, settings=settings)
+        assert (mail.sender, mail.recipient) == ("news@example.org", "ursula@example.com")
+        return message_from_bytes(mail.content, policy=default)
+
+    first, again, other = written("r-1"), written("r-1"), written("r-2")
+    assert first["From"] == "news@example.org"
+    assert first["Auto-Submitted"] == "auto-generated"
+    assert first["Date"].datetime is not None
+    assert first["Message-ID"] == again["Message-ID"] != other["Message-ID"]
+    assert first["Message-ID"].endswith("@n>")
+    assert link_of(first) == f"https://n/subscriptions/confirm?token={entry.token}"
+
+
+async def test_what_is_due(database: Database) -> None:
+    """Due are unsent mails of pending subscribers, longest owed first, and none before its time."""
+    url = database("S3")
+    async with open_store(url, name="one", connections=2) as store:
+        entries = []
+        for name in ("late", "early", "active", "sent", "postponed"):
+            entry = await store.add_pending(Subscriber(name, f"{name}@x.com"), request_id="r")
+            assert entry
+            entries.append(entry)
+        late, early, active, sent, postponed = entries
+        assert await store.due(10) == [], "it is left to the replica that made it"
+        await rows(url, "UPDATE subscription_tokens SET due_at = now() - interval '1 minute'")
+        await rows(
+            url,
+            "UPDATE subscription_tokens SET due_at = now() - interval '1 hour'"
+            " WHERE subscription_token = $1",
+            early.token,
+        )
+        assert await store.confirm(active.token)
+        async with store.claimed(sent.token) as claim:
+            assert claim
+            await claim.sent()
+        async with store.claimed(postponed.token) as claim:
+            assert claim
+            await claim.postpone(3600.0)
+        assert await store.due(10) == [early, late]
+        assert await store.due(1) == [early]

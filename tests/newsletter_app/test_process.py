@@ -1,6 +1,8 @@
 """A replica as a process: its start, its end, and what it says meanwhile."""
 
 import asyncio
+import io
+import logging
 import os
 import socket
 import subprocess
@@ -10,6 +12,8 @@ import aiohttp
 import asyncpg
 import pytest
 
+from newsletter_app.settings import SmtpServer
+from newsletter_app.telemetry import LOG, configure_logs
 from tests.newsletter_app.conftest import (
     Database,
     Mailbox,
@@ -17,6 +21,7 @@ from tests.newsletter_app.conftest import (
     link_of,
     replica_process,
     rows,
+    settings_for,
 )
 
 DATABASE = "postgresql://nobody@127.0.0.1:9/none"
@@ -119,6 +124,11 @@ async def test_logs_join_by_request_and_hold_no_secret(
             assert answer.status == 404
         await rows(url, "ALTER TABLE subscriptions ADD CHECK (email <> 'ursula2@example.com')")
         assert await post(data={**form, "email": "ursula2@example.com"}) == 500
+        # The server repeats the value in its message.
+        await rows(url, "ALTER TABLE subscriptions ADD CHECK (email <> '3@x.com' OR name::int > 0)")
+        assert await post(data={**form, "email": "3@x.com"}) == 500
+        async with session.get(f"{process.base}/health_check") as answer:
+            assert answer.status == 200
         await rows(url, "ALTER TABLE subscriptions DROP COLUMN status")
         assert await post(data=form) == 500
         reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
@@ -136,9 +146,16 @@ async def test_logs_join_by_request_and_hold_no_secret(
         assert (line["replica"], line["version"]) == ("b-9", "b")
     of_request = [line for line in process.lines if line.get("request_id") == "request-17"]
     assert [line["status"] for line in of_request if line["message"] == "request"] == [
-        200, 200, 400, 500, 500,
+        200, 200, 400, 500, 500, 500,
     ]  # fmt: skip
-    assert {line["sqlstate"] for line in of_request if "sqlstate" in line} == {"23514", "42703"}
+    assert {line["sqlstate"] for line in of_request if "sqlstate" in line} == {
+        *("23514", "22P02", "42703")
+    }
+    refusals = {line["sqlstate"]: line["refusal"] for line in of_request if "refusal" in line}
+    assert refusals["22P02"] is None
+    assert "violates check constraint" in refusals["23514"]
+    routes = {line["route"] for line in process.lines if line["message"] == "request"}
+    assert routes == {"/subscriptions", "/subscriptions/confirm", None}, "checks are not logged"
     assert any(line["message"] == "mail not accepted" for line in of_request)
 
 
@@ -162,6 +179,55 @@ def test_settings_that_cannot_work_are_one_clear_line(changes: dict[str, str], n
     (line,) = ended.stderr.splitlines()
     assert named in line
     assert "secret" not in line
+
+
+def test_a_port_that_none_can_be_is_one_clear_line() -> None:
+    """A port out of range ends the start with 2 and says so."""
+    ended = start({}, "--port", "65536")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].endswith("argument --port: 65536 is not from 0 to 65535")
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://mail.test", SmtpServer("mail.test", 25)),
+        ("smtps://mail.test", SmtpServer("mail.test", 465, tls=True)),
+        ("smtp://mail.test:2525/", SmtpServer("mail.test", 2525)),
+        (
+            "smtps://le%40guin:p%3Aw@mail.test",
+            SmtpServer("mail.test", 465, tls=True, username="le@guin", password="p:w"),
+        ),
+    ],
+)
+def test_a_mail_server_is_one_url(url: str, server: SmtpServer) -> None:
+    """`SMTP_URL` says where, whether TLS is spoken from the first byte, and as whom."""
+    settings = settings_for(DATABASE, SMTP_URL=url)
+    assert settings.smtp == server
+    assert "p:w" not in repr(settings)
+
+
+def test_the_log_level_is_a_setting() -> None:
+    """`LOG_LEVEL=WARNING` leaves out what goes as it should; `DEBUG` tells errors' messages."""
+    said = {}
+    root = logging.getLogger()
+    handlers, before = root.handlers[:], root.level
+    try:
+        for level in ("debug", "info", "WARNING"):
+            number, log = settings_for(DATABASE, LOG_LEVEL=level).log_level, io.StringIO()
+            configure_logs(replica="a-1", version="a", level=number, stream=log)
+            LOG.info("as it should")
+            try:
+                {}["secret"]
+            except KeyError:
+                LOG.exception("not as it should")
+            said[level] = log.getvalue()
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(before)
+    assert ["as it should" in line for line in said["info"].splitlines()] == [True, True]
+    assert len(said["WARNING"].splitlines()) == 1
+    assert ["secret" in said[level] for level in said] == [True, False, False]
 
 
 def test_an_address_in_use_is_one_clear_line() -> None:
