@@ -38,6 +38,8 @@ class HealthPolicy:
         fall: how many bad ones in a row take it out.
         jitter: by how much each pause varies, as a part of it.
         expect: the statuses that are good, as (first, last) pairs.
+        active: whether a backend that is up is probed; if not, probes only admit backends, and look
+            at one that live traffic has trouble with.
         leaving: the status by which a backend announces its shutdown; it is drained at once.
     """
 
@@ -50,6 +52,7 @@ class HealthPolicy:
     jitter: float = 0.1
     expect: tuple[tuple[int, int], ...] = ((200, 299),)
     leaving: int | None = None
+    active: bool = True
 
     def judge(self, status: int) -> ProbeResult:
         """The result of a probe that got a complete answer with this status."""
@@ -89,8 +92,8 @@ class Streak:
         proven = probe is ProbeResult.REFUSED or self.failures >= self._policy.fall
         return State.DOWN if state is State.UP and proven else None
 
-    def pause(self, state: State, chance: float) -> float:
-        """Seconds until the next probe.
+    def pause(self, state: State, chance: float) -> float | None:
+        """Seconds until the next probe; None: none is due.
 
         Args:
             state: the backend's state now.
@@ -99,5 +102,7 @@ class Streak:
         policy = self._policy
         row = self.failures if state is State.UP else self.passes
         unsettled = state is State.NEW or row > 0
+        if state is State.UP and not unsettled and not policy.active:
+            return None
         base = policy.fast_interval if unsettled else policy.interval
         return base * (1 + policy.jitter * (2 * chance - 1))

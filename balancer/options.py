@@ -236,6 +236,12 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an op
         "status with which a backend announces its shutdown; it is then drained",
     )
 
+    health.add_argument(
+        "--no-active-checks",
+        action="store_true",
+        help="check a backend until it is up, and then no more",
+    )
+
     passive = parser.add_argument_group(
         "passive health checks (eject a backend that fails live requests)"
     )
@@ -398,6 +404,7 @@ def parse(arguments: Sequence[str]) -> Config:
             fall=given.fall,
             expect=given.health_expect,
             leaving=given.health_leaving,
+            active=not given.no_active_checks,
         ),
         outliers=OutlierPolicy(
             consecutive=given.eject_consecutive,

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from orchestrator.personas import PERSONAS
+from orchestrator.personas import PERSONAS, Persona, RequestHandling
 from orchestrator.routers.capabilities import Capabilities
 from orchestrator.routers.registry import KINDS, capabilities_of
 from orchestrator.termination import TerminationPolicy
@@ -45,18 +45,21 @@ setting means is in the [reference](reference/scenario.md#policytermination). Ev
 source; a value can be changed like any other setting, for example with
 `--set policy.termination.pre_stop_seconds=5`.
 
-A persona does not change the router. `hitless`' own balancer is kinder than a Kubernetes Service,
-an IPVS virtual IP or a network load balancer. It sends a refused request to another backend, it
-learns from the first refusal, and it sends a POST on a fresh connection. To see what users of such
-a router see, turn that off:
+A persona also sets what the platform's router does with requests (`[balancer]`). `hitless`' own
+balancer is kinder than a Kubernetes Service, an IPVS virtual IP or a network load balancer: it
+sends a refused request to another backend, it learns from the first refusal, and it sends a POST on
+a fresh connection. With a persona it does only what the platform's router does. A key that you set
+yourself wins, in `[balancer]` or with `--set balancer.retry=true`. With
+[another router](routers.md), that router's own behaviour is used instead.
 
-```text
-hitless run expand-contract --strategy rolling --persona kubernetes
-    --set balancer.retry=false --set balancer.passive_checks=false --set balancer.reuse_post=true
+```console
+$ hitless run expand-contract --strategy rolling --persona kubernetes
+$ hitless run expand-contract --strategy rolling --persona kubernetes --counterfactual
 ```
-Without a preStop, a rolling update of the newsletter then loses requests. Each has the cause
-`lifecycle:undrained`, and the verdict says which preStop covers them all. You can also choose
-[another router](routers.md).
+Without a preStop, this rolling update of the newsletter loses requests. Each has the cause
+`lifecycle:undrained`, and the verdict says how late the requests were and which preStop covers them
+all. The second command repeats the run with that preStop. The first lines of a run, the verdict and
+the report say which persona, order, lags and preStop were used.
 """
 ABOUT_ROUTERS = """\
 Each router declares this itself, and one suite of tests runs against all of them: what a router can
@@ -77,20 +80,27 @@ def generated() -> Mapping[str, bytes]:
     }
 
 
+def _setting(persona: Persona, name: str) -> object:
+    """A setting of how replicas leave, or of what the router does with requests."""
+    where = persona.handling if hasattr(persona.handling, name) else persona.termination
+    return getattr(where, name)
+
+
 def personas() -> str:
     """The page of the personas: their settings, each with its source."""
-    settings = [one.name for one in msgspec.structs.fields(TerminationPolicy)]
+    kinds = (TerminationPolicy, RequestHandling)
+    settings = [one.name for kind in kinds for one in msgspec.structs.fields(kind)]
     lines = [HEADER, PERSONAS_INTRODUCTION, "| Setting | " + " | ".join(PERSONAS) + " |"]
     lines.append("|---" * (len(PERSONAS) + 1) + "|")
     for name in settings:
-        values = (_value(getattr(one.termination, name)) for one in PERSONAS.values())
+        values = (_value(_setting(one, name)) for one in PERSONAS.values())
         lines.append(f"| `{name}` | " + " | ".join(values) + " |")
     for one in PERSONAS.values():
         lines += ["", f"## `{one.name}`: {one.title}", one.summary, ""]
         lines += ["| Setting | Value | Because | Source |", "|---|---|---|---|"]
         for name in settings:
             source = one.sources[name]
-            value = _value(getattr(one.termination, name))
+            value = _value(_setting(one, name))
             lines.append(f"| `{name}` | {value} | {source.says} | <{source.url}> |")
         lines += ["", f"What it does not cover: {one.limits}"]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -32,16 +32,18 @@ _GRACE_SECONDS = 10.0
 class HitlessRouter:
     """The Router over the balancer's admin API; replica ids are the backends'."""
 
-    capabilities: ClassVar[Capabilities] = EVERYTHING
+    capabilities: Capabilities
 
-    def __init__(self, client: AdminClient, health: HealthCheck) -> None:
+    def __init__(self, client: AdminClient, health: HealthCheck, *, notices: bool = True) -> None:
         """Describe the router.
 
         Args:
             client: the admin API, opened by the caller.
             health: what the balancer was told.
+            notices: whether it notices by itself that a replica is gone.
         """
         self._client = client
+        self.capabilities = msgspec.structs.replace(EVERYTHING, own_health=notices)
         self._health = health
 
     @property
@@ -189,6 +191,8 @@ async def start_balancer(
     reuse_post: bool = False,
     retry: bool = True,
     passive_checks: bool = True,
+    active_checks: bool = True,
+    idle_timeout: float = 1.0,
 ) -> AsyncIterator[Balancer]:
     """Start a balancer in a process of its own, and stop it when the block is left.
 
@@ -204,6 +208,8 @@ async def start_balancer(
         reuse_post: whether it sends POST and PATCH on kept connections.
         retry: whether a request is tried again when a replica refuses or loses it.
         passive_checks: whether the failures of live requests take a replica out.
+        active_checks: whether a replica that is up is checked.
+        idle_timeout: how long an idle connection to a replica may be used again, in seconds.
 
     Raises:
         EnvironmentFailure: it does not start.
@@ -225,6 +231,9 @@ async def start_balancer(
         command += ["--no-retry"]
     if not passive_checks:
         command += ["--no-passive-checks"]
+    if not active_checks:
+        command += ["--no-active-checks"]
+    command += ["--timeout-reuse", f"{idle_timeout:g}"]
     if access_log is not None:
         command += ["--access-log", str(access_log)]
     async with AsyncExitStack() as stack:
@@ -238,7 +247,7 @@ async def start_balancer(
         yield Balancer(
             address=said.listen,
             admin=said.admin,
-            router=HitlessRouter(client, health),
+            router=HitlessRouter(client, health, notices=active_checks or passive_checks),
             process=child,
             client=client,
             version=_version(),
@@ -280,6 +289,8 @@ async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator
         reuse_post=settings.reuse_post,
         retry=settings.retry,
         passive_checks=settings.passive_checks,
+        active_checks=settings.active_checks,
+        idle_timeout=settings.idle_timeout,
     ) as balancer:
         yield balancer
 

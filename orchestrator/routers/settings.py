@@ -99,6 +99,9 @@ class RouterSettings:
             balancer only.
         passive_checks: whether the failures of live requests take a replica out; False: our own
             balancer only.
+        active_checks: whether a replica that is up is checked; False: our own balancer only.
+        idle_timeout: how long our own balancer uses an idle connection to a replica again, in
+            seconds.
         on_change: told what the router makes of its backends.
     """
 
@@ -114,6 +117,8 @@ class RouterSettings:
     reuse_post: bool = False
     retry: bool = True
     passive_checks: bool = True
+    active_checks: bool = True
+    idle_timeout: float = 1.0
     on_change: Callable[[BackendChange], None] = lambda _change: None
 
 

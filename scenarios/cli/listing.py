@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.personas import PERSONAS
+from orchestrator.personas import PERSONAS, RequestHandling
 from orchestrator.termination import TerminationPolicy
 from scenarios.cli.options import JsonOption
 from scenarios.scenario.experiment import STRATEGY_NAMES
@@ -44,6 +44,7 @@ class ListedPersona(msgspec.Struct, frozen=True, kw_only=True):
         title: the platform.
         summary: what happens there when a replica leaves.
         termination: the values of `policy.termination`.
+        handling: the values of `[balancer]`.
         limits: what of the platform they do not cover.
     """
 
@@ -51,6 +52,7 @@ class ListedPersona(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     summary: str
     termination: TerminationPolicy
+    handling: RequestHandling
     limits: str
 
 
@@ -103,6 +105,7 @@ def _list_personas(*, as_json: bool) -> int:
                 title=one.title,
                 summary=one.summary,
                 termination=one.termination,
+                handling=one.handling,
                 limits=one.limits,
             )
             for one in PERSONAS.values()
@@ -126,6 +129,8 @@ def _list_personas(*, as_json: bool) -> int:
         )
     console.print(table)
     console.print()
+    console.print(_handling_table())
+    console.print()
     for one in PERSONAS.values():
         console.print(Text.assemble((f"{one.name}: ", "bold"), one.summary))
     console.print(
@@ -134,6 +139,24 @@ def _list_personas(*, as_json: bool) -> int:
         highlight=False,
     )
     return 0
+
+
+def _handling_table() -> Table:
+    """What the router of each platform does with requests, which our balancer then does too."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in (
+        "persona",
+        "retries",
+        "passive checks",
+        "active checks",
+        "POST on kept connection",
+    ):
+        table.add_column(name, style="bold" if name == "persona" else "", overflow="fold")
+    for one in PERSONAS.values():
+        how = one.handling
+        does = (how.retry, how.passive_checks, how.active_checks, how.reuse_post)
+        table.add_row(one.name, *("yes" if each else "no" for each in does))
+    return table
 
 
 def _seconds(value: float | tuple[float, float] | None) -> str:

@@ -22,6 +22,7 @@ from scenarios.reports.live.dashboard import Dashboard
 from scenarios.reports.live.plain import PlainProgress
 from scenarios.review import review, write_reports
 from scenarios.runner.environment import Environment
+from scenarios.runner.manifest import leaving_settings, request_handling
 from scenarios.runner.operator_commands import COMMANDS, OperatorCommands
 from scenarios.runner.release import command_name, deaf_migrators
 from scenarios.runner.router import need_router
@@ -147,6 +148,9 @@ def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Prog
         rate=scenario.traffic.asked_rate,
         users=scenario.traffic.users,
         steps=tuple(_planned(step) for step in scenario.release.steps),
+        persona=scenario.policy.persona,
+        termination=leaving_settings(scenario.policy),
+        handling=request_handling(scenario),
     )
     return view_of(console, header, no_live=no_live)
 

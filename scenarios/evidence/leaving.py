@@ -32,6 +32,22 @@ class LeavingSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_seconds: float = 30.0
 
 
+class RequestHandling(msgspec.Struct, frozen=True, kw_only=True):
+    """What our own balancer did with requests and backends; the defaults lose the fewest.
+
+    Attributes:
+        retry: whether a request was tried again when a backend refused or lost it.
+        passive_checks: whether failures of live requests took a backend out.
+        active_checks: whether a backend that was up was checked.
+        reuse_post: whether a POST went on a kept connection, which its backend may be closing.
+    """
+
+    retry: bool = True
+    passive_checks: bool = True
+    active_checks: bool = True
+    reuse_post: bool = False
+
+
 class Departure(msgspec.Struct, frozen=True, kw_only=True):
     """How one replica left; instants are monotonic, in nanoseconds, absent where nobody can tell.
 
@@ -43,6 +59,8 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
         stopped_listening_ns: when its port was closed.
         ended_ns: when its first process had ended.
         router_noticed_ns: when the router's own checks said that it is down.
+        router_checks: False: nobody told the router, and it has no checks of its own, so that it
+            could not notice.
         router_forgot_ns: when it was removed from the router.
         idle_kept: whether the router went on using its idle connections, where that was asked for.
         cut: how many of its requests the router cut at the drain's timeout.
@@ -56,6 +74,7 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
     stopped_listening_ns: int | None = None
     ended_ns: int | None = None
     router_noticed_ns: int | None = None
+    router_checks: bool | None = None
     router_forgot_ns: int | None = None
     idle_kept: bool | None = None
     cut: int | None = None

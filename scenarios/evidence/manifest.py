@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from scenarios.errors import EvidenceError
-from scenarios.evidence.leaving import LeavingSettings
+from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 
 Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
 
@@ -78,6 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             told from what it says of this one; absent where there is none, or nobody wrote it down.
         persona: the platform whose defaults `termination` starts from; absent: none.
         termination: how replicas left and came; absent where the run did not decide it.
+        handling: what our own balancer did with requests; absent behind another router.
         files: the SHA-256 of each evidence file, by name, so that a damaged one is noticed.
     """
 
@@ -111,6 +112,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     router_lacks: tuple[str, ...] = ()
     persona: str | None = None
     termination: LeavingSettings | None = None
+    handling: RequestHandling | None = None
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -7,6 +7,7 @@ from typing import Protocol, Self
 import msgspec
 
 from scenarios.evidence.event import Event
+from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 
@@ -34,6 +35,9 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
         rate: arrivals a second.
         users: how many users stay for the whole run.
         steps: the release's steps in order.
+        persona: the platform whose defaults replicas leave and come by; absent: none.
+        termination: how replicas leave and come; absent where the run does not decide it.
+        handling: what our own balancer does with requests; absent behind another router.
     """
 
     scenario: str
@@ -43,6 +47,9 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     users: int = 0
     steps: tuple[PlannedStep, ...] = ()
+    persona: str | None = None
+    termination: LeavingSettings | None = None
+    handling: RequestHandling | None = None
 
 
 class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):

@@ -72,6 +72,8 @@ def _numbers(verdict: Verdict) -> Iterable[tuple[str, str]]:
     yield "Data", escape(words.integrity_text(verdict))
     if verdict.budget is not None:
         yield "Budget", escape(words.budget_text(verdict.budget))
+    if platform := words.platform_text(verdict):
+        yield "Platform", escape(platform)
     yield "Release", escape(words.release_text(verdict))
 
 

@@ -121,6 +121,9 @@ def _numbers(verdict: Verdict) -> Table:
     data = "red" if verdict.integrity.violation_count else ""
     grid.add_row("Data", Text(words.integrity_text(verdict), data))
     grid.add_row("Release", Text(words.release_text(verdict)))
+    platform = words.platform_text(verdict)
+    if platform:
+        grid.add_row("Platform", Text(platform))
     grid.add_row("Harness", Text(words.harness_text(verdict)))
     return grid
 

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
+from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.verdict.causes import sqlstates
 from scenarios.verdict.measures.slo import percent_down
 from scenarios.verdict.model import (
@@ -234,19 +236,75 @@ def downtime_text(verdict: Verdict) -> str:
     return f"{least_downtime(verdict)}{parts}; up to {share(peak)} of requests failed"
 
 
-def leaving_text(verdict: Verdict) -> str:
-    """How replicas left, in few words; empty where they were drained first, as is the default."""
-    how = verdict.termination
-    if how is None or (verdict.persona is None and how.order == "drain-first"):
+class Leaves(Protocol):
+    """What is known of how replicas leave, before a run and after it."""
+
+    @property
+    def persona(self) -> str | None:
+        """The platform whose defaults they leave by."""
+
+    @property
+    def termination(self) -> LeavingSettings | None:
+        """The settings."""
+
+    @property
+    def handling(self) -> RequestHandling | None:
+        """What our own balancer does with requests."""
+
+
+def leaving_text(run: Leaves) -> str:
+    """How replicas leave, in few words; empty where they are drained first, as is the default."""
+    how = run.termination
+    if how is None or (run.persona is None and how.order == "drain-first"):
         return ""
-    name = f"persona {clean(verdict.persona)}" if verdict.persona else f"order {how.order}"
+    name = f"persona {clean(run.persona)}" if run.persona else f"order {how.order}"
     return f"{name}, preStop {how.pre_stop_seconds:g} s"
 
 
-def leaving_prefix(verdict: Verdict) -> str:
+def leaving_prefix(run: Leaves) -> str:
     """The same before other parts of a headline."""
-    text = leaving_text(verdict)
+    text = leaving_text(run)
     return f"{text} · " if text else ""
+
+
+def platform_text(run: Leaves) -> str:
+    """How replicas leave and what the balancer does without, in one line; empty for the defaults.
+
+    An example: `kubernetes: order together, router told 0 to 1 s late, preStop 0 s; balancer: no
+    retry, no passive checks`.
+    """
+    parts = []
+    how = run.termination
+    if how is not None and leaving_text(run):
+        late = lag_text(how.deregistration_lag_seconds)
+        told = {"checks-only": "router never told"}.get(how.order, f"router told {late}")
+        order = f"order {how.order}, {told}, preStop {how.pre_stop_seconds:g} s"
+        parts.append(f"{clean(run.persona)}: {order}" if run.persona else order)
+    handling = handling_text(run.handling)
+    if handling:
+        parts.append(f"balancer: {handling}")
+    return "; ".join(parts)
+
+
+def lag_text(lag: tuple[float, float]) -> str:
+    """How late news arrives: `at once`, `5 s late`, `0 to 1 s late`."""
+    least, most = lag
+    if most == 0:
+        return "at once"
+    return f"{most:g} s late" if least == most else f"{least:g} to {most:g} s late"
+
+
+def handling_text(handling: RequestHandling | None) -> str:
+    """What our balancer does not do for requests although it could; empty if it does all."""
+    if handling is None:
+        return ""
+    lost = (
+        (not handling.retry, "no retry"),
+        (not handling.passive_checks, "no passive checks"),
+        (not handling.active_checks, "no active checks"),
+        (handling.reuse_post, "POST on kept connections"),
+    )
+    return ", ".join(words for lacks, words in lost if lacks)
 
 
 def run_name(verdict: Verdict) -> tuple[str, ...]:

@@ -5,13 +5,15 @@ from datetime import datetime
 from importlib.metadata import version as distribution_version
 from typing import NamedTuple
 
+import msgspec
+
 from orchestrator.model import ReleaseResult
 from orchestrator.policy import Policy
 from orchestrator.termination import Lag
-from scenarios.evidence.leaving import LeavingSettings
+from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.evidence.manifest import Manifest, this_machine
 from scenarios.scenario.experiment import Experiment
-from scenarios.scenario.spec import IntegritySpec
+from scenarios.scenario.spec import IntegritySpec, Scenario
 
 
 class RouterFacts(NamedTuple):
@@ -80,12 +82,14 @@ def manifest_of(
         faults=tuple(fault.do for fault in scenario.faults),
         database=database,
         persona=scenario.policy.persona,
-        termination=_termination(scenario.policy),
+        termination=leaving_settings(scenario.policy),
+        handling=request_handling(scenario),
         files=digests,
     )
 
 
-def _termination(policy: Policy) -> LeavingSettings:
+def leaving_settings(policy: Policy) -> LeavingSettings:
+    """How replicas leave and come, as evidence."""
     how = policy.termination
     return LeavingSettings(
         order=how.order,
@@ -98,6 +102,13 @@ def _termination(policy: Policy) -> LeavingSettings:
         close_idle=how.close_idle,
         drain_timeout_seconds=policy.drain_timeout_seconds,
     )
+
+
+def request_handling(scenario: Scenario) -> RequestHandling | None:
+    """What our own balancer does with requests, as evidence; None behind another router."""
+    if scenario.router.kind != "hitless":
+        return None
+    return msgspec.convert(scenario.balancer, RequestHandling, from_attributes=True)
 
 
 def _range(lag: Lag) -> tuple[float, float]:

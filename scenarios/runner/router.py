@@ -132,5 +132,7 @@ def _settings(
         reuse_post=scenario.balancer.reuse_post,
         retry=scenario.balancer.retry,
         passive_checks=scenario.balancer.passive_checks,
+        active_checks=scenario.balancer.active_checks,
+        idle_timeout=scenario.balancer.idle_timeout_seconds,
         on_change=on_change,
     )

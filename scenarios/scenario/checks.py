@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.errors import ScenarioError, near
@@ -19,6 +20,11 @@ At = Callable[[list[str]], str]
 NEED_DATABASE = frozenset({"restart-postgres", "crash-postgres", "block", "sql"})
 LOCK_WORDS = frozenset({"ACCESS", "ROW", "SHARE", "UPDATE", "EXCLUSIVE"})
 _ANY_PORT = 80
+OWN_ROUTER = "hitless"
+BALANCER_ONLY = frozenset(
+    {"reuse_post", "retry", "passive_checks", "active_checks", "idle_timeout_seconds"}
+)
+"""The keys of `[balancer]` that say what our own balancer does with requests."""
 
 
 def check(scenario: Scenario, at: At) -> None:
@@ -154,6 +160,33 @@ def _check_migrations(migrations: object, through: str | None, where: str) -> No
             migrations_directory(migrations, through)
         except ScenarioError as error:
             raise ScenarioError(f"{where}{error}") from error
+
+
+def router_kind(document: Mapping[str, Any]) -> object:
+    """Which router a document asks for, as far as it can be told before it is converted."""
+    router = document.get("router")
+    return router.get("kind", OWN_ROUTER) if isinstance(router, Mapping) else OWN_ROUTER
+
+
+def check_balancer_keys(document: Mapping[str, Any], at: At) -> None:
+    """Refuse settings of our own balancer where another router would ignore them.
+
+    Args:
+        document: what was read, before defaults are added to it.
+        at: says where it was read.
+
+    Raises:
+        ScenarioError: a key has no meaning with the router.
+    """
+    kind, balancer = router_kind(document), document.get("balancer")
+    if kind == OWN_ROUTER or not isinstance(balancer, Mapping):
+        return
+    for key in balancer:
+        if key in BALANCER_ONLY:
+            raise ScenarioError(
+                f"{at(['balancer', key])}has no meaning with router {kind}, which has settings of "
+                "its own for that (router.config); leave it out, or use router hitless"
+            )
 
 
 def _check_router(router: RouterSpec, at: At) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from orchestrator.personas import PERSONAS
 from orchestrator.policy import PolicyError
 from scenarios.errors import ScenarioError, near
-from scenarios.scenario.checks import check
+from scenarios.scenario.checks import OWN_ROUTER, check, check_balancer_keys, router_kind
 from scenarios.scenario.key_locations import (
     KeyLocation,
     KeyLocations,
@@ -95,7 +95,9 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
         given, where = _setting(setting)
         document = _merged(document, with_absolute_paths(given, path.parent))
         locations = where.over(locations)
-    document = _with_persona(with_working_directory(document, path.parent))
+    document = with_working_directory(document, path.parent)
+    check_balancer_keys(document, replace(locations, source=str(path)).at)
+    document = _with_persona(document)
     try:
         scenario = msgspec.convert(document, Scenario)
     except msgspec.ValidationError as error:
@@ -107,15 +109,22 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
 
 
 def _with_persona(document: dict[str, Any]) -> dict[str, Any]:
-    """Put the values of `policy.persona` below those that `policy.termination` sets itself."""
+    """Put the values of `policy.persona` below what the document itself says.
+
+    They are the defaults of `policy.termination`, and of `[balancer]` where our own balancer is the
+    router: others have their own behaviour.
+    """
     policy = document.get("policy")
     if not isinstance(policy, dict):
         return document
     name, own = policy.get("persona"), policy.get("termination", {})
     if not (isinstance(name, str) and name in PERSONAS and isinstance(own, dict)):
         return document  # what is wrong with it is said when it is converted
-    values = msgspec.to_builtins(PERSONAS[name].termination)
-    return _merged(document, {"policy": {"termination": {**values, **own}}})
+    persona = PERSONAS[name]
+    values: dict[str, Any] = {"policy": {"termination": msgspec.to_builtins(persona.termination)}}
+    if router_kind(document) == OWN_ROUTER:
+        values["balancer"] = msgspec.to_builtins(persona.handling)
+    return _merged(values, document)
 
 
 def _setting(text: str) -> tuple[dict[str, Any], KeyLocations]:

@@ -175,6 +175,9 @@ class ReleaseSpec(
 class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The balancer's health checks and its handling of requests.
 
+    `policy.persona` changes the defaults of `reuse_post`, `retry`, `passive_checks` and
+    `active_checks`.
+
     Attributes:
         health_interval_seconds: the time between two health checks of a backend in a stable state.
         health_fast_interval_seconds: the time between two health checks of a backend whose state
@@ -194,6 +197,11 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         passive_checks: whether failures of live requests take a backend out; false: only its health
             checks do, as with kube-proxy, an NLB or HAProxy without `observe`. Only for the router
             `hitless`.
+        active_checks: whether a backend that is up is checked again and again; false: health checks
+            only admit a backend, as with kube-proxy or nginx. Only for the router `hitless`.
+        idle_timeout_seconds: how long an idle connection to a backend may be used again. If the
+            backend closes idle connections earlier, requests can meet the closing. Only for the
+            router `hitless`.
     """
 
     health_interval_seconds: Positive = 1.0
@@ -206,6 +214,8 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     reuse_post: bool = False
     retry: bool = True
     passive_checks: bool = True
+    active_checks: bool = True
+    idle_timeout_seconds: Positive = 1.0
 
 
 class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -268,6 +268,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         else tally.users.users(read.requests),
         persona=manifest.persona,
         termination=manifest.termination,
+        handling=manifest.handling,
         advice=_advice(failed, manifest),
     )
 

@@ -316,3 +316,29 @@ async def test_live_failures_may_teach_nothing(*, passive_checks: bool) -> None:
         await local.balancer.control._sweep()
         assert sum(b" 502 " in answer[:14] for answer in answers) == 20
         assert (dead.state, dead.ejected) == (State.UP, False)
+
+
+@pytest.mark.parametrize("passive_checks", [True, False])
+async def test_active_checks_may_only_admit(*, passive_checks: bool) -> None:
+    """With `--no-active-checks`, a backend that is up is checked only where traffic failed (H6)."""
+    health = HealthPolicy(path="/health", interval=0.02, fast_interval=0.02, rise=2, active=False)
+    async with (
+        backend() as one, backend() as two,
+        local_balancer(
+            health=health, retry=False, passive_checks=passive_checks
+        ) as local,
+    ):  # fmt: skip
+        await local.attach(a_1=one, a_2=two)
+        dead, alive = (local.balancer.control.pool.get(name) for name in ("a-1", "a-2"))
+        await local.wait(lambda: (dead.state, alive.state) == (State.UP, State.UP))
+        checks = one.checks, two.checks
+        await one.stop()
+        await asyncio.sleep(0.2)  # ten intervals
+        assert (one.checks, two.checks) == checks
+        assert dead.state is State.UP
+        for _ in range(2):
+            await local.exchange(closing(GET))
+        if passive_checks:
+            await local.wait(lambda: dead.state is State.DOWN)
+        else:
+            assert dead.state is State.UP

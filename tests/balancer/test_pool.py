@@ -255,6 +255,17 @@ def test_checks_are_fast_near_a_change() -> None:
     assert streak.pause(State.UP, 0.5) == 0.25
 
 
+@pytest.mark.parametrize("state", [State.NEW, State.UP, State.DOWN])
+def test_a_backend_that_is_up_may_be_left_alone(state: State) -> None:
+    """Without active checks, checks only admit backends and follow up what was seen (H6)."""
+    streak = Streak(HealthPolicy(active=False))
+    assert (streak.pause(state, 0.5) is None) == (state is State.UP)
+    streak.observe(State.UP, ProbeResult.FAILED)
+    assert streak.pause(State.UP, 0.5) == 0.25
+    streak.observe(State.UP, ProbeResult.PASSED)
+    assert streak.pause(State.UP, 0.5) is None
+
+
 def test_expected_statuses() -> None:
     """Only expected statuses pass; the shutdown status drains (H3)."""
     policy = HealthPolicy(expect=((200, 299), (304, 304)), leaving=503)

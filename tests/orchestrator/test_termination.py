@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from orchestrator.personas import PERSONAS
+from orchestrator.personas import PERSONAS, RequestHandling
 from orchestrator.policy import Policy
 from orchestrator.termination import (
     DRAIN_FIRST,
@@ -185,7 +185,8 @@ def test_each_value_of_a_persona_has_its_source(name: str) -> None:
     """A persona is known by its name and says for each setting where its value comes from."""
     persona = PERSONAS[name]
     assert persona.name == name
-    settings = {one.name for one in msgspec.structs.fields(TerminationPolicy)}
+    kinds = (TerminationPolicy, RequestHandling)
+    settings = {one.name for kind in kinds for one in msgspec.structs.fields(kind)}
     assert persona.sources.keys() == settings
     for source in persona.sources.values():
         assert source.url.startswith("https://")

@@ -195,6 +195,7 @@ def _header(state: LiveState, width: int) -> list[Text]:
         (f" {words.clean(header.scenario)} · {words.clean(header.strategy)}", "bold cyan"),
         (f"  seed {header.seed} · {header.replicas} replicas · {traffic}", "dim"),
     )
+    platform = words.platform_text(header)
     step = state.step
     total = len(header.steps)
     where = Text.assemble((state.phase, "bold"))
@@ -205,6 +206,7 @@ def _header(state: LiveState, width: int) -> list[Text]:
         where.append("  now: ", "dim").append(words.clean(doing.text), "bold")
     return [
         _ends(name, Text(words.clock(state.elapsed), "bold"), width),
+        *([_fit(Text(platform, "dim"), width)] if platform else []),
         _fit(where, width) if doing is None else _ends(where, _countdown(doing), width),
         Text("─" * width, "dim"),
     ]

@@ -37,6 +37,8 @@ class PlainProgress:
             f"{header.scenario} · {header.strategy}, seed {header.seed}, {header.replicas} "
             f"replicas, {words.traffic_text(header.rate, header.users)}"
         )
+        if platform := words.platform_text(header):
+            self._say(platform)
         return self
 
     def __exit__(

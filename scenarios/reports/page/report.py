@@ -45,7 +45,7 @@ def html_report(
         locks: the waits for locks of the database.
     """
     drawing = draw(verdict, events, ticks, locks)
-    title = f"{verdict.verdict.upper()}: {verdict.scenario} · {verdict.strategy}"
+    title = f"{verdict.verdict.upper()}: {' · '.join(words.run_name(verdict))}"
     body = Html().join(
         (
             _head(verdict),
@@ -96,20 +96,20 @@ def _json(drawing: Drawing, stories: Stories | None) -> Html:
 
 
 def _head(verdict: Verdict) -> Html:
+    platform = words.platform_text(verdict)
     doubts = bullets(verdict.doubts, "reasons doubts") if verdict.doubts else ""
     return Html(
         '<header><h1><span class="badge {}">{}</span>'
-        "{} · {}</h1>"
+        "{}</h1>"
         '<p class="soft">{} · seed {} · {} '
         "replicas · {} · "
         "{:,} existing rows · "
-        "{} · {}</p>"
+        "{} · {}</p>{}"
         "{}{}</header><main>"
     ).format(
         verdict.verdict,
         verdict.verdict.upper(),
-        verdict.scenario,
-        verdict.strategy,
+        " · ".join(words.run_name(verdict)),
         verdict.started_at,
         verdict.seed,
         verdict.replicas,
@@ -117,6 +117,7 @@ def _head(verdict: Verdict) -> Html:
         verdict.existing_rows,
         verdict.platform,
         verdict.router,
+        Html('<p class="soft">{}</p>').format(platform) if platform else "",
         bullets(verdict.reasons, "reasons"),
         doubts,
     )

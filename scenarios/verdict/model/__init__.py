@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from scenarios.evidence.leaving import LeavingSettings
+from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.exit_status import ExitStatus
 from scenarios.verdict.model.advice import Advice, Undrained
 from scenarios.verdict.model.causes import (
@@ -252,6 +252,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         users: availability as users saw it.
         persona: the platform whose defaults replicas left and came by; absent: none.
         termination: how replicas left and came; absent where the run did not decide it.
+        handling: what our own balancer did with requests; absent behind another router.
         replica_ends: how each replica ended.
         advice: the settings that would have covered requests which met stopped replicas.
         rescued: what the balancer saved.
@@ -296,6 +297,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     persona: str | None = None
     replica_ends: tuple[ReplicaEnd, ...] = ()
     termination: LeavingSettings | None = None
+    handling: RequestHandling | None = None
     advice: tuple[Advice, ...] = ()
     rescued: Rescued = Rescued()
 
