@@ -12,6 +12,8 @@ from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.causes.attribution import Attributed, attribute_all, causes_of
 from scenarios.verdict.causes.contrasts import contrasted
+from scenarios.verdict.causes.drain import CAUSE as DRAIN_EXCEEDED
+from scenarios.verdict.causes.drain import advise_drain
 from scenarios.verdict.causes.quotations import background
 from scenarios.verdict.causes.starts import failed_starts
 from scenarios.verdict.causes.surroundings import Surroundings
@@ -269,13 +271,20 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         persona=manifest.persona,
         termination=manifest.termination,
         handling=manifest.handling,
-        advice=_advice(failed, manifest),
+        advice=_advice(failed, manifest, tally),
     )
 
 
-def _advice(failed: Sequence[Attributed], manifest: Manifest) -> tuple[Advice, ...]:
-    """What would have covered the requests that met stopped replicas."""
-    if manifest.termination is None:
+def _advice(
+    failed: Sequence[Attributed], manifest: Manifest, tally: RequestTally
+) -> tuple[Advice, ...]:
+    """What would have covered the requests that met stopped replicas, or were cut by a drain."""
+    how = manifest.termination
+    if how is None:
         return ()
     met = (late(one.failure) for one in failed if one.finding.cause == CAUSE)
-    return advise([one for one in met if one is not None], manifest.termination)
+    cut = [one.failure for one in failed if one.finding.cause == DRAIN_EXCEEDED]
+    return (
+        *advise([one for one in met if one is not None], how),
+        *advise_drain(cut, tally.longest_ns, how.drain_timeout_seconds),
+    )

@@ -9,22 +9,22 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from orchestrator.policy import Policy
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.reader import Loaded
 from scenarios.scenario.spec import DatabaseSpec, Scenario
 from scenarios.verdict import Verdict
-from scenarios.verdict.causes.undrained import CAUSE as UNDRAINED
-from scenarios.verdict.causes.undrained import PRE_STOP
-from scenarios.verdict.model import Cause
+from scenarios.verdict.causes import drain, undrained
+from scenarios.verdict.model import Advice, Cause
 
 LOCK_TIMEOUT_SECONDS = 0.1
-PRE_STOP_MARGIN_SECONDS = 0.5
-"""How much longer than advised the preStop of a second run is: no two runs are alike."""
+ADVICE_MARGIN_SECONDS = 0.5
+"""How much longer than advised a preStop or drain of a second run is: no two runs are alike."""
 _NOT_THE_RELEASE = frozenset({"harness", "machine"})
 _SCHEMA = frozenset({"statement", "lock"})
 """Kinds of causes that another plan of migrations may take away."""
 _GONE_TOO_EARLY = frozenset(
-    {"no_backend", "lifecycle:undrained", "lifecycle:stopped", "lifecycle:not_ready"}
+    {"no_backend", undrained.CAUSE, "lifecycle:stopped", "lifecycle:not_ready"}
 )
 
 
@@ -122,29 +122,55 @@ def _experiment(
         )
     return (
         _strategy(experiment, cause)
-        or _pre_stop(experiment, cause, verdict)
+        or _advised(experiment, cause, verdict)
         or _drain(experiment, cause)
         or _plan(experiment, cause, safer)
     )
 
 
-def _pre_stop(experiment: Experiment, cause: Cause, verdict: Verdict) -> Counterfactual | None:
-    """The run with the advised preStop, where one covers requests of this cause."""
-    advised = next((one for one in verdict.advice if one.setting == PRE_STOP), None)
-    if cause.cause != UNDRAINED or advised is None or advised.value is None:
+def _advised(experiment: Experiment, cause: Cause, verdict: Verdict) -> Counterfactual | None:
+    """The run with everything that the verdict advises for the requests of this cause."""
+    policy, changes = experiment.scenario.policy, []
+    for advice in verdict.advice:
+        if advice.cause == cause.cause:
+            policy, changed = _followed(policy, advice)
+            changes += [changed] if changed and changed not in changes else []
+    if not changes:
         return None
-    scenario = experiment.scenario
-    seconds = round(advised.value + PRE_STOP_MARGIN_SECONDS, 1)
-    how = msgspec.structs.replace(scenario.policy.termination, pre_stop_seconds=seconds)
-    policy = msgspec.structs.replace(scenario.policy, termination=how)
+    scenario = msgspec.structs.replace(experiment.scenario, policy=policy)
     return Counterfactual(
         cause=cause.cause,
-        changed=(
-            f"a preStop of {seconds:g} s (advised {advised.value:g} s and "
-            f"{PRE_STOP_MARGIN_SECONDS:g} s more)"
-        ),
-        experiment=_with(experiment, msgspec.structs.replace(scenario, policy=policy)),
+        changed=" and ".join(changes),
+        experiment=_with(experiment, scenario),
     )
+
+
+def _followed(policy: Policy, advice: Advice) -> tuple[Policy, str]:
+    """The policy that follows an advice, and the change in words; none where no number is known."""
+    replace = msgspec.structs.replace
+    value, changed = advice.value, ""
+    changes: dict[str, object] = {}
+    match advice.setting:
+        case undrained.PRE_STOP if value is not None:
+            seconds = round(value + ADVICE_MARGIN_SECONDS, 1)
+            changes, changed = {"pre_stop_seconds": seconds}, _more("preStop of", value, seconds)
+        case undrained.LAG if value is not None:
+            changes, changed = {"deregistration_lag_seconds": value}, f"a lag of {value:g} s"
+        case undrained.CLOSE_IDLE:
+            changes, changed = {"close_idle": True}, "close_idle = true"
+        case undrained.ORDER | undrained.SERVER:
+            changes, changed = {"order": "drain-first"}, 'order = "drain-first"'
+        case drain.DRAIN if value is not None:
+            seconds = round(value + ADVICE_MARGIN_SECONDS, 1)
+            said = _more("drain of up to", value, seconds)
+            return replace(policy, drain_timeout_seconds=seconds), said
+        case _:
+            pass
+    return replace(policy, termination=replace(policy.termination, **changes)), changed
+
+
+def _more(what: str, value: float, seconds: float) -> str:
+    return f"a {what} {seconds:g} s (advised {value:g} s and {ADVICE_MARGIN_SECONDS:g} s more)"
 
 
 def _same(one: Experiment, other: Experiment) -> bool:
@@ -187,7 +213,7 @@ def _strategy(experiment: Experiment, cause: Cause) -> Counterfactual | None:
 
 
 def _drain(experiment: Experiment, cause: Cause) -> Counterfactual | None:
-    if cause.cause != "lifecycle:drain_exceeded":
+    if cause.cause != drain.CAUSE:
         return None
     scenario = experiment.scenario
     seconds = max(10 * scenario.policy.drain_timeout_seconds, scenario.traffic.timeout_seconds)

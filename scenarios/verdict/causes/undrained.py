@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from scenarios.evidence.leaving import LeavingSettings
 from scenarios.verdict.causes.failure import Failure
-from scenarios.verdict.model.advice import Advice, Undrained
+from scenarios.verdict.model.advice import Advice, Alternative, Undrained
 
 CAUSE = "lifecycle:undrained"
 PRE_STOP = "policy.termination.pre_stop_seconds"
 ORDER = "policy.termination.order"
+LAG = "policy.termination.deregistration_lag_seconds"
 CLOSE_IDLE = "policy.termination.close_idle"
 SERVER = "server"
 _STEP_SECONDS = 0.1
@@ -114,6 +115,17 @@ def pre_stop_for(current: float, lags: Sequence[float]) -> float:
     return round((math.floor(needed / _STEP_SECONDS + 1e-9) + 1) * _STEP_SECONDS, 1)
 
 
+def lag_for(current: float, lags: Sequence[float]) -> float:
+    """The longest lag with which the router sends none of these requests; 0 where none is.
+
+    Args:
+        current: the preStop of the run, in seconds.
+        lags: seconds from the stop signal until the router sent each request.
+    """
+    # The last tenth of a second that is not later than the first request.
+    return round(math.floor((current + min(lags)) / _STEP_SECONDS + 1e-9) * _STEP_SECONDS, 1)
+
+
 def advise(requests: Sequence[LateRequest], how: LeavingSettings) -> tuple[Advice, ...]:
     """Which settings would have covered these failed requests.
 
@@ -142,19 +154,59 @@ def advise(requests: Sequence[LateRequest], how: LeavingSettings) -> tuple[Advic
 
 
 def _wait(requests: Sequence[LateRequest], how: LeavingSettings) -> Advice:
+    """The least preStop; where the grace period has no room for it, the longest lag."""
     least = pre_stop_for(how.pre_stop_seconds, [one.needed_seconds for one in requests])
-    last = max(one.lag_seconds for one in requests)
+    lag = lag_for(how.pre_stop_seconds, [one.lag_seconds for one in requests])
+    by_lag = [Alternative(setting=LAG, value=lag)] if lag > 0 else []
+    by_order = Alternative(setting=ORDER, value="drain-first")
+    first, last = (choose(one.lag_seconds for one in requests) for choose in (min, max))
+    count = _requests(len(requests))
+    if how.grace_includes_pre_stop and least >= (how.grace_seconds or math.inf):
+        fits = f"a preStop of {least:g} s does not fit into the grace period of "
+        fits += f"{how.grace_seconds:g} s"
+        if not by_lag:
+            return _drain_first(len(requests), fits)
+        return Advice(
+            setting=LAG,
+            value=lag,
+            covers=len(requests),
+            sentence=(
+                f"a deregistration lag of at most {lag:g} s covers {count}: the router sent the "
+                f"first of them {first:.2f} s after the stop signal, which came "
+                f"{how.pre_stop_seconds:g} s after the decision, and {fits}; "
+                'order = "drain-first" does the same'
+            ),
+            instead=(by_order,),
+        )
     done = max(one.needed_seconds for one in requests)
+    sooner = f"a deregistration lag of at most {lag:g} s, or " if by_lag else ""
+    most = how.deregistration_lag_seconds[1]
+    longer = (
+        f". Other seeds draw lags of up to {most:g} s: a preStop of "
+        f"{pre_stop_for(0.0, [most]):g} s covers these too"
+        if most >= least
+        else ""
+    )
     return Advice(
         setting=PRE_STOP,
         value=least,
         covers=len(requests),
         sentence=(
-            f"a preStop of {least:g} s covers {_requests(len(requests))}: the router sent the last "
-            f"of them {last:.2f} s after the stop signal, had taken their replicas out after "
-            f"{done:.2f} s, and the signal came {how.pre_stop_seconds:g} s after the decision; a "
-            'router that hears of it earlier by that much, or order = "drain-first", does the same'
+            f"a preStop of {least:g} s covers {count}: the router sent the last of them "
+            f"{last:.2f} s after the stop signal, had taken their replicas out after {done:.2f} s, "
+            f"and the signal came {how.pre_stop_seconds:g} s after the decision; {sooner}"
+            f'order = "drain-first" does the same{longer}'
         ),
+        instead=(*by_lag, by_order),
+    )
+
+
+def _drain_first(count: int, why: str) -> Advice:
+    return Advice(
+        setting=ORDER,
+        covers=count,
+        sentence=f'order = "drain-first" covers {_requests(count)}: {why}, and no lag is short '
+        "enough",
     )
 
 

@@ -83,6 +83,7 @@ class RequestTally:
         users: the requests by whom they are about.
         staying: the requests of users who stay.
         marks: planned times and failures by endpoint and kind of connection.
+        longest_ns: by endpoint, how long its longest successful request took.
         early_failures: failed requests that were over before the rollout began.
         origin_ns: the first planned time; 0 without requests.
         end_ns: the last planned time; 0 without requests.
@@ -95,6 +96,7 @@ class RequestTally:
         self.staying = StayingLedger()
         self._answers = array("q")
         self.marks: dict[tuple[str, str], Marks] = {}
+        self.longest_ns: dict[str, int] = {}
         self.early_failures = 0
         self.origin_ns = self.end_ns = 0
         self._manifest = manifest
@@ -130,6 +132,9 @@ class RequestTally:
         marks.add(planned_ns, failed=not ok)
         if ok:
             bucket.ok += 1
+            took_ns = outcome.done_ns - (outcome.sent_ns or planned_ns)
+            if took_ns > self.longest_ns.get(outcome.endpoint, 0):
+                self.longest_ns[outcome.endpoint] = took_ns
             if outcome.slower_than(self._slow_seconds):
                 bucket.slow += 1
                 self.late.append(outcome)

@@ -23,18 +23,35 @@ class Undrained(msgspec.Struct, frozen=True, kw_only=True):
     replicas: Mapping[str, float]
 
 
+class Alternative(msgspec.Struct, frozen=True, kw_only=True):
+    """Another setting that would have covered the same requests.
+
+    Attributes:
+        setting: the key of the scenario.
+        value: the value that covers them: the largest one of a lag, in seconds; else a word.
+    """
+
+    setting: str
+    value: float | str
+
+
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """One setting that would have covered failed requests of this run.
 
     Attributes:
         setting: the key of the scenario, such as `policy.termination.pre_stop_seconds`; where the
             server itself must change, `server`.
-        value: the least value that covers them, in seconds; absent where it is no number.
+        value: the least value that covers them, in seconds; of a lag, the largest one; absent where
+            it is no number, or the evidence does not tell it.
         covers: how many failed requests of this run it covers.
         sentence: the same for people, with the reason.
+        cause: the cause of these requests.
+        instead: other settings that would have covered them as well.
     """
 
     setting: str
     value: float | None = None
     covers: int
     sentence: str
+    cause: str = "lifecycle:undrained"
+    instead: tuple[Alternative, ...] = ()

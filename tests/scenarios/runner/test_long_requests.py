@@ -7,6 +7,7 @@ import pytest
 
 from scenarios.evidence.event import Event
 from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.causes.drain import DRAIN
 from tests.support.runs import released
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
@@ -59,3 +60,8 @@ def test_a_drain_that_is_too_short_cuts_them(tmp_path: Path) -> None:
     cut = {one.endpoint for one in outcomes if not one.ok}
     assert LONG - {"GET /download"} <= cut <= LONG
     assert verdict.unattributed == 0
+    # What would have let them end: as long as such requests took where nothing cut them.
+    (advice,) = verdict.advice
+    assert (advice.setting, advice.covers) == (DRAIN, verdict.requests.failed)
+    assert advice.value is not None
+    assert advice.value > 0.2

@@ -1,5 +1,6 @@
 """How long a stopped replica still got requests, and the setting that would have covered them."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,11 +9,13 @@ from scenarios.evidence.leaving import LeavingSettings
 from scenarios.verdict.causes.undrained import (
     CAUSE,
     CLOSE_IDLE,
+    LAG,
     ORDER,
     PRE_STOP,
     SERVER,
     LateRequest,
     advise,
+    lag_for,
     pre_stop_for,
 )
 from tests.support import evidence as make
@@ -99,6 +102,53 @@ def test_the_advised_pre_stop_covers_every_request(lags: list[float], current: f
     assert all(lag < later + 1e-6 for lag in lags)
     assert later - max(lags) <= 0.1 + 1e-6
     assert advice.covers == len(lags)
+
+
+def test_a_shorter_lag_is_the_other_way() -> None:
+    """The router sent the first of them 2.34 s after the decision: a lag of 2.3 s covers all."""
+    how = LeavingSettings(order="together", pre_stop_seconds=2.0)
+    (advice,) = advise([LateRequest(0.9), LateRequest(0.34)], how)
+    assert [(one.setting, one.value) for one in advice.instead] == [
+        (LAG, 2.3),
+        (ORDER, "drain-first"),
+    ]
+    assert "a deregistration lag of at most 2.3 s" in advice.sentence
+
+
+def test_where_no_lag_is_short_enough_none_is_advised() -> None:
+    """Without a preStop, a request that came at once is covered by no lag."""
+    (advice,) = advise([LateRequest(0.04)], KUBERNETES)
+    assert [one.setting for one in advice.instead] == [ORDER]
+    assert "lag of at most" not in advice.sentence
+
+
+def test_a_pre_stop_that_the_grace_period_has_no_room_for_is_not_advised() -> None:
+    """Where the replica would be killed first, a shorter lag is advised, or drain-first."""
+    how = LeavingSettings(
+        order="together", pre_stop_seconds=2.0, grace_seconds=5.0, grace_includes_pre_stop=True
+    )
+    (advice,) = advise([LateRequest(3.1), LateRequest(0.34)], how)
+    assert (advice.setting, advice.value) == (LAG, 2.3)
+    assert "does not fit into the grace period of 5 s" in advice.sentence
+    how = msgspec.structs.replace(how, pre_stop_seconds=0.0)
+    (advice,) = advise([LateRequest(5.1), LateRequest(0.04)], how)
+    assert (advice.setting, advice.value) == (ORDER, None)
+
+
+def test_the_advice_names_what_other_seeds_need() -> None:
+    """Lags are drawn from the seed, so the advice also says what the longest of them needs."""
+    how = LeavingSettings(order="together", deregistration_lag_seconds=(0.0, 1.0))
+    assert "a preStop of 1.1 s covers these too" in advise([LateRequest(0.3)], how)[0].sentence
+    how = LeavingSettings(order="together", deregistration_lag_seconds=(0.0, 0.3))
+    assert "Other seeds" not in advise([LateRequest(0.35)], how)[0].sentence
+
+
+@given(lags, st.floats(0, 60))
+def test_the_advised_lag_covers_every_request(lags: list[float], current: float) -> None:
+    """With it, the router knew before it sent the first of the requests."""
+    lag = lag_for(current, lags)
+    assert 0 <= lag <= current + min(lags) + 1e-6
+    assert current + min(lags) - lag <= 0.1 + 1e-6
 
 
 @given(lags, st.floats(0, 60), st.floats(0, 60))
