@@ -30,6 +30,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         weights: it can give replicas unequal shares of the traffic.
         sticky: it can keep a user on one version.
         holds: it can let requests wait while no backend is up.
+        keeps_idle: it can go on using its idle connections to a replica that leaves, as kube-proxy
+            does (`policy.termination.close_idle = false`); otherwise it stops using them at once.
     """
 
     cuts_at_deadline: bool
@@ -43,9 +45,14 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     weights: bool = True
     sticky: bool = False
     holds: bool = False
+    keeps_idle: bool = False
 
     def lacking(self) -> tuple[str, ...]:
         """What it cannot do, one sentence each, for people."""
+        return tuple(self.gaps().values())
+
+    def gaps(self) -> dict[str, str]:
+        """What it cannot do, by attribute, one sentence each, for people."""
         said = {
             "cuts_at_deadline": "it cannot cut what is in flight when the time of a drain is up",
             "counts_in_flight": "it does not tell what a replica has in flight",
@@ -54,13 +61,14 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             "weights": "it cannot give replicas unequal shares",
             "sticky": "it cannot keep a user on one version",
             "holds": "it does not let requests wait while no backend is up",
+            "keeps_idle": "it cannot go on using idle connections to a replica that leaves",
             "reasons": "it does not say why it answered by itself",
             "reload_keeps_connections": "a change of its backends closes connections of clients",
         }
-        lacks = [words for name, words in said.items() if not getattr(self, name)]
+        lacks = {name: words for name, words in said.items() if not getattr(self, name)}
         if self.drain_waits != "replica":
-            lacks.append(self.drain_limits())
-        return tuple(lacks)
+            lacks["drain_waits"] = self.drain_limits()
+        return lacks
 
     def drain_limits(self) -> str:
         """What a drain does not do, in one sentence for people; empty when it does all."""
@@ -79,6 +87,7 @@ EVERYTHING = Capabilities(
     atomic_switch=True,
     sticky=True,
     holds=True,
+    keeps_idle=True,
     reasons=True,
     backend_idle_seconds=1.0,
 )
