@@ -82,9 +82,15 @@ async def start_router(
 
 
 def _need_capable(kind: Kind, settings: RouterSettings) -> None:
+    if (why := why_incapable(kind, settings)) is not None:
+        raise RouterConfigError(why)
+
+
+def why_incapable(kind: Kind, settings: RouterSettings) -> str | None:
+    """PURE: what the settings ask of a router that it cannot do; None when it can do all."""
     can = capabilities_of(kind)
     if settings.affinity_cookie is not None and not can.sticky:
-        raise RouterConfigError(
+        return (
             f"balancer.affinity_cookie: router {kind} cannot keep a user on one version; "
             "leave it out, or use router hitless"
         )
@@ -93,12 +99,13 @@ def _need_capable(kind: Kind, settings: RouterSettings) -> None:
         ("passive_checks", not settings.passive_checks),
     ):
         if changed and kind != "hitless":
-            raise RouterConfigError(
+            return (
                 f"balancer.{key}: router {kind} has settings of its own for that, in its "
                 "configuration file (router.config); leave it out, or use router hitless"
             )
     if settings.hold_seconds and not can.holds:
-        raise RouterConfigError(
+        return (
             f"balancer.hold_seconds: router {kind} does not let requests wait while no backend is "
             "up; leave it out, or use router hitless"
         )
+    return None

@@ -1,4 +1,4 @@
-"""`hitless matrix`: every release plan under every strategy."""
+"""`hitless matrix`: every release plan under every strategy, behind routers and on personas."""
 
 import sys
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.routers.capabilities import Capabilities
+from orchestrator.routers.registry import capabilities_of
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     BaselineOption,
@@ -20,18 +22,28 @@ from scenarios.cli.options import (
     PersonasOption,
     RateOption,
     ReplicasOption,
+    RoutersOption,
     RowsOption,
     SeedOption,
+    SetOption,
     SettleOption,
+    StrategiesOption,
 )
 from scenarios.cli.questions.expectation import surprise
 from scenarios.cli.running import Silence, progress_console, run_one
 from scenarios.errors import LoadError
 from scenarios.exit_status import ExitStatus
 from scenarios.reports.github import MOST, annotation
-from scenarios.reports.matrix import MatrixRow, matrix_markdown, matrix_row, matrix_table
+from scenarios.reports.matrix import (
+    MatrixRow,
+    matrix_limits,
+    matrix_markdown,
+    matrix_row,
+    matrix_table,
+)
 from scenarios.review.publishing import add_to_step_summary, annotate
-from scenarios.runner.environment import environment
+from scenarios.runner.environment import Environment, environment
+from scenarios.runner.router import need_router, why_incapable
 from scenarios.scenario.experiment import STRATEGY_NAMES, Experiment
 from scenarios.scenario.overrides import Changes
 
@@ -50,17 +62,21 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     baseline: BaselineOption = None,
     settle: SettleOption = None,
     database: DatabaseOption = None,
+    strategy: StrategiesOption = None,
+    router: RoutersOption = None,
     persona: PersonasOption = None,
+    setting: SetOption = None,
     out: OutOption = Path("runs"),
     as_json: JsonOption = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the table as Markdown on standard output.")
     ] = False,
 ) -> int:
-    """Run every release plan under every strategy (on every persona), and print one table.
+    """Run every plan under every strategy (behind each router, on each persona); print one table.
 
     The exit status is 0 if each cell has the declared result: plans that must pass do pass, and
-    negative controls fail with the declared cause.
+    negative controls fail with the declared cause. A cell whose router cannot do what its scenario
+    asks for is not run, and says so.
     """
     changes = Changes(
         replicas=replicas,
@@ -69,12 +85,14 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         baseline=baseline,
         settle=settle,
         database=database,
+        settings=tuple(setting or ()),
     )
     experiments = [
-        msgspec.structs.replace(changes, persona=one).experiment(scenario, strategy, seed)
-        for scenario in (scenarios or PLANS)
+        msgspec.structs.replace(changes, router=where, persona=one).experiment(plan, how, seed)
+        for plan in (scenarios or PLANS)
+        for where in (router or (None,))
         for one in (persona or (None,))
-        for strategy in STRATEGY_NAMES
+        for how in (strategy or STRATEGY_NAMES)
     ]
     console = progress_console(as_json=as_json or markdown)
     cells = run_interruptibly(_matrix(experiments, database, out, console))
@@ -109,6 +127,8 @@ def show_matrix(
         sys.stdout.write(matrix_markdown(rows))
     else:
         console.print(matrix_table(rows))
+        for words in matrix_limits(rows):
+            console.print(Text(words, "dim"))
     for cell in surprises:
         console.print(Text(f"{cell.row.scenario} under {cell.row.where}: {cell.surprise}", "red"))
     if not surprises:
@@ -128,7 +148,7 @@ def _tell_github(cells: Sequence[Cell], console: Console) -> None:
     annotate(
         [
             annotation(
-                "error", f"hitless: {cell.row.scenario}, {cell.row.strategy}", cell.surprise or ""
+                "error", f"hitless: {cell.row.scenario}, {cell.row.where}", cell.surprise or ""
             )
             for cell in surprises[:MOST]
         ],
@@ -139,32 +159,63 @@ def _tell_github(cells: Sequence[Cell], console: Console) -> None:
 async def _matrix(
     experiments: Sequence[Experiment], database: str | None, out: Path, console: Console
 ) -> list[Cell]:
+    for experiment in experiments:  # a mistake is found before the first run, not amid them
+        if why_incapable(experiment) is None:
+            await need_router(experiment, keep=False)
     cells: list[Cell] = []
     async with environment(database) as place:
         for number, experiment in enumerate(experiments, start=1):
-            persona = experiment.scenario.policy.persona
-            name = f"{experiment.scenario.name} under {experiment.strategy}"
-            name += f" on {persona}" if persona else ""
-            try:
-                verdict, folder = await run_one(experiment, place, out, Silence())
-            except (OrchestratorError, LoadError) as error:
-                row = MatrixRow(
-                    scenario=experiment.scenario.name,
-                    strategy=experiment.strategy,
-                    persona=experiment.scenario.policy.persona,
-                    verdict="error",
-                    error=str(error),
-                )
-                cells.append(Cell(row=row, surprise=str(error)))
-            else:
-                unexpected = surprise(experiment.scenario.expect, verdict)
-                row = matrix_row(verdict, str(folder))
-                cells.append(Cell(row=row, surprise=unexpected))
-            console.print(
-                Text(
-                    f"{number:>2} of {len(experiments)}  {name}: {row.verdict}, "
-                    f"failed {row.failed:,} of {row.planned:,} requests"
-                    + (f" ({row.cause})" if row.cause else "")
-                )
-            )
+            cells.append(await _cell(experiment, place, out))
+            console.print(Text(f"{number:>2} of {len(experiments)}  {_said(cells[-1].row)}"))
     return cells
+
+
+async def _cell(experiment: Experiment, place: Environment, out: Path) -> Cell:
+    """Run one cell; what its router cannot do, and what is not as declared."""
+    scenario, kind = experiment.scenario, experiment.scenario.router.kind
+    close_idle = scenario.policy.termination.close_idle
+    limits = limits_of(capabilities_of(kind), experiment.strategy, close_idle=close_idle)
+    place_in_table = MatrixRow(
+        scenario=scenario.name,
+        strategy=experiment.strategy,
+        persona=scenario.policy.persona,
+        router=kind,
+        limits=limits,
+        verdict="error",
+    )
+    if (why := why_incapable(experiment)) is not None:
+        row = msgspec.structs.replace(place_in_table, verdict="not run", error=why)
+        return Cell(row=row, surprise=None)
+    try:
+        verdict, folder = await run_one(experiment, place, out, Silence())
+    except (OrchestratorError, LoadError) as error:
+        row = msgspec.structs.replace(place_in_table, error=str(error))
+        return Cell(row=row, surprise=str(error))
+    return Cell(
+        row=matrix_row(verdict, str(folder), limits=limits),
+        surprise=surprise(scenario.expect, verdict),
+    )
+
+
+def _said(row: MatrixRow) -> str:
+    name = f"{row.scenario} under {row.where}: {row.verdict}"
+    if row.error is not None:
+        return f"{name}, {row.error}"
+    cause = f" ({row.cause})" if row.cause else ""
+    return f"{name}, failed {row.failed:,} of {row.planned:,} requests{cause}"
+
+
+def limits_of(can: Capabilities, strategy: str, *, close_idle: bool = True) -> tuple[str, ...]:
+    """PURE: what a router cannot do of what a rollout relies on.
+
+    Args:
+        can: what it can do.
+        strategy: that of the rollout.
+        close_idle: that of `policy.termination`.
+    """
+    needs = {*_ALWAYS, *_BY_STRATEGY.get(strategy, ()), *(() if close_idle else ("keeps_idle",))}
+    return tuple(words for name, words in can.gaps().items() if name in needs)
+
+
+_ALWAYS = ("own_health", "drain_waits", "reload_keeps_connections", "reasons")
+_BY_STRATEGY = {"blue-green": ("atomic_switch",), "canary": ("weights",)}

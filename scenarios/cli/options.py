@@ -39,6 +39,24 @@ PersonasOption = Annotated[
         autocompletion=complete_persona,
     ),
 ]
+StrategiesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--strategy",
+        help=f"Run everything under this strategy: {', '.join(STRATEGY_NAMES)}. May be repeated. "
+        "Default: all.",
+        autocompletion=complete_strategy,
+    ),
+]
+RoutersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--router",
+        metavar="KIND",
+        help="Run everything behind this router: hitless, haproxy, envoy, nginx, traefik or caddy. "
+        "May be repeated. Default: the router of each scenario.",
+    ),
+]
 ReplicasOption = Annotated[
     int | None, typer.Option(min=1, max=1000, help="The number of replicas.")
 ]

@@ -12,6 +12,9 @@ from scenarios.reports.markdown import escape
 from scenarios.reports.terminal import COLOUR, badge
 from scenarios.verdict.model import Verdict
 
+OURS = "hitless"
+"""The router that nobody has to name."""
+
 
 class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
     """One cell of a matrix: a release plan under a strategy.
@@ -19,7 +22,8 @@ class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         scenario: the plan.
         strategy: the strategy.
-        verdict: `pass`, `fail`, `invalid`; `error` when there is no verdict.
+        verdict: `pass`, `fail`, `invalid`; `error` when there is no verdict; `not run` when its
+            router cannot do what the scenario asks for.
         outcome: how the release ended.
         planned: planned requests.
         failed: failed ones.
@@ -32,6 +36,8 @@ class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
         folder: where the evidence is.
         error: why there is no verdict.
         persona: the platform whose way to stop replicas was used, if any.
+        router: who sent the requests to the replicas.
+        limits: what that router cannot do of what the strategy relies on, one sentence each.
     """
 
     scenario: str
@@ -49,14 +55,23 @@ class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
     folder: str | None = None
     error: str | None = None
     persona: str | None = None
+    router: str = OURS
+    limits: tuple[str, ...] = ()
 
     @property
-    def where(self) -> str:
+    def how(self) -> str:
         """The strategy, and the persona where there is one."""
         return f"{self.strategy} on {self.persona}" if self.persona else self.strategy
 
+    @property
+    def where(self) -> str:
+        """The same, and the router where it is not ours."""
+        return self.how if self.router == OURS else f"{self.how} behind {self.router}"
 
-def matrix_row(verdict: Verdict, folder: str | None = None) -> MatrixRow:
+
+def matrix_row(
+    verdict: Verdict, folder: str | None = None, *, limits: tuple[str, ...] = ()
+) -> MatrixRow:
     """The cell that a run fills."""
     cause = verdict.causes[0] if verdict.causes else None
     return MatrixRow(
@@ -74,20 +89,22 @@ def matrix_row(verdict: Verdict, folder: str | None = None) -> MatrixRow:
         release_seconds=verdict.rollout.seconds,
         folder=folder,
         persona=verdict.persona,
+        router=verdict.router,
+        limits=limits,
     )
 
 
 COLUMNS = ("plan", "strategy", "verdict", "failed", "main cause", "downtime", "peak", "release")
-NARROW = ("plan", "strategy", "verdict")
+NARROW = ("plan", "strategy", "router", "verdict")
 
 
 def _cells(row: MatrixRow) -> tuple[str, ...]:
     if row.error is not None:
-        return (row.scenario, row.where, row.verdict, "", words.clean(row.error), "", "", "")
+        return (row.scenario, row.how, row.verdict, "", words.clean(row.error), "", "", "")
     cause = row.cause or (f"{row.violations:,} data violations" if row.violations else "")
     return (
         words.clean(row.scenario),
-        words.clean(row.where),
+        words.clean(row.how),
         row.verdict,
         f"{row.failed:,} of {row.planned:,}" if row.failed else "0",
         words.clean(cause),
@@ -100,11 +117,13 @@ def _cells(row: MatrixRow) -> tuple[str, ...]:
 def matrix_table(rows: Sequence[MatrixRow]) -> Table:
     """The matrix as a rich table, with a rule between plans; readable at 80 columns.
 
-    How each release ended is a column only if not all of them were completed.
+    How each release ended is a column only if not all of them were completed; so is the router, if
+    it is not ours everywhere.
     """
     columns = COLUMNS if any(row.outcome != "completed" for row in rows) else COLUMNS[:-1]
+    routers = any(row.router != OURS for row in rows)
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-    for name in columns:
+    for name in (*columns[:2], *(("router",) if routers else ()), *columns[2:]):
         table.add_column(
             name,
             justify="right" if name in ("failed", "downtime", "peak") else "left",
@@ -117,6 +136,7 @@ def matrix_table(rows: Sequence[MatrixRow]) -> Table:
         table.add_row(
             Text(plan if first else "", "bold"),
             Text(strategy),
+            *((Text(row.router),) if routers else ()),
             Text(verdict.upper(), f"bold {COLOUR.get(row.verdict, 'magenta')}"),
             *(Text(cell) for cell in rest),
             end_section=index + 1 < len(rows) and rows[index + 1].scenario != row.scenario,
@@ -124,14 +144,55 @@ def matrix_table(rows: Sequence[MatrixRow]) -> Table:
     return table
 
 
+def matrix_limits(rows: Sequence[MatrixRow]) -> list[str]:
+    """What each router of a matrix cannot do of what was asked of it, a line for each gap."""
+    return [f"{router}: {words}" for router, words in _gaps(rows)]
+
+
 def matrix_markdown(rows: Sequence[MatrixRow]) -> str:
-    """The matrix as a Markdown table."""
+    """The matrix as a Markdown table; several routers stand beside each other, a column each."""
+    if len({row.router for row in rows}) > 1:
+        return _beside_each_other(rows)
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     for row in rows:
         plan, strategy, verdict, *rest = _cells(row)
         cells = (escape(plan), escape(strategy), f"**{verdict}**", *map(escape, rest))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _beside_each_other(rows: Sequence[MatrixRow]) -> str:
+    """A line for each plan and strategy, a column for each router, and below what each cannot do.
+
+    A number in brackets behind a verdict is that of a gap that the cell's strategy meets.
+    """
+    gaps = {gap: number for number, gap in enumerate(_gaps(rows), start=1)}
+    routers = list(dict.fromkeys(row.router for row in rows))
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        notes = "".join(f" [{gaps[row.router, words]}]" for words in row.limits)
+        cells.setdefault((row.scenario, row.how), {})[row.router] = _cell(row) + notes
+    lines = [f"| plan | strategy | {' | '.join(routers)} |", f"|{'---|' * (len(routers) + 2)}"]
+    for (plan, how), found in cells.items():
+        said = (escape(plan), escape(how), *(found.get(router, "") for router in routers))
+        lines.append(f"| {' | '.join(said)} |")
+    if gaps:
+        lines += ["", "What a router cannot do:", ""]
+        lines += [f"- [{number}] {router}: {words}" for (router, words), number in gaps.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: MatrixRow) -> str:
+    _, _, verdict, failed, cause, *_ = _cells(row)
+    if row.error is not None:
+        return f"**{verdict}**: {escape(cause)}"
+    why = f", {failed}: {escape(cause)}" if row.verdict != "pass" else ""
+    undone = row.outcome not in ("", "completed") and row.verdict != "pass"
+    return f"**{verdict}**{why}" + (f", {row.outcome.replace('_', ' ')}" if undone else "")
+
+
+def _gaps(rows: Sequence[MatrixRow]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((row.router, words) for row in rows for words in row.limits))
 
 
 def comparison(verdicts: Sequence[Verdict]) -> Table:

@@ -10,6 +10,7 @@ import msgspec
 
 from orchestrator.errors import EnvironmentFailure, RouterError
 from orchestrator.processes import Processes
+from orchestrator.routers import registry
 from orchestrator.routers import settings as routers
 from orchestrator.routers.marked import RouterConfigError
 from orchestrator.routers.registry import check_router, start_router
@@ -35,6 +36,13 @@ def health_of(scenario: Scenario) -> HealthCheck:
         rise=scenario.balancer.rise,
         fall=scenario.balancer.fall,
     )
+
+
+def why_incapable(experiment: Experiment) -> str | None:
+    """What an experiment asks of its router that the router cannot do; None when it can do all."""
+    nowhere = Path()
+    settings = _settings(experiment, nowhere, RunFolder(nowhere), logs=nowhere)
+    return registry.why_incapable(experiment.scenario.router.kind, settings)
 
 
 async def need_router(experiment: Experiment, *, keep: bool) -> None:

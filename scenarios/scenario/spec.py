@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from orchestrator.personas import PersonaName
 from orchestrator.policy import Command, Count, HttpPath, NotNegative, Policy, Positive
 from orchestrator.routers.capabilities import Kind
 from scenarios.evidence.manifest import Objectives, Outcome
@@ -272,6 +273,25 @@ class PhasesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     settle_seconds: NotNegative = 2.0
 
 
+class ExpectationElsewhere(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What else is expected of the release behind other routers, or on personas.
+
+    Attributes:
+        router: the routers for which this holds. Default: all.
+        persona: the personas for which this holds. Default: all runs, also those without a persona.
+        strategy: the strategies for which this holds. Default: all.
+        fails_with: requests must fail here. At least one of these causes must be found.
+        may_fail_with: requests may fail here, but only with these causes. Some losses are a matter
+            of luck, so a run without a failed request is as expected, too.
+    """
+
+    router: tuple[Kind, ...] = ()
+    persona: tuple[PersonaName, ...] = ()
+    strategy: tuple[str, ...] = ()
+    fails_with: tuple[str, ...] = ()
+    may_fail_with: tuple[str, ...] = ()
+
+
 class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The expected result of the release.
 
@@ -281,11 +301,13 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         fails_with: the negative controls. These are the strategies under which requests must fail,
             each with a list of causes. At least one of these causes must be found. Under all other
             strategies, no request may fail.
+        elsewhere: what is different behind other routers, or on personas.
     """
 
     outcome: Outcome = "completed"
     outcomes: Mapping[str, Outcome] = msgspec.field(default_factory=dict)
     fails_with: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    elsewhere: tuple[ExpectationElsewhere, ...] = ()
 
 
 class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

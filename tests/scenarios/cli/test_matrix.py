@@ -11,14 +11,16 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from orchestrator.routers.capabilities import Kind
+from orchestrator.routers.registry import capabilities_of
 from scenarios.cli.demo import DEMO, show_demo
 from scenarios.cli.main import status
-from scenarios.cli.matrix import Cell, show_matrix
-from scenarios.cli.questions.expectation import surprise
+from scenarios.cli.matrix import Cell, limits_of, show_matrix
+from scenarios.cli.questions.expectation import Declared, declared, surprise
 from scenarios.reports.matrix import MatrixRow, matrix_row
 from scenarios.scenario.experiment import STRATEGY_NAMES
 from scenarios.scenario.overrides import Changes
-from scenarios.scenario.spec import Expectation
+from scenarios.scenario.spec import Expectation, ExpectationElsewhere
 from scenarios.verdict import Verdict
 from tests.support.evidence import clean
 
@@ -190,6 +192,125 @@ def test_what_a_scenario_declares(
     assert found.strategy == strategy
     words = surprise(Expectation(fails_with=fails_with), found)
     assert words == said if said is None else (words or "").startswith(said)
+
+
+ELSEWHERE = Expectation(
+    fails_with={"naive": ("no_backend",)},
+    elsewhere=(
+        ExpectationElsewhere(router=("nginx", "caddy"), may_fail_with=("router:reload",)),
+        ExpectationElsewhere(
+            router=("traefik",),
+            persona=("kubernetes", "nomad"),
+            strategy=("rolling",),
+            fails_with=("lifecycle:undrained",),
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "router", "persona", "expected"),
+    [
+        ("rolling", "hitless", None, Declared(None, ())),
+        ("naive", "hitless", "nomad", Declared(("no_backend",), ())),
+        ("rolling", "nginx", None, Declared(None, ("router:reload",))),
+        ("naive", "caddy", "nomad", Declared(("no_backend",), ("router:reload",))),
+        ("rolling", "traefik", "nomad", Declared(("lifecycle:undrained",), ())),
+        ("rolling", "traefik", None, Declared(None, ())),
+        ("rolling", "traefik", "ecs", Declared(None, ())),
+        ("naive", "traefik", "nomad", Declared(("no_backend",), ())),
+    ],
+)
+def test_what_is_declared_of_other_routers_and_personas(
+    strategy: str, router: str, persona: str | None, expected: Declared
+) -> None:
+    """An entry holds for its routers, personas and strategies, and adds to what holds anywhere."""
+    assert declared(ELSEWHERE, strategy=strategy, router=router, persona=persona) == expected
+
+
+@pytest.mark.parametrize(
+    ("router", "verdict", "said"),
+    [
+        ("nginx", "passed", None),
+        ("nginx", "lost", None),
+        ("haproxy", "lost", "the run should pass, but it failed: failed "),
+        ("nginx", "failed", "the run should pass, or fail with router:reload alone, but it failed"),
+        ("nginx", "both", "the run should pass, or fail with router:reload alone, but it failed"),
+        ("nginx", "row_lost", "the run should pass, or fail with router:reload alone, but it fail"),
+    ],
+)
+def test_a_loss_that_is_a_matter_of_luck(
+    router: str, verdict: str, said: str | None, failed: Verdict, passed: Verdict
+) -> None:
+    """What may fail with a cause may pass, too; another cause, or lost data, is a surprise."""
+    replace = msgspec.structs.replace
+    lost = replace(
+        failed,
+        causes=tuple(replace(one, cause="router:reload") for one in failed.causes),
+        integrity=replace(failed.integrity, violation_count=0),
+    )
+    found = {
+        "passed": passed,
+        "failed": failed,
+        "lost": lost,
+        "both": replace(failed, causes=(*lost.causes, *failed.causes)),
+        "row_lost": replace(lost, integrity=replace(lost.integrity, violation_count=1)),
+    }[verdict]
+    words = surprise(ELSEWHERE, replace(found, router=router))
+    assert words == said if said is None else (words or "").startswith(said)
+
+
+def test_a_cell_that_its_router_cannot_run_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A router that lacks what the scenario asks for is not started, and the cell has the reason.
+
+    That is no surprise and no mistake: the other cells are run (here they have no database).
+    """
+    arguments = ["matrix", "expand-contract", "--strategy", "rolling", "--json"]
+    where = ["--router", "hitless", "--router", "haproxy", "--database", NO_DATABASE]
+    cookie = ["--set", 'balancer.affinity_cookie="version"', "--out", str(tmp_path)]
+    assert status([*arguments, *where, *cookie]) == 4
+    ours, theirs = json.loads(capsys.readouterr().out)
+    assert ours["row"]["verdict"] == "error"
+    assert (theirs["row"]["verdict"], theirs["surprise"]) == ("not run", None)
+    assert "router haproxy cannot keep a user on one version" in theirs["row"]["error"]
+
+
+def test_a_router_that_is_missing_is_found_before_the_first_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A router's missing program is one line and status 2, and no run is made before it."""
+    missing = ["--set", f'router.binary="{tmp_path / "none"}"', "--router", "haproxy"]
+    out = tmp_path / "runs"
+    assert status(["matrix", "expand-contract", *missing, "--out", str(out)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy", "words"),
+    [
+        ("hitless", "blue-green", set()),
+        ("haproxy", "rolling", set()),
+        ("haproxy", "blue-green", {"it takes the weights of a switch one after the other"}),
+        (
+            "traefik",
+            "rolling",
+            {
+                "its drain waits for nothing that is in flight",
+                "it does not say why it answered by itself",
+            },
+        ),
+    ],
+)
+def test_a_strategy_meets_the_gaps_that_it_relies_on(
+    kind: Kind, strategy: str, words: set[str]
+) -> None:
+    """A cell names what its router cannot do of what its strategy needs, and nothing else."""
+    assert set(limits_of(capabilities_of(kind), strategy)) == words
+    kept = set(limits_of(capabilities_of(kind), strategy, close_idle=False)) - words
+    assert len(kept) == (kind != "hitless")
 
 
 def test_the_demo_says_what_is_not_as_declared(

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from scenarios.reports.matrix import (
     MatrixRow,
     comparison,
+    matrix_limits,
     matrix_markdown,
     matrix_row,
     matrix_table,
@@ -152,6 +153,33 @@ def test_matrix_in_markdown(failed: Verdict, passed: Verdict) -> None:
     lines = matrix_markdown(cells).splitlines()
     assert len(lines) == 18
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_matrix_of_several_routers(failed: Verdict, passed: Verdict) -> None:
+    """Routers are columns beside each other; a cell points at what its router cannot do."""
+    gap = ("its drain waits for nothing that is in flight",)
+    cells = [
+        msgspec.structs.replace(one, router=router, limits=gap if router == "traefik" else ())
+        for one in rows(failed, passed)
+        for router in ("hitless", "traefik")
+    ]
+    cells[-1] = msgspec.structs.replace(cells[-1], verdict="not run", error="it has no cookie")
+    lines = matrix_markdown(cells).splitlines()
+    assert lines[0] == "| plan | strategy | hitless | traefik |"
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 18
+    assert len({line.count("|") for line in table}) == 1
+    assert table[3].endswith("| **pass** | **pass** [1] |")
+    why = f"**fail**, {failed.requests.failed:,} of {failed.requests.planned:,}: "
+    assert table[2].count(why) == 2
+    assert table[-1].endswith("| **pass** | **not run**: it has no cookie [1] |")
+    assert lines[-1] == f"- [1] traefik: {gap[0]}"
+    text = shown(matrix_table(cells), 120)
+    assert [line.split()[1:3] for line in text.splitlines() if "rolling" in line][:2] == [
+        ["hitless", "PASS"],
+        ["traefik", "PASS"],
+    ]
+    assert matrix_limits(cells) == [f"traefik: {gap[0]}"]
 
 
 def test_markdown_takes_nothing_as_markup(passed: Verdict) -> None:

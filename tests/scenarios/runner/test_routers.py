@@ -122,13 +122,54 @@ def test_a_configuration_of_the_users_is_what_is_tested(tmp_path: Path) -> None:
     assert RunFolder(run).read_manifest().router_config == str(tmp_path / "mine.cfg")
 
 
-@pytest.mark.parametrize(
-    ("options", "passes"),
-    [
-        ("option redispatch 1\n    retries 3\n    retry-on all-retryable-errors", True),
-        ("retries 0", False),
-    ],
-)
+RETRIES = "option redispatch 1\n    retries 3\n    retry-on all-retryable-errors"
+NO_RETRIES = "retries 0"
+
+
+def released_behind(folder: Path, options: str) -> tuple[int, Path, Verdict]:
+    """A rolling release on a platform that tells the router late, behind the user's own file."""
+    folder.mkdir()
+    (folder / "mine.cfg").write_text(HAPROXY.format(options=options))
+    return ran(
+        folder,
+        'kind = "haproxy"\nconfig = "mine.cfg"',
+        *("--set", 'policy.termination.order="stop-first"'),
+        *("--set", "policy.termination.deregistration_lag_seconds=1"),
+        *("--set", 'traffic.journeys=[{name="look",steps=[{path="/orders",connection="new"}]}]'),
+    )
+
+
+def test_two_files_of_the_users_get_two_verdicts_and_each_says_why(tmp_path: Path) -> None:
+    """The same release passes behind a file that retries, and fails behind one that does not.
+
+    Replicas stop before HAProxy hears of it. With `option redispatch` and `retry-on`, it sends the
+    refused requests to another replica, and its log tells of the retries. Without them, each failed
+    request is `lifecycle:undrained`, and the verdict says what HAProxy saw and what would help.
+    """
+    code, run, verdict = released_behind(tmp_path / "retries", RETRIES)
+    assert (code, verdict.requests.failed) == (0, 0), verdict.reasons
+    retried = [one for one in RunFolder(run).exchanges.read() if (one.attempts or 0) > 1]
+    assert retried
+    assert {one.end for one in retried} == {"complete"}
+
+    code, run, verdict = released_behind(tmp_path / "none", NO_RETRIES)
+    assert code == 1
+    assert verdict.requests.failed > 0
+    assert [cause.cause for cause in verdict.causes] == ["lifecycle:undrained"]
+    (cause,) = verdict.causes
+    assert cause.evidence.undrained is not None
+    assert cause.confidence != "symptom"
+    assert cause.title in verdict.reasons[0]
+    lines = {one.request_id: one for one in RunFolder(run).exchanges.read()}
+    for request_id in cause.evidence.requests:
+        line = lines[request_id]
+        assert line.end == "connection_refused"
+        assert line.reason is not None
+        assert "termination state SC" in line.reason
+    assert verdict.advice
+
+
+@pytest.mark.parametrize(("options", "passes"), [(RETRIES, True), (NO_RETRIES, False)])
 def test_what_the_users_configuration_says_of_retries_decides(
     options: str, *, passes: bool, tmp_path: Path
 ) -> None:
