@@ -10,6 +10,7 @@ import pytest
 
 from scenarios.cli.help import EXAMPLES
 from scenarios.cli.main import status
+from scenarios.scenario.experiment import STRATEGY_NAMES
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,27 @@ def test_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
         assert row["teaches"]
 
 
+def test_list_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Below the scenarios stand the strategies and the command; JSON marks what must fail."""
+    assert status(["list"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"Strategies: {', '.join(STRATEGY_NAMES)}. Run one with: hitless run SCENARIO" in text
+    assert status(["list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["big-bang"]["fails_with"].keys() == set(STRATEGY_NAMES)
+    assert rows["expand-contract"]["fails_with"].keys() == {"naive"}
+    assert rows["code-first-gated"]["outcome"] == "rolled_back"
+
+
+def test_a_command_that_no_run_knows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`ctl` says which commands there are, and that a folder has no run that is active."""
+    assert status(["ctl", str(tmp_path), "prommote"]) == 2
+    assert "unknown command 'prommote'; did you mean 'promote'" in capsys.readouterr().err
+    assert status(["ctl", str(tmp_path), "promote"]) == 2
+    said = f"hitless: {tmp_path}: no run is active in this folder (No such file or directory)\n"
+    assert capsys.readouterr().err == said
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` names the program and its version."""
     assert status(["--version"]) == 0
@@ -126,12 +148,20 @@ def test_help_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> Non
         ("hitless ru", "run"),
         ("hitless run expand", "expand-contract"),
         ("hitless run --strategy blue", "blue-green"),
+        ("hitless run --persona kub", "kubernetes"),
+        ("hitless run my", "my-own.toml"),
     ],
 )
 def test_shells_complete(
-    typed: str, offered: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    typed: str,
+    offered: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    """A shell that asks is offered commands, scenarios and strategies."""
+    """A shell that asks is offered commands, scenarios, files, strategies and personas."""
+    (tmp_path / "my-own.toml").touch()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("_HITLESS_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))

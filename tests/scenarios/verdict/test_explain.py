@@ -121,6 +121,29 @@ def test_the_command_prints_it(folder: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().out)["request_id"] == "s7-000225-1"
 
 
+def test_the_facts_are_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is known of the request stands above its moments; what is not known is left out."""
+    assert status(["explain", str(folder), "s7-000225-1"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("s7-000225-1 POST /subscriptions failed: HTTP 500 after 0.500 s Why ")
+    for fact in (
+        "Why sqlstate:23502: SQLSTATE 23502: not-null violation (certain)",
+        "With lock_wait, migration: 0002.expand",
+        *("During start b-2", "Schema 0002.expand", "Journey subscribe", "Left active"),
+        *("About u225@example.com", "+2.2500 s client", "-"),
+    ):
+        assert fact in text
+    assert "Led" not in text
+    assert "its log has no line" not in text
+    status(["explain", str(folder), "s7-000330-2"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Why" not in text
+    assert "Led by s7-000330-1" in text
+    assert "Balancer its log has no line of this request" in text
+    status(["explain", str(folder), "s7-000330-1"])
+    assert "Led to s7-000330-2" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_request_that_there_is_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An id that the run does not have is refused with those that come close."""
     assert status(["explain", str(folder), "s7-000225-3"]) == 2

@@ -1,7 +1,6 @@
 """The verdict follows from the evidence, says why, and claims no more than was seen."""
 
 import random
-import time
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -274,10 +273,8 @@ def test_many_requests() -> None:
                     outcome, request_id=f"{copy}-{outcome.request_id}", subject=None
                 )
 
-    started = time.monotonic()
     verdict = run.but(outcomes=stream(), mails=[], after=run.before).judge()
     assert verdict.requests.planned == 100 * len(base)
-    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("hidden", ["told as a success", "left out"])
