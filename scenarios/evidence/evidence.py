@@ -1,7 +1,7 @@
 """Everything that a run has recorded, as one thing that can be judged."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.event import Event
@@ -13,6 +13,7 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.read import Read
+from scenarios.evidence.scratch import MemoryScratch, Scratch
 from scenarios.evidence.server_log import ServerLine
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
@@ -40,6 +41,7 @@ class Evidence:
         machine_samples: how busy the machine was; empty if nobody looked.
         logged_errors: the errors in the replicas' logs; empty if nobody followed those.
         reads: the same reads through each replica, after the run; empty if there were none.
+        scratch: where a judgement keeps what it needs again later.
     """
 
     manifest: Manifest
@@ -56,3 +58,4 @@ class Evidence:
     machine_samples: Iterable[MachineSample] = ()
     logged_errors: Iterable[LoggedError] = ()
     reads: Iterable[Read] = ()
+    scratch: Scratch = field(default_factory=MemoryScratch)

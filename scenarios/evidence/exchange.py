@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 
-class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One exchange as the balancer saw it; fields that it also logs are ignored here.
 
     Attributes:

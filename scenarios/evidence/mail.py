@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Mail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Mail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One delivered message.
 
     Attributes:

@@ -11,7 +11,7 @@ other process of the run.
 import msgspec
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What became of one planned request.
 
     Attributes:

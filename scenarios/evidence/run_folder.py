@@ -27,6 +27,7 @@ from scenarios.evidence.ndjson import damaged, read_lines
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.read import Read
 from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.scratch import FileScratch
 from scenarios.evidence.server_log import ServerLine
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
@@ -346,6 +347,7 @@ class RunFolder:
             machine_samples=_if_there(self.machine_samples, manifest) or iter(()),
             logged_errors=_if_there(self.logged_errors, manifest) or iter(()),
             reads=_if_there(self.reads, manifest) or iter(()),
+            scratch=FileScratch(),
         )
 
     def _who_served(self, router: str) -> dict[str, str]:
@@ -379,6 +381,9 @@ _NAMING = frozenset({"hitless", "foreign"})
 
 def _named(outcomes: Iterator[Outcome], served: Mapping[str, str]) -> Iterator[Outcome]:
     """The same outcomes, with the replica that answered where the answer does not name it."""
+    if not served:
+        yield from outcomes
+        return
     for one in outcomes:
         name = served.get(one.request_id)
         if one.served_by is None and one.error is None and name is not None:

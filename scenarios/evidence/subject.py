@@ -7,7 +7,7 @@ has settled. One line a row: a subject that is there twice has two lines.
 import msgspec
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One row.
 
     Attributes:

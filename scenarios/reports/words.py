@@ -25,7 +25,10 @@ _UNITS = (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1))
 
 def clean(text: object) -> str:
     """Text from outside without what could drive a terminal: control characters become `·`."""
-    return "".join(letter if letter.isprintable() else "·" for letter in str(text))
+    said = str(text)
+    if said.isprintable():
+        return said
+    return "".join(letter if letter.isprintable() else "·" for letter in said)
 
 
 def duration(seconds: float | None) -> str:

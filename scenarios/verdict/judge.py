@@ -1,7 +1,7 @@
 """From the evidence of a run to its verdict."""
 
 from collections import Counter, deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -18,18 +18,19 @@ from scenarios.verdict.causes.quotations import background
 from scenarios.verdict.causes.starts import failed_starts
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.causes.undrained import CAUSE, advise, late
+from scenarios.verdict.columns.requests import RequestColumns
 from scenarios.verdict.data.agreement import with_reads
 from scenarios.verdict.data.integrity import Ledger
 from scenarios.verdict.decision import Findings, check_objectives, decide
 from scenarios.verdict.limits import limits_of
-from scenarios.verdict.measures.budget import budget_of
+from scenarios.verdict.measures.budget import budget_of, users_of
 from scenarios.verdict.measures.downtime import availability_of, downtime_by_endpoint, downtime_of
+from scenarios.verdict.measures.exchanges import Exchanges
 from scenarios.verdict.measures.locking import LockLedger
 from scenarios.verdict.measures.replica_ends import replica_ends_of
-from scenarios.verdict.measures.rescues import Rescues
 from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
-from scenarios.verdict.model import Advice, Integrity, Rollout, Verdict
+from scenarios.verdict.model import Advice, Integrity, Rollout, Users, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ class _Read:
         exchanges: the balancer's lines of failed and slow requests, by request id.
         contradictions: answers of the balancer that the load generator's record denies.
         waiting: the waits for locks.
+        users: availability as users saw it.
         rescues: what the balancer saved.
         watched: whether anybody looked for those.
         heard: whether the database server's log was read.
@@ -76,7 +78,8 @@ class _Read:
     contradictions: int
     ticks: tuple[Tick, ...]
     waiting: LockLedger
-    rescues: Rescues
+    rescues: Exchanges
+    users: Users
     watched: bool
     heard: bool
 
@@ -110,32 +113,34 @@ def judge(evidence: Evidence) -> Judgement:
 
 
 def _read(evidence: Evidence) -> _Read:
-    manifest, around = evidence.manifest, Surroundings.of(evidence)
-    tally, ledger = RequestTally(manifest, around.timeline), Ledger(manifest)
-    waiting = LockLedger(around)
-    for outcome in around.reading(evidence.requests):
-        tally.add(outcome)
-        ledger.add(outcome)
-        if outcome.ok or outcome.served_by is not None:
-            waiting.add(outcome)
+    manifest, around, scratch = evidence.manifest, Surroundings.of(evidence), evidence.scratch
+    columns = RequestColumns(scratch, around.skew.version_of)
+    tally = RequestTally(manifest, around.timeline, columns, scratch)
+    ledger, waiting = Ledger(manifest, columns, scratch), LockLedger(around)
+    for batch in columns.reading(evidence.requests):
+        tally.add(batch)
+        ledger.add(batch)
+        waiting.add_batch(batch)
+    around.use(columns)
     integrity = _integrity(evidence, around, ledger)
-    exchanges: dict[str, ExchangeRecord] = {}
-    rescues = Rescues()
     bad = {outcome.request_id for outcome in (*tally.failed, *tally.late)}
-    contradictions = tally.contradictions(
-        _keeping(rescues.reading(evidence.exchanges), bad, exchanges)
-    )
+    exchanges = Exchanges(f"s{manifest.seed}-", bad, scratch)
+    exchanges.read(evidence.exchanges)
+    requests = tally.ordered()
     return _Read(
         manifest=manifest,
         tally=tally,
-        requests=tally.all_marks().ordered(),
+        requests=requests,
+        users=tally.staying.users(requests, tally.origin_ns)
+        if tally.staying
+        else users_of(columns, requests, scratch),
         around=around,
         integrity=integrity,
-        exchanges=exchanges,
-        contradictions=contradictions,
+        exchanges=exchanges.kept,
+        contradictions=exchanges.contradictions(columns),
         ticks=tuple(sorted(evidence.ticks, key=lambda tick: tick.at_ns)),
         waiting=waiting,
-        rescues=rescues,
+        rescues=exchanges,
         watched=evidence.lock_waits is not None,
         heard=evidence.server_lines is not None,
     )
@@ -152,16 +157,6 @@ def _integrity(evidence: Evidence, around: Surroundings, ledger: Ledger) -> Inte
     return with_reads(ledger.check(before, after, mails), evidence.reads)
 
 
-def _keeping(
-    lines: Iterable[ExchangeRecord], wanted: Container[str], kept: dict[str, ExchangeRecord]
-) -> Iterator[ExchangeRecord]:
-    """The same lines; those that are wanted are kept by the way."""
-    for line in lines:
-        if line.request_id in wanted:
-            kept[line.request_id] = line
-        yield line
-
-
 def _with_background(read: _Read, failed: Sequence[Attributed]) -> Integrity:
     """What became of the data; where it is damaged, with the errors of background work."""
     if read.integrity.status != "violated":
@@ -172,11 +167,11 @@ def _with_background(read: _Read, failed: Sequence[Attributed]) -> Integrity:
 
 def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attributed]) -> Verdict:
     manifest, tally, origin_ns = read.manifest, read.tally, read.tally.origin_ns
-    timeline, total = read.around.timeline, read.tally.total()
+    timeline = read.around.timeline
     downtime = downtime_of(read.requests, origin_ns)
     findings = Findings(
         manifest=manifest,
-        requests=total.requests(),
+        requests=tally.requests(),
         causes=(
             *causes_of(failed, origin_ns),
             *(
@@ -196,7 +191,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         locks=read.waiting.locks(watched=read.watched, origin_ns=origin_ns),
         seconds=timeline.release_seconds,
         floor_seconds=timeline.floor_seconds,
-        paced=total.paced,
+        paced=tally.paced,
         slow_causes=causes_of(slow, origin_ns),
         starved=read.around.machine.total(),
         stalled=read.around.stalled(),
@@ -243,9 +238,9 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         ),
         requests=findings.requests,
         availability=availability,
-        latency=total.latency(tally.slowest()),
+        latency=tally.latency(),
         downtime=downtime,
-        downtime_by_endpoint=downtime_by_endpoint(tally.marks, origin_ns),
+        downtime_by_endpoint=downtime_by_endpoint(tally.failing_endpoints(), origin_ns),
         causes=findings.causes,
         integrity=findings.integrity,
         harness=findings.harness,
@@ -265,9 +260,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
             findings.requests.failed,
             read.requests.span_ns / 1e9,
         ),
-        users=tally.staying.users(read.requests, origin_ns)
-        if tally.staying
-        else tally.users.users(read.requests),
+        users=read.users,
         persona=manifest.persona,
         termination=manifest.termination,
         handling=manifest.handling,
@@ -286,5 +279,5 @@ def _advice(
     cut = [one.failure for one in failed if one.finding.cause == DRAIN_EXCEEDED]
     return (
         *advise([one for one in met if one is not None], how),
-        *advise_drain(cut, tally.longest_ns, how.drain_timeout_seconds),
+        *advise_drain(cut, tally.longest_ns() if cut else {}, how.drain_timeout_seconds),
     )

@@ -1,6 +1,6 @@
 """Evidence made by hand: a clean run of a small release, to be broken one piece at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,16 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.evidence.scratch import MemoryScratch
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
 from scenarios.verdict import Judgement, Verdict, judge
+from scenarios.verdict.columns.requests import RequestColumns
+from scenarios.verdict.data.integrity import Ledger
+from scenarios.verdict.measures import budget
+from scenarios.verdict.measures.slo import Ordered
+from scenarios.verdict.model import Users
+from scenarios.verdict.timeline import Timeline
 
 SECOND = 1_000_000_000
 START = 5_000 * SECOND
@@ -154,6 +161,29 @@ def request(
             **fields,
         }
     )
+
+
+def columns_of(requests: Iterable[Outcome]) -> RequestColumns:
+    """Requests as a judgement keeps them."""
+    columns = RequestColumns(MemoryScratch(), Timeline(journal()).version_of)
+    for _ in columns.reading(requests):
+        pass
+    return columns
+
+
+def users_of(requests: Iterable[Outcome]) -> Users:
+    """What the users of these requests saw."""
+    return budget.users_of(columns_of(requests), Ordered((), b""), MemoryScratch())
+
+
+def ledger_of(requests: Iterable[Outcome]) -> Ledger:
+    """What these requests ask for."""
+    scratch = MemoryScratch()
+    columns = RequestColumns(scratch, Timeline(journal()).version_of)
+    ledger = Ledger(MANIFEST, columns, scratch)
+    for batch in columns.reading(requests):
+        ledger.add(batch)
+    return ledger
 
 
 def event(when: float, verb: str, state: str, number: int, **fields: Any) -> Event:

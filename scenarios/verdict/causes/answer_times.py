@@ -2,24 +2,30 @@
 
 from array import array
 from bisect import bisect_right
-from itertools import pairwise
+from itertools import islice
+from operator import sub
+
+from scenarios.verdict.columns.column import NONE
+from scenarios.verdict.columns.requests import RequestColumns
 
 _LONG = 5
 
 
 class AnswerTimes:
-    """The answers of every replica; eight bytes each."""
+    """When every replica began to answer; eight bytes an answer, once somebody asks."""
 
     def __init__(self) -> None:
+        self._columns: RequestColumns | None = None
         self._answers: dict[str, array[int]] = {}
         self._usual: dict[str, int] = {}
 
+    def use(self, columns: RequestColumns) -> None:
+        """Take note of all requests."""
+        self._columns = columns
+
     def hear(self, replica: str, at_ns: int) -> None:
-        """Take note of an answer of a replica."""
-        answers = self._answers.get(replica)
-        if answers is None:
-            answers = self._answers[replica] = array("q")
-        answers.append(at_ns)
+        """Take note of one more answer of a replica."""
+        self._of(replica).append(at_ns)
         self._usual.pop(replica, None)
 
     def silent(self, replica: str | None, start_ns: int, end_ns: int) -> bool:
@@ -27,17 +33,32 @@ class AnswerTimes:
 
         Long is five times the median gap between its answers, in the whole run.
         """
-        if replica is None or replica not in self._answers:
+        if replica is None or not self._of(replica):
             return False
         answers = self._ordered(replica)
         if end_ns - start_ns < _LONG * self._usual[replica] or len(answers) < _LONG:
             return False
         return bisect_right(answers, start_ns) == bisect_right(answers, end_ns)
 
+    def _of(self, replica: str) -> "array[int]":
+        """The answers of a replica; those of all replicas are gathered at once."""
+        if self._columns is not None:
+            columns, self._columns = self._columns, None
+            mine = [
+                None if kind.served_by is None else self._of(kind.served_by)
+                for kind in columns.kinds
+            ]
+            for first_bytes, kinds in zip(columns.first_byte, columns.kind, strict=True):
+                for at_ns, number in zip(first_bytes, kinds, strict=True):
+                    answers = mine[number]
+                    if answers is not None and at_ns != NONE:
+                        answers.append(at_ns)
+        return self._answers.setdefault(replica, array("q"))
+
     def _ordered(self, replica: str) -> "array[int]":
         if replica not in self._usual:
             ordered = array("q", sorted(self._answers[replica]))
-            gaps = sorted(later - one for one, later in pairwise(ordered))
+            gaps = sorted(map(sub, islice(ordered, 1, None), ordered))
             self._answers[replica] = ordered
             self._usual[replica] = gaps[len(gaps) // 2] if gaps else 0
         return self._answers[replica]

@@ -1,4 +1,4 @@
-"""The requests that succeeded, as compact columns: what failed requests are contrasted with.
+"""The requests that succeeded: what failed requests are contrasted with.
 
 A *step* is one step of one journey: its requests ask for the same, whatever words their users put
 into their paths.
@@ -7,25 +7,20 @@ into their paths.
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from itertools import compress
+from operator import add
 from typing import NamedTuple
 
 from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.columns.column import NONE
+from scenarios.verdict.columns.requests import Kind, RequestColumns, Step, key_of
 
-Step = tuple[str, int]
-
-_READS = ("GET ", "HEAD ", "OPTIONS ")
 _TICK = 20
 """Times are kept in units of 2^20 ns, about a millisecond, so that four bytes hold 26 days."""
 
 MOST_LOOKED_AT = 20_000
 """Of so many answers of one replica to one step the previous step is looked up, evenly spaced."""
-
-
-def step_of(outcome: Outcome) -> Step:
-    """The step that a request belongs to; see `request_id.id_of`; step 0 for other ids."""
-    parts = outcome.request_id.split("-")
-    number = parts[3 if parts[1].startswith("u") else 2 :][:1] if len(parts) > 2 else []  # noqa: PLR2004
-    return outcome.journey, int(number[0]) if number and number[0].isdecimal() else 0
 
 
 class Served(NamedTuple):
@@ -40,7 +35,14 @@ class Served(NamedTuple):
     times: "array[int]"
 
 
-class _Column:
+class _Answers:
+    """The answers of one replica to one step, in the order of reading.
+
+    Attributes:
+        times: when each outcome was known, in ticks from the base.
+        led_by: see `RequestColumns.led_by`.
+    """
+
     __slots__ = ("led_by", "times")
 
     def __init__(self) -> None:
@@ -49,72 +51,58 @@ class _Column:
 
 
 class Answers:
-    """Takes every request that succeeded; they come in any order.
+    """Every request that succeeded and whose version is known.
 
-    Memory: twelve bytes for each, and eight more for each request of a user who stays.
+    Memory: once somebody asks, twelve bytes for each, and eight more for each request of a user who
+    stays.
     """
 
-    def __init__(self) -> None:
-        self._base: int | None = None
-        self._columns: dict[tuple[Step, str], _Column] = {}
-        self._users: dict[str, array[int]] = {}
-        self._user_numbers: dict[str, int] = {}
+    def __init__(self, columns: RequestColumns | None = None) -> None:
+        self._columns = columns
         self._ordered: set[str] = set()
-        self._versions: dict[str, int] = {}
-        self.first_served_ns: dict[str, int] = {}
-        """When the first request was sent that a version served, by version."""
-        self.first_wrote_ns: dict[str, int] = {}
-        """The same of requests that may change something: those that are not GET, HEAD, OPTIONS."""
 
-    def hear(self, outcome: Outcome, version: str) -> None:
-        """Take note of a request that succeeded, and of the version that answered it."""
-        if outcome.served_by is None:
-            return
-        sent_ns = outcome.planned_ns if outcome.sent_ns is None else outcome.sent_ns
-        if sent_ns < self.first_served_ns.get(version, sent_ns + 1):
-            self.first_served_ns[version] = sent_ns
-        writes = not outcome.endpoint.startswith(_READS)
-        if writes and sent_ns < self.first_wrote_ns.get(version, sent_ns + 1):
-            self.first_wrote_ns[version] = sent_ns
-        key = step_of(outcome), outcome.served_by
-        column = self._columns.get(key)
-        if column is None:
-            column = self._columns[key] = _Column()
-        column.times.append(self._tick(outcome.done_ns))
-        column.led_by.append(self._led_by(outcome))
-        if outcome.user is not None:
-            number = self._versions.setdefault(version, len(self._versions))
-            mine = self._users.setdefault(outcome.user, array("q"))
-            mine.append(outcome.done_ns << 8 | min(number, 255))
-            self._ordered.discard(outcome.user)
+    @cached_property
+    def first_served_ns(self) -> dict[str, int]:
+        """When the first request was sent that a version served, by version."""
+        return self._first(lambda _: True)
+
+    @cached_property
+    def first_wrote_ns(self) -> dict[str, int]:
+        """The same of requests that may change something: those that are not GET, HEAD, OPTIONS."""
+        return self._first(lambda kind: kind.writes)
 
     def of_step(self, step: Step) -> list[Served]:
         """The answers to a step, by replica."""
         return [
-            Served(replica, array("q", sorted(map(self._nanoseconds, column.times))))
-            for (asked, replica), column in self._columns.items()
+            Served(replica, array("q", sorted(map(self._nanoseconds, answers.times))))
+            for (asked, replica), answers in self._by_step.items()
             if asked == step
         ]
 
     def previous_of_step(
-        self, step: Step, answered: Callable[[int], str | None]
+        self,
+        step: Step,
+        look_up: Callable[[Iterable[int]], None],
+        answered: Callable[[int], str | None],
     ) -> Iterator[tuple[str, int, str]]:
         """The answers to a step whose user's previous request has a known version.
 
         Args:
             step: the step.
-            answered: the version that answered a request, by the hash of its id.
+            look_up: finds the versions that answered several requests, by `key_of` their ids.
+            answered: one of those versions.
 
         Yields:
             replica, when the outcome was known, the version that answered the previous request.
         """
-        names = list(self._user_numbers)
-        for (asked, replica), column in self._columns.items():
+        names = list(self._columns.user_numbers) if self._columns is not None else []
+        for (asked, replica), answers in self._by_step.items():
             if asked != step:
                 continue
-            stride = -(-len(column.times) // MOST_LOOKED_AT) or 1
-            for index in range(0, len(column.times), stride):
-                led_by, at_ns = column.led_by[index], self._nanoseconds(column.times[index])
+            stride = -(-len(answers.times) // MOST_LOOKED_AT) or 1
+            look_up(key for key in answers.led_by[::stride] if key > 0)
+            for led_by, tick in zip(answers.led_by[::stride], answers.times[::stride], strict=True):
+                at_ns = self._nanoseconds(tick)
                 if led_by < 0:
                     previous = self._last_of(names[-led_by - 1], at_ns - (2 << _TICK))
                 else:
@@ -130,13 +118,95 @@ class Answers:
             return self._last_of(outcome.user, outcome.planned_ns)
         return None
 
-    def _led_by(self, outcome: Outcome) -> int:
-        """The hash of the id of the request before it; of a user's visit, minus its user; or 0."""
-        if outcome.cause_id is not None:
-            return key_of(outcome.cause_id)
-        if outcome.user is None:
+    def _first(self, wanted: Callable[[Kind], bool]) -> dict[str, int]:
+        """When the first of some requests was sent, or due if it never was, by version."""
+        found: dict[str, int] = {}
+        if self._columns is None:
+            return found
+        kinds = self._columns.kinds
+        left = {kind.number for kind in kinds if _answered(kind) and wanted(kind)}
+        first: dict[int, int] = {}
+        for planned, lags, numbers in zip(
+            self._columns.planned, self._columns.lag, self._columns.kind, strict=True
+        ):
+            if left.isdisjoint(numbers):
+                continue
+            for due, lag, number in zip(planned, lags, numbers, strict=True):
+                if number in left:
+                    at_ns = due if lag == NONE else due + lag
+                    if at_ns < first.get(number, at_ns + 1):
+                        first[number] = at_ns
+        for number, at_ns in first.items():
+            version = kinds[number].version
+            if version is not None:
+                found[version] = min(found.get(version, at_ns), at_ns)
+        return found
+
+    @cached_property
+    def _base(self) -> int:
+        """The tick from which all others are counted."""
+        if self._columns is None:
             return 0
-        return -1 - self._user_numbers.setdefault(outcome.user, len(self._user_numbers))
+        done = (
+            due + taken
+            for planned, times in zip(self._columns.planned, self._columns.taken, strict=True)
+            for due, taken in zip(planned, times, strict=True)
+        )
+        return next(done, 0) >> _TICK
+
+    @cached_property
+    def _by_step(self) -> dict[tuple[Step, str], _Answers]:
+        found: dict[tuple[Step, str], _Answers] = {}
+        if self._columns is None:
+            return found
+        columns = self._columns
+        mine: list[_Answers | None] = [
+            found.setdefault((kind.step, kind.served_by), _Answers())
+            if _answered(kind) and kind.served_by is not None
+            else None
+            for kind in columns.kinds
+        ]
+        base = self._base
+        for planned, taken, kinds, led_by in zip(
+            columns.planned, columns.taken, columns.kind, columns.led_by, strict=True
+        ):
+            done = map(add, planned, taken)
+            for at_ns, number, led in zip(done, kinds, led_by, strict=True):
+                answers = mine[number]
+                if answers is not None:
+                    answers.times.append((at_ns >> _TICK) - base)
+                    answers.led_by.append(led)
+        return found
+
+    @cached_property
+    def _users(self) -> "dict[str, array[int]]":
+        """Of each user who stays, when each answer was known and the number of its version."""
+        found: dict[str, array[int]] = {}
+        if self._columns is None or not self._columns.user_numbers:
+            return found
+        columns = self._columns
+        names = ["", *columns.user_numbers]
+        versions = [self._version_number(kind) for kind in columns.kinds]
+        for users, planned, taken, kinds in zip(
+            columns.user, columns.planned, columns.taken, columns.kind, strict=True
+        ):
+            done = map(add, planned, taken)
+            rows = zip(users, done, kinds, strict=True)
+            for user, at_ns, number in compress(rows, users):
+                version = versions[number]
+                if version is not None:
+                    found.setdefault(names[user], array("q")).append(at_ns << 8 | version)
+        return found
+
+    @cached_property
+    def _versions(self) -> list[str]:
+        kinds = () if self._columns is None else self._columns.kinds
+        return list(dict.fromkeys(kind.version for kind in kinds if kind.version and kind.ok))
+
+    def _version_number(self, kind: Kind) -> int | None:
+        if not _answered(kind) or kind.version is None:
+            return None
+        return min(self._versions.index(kind.version), 255)
 
     def _last_of(self, user: str, before_ns: int) -> str | None:
         """The version of a user's last answer before an instant."""
@@ -147,20 +217,14 @@ class Answers:
             mine = self._users[user] = array("q", sorted(mine))
             self._ordered.add(user)
         index = bisect_left(mine, before_ns << 8) - 1
-        return list(self._versions)[mine[index] & 255] if index >= 0 else None
-
-    def _tick(self, at_ns: int) -> int:
-        if self._base is None:
-            self._base = at_ns >> _TICK
-        return (at_ns >> _TICK) - self._base
+        return self._versions[mine[index] & 255] if index >= 0 else None
 
     def _nanoseconds(self, tick: int) -> int:
-        return tick + (self._base or 0) << _TICK
+        return tick + self._base << _TICK
 
 
-def key_of(request_id: str) -> int:
-    """A request's id in 53 bits; the same in one process only, and never 0."""
-    return (hash(request_id) & (1 << 53) - 1) or 1
+def _answered(kind: Kind) -> bool:
+    return kind.ok and kind.version is not None
 
 
 def between(times: "array[int]", first_ns: int, last_ns: int) -> int:

@@ -21,16 +21,17 @@ that hold, the most specific one counts: the one on whose side the greatest shar
 """
 
 from array import array
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from scenarios.verdict.causes.answers import Served, Step, between, merged, step_of
+from scenarios.verdict.causes.answers import Served, between, merged
 from scenarios.verdict.causes.attribution import Attributed
 from scenarios.verdict.causes.contrast import LINES, Contrast, Line, finding_of
 from scenarios.verdict.causes.surroundings import Surroundings
+from scenarios.verdict.columns.requests import Step, step_of
 from scenarios.verdict.measures.exact_test import Counts, fisher_greater, holm
 
 LEVEL = 0.001
@@ -257,11 +258,11 @@ class _Group:
     def _previous(self) -> dict[str, list[tuple[int, str]]]:
         """When each version's answers to the step were known, and who answered the one before."""
         found: dict[str, list[tuple[int, str]]] = {}
-        answered = self._around.skew.answered
+        skew = self._around.skew
         answers = (
             one
             for step in self._steps
-            for one in self._around.answers.previous_of_step(step, answered)
+            for one in self._around.answers.previous_of_step(step, skew.look_up, skew.answered)
         )
         for replica, at_ns, previous in answers:
             version = self._around.skew.version_of(replica)
@@ -375,11 +376,12 @@ def _span(points: Sequence[_Point]) -> tuple[int, int]:
 
 def _spread(side: _Side, pieces: int) -> bool:
     """Whether a side's failures are spread over so many of the eight pieces of its requests."""
-    times = list(side.served)
-    for point in side.failed:
-        insort(times, point.at_ns)
-    size = len(times)
-    hit = {bisect_left(times, point.at_ns) * _PIECES // size for point in side.failed}
+    failed = sorted(point.at_ns for point in side.failed)
+    size = len(side.served) + len(failed)
+    hit = {
+        (bisect_left(side.served, at_ns) + bisect_left(failed, at_ns)) * _PIECES // size
+        for at_ns in failed
+    }
     return len(hit) >= pieces
 
 
@@ -405,6 +407,8 @@ def _split_each(
         index = len(one.times) if at_ns is None else bisect_left(one.times, at_ns)
         before.served.extend(one.times[:index])
         after.served.extend(one.times[index:])
+    for side in (after, before):
+        side.served = array("q", sorted(side.served))
     return after, before
 
 

@@ -10,13 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.request_id import place_of
+from scenarios.verdict.columns.requests import SEVERAL, Kind, Step
 
-_Step = tuple[str, int]
 _Word = tuple[int, int, str]
 """A word in an endpoint: of how many, at which place, and the word itself."""
-
-_SEVERAL = ""
-"""Stands for the user, where it was not one alone."""
 
 
 class Route:
@@ -33,52 +30,41 @@ class Route:
 
 
 class Routes:
-    """What was asked for in which step, and by whom; requests come in any order.
+    """What was asked for in which step, and by whom.
 
     Memory: about a hundred bytes for each endpoint of each step.
     """
 
-    def __init__(self) -> None:
-        self._asked: dict[_Step, dict[str, str]] = {}
-        self._routes: dict[_Step, Mapping[str, Route]] = {}
-
-    def hear(self, outcome: Outcome) -> None:
-        """Take note of one request."""
-        place = place_of(outcome.request_id)
-        if place is None:
-            return
-        step = (outcome.journey, place.step)
-        asked = self._asked.setdefault(step, {})
-        user = asked.get(outcome.endpoint)
-        if user is None:
-            asked[outcome.endpoint] = place.user
-        elif user not in (place.user, _SEVERAL):
-            asked[outcome.endpoint] = _SEVERAL
-        else:
-            return
-        self._routes.pop(step, None)
+    def __init__(self, kinds: Iterable[Kind] = ()) -> None:
+        asked: dict[Step, dict[str, str]] = {}
+        for kind in kinds:
+            if kind.asked_by is not None:
+                users = asked.setdefault(kind.step, {})
+                known = users.setdefault(kind.endpoint, kind.asked_by)
+                users[kind.endpoint] = known if known == kind.asked_by else SEVERAL
+        self._asked = asked
+        self._routes: dict[Step, Mapping[str, Route]] = {}
 
     def route(self, outcome: Outcome) -> Route:
         """The route of a request: its endpoint alone, if its id is none of ours."""
         place = place_of(outcome.request_id)
         step = ("", 0) if place is None else (outcome.journey, place.step)
         if step not in self._routes:
-            self._routes[step] = _grouped(self._asked.get(step, {}))
+            self._routes[step] = grouped(self._asked.get(step, {}))
         return self._routes[step].get(outcome.endpoint) or Route([outcome.endpoint])
 
 
-def _grouped(asked: Mapping[str, str]) -> Mapping[str, Route]:
+def grouped(asked: Mapping[str, str]) -> Mapping[str, Route]:
     """The route of each endpoint of a step."""
     users: dict[_Word, str] = {}
     for endpoint, user in asked.items():
         for word in _words(endpoint):
-            users[word] = user if users.get(word, user) == user else _SEVERAL
+            users[word] = user if users.get(word, user) == user else SEVERAL
     routes: dict[tuple[str | None, ...], list[str]] = {}
     for endpoint in asked:
         # The method, which stands before the first slash, is nobody's own.
         route = tuple(
-            word[2] if word[1] == 0 or users[word] == _SEVERAL else None
-            for word in _words(endpoint)
+            word[2] if word[1] == 0 or users[word] == SEVERAL else None for word in _words(endpoint)
         )
         routes.setdefault(route, []).append(endpoint)
     return {

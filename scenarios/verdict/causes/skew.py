@@ -11,23 +11,17 @@ Each failed request is asked about by itself, so one whose link came from the ve
 know it stays what it is: a symptom.
 """
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import proxy_status
-from scenarios.verdict.causes.answers import key_of
 from scenarios.verdict.causes.routes import Route, Routes
+from scenarios.verdict.columns.requests import RequestColumns, key_of
 from scenarios.verdict.timeline import Timeline
 
 NO_SUCH_ROUTE = frozenset({404, 405, 501})
-
-_BITS = 10
-_MOST_VERSIONS = 1 << _BITS
-"""Far more than a run has; what is answered by further ones is not remembered."""
 
 
 class Lack(NamedTuple):
@@ -53,54 +47,50 @@ class _Sent(NamedTuple):
 
 
 class Skew:
-    """Who served what, and who handed out what led to it; requests come in any order.
+    """Who served what, and who handed out what led to it.
 
-    Memory: eight bytes for a request that succeeded, the failed ones, and each endpoint.
+    Memory: the failed requests, and each kind of requests.
     """
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
         self._known: dict[str, str | None] = {}
-        self._numbers: dict[str, int] = {}
+        self._columns: RequestColumns | None = None
         self._served: dict[str, set[str]] = {}
         self._refused: dict[str, set[str]] = {}
         self._routes = Routes()
         self._about_routes: dict[Route, tuple[set[str], set[str]]] = {}
-        self._answers = array("q")
-        self._ordered: array[int] | None = None
+        self._answered: dict[int, str | None] = {}
         self._failed: dict[str, Outcome] = {}
         self._mails: dict[str, list[_Sent]] = {}
 
-    def hear(self, outcome: Outcome) -> None:
-        """Take note of one request."""
-        self._routes.hear(outcome)
-        self._about_routes.clear()
-        version = self.version_of(outcome.served_by)
-        if not outcome.ok:
+    def use(self, columns: RequestColumns) -> None:
+        """Take note of all requests."""
+        self._columns = columns
+        self._routes = Routes(columns.kinds)
+        for kind in columns.kinds:
+            # A scenario may expect a 404: that is no service either.
+            if kind.ok and kind.version is not None and kind.status not in NO_SUCH_ROUTE:
+                self._served.setdefault(kind.endpoint, set()).add(kind.version)
+        for outcome in columns.failed:
             self._failed[outcome.request_id] = outcome
+            version = self.version_of(outcome.served_by)
             if version is not None and _no_such_route(outcome):
                 self._refused.setdefault(outcome.endpoint, set()).add(version)
-        elif version is not None:
-            # A scenario may expect a 404: that is no service either.
-            if outcome.status not in NO_SUCH_ROUTE:
-                self._served.setdefault(outcome.endpoint, set()).add(version)
-            number = self._numbers.setdefault(version, len(self._numbers))
-            if number < _MOST_VERSIONS:
-                self._answers.append(key_of(outcome.request_id) << _BITS | number)
-                self._ordered = None
 
     def reading(self, mails: Iterable[Mail]) -> Iterator[Mail]:
         """The same mails; those that may have led to a failed request are remembered by the way.
 
-        All requests must have been heard before.
+        All requests must be known.
         """
-        causes = {one.cause_id for one in self._failed.values()}
-        subjects = {one.subject for one in self._failed.values()}
+        causes = {one.cause_id for one in self._failed.values()} - {None}
+        subjects = {one.subject for one in self._failed.values()} - {None}
         for mail in mails:
-            version = self.version_of(mail.sent_by)
             about = mail.request_id or mail.recipient
-            if version is not None and about in (causes if mail.request_id else subjects):
-                self._mails.setdefault(about, []).append(_Sent(mail.at_ns, version))
+            if about in (causes if mail.request_id else subjects):
+                version = self.version_of(mail.sent_by)
+                if version is not None:
+                    self._mails.setdefault(about, []).append(_Sent(mail.at_ns, version))
             yield mail
 
     def lack(self, outcome: Outcome, version: str | None) -> Lack | None:
@@ -158,14 +148,28 @@ class Skew:
         }
 
     def answered(self, key: int) -> str | None:
-        """The version that answered a request that succeeded, by `answers.key_of` its id."""
-        if self._ordered is None:
-            self._ordered = array("q", sorted(self._answers))
-        key <<= _BITS
-        index = bisect_left(self._ordered, key)
-        if index == len(self._ordered) or self._ordered[index] - key >= _MOST_VERSIONS:
-            return None
-        return list(self._numbers)[self._ordered[index] - key]
+        """The version that answered a request that succeeded, by `key_of` its id."""
+        if key not in self._answered:
+            # All that may be asked for is looked up at once.
+            causes = {one.cause_id for one in self._failed.values()}
+            self.look_up({key, *(key_of(cause) for cause in causes if cause is not None)})
+        return self._answered[key]
+
+    def look_up(self, keys: Iterable[int]) -> None:
+        """Find out who answered these requests, so that `answered` knows it."""
+        wanted = set(keys).difference(self._answered)
+        self._answered.update(dict.fromkeys(wanted))
+        if self._columns is None or not wanted:
+            return
+        versions = [kind.version if kind.ok else None for kind in self._columns.kinds]
+        for names, kinds in zip(self._columns.name, self._columns.kind, strict=True):
+            if wanted.isdisjoint(names):
+                continue
+            for name, number in zip(names, kinds, strict=True):
+                version = versions[number]
+                if name in wanted and version is not None:
+                    known = self._answered[name]
+                    self._answered[name] = version if known is None else min(known, version)
 
     def version_of(self, replica: str | None) -> str | None:
         """The version of a replica; None if it is unknown."""

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.locks import DatabaseSession, LockWait
-from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
 from scenarios.verdict.causes.answer_times import AnswerTimes
 from scenarios.verdict.causes.answers import Answers
@@ -27,6 +26,7 @@ from scenarios.verdict.causes.stretches import (
     reloads,
     within,
 )
+from scenarios.verdict.columns.requests import RequestColumns
 from scenarios.verdict.timeline import CONTAINERS, Timeline
 
 SLACK_NS = 1_000_000_000
@@ -98,7 +98,7 @@ class Surroundings:
 
     @classmethod
     def of(cls, evidence: Evidence) -> "Surroundings":
-        """What went on in a run, but for its requests and mails: `reading` hears of the requests.
+        """What went on in a run, but for its requests and mails: `use` takes note of the requests.
 
         The journal, the waits for locks, what Postgres logged, what the balancer made of its
         backends, and the load of the machine are read to their ends.
@@ -263,17 +263,11 @@ class Surroundings:
             for begin, end in self._reloads
         )
 
-    def reading(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        """The same requests; what they show together is remembered by the way."""
-        for outcome in outcomes:
-            self.skew.hear(outcome)
-            if outcome.ok and outcome.served_by is not None:
-                version = self.skew.version_of(outcome.served_by)
-                if version is not None:
-                    self.answers.hear(outcome, version)
-            if outcome.served_by is not None and outcome.first_byte_ns is not None:
-                self.hear(outcome.served_by, outcome.first_byte_ns)
-            yield outcome
+    def use(self, columns: RequestColumns) -> None:
+        """Take note of all requests."""
+        self.skew.use(columns)
+        self.answers = Answers(columns)
+        self._answer_times.use(columns)
 
     def hear(self, replica: str, at_ns: int) -> None:
         """Take note of an answer of a replica, so that its silence can be told."""

@@ -5,14 +5,19 @@ promised something about, and its rows are read straight from the database after
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.scratch import Scratch
 from scenarios.evidence.subject import Subject
+from scenarios.verdict.columns.column import Column, Texts, batches
+from scenarios.verdict.columns.requests import Batch, RequestColumns
 from scenarios.verdict.data.effect import Effect, effect_of
+from scenarios.verdict.data.facts import Fact, Facts
 from scenarios.verdict.model import Integrity, Invariant, Violation
 
 LISTED = 20
@@ -65,39 +70,78 @@ class _Case:
 @dataclass(slots=True)
 class _Count:
     checked: int = 0
-    violations: list[Violation] = field(default_factory=list)
+    violations: int = 0
+    listed: list[Violation] = field(default_factory=list)
+
+
+class _Sums:
+    """What the checks of all subjects come to."""
+
+    def __init__(self) -> None:
+        self.checked = self.unknown = self.recovered = 0
+        self.counts = {invariant: _Count() for invariant in TITLES}
+
+    def add(self, case: _Case, checks: "Iterable[_Checked]", subjects: int = 1) -> None:
+        """Add the checks of so many subjects with the same history."""
+        self.checked += subjects
+        if _is_unknown(case):
+            self.unknown += subjects
+            self.recovered += subjects if case.after.count else 0
+        for invariant, violation in checks:
+            count = self.counts[invariant]
+            count.checked += subjects
+            if violation is not None:
+                count.violations += 1
+                if len(count.listed) < LISTED:
+                    count.listed.append(violation)
 
 
 class Ledger:
     """Collects what was asked; then checks it against what is there.
 
-    Memory: a few hundred bytes for each subject, however many requests there are besides.
+    Most subjects have the same history as thousands of others: one request that succeeded, one row,
+    one mail. Each history is judged once and counted; only subjects whose history breaks a promise
+    are looked at by themselves.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, columns: RequestColumns, scratch: Scratch) -> None:
+        """Begin with nothing.
+
+        Args:
+            manifest: says what is promised.
+            columns: the requests, which each batch is already in.
+            scratch: where the facts are kept.
+        """
         self._manifest = manifest
-        self._asked: dict[str, _Asked] = {}
+        self._columns = columns
+        self._scratch = scratch
+        self._facts = Facts(scratch)
+        self._ids, self._served_by = Texts(scratch), Texts(scratch)
+        self._planned = Column(scratch)
+        self._effects: dict[int, Effect | None] = {}
         self._states_apply = False
         self._nulls_apply = False
         self._promises = 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Take note of one request; the order does not matter."""
-        subject, endpoint = outcome.subject, outcome.endpoint
-        if subject is None:
+    def add(self, batch: Batch) -> None:
+        """Take note of some requests; the order does not matter."""
+        endpoints = {self._manifest.subject_endpoint, self._manifest.confirm_endpoint}
+        kinds = self._columns.kinds
+        wanted = {number for number in batch.counts if kinds[number].endpoint in endpoints}
+        if not wanted:
             return
-        manifest = self._manifest
-        if endpoint == manifest.subject_endpoint:
-            asked = self._entry(subject, outcome)
-            effect = effect_of(outcome)
-            asked.effects.add(effect)
-            asked.possible += effect is not Effect.FAIL
-            self._promises += effect is Effect.OK
-        elif endpoint == manifest.confirm_endpoint:
-            asked = self._entry(subject, outcome)
-            if effect_of(outcome) is Effect.OK:
-                asked.confirmed = True
-                self._promises += 1
+        subjects, facts, rows = list[str](), list[int](), list[Outcome]()
+        for outcome, number, subject in zip(batch.rows, batch.kinds, batch.subjects, strict=True):
+            if number in wanted and subject is not None:
+                subjects.append(subject)
+                facts.append(self._fact(outcome, number))
+                rows.append(outcome)
+        if not rows:
+            return
+        self._facts.add(subjects, facts)
+        self._ids.add([row.request_id for row in rows])
+        self._served_by.add([row.served_by or "" for row in rows])
+        self._planned.add([row.planned_ns for row in rows])
 
     def check(
         self, before: Iterable[Subject], after: Iterable[Subject], mails: Iterable[Mail]
@@ -109,66 +153,119 @@ class Ledger:
             after: the rows after the run had settled.
             mails: what reached the mailbox.
         """
-        rows_before, rows_after = _rows(before), _rows(after)
-        self._apply_states(rows_after)
-        recipients = Counter(mail.recipient for mail in mails)
-        subjects = sorted({*self._asked, *rows_before, *rows_after, *recipients})
-        counts = {invariant: _Count() for invariant in TITLES}
-        unknown = recovered = 0
-        for subject in subjects:
-            case = _Case(
-                subject,
-                self._asked.get(subject),
-                rows_before.get(subject, _Row()),
-                rows_after.get(subject, _Row()),
-                recipients[subject],
-            )
-            if _is_unknown(case):
-                unknown += 1
-                recovered += case.after.count > 0
-            for rule in _RULES:
-                for invariant, violation in rule(self, case):
-                    counts[invariant].checked += 1
-                    if violation is not None:
-                        counts[invariant].violations.append(violation)
-        return self._integrity(counts, len(subjects), unknown, recovered)
+        asked = len(self._facts)
+        self._read(before, "before")
+        self._read(after, "after")
+        mailed = self._facts.number(Fact("mailed"))
+        for some in batches(mails):
+            self._facts.add([mail.recipient for mail in some], [mailed] * len(some))
+        self._apply_states()
+        sums = _Sums()
+        histories = self._facts.histories()
+        bad: list[int] = []
+        for place, number in histories.counts.items():
+            case = _case("", histories.facts(place))
+            checks = self._checks(case)
+            if any(violation for _, violation in checks):
+                bad.append(place)
+            else:
+                sums.add(case, checks, number)
+        for case in self._cases(histories.names(bad), asked):
+            sums.add(case, self._checks(case))
+        return self._integrity(sums)
 
-    def _entry(self, subject: str, outcome: Outcome) -> _Asked:
-        asked = self._asked.get(subject)
-        if asked is None:
-            asked = self._asked[subject] = _Asked()
-        asked.requests.append((outcome.planned_ns, outcome.request_id, outcome.served_by))
-        return asked
+    def _checks(self, case: _Case) -> "list[_Checked]":
+        return [check for rule in _RULES for check in rule(self, case)]
 
-    def _apply_states(self, rows: dict[str, _Row]) -> None:
+    def _read(self, rows: Iterable[Subject], when: Literal["before", "after"]) -> None:
+        numbers: dict[str | None, int] = {}
+        for batch in batches(rows):
+            states = [row.state for row in batch]
+            for state in set(states).difference(numbers):
+                numbers[state] = self._facts.number(Fact(when, state))
+            self._facts.add([row.subject for row in batch], list(map(numbers.__getitem__, states)))
+
+    def _fact(self, outcome: Outcome, number: int) -> int:
+        """The number of what a request about a subject means for it."""
+        effect = self._effect(outcome, number)
+        self._promises += effect is Effect.OK
+        if outcome.endpoint == self._manifest.subject_endpoint:
+            return self._facts.number(Fact("asked", effect))
+        return self._facts.number(Fact("confirmed", effect is Effect.OK))
+
+    def _effect(self, outcome: Outcome, number: int) -> Effect:
+        kind = self._columns.kinds[number]
+        if not kind.ok or (kind.status or 0) >= 500:  # noqa: PLR2004 - RFC 9110, section 15.6
+            return effect_of(outcome)
+        # Of all others the status alone tells.
+        known = self._effects.get(number)
+        if known is None:
+            known = self._effects[number] = effect_of(outcome)
+        return known
+
+    def _cases(self, names: Container[int], asked: int) -> list[_Case]:
+        """The subjects with these names, in order, each with all that is known of it.
+
+        Args:
+            names: the hashes of subjects.
+            asked: how many of the facts are requests; these come first.
+        """
+        found: dict[str, Counter[Fact]] = {}
+        places: dict[int, str] = {}
+        for place, subject, fact in self._facts.of(names):
+            found.setdefault(subject, Counter())[fact] += 1
+            if place < asked:
+                places[place] = subject
+        requests = self._requests(places)
+        cases = []
+        for subject, facts in sorted(found.items()):
+            case = _case(subject, facts)
+            if case.asked is not None:
+                case.asked.requests = requests[subject]
+            cases.append(case)
+        return cases
+
+    def _requests(self, places: Mapping[int, str]) -> dict[str, list[tuple[int, str, str | None]]]:
+        """The requests of subjects, by their places among all that are about subjects."""
+        found: dict[str, list[tuple[int, str, str | None]]] = {}
+        place = 0
+        for planned, ids, served_by in zip(self._planned, self._ids, self._served_by, strict=True):
+            for index in range(len(ids)) if places else ():
+                subject = places.get(place + index)
+                if subject is not None:
+                    request = planned[index], ids[index], served_by[index] or None
+                    found.setdefault(subject, []).append(request)
+            place += len(ids)
+        return found
+
+    def _apply_states(self) -> None:
         """Without any state in the database there is no schema for one, as before a migration.
 
         A row without a state among rows that have one was left behind, once the release is
         complete; in the middle of one it is just not moved yet.
         """
-        has_states = any(state is not None for row in rows.values() for state in row.states)
+        has_states = any(
+            fact.what == "after" and fact.value is not None for fact in self._facts.known
+        )
         self._states_apply = bool(self._manifest.states) and has_states
         self._nulls_apply = self._states_apply and self._manifest.outcome == "completed"
 
-    def _integrity(
-        self, counts: dict[str, _Count], checked: int, unknown: int, recovered: int
-    ) -> Integrity:
-        total = sum(len(count.violations) for count in counts.values())
+    def _integrity(self, sums: _Sums) -> Integrity:
+        counts = sums.counts
+        total = sum(count.violations for count in counts.values())
         return Integrity(
             status="violated" if total else "held" if self._promises else "unknown",
-            checked=checked,
-            unknown=unknown,
-            recovered=recovered,
+            checked=sums.checked,
+            unknown=sums.unknown,
+            recovered=sums.recovered,
             violation_count=total,
-            violations=tuple(
-                violation for count in counts.values() for violation in count.violations[:LISTED]
-            ),
+            violations=tuple(violation for count in counts.values() for violation in count.listed),
             invariants=tuple(
                 Invariant(
                     invariant=invariant,
                     title=TITLES[invariant],
                     checked=count.checked,
-                    violations=len(count.violations),
+                    violations=count.violations,
                 )
                 for invariant, count in counts.items()
                 if count.checked
@@ -243,17 +340,31 @@ _RULES: tuple[Callable[[Ledger, _Case], Iterator[_Checked]], ...] = (
 )
 
 
-def _rows(subjects: Iterable[Subject]) -> dict[str, _Row]:
-    rows: dict[str, _Row] = {}
-    shared: dict[str | None, _Row] = {}  # nearly all subjects have one row in one of few states
-    for subject in subjects:
-        row = rows.get(subject.subject)
-        if row is None:
-            rows[subject.subject] = shared.setdefault(subject.state, _Row(1, (subject.state,)))
+def _case(subject: str, facts: Mapping[Fact, int]) -> _Case:
+    """A subject with so many of these facts."""
+    asked = _Asked()
+    known = False
+    mails = 0
+    before: list[str | None] = []
+    after: list[str | None] = []
+    for (what, value), number in facts.items():
+        if what == "asked":
+            known = True
+            asked.effects.add(Effect(value))
+            asked.possible += number if value is not Effect.FAIL else 0
+        elif what == "confirmed":
+            known = True
+            asked.confirmed |= bool(value)
+        elif what == "mailed":
+            mails += number
         else:
-            states = tuple(sorted((*row.states, subject.state), key=str))
-            rows[subject.subject] = _Row(row.count + 1, states)
-    return rows
+            states = before if what == "before" else after
+            states += [None if value is None else str(value)] * number
+    return _Case(subject, asked if known else None, _row(before), _row(after), mails)
+
+
+def _row(states: Sequence[str | None]) -> _Row:
+    return _Row(len(states), tuple(sorted(states, key=str)))
 
 
 def _is_unknown(case: _Case) -> bool:

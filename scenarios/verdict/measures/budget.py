@@ -2,10 +2,17 @@
 
 import math
 from array import array
-from collections.abc import Sequence
-from itertools import pairwise
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import compress, pairwise, repeat
+from operator import and_, lshift, or_
 
-from scenarios.verdict.measures.slo import Ordered, percentile
+from scenarios.evidence.scratch import Scratch
+from scenarios.verdict.columns.parts import Parts
+from scenarios.verdict.columns.requests import RequestColumns
+from scenarios.verdict.measures.durations import Durations
+from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.model import Budget, Users, WindowedUptime
 
 DEFAULT_OBJECTIVE = 0.999
@@ -64,55 +71,102 @@ def windowed(requests: Ordered, lengths: Sequence[float] = WINDOWS) -> tuple[Win
     first is bad over five seconds, the second over none.
     """
     planned, failed = requests
+    bad = array("q", compress(range(len(planned)), failed))
     found = []
     for seconds in lengths:
         length = int(seconds * 1e9)
         if not planned or length > requests.span_ns:
             continue
-        worst, start, end, bad = 1.0, planned[0], 0, 0
-        for index, begin in enumerate(planned):
-            if begin + length > planned[-1]:
-                break
-            while end < len(planned) and planned[end] < begin + length:
-                bad += failed[end]
-                end += 1
-            share = 1 - bad / (end - index)
-            if share < worst:
-                worst, start = share, begin
-            bad -= failed[index]
-        found.append(WindowedUptime(seconds=seconds, worst=worst, start=(start - planned[0]) / 1e9))
+        most, of, start = 0, 1, planned[0]
+        for low, high in _near(planned, bad, length):
+            end, inside = low, 0
+            for index, begin in enumerate(planned[low:high], low):
+                until = begin + length
+                while planned[end] < until:
+                    inside += failed[end]
+                    end += 1
+                if inside * of > most * (end - index):
+                    most, of, start = inside, end - index, begin
+                inside -= failed[index]
+        found.append(
+            WindowedUptime(seconds=seconds, worst=1 - most / of, start=(start - planned[0]) / 1e9)
+        )
     return tuple(found)
 
 
-class UserLedger:
-    """Collects each user's requests; memory: 16 bytes for each."""
+def _near(planned: Sequence[int], bad: Sequence[int], length: int) -> Iterator[tuple[int, int]]:
+    """The indices at which a stretch begins that has a failure in it and ends within the run."""
+    stop = bisect_right(planned, planned[-1] - length)
+    for first, last in _runs(planned, bad, length):
+        low = bisect_right(planned, planned[first] - length)
+        if low < stop:
+            yield low, min(last + 1, stop)
 
-    def __init__(self) -> None:
-        self._names = array("q")
-        self._marks = array("q")
 
-    def add(self, user: str, planned_ns: int, *, failed: bool) -> None:
-        """Add one request of a user."""
-        self._names.append(hash(user))
-        self._marks.append(planned_ns << 1 | failed)
+def _runs(planned: Sequence[int], bad: Sequence[int], length: int) -> Iterator[tuple[int, int]]:
+    """The first and the last of failures that follow one another within that time."""
+    first = last = None
+    for index in bad:
+        if first is None or last is None:
+            first = index
+        elif planned[index] - planned[last] >= length:
+            yield first, last
+            first = index
+        last = index
+    if first is not None and last is not None:
+        yield first, last
 
-    def users(self, requests: Ordered) -> Users:
-        """User-uptime, and the worst windows of all requests.
 
-        Between two of a user's requests the outcome of the first holds. A pause longer than the
-        99th percentile of all pauses is no use of the service, and does not count.
-        """
-        stretches: list[tuple[int, int]] = []  # seconds of it in ns, and whether it was down
-        seen = sorted(zip(self._names, self._marks, strict=True))
-        many: set[int] = set()
-        for (name, mark), (next_name, next_mark) in pairwise(seen):
-            if name == next_name:
-                stretches.append(((next_mark >> 1) - (mark >> 1), mark & 1))
-                many.add(name)
-        cutoff = percentile(sorted(length for length, _ in stretches), 0.99)
-        kept = [(length, down) for length, down in stretches if length <= (cutoff or 0)]
-        total = sum(length for length, _ in kept)
-        up = sum(length for length, down in kept if not down)
-        return Users(
-            users=len(many), uptime=up / total if total else None, windows=windowed(requests)
+def users_of(columns: RequestColumns, requests: Ordered, scratch: Scratch) -> Users:
+    """User-uptime, and the worst windows of all requests.
+
+    Between two of a user's requests the outcome of the first holds. A pause longer than the
+    99th percentile of all pauses is no use of the service, and does not count.
+
+    Args:
+        columns: the requests; whoever they are about is their user.
+        requests: the same by their planned times, for the windows.
+        scratch: where pauses are kept meanwhile.
+    """
+    pauses, many = Durations(scratch), 0  # how long each was, doubled, plus 1 if the user was down
+    for names, marks in _by_users(columns, scratch):
+        counts = Counter(names)
+        if len(counts) == len(names):
+            continue
+        again = {name for name, count in counts.items() if count > 1}
+        many += len(again)
+        rows = sorted(one for one in zip(names, marks, strict=True) if one[0] in again)
+        pauses.add(
+            [
+                ((next_mark >> 1) - (mark >> 1)) << 1 | mark & 1
+                for (name, mark), (next_name, next_mark) in pairwise(rows)
+                if name == next_name
+            ]
         )
+    (cutoff,) = Durations.percentiles([pauses], (0.99,))
+    longest = 0 if cutoff is None else cutoff >> 1
+    up = down = 0
+    for batch in pauses:
+        for pause in batch:
+            length = pause >> 1
+            if length <= longest:
+                if pause & 1:
+                    down += length
+                else:
+                    up += length
+    total = up + down
+    return Users(users=many, uptime=up / total if total else None, windows=windowed(requests))
+
+
+def _by_users(columns: RequestColumns, scratch: Scratch) -> Parts:
+    """The users of requests that were sent, as numbers, with the marks of those requests."""
+    parts = Parts(scratch, len(columns))
+    sent = columns.marked(lambda kind: kind.dispatched)
+    bad = columns.marked(lambda kind: not kind.ok)
+    for planned, kinds, subjects in zip(
+        columns.planned, columns.kind, columns.subject, strict=True
+    ):
+        wanted = map(and_, map(bool, subjects), map(sent.__getitem__, kinds))
+        marks = map(or_, map(lshift, planned, repeat(1)), map(bad.__getitem__, kinds))
+        parts.add(compress(zip(subjects, marks, strict=True), wanted))
+    return parts

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 
 from scenarios.verdict.measures.slo import (
     SLOT_SECONDS,
-    Marks,
     Ordered,
     Window,
     availability_text,
@@ -53,18 +52,18 @@ def downtime_of(requests: Ordered, origin_ns: int) -> tuple[Downtime, ...]:
 
 
 def downtime_by_endpoint(
-    marks: Mapping[tuple[str, str], Marks], origin_ns: int
+    requests: Mapping[tuple[str, str], Ordered], origin_ns: int
 ) -> tuple[Downtime, ...]:
     """The stretches of failures of each endpoint and kind of connection.
 
     Args:
-        marks: the requests by endpoint and kind of connection.
+        requests: those by endpoint and kind of connection.
         origin_ns: the instant 0.0 of the run.
     """
     return tuple(
         window
-        for (endpoint, connection), key_marks in sorted(marks.items())
-        for window in _windows(key_marks.ordered(), origin_ns, endpoint, connection)
+        for (endpoint, connection), mine in sorted(requests.items())
+        for window in _windows(mine, origin_ns, endpoint, connection)
     )
 
 

@@ -9,6 +9,7 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import lock_queue
 from scenarios.verdict.causes.server_errors import OURS
 from scenarios.verdict.causes.surroundings import Surroundings
+from scenarios.verdict.columns.requests import Batch
 from scenarios.verdict.model import Blocker, Locks, Rewrite
 
 DELAYED_NS = 50_000_000
@@ -40,6 +41,14 @@ class LockLedger:
         for wait in around.waits:
             if not wait.waiter.application.startswith(OURS):
                 self._groups.setdefault(self._key(wait), _Group()).waits.append(wait)
+
+    def add_batch(self, batch: Batch) -> None:
+        """Take note of some requests; those that failed without a word of whom they asked wait."""
+        if not self._groups or max(batch.taken) < DELAYED_NS:
+            return
+        for outcome, taken in zip(batch.rows, batch.taken, strict=True):
+            if taken >= DELAYED_NS and (outcome.ok or outcome.served_by is not None):
+                self.add(outcome)
 
     def add(self, outcome: Outcome, replica: str | None = None) -> None:
         """Take note of one request; the order does not matter but for the examples.

@@ -6,7 +6,10 @@ that requests that a stalled system held back still count when they were due.
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, compress, repeat
+from operator import and_, floordiv, rshift, sub
 from typing import NamedTuple
 
 CONFIDENCE = 0.95
@@ -15,29 +18,6 @@ MERGE_SECONDS = 1.0
 SLOT_SECONDS = 0.1
 
 _FRACTION_ERROR = 1e-14
-
-
-class Marks:
-    """The planned times of requests, each with whether it failed, in eight bytes a request."""
-
-    def __init__(self) -> None:
-        self._marks = array("q")
-
-    def __len__(self) -> int:
-        return len(self._marks)
-
-    def add(self, planned_ns: int, *, failed: bool) -> None:
-        """Add one request; the order of additions does not matter."""
-        self._marks.append(planned_ns << 1 | failed)
-
-    def extend(self, other: "Marks") -> None:
-        """Add all requests of another collection."""
-        self._marks.extend(other._marks)  # noqa: SLF001 - of the same class
-
-    def ordered(self) -> "Ordered":
-        """The requests in order of their planned times."""
-        marks = sorted(self._marks)
-        return Ordered(array("q", (mark >> 1 for mark in marks)), bytes(mark & 1 for mark in marks))
 
 
 class Ordered(NamedTuple):
@@ -60,6 +40,33 @@ class Ordered(NamedTuple):
     def gap_ns(self) -> int:
         """The mean distance of two requests; 0 with fewer than two."""
         return self.span_ns // (len(self.planned) - 1) if len(self.planned) > 1 else 0
+
+
+def in_order(marks: Sequence[int]) -> Ordered:
+    """Requests whose planned times, doubled, plus 1 for those that failed, are in order."""
+    return Ordered(array("q", map(rshift, marks, repeat(1))), bytes(map(and_, marks, repeat(1))))
+
+
+def ordered(batches: Iterable[Sequence[int]], earliest: Sequence[int]) -> Ordered:
+    """Requests put in order, where most of them come in order already.
+
+    Args:
+        batches: of each request its planned time, doubled, plus 1 if it failed.
+        earliest: for each batch, a planned time that none of its requests precedes.
+    """
+    if not earliest:
+        return Ordered((), b"")
+    # What follows a batch cannot precede the earliest of all later ones, so the rest is in order.
+    floors = [*accumulate(reversed(earliest), min)][::-1]
+    planned, failed, pending = array("q"), bytearray(), list[int]()
+    for batch, floor in zip(batches, [*floors[1:], math.inf], strict=True):
+        pending += batch
+        pending.sort()
+        cut = len(pending) if floor == math.inf else bisect_left(pending, int(floor) << 1)
+        planned.extend(map(rshift, pending[:cut], repeat(1)))
+        failed += bytes(map(and_, pending[:cut], repeat(1)))
+        del pending[:cut]
+    return Ordered(planned, bytes(failed))
 
 
 class Window(NamedTuple):
@@ -172,9 +179,13 @@ def percentile(ordered: Sequence[int], share: float) -> int | None:
     """
     if not ordered:
         return None
+    return ordered[rank_of(share, len(ordered)) - 1]
+
+
+def rank_of(share: float, count: int) -> int:
+    """The rank, from 1, of the smallest of so many values that this share does not exceed."""
     # The product may be a hair above a whole number that it should be equal to: 0.99 * 100.
-    rank = math.ceil(round(share * len(ordered), 9))
-    return ordered[max(rank, 1) - 1]
+    return max(math.ceil(round(share * count, 9)), 1)
 
 
 def count_slots(requests: Ordered, slot_ns: int) -> SlotCount:
@@ -186,11 +197,9 @@ def count_slots(requests: Ordered, slot_ns: int) -> SlotCount:
     if not requests.planned:
         return SlotCount(0, 0, 0)
     origin = requests.planned[0]
-    seen: dict[int, int] = {}
-    for planned, failed in zip(requests.planned, requests.failed, strict=True):
-        slot = (planned - origin) // slot_ns
-        seen[slot] = seen.get(slot, 0) | failed
-    bad = sum(seen.values())
+    seen = set(map(floordiv, map(sub, requests.planned, repeat(origin)), repeat(slot_ns)))
+    failed = compress(requests.planned, requests.failed)
+    bad = len({(planned - origin) // slot_ns for planned in failed})
     return SlotCount(len(seen) - bad, bad, requests.span_ns // slot_ns + 1 - len(seen))
 
 
@@ -225,9 +234,7 @@ def downtime_windows(requests: Ordered, gap_ns: int) -> list[Window]:
 def _runs(requests: Ordered, gap_ns: int) -> Iterator[tuple[int, int]]:
     """The first and last index of each run of failures that belong together."""
     first = last = -1
-    for index, failed in enumerate(requests.failed):
-        if not failed:
-            continue
+    for index in compress(range(len(requests.failed)), requests.failed):
         if first < 0:
             first = index
         elif index - last > 1 and requests.planned[index] - requests.planned[last] >= gap_ns:
@@ -242,10 +249,8 @@ def _peak(failed: Sequence[int], first: int, last: int) -> float:
     """The highest share of failures among `PEAK_OVER` requests in a row that touch the window."""
     low, high = max(0, first - PEAK_OVER + 1), min(len(failed), last + PEAK_OVER)
     width = min(PEAK_OVER, high - low)
-    count = best = sum(failed[low : low + width])
-    for index in range(low + width, high):
-        count += failed[index] - failed[index - width]
-        best = max(best, count)
+    sums = [*accumulate(failed[low:high], initial=0)]
+    best: int = max(map(sub, sums[width:], sums))
     return best / width
 
 

@@ -1,18 +1,21 @@
-"""One pass over the requests of a run: everything that a verdict counts, in arrays of integers."""
+"""One pass over the requests of a run: everything that a verdict counts."""
 
 import heapq
 from array import array
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import compress, repeat
+from operator import lshift, or_
 
-from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.scratch import Scratch
 from scenarios.evidence.tick import Tick
+from scenarios.verdict.columns.column import NONE
+from scenarios.verdict.columns.requests import Batch, Kind, RequestColumns
 from scenarios.verdict.data.effect import Effect, effect_of
-from scenarios.verdict.measures.budget import UserLedger
-from scenarios.verdict.measures.slo import Marks, percentile
+from scenarios.verdict.measures.durations import Durations
+from scenarios.verdict.measures.slo import Ordered, in_order, ordered
 from scenarios.verdict.measures.uptime import StayingLedger
 from scenarios.verdict.model import (
     Harness,
@@ -31,151 +34,166 @@ CPU_OVER_SECONDS = 1.0
 class Bucket:
     """The requests of one phase."""
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Scratch) -> None:
         self.ok = self.failed = self.slow = self.undispatched = self.unknown = 0
-        self.latencies = array("q")
+        self.latencies = Durations(scratch)
 
     def requests(self) -> Requests:
         """The counts."""
-        return Requests(
-            planned=self.ok + self.failed + self.undispatched,
-            ok=self.ok,
-            failed=self.failed,
-            slow=self.slow,
-            undispatched=self.undispatched,
-            unknown=self.unknown,
-        )
+        return requests_of([self])
 
-    @property
-    def paced(self) -> int:
-        """Those that were sent, and over which their users took their time."""
-        return self.ok + self.failed - len(self.latencies)
-
-    def latency(self, slowest: tuple[SlowRequest, ...] = ()) -> Latency:
+    def latency(self) -> Latency:
         """The percentiles."""
-        ordered = sorted(self.latencies)
-        return Latency(
-            p50=seconds(percentile(ordered, 0.50)),
-            p99=seconds(percentile(ordered, 0.99)),
-            p999=seconds(percentile(ordered, 0.999)),
-            max=seconds(ordered[-1] if ordered else None),
-            slowest=slowest,
-        )
+        return latency_of([self])
 
-    def merge(self, other: "Bucket") -> None:
-        """Add another bucket's requests."""
-        self.ok += other.ok
-        self.failed += other.failed
-        self.slow += other.slow
-        self.undispatched += other.undispatched
-        self.unknown += other.unknown
-        self.latencies.extend(other.latencies)
+
+def requests_of(buckets: Sequence[Bucket]) -> Requests:
+    """The counts of several phases together."""
+    ok, failed = sum(one.ok for one in buckets), sum(one.failed for one in buckets)
+    undispatched = sum(one.undispatched for one in buckets)
+    return Requests(
+        planned=ok + failed + undispatched,
+        ok=ok,
+        failed=failed,
+        slow=sum(one.slow for one in buckets),
+        undispatched=undispatched,
+        unknown=sum(one.unknown for one in buckets),
+    )
+
+
+def latency_of(buckets: Sequence[Bucket], slowest: tuple[SlowRequest, ...] = ()) -> Latency:
+    """The percentiles of several phases together."""
+    latencies = [bucket.latencies for bucket in buckets]
+    p50, p99, p999 = Durations.percentiles(latencies, (0.50, 0.99, 0.999))
+    largest = max((one.largest for one in latencies if one.largest is not None), default=None)
+    return Latency(
+        p50=seconds(p50),
+        p99=seconds(p99),
+        p999=seconds(p999),
+        max=seconds(largest),
+        slowest=slowest,
+    )
 
 
 class RequestTally:
-    """Counts requests as they come, in any order.
+    """Counts requests as they come, in any order, a batch at a time.
 
-    Memory: about seventy bytes a request, and the whole of each failed or slow one.
+    Memory: the whole of each failed or slow request; what else counts is in columns.
 
     Attributes:
         failed: the failed requests.
         late: those that succeeded, but took longer than the latency objective.
-        users: the requests by whom they are about.
         staying: the requests of users who stay.
-        marks: planned times and failures by endpoint and kind of connection.
-        longest_ns: by endpoint, how long its longest successful request took.
         early_failures: failed requests that were over before the rollout began.
         origin_ns: the first planned time; 0 without requests.
         end_ns: the last planned time; 0 without requests.
     """
 
-    def __init__(self, manifest: Manifest, timeline: Timeline) -> None:
+    def __init__(
+        self, manifest: Manifest, timeline: Timeline, columns: RequestColumns, scratch: Scratch
+    ) -> None:
+        """Begin with nothing.
+
+        Args:
+            manifest: what was run.
+            timeline: its journal.
+            columns: the requests, which each batch is already in.
+            scratch: where latencies are kept.
+        """
         self.failed: list[Outcome] = []
         self.late: list[Outcome] = []
-        self.users = UserLedger()
         self.staying = StayingLedger()
-        self._answers = array("q")
-        self.marks: dict[tuple[str, str], Marks] = {}
-        self.longest_ns: dict[str, int] = {}
         self.early_failures = 0
         self.origin_ns = self.end_ns = 0
+        self._columns = columns
         self._manifest = manifest
         self._timeline = timeline
         self._slow_seconds = manifest.objectives.latency_seconds
-        self._buckets = [Bucket() for _ in range(len(timeline.phases) + 1)]  # [0]: before them
-        self._lags = array("q")
+        self._buckets = [Bucket(scratch) for _ in range(len(timeline.phases) + 1)]  # 0: before them
+        self._lags = Durations(scratch)
         self._slowest: list[tuple[int, str, Outcome]] = []
-        self._answered: Counter[str] = Counter()
-        self._answered_badly: Counter[str] = Counter()
-        self._known: dict[str, str | None] = {}
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one request."""
-        planned_ns = outcome.planned_ns
-        self.origin_ns = min(self.origin_ns or planned_ns, planned_ns)
-        self.end_ns = max(self.end_ns, planned_ns)
-        bucket = self._buckets[self._timeline.phase_at(planned_ns) + 1]
-        if outcome.user is not None:
-            self.staying.add(outcome.user, outcome)
-        if not outcome.dispatched:
-            bucket.undispatched += 1
+    def add(self, batch: Batch) -> None:
+        """Count some requests."""
+        first, last = min(batch.planned), max(batch.planned)
+        self.origin_ns = min(self.origin_ns or first, first)
+        self.end_ns = max(self.end_ns, last)
+        if batch.users.count(None) != len(batch.users):
+            for user, outcome in zip(batch.users, batch.rows, strict=True):
+                if user is not None:
+                    self.staying.add(user, outcome)
+        phase_at = self._timeline.phase_at
+        if phase_at(first) == phase_at(last):
+            self._add(self._buckets[phase_at(first) + 1], batch)
             return
-        if not outcome.paced:
-            self._add_latency(bucket, outcome)
-        if outcome.sent_ns is not None and outcome.connection == "reused":
-            self._lags.append(outcome.sent_ns - planned_ns)
-        ok = outcome.ok
-        key = (outcome.endpoint, outcome.connection)
-        marks = self.marks.get(key)
-        if marks is None:
-            marks = self.marks[key] = Marks()
-        marks.add(planned_ns, failed=not ok)
-        if ok:
-            bucket.ok += 1
-            took_ns = outcome.done_ns - (outcome.sent_ns or planned_ns)
-            if took_ns > self.longest_ns.get(outcome.endpoint, 0):
-                self.longest_ns[outcome.endpoint] = took_ns
-            if outcome.slower_than(self._slow_seconds):
-                bucket.slow += 1
-                self.late.append(outcome)
-        else:
-            self._add_failed(bucket, outcome)
-        self._add_answer(outcome, ok=ok)
-        self._answers.append(_answer_key(outcome.request_id, outcome.status or 0))
-        if outcome.subject is not None:
-            self.users.add(outcome.subject, planned_ns, failed=not ok)
+        phases = list(map(phase_at, batch.planned))
+        for phase in set(phases):
+            self._add(self._buckets[phase + 1], batch.only([one == phase for one in phases]))
 
-    def _add_latency(self, bucket: Bucket, outcome: Outcome) -> None:
-        latency_ns = outcome.done_ns - outcome.planned_ns
-        bucket.latencies.append(latency_ns)
-        item = (latency_ns, outcome.request_id, outcome)
-        if len(self._slowest) < SLOWEST:
-            heapq.heappush(self._slowest, item)
-        elif item[:2] > self._slowest[0][:2]:
-            heapq.heapreplace(self._slowest, item)
+    def _add(self, bucket: Bucket, batch: Batch) -> None:
+        """Count requests of one phase."""
+        present = [self._columns.kinds[number] for number in batch.counts]
+        failing = {kind.number for kind in present if kind.dispatched and not kind.ok}
+        untimed = {kind.number for kind in present if kind.paced or not kind.dispatched}
+        counts = batch.counts
+        bucket.undispatched += sum(counts[one.number] for one in present if not one.dispatched)
+        bucket.ok += sum(counts[one.number] for one in present if one.ok)
+        timed = batch
+        if untimed:
+            timed = batch.only([number not in untimed for number in batch.kinds])
+        if timed.rows:
+            self._add_latencies(bucket, timed, failing)
+        self._add_lags(batch, present)
+        if failing:
+            for outcome, number in zip(batch.rows, batch.kinds, strict=True):
+                if number in failing:
+                    self._add_failed(bucket, outcome)
 
-    def contradictions(self, exchanges: Iterable[ExchangeRecord]) -> int:
-        """How many complete answers the balancer sent that the generator's record denies.
+    def _add_lags(self, batch: Batch, present: Iterable[Kind]) -> None:
+        """How late the generator was; a request that opened its connection waited for that."""
+        reused = {one.number for one in present if one.dispatched and one.connection == "reused"}
+        self._lags.add(
+            [
+                at - due
+                for at, due, number in zip(batch.sent, batch.planned, batch.kinds, strict=True)
+                if number in reused and at is not None
+            ]
+        )
 
-        Only requests of the plan are compared, by the prefix that their ids share.
-        """
-        prefix = f"s{self._manifest.seed}-"
-        answers = sorted(self._answers)
-        found = 0
-        for line in exchanges:
-            if line.end != "complete" or not line.request_id.startswith(prefix):
-                continue
-            if not _holds(answers, _answer_key(line.request_id, line.status or 0)):
-                # The client may have given up at the very moment when the answer was sent.
-                found += not _holds(answers, _answer_key(line.request_id, 0))
-        return found
+    def _add_latencies(self, bucket: Bucket, timed: Batch, failing: Container[int]) -> None:
+        bucket.latencies.add(timed.taken)
+        largest = max(timed.taken)
+        if len(self._slowest) < SLOWEST or largest >= self._slowest[0][0]:
+            least = self._slowest[0][0] if len(self._slowest) == SLOWEST else NONE
+            found = [
+                (taken, outcome.request_id, outcome)
+                for taken, outcome in zip(timed.taken, timed.rows, strict=True)
+                if taken >= least
+            ]
+            self._slowest = heapq.nlargest(
+                SLOWEST, [*self._slowest, *found], key=lambda item: item[:2]
+            )[::-1]
+        if largest / 1e9 > self._slow_seconds:
+            late = [
+                outcome
+                for taken, outcome, number in zip(timed.taken, timed.rows, timed.kinds, strict=True)
+                if taken / 1e9 > self._slow_seconds and number not in failing
+            ]
+            bucket.slow += len(late)
+            self.late += late
 
-    def total(self) -> Bucket:
-        """The requests of all phases."""
-        total = Bucket()
-        for bucket in self._buckets:
-            total.merge(bucket)
-        return total
+    @property
+    def paced(self) -> int:
+        """How many requests were sent over which their users took their time."""
+        return sum(one.ok + one.failed - len(one.latencies) for one in self._buckets)
+
+    def requests(self) -> Requests:
+        """The counts of all phases."""
+        return requests_of(self._buckets)
+
+    def latency(self) -> Latency:
+        """The percentiles over all phases, with the slowest requests."""
+        return latency_of(self._buckets, self.slowest())
 
     def phases(self) -> tuple[Phase, ...]:
         """Each phase with its requests; the last one ends with the last planned request."""
@@ -211,33 +229,70 @@ class RequestTally:
             )
         )
 
-    def all_marks(self) -> Marks:
-        """The planned times and failures of all requests that were sent."""
-        together = Marks()
-        for marks in self.marks.values():
-            together.extend(marks)
-        return together
+    def ordered(self) -> Ordered:
+        """All requests that were sent, by their planned times."""
+        columns = self._columns
+        sent = columns.marked(lambda kind: kind.dispatched)
+        bad = columns.marked(lambda kind: not kind.ok)
+        return ordered(_marks(columns, sent, bad), columns.earliest)
+
+    def failing_endpoints(self) -> dict[tuple[str, str], Ordered]:
+        """The requests by endpoint and kind of connection, where some of them failed."""
+        columns = self._columns
+        keys = {
+            (kind.endpoint, kind.connection): array("q")
+            for kind in columns.kinds
+            if kind.dispatched and not kind.ok
+        }
+        mine = [keys.get((kind.endpoint, kind.connection)) for kind in columns.kinds]
+        sent = columns.marked(lambda kind: kind.dispatched and mine[kind.number] is not None)
+        bad = columns.marked(lambda kind: not kind.ok)
+        marks = _marks(columns, sent, bad)
+        for batch, kinds in zip(marks, columns.kind, strict=True):
+            numbers = compress(kinds, map(sent.__getitem__, kinds))
+            for mark, number in zip(batch, numbers, strict=True):
+                into = mine[number]
+                if into is not None:
+                    into.append(mark)
+        return {key: in_order(sorted(marks)) for key, marks in keys.items()}
+
+    def longest_ns(self) -> dict[str, int]:
+        """By endpoint, how long its longest successful request took from when it was sent."""
+        columns = self._columns
+        endpoints = [kind.endpoint if kind.ok else None for kind in columns.kinds]
+        found: dict[str, int] = {}
+        for taken, lags, kinds in zip(columns.taken, columns.lag, columns.kind, strict=True):
+            for took, lag, number in zip(taken, lags, kinds, strict=True):
+                endpoint = endpoints[number]
+                if endpoint is not None:
+                    took_ns = took if lag == NONE else took - lag
+                    if took_ns > found.get(endpoint, 0):
+                        found[endpoint] = took_ns
+        return found
 
     def versions(self) -> tuple[VersionShare, ...]:
         """Who answered how many, in the order of the release."""
-        names = list(dict.fromkeys((*self._manifest.versions, *sorted(self._answered))))
+        answered, badly = Counter[str](), Counter[str]()
+        for kind in self._columns.kinds:
+            if kind.dispatched and kind.version is not None:
+                answered[kind.version] += kind.count
+                badly[kind.version] += 0 if kind.ok else kind.count
+        names = list(dict.fromkeys((*self._manifest.versions, *sorted(answered))))
         return tuple(
-            VersionShare(
-                version=name, requests=self._answered[name], failed=self._answered_badly[name]
-            )
+            VersionShare(version=name, requests=answered[name], failed=badly[name])
             for name in names
         )
 
     def harness(self, ticks: Iterable[Tick]) -> Harness:
         """How well the generator kept up; its own account says what the requests cannot."""
-        account = _Account(ticks)
-        lags = sorted(self._lags)
-        measured = percentile(lags, 0.99)
+        account = Account(ticks)
+        (measured,) = Durations.percentiles([self._lags], (0.99,))
+        largest = self._lags.largest
         return Harness(
             schedule_lag_p99=account.lag_p99 if measured is None else measured / 1e9,
             # Its own account knows of those that had to open a connection as well.
-            schedule_lag_max=max(account.lag_max or 0.0, lags[-1] / 1e9 if lags else 0.0)
-            if lags or account.lag_max is not None
+            schedule_lag_max=max(account.lag_max or 0.0, (largest or 0) / 1e9)
+            if largest is not None or account.lag_max is not None
             else None,
             cpu_max=account.cpu_max,
             undispatched=sum(bucket.undispatched for bucket in self._buckets),
@@ -255,31 +310,25 @@ class RequestTally:
         if outcome.done_ns < self._timeline.rollout_ns:
             self.early_failures += 1
 
-    def _add_answer(self, outcome: Outcome, *, ok: bool) -> None:
-        replica = outcome.served_by
-        if replica is None:
-            return
-        if replica not in self._known:
-            self._known[replica] = self._timeline.version_of(replica)
-        version = self._known[replica]
-        if version is None:
-            return
-        self._answered[version] += 1
-        if not ok:
-            self._answered_badly[version] += 1
+
+def _marks(
+    columns: RequestColumns, wanted: Sequence[bool], bad: Sequence[bool]
+) -> Iterator[list[int]]:
+    """Of each wanted request its planned time, doubled, plus 1 if it failed, by batches.
+
+    Args:
+        columns: the requests.
+        wanted: for each kind, whether its requests are.
+        bad: for each kind, whether its requests failed.
+    """
+    every = all(wanted)
+    for planned, kinds in zip(columns.planned, columns.kind, strict=True):
+        failed = map(bad.__getitem__, kinds)
+        marks = map(or_, map(lshift, planned, repeat(1)), failed)
+        yield list(marks if every else compress(marks, map(wanted.__getitem__, kinds)))
 
 
-def _answer_key(request_id: str, status: int) -> int:
-    """A request's id and status in 63 bits; the same in one process only."""
-    return (hash(request_id) & (1 << 52) - 1) << 10 | status & 1023
-
-
-def _holds(ordered: list[int], key: int) -> bool:
-    index = bisect_left(ordered, key)
-    return index < len(ordered) and ordered[index] == key
-
-
-class _Account:
+class Account:
     """The generator's own account: its worst second of processor time, and its lag."""
 
     def __init__(self, ticks: Iterable[Tick]) -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.subject import Subject
-from scenarios.verdict.data.integrity import Ledger
 from scenarios.verdict.model import Integrity
 from tests.support import evidence as make
 
@@ -68,13 +67,13 @@ def worlds(draw: Callable[..., Any]) -> World:
 
 
 def checked(world: World, rows: list[Subject], mails: list[str]) -> Integrity:
-    ledger = Ledger(make.MANIFEST)
+    requests = []
     endpoints = {"subscribe": make.SUBSCRIBE, "confirm": make.CONFIRM}
     for number, (subject, verb, told) in enumerate(world.asked):
-        ledger.add(
+        requests.append(
             make.request(number, number / 10, endpoint=endpoints[verb], subject=subject, **told)
         )
-    return ledger.check(
+    return make.ledger_of(requests).check(
         [Subject(subject=subject, state=ACTIVE) for subject in world.before],
         rows,
         [Mail(at_ns=n, recipient=subject) for n, subject in enumerate(mails)],

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.verdict.measures.budget import UserLedger, budget_of, name_of, nines, windowed
-from scenarios.verdict.measures.slo import Marks, Ordered
+from scenarios.verdict.measures.budget import budget_of, name_of, nines, windowed
+from scenarios.verdict.measures.slo import Ordered
+from tests.support import evidence as make
+from tests.support.by_rows.slo import Marks
 
 SECOND = 1_000_000_000
 
@@ -87,16 +89,17 @@ def test_the_worst_window_is_the_worst(requests: list[tuple[int, bool]]) -> None
 
 def test_users_who_wait_are_down() -> None:
     """Between two of a user's requests the first one's outcome holds, for each user apart."""
-    ledger = UserLedger()
-    for user, when, failed in (
+    visits = (
         ("ann", 0.0, False),
         ("ann", 1.0, True),
         ("ann", 2.0, False),
         ("bob", 0.5, False),
         ("bob", 1.5, False),
         ("once", 0.7, True),
-    ):
-        ledger.add(user, round(when * SECOND), failed=failed)
-    users = ledger.users(ordered((0.0, False)))
+    )
+    users = make.users_of(
+        make.request(number, when, subject=user, status=500 if failed else 200)
+        for number, (user, when, failed) in enumerate(visits)
+    )
     assert users.users == 2
     assert users.uptime == pytest.approx(2 / 3)

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from scenarios.verdict.measures import slo
+from tests.support.by_rows.slo import Marks
 
 requests = st.lists(st.tuples(st.integers(0, 20_000_000_000), st.booleans()), max_size=200)
 
 
 def ordered(pairs: list[tuple[int, bool]]) -> slo.Ordered:
-    marks = slo.Marks()
+    marks = Marks()
     for planned, failed in pairs:
         marks.add(planned, failed=failed)
     return marks.ordered()

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.evidence.outcome import Outcome
-from scenarios.verdict.measures.budget import UserLedger
-from scenarios.verdict.measures.slo import Marks
 from scenarios.verdict.measures.uptime import StayingLedger
 from scenarios.verdict.model import Users, WindowedUptime
 from tests.support import evidence as make
+from tests.support.by_rows.slo import Marks
 
 SECOND = 1_000_000_000
 UP, DOWN, UNSENT = "up", "down", "unsent"
@@ -107,15 +106,15 @@ def test_who_comes_once_does_not_see_it() -> None:
     uptime without a hole.
     """
     people = population(0.5, (4.0, 5.0))
-    ledger, marks = UserLedger(), Marks()
+    requests = []
     for visits in people.values():
         for number, (when, state) in enumerate(visits):
             name = f"{visits[0][0]}-{number}"
-            marks.add(round(when * SECOND), failed=state != UP)
-            ledger.add(name, round(when * SECOND), failed=state != UP)
+            status = 200 if state == UP else 500
+            requests.append(make.request(len(requests), when, subject=name, status=status))
             if state == UP:
-                ledger.add(name, round((when + 0.1) * SECOND), failed=False)
-    closed = ledger.users(marks.ordered())
+                requests.append(make.request(len(requests), when + 0.1, subject=name))
+    closed = make.users_of(requests)
     assert (closed.staying, closed.uptime) == (False, 1.0)
     assert (seen(people).uptime or 1.0) < 0.9
 

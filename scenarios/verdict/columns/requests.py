@@ -1,0 +1,322 @@
+"""All requests of a run, in columns: what they have in common is said once, for each kind of them.
+
+A *kind* is all that requests may share: the step of the journey, the endpoint, the connection, the
+status, the replica. A run has few kinds, so what is true of a kind is decided once and counted.
+Times, ids and users differ, and are columns of numbers. The requests themselves are kept only if
+they failed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress, repeat
+from operator import and_, attrgetter, sub
+from typing import Any, Final, NamedTuple
+
+from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.request_id import place_of
+from scenarios.evidence.scratch import Scratch
+from scenarios.verdict.columns.column import NONE, Column, batches
+
+Step = tuple[str, int]
+
+SEVERAL = ""
+"""Stands for the user, where it was not one alone."""
+
+KEY_MASK: Final = (1 << 62) - 1
+"""The bits of a hash that name a request."""
+_MOST_REMEMBERED = 10_000
+_FIELDS = attrgetter(
+    *("request_id", "journey", "endpoint", "connection", "expected", "status", "error"),
+    *("served_by", "paced", "mismatch", "planned_ns", "done_ns", "sent_ns", "first_byte_ns"),
+    *("subject", "cause_id", "user"),
+)
+_READS = ("GET ", "HEAD ", "OPTIONS ")
+
+
+def key_of(request_id: str) -> int:
+    """A request's id as a number of 62 bits; the same in one process only."""
+    return hash(request_id) & KEY_MASK
+
+
+def step_of(outcome: Outcome) -> Step:
+    """The step that a request belongs to; see `request_id.id_of`; step 0 for other ids."""
+    return outcome.journey, _number(outcome.request_id)
+
+
+def _number(request_id: str) -> int:
+    parts = request_id.split("-")
+    number = parts[3 if parts[1].startswith("u") else 2 :][:1] if len(parts) > 2 else []  # noqa: PLR2004
+    return int(number[0]) if number and number[0].isdecimal() else 0
+
+
+class _Numbers(dict[str, int]):
+    """The step's number by the rest of an id: after the user, as most ids have few of them."""
+
+    def __init__(self, user: str) -> None:
+        super().__init__()
+        self._user = user
+
+    def __missing__(self, rest: str) -> int:
+        number = _number(f"s-{self._user}-{rest}")
+        if len(self) < _MOST_REMEMBERED:
+            self[rest] = number
+        return number
+
+
+class Kind:
+    """What requests may have in common.
+
+    Attributes:
+        number: its place among all kinds.
+        step: the journey, and which of its steps.
+        endpoint: what was asked for.
+        connection: `new` or `reused`.
+        status: of the answer.
+        served_by: who answered.
+        paced: whether users took their time.
+        ok: whether these requests succeeded.
+        dispatched: whether they were sent.
+        version: of the replica that answered; None if unknown.
+        writes: whether they may have changed something.
+        count: how many requests are of this kind.
+        asked_by: their user, where all are of one; `SEVERAL`; None if no id names a user.
+    """
+
+    __slots__ = (
+        *("asked_by", "connection", "count", "dispatched", "endpoint", "number", "ok", "paced"),
+        *("served_by", "status", "step", "version", "writes"),
+    )
+
+    def __init__(self, number: int, key: tuple[Any, ...], version: str | None) -> None:
+        (
+            journey,
+            step,
+            self.endpoint,
+            self.connection,
+            expected,
+            self.status,
+            error,
+            self.served_by,
+            self.paced,
+            matched,
+        ) = key
+        self.number = number
+        self.step: Step = (journey, step)
+        self.ok = bool(error is None and self.status in expected and matched)
+        self.dispatched = error != "undispatched"
+        self.version = version
+        self.writes = not self.endpoint.startswith(_READS)
+        self.count = 0
+        self.asked_by: str | None = None
+
+
+class Kinds(dict[tuple[Any, ...], int]):
+    """The number of each kind, by what makes it one.
+
+    Attributes:
+        all: the kinds, by their numbers.
+    """
+
+    def __init__(self, version_of: Callable[[str | None], str | None]) -> None:
+        super().__init__()
+        self.all: list[Kind] = []
+        self._version_of = version_of
+
+    def __missing__(self, key: tuple[Any, ...]) -> int:
+        kind = Kind(len(self.all), key, self._version_of(key[7]))
+        self.all.append(kind)
+        self[key] = kind.number
+        return kind.number
+
+
+class Batch(NamedTuple):
+    """Some requests; each sequence has one item for each of them.
+
+    Attributes:
+        rows: the requests themselves.
+        kinds: the numbers of their kinds.
+        planned: when they were due.
+        taken: how long they took from then, in ns.
+        sent: when they were sent, if they were.
+        subjects: what they were about.
+        users: who of the staying users sent them.
+        counts: how many there are of each kind.
+    """
+
+    rows: Sequence[Outcome]
+    kinds: Sequence[int]
+    planned: Sequence[int]
+    taken: Sequence[int]
+    sent: Sequence[int | None]
+    subjects: Sequence[str | None]
+    users: Sequence[str | None]
+    counts: Counter[int]
+
+    def only(self, chosen: Sequence[bool]) -> "Batch":
+        """Those of them for which it is true."""
+        kinds = list(compress(self.kinds, chosen))
+        return Batch(
+            rows=list(compress(self.rows, chosen)),
+            kinds=kinds,
+            planned=list(compress(self.planned, chosen)),
+            taken=list(compress(self.taken, chosen)),
+            sent=list(compress(self.sent, chosen)),
+            subjects=list(compress(self.subjects, chosen)),
+            users=list(compress(self.users, chosen)),
+            counts=Counter(kinds),
+        )
+
+
+class RequestColumns:
+    """Every request of a run; they may come in any order.
+
+    The columns have a number for each request, in the order of reading, in batches of one size.
+
+    Attributes:
+        kinds: the kinds, by their numbers.
+        failed: the requests that did not succeed, also those that were not sent.
+        planned: when they were due.
+        taken: from then until the outcome was known.
+        lag: from then until they were sent; `NONE` if they never were.
+        first_byte: when the answer began; `NONE` if none did.
+        kind: the number of their kind.
+        name: `key_of` their ids.
+        led_by: `key_of` the id of the request that led to them; of a staying user's visit minus the
+            user's number; else 0.
+        subject: the hash of what they are about; 0 if that is nothing.
+        user: the number of the staying user, from 1; 0 for all others.
+        user_numbers: those numbers, by the user.
+        earliest: the first planned time of each batch.
+    """
+
+    def __init__(self, scratch: Scratch, version_of: Callable[[str | None], str | None]) -> None:
+        self._kinds = Kinds(version_of)
+        self._arriving, self._staying = _Numbers(""), _Numbers("u")
+        self.failed: list[Outcome] = []
+        self.planned, self.taken, self.lag = Column(scratch), Column(scratch), Column(scratch)
+        self.first_byte, self.kind = Column(scratch), Column(scratch, "i")
+        self.name, self.led_by = Column(scratch), Column(scratch)
+        self.subject, self.user = Column(scratch), Column(scratch, "i")
+        self.user_numbers: dict[str, int] = {}
+        self.earliest: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """The kinds, by their numbers."""
+        return self._kinds.all
+
+    def reading(self, outcomes: Iterable[Outcome]) -> Iterator[Batch]:
+        """Take all requests, and yield each batch of them for whoever counts something else."""
+        for rows in batches(outcomes):
+            yield self._add(rows)
+
+    def marked(self, wanted: Callable[[Kind], bool]) -> list[bool]:
+        """For each kind, by its number, whether it is wanted."""
+        return [wanted(kind) for kind in self.kinds]
+
+    def _add(self, rows: list[Outcome]) -> Batch:
+        (
+            ids,
+            journeys,
+            endpoints,
+            connections,
+            expected,
+            statuses,
+            errors,
+            served_by,
+            paced,
+            mismatches,
+            planned,
+            done,
+            sent,
+            first_bytes,
+            subjects,
+            causes,
+            users,
+        ) = zip(*map(_FIELDS, rows), strict=True)
+        size = len(rows)
+        matched: Iterable[bool] = repeat(True)
+        if mismatches.count(None) != size:
+            matched = [mismatch is None for mismatch in mismatches]
+        keys = zip(
+            *(journeys, self._steps(ids), endpoints, connections, expected),
+            *(statuses, errors, served_by, paced, matched),
+            strict=False,
+        )
+        kinds = list(map(self._kinds.__getitem__, keys))
+        counts = Counter(kinds)
+        taken = list(map(sub, done, planned))
+        self.earliest.append(min(planned))
+        self.planned.add(planned)
+        self.taken.add(taken)
+        self.kind.add(kinds)
+        self.lag.add(
+            map(sub, sent, planned)
+            if None not in sent
+            else [NONE if at is None else at - due for at, due in zip(sent, planned, strict=True)]
+        )
+        self.first_byte.add(
+            first_bytes
+            if None not in first_bytes
+            else [NONE if at is None else at for at in first_bytes]
+        )
+        self.name.add(map(and_, map(hash, ids), repeat(KEY_MASK)))
+        self._add_origins(causes, users)
+        self.subject.add([0 if one is None else hash(one) or 1 for one in subjects])
+        self._note(rows, kinds, counts)
+        return Batch(rows, kinds, planned, taken, sent, subjects, users, counts)
+
+    def _steps(self, ids: Sequence[str]) -> list[int]:
+        arriving, staying = self._arriving, self._staying
+        try:
+            return [
+                staying[rest] if who[0] == "u" else arriving[rest]
+                for _, who, rest in [one.split("-", 2) for one in ids]
+            ]
+        except (ValueError, IndexError):  # an id that is none of ours
+            return [_number(one) for one in ids]
+
+    def _add_origins(self, causes: Sequence[str | None], users: Sequence[str | None]) -> None:
+        size = len(causes)
+        numbers = [0] * size
+        if users.count(None) != size:
+            known = self.user_numbers
+            numbers = [0 if one is None else known.setdefault(one, len(known) + 1) for one in users]
+        self.user.add(numbers)
+        if causes.count(None) != size:
+            self.led_by.add(
+                [
+                    -number if one is None else hash(one) & KEY_MASK
+                    for one, number in zip(causes, numbers, strict=True)
+                ]
+            )
+        else:
+            self.led_by.add([-number for number in numbers])
+
+    def _note(self, rows: Sequence[Outcome], kinds: Sequence[int], counts: Counter[int]) -> None:
+        """Keep the requests that failed, and whose requests each kind has."""
+        failing, alone = set(), set()
+        for number, count in counts.items():
+            kind = self.kinds[number]
+            kind.count += count
+            if not kind.ok:
+                failing.add(number)
+            if kind.asked_by != SEVERAL:
+                alone.add(number)
+        if failing:
+            self.failed += [
+                row for row, number in zip(rows, kinds, strict=True) if number in failing
+            ]
+        if alone:
+            for row, number in zip(rows, kinds, strict=True):
+                if number in alone:
+                    self._note_user(row, self.kinds[number])
+
+    def _note_user(self, row: Outcome, kind: Kind) -> None:
+        place = place_of(row.request_id)
+        if place is None or kind.asked_by == SEVERAL:
+            return
+        kind.asked_by = place.user if kind.asked_by in (None, place.user) else SEVERAL

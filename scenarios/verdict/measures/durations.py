@@ -1,0 +1,73 @@
+"""Exact percentiles of many durations, without ordering all of them."""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
+from operator import rshift
+from typing import Final
+
+from scenarios.evidence.scratch import Scratch
+from scenarios.verdict.columns.column import Column
+from scenarios.verdict.measures.slo import rank_of
+
+_BITS: Final = 16
+"""Durations are counted in steps of 2^16 ns, about 66 µs; only those of some steps are ordered."""
+
+
+class Durations:
+    """Durations in ns; they come in any order, and may be negative."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self._values = Column(scratch)
+        self._steps: Counter[int] = Counter()
+        self.largest: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> "Iterator[array[int]]":
+        """All of them, batch by batch."""
+        return iter(self._values)
+
+    def add(self, values: Sequence[int]) -> None:
+        """Add a batch."""
+        if not values:
+            return
+        most = max(values)
+        self.largest = most if self.largest is None else max(self.largest, most)
+        self._values.add(values)
+        self._steps.update(map(rshift, values, repeat(_BITS)))
+
+    @staticmethod
+    def percentiles(several: Sequence["Durations"], shares: Iterable[float]) -> list[int | None]:
+        """Nearest-rank percentiles of all durations together: see `slo.percentile`."""
+        count = sum(map(len, several))
+        if not count:
+            return [None for _ in shares]
+        steps: Counter[int] = Counter()
+        for one in several:
+            steps.update(one._steps)  # noqa: SLF001 - of the same class
+        ranks = [rank_of(share, count) for share in shares]
+        places = list(_places(ranks, steps))
+        wanted = {step for step, _ in places}
+        found: dict[int, list[int]] = {step: [] for step in wanted}
+        for batch in chain.from_iterable(several):
+            for value in batch:
+                if value >> _BITS in wanted:
+                    found[value >> _BITS].append(value)
+        for values in found.values():
+            values.sort()
+        return [found[step][index] for step, index in places]
+
+
+def _places(ranks: Iterable[int], steps: Counter[int]) -> Iterator[tuple[int, int]]:
+    """For each rank, its step, and its index among the durations of that step."""
+    ordered = sorted(steps)
+    for rank in ranks:
+        before = 0
+        for step in ordered:
+            if before + steps[step] >= rank:
+                yield step, rank - before - 1
+                break
+            before += steps[step]

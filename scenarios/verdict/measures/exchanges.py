@@ -1,0 +1,132 @@
+"""The balancer's access log in columns, and what it says that the client's record does not."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import compress, repeat, zip_longest
+from operator import and_, attrgetter, xor
+
+from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.evidence.scratch import Scratch
+from scenarios.verdict.columns.column import Column, batches
+from scenarios.verdict.columns.requests import KEY_MASK, RequestColumns
+from scenarios.verdict.model.rescued import Rescued
+
+HELD_NS = 50_000_000
+"""A request that waited for a replica for less was not held: the balancer was just busy."""
+
+_SERVER_ERROR = 500
+_FIELDS = attrgetter("request_id", "status", "end", "attempts", "wait_ns")
+
+
+class Exchanges:
+    """Every exchange that the balancer logged; they may come in any order.
+
+    Attributes:
+        kept: the lines of wanted requests, by request id.
+    """
+
+    def __init__(self, prefix: str, wanted: AbstractSet[str], scratch: Scratch) -> None:
+        """Begin with nothing.
+
+        Args:
+            prefix: what the ids of all planned requests begin with.
+            wanted: the ids of the requests whose lines are kept.
+            scratch: where the columns are kept.
+        """
+        self.kept: dict[str, ExchangeRecord] = {}
+        self._prefix = prefix
+        self._wanted = wanted
+        self._names, self._statuses = Column(scratch), Column(scratch, "i")
+        self._retried = self._held = 0
+
+    def read(self, lines: Iterable[ExchangeRecord]) -> None:
+        """Take all lines."""
+        for batch in batches(lines):
+            self._add(batch)
+
+    def _add(self, batch: Sequence[ExchangeRecord]) -> None:
+        ids, statuses, ends, attempts, waits = zip(*map(_FIELDS, batch), strict=True)
+        for line in compress(batch, map(self._wanted.__contains__, ids)):
+            self.kept[line.request_id] = line
+        if max(attempts) > 1 or max(waits) >= HELD_NS:
+            for line in batch:
+                if line.status is not None and line.status < _SERVER_ERROR:
+                    self._retried += line.attempts > 1
+                    self._held += line.wait_ns >= HELD_NS
+        names: Iterable[int] = map(and_, map(hash, ids), repeat(KEY_MASK))
+        known: Iterable[int] = statuses
+        if None in statuses:
+            known = [status or 0 for status in statuses]
+        prefix = self._prefix
+        # What lies between two texts with the same prefix has it as well.
+        ours = min(ids).startswith(prefix) and max(ids).startswith(prefix)
+        if not ours or ends.count("complete") != len(ends):
+            complete = [
+                end == "complete" and one.startswith(prefix)
+                for one, end in zip(ids, ends, strict=True)
+            ]
+            names, known = compress(names, complete), compress(known, complete)
+        self._names.add(names)
+        self._statuses.add(known)
+
+    def rescued(self, died: int) -> Rescued:
+        """The exchanges that ended well although a replica failed them, or none was there.
+
+        Args:
+            died: how many replicas ended by themselves, in service.
+        """
+        return Rescued(retried=self._retried, held=self._held, died=died)
+
+    def contradictions(self, requests: RequestColumns) -> int:
+        """How many complete answers the balancer sent that the generator's record denies.
+
+        Only requests of the plan are compared, by the prefix that their ids share. A client may
+        have given up at the very moment when the answer was sent, so one without an answer denies
+        nothing.
+        """
+        denied = self._unanswered(requests)
+        if not denied:
+            return 0
+        lines = [
+            (name, status)
+            for names, statuses in zip(self._names, self._statuses, strict=True)
+            for name, status in zip(names, statuses, strict=True)
+            if name ^ status in denied
+        ]
+        without = {name for name, _ in lines}
+        silent = {name for names in _silent(requests) for name in without.intersection(names)}
+        return sum(name not in silent for name, _ in lines)
+
+    def _unanswered(self, requests: RequestColumns) -> set[int]:
+        """The complete answers, as a number, that no request of the record has."""
+        missing: set[int] = set()
+        before: set[int] = set()
+        logged = (
+            set(map(xor, names, statuses))
+            for names, statuses in zip(self._names, self._statuses, strict=True)
+        )
+        # Both records are in order of time, so nearly all lines are found close by.
+        for mine, theirs in zip_longest(_answers(requests), logged, fillvalue=set[int]()):
+            missing |= theirs
+            missing -= before
+            missing -= mine
+            before = mine
+        for mine in _answers(requests) if missing else ():
+            missing -= mine
+        return missing
+
+
+def _answers(requests: RequestColumns) -> Iterator[set[int]]:
+    """The answers that the record has of requests that were sent, each as a number, in batches."""
+    statuses = [kind.status or 0 for kind in requests.kinds]
+    sent = requests.marked(lambda kind: kind.dispatched)
+    for names, kinds in zip(requests.name, requests.kind, strict=True):
+        answers = map(xor, names, map(statuses.__getitem__, kinds))
+        yield set(compress(answers, map(sent.__getitem__, kinds)))
+
+
+def _silent(requests: RequestColumns) -> "Iterator[Iterable[int]]":
+    """The ids, as numbers, of requests that were sent and got no complete answer, in batches."""
+    silent = requests.marked(lambda kind: kind.dispatched and not kind.status)
+    for names, kinds in zip(requests.name, requests.kind, strict=True):
+        yield compress(names, map(silent.__getitem__, kinds))
