@@ -77,6 +77,72 @@ def test_a_story_in_order(folder: Path) -> None:
     assert not any("s7-000225-12" in text for _, text in told)
 
 
+def test_a_story_begins_with_the_facts(folder: Path) -> None:
+    """What was asked, how, in which journey, when, who answered, and what was going on."""
+    story = explain(folder, "s7-000225-1")
+    assert (story.request_id, story.at, story.seconds) == ("s7-000225-1", 2.25, 0.5)
+    assert (story.endpoint, story.journey) == (make.SUBSCRIBE, "subscribe")
+    assert story.connection == "reused"
+    assert story.got == "HTTP 500; SQLSTATE 23502"
+    assert story.summary == f"{make.SUBSCRIBE} failed: HTTP 500 after 0.500 s"
+    assert (story.replica, story.version, story.confidence) == ("a-1", "a", "certain")
+    assert (story.title or "").startswith("SQLSTATE 23502")
+    assert (story.step, story.schema) == ("start b-2", "0002.expand")
+    assert story.logged
+    assert not explain(folder, "s7-000330-1").logged
+    assert explain(folder, "s7-000330-2").led_by == "s7-000330-1"
+
+
+def test_all_that_the_client_got_is_told(clean_run: Evidence, tmp_path: Path) -> None:
+    """The error with its own words, the answer, the application's words, and the proxy's."""
+    index = next(n for n, one in enumerate(clean_run.outcomes) if one.request_id == "s7-000225-1")
+    run = clean_run.with_request(
+        index,
+        status=502,
+        error="connect_timeout",
+        error_detail="nobody there",
+        problem="on fire",
+        mismatch="no link",
+        proxy_status="p; error=x",
+    )
+    assert explain(run.write(tmp_path / "run"), "s7-000225-1").got == (
+        "connect timeout; nobody there; HTTP 502; on fire; no link; Proxy-Status: p; error=x"
+    )
+
+
+def test_what_the_balancer_did_is_told_step_by_step(clean_run: Evidence, tmp_path: Path) -> None:
+    """Arrival, whom it chose and how, the first byte, the end; what did not happen is left out."""
+
+    def told(**fields: int) -> list[tuple[float | None, str]]:
+        line = ExchangeRecord(
+            **{
+                "at_ns": make.at(2.251),
+                "request_id": "s7-000225-1",
+                "status": 200,
+                "backend": "a-1",
+                "version": "a",
+                "end": "complete",
+                "attempts": 2,
+                "wait_ns": 1_000_000,
+                "first_byte_ns": 3_000_000,
+                "total_ns": 4_000_000,
+                **fields,
+            }  # type: ignore[arg-type]
+        )
+        folder = clean_run.but(access_log=[line]).write(tmp_path / "run")
+        moments = explain(folder, "s7-000225-1").moments
+        return [(one.at, one.text) for one in moments if one.source == "balancer"]
+
+    assert told() == [
+        (2.251, "the request arrives"),
+        (2.252, "gives it to a-1 (version a) on a new connection, try 2"),
+        (2.254, "a-1 begins to answer"),
+        (2.255, "ends: complete, status 200"),
+    ]
+    assert told(reused=True, attempts=1)[1][1].endswith("on a reused connection")
+    assert told(wait_ns=-1, first_byte_ns=-1, total_ns=-1) == [(2.251, "the request arrives")]
+
+
 def test_a_good_request_has_no_cause(folder: Path) -> None:
     """A request that was fine is told without a cause, with what it led to."""
     story = explain(folder, "s7-000330-1")

@@ -14,6 +14,7 @@ from tests.support import evidence as make
 from tests.support.evidence import Evidence
 
 NO_BACKEND = 'hitless; error=destination_unavailable; details="no backend is up"'
+REFUSED = ("transport:connect_refused", "symptom")
 CUT = "hitless; error=connection_terminated; next-hop=a-1"
 
 
@@ -31,6 +32,13 @@ def failed(error: str, **fields: Any) -> dict[str, Any]:
             "harness:descriptors",
             "certain",
         ),
+        (1.0, failed("connect_refused", errno=errno.ENFILE), "harness:descriptors", "certain"),
+        (1.0, failed("reset", errno=errno.EADDRNOTAVAIL), "harness:ports", "certain"),
+        (1.0, failed("connect_refused", errno=errno.ECONNREFUSED), *REFUSED),
+        (1.0, failed("eof", connection="new"), "transport:eof", "symptom"),
+        (1.0, {"mismatch": "no word of it"}, "unexpected_answer", "symptom"),
+        (1.0, {"status": 429}, "application:rate_limit", "likely"),
+        (1.0, {"status": 429, "proxy_status": "p; error=x"}, "balancer:x", "certain"),
         (1.0, {"status": 503, "proxy_status": NO_BACKEND}, "no_backend", "certain"),
         (
             3.5,
@@ -170,6 +178,54 @@ def test_groups_carry_their_evidence(clean_run: Evidence) -> None:
     assert (evidence.first, evidence.last) == (2.5, 2.79)
     assert evidence.examples[0].attempts == 1
     assert evidence.examples[0].end == "done"
+
+
+def test_an_example_has_all_that_is_known_of_it(clean_run: Evidence) -> None:
+    """An example is the request itself, as the client and the balancer's log tell it."""
+    index = next(n for n, one in enumerate(clean_run.outcomes) if one.request_id == "s7-000250-1")
+    planned = clean_run.outcomes[index].planned_ns
+    run = clean_run.with_request(
+        index,
+        **failed("something_new", error_detail="it says so", problem="on fire", sqlstate="XX000"),
+        proxy_status="p; error=unheard_of",
+        done_ns=planned + 70_000_000,
+    )
+    line = ExchangeRecord(
+        at_ns=planned, request_id="s7-000250-1", backend="a-1", attempts=2, end="client_gone"
+    )
+    (cause,) = run.but(access_log=[line]).judge().causes
+    (example,) = cause.evidence.examples
+    outcome = run.outcomes[index]
+    for name in (
+        *("request_id", "endpoint", "connection", "journey", "status", "error", "error_detail"),
+        *("proxy_status", "sqlstate", "problem"),
+    ):
+        assert getattr(example, name) == getattr(outcome, name), name
+    assert (example.at, example.seconds) == (2.5, 0.07)
+    assert (example.replica, example.version) == ("a-1", "a")
+    assert (example.step, example.schema) == ("start b-2", "0002.expand")
+    assert (example.attempts, example.end) == (2, "client_gone")
+    assert cause.evidence.connections == {outcome.connection: 1}
+    answered = clean_run.failing(2.5, 2.51, status=418).judge().causes[0].evidence.examples[0]
+    assert answered.status == 418
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *("connection_limit_reached", "connection_refused", "connection_timeout"),
+        *("destination_ip_unroutable", "destination_not_found", "destination_unavailable"),
+        *("dns_error", "dns_timeout", "http_request_denied", "http_request_error"),
+        *("tls_alert_received", "tls_certificate_error", "tls_protocol_error"),
+    ],
+)
+def test_what_was_never_forwarded_took_no_effect(error: str, clean_run: Evidence) -> None:
+    """Where RFC 9209 says that no backend saw the request, its row must not be there."""
+    index = next(n for n, one in enumerate(clean_run.outcomes) if one.subject is not None)
+    refused = clean_run.with_request(index, status=502, proxy_status=f"p; error={error}")
+    verdict = refused.judge()
+    assert verdict.requests.unknown == 0
+    assert verdict.integrity.violation_count == 1
 
 
 @pytest.mark.parametrize(("number", "listed"), [(300, 300), (1000, 1000), (1001, 1000)])

@@ -132,6 +132,32 @@ def test_a_replica_that_dies_in_service_is_told() -> None:
     assert (one.replica, one.way) == ("a-1", "died")
 
 
+def test_a_replica_ends_once() -> None:
+    """One that died and was stopped afterwards has died; later records of it change nothing."""
+    died = event(2.2, "replica", "noted", 72, version="a", replicas=("a-1",), error="exited")
+    (one,) = ending(KILLED, died).judge().replica_ends
+    assert (one.replica, one.version, one.way, one.ended) == ("a-1", "a", "died", 2.2)
+
+
+def test_what_a_stop_says_is_told() -> None:
+    """When it was asked, closed its port and ended, how, and what it cut and left behind."""
+    departure = {**GOOD, "cut": 3, "left_behind": 2, "children_ended_ns": at(4.5)}
+    (one,) = ending(departure).judge().replica_ends
+    assert (one.version, one.stop_asked, one.stopped_listening) == ("a", 3.4, 3.5)
+    assert (one.ended, one.children_ended, one.exit_status) == (3.8, 4.5, 0)
+    assert (one.cut, one.left_behind, one.way) == (3, 2, "under_way")
+
+
+def test_a_fault_that_killed_a_replica_is_named() -> None:
+    """Whoever kills a replica on purpose learns that it was that."""
+    fault: dict[str, Any] = {"replicas": ("a-1",), "detail": {"name": "kill"}}
+    died = event(2.2, "replica", "noted", 72, version="a", replicas=("a-1",), error="signal 9")
+    run = clean()
+    made = [event(2.19, "fault", "started", 71, **fault), died]
+    (one,) = run.but(events=[*run.events, *made]).judge().replica_ends
+    assert (one.way, one.excused) == ("died", "fault: kill a-1")
+
+
 def test_a_run_without_records_of_it_has_no_such_objective() -> None:
     """Older runs and foreign platforms did not record how replicas left."""
     verdict = clean().judge()
