@@ -53,8 +53,8 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
         parts += _sentences((one.sentence for one in verdict.advice), "→ ", "")
     if verdict.slow_causes:
         parts += [Text(), _title("Why requests were slow"), *_causes(verdict.slow_causes)]
-    if verdict.locks.blockers or verdict.locks.deadlocks or verdict.locks.rewrites:
-        parts += [Text(), _title("Locks"), *_locks(verdict.locks)]
+    if locks := _locks(verdict.locks):
+        parts += [Text(), _title("Locks"), *locks]
     if verdict.rescued.words:
         parts += [Text(), _title("Saved by the balancer"), Text(f"  {verdict.rescued.words}")]
     if verdict.replica_ends:
@@ -224,6 +224,8 @@ def _locks(locks: Locks) -> list[RenderableType]:
     for rewrite in locks.rewrites:
         text = f"          {rewrite.table} was rewritten during {rewrite.during}"
         parts.append(Text(words.clean(text), "yellow"))
+    for index in locks.invalid_indexes:
+        parts.append(Text(words.clean(f"          the index {index} was left invalid"), "yellow"))
     return parts
 
 
