@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.cli.main import status
+from scenarios.evidence.run_folder import RunFolder
+
 MARK = "HITLESS_TEST_MARK"
 RUN = [
     *(sys.executable, "-m", "hitless", "run", "expand-contract", "--no-live"),
@@ -112,3 +115,34 @@ def test_a_run_that_is_ended_leaves_nothing(
     if number != signal.SIGKILL:
         assert errors.startswith(f"hitless: interrupted by {number.name}")
         assert errors.count("\n") == 1
+        # What was recorded by then says what it is, and no pass comes of it.
+        (folder,) = tmp_path.iterdir()
+        manifest = RunFolder(folder).read_manifest()
+        assert (manifest.interrupted, manifest.outcome_reason) == (True, "interrupted")
+        assert status(["report", str(folder)]) == 130
+
+
+NEVER_UP = """
+name = "never-up"
+application = { command = ["{python}", "-c", "raise SystemExit('no such table')"] }
+versions = { a = {}, b = {} }
+release = { from = "a", steps = [{ deploy = "b" }] }
+[[traffic.journeys]]
+name = "look"
+steps = [{ path = "/" }]
+"""
+
+
+def test_a_first_version_that_does_not_come_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a version to replace there is no release: one line, status 4, and no verdict."""
+    (tmp_path / "never-up.toml").write_text(NEVER_UP)
+    out = tmp_path / "runs"
+    assert status(["run", str(tmp_path / "never-up.toml"), "--no-live", "--out", str(out)]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hitless: version a does not come up, so there is nothing to release: ")
+    assert "no such table" in line
+    (folder,) = out.iterdir()
+    assert str(folder) in line
+    assert not RunFolder(folder).verdict.exists()

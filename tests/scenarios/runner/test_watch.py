@@ -1,6 +1,8 @@
 """`hitless watch`: the same evidence and verdict around anybody's deploy command."""
 
 import os
+import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -234,6 +236,58 @@ def test_without_a_command_it_lasts_until_ctrl_c(tmp_path: Path) -> None:
             rest = "".join(lines)
         assert watching.returncode in (0, 3), rest
     assert_nothing_failed(watching.returncode, verdict_in(out))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_watch_ends_its_command(number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM stop a command that still deploys; what was recorded says so."""
+    out, started = tmp_path / "runs", tmp_path / "pid"
+    deploy = (
+        "import os, signal, sys, time, pathlib;"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('asked to stop') or 0));"
+        f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()));"
+        "time.sleep(3600)"
+    )
+    with serving(tmp_path) as (_, port):
+        command = [
+            *(sys.executable, "-m", "hitless", "watch", "--url", f"http://127.0.0.1:{port}"),
+            *(*SMALL, "--out", str(out), "--", sys.executable, "-c", deploy),
+        ]
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as watching:
+            while not (started.exists() and started.read_text()):
+                assert watching.poll() is None
+                time.sleep(0.01)
+            descriptor = os.pidfd_open(int(started.read_text()))
+            watching.send_signal(number)
+            _, said = watching.communicate()
+            assert select.select([descriptor], [], [], 30)[0], "the command is left"
+            os.close(descriptor)
+    assert watching.returncode == 130
+    assert said.startswith(f"hitless: interrupted by {number.name}")
+    (folder,) = out.iterdir()
+    run = RunFolder(folder)
+    assert run.command_log.read_text() == "asked to stop\n"
+    manifest = run.read_manifest()
+    assert (manifest.interrupted, manifest.outcome) == (True, "aborted")
+    assert status(["report", str(folder)]) == 130
+
+
+def test_statuses_that_are_expected(tmp_path: Path) -> None:
+    """`--expect` says what is a success: an answer with another status has failed."""
+    out = tmp_path / "runs"
+    with serving(tmp_path) as (_, port):
+        url = f"http://127.0.0.1:{port}"
+        command = ["--", sys.executable, "-c", "import time; time.sleep(0.3)"]
+        wanted = ["--expect", "404", "--expect", "503", "--seed", "7", "--json"]
+        status(["watch", "--url", url, *SMALL, *wanted, "--out", str(out), *command])
+    verdict = verdict_in(out)
+    assert verdict.requests.ok == 0
+    assert {cause.cause for cause in verdict.causes} == {"status:200"}
+    assert verdict.seed == 7
+    assert "--expect 404 --expect 503" in verdict.replay
+    assert verdict.replay.endswith("--seed 7 -- " + shlex.join(command[1:]))
 
 
 @pytest.mark.parametrize(
