@@ -10,17 +10,20 @@ import msgspec
 import pytest
 
 from orchestrator import guardian
-from orchestrator.model import JournalEvent, Release, Version
+from orchestrator.model import Deploy, JournalEvent, Release, Version
 from orchestrator.policy import Policy
+from orchestrator.processes import Processes
 from orchestrator.recovery import (
     JOURNAL,
     PLAN,
     FleetPlan,
+    Recovery,
     RecoveryError,
     recovering,
     state_from_journal,
 )
 from orchestrator.termination import TerminationPolicy
+from tests.support.in_memory import RolloutBench
 from tests.support.orchestrator import FAST, Clients, NoMigrator
 
 PROGRAM = Path(__file__).parent / "left_alone.py"
@@ -177,3 +180,26 @@ def test_what_a_journal_says() -> None:
     assert (told.done, told.schema, told.schemas) == (6, 1, (0, 0, 1))
     assert told.started == {"b-2": ("h:1", 7)}
     assert (told.last_number, told.last_replica) == (10, 3)
+
+
+async def test_a_deployment_under_way_is_not_undone(tmp_path: Path) -> None:
+    """After `kill -9` amid a deployment `undo` asks to finish it or to go back first."""
+    a, b = Version(name="a", command=("a",)), Version(name="b", command=("b",))
+    plan = FleetPlan(
+        mark="m",
+        admin="unix:/x",
+        directories=("/x",),
+        health=FAST,
+        policy=Policy(),
+        strategy="rolling",
+        release=Release(name="r", start=a, steps=(Deploy(version=b),)),
+    )
+    begun = JournalEvent(at_ns=1, verb="deploy", state="started", number=1, version="b")
+    bench = RolloutBench(Policy())
+    async with Processes() as processes:
+        recovery = Recovery(
+            tmp_path, plan, state_from_journal("a", [begun]), bench.rollout, processes
+        )
+        with pytest.raises(RecoveryError, match="the deployment of b was under way; resume or"):
+            await recovery.undo(NoMigrator())
+    assert bench.events == []

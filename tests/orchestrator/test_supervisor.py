@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from orchestrator.errors import RouterError
 from orchestrator.model import Version
 from orchestrator.policy import Autoscaling, Healing, Policy, PolicyError
+from orchestrator.release import bring_up
 from orchestrator.request_statistics import RequestCounts
-from orchestrator.supervisor import CrashHistory, desired_replicas
+from orchestrator.supervisor import CrashHistory, Supervisor, desired_replicas
+from tests.support.in_memory import RolloutBench, policy_of
 from tests.support.orchestrator import RunningFleet, running_fleet
 
 HEALING = Healing(liveness_interval_seconds=0.1, liveness_timeout_seconds=0.5, backoff_seconds=0.05)
@@ -292,3 +295,108 @@ def test_back_off() -> None:
     exits.note("a", 60)
     assert (exits.backoff("a"), exits.verdict("a")) == (0, None)
     assert exits.backoff("b") == 0
+
+
+class Scaled:
+    """A fleet in memory whose replicas all have so many requests in flight, and its autoscaler."""
+
+    def __init__(self, delay: float) -> None:
+        scaling = Autoscaling(
+            target=2, least=1, most=4, interval_seconds=0.001, scale_down_delay_seconds=delay
+        )
+        self.bench = RolloutBench(policy_of({"replicas": 2, "autoscaling": scaling}))
+        self.each, self.looks, self.error = 2, 0, ""
+        world = self.bench.world
+
+        async def counts() -> Mapping[str, RequestCounts]:
+            self.looks += 1
+            if self.error:
+                raise RouterError(self.error)
+            return {name: RequestCounts(in_flight=self.each) for name in world.running}
+
+        world.counts = counts  # type: ignore[method-assign]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        await bring_up(self.bench.rollout, Version(name="a", command=("a",)))
+        supervisor = Supervisor(self.bench.rollout, self.bench.world, self.bench.world)
+        task = asyncio.ensure_future(supervisor.run())
+        try:
+            async with asyncio.timeout(60):
+                yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def looked(self, times: int = 20) -> None:
+        """Wait until the autoscaler has looked so often."""
+        wanted = self.looks + times
+        while self.looks < wanted:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+
+    @property
+    def serving(self) -> int:
+        return len(self.bench.rollout.serving())
+
+
+async def test_a_fleet_shrinks_only_after_its_delay() -> None:
+    """A load that has just fallen takes no replica away; one that stays low does."""
+    patient, eager = Scaled(delay=3600.0), Scaled(delay=0.0)
+    for scaled in (patient, eager):
+        async with scaled.running():
+            await scaled.looked()
+            assert scaled.serving == 2
+            scaled.each = 0
+            await scaled.looked()
+            if scaled is eager:
+                while scaled.serving > 1:
+                    await scaled.looked(1)
+            assert scaled.serving == (2 if scaled is patient else 1)
+
+
+async def test_a_fleet_does_not_scale_amid_a_deployment() -> None:
+    """A strategy counts its replicas, so their number stays as it is until the deployment ends."""
+    scaled = Scaled(delay=0.0)
+    async with scaled.running():
+        with scaled.bench.rollout.control.release(), scaled.bench.rollout.control.deployment("b"):
+            scaled.each = 9
+            looks = scaled.looks
+            await asyncio.sleep(0.05)
+            assert (scaled.serving, scaled.looks - looks <= 1) == (2, True)
+        while scaled.serving < 4:
+            await scaled.looked(1)
+
+
+async def test_a_router_that_does_not_answer_is_asked_again() -> None:
+    """A router that is gone for a moment is noted, and scaling goes on when it is back."""
+    scaled = Scaled(delay=0.0)
+    async with scaled.running():
+        scaled.error = "no answer"
+        await scaled.looked(3)
+        scaled.error, scaled.each = "", 9
+        while scaled.serving < 4:
+            await scaled.looked(1)
+    noted = [one.error for one in scaled.bench.events if one.verb == "scale" and one.error]
+    assert noted[:3] == ["no answer"] * 3
+
+
+async def test_a_fleet_that_cannot_grow_serves_on() -> None:
+    """New replicas that are not admitted are stopped again; those that serve stay."""
+    scaled = Scaled(delay=0.0)
+    async with scaled.running():
+        world, wait_up = scaled.bench.world, scaled.bench.world.wait_up
+
+        async def refuse(ids: Collection[str]) -> None:
+            await wait_up(ids)
+            raise RouterError("not admitted")
+
+        world.wait_up = refuse  # type: ignore[method-assign]
+        scaled.each = 9
+        while not any(one.verb == "scale" and one.state == "noted" for one in scaled.bench.events):
+            await scaled.looked(1)
+        scaled.each = 2
+        world.wait_up = wait_up  # type: ignore[method-assign]
+        await scaled.looked()
+        assert scaled.bench.versions() == {"a": scaled.serving}
+        assert scaled.serving >= 2
+    assert scaled.bench.rollout.policy.replicas == scaled.serving

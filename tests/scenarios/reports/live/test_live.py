@@ -1,6 +1,7 @@
 """The live views show what happens, within the screen, and not more often than they should."""
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -265,6 +266,72 @@ def test_the_table_of_replicas_fits(width: int) -> None:
     text = "\n".join(drawn(width, 50))
     assert "state" in text
     assert ("restarts" in text) == (width in (80, 160, 200))
+
+
+def test_the_table_of_replicas_has_every_column() -> None:
+    """Of each replica: version, state, readiness, weight, requests, answers, restarts and age."""
+    out = io.StringIO()
+    console = Console(file=out, width=200, height=50, force_terminal=True, color_system=None)
+    about = {"version": "bridge", "replicas": ("bridge-4",)}
+    with Dashboard(console, HEADER) as view:
+        feed(view)
+        view.on_event(event(3.0, "wait_ready", "completed", 7, **about))
+        view.on_event(event(4.6, "weigh", "started", 8))
+        with console.capture() as capture:
+            console.print(view)
+    lines = capture.get().splitlines()
+    head = next(line for line in lines if "restarts" in line)
+    row = next(line for line in lines if line[100:].lstrip().startswith("bridge-4"))
+    old = next(line for line in lines if line[100:].lstrip().startswith("a-1"))
+    names = ["replica", "version", "state", "ready", "weight", "under way", "answered", "restarts"]
+    assert re.split(r"  +", head[100:].strip()) == [*names, "age"]
+    assert re.split(r"  +", row[100:].strip()) == [
+        *("bridge-4", "bridge", "up", "400 ms", "1", "3", "188", "0", "0:02"),
+    ]
+    assert re.split(r"  +", old[100:].strip())[:7] == [
+        *("a-1", "a", "draining", "not yet", "0", "1", "300"),
+    ]
+
+
+def test_the_charts_say_what_users_get() -> None:
+    """Answers of the last second, latency, rate, what is under way and what was not sent."""
+
+    def said(*ticks: Tick) -> str:
+        console = Console(file=io.StringIO(), width=160, height=50, force_terminal=True)
+        with Dashboard(console, HEADER) as view:
+            for one in ticks:
+                view.on_tick(one)
+            with console.capture() as capture:
+                console.print(view)
+        return " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capture.get()).split())
+
+    nothing = said(Tick(at_ns=START, seconds=0.25))
+    assert "no answer in the last second" in nothing
+    assert "no answers yet" in nothing
+    assert "no migration yet" in nothing
+    assert "no failures" in nothing
+    good = said(*(tick(number / 4) for number in range(4)))
+    assert "200 of 200 in the last second" in good
+    assert "p50 4.00 ms p99 12.0 ms chart: p99, up to 12.0 ms" in good
+    assert "200/s 2 under way" in good
+    assert "not sent" not in good
+    late = said(tick(0.0, failed=1), tick(0.25, undispatched=9))
+    assert "99.00 % in the last second" in late
+    assert "9 not sent" in late
+
+
+def test_what_lasts_a_known_time_counts_down() -> None:
+    """A soak says how much of it is left, and the keys and what came of them are the last line."""
+    console = Console(file=io.StringIO(), width=120, height=30, force_terminal=True)
+    with Dashboard(console, HEADER, keys="p pause") as view:
+        view.on_event(event(1.0, "soak", "started", 1, detail={"lasts_seconds": 5.0}))
+        view.on_event(event(3.0, "hook", "noted", 2))
+        view.say("paused")
+        with console.capture() as capture:
+            console.print(view)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capture.get())
+    assert "3.00 s left of 5.00 s" in text
+    assert text.rstrip().splitlines()[-1].strip() == "paused   p pause"
 
 
 def wait(when: float, seconds: float) -> LockWait:
