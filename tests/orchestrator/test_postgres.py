@@ -13,8 +13,9 @@ import pytest
 
 from orchestrator import postgres as module
 from orchestrator.database import connected, redacted, run_sql
+from orchestrator.database_server import ExternalServer
 from orchestrator.errors import EnvironmentFailure
-from orchestrator.postgres import EmbeddedServer, ExternalServer
+from orchestrator.postgres import EmbeddedServer
 from orchestrator.processes import Processes
 
 

@@ -9,8 +9,8 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.tick import Tick
 from scenarios.reports import words
 from scenarios.reports.matrix import FACTS
-from scenarios.reports.page.drawing import Column, merge
 from scenarios.reports.page.frame import page
+from scenarios.reports.page.lanes import Column, merge
 from scenarios.reports.page.markup import Html
 from scenarios.verdict.model import Verdict
 from scenarios.verdict.timeline import Timeline

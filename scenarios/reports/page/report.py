@@ -12,16 +12,16 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.reports import words
-from scenarios.reports.page import sections
-from scenarios.reports.page.drawing import COLOURS, LEFT, LETTER, WIDTH, Drawing, draw
-from scenarios.reports.page.frame import NOTHING, asset, bullets, page, table
+from scenarios.reports.page import failures, sections
+from scenarios.reports.page.drawing import LEFT, LETTER, WIDTH, Drawing, draw
+from scenarios.reports.page.frame import asset, bullets, page, table
+from scenarios.reports.page.lanes import COLOURS
 from scenarios.reports.page.markup import Html
 from scenarios.reports.page.stories import FIELDS, Stories
 from scenarios.reports.story import ABOUT
-from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
+from scenarios.verdict.model import Verdict
 
 ALL_VIOLATIONS = 200
-SHOWN_WINDOWS = 50
 NARROW = Html("&nbsp;%")
 
 
@@ -51,10 +51,10 @@ def html_report(
             _head(verdict),
             _facts(verdict),
             _timeline(drawing),
-            _downtime(verdict),
-            _causes(verdict),
-            _stories(stories),
-            sections.slow(verdict, _cause),
+            failures.downtime(verdict),
+            failures.causes(verdict),
+            failures.stories(stories),
+            failures.slow(verdict),
             sections.locks(verdict),
             sections.rescued(verdict),
             sections.replica_ends(verdict),
@@ -128,7 +128,12 @@ def _facts(verdict: Verdict) -> Html:
     violations = verdict.integrity.violation_count
     facts = (
         ("requests failed", f"{requests.failed:,}", words.requests_text(verdict), requests.failed),
-        ("downtime", words.least_downtime(verdict), verdict.availability.text, requests.failed),
+        (
+            "downtime",
+            words.least_downtime(verdict),
+            verdict.availability.text,
+            requests.failed,
+        ),
         ("data", _data_word(verdict), words.integrity_text(verdict), violations),
         (
             "p99 latency",
@@ -199,155 +204,6 @@ def _timeline(drawing: Drawing) -> Html:
         "stopping. Drag to zoom in; double-click to see the whole run. Times are seconds since the "
         "first planned request.</p></section>"
     ).format(buttons, versions, rest, drawing.svg)
-
-
-def _downtime(verdict: Verdict) -> Html:
-    if not verdict.downtime:
-        return NOTHING
-    windows = (*verdict.downtime, *verdict.downtime_by_endpoint)
-    rows = [_window_row(window) for window in windows[:SHOWN_WINDOWS]]
-    head = ("requests", "start", "lasted at least", "at most", "peak failure rate", "failed")
-    hidden = len(windows) - len(rows)
-    more = (
-        Html('<p class="soft">and {:,} more in verdict.json</p>').format(hidden)
-        if hidden > 0
-        else ""
-    )
-    caption = (
-        "Periods of failures, by the planned times of the requests. The upper bound reaches from "
-        "the last success before a period to the first success after it."
-    )
-    return Html("<section><h2>Downtime</h2>{}{}</section>").format(table(head, rows, caption), more)
-
-
-def _window_row(window: Downtime) -> tuple[str, ...]:
-    of = "all" if window.endpoint is None else f"{window.endpoint}, {window.connection}"
-    upper = "unknown" if window.seconds_upper is None else words.duration(window.seconds_upper)
-    return (
-        of,
-        words.instant(window.start),
-        words.duration(window.seconds_lower),
-        upper,
-        words.share(window.peak_error_ratio),
-        f"{window.failed:,} of {window.requests:,}",
-    )
-
-
-def _causes(verdict: Verdict) -> Html:
-    if not verdict.causes:
-        return NOTHING
-    return Html("<section><h2>Why requests failed</h2>{}</section>").format(
-        Html().join((_cause(cause, number) for number, cause in enumerate(verdict.causes)))
-    )
-
-
-def _stories(stories: Stories | None) -> Html:
-    """The frame of the table of failed and slow requests; the script fills it."""
-    if stories is None or not stories.rows:
-        return NOTHING
-    told = len(stories.rows)
-    shown = (
-        f"The table has all {told:,} of them"
-        if told == stories.total
-        else f"The table has {told:,} of {stories.total:,}, spread evenly over the time of each "
-        "cause; requests.ndjson has the rest"
-    )
-    options = Html().join(Html("<option>{}</option>").format(cause) for cause in stories.causes())
-    return (
-        Html(
-            '<section id="stories"><h2>Each failed or slow request</h2>'
-            '<p class="soft">{}. Open a request to see what the client, the balancer and the '
-            "rollout's journal recorded about it.</p><noscript><p>This table needs JavaScript. The "
-            "first requests of each cause are listed above.</p></noscript>"
-            '<div class="tools" hidden><label>cause <select id="story-cause"><option value="">any'
-            "</option>{}</select></label>"
-            '<label>containing <input id="story-text" type="search" placeholder="request, replica, '
-            'step, …" size="26"></label>'
-            '<button type="button" id="story-back" aria-label="earlier requests">←</button>'
-            '<button type="button" id="story-on" aria-label="later requests">→</button>'
-            '<span id="story-count" role="status" class="soft"></span></div>'
-            '<div class="wide"><table hidden><thead><tr>'
-        ).format(shown, options)
-        + Html().join(
-            Html('<th scope="col">{}</th>').format(name)
-            for name in (
-                "request",
-                "planned",
-                "latency",
-                "endpoint",
-                "result",
-                "replica",
-                "during",
-                "cause",
-            )
-        )
-        + Html('</tr></thead><tbody id="story-rows"></tbody></table></div></section>')
-    )
-
-
-def _cause(cause: Cause, number: int) -> Html:
-    evidence = cause.evidence
-    facts = {
-        "note": evidence.note,
-        "replicas": words.counted(evidence.replicas, 12),
-        "versions": words.counted(evidence.versions),
-        "endpoints": words.counted(evidence.endpoints),
-        "connections": words.counted(evidence.connections),
-        "during": words.counted(evidence.steps, 8),
-        "schema": words.counted(evidence.schemas),
-        "from, to": f"{words.instant(evidence.first)}, {words.instant(evidence.last)}",
-        "possibly also": words.counted(evidence.contributing),
-        "request ids": words.some(evidence.requests, cause.count),
-    }
-    known = Html().join(
-        Html("<dt>{}</dt><dd>{}</dd>").format(name, text) for name, text in facts.items() if text
-    )
-    head = (
-        "request",
-        "planned",
-        "latency",
-        "endpoint",
-        "result",
-        "replica",
-        "during",
-        "schema",
-    )
-    rows = [_example_row(example) for example in evidence.examples]
-    return Html(
-        "<details{}><summary><b>{:,}</b>"
-        "<code>{}</code> {} "
-        '<span class="soft">({})</span></summary><div><dl>{}</dl>'
-        "{}</div></details>"
-    ).format(
-        " open" if number == 0 else "",
-        cause.count,
-        cause.cause,
-        cause.title,
-        cause.confidence,
-        known,
-        table(head, rows, "The first of these requests"),
-    )
-
-
-def _example_row(example: FailedRequest) -> tuple[str, ...]:
-    got = (
-        example.status and f"HTTP {example.status}",
-        example.error,
-        example.sqlstate and f"SQLSTATE {example.sqlstate}",
-        example.problem,
-        example.proxy_status,
-        example.error_detail,
-    )
-    return (
-        example.request_id,
-        words.instant(example.at),
-        words.duration(example.seconds),
-        f"{example.endpoint} ({example.connection})",
-        "; ".join(str(part) for part in got if part),
-        example.replica or words.MISSING,
-        example.step,
-        example.schema or words.MISSING,
-    )
 
 
 def _data(verdict: Verdict) -> Html:

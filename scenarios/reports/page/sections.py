@@ -1,19 +1,11 @@
-"""Sections of the report on what did not fail: slow requests, locks, users and the budget."""
+"""Sections of the report on what happened beside the failures: locks, replicas, users."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from scenarios.reports import words
 from scenarios.reports.page.frame import NOTHING, table
 from scenarios.reports.page.markup import Html
-from scenarios.verdict.model import Blocker, Cause, Locks, Verdict, WindowedUptime
-
-
-def slow(verdict: Verdict, show: Callable[[Cause, int], Html]) -> Html:
-    """Why requests took longer than their objective."""
-    if not verdict.slow_causes:
-        return NOTHING
-    causes = Html().join(show(cause, number) for number, cause in enumerate(verdict.slow_causes))
-    return Html("<section><h2>Why requests were slow</h2>{}</section>").format(causes)
+from scenarios.verdict.model import Blocker, Locks, Verdict, WindowedUptime
 
 
 def locks(verdict: Verdict) -> Html:

@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.request_id import id_of
 from scenarios.traffic.errors import Location, TrafficError
-from scenarios.traffic.journeys.compiled import with_cookies
+from scenarios.traffic.journeys.compiled import WITH_CONTENT, with_cookies
 from scenarios.traffic.journeys.examination import Answer
 from scenarios.traffic.wire.connection import Browser, ClientExchange
 
@@ -159,7 +159,7 @@ class User:
         request_id = id_of(self.visit, self._number)
         fields = {"Host": self._host, "User-Agent": "hitless", "Accept": "*/*", **(headers or {})}
         content = _content(json, form, body, fields)
-        if content is not None or method in ("POST", "PUT", "PATCH"):
+        if content is not None or method in WITH_CONTENT:
             fields["Content-Length"] = str(len(content or b""))
         fields["X-Request-Id"] = request_id
         if new_connection:

@@ -20,7 +20,7 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.recorder import Recorder
 from scenarios.traffic.errors import PlanError, TrafficError
 from scenarios.traffic.intervals import Interval, merge
-from scenarios.traffic.journeys.compiled import Population
+from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.process.dialogue import MESSAGES, Command, Finished, Message
 

@@ -17,7 +17,7 @@ from scenarios.reports.junit import junit
 from scenarios.reports.markdown import LIMIT_BYTES, code, escape, summary
 from scenarios.reports.matrix import comparison
 from scenarios.reports.page.comparison import Compared, compare_report
-from scenarios.reports.page.drawing import MOST_POINTS, merge
+from scenarios.reports.page.lanes import MOST_POINTS, merge
 from scenarios.reports.page.report import html_report
 from scenarios.reports.terminal import verdict_view
 from scenarios.verdict import Verdict

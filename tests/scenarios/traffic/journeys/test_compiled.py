@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from scenarios.traffic.agenda import Agenda, PlannedRequest
 from scenarios.traffic.errors import PlanError
-from scenarios.traffic.journeys.compiled import Population, target_of
+from scenarios.traffic.journeys.links import target_of
+from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.settings import Journey, RatePoint, Step
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.traffic.agenda import Agenda
-from scenarios.traffic.journeys.compiled import Population
+from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.arrivals import poisson
 from scenarios.traffic.settings import Journey, Step

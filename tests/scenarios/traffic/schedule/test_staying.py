@@ -15,7 +15,7 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.traffic.agenda import Agenda, PlannedRequest
 from scenarios.traffic.errors import PlanError
-from scenarios.traffic.journeys.compiled import Population
+from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.settings import Journey, RatePoint, Step
 from tests.support.generator import Run, outcomes

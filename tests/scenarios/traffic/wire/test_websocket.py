@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame
 from websockets.frames import Opcode as WireOpcode
 
-from scenarios.traffic.journeys.compiled import Population
+from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.settings import Journey, Step, WebSocket
 from scenarios.traffic.wire.connection import ClientExchange

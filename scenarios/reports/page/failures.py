@@ -1,0 +1,168 @@
+"""Sections of the report on failed and slow requests: when, why, and each one by itself."""
+
+from scenarios.reports import words
+from scenarios.reports.page.frame import NOTHING, table
+from scenarios.reports.page.markup import Html
+from scenarios.reports.page.stories import Stories
+from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
+
+SHOWN_WINDOWS = 50
+
+
+def downtime(verdict: Verdict) -> Html:
+    """The periods of failures."""
+    if not verdict.downtime:
+        return NOTHING
+    windows = (*verdict.downtime, *verdict.downtime_by_endpoint)
+    rows = [_window_row(window) for window in windows[:SHOWN_WINDOWS]]
+    head = ("requests", "start", "lasted at least", "at most", "peak failure rate", "failed")
+    hidden = len(windows) - len(rows)
+    more = (
+        Html('<p class="soft">and {:,} more in verdict.json</p>').format(hidden)
+        if hidden > 0
+        else ""
+    )
+    caption = (
+        "Periods of failures, by the planned times of the requests. The upper bound reaches from "
+        "the last success before a period to the first success after it."
+    )
+    return Html("<section><h2>Downtime</h2>{}{}</section>").format(table(head, rows, caption), more)
+
+
+def _window_row(window: Downtime) -> tuple[str, ...]:
+    of = "all" if window.endpoint is None else f"{window.endpoint}, {window.connection}"
+    upper = "unknown" if window.seconds_upper is None else words.duration(window.seconds_upper)
+    return (
+        of,
+        words.instant(window.start),
+        words.duration(window.seconds_lower),
+        upper,
+        words.share(window.peak_error_ratio),
+        f"{window.failed:,} of {window.requests:,}",
+    )
+
+
+def causes(verdict: Verdict) -> Html:
+    """Why requests failed."""
+    if not verdict.causes:
+        return NOTHING
+    return Html("<section><h2>Why requests failed</h2>{}</section>").format(
+        Html().join((_cause(cause, number) for number, cause in enumerate(verdict.causes)))
+    )
+
+
+def slow(verdict: Verdict) -> Html:
+    """Why requests took longer than their objective."""
+    if not verdict.slow_causes:
+        return NOTHING
+    causes = Html().join(_cause(cause, number) for number, cause in enumerate(verdict.slow_causes))
+    return Html("<section><h2>Why requests were slow</h2>{}</section>").format(causes)
+
+
+def stories(stories: Stories | None) -> Html:
+    """The frame of the table of failed and slow requests; the script fills it."""
+    if stories is None or not stories.rows:
+        return NOTHING
+    told = len(stories.rows)
+    shown = (
+        f"The table has all {told:,} of them"
+        if told == stories.total
+        else f"The table has {told:,} of {stories.total:,}, spread evenly over the time of each "
+        "cause; requests.ndjson has the rest"
+    )
+    options = Html().join(Html("<option>{}</option>").format(cause) for cause in stories.causes())
+    return (
+        Html(
+            '<section id="stories"><h2>Each failed or slow request</h2>'
+            '<p class="soft">{}. Open a request to see what the client, the balancer and the '
+            "rollout's journal recorded about it.</p><noscript><p>This table needs JavaScript. The "
+            "first requests of each cause are listed above.</p></noscript>"
+            '<div class="tools" hidden><label>cause <select id="story-cause"><option value="">any'
+            "</option>{}</select></label>"
+            '<label>containing <input id="story-text" type="search" placeholder="request, replica, '
+            'step, …" size="26"></label>'
+            '<button type="button" id="story-back" aria-label="earlier requests">←</button>'
+            '<button type="button" id="story-on" aria-label="later requests">→</button>'
+            '<span id="story-count" role="status" class="soft"></span></div>'
+            '<div class="wide"><table hidden><thead><tr>'
+        ).format(shown, options)
+        + Html().join(
+            Html('<th scope="col">{}</th>').format(name)
+            for name in (
+                "request",
+                "planned",
+                "latency",
+                "endpoint",
+                "result",
+                "replica",
+                "during",
+                "cause",
+            )
+        )
+        + Html('</tr></thead><tbody id="story-rows"></tbody></table></div></section>')
+    )
+
+
+def _cause(cause: Cause, number: int) -> Html:
+    evidence = cause.evidence
+    facts = {
+        "note": evidence.note,
+        "replicas": words.counted(evidence.replicas, 12),
+        "versions": words.counted(evidence.versions),
+        "endpoints": words.counted(evidence.endpoints),
+        "connections": words.counted(evidence.connections),
+        "during": words.counted(evidence.steps, 8),
+        "schema": words.counted(evidence.schemas),
+        "from, to": f"{words.instant(evidence.first)}, {words.instant(evidence.last)}",
+        "possibly also": words.counted(evidence.contributing),
+        "request ids": words.some(evidence.requests, cause.count),
+    }
+    known = Html().join(
+        Html("<dt>{}</dt><dd>{}</dd>").format(name, text) for name, text in facts.items() if text
+    )
+    head = (
+        "request",
+        "planned",
+        "latency",
+        "endpoint",
+        "result",
+        "replica",
+        "during",
+        "schema",
+    )
+    rows = [_example_row(example) for example in evidence.examples]
+    return Html(
+        "<details{}><summary><b>{:,}</b>"
+        "<code>{}</code> {} "
+        '<span class="soft">({})</span></summary><div><dl>{}</dl>'
+        "{}</div></details>"
+    ).format(
+        " open" if number == 0 else "",
+        cause.count,
+        cause.cause,
+        cause.title,
+        cause.confidence,
+        known,
+        table(head, rows, "The first of these requests"),
+    )
+
+
+def _example_row(example: FailedRequest) -> tuple[str, ...]:
+    got = (
+        example.status and f"HTTP {example.status}",
+        example.error,
+        example.sqlstate and f"SQLSTATE {example.sqlstate}",
+        example.problem,
+        example.proxy_status,
+        example.error_detail,
+    )
+    return (
+        example.request_id,
+        words.instant(example.at),
+        words.duration(example.seconds),
+        f"{example.endpoint} ({example.connection})",
+        "; ".join(str(part) for part in got if part),
+        example.replica or words.MISSING,
+        example.step,
+        example.schema or words.MISSING,
+    )

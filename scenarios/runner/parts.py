@@ -1,0 +1,356 @@
+"""What a run stands on before its first replica: it is started here, and ends with the run."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.control_socket import serve_control_socket
+from orchestrator.hooks import CommandHooks
+from orchestrator.interfaces import ReplicaExit
+from orchestrator.journal import Journal
+from orchestrator.migrations import YoyoMigrator
+from orchestrator.model import JournalEvent, Release, Replica
+from orchestrator.platforms.local import LocalPlatform, OnExit
+from orchestrator.processes import Processes
+from orchestrator.recovery import FleetPlan
+from orchestrator.rehearsal import CopyRehearsal
+from orchestrator.release import ReleaseRun
+from orchestrator.rollout import Rollout
+from orchestrator.routers.settings import RunningRouter
+from orchestrator.strategies import STRATEGIES
+from orchestrator.supervisor import Supervisor
+from scenarios.evidence.control_file import ControlFile
+from scenarios.evidence.event import Event
+from scenarios.evidence.progress import Progress
+from scenarios.evidence.run_folder import RunFolder
+from scenarios.recording.observers import Observers
+from scenarios.runner import release as application
+from scenarios.runner.environment import Environment
+from scenarios.runner.faults import Faults, PhaseClock
+from scenarios.runner.manifest import RouterFacts
+from scenarios.runner.operator_commands import OperatorCommands
+from scenarios.runner.router import described, health_of, running_router
+from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.placeholders import database_values, run_values
+from scenarios.scenario.spec import DatabaseSpec
+from scenarios.traffic.plan import Plan
+from scenarios.traffic.process.driver import LoadGenerator, load_generator
+
+
+class ReplicaExits:
+    """Journals each replica that ends by itself, and tells one listener."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._listener: OnExit | None = None
+
+    def tell(self, listener: OnExit) -> None:
+        """Tell this listener, too, from now on."""
+        self._listener = listener
+
+    def hear(self, replica: Replica, ended: ReplicaExit) -> None:
+        """Take the news from the platform."""
+        self._journal.note(
+            "replica",
+            version=replica.version,
+            replicas=[replica.id],
+            error=ended.reason,
+            detail={"log": list(ended.log)},
+        )
+        if self._listener is not None:
+            self._listener(replica, ended)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What stands before there is a replica.
+
+    Attributes:
+        url: the URL of the application's database; empty where it has none.
+        address: host and port of the router.
+        router: the router.
+        load: the load generator.
+        journal: what the release did.
+        observers: record what happens beside the traffic.
+        rollout: the fleet, and the verbs that change it.
+        exits: the replicas that ended by themselves.
+        supervisor: replaces lost replicas and scales the fleet.
+        release: the release.
+        release_run: carries it out.
+        faults: carries out the scenario's faults.
+    """
+
+    url: str
+    address: tuple[str, int]
+    router: RunningRouter
+    load: LoadGenerator
+    journal: Journal
+    observers: Observers
+    rollout: Rollout
+    exits: ReplicaExits
+    supervisor: Supervisor
+    release: Release
+    release_run: ReleaseRun
+    faults: Faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Services:
+    """What runs beside the replicas, and where replicas find it."""
+
+    url: str
+    processes: Processes
+    private: Path
+    router: RunningRouter
+    load: LoadGenerator
+    values: Mapping[str, str]
+
+    @property
+    def replica_values(self) -> dict[str, str]:
+        """What fills the placeholders of the commands of replicas and migrations."""
+        return {**self.values, "replica_dir": str(self.private)}
+
+
+class Starter:
+    """Starts the parts of a run.
+
+    Attributes:
+        database: the name of the run's database; None until it exists.
+        router: what the manifest says of the router; None until it runs.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        environment: Environment,
+        files: RunFolder,
+        watcher: Progress,
+        operator: OperatorCommands,
+    ) -> None:
+        """Describe what is started, and where.
+
+        Args:
+            experiment: what is to be run.
+            environment: what the run shares with others.
+            files: the run's folder.
+            watcher: told what happens.
+            operator: gives the commands of people to the rollout.
+        """
+        self.database: str | None = None
+        self.router: RouterFacts | None = None
+        self._experiment = experiment
+        self._scenario = experiment.scenario
+        self._environment = environment
+        self._files = files
+        self._watcher = watcher
+        self._operator = operator
+
+    async def start(self, stack: AsyncExitStack) -> Parts:
+        """Start the database, the router and the load generator; no replica and no traffic yet.
+
+        Args:
+            stack: stops each of them when it is closed.
+
+        Raises:
+            EnvironmentFailure: one of them does not start.
+        """
+        services = await self._start_services(stack)
+        router = services.router
+        observers = Observers(
+            self._files.path,
+            url=services.url or None,
+            admin=router.admin,
+            marks=(services.processes.mark, self._environment.processes.mark),
+            on_waits=self._watcher.on_waits,
+        )
+        clock = PhaseClock()
+        journal = stack.enter_context(
+            Journal(self._files.events.path, listeners=[self._hear, observers.hear, clock.hear])
+        )
+        exits = ReplicaExits(journal)
+        platform = await stack.enter_async_context(
+            LocalPlatform(
+                services.processes,
+                log_directory=self._files.path,
+                replica_directories=services.private,
+                values=services.values,
+                on_exit=exits.hear,
+            )
+        )
+        rollout = self._rollout(services, platform, journal)
+        await stack.enter_async_context(self._control_socket(services.private))
+        release = application.release(self._experiment.loaded, services.replica_values)
+        self._keep(stack, services, rollout, release)
+        host, _, port = router.address.rpartition(":")
+        return Parts(
+            url=services.url,
+            address=(host, int(port)),
+            router=router,
+            load=services.load,
+            journal=journal,
+            observers=observers,
+            rollout=rollout,
+            exits=exits,
+            supervisor=Supervisor(rollout, platform, router.router),
+            release=release,
+            release_run=self._release_run(services, rollout, release),
+            faults=Faults(
+                self._scenario,
+                clock,
+                journal,
+                rollout,
+                services.load.pid,
+                services.url,
+                self._environment,
+            ),
+        )
+
+    async def _start_services(self, stack: AsyncExitStack) -> _Services:
+        url = await self._start_database(stack)
+        # The run's own, so that none of them outlives it when it fails: the server is shared.
+        processes = await stack.enter_async_context(self._environment.own_processes())
+        router = await stack.enter_async_context(
+            running_router(
+                self._experiment, processes, self._files, private=self._environment.private
+            )
+        )
+        self.router = described(router)
+        load = await stack.enter_async_context(self._load_generator(processes, router.address))
+        private = await stack.enter_async_context(processes.directory("hitless-run-"))
+        return _Services(
+            url=url,
+            processes=processes,
+            private=private,
+            router=router,
+            load=load,
+            values=run_values(database_url=url, smtp=load.smtp, address=router.address),
+        )
+
+    async def _start_database(self, stack: AsyncExitStack) -> str:
+        """The URL of the application's database; empty where it has none."""
+        if self._scenario.database is None:
+            return ""
+        url = await stack.enter_async_context(self._database(self._scenario.database))
+        self.database = database_values(url)["database_name"]
+        return url
+
+    def _database(self, spec: DatabaseSpec) -> AbstractAsyncContextManager[str]:
+        """A database as it is before the release."""
+        return self._environment.database(self._experiment.loaded, spec, self._files.migrator_log)
+
+    def _load_generator(
+        self, processes: Processes, address: str
+    ) -> AbstractAsyncContextManager[LoadGenerator]:
+        host, _, port = address.rpartition(":")
+        plan = Plan.of(
+            self._scenario.traffic,
+            host=host,
+            port=int(port),
+            seed=self._experiment.seed,
+            requests_path=str(self._files.requests.path),
+            mails_path=str(self._files.mails.path),
+        )
+        return load_generator(
+            processes,
+            plan,
+            python=sys.executable,
+            folder=self._files.path,
+            on_tick=self._watcher.on_tick,
+        )
+
+    def _rollout(self, services: _Services, platform: LocalPlatform, journal: Journal) -> Rollout:
+        """The rollout, which `hitless ctl` and the keys of the dashboard can steer from now on."""
+        rollout = Rollout(
+            platform,
+            services.router.router,
+            journal,
+            self._scenario.policy,
+            hooks=CommandHooks(
+                services.processes,
+                log=self._files.hooks_log,
+                cwd=self._experiment.loaded.path.parent,
+            ),
+            seed=self._experiment.seed,
+        )
+        self._operator.connect(rollout.control)
+        return rollout
+
+    @asynccontextmanager
+    async def _control_socket(self, private: Path) -> AsyncIterator[None]:
+        """Serve the socket of `hitless ctl`, and write its path to the run's folder."""
+        socket = private / "control.sock"
+        file = self._files.control
+        async with serve_control_socket(socket, self._operator.execute):
+            file.write_bytes(msgspec.json.encode(ControlFile(socket=str(socket), pid=os.getpid())))
+            try:
+                yield
+            finally:
+                file.unlink(missing_ok=True)
+
+    def _keep(
+        self, stack: AsyncExitStack, services: _Services, rollout: Rollout, release: Release
+    ) -> None:
+        """Write down what another process needs to take the fleet over, if it is to be kept."""
+        admin = services.router.admin
+        if not self._environment.keep or admin is None:
+            return
+        plan = FleetPlan(
+            mark=services.processes.mark,
+            admin=admin,
+            directories=(str(self._environment.private), str(services.private)),
+            health=health_of(self._scenario),
+            policy=rollout.policy,
+            strategy=self._experiment.strategy,
+            release=release,
+            values=services.values,
+            seed=self._experiment.seed,
+        )
+        stack.enter_context(plan.in_force(self._files.path))
+
+    def _release_run(self, services: _Services, rollout: Rollout, release: Release) -> ReleaseRun:
+        return ReleaseRun(
+            release,
+            rollout,
+            STRATEGIES[self._experiment.strategy],
+            self._migrator(services.processes, services.url),
+            rehearsal=self._rehearsal(services, rollout.policy.progress_deadline_seconds),
+        )
+
+    def _migrator(self, processes: Processes, url: str) -> YoyoMigrator:
+        database = self._scenario.database or DatabaseSpec()
+        return YoyoMigrator(
+            processes,
+            url,
+            log=self._files.migrator_log,
+            lock_timeout=database.lock_timeout_seconds,
+            deadline=database.migration_deadline_seconds,
+            server_log=self._environment.server_log,
+        )
+
+    def _rehearsal(self, services: _Services, start_seconds: float) -> CopyRehearsal | None:
+        """Where a schema is tried before migrations are taken back; None without a database."""
+        spec = self._scenario.database
+        if spec is None:
+            return None
+        return CopyRehearsal(
+            database=lambda: self._database(spec),
+            release=lambda url: application.release(
+                self._experiment.loaded, {**services.replica_values, **database_values(url)}
+            ),
+            migrator=lambda url: self._migrator(services.processes, url),
+            platform=lambda url: LocalPlatform(
+                services.processes,
+                log_directory=self._files.path,
+                replica_directories=services.private,
+                values={**services.values, **database_values(url)},
+            ),
+            start_seconds=start_seconds,
+        )
+
+    def _hear(self, event: JournalEvent) -> None:
+        self._watcher.on_event(msgspec.convert(event, Event, from_attributes=True))
