@@ -24,6 +24,7 @@ from scenarios.verdict.model import (
     Advice,
     Blocker,
     Budget,
+    Latency,
     Locks,
     ReplicaEnd,
     Rescued,
@@ -86,6 +87,7 @@ STAYED = Users(
     uptime_windows=(WindowedUptime(seconds=3.0, worst=0.625, start=2.25),),
     worst=WorstUser(user="s1-u000003", uptime=0.5, down_seconds=3.0),
 )
+LATENCY = Latency(p50=0.0012, p99=0.023, p999=0.34, max=4.5)
 BUDGET = Budget(
     name="three nines",
     objective=0.999,
@@ -272,6 +274,10 @@ def test_violations_are_told(failed: Verdict) -> None:
 
 def test_the_numbers_are_the_verdicts(failed: Verdict) -> None:
     """Counts, availability, latency, downtime, release and how it was run are in each view."""
+    slowest = failed.latency.slowest
+    failed = msgspec.structs.replace(
+        failed, latency=msgspec.structs.replace(LATENCY, slowest=slowest)
+    )
     requests, window = failed.requests, failed.downtime[0]
     for view, show in VIEWS.items():
         text = show(failed)
@@ -279,7 +285,7 @@ def test_the_numbers_are_the_verdicts(failed: Verdict) -> None:
             f"{requests.planned:,} planned · {requests.ok:,} ok · {requests.failed:,} failed",
             f"{requests.slow:,} slow · {requests.undispatched:,} not sent",
             failed.availability.text,
-            "p50 4.00 ms · p99 4.00 ms · p99.9 4.00 ms · max 4.00 ms",
+            "p50 1.20 ms · p99 23.0 ms · p99.9 340 ms · max 4.50 s",
             "completed in 2.00 s (fastest possible: 1.10 s)",
             failed.replay,
             "runs/x",
@@ -321,7 +327,7 @@ def samples(verdict: Verdict) -> dict[str, dict[tuple[str, ...], float]]:
 def test_every_metric_is_the_verdicts_number(failed: Verdict) -> None:
     """Each gauge has the verdict's number; what is not known is left out."""
     verdict = msgspec.structs.replace(
-        failed, locks=LOCKS, budget=BUDGET, slow_causes=failed.causes[:1]
+        failed, locks=LOCKS, budget=BUDGET, slow_causes=failed.causes[:1], latency=LATENCY
     )
     found, first = samples(verdict), failed.causes[0]
     assert found["lock_wait_longest_seconds"] == {(): 1.31}
@@ -332,12 +338,11 @@ def test_every_metric_is_the_verdicts_number(failed: Verdict) -> None:
     assert found["downtime_seconds"] == {
         (): pytest.approx(sum(window.seconds_lower for window in failed.downtime))
     }
-    latency = failed.latency
     assert found["latency_seconds"] == {
-        ("0.5",): latency.p50,
-        ("0.99",): latency.p99,
-        ("0.999",): latency.p999,
-        ("1",): latency.max,
+        ("0.5",): 0.0012,
+        ("0.99",): 0.023,
+        ("0.999",): 0.34,
+        ("1",): 4.5,
     }
     assert found["rollout_seconds"] == {("completed",): 2.0}
     assert found["rollout_floor_seconds"] == {(): 1.1}
