@@ -21,7 +21,7 @@ _WORDS = {
 _ASYNCPG = "asyncpg takes no settings from PGOPTIONS"
 _JDBC = "JDBC takes no settings from PGOPTIONS"
 _PRISMA = "Prisma's engine takes no settings from PGOPTIONS"
-_DEAF = {
+_IGNORES_PGOPTIONS = {
     "aerich": _ASYNCPG,
     "piccolo": _ASYNCPG,
     "tortoise": _ASYNCPG,
@@ -44,7 +44,7 @@ def pg_options(given: str | None, lock_timeout: float | None) -> str | None:
     return " ".join(part for part in (setting, given) if part) or None
 
 
-def cannot_hear(command: Sequence[str], env: Mapping[str, str]) -> str | None:
+def ignored_settings(command: Sequence[str], env: Mapping[str, str]) -> str | None:
     """Why the command's driver will not know of `PGOPTIONS`; None if nothing is known of that.
 
     Args:
@@ -57,7 +57,7 @@ def cannot_hear(command: Sequence[str], env: Mapping[str, str]) -> str | None:
         if value.startswith("jdbc:"):
             return _JDBC
     names = (PurePath(word).name.removesuffix(".exe").lower() for word in command)
-    return next((_DEAF[name] for name in names if name in _DEAF), None)
+    return next((_IGNORES_PGOPTIONS[name] for name in names if name in _IGNORES_PGOPTIONS), None)
 
 
 def refusal_in(output: str) -> str | None:

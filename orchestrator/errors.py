@@ -50,4 +50,4 @@ class RollbackRefused(OrchestratorError):  # noqa: N818 - an outcome, not a mist
 
 
 class MigrationRefused(OrchestratorError):  # noqa: N818 - an outcome, not a mistake
-    """Migrations are not taken back: a serving version would break, or nobody can tell."""
+    """Migrations are not taken back: a serving version would break, or might."""

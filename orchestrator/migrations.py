@@ -254,7 +254,7 @@ async def _one(child: ChildProcess, started: _Line, entry: JournalEntry, journal
             detail={"migration": started.migration, "sqlstate": line.sqlstate, "retry": retries},
         )
     raise MigrationFailed(
-        f"the migrator ended amid {started.migration}: {_last_words(child)}",
+        f"the migrator ended during {started.migration}: {_last_words(child)}",
         migration=started.migration,
     )
 

@@ -301,8 +301,8 @@ class ReleaseRun:
             raise MigrationRefused("refused: there is no database for a rehearsal")
         if mute := sorted(name for name, one in versions.items() if one.readiness_path is None):
             raise MigrationRefused(
-                f"refused: version {mute[0]} declares no readiness_path, so nobody can tell "
-                f"whether it works with the schema that this leads to"
+                f"refused: version {mute[0]} declares no readiness_path, so hitless "
+                "cannot tell whether it works with the resulting schema"
             )
         detail = {"for": "migrate down", "versions": sorted(versions)}
         async with self._rollout.verb("rehearse", detail=detail) as entry:
@@ -315,7 +315,7 @@ class ReleaseRun:
         if refused:
             why = "; ".join(f"version {name}: {words}" for name, words in sorted(refused.items()))
             raise MigrationRefused(
-                f"refused: a running version does not work with the schema that this leads to: "
+                f"refused: a running version does not work with the resulting schema: "
                 f"{why}; "
                 f"the schema and the fleet stay as they are"
             )
@@ -364,17 +364,17 @@ class ReleaseRun:
                 )
                 await restore(self._rollout, before, pace=pace)
         except RollbackRefused as refused:
-            await self._hold(version)
+            await self._keep_serving(version)
             return "failed", f"{reason}; rollback to {before.name}: {refused}"
         except OrchestratorError as error:
             return "failed", f"{reason}; rollback to {before.name}: {error}"
         return ("aborted" if aborted else "rolled_back"), reason
 
-    async def _hold(self, version: Version) -> None:
+    async def _keep_serving(self, version: Version) -> None:
         """Keep the serving replicas; drain and stop all others."""
         serving = set(self._rollout.serving())
         idle = [one for one in self._rollout.all() if one not in serving]
         with self._rollout.in_mode("rollback"):
-            async with self._rollout.verb("hold", version=version.name, encloses=True):
+            async with self._rollout.verb("keep_serving", version=version.name, encloses=True):
                 await self._rollout.drain(idle)
                 await self._rollout.stop(idle)

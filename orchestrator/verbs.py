@@ -1,4 +1,4 @@
-"""The vocabulary of the journal: every verb that an event can have, and what it stands for."""
+"""The verbs of the journal: every verb that an event can have, and its meaning."""
 
 from typing import Literal, cast, get_args
 
@@ -9,7 +9,7 @@ Verb = Literal[
     "step",  # noted: how many steps of the release are done
     "deploy",  # one deployment by its strategy
     "rollback",  # the version before serves again, after a deployment that failed
-    "hold",  # a rollback was refused: what serves stays, what does not serve is stopped
+    "keep_serving",  # a rollback was refused: serving replicas stay, all others are stopped
     "recover",  # a fleet is completed again after its orchestrator was killed
     "migrate",  # one migration, forwards or backwards
     "rehearse",  # a version is tried on a schema, away from the traffic
@@ -29,7 +29,7 @@ Verb = Literal[
     # What happens beside a release.
     "heal",  # a lost replica is replaced
     "scale",  # the number of replicas changes
-    # What is only seen, or done by a test.
+    # What is observed, or done by a test.
     "replica",  # noted: a replica ended that nobody had stopped
     "fault",  # a fault that the scenario asks for
     "database",  # noted: the database went away or came back
@@ -39,7 +39,7 @@ Verb = Literal[
 """A verb of the journal; a type, so that the type checker refuses any other."""
 
 VERBS: frozenset[str] = frozenset(get_args(Verb))
-"""The same, for checks at run time."""
+"""The same verbs, for checks at run time."""
 
 
 def verb_named(text: str) -> Verb:

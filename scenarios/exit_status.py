@@ -8,12 +8,12 @@ class ExitStatus(IntEnum):
     """What the exit status of a command says.
 
     Attributes:
-        meaning: the same in a few words, as `--help` shows it.
+        meaning: its meaning in a few words, as `--help` shows it.
     """
 
     meaning: str
 
-    PASS = 0, "the verdict is pass"
+    PASS = 0, "the verdict is pass, or a command without a verdict succeeded"
     FAIL = 1, "the verdict is fail"
     USAGE = 2, "wrong usage or an invalid scenario file"
     INVALID = 3, "the verdict is invalid: the run says nothing about the release"

@@ -1,4 +1,4 @@
-"""What `--help`, `--version` and shells say beyond a command's own words."""
+"""The examples and exit statuses of `--help`, the flag `--version`, and shell completion."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -61,7 +61,7 @@ STATUS = "; ".join(f"{status} {status.meaning}" for status in ExitStatus) + "."
 
 
 def with_epilogs(group: object) -> None:
-    """Put below each command's help its examples, and what its exit status means."""
+    """Add the examples and the exit statuses to the help of each command."""
     for name, command in getattr(group, "commands", {}).items():
         examples = "\n".join(f"  {example}" for example in EXAMPLES.get(name, ()))
         shown = f"\b\nExamples:\n{examples}\n\n" if examples else ""
@@ -84,7 +84,7 @@ def root(
 
 
 def complete_scenario(incomplete: str) -> Iterable[str]:
-    """The built-in scenarios, and the scenario files here, that begin so."""
+    """The built-in scenarios and the scenario files in this folder that begin with this text."""
     from scenarios.scenario.reader import builtin_names  # noqa: PLC0415 - only when a shell asks
 
     files = (str(path) for path in Path().glob("*.toml"))
@@ -92,14 +92,14 @@ def complete_scenario(incomplete: str) -> Iterable[str]:
 
 
 def complete_persona(incomplete: str) -> Iterable[str]:
-    """The personas that begin so."""
+    """The personas that begin with this text."""
     from orchestrator.personas import PERSONAS  # noqa: PLC0415 - only when a shell asks
 
     return [name for name in PERSONAS if name.startswith(incomplete)]
 
 
 def complete_strategy(incomplete: str) -> Iterable[str]:
-    """The strategies that begin so."""
+    """The strategies that begin with this text."""
     from scenarios.scenario.experiment import STRATEGY_NAMES  # noqa: PLC0415 - only when a shell asks
 
     return [name for name in STRATEGY_NAMES if name.startswith(incomplete)]

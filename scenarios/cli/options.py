@@ -26,7 +26,7 @@ StrategyOption = Annotated[
 PersonaOption = Annotated[
     str | None,
     typer.Option(
-        help="Let replicas leave and come as on this platform by default: "
+        help="Start and stop replicas with the defaults of this platform: "
         f"{', '.join(PERSONAS)}. See `hitless list --personas`.",
         autocompletion=complete_persona,
     ),
@@ -84,8 +84,8 @@ RouterOption = Annotated[
     typer.Option(
         "--router",
         metavar="KIND",
-        help="Who sends requests to the replicas: hitless, haproxy, envoy, nginx, traefik or "
-        "caddy; as router.kind of the scenario.",
+        help="The router that sends requests to the replicas: hitless, haproxy, envoy, nginx, "
+        "traefik or caddy. It replaces router.kind of the scenario.",
     ),
 ]
 SetOption = Annotated[

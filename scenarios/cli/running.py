@@ -24,7 +24,7 @@ from scenarios.review import review, write_reports
 from scenarios.runner.environment import Environment
 from scenarios.runner.manifest import leaving_settings, request_handling
 from scenarios.runner.operator_commands import COMMANDS, OperatorCommands
-from scenarios.runner.release import command_name, deaf_migrators
+from scenarios.runner.release import command_name, commands_without_lock_timeout
 from scenarios.runner.router import need_router
 from scenarios.runner.run import run
 from scenarios.scenario.experiment import Experiment
@@ -138,7 +138,7 @@ def progress_console(*, as_json: bool) -> Console:
 def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Progress:
     """The dashboard, or plain lines where there is no terminal for one."""
     scenario = experiment.scenario
-    for warning in deaf_migrators(experiment.loaded):
+    for warning in commands_without_lock_timeout(experiment.loaded):
         console.print(Text(f"warning: {warning}", "yellow"))
     header = RunHeader(
         scenario=scenario.name,

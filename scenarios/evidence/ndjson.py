@@ -62,4 +62,4 @@ def _first_damaged(lines: Sequence[bytes], kind: type[Any]) -> int:
 
 def damaged(path: Path) -> EvidenceError:
     """The error of a file that does not have the digest that the run recorded."""
-    return EvidenceError(f"{path}: damaged: it is not what the run recorded (SHA-256)")
+    return EvidenceError(f"{path}: damaged: its SHA-256 is not the one that the run recorded")

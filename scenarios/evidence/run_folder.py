@@ -296,7 +296,7 @@ class RunFolder:
             EvidenceError: it is not.
         """
         if not self.path.is_dir():
-            raise EvidenceError(f"{self.path}: there is no such folder")
+            raise EvidenceError(f"{self.path}: this folder does not exist")
         if not self.manifest.is_file():
             name = self.manifest.name
             raise EvidenceError(f"{self.path}: not the folder of a run: it has no {name}")
@@ -370,7 +370,7 @@ class RunFolder:
         for name, digest in recorded.items():
             path = self.path / name
             if not path.is_file():
-                raise EvidenceError(f"{path}: missing; the run recorded it")
+                raise EvidenceError(f"{path}: missing, although the run recorded it")
             if name not in known and _digest(path) != digest:
                 raise damaged(path)
 

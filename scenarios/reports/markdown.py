@@ -112,7 +112,7 @@ def _advice(verdict: Verdict) -> list[str]:
     if not verdict.advice:
         return []
     lines = (f"- {escape(one.sentence)}" for one in verdict.advice)
-    return ["### What would have covered them", "", *lines, ""]
+    return ["### Settings that would have prevented failures", "", *lines, ""]
 
 
 def _violations(verdict: Verdict) -> list[str]:

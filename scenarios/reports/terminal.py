@@ -49,7 +49,7 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
     if verdict.causes:
         parts += [Text(), _title("Why requests failed"), *_causes(verdict.causes)]
     if verdict.advice:
-        parts += [Text(), _title("What would have covered them")]
+        parts += [Text(), _title("Settings that would have prevented failures")]
         parts += _sentences((one.sentence for one in verdict.advice), "→ ", "")
     if verdict.slow_causes:
         parts += [Text(), _title("Why requests were slow"), *_causes(verdict.slow_causes)]
@@ -263,7 +263,7 @@ def _violations(verdict: Verdict) -> list[RenderableType]:
         text = f"{violation.subject}: expected {violation.expected}, found {violation.found}{asked}"
         parts.append(Padding(Text(words.clean(text)), (0, 0, 0, 10)))
     for said in integrity.logged:
-        text = f"logged, and shown by no failed request: {said}"
+        text = f"logged, but not by a failed request: {said}"
         parts.append(Padding(Text(words.clean(text)), (0, 0, 0, 10)))
     return parts
 

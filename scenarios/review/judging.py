@@ -46,7 +46,7 @@ def recall(folder: Path) -> Compared:
     try:
         verdict = decode(run.verdict.read_bytes())
     except (OSError, msgspec.DecodeError) as error:
-        message = f"{run.verdict}: {error}; `hitless report {folder}` writes it anew"
+        message = f"{run.verdict}: {error}; `hitless report {folder}` rewrites it"
         raise EvidenceError(message) from error
     return Compared(
         folder=str(folder),

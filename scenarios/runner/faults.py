@@ -105,7 +105,9 @@ class Faults:
             case "restart-postgres" | "crash-postgres":
                 server = await self._environment.server()
                 if not isinstance(server, EmbeddedServer):
-                    raise EnvironmentFailure(f"fault {spec.do}: only the embedded Postgres can be")
+                    raise EnvironmentFailure(
+                        f"fault {spec.do}: hitless restarts only the embedded Postgres"
+                    )
                 async with self._verb(spec):
                     await server.restart(immediately=spec.do == "crash-postgres")
 

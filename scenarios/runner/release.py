@@ -1,4 +1,4 @@
-"""From what a scenario says of an application to what the orchestrator runs."""
+"""Make the orchestrator's versions and release from a scenario."""
 
 import re
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.command_migrations import cannot_hear
+from orchestrator.command_migrations import ignored_settings
 from orchestrator.model import (
     Deploy,
     Migrate,
@@ -32,7 +32,7 @@ _INTERPRETER = re.compile(r"(?:.*/)?python[\d.]*")
 
 
 def version(loaded: Loaded, name: str) -> Version:
-    """One version of the scenario's application; its placeholders are still to be filled."""
+    """One version of the scenario's application; its placeholders are not filled yet."""
     application, spec = loaded.scenario.application, loaded.scenario.versions[name]
     return Version(
         name=name,
@@ -57,7 +57,7 @@ def release(loaded: Loaded, values: Mapping[str, str]) -> Release:
         values: what fills the placeholders of the commands that migrate.
 
     Raises:
-        ScenarioError: a directory is not there, or a placeholder is filled by nobody.
+        ScenarioError: a directory does not exist, or a placeholder is unknown.
     """
     scenario = loaded.scenario
     steps: list[Step] = []
@@ -88,10 +88,10 @@ def release(loaded: Loaded, values: Mapping[str, str]) -> Release:
 def command(
     loaded: Loaded, words: Sequence[str], using: str, values: Mapping[str, str]
 ) -> RunCommand:
-    """A command that migrates, as the version would run it.
+    """A command that migrates; it runs with the directory and environment of a version.
 
     Raises:
-        ScenarioError: a placeholder is filled by nobody.
+        ScenarioError: a placeholder is unknown.
     """
     runner = version(loaded, using)
     known = {
@@ -113,10 +113,10 @@ def command(
         raise ScenarioError(f"{loaded.path}: {command_name(words)}: {error}") from error
 
 
-def deaf_migrators(loaded: Loaded) -> list[str]:
-    """The commands that a lock timeout will not reach, each as a sentence for people.
+def commands_without_lock_timeout(loaded: Loaded) -> list[str]:
+    """The commands that are known to ignore the lock timeout, each as a warning.
 
-    Empty if the scenario asks for no lock timeout, or if no command's driver is known to ignore it.
+    Empty if the scenario sets no lock timeout, or if no command's driver is known to ignore it.
     """
     scenario = loaded.scenario
     database = scenario.database
@@ -130,17 +130,17 @@ def deaf_migrators(loaded: Loaded) -> list[str]:
     found = []
     for words, using in commands:
         if isinstance(words, tuple):
-            reason = cannot_hear(words, version(loaded, using).env)
+            reason = ignored_settings(words, version(loaded, using).env)
             if reason is not None:
                 found.append(
-                    f"{command_name(words)} will not hear of lock_timeout_seconds: {reason}. Set "
+                    f"{command_name(words)} ignores lock_timeout_seconds: {reason}. Set "
                     "lock_timeout in the migration itself"
                 )
     return list(dict.fromkeys(found))
 
 
 def command_name(words: Sequence[str]) -> str:
-    """A command in short: without the interpreter that runs it."""
+    """The short name of a command: without the interpreter that runs it."""
     short = list(words)
     if len(short) > 1 and (short[0] == "{python}" or _INTERPRETER.fullmatch(short[0])):
         short = short[2:] if short[1] == "-m" and len(short) > 2 else short[1:]  # noqa: PLR2004 - `python -m x`

@@ -1,4 +1,4 @@
-"""The router of a run: from what a scenario says of it to a router that runs, and its records."""
+"""The router of a run: its settings from the scenario, its start, and its records."""
 
 import asyncio
 import tempfile
@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.5
 
 
 def health_of(scenario: Scenario) -> HealthCheck:
-    """How the router finds out who is up."""
+    """The router's health checks of replicas."""
     return HealthCheck(
         path=scenario.application.health_path,
         interval=scenario.balancer.health_interval_seconds,
@@ -46,18 +46,18 @@ def why_incapable(experiment: Experiment) -> str | None:
 
 
 async def need_router(experiment: Experiment, *, keep: bool) -> None:
-    """See that the router of an experiment can be used, before anything is started.
+    """Check that the router of an experiment can be used, before anything is started.
 
     Args:
         experiment: what is to be run.
-        keep: whether the fleet shall outlive this process.
+        keep: whether the fleet outlives this process.
 
     Raises:
-        UsageError: its program is missing, or it refuses its configuration, in its own words.
+        UsageError: its program is missing, or it refuses its configuration.
     """
     kind = experiment.scenario.router.kind
     if keep and kind != "hitless":
-        raise UsageError(f"--keep: not with router {kind}; only router hitless can be taken on")
+        raise UsageError(f"--keep works only with router hitless, not with {kind}")
     with tempfile.TemporaryDirectory(prefix="hitless-check-") as name:
         try:
             folder = Path(name)
@@ -73,8 +73,8 @@ async def running_router(
 ) -> AsyncIterator[RunningRouter]:
     """Run the router of an experiment while the block runs.
 
-    When the block is left, its exchanges are in the folder; so is what it made of its backends,
-    unless it is our own balancer, which tells that by its admin API.
+    When the block is left, the folder has the router's exchanges. It also has the changes of the
+    router's backends, except for our own balancer, whose admin API reports them.
 
     Raises:
         EnvironmentFailure: it does not start.
@@ -97,14 +97,14 @@ async def running_router(
 
 
 def described(running: RunningRouter) -> RouterFacts:
-    """What a manifest says of it."""
+    """The router as the manifest describes it."""
     return RouterFacts(running.version, running.router.capabilities.lacking())
 
 
 async def show_replicas(
     running: RunningRouter, tell: Callable[[Sequence[ReplicaView]], None]
 ) -> None:
-    """Tell of the replicas as the router sees them, twice a second, for ever.
+    """Report the replicas as the router sees them, twice a second, until cancelled.
 
     Raises:
         EnvironmentFailure: it does not answer.

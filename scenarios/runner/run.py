@@ -113,8 +113,8 @@ class Run:
             await bring_up(parts.rollout, version)
         except OrchestratorError as error:
             raise EnvironmentFailure(
-                f"version {version.name} does not come up, so there is nothing to release: {error} "
-                f"(its logs: {self.folder})"
+                f"version {version.name} did not become ready, so there is nothing to release: "
+                f"{error} (its logs: {self.folder})"
             ) from error
 
     async def _start_traffic(self, parts: Parts) -> None:

@@ -240,7 +240,7 @@ async def _run(command: Sequence[str], log: Path) -> _Ended:
         return _Ended("completed")
     last = " | ".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
     how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-    return _Ended("failed", f"{command[0]} {how}: {last or '(it said nothing)'}")
+    return _Ended("failed", f"{command[0]} {how}: {last or '(it printed nothing)'}")
 
 
 def _manifest(

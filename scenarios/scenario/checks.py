@@ -75,7 +75,7 @@ def _check_versions(scenario: Scenario, at: At) -> None:
     for name, version in scenario.versions.items():
         if application.command is None and version.command is None:
             raise ScenarioError(
-                at(["versions", name]) + "this version has no 'command', nor has [application]"
+                at(["versions", name]) + "neither this version nor [application] has a 'command'"
             )
         _check_placeholders(version.command or (), at(["versions", name, "command"]))
         for variable, value in version.env.items():
@@ -126,8 +126,8 @@ def _check_step(step: ReleaseStep, scenario: Scenario, where: str) -> None:
         raise ScenarioError(f"{where}: {key!r} needs a [database] table")
     if down and scenario.application.readiness_path is None:
         raise ScenarioError(
-            f"{where}: 'migrate_down' needs [application] readiness_path: without it nobody can "
-            "tell whether a version works with the schema that this leads to"
+            f"{where}: 'migrate_down' needs [application] readiness_path: without it hitless "
+            "cannot tell whether a version works with the resulting schema"
         )
     if isinstance(migration, tuple):
         _check_placeholders(migration, f"{where}: ")

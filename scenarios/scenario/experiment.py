@@ -14,11 +14,11 @@ class Experiment:
     """One run, before it is run.
 
     Attributes:
-        loaded: the scenario, with whatever flags changed in it.
+        loaded: the scenario, with the changes that flags made.
         strategy: one of `STRATEGY_NAMES`.
-        seed: of all randomness.
-        replay: the command that runs the same again.
-        hold: whether the run goes on after the release until it is told to finish.
+        seed: the seed of all random numbers.
+        replay: the command that repeats the run.
+        hold: whether the traffic continues after the release until somebody says `finish`.
     """
 
     loaded: Loaded
@@ -29,5 +29,5 @@ class Experiment:
 
     @property
     def scenario(self) -> Scenario:
-        """What the scenario says."""
+        """The scenario as data."""
         return self.loaded.scenario

@@ -1,4 +1,4 @@
-"""A scenario file for somebody's own application, with comments that say what else there is."""
+"""The first scenario file for a user's own application; its comments show further settings."""
 
 import json
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstFileAnswers:
-    """What has to be known of an application.
+    """What `hitless init` must know about an application.
 
     Attributes:
-        name: what runs are called.
+        name: the name of the scenario.
         old: the command of the version that serves.
-        new: the command of the version to deploy; empty: the same, in another directory.
+        new: the command of the version to deploy; empty: the command of the old version.
         old_cwd: the working directory of the old version, relative to the file.
-        new_cwd: the same of the new one.
-        health_path: what the balancer probes.
-        visits: paths that users ask for.
-        has_database: whether it uses Postgres.
-        base: the command that makes the old version's schema in an empty database; may be empty.
-        migrate: the command that migrates from it to the new version's; may be empty.
+        new_cwd: the working directory of the new version, likewise.
+        health_path: the path of the health check.
+        visits: the paths that users request.
+        has_database: whether the application uses Postgres.
+        base: the command that creates the old version's schema in an empty database; may be empty.
+        migrate: the command that migrates that schema for the new version; may be empty.
     """
 
     name: str
@@ -44,7 +44,7 @@ def first_file(answers: FirstFileAnswers) -> str:
 
 
 def _text(value: str) -> str:
-    """A TOML basic string: JSON's escapes are among its own, but for DEL, which it also wants."""
+    """A TOML basic string. All escapes of JSON are valid in TOML; TOML also wants DEL escaped."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -60,19 +60,18 @@ def _head(answers: FirstFileAnswers) -> str:
             "parts: {database_host} ..."
         )
     return f"""\
-# A release of this application under traffic. Run it with:
+# Deploys a release of this application under traffic. Run it with:
 #     hitless run scenario.toml --strategy rolling
-# All paths start from this file's folder. Every key: hitless schema
+# Paths are relative to the folder of this file. `hitless schema` describes every key.
 name = {_text(answers.name)}
 
 [application]
-# The placeholders {{host}} and {{port}} say where a replica must listen. There are also
-# {{version}}, {{replica_id}}, {{replica_dir}} (a private folder), {{python}}, {{smtp_url}} and
-# {{base_url}}.
-health_path = {_text(answers.health_path)} # what answers this with a 2xx is given users
-# warm_up = ["/"] # what a new replica must answer before the balancer hears of it
+# A replica must listen on {{host}} and {{port}}. Further placeholders: {{version}}, {{replica_id}},
+# {{replica_dir}} (a private folder), {{python}}, {{smtp_url}} and {{base_url}}.
+health_path = {_text(answers.health_path)} # a replica gets traffic once it answers this with a 2xx
+# warm_up = ["/"] # paths that a new replica must answer before the balancer knows it
 # stop_signal = "SIGTERM"
-# signal_group = true # when the parent dies and leaves its workers behind
+# signal_group = true # if the parent process ends without stopping its workers
 # termination_grace_seconds = 10
 
 [application.env]
@@ -84,8 +83,8 @@ PORT = "{{port}}"{database}
 def _versions(answers: FirstFileAnswers) -> str:
     new = answers.new or answers.old
     return f"""\
-# The version that serves, and the one to deploy: usually two checkouts, each with its own
-# environment, such as python = "old/.venv/bin/python" for the placeholder {{python}}.
+# The version that serves, and the version to deploy: usually two checkouts, each with its own
+# environment. The key python, such as "old/.venv/bin/python", fills the placeholder {{python}}.
 [versions.old]
 command = {_array(answers.old)}
 cwd = {_text(answers.old_cwd)}
@@ -99,10 +98,11 @@ cwd = {_text(answers.new_cwd)}
 def _database(answers: FirstFileAnswers) -> str:
     base = f"migrate = {_array(answers.base)}" if answers.base else _NO_BASE
     return f"""\
-# A Postgres of the run's own, which is thrown away; hitless run --database URL uses another server.
+# Each run has a Postgres of its own, which is removed afterwards. `hitless run --database URL` uses
+# another server.
 [database]
-# What makes the old version's schema: a command, run as the old version would be, or a directory
-# of yoyo migrations.
+# This creates the schema of the old version: a command, which runs with the directory and the
+# environment of the old version, or a directory of yoyo migrations.
 {base}
 # rows = {{ table = "items", columns = {{ name = "Item {{n}}" }}, count = 10_000 }}
 """
@@ -114,11 +114,9 @@ _NO_BASE = '# migrate = ["{python}", "-m", "alembic", "upgrade", "head"]'
 def _release(answers: FirstFileAnswers) -> str:
     migrate = ""
     if answers.migrate:
-        migrate = (
-            f"    {{ migrate = {_array(answers.migrate)} }}, # run as the new version would be\n"
-        )
+        migrate = f"    {{ migrate = {_array(answers.migrate)} }}, # runs like the new version\n"
     return f"""\
-# Steps in order: migrations before the code or after it.
+# The steps run in this order. Put migrations before or after the code that needs them.
 [release]
 from = "old"
 steps = [
@@ -146,10 +144,10 @@ steps = [{{ path = {_text(path)}, expect = [200] }}]
     )
     return f"""\
 [traffic]
-rate = 50 # journeys that start a second, whatever becomes of them
+rate = 50 # journeys that start per second, no matter how long they take
 
 {journeys}
-# A journey can have several steps, check what comes back, and pass it on:
+# A journey can have several steps. It can check a response, and use parts of it in later steps:
 #
 # [[traffic.journeys]]
 # name = "add an item and look at it"
@@ -166,10 +164,10 @@ rate = 50 # journeys that start a second, whatever becomes of them
 # path = "/items/{{id}}"
 # expect_body = {{ json = {{ name = "{{unique}}" }} }} # also contains = ["..."], lacks = ["..."]
 #
-# Users who stay, and come again whatever became of the last time, instead of being brought by the
-# rate: users = 20 and every_seconds = 0.5 instead of weight.
-# What no template can say: python = "journeys.py:checkout" instead of steps.
-# Requests that are sent once, before the first journey: [[traffic.set_up]], with the same keys.
+# With users = 20 and every_seconds = 0.5 instead of weight, 20 users stay for the whole run and
+# repeat the journey every 0.5 seconds; the rate does not count for them.
+# With python = "journeys.py:checkout" instead of steps, a coroutine is the journey.
+# [[traffic.set_up]] has the same keys as a step; its requests are sent once, before all journeys.
 """
 
 
@@ -177,15 +175,15 @@ def _rest(answers: FirstFileAnswers) -> str:
     integrity = ""
     if answers.has_database:
         integrity = """
-# What was acknowledged must be there: a query for every subject that the steps above name.
+# Rows that a response acknowledged must exist. The query lists the subjects that exist.
 # [integrity]
 # subjects = "SELECT name AS subject FROM items"
 # subject_endpoint = "POST /items"
 """
     return f"""\
 [phases]
-baseline_seconds = 3 # traffic before the release; it must be free of failures
-settle_seconds = 2 # traffic after it
+baseline_seconds = 3 # traffic before the release; none of it may fail
+settle_seconds = 2 # traffic after the release
 
 [objectives]
 failed_requests = 0

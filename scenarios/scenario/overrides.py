@@ -1,4 +1,4 @@
-"""What flags change in a scenario: the experiment that a command line asks for."""
+"""Apply the flags of a command line to a scenario; the result is an experiment."""
 
 import re
 import shlex
@@ -21,19 +21,23 @@ _FAULT = re.compile(
     r"(?P<do>[a-z-]+)(?::(?P<seconds>\d+(?:\.\d+)?))?(?:@(?P<after>\d+(?:\.\d+)?))?"
 )
 FAULTS = ("kill", "freeze", "restart-postgres", "crash-postgres", "block", "freeze-load")
-"""What `--fault` can make; a scenario file can also make `sql`."""
+"""The faults that `--fault` accepts; a scenario file can also use `sql`."""
 
 ROUTERS: tuple[str, ...] = get_args(Kind)
-"""What `--router` can say."""
+"""The routers that `--router` accepts."""
 
 SERVER_FAULTS = frozenset({"restart-postgres", "crash-postgres"})
 
 
 def parse_fault(text: str) -> FaultSpec:
-    """A fault as a flag says it: `kill`, `freeze:3` (seconds), `block:2@0.5` (after the start).
+    """Read the value of `--fault`.
+
+    Args:
+        text: such as `kill`, `freeze:3` (for 3 seconds) or `block:2@0.5` (for 2 seconds, from 0.5
+            seconds after the start of the rollout on).
 
     Raises:
-        UsageError: it makes no sense.
+        UsageError: the text describes no fault.
     """
     match = _FAULT.fullmatch(text)
     if match is None or match["do"] not in FAULTS:
@@ -54,17 +58,17 @@ def parse_fault(text: str) -> FaultSpec:
 
 
 def at_rate(traffic: TrafficSettings, rate: float) -> TrafficSettings:
-    """The traffic at the rate that `--rate` says, from its beginning to its end.
+    """The traffic with a constant rate of arrivals.
 
     Raises:
-        UsageError: it is no rate, or there is nobody whom it could bring.
+        UsageError: this is no rate, or the scenario has no arrivals whose rate could change.
     """
     if not 0 < rate < float("inf"):
         raise UsageError(f"--rate {rate:g}: expected a number above 0")
     if not traffic.asked_rate:
-        raise UsageError(f"--rate {rate:g}: all users of this scenario stay, and nobody arrives")
+        raise UsageError(f"--rate {rate:g}: this scenario has no arrivals: all its users stay")
     if traffic.arrivals == "recorded":
-        raise UsageError(f"--rate {rate:g}: the arrivals of this scenario are recorded")
+        raise UsageError(f"--rate {rate:g}: this scenario replays recorded arrivals")
     return msgspec.structs.replace(traffic, rate=rate, profile=())
 
 
@@ -77,7 +81,7 @@ def _of_size(scenario: Scenario, replicas: int) -> Scenario:
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What flags change in a scenario; None: nothing."""
+    """What flags change in a scenario; a field that is None changes nothing."""
 
     replicas: int | None = None
     rate: float | None = None
@@ -96,8 +100,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         """The experiment that the command asks for.
 
         Raises:
-            UsageError: a flag makes no sense.
-            ScenarioError: the scenario is not there or not right.
+            UsageError: the value of a flag is wrong.
+            ScenarioError: the scenario does not exist, or something in it is wrong.
         """
         if strategy not in STRATEGY_NAMES:
             raise UsageError(f"unknown strategy {strategy!r}; {near(strategy, STRATEGY_NAMES)}")
@@ -113,7 +117,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             scenario = replace(scenario, traffic=at_rate(scenario.traffic, self.rate))
         if self.existing_rows is not None:
             if scenario.database is None or scenario.database.rows is None:
-                raise UsageError(f"--existing-rows: {reference} describes no rows to make")
+                raise UsageError(f"--existing-rows: scenario {reference} has no [database.rows]")
             rows = replace(scenario.database.rows, count=self.existing_rows)
             scenario = replace(scenario, database=replace(scenario.database, rows=rows))
         phases = scenario.phases
@@ -144,19 +148,19 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     def _repeated(self, scenario: Scenario, reference: str) -> Scenario:
         if any(step.migrate_down for step in scenario.release.steps):
             raise UsageError(
-                f"--repeat {self.repeat}: {reference} takes its migrations back, and what would "
-                "come next lacks them"
+                f"--repeat {self.repeat}: scenario {reference} takes its migrations back, so the "
+                "next release would lack them"
             )
         return repeated(scenario, self.repeat)
 
     def _broken(self, scenario: Scenario, reference: str) -> Scenario:
-        """With the faults of the flags on top of its own."""
+        """The scenario with the faults of the flags in addition to its own."""
         faults = (*scenario.faults, *(parse_fault(text) for text in self.faults))
         kinds = {fault.do for fault in faults}
         if scenario.database is None and NEED_DATABASE & kinds:
-            raise UsageError(f"--fault: {reference} has no database")
+            raise UsageError(f"--fault: scenario {reference} has no database")
         if self.database is not None and SERVER_FAULTS & kinds:
-            raise UsageError("--fault: only the embedded Postgres is restarted, not --database")
+            raise UsageError("--fault: hitless restarts only the embedded Postgres, not --database")
         return msgspec.structs.replace(scenario, faults=faults)
 
     def _command(self, reference: str, strategy: str, seed: int) -> str:

@@ -1,4 +1,7 @@
-"""Scenario files: found, read, merged with what they extend; refused with file, line and key."""
+"""Find a scenario file, read it, and merge it with the file that it extends.
+
+An error names the file, the line and the key.
+"""
 
 import re
 import tomllib
@@ -24,9 +27,9 @@ from scenarios.scenario.spec import Scenario
 from scenarios.scenario.spec_types import field_names, step_into
 
 CATALOG = Path(__file__).parent / "catalog"
-"""The built-in scenarios; a file whose name begins with `_` is only there to be extended."""
+"""The built-in scenarios. A file whose name begins with `_` only serves others as a base."""
 
-# msgspec says where and what only in its messages.
+# msgspec tells the place and the kind of a mistake only in its messages.
 _PATH = re.compile(r" - at `\$(?P<path>.*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`")
 _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`")
@@ -34,11 +37,11 @@ _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A scenario with where it came from.
+    """A scenario and its file.
 
     Attributes:
-        scenario: what it says; its paths are absolute.
-        path: its file; hooks run in its folder.
+        scenario: the scenario as data; its paths are absolute.
+        path: the file; hooks run in its folder.
     """
 
     scenario: Scenario
@@ -46,7 +49,7 @@ class Loaded:
 
 
 def builtin_names() -> list[str]:
-    """The names of the built-in scenarios, in the order in which the book meets them."""
+    """The names of the built-in scenarios; the book's release plans come first, in its order."""
     order = (
         *("big-bang", "code-first", "with-default", "expand-contract", "code-first-gated"),
         *(
@@ -73,22 +76,22 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
 
     Args:
         reference: its name or path.
-        settings: what else it shall say, each as `key.of.tables=value`; a value is TOML, or text
-            when it is none.
+        settings: settings that replace those of the file, each as `key.of.tables=value`. A value is
+            TOML; a value that is no TOML is text.
 
     Raises:
-        ScenarioError: it is not there, or something in it is wrong.
+        ScenarioError: the scenario does not exist, or something in it is wrong.
     """
     if "/" in reference or reference.endswith(".toml"):
         path = Path(reference)
         if not path.is_file():
-            raise ScenarioError(f"{reference}: there is no such scenario file")
+            raise ScenarioError(f"{reference}: this scenario file does not exist")
     else:
         path = CATALOG / f"{reference}.toml"
         if reference not in builtin_names():
             raise ScenarioError(
                 f"unknown scenario {reference!r}; {near(reference, builtin_names())} "
-                "(a file of your own: give its path, ending in .toml)"
+                "(for a file of your own, give its path, which ends in .toml)"
             )
     document, locations = _read(path, seen=())
     for setting in settings:
@@ -109,17 +112,17 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
 
 
 def _with_persona(document: dict[str, Any]) -> dict[str, Any]:
-    """Put the values of `policy.persona` below what the document itself says.
+    """Fill in the defaults of `policy.persona`; the document's own values take precedence.
 
-    They are the defaults of `policy.termination`, and of `[balancer]` where our own balancer is the
-    router: others have their own behaviour.
+    These are defaults of `policy.termination`. With our own balancer they are also defaults of
+    `[balancer]`; other routers have their own behaviour.
     """
     policy = document.get("policy")
     if not isinstance(policy, dict):
         return document
     name, own = policy.get("persona"), policy.get("termination", {})
     if not (isinstance(name, str) and name in PERSONAS and isinstance(own, dict)):
-        return document  # what is wrong with it is said when it is converted
+        return document  # the conversion below reports what is wrong with it
     persona = PERSONAS[name]
     values: dict[str, Any] = {"policy": {"termination": msgspec.to_builtins(persona.termination)}}
     if router_kind(document) == OWN_ROUTER:
@@ -128,7 +131,7 @@ def _with_persona(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _setting(text: str) -> tuple[dict[str, Any], KeyLocations]:
-    """What a `--set` says, as a document, and where."""
+    """The value of one `--set` as a document, and the locations of its keys."""
     key, separator, value = text.partition("=")
     keys = tuple(part.strip() for part in key.split("."))
     if not (separator and all(keys)):
@@ -146,9 +149,9 @@ def _setting(text: str) -> tuple[dict[str, Any], KeyLocations]:
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], KeyLocations]:
-    """The document, merged over what it extends, and where its keys are set."""
+    """The document, merged over the file that it extends, and the locations of its keys."""
     if path.resolve() in seen:
-        raise ScenarioError(f"{path}: key 'extends': the files extend each other in a circle")
+        raise ScenarioError(f"{path}: key 'extends': these files extend each other in a circle")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -170,10 +173,11 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], KeyLocati
     if not base.is_file():
         names = [p.stem for p in CATALOG.glob("*.toml")]
         raise ScenarioError(
-            f"{path}: key 'extends': there is no {extends!r}; " + near(extends, sorted(names))
+            f"{path}: key 'extends': scenario {extends!r} does not exist; "
+            + near(extends, sorted(names))
         )
     below, below_locations = _read(base, (*seen, path.resolve()))
-    if base.parent != CATALOG:  # a built-in scenario runs where the file that extends it is
+    if base.parent != CATALOG:  # a built-in base runs in the folder of the file that extends it
         below = with_working_directory(below, base.parent)
     return _merged(below, document), locations.over(below_locations)
 
@@ -190,7 +194,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def _explain(error: msgspec.ValidationError, document: object, locations: KeyLocations) -> str:
-    """One line with file, line and key, from where msgspec says that a value is wrong."""
+    """One line with the file, the line and the key of the value that msgspec refuses."""
     message = str(error)
     path = _PATH.search(message)
     what = _PATH.sub("", message)
@@ -200,7 +204,7 @@ def _explain(error: msgspec.ValidationError, document: object, locations: KeyLoc
         hint = near(unknown["name"], field_names(kind))
         return locations.at([*keys, unknown["name"]]) + f"unknown key; {hint}"
     if missing:
-        return locations.at([*keys, missing["name"]]) + "this key is required and absent"
+        return locations.at([*keys, missing["name"]]) + "this key is required, but absent"
     if isinstance(error.__cause__, PolicyError):
         keys = [*keys, *error.__cause__.keys]
     what = what.replace("`", "").replace("Expected", "expected").replace("Invalid", "invalid")
@@ -208,15 +212,15 @@ def _explain(error: msgspec.ValidationError, document: object, locations: KeyLoc
 
 
 def _keys(path: str) -> list[str]:
-    """`.versions[...].env` as `versions`, `*`, `env`; `steps[0]` as `steps`, `0`."""
+    """The keys of a path: `.versions[...].env` gives `versions`, `*`, `env`."""
     path = re.sub(r"\[(\d+)\]", r".\1", path).replace("[...]", ".*")
     return [part for part in path.split(".") if part]
 
 
 def _resolve(keys: list[str], document: object) -> tuple[list[str], object]:
-    """The path with the name of each table that msgspec does not name, and the type found there.
+    """Find the names of tables that msgspec writes as `*`, and the type at the end of the path.
 
-    Of several tables of one type, the wrong one is the first that cannot be converted.
+    Of several tables with the same type, the first one that cannot be converted is the wrong one.
     """
     kind: object = Scenario
     found: list[str] = []

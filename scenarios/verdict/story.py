@@ -273,7 +273,7 @@ def _wait_text(wait: LockWait) -> str:
     )
     return (
         f"{wait.waiter.application or wait.waiter.pid} waits {wait.seconds:.3f} s for "
-        f"{wait.mode}{about}, behind {chain or 'somebody who was gone'}"
+        f"{wait.mode}{about}, behind {chain or 'a session that had ended'}"
     )
 
 

@@ -14,7 +14,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from orchestrator.command_migrations import cannot_hear, logged_refusal
+from orchestrator.command_migrations import ignored_settings, logged_refusal
 from orchestrator.errors import MigrationFailed
 from orchestrator.journal import Journal
 from orchestrator.migrations import APPLICATION_NAME, YoyoMigrator
@@ -215,7 +215,7 @@ async def test_a_killed_migrator_can_be_followed(desk: Desk) -> None:
     """After `kill -9` of a migrator the next one waits for what it left, and does its work."""
     desk.write({"slow.sql": "SELECT pg_sleep(0.5); CREATE TABLE done (id int);"})
     started = desk.when("migrate", "started")
-    with pytest.raises(MigrationFailed, match="ended amid slow"):
+    with pytest.raises(MigrationFailed, match="ended during slow"):
         async with asyncio.timeout(60):
             task = asyncio.ensure_future(desk.apply())
             await started.wait()
@@ -404,6 +404,6 @@ def test_drivers_that_do_not_hear_of_a_lock_timeout(
     command: tuple[str, ...], env: dict[str, str], driver: str | None
 ) -> None:
     """A known list, by program and by the scheme of the URL."""
-    found = cannot_hear(command, env)
+    found = ignored_settings(command, env)
     assert (found is None) == (driver is None)
     assert driver is None or driver in str(found)

@@ -66,11 +66,11 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """The same as a sentence."""
+        """The result as a sentence."""
         if not self.effective:
             return (
-                f"nothing follows for the cause {self.cause}: {self.changed} changed nothing, "
-                "because no migration gave way to a lock"
+                f"the cause {self.cause} is not tested: {self.changed} changed nothing, "
+                "because no migration gave up waiting for a lock"
             )
         said = f"with {self.changed}, {self.after:,} requests had the cause {self.cause}"
         word = "confirmed" if self.confirmed else "not confirmed"

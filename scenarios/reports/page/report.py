@@ -268,7 +268,7 @@ def _advice(verdict: Verdict) -> Html:
     if not verdict.advice:
         return Html("")
     advice = bullets([one.sentence for one in verdict.advice], "")
-    return Html("<section><h2>What would have covered failed requests</h2>{}</section>").format(
+    return Html("<section><h2>Settings that would have prevented failures</h2>{}</section>").format(
         advice
     )
 

@@ -187,7 +187,7 @@ class CompiledJourney:
         mail_steps = [index for index, step in enumerate(journey.steps) if step.after == "mail"]
         if mail_steps[:1] == [0]:
             raise step_location(where, 1).error(
-                "nothing was sent yet that a mail could answer", "after"
+                'after = "mail" needs an earlier step, which leads to the mail', "after"
             )
         if len(mail_steps) > 1:
             raise step_location(where, mail_steps[1] + 1).error(
@@ -218,7 +218,8 @@ def compiled_steps(
         for name in step.capture:
             if name in NAMES or not PLACEHOLDER.fullmatch(f"{{{name}}}"):
                 raise step_at.part(f"capture {name}", "capture", name).error(
-                    "a name is lower-case letters and underscores, and none of " + ", ".join(NAMES)
+                    "a name has only lower-case letters and underscores, and is none of "
+                    + ", ".join(NAMES)
                 )
         captured |= step.capture.keys()
 
@@ -257,4 +258,4 @@ def _fields(
 
 def _check_target(text: str, *, where: Location) -> None:
     if text and not _TARGET.fullmatch(text):
-        raise where.error(f"it holds a character that must be percent-encoded: {text!r}")
+        raise where.error(f"it contains a character that must be percent-encoded: {text!r}")

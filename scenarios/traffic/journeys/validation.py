@@ -84,7 +84,7 @@ def _check_journeys(journeys: Sequence[Journey]) -> None:
     for index, journey in enumerate(journeys):
         where = Location(f"journey {journey.name}", ("journeys", str(index)))
         if journey.name in names[:index]:
-            raise where.error("there are two of that name", "name")
+            raise where.error("two journeys have this name", "name")
         if journey.weight is not None and not 0 <= journey.weight < inf:
             raise where.error("weight must be 0 or more", "weight")
         _check_staying(journey, where)
@@ -99,7 +99,7 @@ def _check_staying(journey: Journey, where: Location) -> None:
         return
     if users is None or seconds is None:
         given, missing = ("every_seconds", "users") if users is None else ("users", "every_seconds")
-        raise where.error(f"{given} needs {missing} beside it", given)
+        raise where.error(f"{given} also needs {missing}", given)
     if users not in _USERS:
         raise where.error(f"users must be from 1 to {_USERS[-1]}, not {users}", "users")
     if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
@@ -109,7 +109,7 @@ def _check_staying(journey: Journey, where: Location) -> None:
         )
     if journey.weight is not None:
         raise where.error(
-            "weight is for arrivals, and its users stay: leave one of the two out", "weight"
+            "weight is only for arrivals; a journey whose users stay has none", "weight"
         )
     for number, step in enumerate(journey.steps, start=1):
         if step.after == "mail":

@@ -2,7 +2,7 @@
 
 Durations and instants are seconds; an instant counts from the run's origin, which is the planned
 time of its first request. `docs/evidence.md` says what each number means and where its formula
-comes from. What it is made of is told in files of its own, and can all be had from here.
+comes from. The parts of a verdict are in modules of their own; import all of them from here.
 """
 
 from collections.abc import Mapping
@@ -83,10 +83,10 @@ class Harness(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the load generator kept up with its own schedule.
 
     Attributes:
-        schedule_lag_p99: how late requests were sent, 99th percentile, in seconds.
-        schedule_lag_max: the worst.
+        schedule_lag_p99: how late requests were sent: the 99th percentile, in seconds.
+        schedule_lag_max: how late the latest request was sent, in seconds.
         cpu_max: the generator's highest processor share over a second; 1.0 is saturated.
-        undispatched: requests that it could not send.
+        undispatched: how many planned requests the generator could not send.
     """
 
     schedule_lag_p99: float | None
@@ -118,12 +118,12 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         objective: the share of requests that must succeed.
-        name: the same in words, such as `three nines (99.9 %)`.
-        downtime_a_year_seconds: what it allows in a year of 365.25 days.
+        name: the objective in words, such as `three nines (99.9 %)`.
+        downtime_a_year_seconds: the downtime that the objective allows in a year of 365.25 days.
         allowed: how many requests of this run may fail: (1 - objective) · requests.
-        failed: how many did.
+        failed: how many requests of this run failed.
         spent: failed / allowed; above 1 the run alone broke the objective.
-        month: failures as a share of what it allows in 30 days at the run's rate.
+        month: failed / the number of requests that may fail in 30 days at the run's rate.
     """
 
     objective: float
@@ -136,12 +136,13 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WindowedUptime(msgspec.Struct, frozen=True, kw_only=True):
-    """The worst stretch of a given length.
+    """The worst period of a given length.
 
     Attributes:
         seconds: the length.
-        worst: the lowest share, of good requests or of users' time up, in any such stretch.
-        start: when the first of the worst stretches began.
+        worst: the lowest availability in any period of this length: the share of requests that
+            succeeded, or the share of the users' time in which the service was up.
+        start: when the first of the worst periods began.
     """
 
     seconds: float
@@ -150,12 +151,12 @@ class WindowedUptime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorstUser(msgspec.Struct, frozen=True, kw_only=True):
-    """Who saw least of the service: an average hides a user who met nothing but the outage.
+    """The user for whom the service was up least; an average hides a user who met only the outage.
 
     Attributes:
-        user: who, as in the evidence; the first of them where several saw as little.
-        uptime: that user's time up over its time up and down.
-        down_seconds: its time down.
+        user: the user's name in the evidence; of several equal ones, the first.
+        uptime: the user's time up / (time up + time down).
+        down_seconds: the user's time down.
     """
 
     user: str
@@ -167,15 +168,17 @@ class Users(msgspec.Struct, frozen=True, kw_only=True):
     """Availability as users saw it (user-uptime: Hauer and others, NSDI 2020).
 
     Attributes:
-        staying: whether these are users who stayed for the whole run; else they are whom requests
-            were about, and who came no more once one had failed is hardly seen.
-        users: how many made more than one request.
-        uptime: the sum of their time up over the sum of their time up and down: between two of
-            a user's requests the first one's outcome holds; absent without such users.
-        windows: by length, the worst availability by requests, of all of them: tells one long
-            outage from many short ones.
-        uptime_windows: by length, the worst availability by the time of users who stayed.
-        worst: the user who stayed and was up least; absent without such users.
+        staying: true: the numbers are of users who stayed for the whole run. False: there are no
+            such users, and the numbers are of the users that requests were about; a user who gave
+            up after a failure then hardly counts.
+        users: how many users made more than one request.
+        uptime: the sum of the users' time up / the sum of their time up and down. From one request
+            of a user to the next, the service counts as up if the first one succeeded. Absent
+            if no user made more than one request.
+        windows: the worst period of each length, by all requests; they tell one long outage from
+            many short ones.
+        uptime_windows: the worst period of each length, by the time of users who stayed.
+        worst: the user who stayed and for whom the service was up least; absent if nobody stayed.
     """
 
     staying: bool = False
@@ -197,9 +200,9 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         check: its id: `failed_requests`, `availability`, `slow_requests`, `longest_outage`,
             `lock_wait`, `integrity`, `outcome`.
-        title: what should be.
-        held: whether it is so; absent when this run cannot tell.
-        sentence: what is, with its number and its limit.
+        title: the objective in words.
+        held: whether the run met it; absent if this run cannot tell.
+        sentence: the result, with its number and its limit.
     """
 
     check: str
@@ -216,7 +219,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         expected: how it should have ended.
         reason: why, when it is not `completed`.
         seconds: how long it took.
-        floor_seconds: how much of that no orchestrator could have saved.
+        floor_seconds: the part of that time which no orchestrator could have saved.
     """
 
     outcome: str
@@ -232,30 +235,31 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         schema: the version of this format.
         verdict: `pass`, `fail`, or `invalid`: the run says nothing about the release.
-        reasons: why, in sentences, each with its number and its limit.
-        checks: the objectives one by one; `fail` comes from those that did not hold.
-        doubts: what would have made the run invalid, had it not failed for other reasons.
-        limits: what the run could not have seen.
+        reasons: why: one sentence for each reason, with its number and its limit.
+        checks: the objectives one by one; a run fails if it missed one.
+        doubts: what would have made the run invalid if it had not failed for other reasons.
+        limits: what the run could not have detected.
         interrupted: whether the run was cut short by a signal.
-        replicas: how many replicas were to serve.
-        rate: the arrivals a second that were asked for; 0 where all users stay.
-        existing_rows: rows that were in the database before the run.
+        replicas: how many replicas each version should have.
+        rate: the arrivals per second that the scenario asked for; 0 if all users stay.
+        existing_rows: how many rows were in the database before the run.
         seconds: from the first to the last planned request.
-        origin_ns: the instant 0.0 on the machine's monotonic clock: joins with the evidence files.
-        replay: the command that runs the same again.
+        origin_ns: the instant 0.0 on the machine's monotonic clock, which the evidence files use.
+        replay: the command that repeats the run.
         hitless: the version of the program that ran it.
         started_at: wall-clock time, for people only.
         unattributed: failed requests of which only the symptom is known.
         slow_causes: why requests took longer than the latency objective.
-        locks: who waited for whom in the database.
+        locks: which sessions of the database waited for which others.
         budget: how much of the error budget was spent.
         users: availability as users saw it.
-        persona: the platform whose defaults replicas left and came by; absent: none.
-        termination: how replicas left and came; absent where the run did not decide it.
-        handling: what our own balancer did with requests; absent behind another router.
+        persona: the platform whose defaults the run used to start and stop replicas; absent if it
+            used none.
+        termination: how replicas were started and stopped; absent if the run did not decide it.
+        handling: how our own balancer handled requests; absent with another router.
         replica_ends: how each replica ended.
-        advice: the settings that would have covered requests which met stopped replicas.
-        rescued: what the balancer saved.
+        advice: the settings that would have saved requests which met stopped replicas.
+        rescued: the requests that only the balancer saved.
     """
 
     schema: int = 1
@@ -316,6 +320,6 @@ def decode(data: bytes) -> Verdict:
     """Read the bytes of a `verdict.json`.
 
     Raises:
-        msgspec.DecodeError: they are not one.
+        msgspec.DecodeError: they are not a verdict.
     """
     return msgspec.json.decode(data, type=Verdict)

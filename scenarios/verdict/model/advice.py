@@ -1,4 +1,4 @@
-"""What to change so that a leaving replica loses no request, and what shows how much."""
+"""Settings that would have kept a leaving replica from losing requests."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ class Undrained(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         after_stop: how many failed requests the router sent after the stop signal.
         in_flight: how many were in flight when the replica got its stop signal.
-        longest_seconds: the longest lag; absent where all were in flight.
+        longest_seconds: the longest lag; absent if all requests were in flight at the stop signal.
         replicas: the longest lag of each replica that got requests after its stop signal.
     """
 
@@ -28,7 +28,8 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         setting: the key of the scenario.
-        value: the value that covers them: the largest one of a lag, in seconds; else a word.
+        value: the value that would have covered them, in seconds, or as a word. For a lag it is the
+            largest such value.
     """
 
     setting: str
@@ -39,13 +40,13 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """One setting that would have covered failed requests of this run.
 
     Attributes:
-        setting: the key of the scenario, such as `policy.termination.pre_stop_seconds`; where the
-            server itself must change, `server`.
-        value: the least value that covers them, in seconds; of a lag, the largest one; absent where
-            it is no number, or the evidence does not tell it.
-        covers: how many failed requests of this run it covers.
-        sentence: the same for people, with the reason.
-        cause: the cause of these requests.
+        setting: the key of the scenario, such as `policy.termination.pre_stop_seconds`; `server` if
+            the server itself must change.
+        value: the smallest value that would have covered the requests, in seconds. For a lag it is
+            the largest such value. Absent if it is no number or the evidence does not tell it.
+        covers: how many failed requests of this run the setting would have covered.
+        sentence: the advice in words, with the reason.
+        cause: the cause of the failed requests.
         instead: other settings that would have covered them as well.
     """
 

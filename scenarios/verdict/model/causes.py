@@ -1,4 +1,4 @@
-"""Why requests failed or were slow, and what shows it."""
+"""Why requests failed or were slow, and which evidence shows it."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -25,32 +25,33 @@ CauseKind = Literal[
     "slow",
     "unknown",
 ]
-"""By which mechanism requests failed or were slow. `unknown` only in verdicts of older versions."""
+"""The mechanism by which requests failed or were slow. Only older verdicts have `unknown`."""
 
 
 class FailedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One failed request, with everything that the evidence says of it.
+    """One failed request, with everything that the evidence says about it.
 
     Attributes:
-        request_id: which.
+        request_id: its id.
         at: its planned time.
-        seconds: from then until its outcome was known.
-        endpoint: what it asked for.
+        seconds: the time from `at` until its outcome was known.
+        endpoint: its method and path.
         connection: `new` or `reused`.
-        journey: the user story that it belongs to.
-        step: what the rollout was doing.
-        schema: the last migration that had completed.
-        replica: who answered or was asked.
-        version: of that replica.
-        status: of the response.
-        error: the transport error, when there is no response.
-        error_detail: its own words.
-        proxy_status: why the balancer answered by itself.
-        sqlstate: what Postgres refused.
-        problem: the application's own words.
-        attempts: how often the balancer tried, from its access log.
-        end: why the exchange ended, from the same.
-        lag_seconds: how long after its replica's stop signal the router sent it, if it did.
+        journey: the journey that it belongs to.
+        step: what the rollout was doing at its planned time.
+        schema: the last migration that had completed by then.
+        replica: the replica that answered it, or that it was sent to.
+        version: the version of that replica.
+        status: the status of the response.
+        error: the transport error; present if there is no response.
+        error_detail: the message of that error.
+        proxy_status: why the balancer answered instead of a replica.
+        sqlstate: the code of Postgres' error.
+        problem: what the application said about the failure.
+        attempts: how often the balancer sent it to a replica, from its access log.
+        end: why the exchange ended, from the same log.
+        lag_seconds: how long after the replica's stop signal the router sent it; absent if the
+            router sent it before.
     """
 
     request_id: str
@@ -75,24 +76,23 @@ class FailedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class CauseEvidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What the failures of one cause have in common; each mapping counts them, most first.
+    """What the requests of one cause have in common; each mapping counts them, most frequent first.
 
     Attributes:
-        requests: the request ids of all of them, by planned time; of more than a thousand, the
-            first thousand.
-        first: the planned time of the first.
-        last: the planned time of the last.
-        replicas: by replica, where one is known.
-        versions: by version, where one is known.
-        endpoints: by endpoint.
-        connections: by kind of connection.
-        steps: by what the rollout was doing.
-        schemas: by the last completed migration, where there was one.
-        examples: the first of them in full.
-        contributing: what else was going on around them, by how many it may have touched: rules of
-            the ladder that would have matched as well, migrations, faults.
-        faults: those of `contributing` that are faults which the run made, by their names.
-        undrained: how the requests met stopped replicas, of `lifecycle:undrained`.
+        requests: their ids in the order of their planned times, at most the first thousand.
+        first: the planned time of the first request.
+        last: the planned time of the last request.
+        replicas: their number by replica, as far as the replica is known.
+        versions: their number by version, as far as the version is known.
+        endpoints: their number by endpoint.
+        connections: their number by kind of connection.
+        steps: their number by what the rollout was doing.
+        schemas: their number by the last completed migration, as far as there was one.
+        examples: the first requests, with all that the evidence says about them.
+        contributing: what else may have contributed, and to how many of the requests: other causes
+            whose rule matches them too, migrations, faults.
+        faults: those entries of `contributing` that are faults which the run made.
+        undrained: how the requests met stopped replicas; only for `lifecycle:undrained`.
         note: what else the evidence shows.
     """
 
@@ -116,20 +116,20 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """Why some requests failed, or why some took too long.
 
     Attributes:
-        cause: its id, such as `no_backend` or `sqlstate:23502`; those of its requests that are
-            explained and those that are not are two causes, of different confidence.
-        title: the same for people.
-        kind: by which mechanism, so that programs need not read the id or the title: `harness` (the
-            load generator itself), `machine` (other processes used it, so
-            the release may be innocent), `no_backend`, `lifecycle` (its replica came or went),
-            `statement` (the database refused a statement), `lock`, `database` (it was late or
-            away), `balancer`, `mixed_fleet` (one version lacks what another one serves),
-            `application`, `transport`, `answer`, `slow`.
-        confidence: `certain` when a party that knows said so, `likely` when time and place join
-            the failure to an event, `symptom` when only the symptom is known.
-        count: failed requests that have this cause; more than `evidence.requests` lists, where
-            that was cut.
-        evidence: what shows it.
+        cause: its id, such as `no_backend` or `sqlstate:23502`. The same id may come twice with
+            different confidence: once for the requests that are explained, once for the others.
+        title: the cause in words.
+        kind: the mechanism, so that programs need not read the id or the title: `harness` (the load
+            generator itself), `machine` (other processes used the processors, so the release may be
+            innocent), `no_backend`, `lifecycle` (the replica was starting or stopping), `statement`
+            (the database refused a statement), `lock`, `database` (the database was late or away),
+            `balancer`, `mixed_fleet` (one version lacks what another one serves), `application`,
+            `transport`, `answer`, `slow`.
+        confidence: `certain` if a party that knows the cause recorded it, `likely` if time and
+            place join the failure to an event, `symptom` if only the symptom is known.
+        count: how many failed requests have this cause; `evidence.requests` lists at most the first
+            thousand.
+        evidence: what the requests have in common.
     """
 
     cause: str

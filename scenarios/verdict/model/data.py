@@ -1,4 +1,4 @@
-"""What became of the data: invariants, and for whom they do not hold."""
+"""The state of the data after a run: which invariants hold, and for which subjects they do not."""
 
 from typing import Literal
 
@@ -10,11 +10,11 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         invariant: the invariant's id.
-        subject: whom it is about.
-        expected: what should be.
-        found: what is.
-        requests: the requests about the subject, in order.
-        replicas: who answered them.
+        subject: the subject, such as a user's address.
+        expected: what should be in the data.
+        found: what is there instead.
+        requests: the ids of the requests about the subject, in order.
+        replicas: the replicas that answered them.
     """
 
     invariant: str
@@ -31,8 +31,8 @@ class Invariant(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         invariant: its id.
         title: the promise.
-        checked: to how many subjects it applied.
-        violations: for how many it did not hold.
+        checked: how many subjects it applied to.
+        violations: how many subjects it did not hold for.
     """
 
     invariant: str
@@ -42,19 +42,19 @@ class Invariant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Integrity(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the data.
+    """The state of the data after a run.
 
     Attributes:
-        status: `held`; `violated`; `unknown` when no request promised anything; `unchecked` when
-            the database was not read.
-        checked: subjects that were checked.
-        unknown: subjects whose requests may or may not have taken effect.
-        recovered: those of them that are there.
-        violation_count: all violations.
-        violations: the first of them for each invariant.
-        invariants: what was checked.
-        logged: where it is violated, the errors in the replicas' logs that no failed request
-            accounts for, such as those of background work; the most frequent first, at most five.
+        status: `held`; `violated`; `unknown` if no request promised anything; `unchecked` if the
+            database was not read.
+        checked: how many subjects were checked.
+        unknown: how many subjects had requests that may or may not have taken effect.
+        recovered: how many of the `unknown` subjects are in the data.
+        violation_count: how many violations there are.
+        violations: the first violations of each invariant.
+        invariants: the invariants that were checked.
+        logged: if an invariant is violated, the errors in the replicas' logs that belong to no
+            failed request, such as errors of background work; at most the five most frequent.
     """
 
     status: Literal["held", "violated", "unknown", "unchecked"]

@@ -1,4 +1,4 @@
-"""Who waited for whom in the database."""
+"""Which sessions of the database waited for the locks of which others."""
 
 import msgspec
 
@@ -9,19 +9,19 @@ class Blocker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         application: its `application_name`.
         during: the migration or fault that was under way, else what the rollout was doing.
-        query: what it ran, or ran last.
+        query: its present query, or its last one.
         state: its state, such as `idle in transaction`.
-        mode: the lock that was waited for most.
-        relation: the table that it is on, where there is one.
-        waits: how many waits of the application it caused.
-        seconds: the longest of them.
-        first: when the first began.
-        last: when the last was last seen.
-        requests: how many requests it delayed.
-        slowest: the latency of the slowest of those.
-        examples: the first of those.
-        queue: the longest of the waits as a chain of who waited for whom, down to the head of the
-            queue, as a sentence; absent in older verdicts.
+        mode: the mode of the lock that most sessions waited for.
+        relation: the table of that lock; absent if it is not a lock on a table.
+        waits: how many waits of the application the session caused.
+        seconds: the duration of the longest wait.
+        first: when the first wait began.
+        last: when the last wait was last observed.
+        requests: how many requests the session delayed.
+        slowest: the latency of the slowest delayed request.
+        examples: the ids of the first delayed requests.
+        queue: the longest wait as a sentence that names each session and the session that it waited
+            for, down to the head of the queue; absent in older verdicts.
     """
 
     application: str
@@ -41,12 +41,12 @@ class Blocker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Rewrite(msgspec.Struct, frozen=True, kw_only=True):
-    """A table that was written anew, under ACCESS EXCLUSIVE, as some migrations demand.
+    """A table that a migration rewrote, which blocks all other access (ACCESS EXCLUSIVE).
 
     Attributes:
-        table: which.
-        during: the migration that ran.
-        at: when it was seen.
+        table: the name of the table.
+        during: the migration that was under way.
+        at: when the rewrite was observed.
     """
 
     table: str
@@ -55,18 +55,18 @@ class Rewrite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Locks(msgspec.Struct, frozen=True, kw_only=True):
-    """Who waited for whom in the database.
+    """Which sessions of the database waited for the locks of which others.
 
     Attributes:
-        watched: whether anybody looked.
+        watched: whether the run watched the locks.
         waits: how often a session of the application waited for a lock.
-        longest: the longest of these waits in seconds; absent without any.
-        requests: how many requests spent at least half of their time so.
-        blockers: whom they waited for, the one that delayed most requests first.
-        deadlocks: transactions that Postgres gave up for a deadlock (40P01).
-        gave_way: tries of migrations that gave up waiting for their lock (55P03).
-        rewrites: tables that were written anew.
-        invalid_indexes: indexes that a failed build left behind.
+        longest: the longest of these waits in seconds; absent if there was no wait.
+        requests: how many requests waited for locks for at least half of their time.
+        blockers: the sessions that they waited for; the one that delayed most requests comes first.
+        deadlocks: how many transactions Postgres aborted because of a deadlock (40P01).
+        gave_way: how many attempts of migrations gave up waiting for a lock (55P03).
+        rewrites: the tables that were rewritten.
+        invalid_indexes: the indexes that a failed build left behind.
     """
 
     watched: bool = False

@@ -7,13 +7,13 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the planned requests: `planned = ok + failed + undispatched`.
 
     Attributes:
-        planned: what the schedule wanted.
-        ok: those that got a complete response with an expected status.
-        failed: those that were sent and did not.
-        slow: those that are ok but took longer than the latency objective; none over which its user
-            took its time, by sending or reading slowly or by staying connected.
-        undispatched: those that the generator could not send.
-        unknown: failed ones that may have taken effect, such as a POST that timed out.
+        planned: how many requests were planned.
+        ok: how many got a complete response with an expected status.
+        failed: how many were sent and got no such response.
+        slow: how many are ok but took longer than the latency objective. Requests that the user
+            makes slow (a throttled upload or download, a websocket) do not count.
+        undispatched: how many the generator could not send.
+        unknown: how many failed but may have taken effect, such as a POST that timed out.
     """
 
     planned: int = 0
@@ -25,13 +25,13 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Slots(msgspec.Struct, frozen=True, kw_only=True):
-    """The run cut into equal slots of time.
+    """The run, divided into time slots of equal length.
 
     Attributes:
-        seconds: the length of one.
-        good: slots in which every request succeeded.
-        bad: slots in which one did not.
-        no_data: slots without any request: neither good nor bad.
+        seconds: the length of a slot.
+        good: how many slots have requests that all succeeded.
+        bad: how many slots have a failed request.
+        no_data: how many slots have no request; they are neither good nor bad.
     """
 
     seconds: float
@@ -44,12 +44,12 @@ class Availability(msgspec.Struct, frozen=True, kw_only=True):
     """How available the service was, and how much of that is known.
 
     Attributes:
-        text: the same for people; never says 100 %.
+        text: the availability in words; they never say 100 %.
         request_based: ok / (ok + failed); absent without requests.
         time_based: good slots / (good + bad slots); absent without requests.
         failure_rate_upper_95: the exact one-sided 95 % upper bound of the failure rate.
-        smallest_detectable_outage_seconds: an outage of every replica this long meets a request
-            with 95 % probability; a shorter one may have gone unseen.
+        smallest_detectable_outage_seconds: an outage of every replica of this length meets a
+            request with 95 % probability; a shorter one may have gone undetected.
         smallest_detectable_outage_one_replica_seconds: the same for one replica of the set.
         slots: what `time_based` is computed from.
     """
@@ -67,12 +67,12 @@ class SlowRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One of the slowest requests.
 
     Attributes:
-        request_id: which.
-        endpoint: what it asked for.
+        request_id: its id.
+        endpoint: its method and path.
         at: its planned time.
-        seconds: its latency from that time.
+        seconds: its latency, counted from its planned time.
         ok: whether it succeeded in the end.
-        replica: who answered, when known.
+        replica: the replica that answered it, if that is known.
         step: what the rollout was doing when it was planned.
     """
 
@@ -86,10 +86,10 @@ class SlowRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Exact percentiles, by nearest rank, of the requests that were sent, from their planned times.
+    """Exact percentiles (nearest rank) of the requests that were sent, from their planned times.
 
-    Without those over which their users took their time: how long they took says nothing of the
-    service. They are none of the slowest, either.
+    Requests that the user makes slow (a throttled upload or download, a websocket) do not count,
+    since their duration says nothing about the service. `slowest` does not list them, either.
     """
 
     p50: float | None
@@ -100,24 +100,24 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Downtime(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of failures, by the planned times of the requests.
+    """A period of failures, by the planned times of the requests.
 
-    What is known: it lasted from `start` to `end_lower`. What is possible: from `start_earliest`
-    to `end_upper`.
+    It lasted at least from `start` to `end_lower`, and at most from `start_earliest` to
+    `end_upper`.
 
     Attributes:
-        start: the first failed request.
-        start_earliest: the last good one before; absent when there was none.
-        end_lower: the last failed request.
-        end_upper: the first good one after; absent when there was none.
+        start: the time of the first failed request.
+        start_earliest: the time of the last success before it; absent if there was none.
+        end_lower: the time of the last failed request.
+        end_upper: the time of the first success after it; absent if there was none.
         seconds_lower: `end_lower - start`.
-        seconds_upper: `end_upper - start_earliest`; absent when either is.
+        seconds_upper: `end_upper - start_earliest`; absent if one of them is absent.
         peak_error_ratio: the highest share of failures among ten requests in a row: 1.0 is a full
             outage.
-        failed: failed requests in it.
-        requests: all requests from `start` to `end_lower`.
-        endpoint: of which requests; absent when all of the run's are meant.
-        connection: the same for the kind of connection.
+        failed: how many requests failed from `start` to `end_lower`.
+        requests: how many requests were planned from `start` to `end_lower`.
+        endpoint: the endpoint whose requests are meant; absent if all of the run are meant.
+        connection: the kind of connection that is meant; absent likewise.
     """
 
     start: float

@@ -5,21 +5,27 @@ from typing import Literal
 import msgspec
 
 WayOut = Literal["stopped", "killed", "unheard", "left_behind", "under_way", "died"]
-"""How it ended: as asked (`stopped`); killed after its grace period (`killed`), or so without ever
-having stopped to listen (`unheard`: the stop signal did not reach the process that listens); its
-first process ended and left the one that listens behind (`left_behind`); it ended with requests
-under way (`under_way`); it ended by itself, in service (`died`)."""
+"""How a replica ended.
+
+- `stopped`: it stopped as asked.
+- `killed`: it was killed after its grace period.
+- `unheard`: it was killed after its grace period, and its port was open until then: the stop signal
+  did not reach the process that listens.
+- `left_behind`: its first process ended, and the process that listens did not.
+- `under_way`: it ended while requests were under way.
+- `died`: it ended by itself, in service.
+"""
 
 BROKEN = frozenset({"killed", "unheard", "left_behind"})
-"""Ways out that lose what a replica holds, at every stop."""
+"""Ways out that lose the requests of a replica at every stop."""
 
 
 class ReplicaEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How one replica ended; instants are seconds since `origin_ns`, absent if not known.
+    """How one replica ended; instants are in seconds since `origin_ns`; unknown ones are absent.
 
     Attributes:
-        replica: which.
-        version: of that replica.
+        replica: its id.
+        version: its version.
         way: how it ended.
         stop_asked: when it got its stop signal.
         stopped_listening: when its port was closed.
@@ -27,8 +33,9 @@ class ReplicaEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         children_ended: when the last of its other processes had ended.
         exit_status: its exit status; the negative signal number when a signal ended it.
         left_behind: how many of its other processes outlived the first one, and were killed.
-        cut: how many requests broke off as it ended.
-        excused: why it is not to blame: a fault of the run, or a starved machine; absent if it is.
+        cut: how many requests were cut off when it ended.
+        excused: why the replica is not to blame (a fault of the run, a starved machine); absent
+            if it is to blame.
     """
 
     replica: str

@@ -1,15 +1,15 @@
-"""What the balancer saved."""
+"""The requests that only the balancer saved."""
 
 import msgspec
 
 
 class Rescued(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests that succeeded only by the balancer's doing; another balancer may drop them.
+    """Requests that succeeded only because of the balancer; another balancer may drop them.
 
     Attributes:
-        retried: those that failed on one replica and were answered by a further attempt.
-        held: those that waited until a replica was available.
-        died: replicas that ended by themselves in service.
+        retried: how many failed on one replica and succeeded in a further attempt.
+        held: how many waited until a replica was available.
+        died: how many replicas ended by themselves in service.
     """
 
     retried: int = 0

@@ -37,9 +37,9 @@ from scenarios.scenario.experiment import STRATEGY_NAMES
         (["run", "--baseline", "-1"], "Invalid value for '--baseline': "),
         (["run", "--seed", "x"], "Invalid value for '--seed': "),
         (["run", "--stategy", "naive"], "No such option: --stategy"),
-        (["run", "none.toml"], "none.toml: there is no such scenario file"),
+        (["run", "none.toml"], "none.toml: this scenario file does not exist"),
         (["matrix", "big-bang", "codefirst"], "unknown scenario 'codefirst'; did you mean 'code-"),
-        (["report", "nowhere"], "nowhere: there is no such folder"),
+        (["report", "nowhere"], "nowhere: this folder does not exist"),
         (["rum"], "No such command 'rum'"),
     ],
 )

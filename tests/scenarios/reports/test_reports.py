@@ -143,4 +143,4 @@ def test_compare_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert status(["compare", str(tmp_path)]) == 2
     assert "two runs or more" in capsys.readouterr().err
     assert status(["compare", str(tmp_path), str(tmp_path)]) == 2
-    assert f"`hitless report {tmp_path}` writes it anew" in capsys.readouterr().err
+    assert f"`hitless report {tmp_path}` rewrites it" in capsys.readouterr().err

@@ -170,7 +170,11 @@ EVERYWHERE = tuple(VIEWS)
                 *("killed after its grace period", "stopped as asked"),
             ),
         ),
-        ({"advice": (ADVICE,)}, EVERYWHERE, ("What would have covered", ADVICE.sentence)),
+        (
+            {"advice": (ADVICE,)},
+            EVERYWHERE,
+            ("Settings that would have prevented failures", ADVICE.sentence),
+        ),
         (
             {"users": STAYED},
             EVERYWHERE,
@@ -266,7 +270,7 @@ def test_violations_are_told(failed: Verdict) -> None:
             f"{integrity.checked:,} checked",
         ):
             assert fact in text, view
-    assert "logged, and shown by no failed request: KeyError, once" in terminal(verdict)
+    assert "logged, but not by a failed request: KeyError, once" in terminal(verdict)
     for invariant in integrity.invariants:
         assert invariant.title in page(verdict)
         assert f"{invariant.checked:,}" in page(verdict)

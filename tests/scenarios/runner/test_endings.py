@@ -141,7 +141,9 @@ def test_a_first_version_that_does_not_come_up(
     out = tmp_path / "runs"
     assert status(["run", str(tmp_path / "never-up.toml"), "--no-live", "--out", str(out)]) == 4
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("hitless: version a does not come up, so there is nothing to release: ")
+    assert line.startswith(
+        "hitless: version a did not become ready, so there is nothing to release: "
+    )
     assert "no such table" in line
     (folder,) = out.iterdir()
     assert str(folder) in line

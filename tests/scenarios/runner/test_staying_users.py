@@ -90,14 +90,14 @@ def test_nobody_arrives_at_any_rate(tmp_path: Path, capsys: pytest.CaptureFixtur
     """`--rate` is refused where it could bring nobody."""
     path = scenario(tmp_path, STAYING)
     assert status(["run", str(path), "--rate", "50"]) == 2
-    message = "--rate 50: all users of this scenario stay, and nobody arrives"
+    message = "--rate 50: this scenario has no arrivals: all its users stay"
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("users = 5", "journey stay: users needs every_seconds beside it"),
+        ("users = 5", "journey stay: users also needs every_seconds"),
         ("users = 5.5", "key 'traffic.journeys.users': expected int | null, got float"),
         ("users = 0\nevery_seconds = 1", "journey stay: users must be from 1 to 100000, not 0"),
         ("users = 5\nevery_second = 1", "unknown key; did you mean 'every_seconds'?"),

@@ -140,7 +140,7 @@ def test_a_rate_replaces_a_profile() -> None:
     asked = at_rate(TrafficSettings(profile=rising, journeys=journeys), 2.0)
     assert (asked.rate, asked.profile) == (2.0, ())
     recorded = TrafficSettings(arrivals="recorded", arrivals_path="x", journeys=journeys)
-    with pytest.raises(UsageError, match="--rate 2: the arrivals of this scenario are recorded"):
+    with pytest.raises(UsageError, match="--rate 2: this scenario replays recorded arrivals"):
         at_rate(recorded, 2.0)
 
 

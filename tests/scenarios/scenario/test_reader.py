@@ -75,7 +75,10 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('extends = "_newsletr"', "key 'extends': there is no '_newsletr'; did you mean"),
+        (
+            'extends = "_newsletr"',
+            "key 'extends': scenario '_newsletr' does not exist; did you mean",
+        ),
         ('extends = "scenario.toml"', "the files extend each other in a circle"),
         ('extends = "big-bang"\n[policy]\nreplica = 3', ":3: key 'policy.replica': unknown key; "),
         ('extends = "big-bang"\n[policy]\nreplicas = "3"', ":3: key 'policy.replicas': expected "),
@@ -138,7 +141,7 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
             'extends = "good"\n[policy]\npreview = { paths = ["health"] }',
             ":3: key 'policy.preview.paths': expected str matching regex '^/'",
         ),
-        ("name = 'x'", "key 'versions': this key is required and absent"),
+        ("name = 'x'", "key 'versions': this key is required, but absent"),
         ("x = [", "not TOML: "),
         (OWN.replace("from =", "form ="), "key 'release.form': unknown key; did you mean 'from'?"),
         (OWN + '[integrity]\nsubjects = "SELECT 1"', "key 'integrity': needs a [database] table"),
@@ -178,7 +181,7 @@ def test_an_unknown_name_names_the_near_ones() -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """A path that leads nowhere is said to."""
-    with pytest.raises(ScenarioError, match="there is no such scenario file"):
+    with pytest.raises(ScenarioError, match="this scenario file does not exist"):
         load(str(tmp_path / "none.toml"))
 
 

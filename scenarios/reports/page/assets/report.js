@@ -1,5 +1,5 @@
 "use strict";
-// Zoom and hover for the timeline. Without this the drawing is complete, only still.
+// Zoom and hover for the timeline. The drawing is complete without this script.
 (() => {
   const box = document.getElementById("timeline");
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -73,14 +73,30 @@
     show(low + by, high + by);
   };
 
-  const milliseconds = (value) => value === null ? "-" : `${(value * 1000).toFixed(value < 0.01 ? 2 : 0)} ms`;
+  // The same words as `duration` in scenarios/reports/words.py; a test compares them.
+  const threeDigits = (value) => {
+    const rounded = Number(value.toPrecision(3));
+    return rounded === 0 ? "0" : rounded.toFixed(Math.max(0, 2 - Math.floor(Math.log10(rounded))));
+  };
+  const units = [["d", 86400, "h", 3600], ["h", 3600, "min", 60], ["min", 60, "s", 1]];
+  const long = (seconds) => {
+    const [unit, size, smaller, part] = units.find(([, least]) => seconds >= least);
+    const total = Math.round(seconds / part) * part, rest = total % size;
+    return `${Math.floor(total / size)} ${unit}${rest ? ` ${rest / part} ${smaller}` : ""}`;
+  };
+  const duration = (seconds) => {
+    if (seconds === null || seconds === undefined) return "-";
+    if (seconds >= 100) return long(Math.round(seconds));
+    if (seconds >= 1 || seconds === 0) return `${threeDigits(seconds)} s`;
+    return seconds >= 1e-3 ? `${threeDigits(seconds * 1e3)} ms` : `${threeDigits(seconds * 1e6)} µs`;
+  };
   const told = (at) => {
     const lines = [`${at.toFixed(2)} s`];
     const point = data.points.find((p) => at >= p[0] && at < p[0] + p[1]);
     if (point) {
       const [, seconds, ok, bad, p50, p99] = point;
       lines.push(`${((ok + bad) / seconds).toFixed(0)} answers/s, ${bad} failed`);
-      lines.push(`p50 ${milliseconds(p50)}, p99 ${milliseconds(p99)}`);
+      lines.push(`p50 ${duration(p50)}, p99 ${duration(p99)}`);
     }
     for (const [start, end, name] of data.spans) if (at >= start && at <= end) lines.push(name);
     return lines.join("\n");
@@ -122,6 +138,6 @@
     for (const part of document.querySelectorAll("details")) part.open = true;
   });
   // For the other script: shows a stretch of time, with a mark at an instant.
-  window.hitless = { data, told, look: (at, before, after) => { marked = at; show(at - before, at + after); } };
+  window.hitless = { data, told, duration, look: (at, before, after) => { marked = at; show(at - before, at + after); } };
   draw();
 })();

@@ -1,7 +1,7 @@
 "use strict";
-// Tells the story of each failed or slow request. Text goes in as text, never as markup.
+// Shows the story of each failed or slow request. Texts are inserted as text, never as markup.
 (() => {
-  const { data, look } = window.hitless;
+  const { data, look, duration } = window.hitless;
   const section = document.getElementById("stories");
   if (!section) return;
   const { texts, facts, sets, moments, sequences, rows } = data.stories;
@@ -24,18 +24,13 @@
     if (content !== undefined) element.append(content);
     return element;
   };
-  const duration = (s) => {
-    if (s === null || s === undefined) return "-";
-    const [value, unit] = s >= 1 || s === 0 ? [s, "s"] : s >= 1e-3 ? [s * 1e3, "ms"] : [s * 1e6, "µs"];
-    return `${Number(value.toPrecision(3))} ${unit}`;
-  };
   const instant = (s) => `${s < 0 ? "" : "+"}${s.toFixed(3)} s`;
   const since = (s) => `${s < 0 ? "\u2212" : "+"} ${duration(Math.abs(s))}`;
   const told = (row) => sequences[get(row, "sequence")].map((index) => moments[index]);
 
   const known = (row) => [...sets[get(row, "facts")].map((index) => facts[index]),
     ...(get(row, "about") ? [[data.about, get(row, "about")]] : [])];
-  // What was under way when it was due, from the timeline's own spans.
+  // What was under way at that time, from the spans of the timeline.
   const around = (at) => data.spans.filter(([start, end]) => at >= start && at <= end).map(([, , name]) => name);
 
   const item = (name, words) => {

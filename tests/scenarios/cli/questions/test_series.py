@@ -167,7 +167,7 @@ def test_another_plan_is_all_that_changes(passed: Verdict) -> None:
 
 
 def test_nothing_follows_from_a_change_without_effect(passed: Verdict) -> None:
-    """If no migration gave way to a lock, its timeout is not why the failures are gone."""
+    """If no migration gave up waiting for a lock, its timeout is not why the failures are gone."""
     asked = experiment("with-default", "blue-green")
     verdict = with_cause(passed, "lock_wait", kind="lock")
     found = counterfactual(asked, verdict, safer)

@@ -11,6 +11,7 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.reports.page.comparison import Compared, compare_report
 from scenarios.reports.page.report import html_report
 from scenarios.reports.page.stories import MOST_STORIES, Stories, pack
+from scenarios.reports.words import duration
 from scenarios.verdict import Verdict
 from tests.support import evidence as make
 from tests.support.browser import Page
@@ -146,6 +147,14 @@ def test_stories_can_be_filtered_by_cause(page: Page, failed: Verdict) -> None:
         )
         text = page.run("document.getElementById('story-count').textContent")
         assert text.endswith(f"of {cause.count}")
+
+
+def test_durations_read_alike_everywhere(page: Page) -> None:
+    """The script of the page words a duration as the rest of the report does."""
+    lengths = [0, 9.4e-7, 1e-6, 41.2e-6, 9.996e-4, 1e-3, 0.0412, 0.09996, 0.9, 0.9996, 1, 1.93]
+    lengths += [10, 12.34, 99.96, 100, 100.4, 123, 119.6, 3599.6, 3600, 31500, 86_399, 86_400, 1e6]
+    shown = page.run(f"{json.dumps([None, *lengths])}.map(window.hitless.duration)")
+    assert shown == [duration(seconds) for seconds in (None, *lengths)]
 
 
 def test_print_shows_everything(page: Page) -> None:

@@ -219,7 +219,7 @@ def test_a_stopped_agenda_keeps_what_was_due() -> None:
         ({"max_in_flight": 0}, "max_in_flight must be 1 or more, not 0"),
         ({"port": 0}, "port must be from 1 to 65535, not 0"),
         ({"journeys": ()}, "journeys is empty: there is nothing to send"),
-        ({"journeys": (HEALTH, HEALTH)}, "journey health: there are two of that name"),
+        ({"journeys": (HEALTH, HEALTH)}, "journey health: two journeys have this name"),
         (
             {"journeys": (Journey(name="x", steps=(Step(path="/"),), weight=0.0),)},
             "journeys: every weight is 0, so none would ever start",
@@ -239,7 +239,7 @@ def test_an_impossible_plan_is_one_clear_line(made: dict[str, object], message: 
         ([Step(path="health")], "step 1: path 'health' must begin with / or be {link}"),
         (
             [Step(path="/a b")],
-            "step 1, path: it holds a character that must be percent-encoded: '/a b'",
+            "step 1, path: it contains a character that must be percent-encoded: '/a b'",
         ),
         ([Step(path="/{usr}")], "step 1, path: nothing fills {usr}; did you mean {user}?"),
         (
@@ -250,7 +250,7 @@ def test_an_impossible_plan_is_one_clear_line(made: dict[str, object], message: 
             [Step(path="{link}")],
             'step 1: {link} is known only from the step with after = "mail" on',
         ),
-        ([Step(path="/", after="mail")], "step 1: nothing was sent yet that a mail could answer"),
+        ([Step(path="/", after="mail")], 'step 1: after = "mail" needs an earlier step'),
         (
             [Step(path="/"), Step(path="/", after="mail"), Step(path="/", after="mail")],
             "step 3: a journey can wait for mail only once",

@@ -299,8 +299,11 @@ def test_a_coroutine_that_is_not_there(reference: str, message: str, tmp_path: P
     ("step", "message"),
     [
         (Step(path="/{id}"), "nothing fills {id}"),
-        (Step(path="/", capture={"Id": Capture(json="x")}), "capture Id: a name is lower-case"),
-        (Step(path="/", capture={"user": Capture(json="x")}), "and none of unique"),
+        (
+            Step(path="/", capture={"Id": Capture(json="x")}),
+            "capture Id: a name has only lower-case",
+        ),
+        (Step(path="/", capture={"user": Capture(json="x")}), "and is none of unique"),
         (Step(path="/", capture={"x": Capture()}), "it needs one of json, header and pattern"),
         (Step(path="/", capture={"x": Capture(pattern="(")}), "pattern '('"),
         (Step(path="/", json={}, body=""), "form, json and body exclude each other"),

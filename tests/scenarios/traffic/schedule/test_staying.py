@@ -166,8 +166,8 @@ def test_a_mail_to_them_is_nobodys() -> None:
 @pytest.mark.parametrize(
     ("journey", "message"),
     [
-        (Journey(name="x", steps=HOME, users=5), "users needs every_seconds beside it"),
-        (Journey(name="x", steps=HOME, every_seconds=1.0), "every_seconds needs users beside it"),
+        (Journey(name="x", steps=HOME, users=5), "users also needs every_seconds"),
+        (Journey(name="x", steps=HOME, every_seconds=1.0), "every_seconds also needs users"),
         (staying(0, name="x"), "users must be from 1 to 100000, not 0"),
         (staying(10**20, name="x"), f"users must be from 1 to 100000, not {10**20}"),
         (staying(1, 0.0, name="x"), "every_seconds must be from 0.001 to 86400, not 0"),
@@ -176,7 +176,7 @@ def test_a_mail_to_them_is_nobodys() -> None:
         (staying(1, float("inf"), name="x"), "every_seconds must be from 0.001 to 86400, not inf"),
         (
             staying(name="x", weight=1.0),
-            "weight is for arrivals, and its users stay: leave one of the two out",
+            "weight is only for arrivals; a journey whose users stay has none",
         ),
     ],
 )
