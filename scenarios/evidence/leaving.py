@@ -1,4 +1,4 @@
-"""How replicas were to leave, and how each of them left, as the evidence of a run has it."""
+"""The evidence of a run on how replicas should leave, and how each of them left."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class LeavingSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings by which replicas left and came: `policy.termination` of the scenario.
+    """How replicas were started and stopped: `policy.termination` of the scenario.
 
     Attributes:
         order: `drain-first`, `together`, `stop-first` or `checks-only`.
@@ -49,7 +49,7 @@ class RequestHandling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Departure(msgspec.Struct, frozen=True, kw_only=True):
-    """How one replica left; instants are monotonic, in nanoseconds, absent where nobody can tell.
+    """How one replica left; instants are monotonic, in nanoseconds, and absent if not known.
 
     Attributes:
         began_ns: when the rollout decided that the replica leaves.
@@ -58,13 +58,16 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
         stop_asked_ns: when it got its stop signal.
         stopped_listening_ns: when its port was closed.
         ended_ns: when its first process had ended.
+        children_ended_ns: when the last of its other processes had ended.
         router_noticed_ns: when the router's own checks said that it is down.
         router_checks: False: nobody told the router, and it has no checks of its own, so that it
             could not notice.
         router_forgot_ns: when it was removed from the router.
         idle_kept: whether the router went on using its idle connections, where that was asked for.
         cut: how many of its requests the router cut at the drain's timeout.
+        exit_status: its exit status; the negative signal number when a signal ended it.
         killed: whether it was killed after its grace period.
+        left_behind: how many of its other processes outlived the first one, and were killed.
     """
 
     began_ns: int | None = None
@@ -73,9 +76,12 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
     stop_asked_ns: int | None = None
     stopped_listening_ns: int | None = None
     ended_ns: int | None = None
+    children_ended_ns: int | None = None
     router_noticed_ns: int | None = None
     router_checks: bool | None = None
     router_forgot_ns: int | None = None
     idle_kept: bool | None = None
     cut: int | None = None
+    exit_status: int | None = None
     killed: bool = False
+    left_behind: int = 0

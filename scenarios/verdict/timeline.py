@@ -195,11 +195,11 @@ class Timeline:
             life = self.lives.setdefault(replica, Life())
             life.come(event)
             life.go(event)
-            life.departure = _departure(event, replica) or life.departure
+            life.departure = departure_of(event, replica) or life.departure
 
 
-def _departure(event: Event, replica: str) -> Departure | None:
-    """What the end of a stop says of one replica."""
+def departure_of(event: Event, replica: str) -> Departure | None:
+    """How a replica left, from the end of the verb `stop`; None for any other event."""
     departures = event.detail.get("departures")
     if event.verb != "stop" or not isinstance(departures, Mapping):
         return None

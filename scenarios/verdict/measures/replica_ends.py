@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping
 
 from scenarios.evidence.event import Event
+from scenarios.evidence.leaving import Departure
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.model.replica_end import BROKEN, ReplicaEnd, WayOut
+from scenarios.verdict.timeline import departure_of
 
 ADVICE = (
     "a wrapper must pass the stop signal on: a shell script starts the server with `exec`, and in "
     "place of `npm start` the command is the server itself, such as `node server.js`"
 )
 _CLOSED_NS = 250_000_000
-"""Whoever closed its port so shortly before it was killed may have been killed for all we know."""
+"""If a port was closed so shortly before the kill, the kill may have closed it."""
 
 
 def replica_ends_of(
@@ -21,7 +23,7 @@ def replica_ends_of(
 
     Args:
         around: the journal, and what else went on.
-        cut: by replica, how many requests broke off as it ended.
+        cut: how many requests were cut off when each replica ended.
         origin_ns: the instant 0.0.
     """
     found: dict[str, ReplicaEnd] = {}
@@ -30,65 +32,57 @@ def replica_ends_of(
             for replica in event.replicas:
                 found.setdefault(replica, _died(replica, event, around, cut, origin_ns))
         elif event.verb == "stop" and event.state in ("completed", "failed"):
-            departures = event.detail.get("departures")
-            if isinstance(departures, Mapping):
-                for replica, departure in departures.items():
-                    if isinstance(departure, Mapping) and replica not in found:
-                        known = _known(departure)
-                        found[replica] = _stopped(replica, known, around, cut, origin_ns)
+            for replica in event.replicas:
+                departure = departure_of(event, replica)
+                if departure is not None and replica not in found:
+                    found[replica] = _stopped(replica, departure, around, cut, origin_ns)
     return tuple(found.values())
-
-
-def _known(departure: Mapping[object, object]) -> dict[str, int]:
-    """The whole numbers of a departure; a truth value is one of them."""
-    return {str(name): int(value) for name, value in departure.items() if isinstance(value, int)}
 
 
 def _stopped(
     replica: str,
-    departure: Mapping[str, int],
+    departure: Departure,
     around: Surroundings,
     cut: Mapping[str, int],
     origin_ns: int,
 ) -> ReplicaEnd:
-    lost = cut.get(replica, 0) or departure.get("cut", 0)
+    lost = cut.get(replica, 0) or departure.cut or 0
     way = _way(departure, lost)
-    asked, ended = departure.get("stop_asked_ns"), departure.get("ended_ns")
+    asked, ended = departure.stop_asked_ns, departure.ended_ns
     excused = None
     if way in BROKEN and asked is not None:
-        until = max(departure.get("children_ended_ns") or 0, ended or 0, asked)
+        until = max(departure.children_ended_ns or 0, ended or 0, asked)
         excused = _excused(replica, around, asked, until)
-        if excused is None and way != "left_behind":  # a lost signal is no matter of time
+        if excused is None and way != "left_behind":  # a starved machine does not lose a signal
             starved = around.machine.starved(asked, until)
             excused = None if starved is None else f"the machine was starved: {starved.words}"
 
-    def at(name: str) -> float | None:
-        stamp = departure.get(name)
+    def at(stamp: int | None) -> float | None:
         return None if stamp is None else (stamp - origin_ns) / 1e9
 
     return ReplicaEnd(
         replica=replica,
         version=around.timeline.version_of(replica),
         way=way,
-        stop_asked=at("stop_asked_ns"),
-        stopped_listening=at("stopped_listening_ns"),
-        ended=at("ended_ns"),
-        children_ended=at("children_ended_ns"),
-        exit_status=departure.get("exit_status"),
-        left_behind=departure.get("left_behind", 0),
+        stop_asked=at(asked),
+        stopped_listening=at(departure.stopped_listening_ns),
+        ended=at(ended),
+        children_ended=at(departure.children_ended_ns),
+        exit_status=departure.exit_status,
+        left_behind=departure.left_behind,
         cut=lost,
         excused=excused,
     )
 
 
-def _way(departure: Mapping[str, int], lost: int) -> WayOut:
-    asked, ended = departure.get("stop_asked_ns"), departure.get("ended_ns")
-    closed = departure.get("stopped_listening_ns")
-    if departure.get("killed"):
+def _way(departure: Departure, lost: int) -> WayOut:
+    asked, ended = departure.stop_asked_ns, departure.ended_ns
+    closed = departure.stopped_listening_ns
+    if departure.killed:
         listened = ended is not None and closed is not None and closed >= ended - _CLOSED_NS
         return "unheard" if listened and asked is not None else "killed"
     outlived = ended is not None and (closed is None or closed > ended)
-    if departure.get("left_behind") and outlived:
+    if departure.left_behind and outlived:
         return "left_behind"
     return "under_way" if lost else "stopped"
 
@@ -108,13 +102,13 @@ def _died(
 
 
 def _excused(replica: str, around: Surroundings, asked_ns: int, ended_ns: int) -> str | None:
-    """The fault of the run that is to blame in place of the release."""
+    """The fault of the run that is to blame instead of the release."""
     faults = around.faults(replica, asked_ns, ended_ns)
     return f"fault: {faults[0]}" if faults else None
 
 
 def sentence(replica_ends: Iterable[ReplicaEnd], *, allowed: bool) -> str:
-    """What the objective `termination` says of them."""
+    """The sentence of the objective `termination`."""
     every = list(replica_ends)
     broken = [one for one in every if one.broken]
     if not broken:
