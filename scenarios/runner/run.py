@@ -19,9 +19,9 @@ from scenarios.recording.subjects import record_subjects, wait_settled
 from scenarios.runner.environment import Environment
 from scenarios.runner.manifest import manifest_of
 from scenarios.runner.operator_commands import OperatorCommands
-from scenarios.runner.parts import Parts, Starter
 from scenarios.runner.probe import probe_marked
 from scenarios.runner.router import show_replicas
+from scenarios.runner.run_parts import RunParts, Starter
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import IntegritySpec
 from scenarios.traffic.errors import TrafficError
@@ -72,7 +72,7 @@ class Run:
             raise EnvironmentFailure(str(error)) from error
         self._write_manifest(interrupted=False)
 
-    async def _carry_out(self, parts: Parts) -> None:
+    async def _carry_out(self, parts: RunParts) -> None:
         integrity = self._scenario.integrity
         async with parts.observers.watching(parts.journal):
             await self._under_traffic(parts)
@@ -81,7 +81,7 @@ class Run:
         async with _phase(parts.journal, "teardown"):
             await take_down(parts.rollout)
 
-    async def _under_traffic(self, parts: Parts) -> None:
+    async def _under_traffic(self, parts: RunParts) -> None:
         """Bring the first version up, send traffic, release, and let the traffic end."""
         journal, rollout = parts.journal, parts.rollout
         async with asyncio.TaskGroup() as group:
@@ -107,7 +107,7 @@ class Run:
             showing.cancel()
             supervising.cancel()
 
-    async def _bring_up(self, parts: Parts) -> None:
+    async def _bring_up(self, parts: RunParts) -> None:
         version = parts.release.start
         try:
             await bring_up(parts.rollout, version)
@@ -117,7 +117,7 @@ class Run:
                 f"{error} (its logs: {self.folder})"
             ) from error
 
-    async def _start_traffic(self, parts: Parts) -> None:
+    async def _start_traffic(self, parts: RunParts) -> None:
         """Record what is in the database, send the set-up's requests, and let users arrive."""
         scenario = self._scenario
         if scenario.integrity is not None:
@@ -147,7 +147,7 @@ class Run:
             again = releasing.undo if command == "undo" else releasing.retry
             self._result = await again()
 
-    async def _settle(self, parts: Parts) -> None:
+    async def _settle(self, parts: RunParts) -> None:
         """End the traffic: first the arrivals, then what the application owes, then the rest."""
         await parts.load.stop()
         integrity = self._scenario.integrity
@@ -201,7 +201,7 @@ async def run(
     await Run(experiment, environment, folder, watcher, operator or OperatorCommands()).go()
 
 
-async def _supervise(parts: Parts) -> None:
+async def _supervise(parts: RunParts) -> None:
     """Replace replicas that die, and scale, as far as the policy asks for it."""
     if parts.rollout.policy.healing.enabled:
         parts.exits.tell(parts.supervisor.exited)

@@ -18,9 +18,9 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
 from scenarios.traffic.agenda import Agenda, PlannedRequest
+from scenarios.traffic.client_exchanges import AwaitedExchange, JourneyExchange
 from scenarios.traffic.coroutine_users import CoroutineUsers
 from scenarios.traffic.errors import PlanError, TrafficError
-from scenarios.traffic.exchanges import AwaitedExchange, JourneyExchange
 from scenarios.traffic.intervals import Interval, IntervalCounter
 from scenarios.traffic.journeys.compiled import CompiledJourney
 from scenarios.traffic.journeys.links import first_target

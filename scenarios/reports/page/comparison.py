@@ -10,7 +10,7 @@ from scenarios.evidence.tick import Tick
 from scenarios.reports import words
 from scenarios.reports.matrix import FACTS
 from scenarios.reports.page.frame import page
-from scenarios.reports.page.lanes import Column, merge
+from scenarios.reports.page.lanes import TrafficColumn, merge
 from scenarios.reports.page.markup import Html
 from scenarios.verdict.model import Verdict
 from scenarios.verdict.timeline import Timeline
@@ -106,19 +106,19 @@ def _zero(run: Compared) -> int:
     return run.verdict.origin_ns
 
 
-def _columns(run: Compared) -> list[Column]:
+def _columns(run: Compared) -> list[TrafficColumn]:
     return merge(sorted(run.ticks, key=lambda tick: tick.at_ns), _zero(run))
 
 
 def _chart(
-    run: Compared, columns: Sequence[Column], span: tuple[float, float], highest: float
+    run: Compared, columns: Sequence[TrafficColumn], span: tuple[float, float], highest: float
 ) -> Html:
     start, end = span
 
     def x(at: float) -> float:
         return LEFT + (at - start) / (end - start) * WIDTH
 
-    def bar(style: str, column: Column, low: float, number: float) -> Html:
+    def bar(style: str, column: TrafficColumn, low: float, number: float) -> Html:
         height = number / column.seconds / highest * HEIGHT
         y = HEIGHT - low / column.seconds / highest * HEIGHT - height
         width = x(column.start + column.seconds) - x(column.start)

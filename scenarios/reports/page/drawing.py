@@ -13,9 +13,9 @@ from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.reports import words
 from scenarios.reports.page.lanes import (
-    Column,
     Lane,
     Span,
+    TrafficColumn,
     bounds,
     lock_lanes,
     merge,
@@ -64,7 +64,7 @@ class Drawing(NamedTuple):
     start: float
     end: float
     floor: int
-    columns: list[Column]
+    columns: list[TrafficColumn]
     spans: list[Span]
     labels: list[Label]
     versions: list[str]
@@ -132,7 +132,7 @@ class _Canvas:
             )
         self.floor += LANE
 
-    def traffic(self, columns: list[Column], downtime: Sequence[Downtime]) -> None:
+    def traffic(self, columns: list[TrafficColumn], downtime: Sequence[Downtime]) -> None:
         """Answers a second, the failed ones on top; behind them the downtime windows."""
         top, base = self._chart("answers/s")
         highest = max(((c.ok + c.failed) / c.seconds for c in columns), default=0.0) or 1.0
@@ -164,7 +164,7 @@ class _Canvas:
                         ).format(style, x, y, width, height)
                     )
 
-    def latency(self, columns: list[Column]) -> None:
+    def latency(self, columns: list[TrafficColumn]) -> None:
         """Median and 99th percentile on a logarithmic scale."""
         top, base = self._chart("latency")
         values = [value for c in columns for value in (c.p50, c.p99) if value]
@@ -265,7 +265,7 @@ class _Canvas:
         return LEFT + (at - self._start) / (self._end - self._start) * WIDTH
 
 
-def _unbroken(columns: list[Column], name: str) -> Iterable[list[tuple[float, float]]]:
+def _unbroken(columns: list[TrafficColumn], name: str) -> Iterable[list[tuple[float, float]]]:
     """The stretches of a line; where nothing was answered there is no line."""
     part: list[tuple[float, float]] = []
     for column in columns:

@@ -35,7 +35,7 @@ class Lane(NamedTuple):
     spans: tuple[Span, ...]
 
 
-class Column(NamedTuple):
+class TrafficColumn(NamedTuple):
     """Ticks that are drawn as one."""
 
     start: float
@@ -46,7 +46,7 @@ class Column(NamedTuple):
     p99: float | None
 
 
-def merge(ticks: Sequence[Tick], origin_ns: int) -> list[Column]:
+def merge(ticks: Sequence[Tick], origin_ns: int) -> list[TrafficColumn]:
     """The ticks in at most `MOST_POINTS` columns, so that a report of hours stays small."""
     size = math.ceil(len(ticks) / MOST_POINTS) or 1
     columns = []
@@ -54,7 +54,7 @@ def merge(ticks: Sequence[Tick], origin_ns: int) -> list[Column]:
         part = ticks[first : first + size]
         begin = part[0].at_ns - int(part[0].seconds * 1e9)
         columns.append(
-            Column(
+            TrafficColumn(
                 (begin - origin_ns) / 1e9,
                 max((part[-1].at_ns - begin) / 1e9, 1e-9),
                 sum(tick.ok for tick in part),
@@ -72,7 +72,9 @@ def merge(ticks: Sequence[Tick], origin_ns: int) -> list[Column]:
     return columns
 
 
-def bounds(verdict: Verdict, timeline: Timeline, columns: list[Column]) -> tuple[float, float]:
+def bounds(
+    verdict: Verdict, timeline: Timeline, columns: list[TrafficColumn]
+) -> tuple[float, float]:
     """From just before the first request to the last thing that is known."""
     at = [(event.at_ns - verdict.origin_ns) / 1e9 for event in timeline.events]
     at += [column.start for column in columns[:1]]

@@ -147,7 +147,7 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
         (OWN + '[integrity]\nsubjects = "SELECT 1"', "key 'integrity': needs a [database] table"),
         (OWN.replace('"{port}"', '"{prot}"', 1), ":5: key 'versions.one.command': no placeholder"),
         (OWN + "[application.env]\nA = '{url}'", "key 'application.env.A': no placeholder {url} "),
-        (OWN.replace('command = ["serve", "{port}"]', ""), "'versions.one': neither this version nor "),
+        (OWN.replace('command = ["serve", "{port}"]', ""), "'versions.one': neither this version"),
         (OWN + '[application]\nhealth_path = "up"', "key 'application.health_path': expected str "),
         (OWN + '[application]\nstop_signal = "TERM"', "'application.stop_signal': invalid enum"),
         (OWN.replace('path = "/"', 'path = "/{usr}"'), "nothing fills {usr}; did you mean {user}?"),

@@ -67,7 +67,7 @@ class ReplicaExits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class RunParts:
     """What stands before there is a replica.
 
     Attributes:
@@ -150,7 +150,7 @@ class Starter:
         self._watcher = watcher
         self._operator = operator
 
-    async def start(self, stack: AsyncExitStack) -> Parts:
+    async def start(self, stack: AsyncExitStack) -> RunParts:
         """Start the database, the router and the load generator; no replica and no traffic yet.
 
         Args:
@@ -187,7 +187,7 @@ class Starter:
         release = application.release(self._experiment.loaded, services.replica_values)
         self._keep(stack, services, rollout, release)
         host, _, port = router.address.rpartition(":")
-        return Parts(
+        return RunParts(
             url=services.url,
             address=(host, int(port)),
             router=router,
