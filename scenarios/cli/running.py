@@ -117,6 +117,9 @@ class Silence:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def on_probe(self, version: str, line: str) -> None:
+        """Say nothing."""
+
     def on_event(self, event: Event) -> None:
         """Say nothing."""
 

@@ -1,6 +1,6 @@
 """Everything that a run has recorded, as one thing that can be judged."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from scenarios.evidence.backend import BackendChange
@@ -41,6 +41,8 @@ class Evidence:
         machine_samples: how busy the machine was; empty if nobody looked.
         logged_errors: the errors in the replicas' logs; empty if nobody followed those.
         reads: the same reads through each replica, after the run; empty if there were none.
+        profiles: by version, what was found out about its server before the run, as the JSON of a
+            probe's profile; empty where no version asked for it.
         scratch: where a judgement keeps what it needs again later.
     """
 
@@ -58,4 +60,5 @@ class Evidence:
     machine_samples: Iterable[MachineSample] = ()
     logged_errors: Iterable[LoggedError] = ()
     reads: Iterable[Read] = ()
+    profiles: Mapping[str, bytes] = field(default_factory=dict)
     scratch: Scratch = field(default_factory=MemoryScratch)

@@ -82,6 +82,9 @@ class Progress(Protocol):
         traceback: TracebackType | None,
     ) -> None: ...
 
+    def on_probe(self, version: str, line: str) -> None:
+        """One line of the probe of a version's server, before the run."""
+
     def on_tick(self, tick: Tick) -> None:
         """The load generator's account of the last fraction of a second."""
 

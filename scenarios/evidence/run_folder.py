@@ -33,6 +33,7 @@ from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
 
 T = TypeVar("T", bound=msgspec.Struct)
+_PROFILE = "probe-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,15 @@ class RunFolder:
         """The verdict as Prometheus text."""
         return self.path / "metrics.prom"
 
+    def profile(self, version: str) -> Path:
+        """What was found out about a version's server before the run."""
+        return self.path / f"{_PROFILE}{version}.json"
+
+    def profiles(self) -> dict[str, bytes]:
+        """The same of each version that asked for it, as it was written."""
+        found = sorted(self.path.glob(f"{_PROFILE}*.json"))
+        return {path.stem.removeprefix(_PROFILE): path.read_bytes() for path in found}
+
     @property
     def control(self) -> Path:
         """The control socket of an active run, and its process; removed when the run ends."""
@@ -347,6 +357,7 @@ class RunFolder:
             machine_samples=_if_there(self.machine_samples, manifest) or iter(()),
             logged_errors=_if_there(self.logged_errors, manifest) or iter(()),
             reads=_if_there(self.reads, manifest) or iter(()),
+            profiles=self.profiles(),
             scratch=FileScratch(),
         )
 

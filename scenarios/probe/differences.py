@@ -1,4 +1,7 @@
-"""PURE: where two profiles of one server differ, cell by cell; times may differ by a second."""
+"""PURE: where two profiles of one server differ, cell by cell.
+
+Times may differ by a second, and by as long as the server waited for a core in either of them.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,8 +24,11 @@ _ENDS_IN_SILENCE = {
     "stream": "running",
     "endless_stream": "running",
 }
-_BY_CHANCE = {"chunks", "late", "waiting"}
-"""Fields that depend on the moment at which the signal came; what became of each is compared."""
+_BY_CHANCE = {"chunks", "late", "waiting", "count"}
+"""Fields that depend on the moment at which the signal came; what became of each is compared.
+
+So does the number of processes: some servers start a helper now and then.
+"""
 _NOT_COMPARED = ("startup",)
 """How fast a server starts is the machine's affair."""
 
@@ -60,7 +66,10 @@ def differences(
         old, new = (shortened(name, finding_of(one, name), watch) for one in (before, after))
         if old is None or new is None:
             continue
-        if _same(msgspec.to_builtins(old), msgspec.to_builtins(new), tolerance):
+        allowed = tolerance + sum(
+            one.core_wait.get(PART_OF.get(name, name), 0.0) for one in (before, after)
+        )
+        if _same(msgspec.to_builtins(old), msgspec.to_builtins(new), allowed):
             continue
         cells = (name, *(part for part, whole in PART_OF.items() if whole == name))
         told = [Difference(cell, text_of(cell, old), text_of(cell, new)) for cell in cells]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 
 from scenarios.probe import family
+from scenarios.probe.core_wait import CoreWait
 from scenarios.probe.plans import ExperimentPlan, Prepare, Send, Signal
 from scenarios.probe.raw_connection import RawConnection
 from scenarios.probe.server import HOST, Server
@@ -18,6 +19,11 @@ _CLOSE_SECONDS = 1.0
 _LEFT_SECONDS = 1.5
 _ORPHAN_SECONDS = 6.0
 """So long a server that outlives what started it is watched: it may still answer."""
+_WAIT_LOOK_SECONDS = 0.1
+_REACH_SECONDS = 0.3
+"""So long a request that was sent may take to reach its handler."""
+_MOST_LATE_SECONDS = 1.5
+"""A step of a plan is put off for so long at most: what is in flight does not last for ever."""
 
 
 async def perform(plan: ExperimentPlan, server: Server) -> Observation:
@@ -45,12 +51,17 @@ class _Performance:
         self._family: Family | None = None
         self._listeners: list[int] = []
         self._waiting: int | None = None
+        self._members: list[int] = []
+        self._core_wait = CoreWait(())
+        self._waited = self._late = 0.0
 
     async def go(self, group: asyncio.TaskGroup) -> None:
         await asyncio.to_thread(self._look_at_family)
         for first in self._plan.prepare:
             await self._prepare(group, first)
+        self._core_wait = CoreWait(self._members)
         self._listening.append(group.create_task(self._watch_exit()))
+        self._listening.append(group.create_task(self._watch_core_wait()))
         # The first step is now, and the first signal as much later as the plan says.
         self._origin = time.monotonic_ns() - round(self._plan.begins * _SECOND)
         for step in sorted(self._plan.steps, key=lambda step: step.at):
@@ -95,6 +106,7 @@ class _Performance:
         now = time.monotonic_ns()
         if not self._signals:
             self._origin = now
+            self._core_wait = CoreWait(self._members)
         elif self._exited_ns is not None:
             return  # nobody is there to hear it
         self._signals.append(now - self._origin)
@@ -102,7 +114,7 @@ class _Performance:
 
     def _look_at_family(self) -> None:
         server = self._server
-        members = server.members()
+        self._members = members = server.members()
         inodes = [one.inode for one in family.listeners() if one.port == server.port]
         self._listeners = family.holders(inodes, members)
         self._family = Family(
@@ -115,10 +127,36 @@ class _Performance:
     async def _watch_exit(self) -> None:
         await self._server.child.wait()
         self._exited_ns = time.monotonic_ns()
+        self._waited = self._core_wait.look()
+
+    async def _watch_core_wait(self) -> None:
+        """Look often enough to have seen a process shortly before it ends.
+
+        The probe waits for a core as well, and then sees late what happened earlier: as late, at
+        most, as it ever was here.
+        """
+        while self._exited_ns is None:
+            planned = time.monotonic() + _WAIT_LOOK_SECONDS
+            await asyncio.sleep(_WAIT_LOOK_SECONDS)
+            self._late = max(self._late, time.monotonic() - planned)
+            self._waited = self._core_wait.look()
 
     async def _until(self, at: float) -> None:
-        """Wait until that moment of the plan."""
-        await asyncio.sleep(self._origin / _SECOND + at - time.monotonic())
+        """Wait until that moment of the plan, by a clock that stands while the server waits.
+
+        So a server has the same time between two steps on a busy machine as on an idle one. Before
+        the signal only as much of it is put off as a request needs to reach its handler: how old
+        it is at the signal shall be what the plan says.
+        """
+        while True:
+            late = self._core_wait.look()
+            if not self._signals:
+                late -= max(0.0, -self._plan.begins - _REACH_SECONDS)
+            late = min(max(late, 0.0), _MOST_LATE_SECONDS)
+            left = self._origin / _SECOND + at + late - time.monotonic()
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
 
     async def _watch(self) -> None:
         """Watch until nothing can happen any more, or for as long as the plan says."""
@@ -190,6 +228,7 @@ class _Performance:
             watched_ns=self._ended_ns - self._origin,
             family=self._family,
             waiting=self._waiting,
+            core_wait_seconds=self._waited + self._late,
         )
 
 

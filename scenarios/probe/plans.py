@@ -17,6 +17,9 @@ LONG_SECONDS = 60.0
 CHUNKS = 10
 LEAST_SLOW_SECONDS = 1.0
 """A slow request must take so long, or there is no time to stop the server meanwhile."""
+IN_FLIGHT_SECONDS = 2.5
+"""So old is the request in flight at the signal. It has as long to go: less than any server's own
+limit that is known (the shortest is three seconds), so that it does not race with that."""
 
 
 class Prepare(msgspec.Struct, frozen=True):
@@ -183,8 +186,8 @@ def _head(method: str, path: str, headers: Mapping[str, str] | None = None) -> b
 
 
 def _before(seconds: float, slow: Slow) -> float:
-    """How long before the signal a slow request is sent: no more than 40 % of what it takes."""
-    return -min(seconds, 0.4 * slow.takes(SLOW_SECONDS))
+    """How long before the signal a slow request is sent: half of what it takes at most."""
+    return -min(seconds, slow.takes(SLOW_SECONDS) / 2)
 
 
 def idle(routes: ProbeRoutes, watch: float) -> ExperimentPlan:
@@ -206,7 +209,9 @@ def in_flight(routes: ProbeRoutes, watch: float) -> ExperimentPlan | None:
         name="in_flight",
         title="a request in flight at the stop",
         steps=(
-            Send(_before(2.0, routes.slow), "slow", get(routes.slow.path(SLOW_SECONDS))),
+            Send(
+                _before(IN_FLIGHT_SECONDS, routes.slow), "slow", get(routes.slow.path(SLOW_SECONDS))
+            ),
             Signal(0.0),
         ),
         watch_seconds=watch,

@@ -150,6 +150,7 @@ class _Probe:
         self._found: dict[str, Any] = {}
         self._signalled: dict[str, Signalled] = {}
         self._left: list[LeftOut] = []
+        self._core_wait: dict[str, float] = {}
 
     async def go(self) -> Profile:
         log = self._private / "first.log"
@@ -188,13 +189,11 @@ class _Probe:
 
     async def _idle(self, server: Server, can: Found) -> None:
         seen = await perform(keep_alive_plan(can.routes.get, self._idle_seconds), server)
-        self._keep(seen)
-        self._settle("keep_alive", findings.keep_alive(seen))
+        self._settle("keep_alive", findings.keep_alive(seen), seen)
 
     async def _expect(self, server: Server, path: str) -> None:
         seen = await perform(expect_plan(path), server)
-        self._keep(seen)
-        self._settle("continues", findings.continues(seen))
+        self._settle("continues", findings.continues(seen), seen)
 
     async def _experiment(self, plan: plans.ExperimentPlan) -> None:
         async with AsyncExitStack() as stack:
@@ -204,8 +203,7 @@ class _Probe:
                 server = await stack.enter_async_context(started(self._target, self._ports, log))
                 await self._wait_beside_itself(server)
             seen = await perform(plan, server)
-        self._keep(seen)
-        self._settle(plan.name, _READS[plan.name](seen))
+        self._settle(plan.name, _READS[plan.name](seen), seen)
         if plan.name in _TELL_THE_SIGNAL:
             self._signalled[plan.name] = findings.signalled(seen)
 
@@ -221,7 +219,9 @@ class _Probe:
                 f"the other): {error}"
             ) from error
 
-    def _settle(self, name: str, finding: object) -> None:
+    def _settle(self, name: str, finding: object, seen: Observation) -> None:
+        self._keep(seen)
+        self._core_wait[name] = round(seen.core_wait_seconds, 3)
         if finding is None:
             self._left.append(LeftOut(name, "what it was about was over before the stop signal"))
         else:
@@ -246,5 +246,6 @@ class _Probe:
             startup=startup,
             signalled=signalled,
             left_out=tuple(self._left),
+            core_wait=dict(sorted(self._core_wait.items())),
             **self._found,
         )

@@ -289,6 +289,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         endless_stream: a stream without an end at the stop.
         queue: connections that wait at the stop.
         left_out: the experiments that were not made.
+        core_wait: by experiment, how many seconds the server waited for a core in it, and the probe
+            was late: so much later than on an idle machine may its moments be.
     """
 
     schema: int = 1
@@ -314,6 +316,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     endless_stream: StreamOutcome | None = None
     queue: Queue | None = None
     left_out: tuple[LeftOut, ...] = ()
+    core_wait: Mapping[str, float] = msgspec.field(default_factory=dict)
 
     @property
     def completes_in_flight(self) -> bool:

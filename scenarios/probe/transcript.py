@@ -92,6 +92,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         family: the processes.
         waiting: how many connections the kernel held in the accept queue at the first signal;
             None where that was not looked at.
+        core_wait_seconds: how long the server waited for a core since the first signal, or from
+            the beginning, and how late the probe was at most; so much later than on an idle machine
+            may things have happened.
     """
 
     experiment: str
@@ -101,3 +104,4 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     watched_ns: int
     family: Family
     waiting: int | None = None
+    core_wait_seconds: float = 0.0

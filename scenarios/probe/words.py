@@ -212,7 +212,7 @@ def queue(found: Queue) -> str:
         )
         if count
     ]
-    return f"{found.sent} came before{waiting}: {', '.join(parts)}"
+    return f"{found.sent} came before{waiting}: {', '.join(parts)}; {exit_text(found.exit)}"
 
 
 _WORDS: Mapping[str, Callable[[Any], str]] = {

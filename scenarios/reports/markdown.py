@@ -34,6 +34,7 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         *_causes("Why requests were slow", "slow", verdict.slow_causes),
         *_rescued(verdict),
         *_ways_out(verdict),
+        *_probed(verdict),
         *_violations(verdict),
         "### What this run could not detect",
         "",
@@ -106,6 +107,16 @@ def _ways_out(verdict: Verdict) -> list[str]:
         return []
     rows = (tuple(map(escape, words.way_out(one))) for one in verdict.replica_ends)
     return ["### How replicas ended", "", *_table(words.WAY_OUT, rows)]
+
+
+def _probed(verdict: Verdict) -> list[str]:
+    lines = []
+    for one in verdict.probed:
+        rows = [tuple(map(escape, row)) for row in one.findings.items()]
+        lines += [f"### {escape(words.probed_title(one))}", ""]
+        lines += [f"- {escape(sentence)}" for sentence in words.predicted(one)]
+        lines += ["", *_table(("question", "seen"), rows)]
+    return lines
 
 
 def _advice(verdict: Verdict) -> list[str]:

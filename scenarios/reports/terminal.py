@@ -14,7 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.reports import words
-from scenarios.verdict.model import Cause, Downtime, Locks, ReplicaEnd, Verdict, Violation
+from scenarios.verdict.model import (
+    Cause,
+    Downtime,
+    Locks,
+    ProbedVersion,
+    ReplicaEnd,
+    Verdict,
+    Violation,
+)
 
 STYLE = {"pass": "bold white on green", "fail": "bold white on red", "invalid": "bold on yellow"}
 COLOUR = {"pass": "green", "fail": "red", "invalid": "yellow"}
@@ -57,8 +65,7 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
         parts += [Text(), _title("Locks"), *locks]
     if verdict.rescued.words:
         parts += [Text(), _title("Saved by the balancer"), Text(f"  {verdict.rescued.words}")]
-    if verdict.replica_ends:
-        parts += [Text(), _title("How replicas ended"), *_ways_out(verdict.replica_ends)]
+    parts += _stops(verdict)
     if verdict.integrity.violations:
         parts += [Text(), _title("Data"), *_violations(verdict)]
     if verdict.limits:
@@ -229,6 +236,16 @@ def _locks(locks: Locks) -> list[RenderableType]:
     return parts
 
 
+def _stops(verdict: Verdict) -> list[RenderableType]:
+    """How replicas ended, and how their servers stop by themselves."""
+    parts: list[RenderableType] = []
+    if verdict.replica_ends:
+        parts += [Text(), _title("How replicas ended"), *_ways_out(verdict.replica_ends)]
+    for probed in verdict.probed:
+        parts += [Text(), _title(words.probed_title(probed)), *_probed(probed)]
+    return parts
+
+
 def _ways_out(replica_ends: Sequence[ReplicaEnd]) -> list[RenderableType]:
     """Those that stopped as they were asked as one number, and each of the others in a row."""
     others = [one for one in replica_ends if one.way != "stopped"]
@@ -245,6 +262,16 @@ def _ways_out(replica_ends: Sequence[ReplicaEnd]) -> list[RenderableType]:
             table.add_row(*(words.clean(cell) for cell in words.way_out(one)), style=style)
         parts.append(table)
     return parts
+
+
+def _probed(probed: ProbedVersion) -> list[RenderableType]:
+    """What was predicted, and then what was seen."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for title, text in probed.findings.items():
+        grid.add_row(f"  {title}", Text(words.clean(text)))
+    return [*_sentences(words.predicted(probed), "• ", ""), grid]
 
 
 def _violations(verdict: Verdict) -> list[RenderableType]:

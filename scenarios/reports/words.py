@@ -12,6 +12,7 @@ from scenarios.verdict.model import (
     Budget,
     Downtime,
     Latency,
+    ProbedVersion,
     ReplicaEnd,
     Users,
     Verdict,
@@ -322,6 +323,19 @@ def cause_words(cause: str) -> str:
     if kind == "sqlstate":
         return sqlstates.describe(rest)
     return {"no_backend": "no backend was available"}.get(cause, "")
+
+
+def probed_title(probed: ProbedVersion) -> str:
+    """What heads the findings of a probe."""
+    return (
+        f"How the server of {clean(probed.name)} stops, as probed before the run "
+        f"(@ is seconds after {clean(probed.stop_signal)})"
+    )
+
+
+def predicted(probed: ProbedVersion) -> list[str]:
+    """What the probe predicted for the run, a sentence each."""
+    return [f"the probe predicted: {why}" for why in probed.predicted]
 
 
 WAY_OUT = ("replica", "asked", "stopped listening", "children gone", "ended", "status", "way out")

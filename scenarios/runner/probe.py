@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.model import Deploy, Migrate, RunCommand
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.probe.discovery import Asked
 from scenarios.probe.probing import WATCH_SECONDS, probe
 from scenarios.probe.profile import Profile
@@ -72,8 +74,19 @@ async def probe_version(
         return await probe(target, asked, watch_seconds=watch_seconds, tell=tell)
 
 
-async def probe_marked(loaded: Loaded, place: Environment, folder: Path) -> None:
+async def probe_marked(
+    loaded: Loaded,
+    place: Environment,
+    folder: RunFolder,
+    tell: Callable[[str, str], None] = lambda _version, _line: None,
+) -> None:
     """Probe the versions that ask for it (`probe = true`); what is found goes to the folder.
+
+    Args:
+        loaded: the scenario.
+        place: where the databases are made.
+        folder: the run's.
+        tell: hears the version and a line for each experiment that has been made.
 
     Raises:
         DidNotStart: one of them did not become a server that answers.
@@ -82,9 +95,9 @@ async def probe_marked(loaded: Loaded, place: Environment, folder: Path) -> None
     """
     for name, spec in loaded.scenario.versions.items():
         if spec.probe:
-            profile = await probe_version(loaded, name, place)
+            profile = await probe_version(loaded, name, place, tell=partial(tell, name))
             text = msgspec.json.format(msgspec.json.encode(profile), indent=2)
-            (folder / f"probe-{name}.json").write_bytes(text + b"\n")
+            folder.profile(name).write_bytes(text + b"\n")
 
 
 async def _migrate(

@@ -1,7 +1,7 @@
 """From the evidence of a run to its verdict."""
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -27,6 +27,7 @@ from scenarios.verdict.measures.budget import budget_of, users_of
 from scenarios.verdict.measures.downtime import availability_of, downtime_by_endpoint, downtime_of
 from scenarios.verdict.measures.exchanges import Exchanges
 from scenarios.verdict.measures.locking import LockLedger
+from scenarios.verdict.measures.probed import probed_of
 from scenarios.verdict.measures.replica_ends import replica_ends_of
 from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
@@ -67,6 +68,7 @@ class _Read:
         rescues: what the balancer saved.
         watched: whether anybody looked for those.
         heard: whether the database server's log was read.
+        profiles: by version, what was found out about its server before the run.
     """
 
     manifest: Manifest
@@ -82,6 +84,7 @@ class _Read:
     users: Users
     watched: bool
     heard: bool
+    profiles: Mapping[str, bytes]
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -143,6 +146,7 @@ def _read(evidence: Evidence) -> _Read:
         rescues=exchanges,
         watched=evidence.lock_waits is not None,
         heard=evidence.server_lines is not None,
+        profiles=evidence.profiles,
     )
 
 
@@ -212,6 +216,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
     word, reasons, doubts = decide(findings, checks)
     availability = availability_of(read.requests, findings.requests, manifest.replicas)
     logged = not failed or any(one.failure.exchange is not None for one in failed)
+    latency = tally.latency()
     return Verdict(
         verdict=word,
         reasons=reasons,
@@ -238,7 +243,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         ),
         requests=findings.requests,
         availability=availability,
-        latency=tally.latency(),
+        latency=latency,
         downtime=downtime,
         downtime_by_endpoint=downtime_by_endpoint(tally.failing_endpoints(), origin_ns),
         causes=findings.causes,
@@ -252,6 +257,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         unattributed=sum(one.count for one in findings.causes if one.confidence == "symptom"),
         slow_causes=findings.slow_causes,
         replica_ends=findings.replica_ends,
+        probed=probed_of(read.profiles, manifest, latency.max or 0.0),
         rescued=findings.rescued,
         locks=findings.locks,
         budget=budget_of(

@@ -112,6 +112,11 @@ class Dashboard:
     ) -> None:
         self._live.__exit__(kind, error, traceback)
 
+    def on_probe(self, version: str, line: str) -> None:
+        """One line of the probe of a version's server, before the run."""
+        self.state.phase = f"probe of {version}: {line}"
+        self._redraw(0.0)
+
     def on_tick(self, tick: Tick) -> None:
         """The load generator's account of the last fraction of a second."""
         self.state.tick(tick)

@@ -49,6 +49,10 @@ class PlainProgress:
     ) -> None:
         self._say_failures()
 
+    def on_probe(self, version: str, line: str) -> None:
+        """One line of the probe of a version's server, before the run."""
+        self._say(f"probe of {version}: {line}")
+
     def on_tick(self, tick: Tick) -> None:
         """The load generator's account of the last fraction of a second."""
         self.state.tick(tick)

@@ -58,6 +58,7 @@ def html_report(
             sections.locks(verdict),
             sections.rescued(verdict),
             sections.replica_ends(verdict),
+            sections.probed(verdict),
             _data(verdict),
             _latency(verdict),
             sections.users(verdict),

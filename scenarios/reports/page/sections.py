@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from scenarios.reports import words
-from scenarios.reports.page.frame import NOTHING, table
+from scenarios.reports.page.frame import NOTHING, bullets, table
 from scenarios.reports.page.markup import Html
 from scenarios.verdict.model import Blocker, Locks, Verdict, WindowedUptime
 
@@ -48,6 +48,18 @@ def replica_ends(verdict: Verdict) -> Html:
     caption = "The way out of each replica, in seconds since the first request"
     return Html("<section><h2>How replicas ended</h2>{}</section>").format(
         table(words.WAY_OUT, rows, caption)
+    )
+
+
+def probed(verdict: Verdict) -> Html:
+    """What a probe found out about each version's server before the run."""
+    return Html().join(
+        Html("<section><h2>{}</h2>{}{}</section>").format(
+            words.probed_title(one),
+            bullets(words.predicted(one), ""),
+            table(("question", "seen"), list(one.findings.items()), "What the probe saw"),
+        )
+        for one in verdict.probed
     )
 
 

@@ -30,6 +30,7 @@ from scenarios.verdict.model.measures import (
     Slots,
     SlowRequest,
 )
+from scenarios.verdict.model.probed import ProbedVersion
 from scenarios.verdict.model.replica_end import ReplicaEnd
 from scenarios.verdict.model.rescued import Rescued
 
@@ -51,6 +52,7 @@ __all__ = [
     "Latency",
     "Locks",
     "Phase",
+    "ProbedVersion",
     "ReplicaEnd",
     "Requests",
     "Rescued",
@@ -258,6 +260,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         termination: how replicas were started and stopped; absent if the run did not decide it.
         handling: how our own balancer handled requests; absent with another router.
         replica_ends: how each replica ended.
+        probed: what was found out about the servers of versions before the run.
         advice: the settings that would have saved requests which met stopped replicas.
         rescued: the requests that only the balancer saved.
     """
@@ -300,6 +303,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     users: Users = Users()
     persona: str | None = None
     replica_ends: tuple[ReplicaEnd, ...] = ()
+    probed: tuple[ProbedVersion, ...] = ()
     termination: LeavingSettings | None = None
     handling: RequestHandling | None = None
     advice: tuple[Advice, ...] = ()

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
+from scenarios.reports.markdown import summary
 from scenarios.reports.matrix import (
     MatrixRow,
     comparison,
@@ -14,8 +15,10 @@ from scenarios.reports.matrix import (
     matrix_row,
     matrix_table,
 )
+from scenarios.reports.page.report import html_report
 from scenarios.reports.terminal import print_verdict, verdict_view
 from scenarios.verdict import Verdict
+from scenarios.verdict.model import ProbedVersion
 from scenarios.verdict.model.replica_end import ReplicaEnd
 
 
@@ -28,6 +31,18 @@ def shown(view: RenderableType, width: int = 80, *, terminal: bool = False) -> s
 
 def flat(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_what_was_probed_is_shown(passed: Verdict) -> None:
+    """The terminal, Markdown and the page show what a probe predicted and saw of a version."""
+    one = ProbedVersion(
+        version="b", findings={"GET in flight": "cut | (FIN)"}, predicted=("it cuts",)
+    )
+    verdict = msgspec.structs.replace(passed, probed=(one,))
+    for text in (shown(verdict_view(verdict)), summary(verdict), html_report(verdict, (), ())):
+        assert "How the server of b stops" in text
+        assert "GET in flight" in text
+        assert "the probe predicted: it cuts" in text
 
 
 def test_verdict_comes_first(failed: Verdict) -> None:

@@ -347,6 +347,19 @@ def wait(when: float, seconds: float) -> LockWait:
     )
 
 
+def test_a_probe_before_the_run_is_shown() -> None:
+    """Each experiment is a line in a pipe, and the last one stands where the phase does."""
+    out, console = io.StringIO(), Console(file=io.StringIO(), width=80, force_terminal=True)
+    with PlainProgress(Console(file=out, width=80), HEADER) as plain:
+        plain.on_probe("b", "GET in flight: delivered")
+    assert "probe of b: GET in flight: delivered\n" in out.getvalue()
+    with Dashboard(console, HEADER) as view:
+        view.on_probe("b", "GET in flight: delivered")
+        with console.capture() as now:
+            console.print(view)
+    assert "probe of b: GET in flight: delivered" in now.get()
+
+
 def test_waits_for_locks_are_shown() -> None:
     """Who waits for whom is on the dashboard at once, and a long wait is a line in a pipe."""
     out, console = io.StringIO(), Console(file=io.StringIO(), width=80, force_terminal=True)
