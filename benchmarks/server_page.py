@@ -33,6 +33,13 @@ The signal goes to the process that was started. uvicorn is behind it, or Node's
 they are killed with everything that is in flight.
 """
 
+PREDICTED_TEXT = """
+## Whether a run shows what the probe says
+From these rows the probe says what a rolling update loses on a platform. Each row below is such an
+update, made by `hitless run --persona`: two replicas under 100 requests a second, made by
+`python -m benchmarks.predictions`.
+"""
+
 
 class Wrapped(msgspec.Struct, frozen=True):
     """What a wrapper does with the stop signal.
@@ -54,6 +61,49 @@ class Wrapped(msgspec.Struct, frozen=True):
     signal: str
 
 
+class Predicted(msgspec.Struct, frozen=True, kw_only=True):
+    """A rolling update of a server on a platform: what the probe said, and what a run showed.
+
+    Attributes:
+        server: which.
+        persona: the platform.
+        pre_stop_seconds: the wait before the signal that was advised; None: as the platform comes.
+        lossless: whether the probe said that nothing is lost.
+        failed: how many requests failed.
+        requests: how many there were.
+    """
+
+    server: str
+    persona: str
+    pre_stop_seconds: float | None = None
+    lossless: bool
+    failed: int
+    requests: int
+
+    @property
+    def right(self) -> bool:
+        """Whether the run showed what was said."""
+        return self.requests > 0 and self.lossless == (self.failed == 0)
+
+    @property
+    def terms(self) -> str:
+        """On what terms it was."""
+        if self.pre_stop_seconds is None:
+            return self.persona
+        return f"{self.persona}, preStop {self.pre_stop_seconds:g} s as advised"
+
+    @property
+    def said(self) -> str:
+        """What the probe said."""
+        return "loses nothing" if self.lossless else "loses requests"
+
+    @property
+    def seen(self) -> str:
+        """What the run showed."""
+        text = f"{self.failed:,} of {self.requests:,} failed"
+        return text if self.right else f"{text}, against the prediction"
+
+
 class Record(msgspec.Struct, frozen=True):
     """What was measured.
 
@@ -64,6 +114,7 @@ class Record(msgspec.Struct, frozen=True):
         servers: what was seen of each server.
         wrappers: what was seen of each wrapper.
         left_out: what could not be measured, and why.
+        predicted: what runs showed of what the probe predicts.
     """
 
     measured: str
@@ -72,6 +123,7 @@ class Record(msgspec.Struct, frozen=True):
     servers: Mapping[str, Profile] = msgspec.field(default_factory=dict)
     wrappers: Mapping[str, Wrapped] = msgspec.field(default_factory=dict)
     left_out: Mapping[str, str] = msgspec.field(default_factory=dict)
+    predicted: tuple[Predicted, ...] = ()
 
 
 def read_record(path: Path = RECORD) -> Record | None:
@@ -97,6 +149,12 @@ def page(record: Record) -> str:
     for name, one in record.wrappers.items():
         shown = f"`{_cell(name)}`", one.signal, one.processes, one.response, one.exit, one.left
         lines.append(f"| {' | '.join(str(cell) for cell in shown)} | {one.port} |")
+    if record.predicted:
+        lines += [PREDICTED_TEXT, "| Server | Platform | The probe says | The run shows |"]
+        lines += ["|---|---|---|---|"]
+        lines += [
+            f"| {one.server} | {one.terms} | {one.said} | {one.seen} |" for one in record.predicted
+        ]
     if record.left_out:
         lines += ["", "## Left out", ""]
         lines += [f"- {name}: {why}" for name, why in record.left_out.items()]

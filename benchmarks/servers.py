@@ -333,6 +333,7 @@ def merged(
         servers={one.name: every[one.name] for one in SUBJECTS if one.name in every},
         wrappers={**before.wrappers, **wrappers},
         left_out={**still, **left_out},
+        predicted=before.predicted,
     )
 
 

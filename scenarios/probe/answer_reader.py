@@ -25,6 +25,7 @@ class RawAnswer:
         chunks: how many chunks have come whole, where it is chunked.
         complete: whether it has come whole, by its own framing.
         until_end: whether it lasts until the connection ends (RFC 9112, section 6.3, rule 8).
+        version: the version of HTTP that it is in, such as `1.1`.
     """
 
     status: int = 0
@@ -33,12 +34,20 @@ class RawAnswer:
     chunks: int = 0
     complete: bool = False
     until_end: bool = False
+    version: str = "1.1"
 
     @property
     def connection(self) -> str | None:
         """What it says about the connection: `close`, `keep-alive`, or nothing."""
         said = self.headers.get("connection")
         return said.lower() if said is not None else None
+
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends with it (RFC 9112, section 9.3)."""
+        if self.connection == "close" or self.until_end:
+            return True
+        return self.version == "1.0" and self.connection != "keep-alive"
 
 
 class AnswerReader:
@@ -99,6 +108,7 @@ class AnswerReader:
         """All header lines have come."""
         answer = self._current
         answer.status = self._parser.get_status_code()
+        answer.version = self._parser.get_http_version()
         if answer.status == _INTERIM:
             self.continued = True
         if answer.status < 200 and answer.status != _SWITCHING:  # noqa: PLR2004 - RFC 9110, 15.2

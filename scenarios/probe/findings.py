@@ -137,7 +137,7 @@ def idle(seen: Observation) -> Idle | None:
 def _closes_each(heard: Heard) -> bool:
     """Whether the server closes its connection after the answer: it says so, or does so at once."""
     whole = heard.whole
-    said = whole is not None and whole.connection == "close"
+    said = whole is not None and whole.closes
     ended = heard.ended_ns
     return said or (ended is not None and ended < min(0, heard.whole_ns[0] + _AT_ONCE_NS))
 
@@ -219,7 +219,7 @@ def keep_alive(seen: Observation) -> KeepAlive | None:
         return None
     announced = _announced(whole.headers.get("keep-alive", ""))
     since = heard.whole_ns[0]
-    if whole.connection == "close" or whole.until_end:
+    if whole.closes:
         return KeepAlive(fate="none", seconds=0.0)
     if heard.ended_ns is None:
         return KeepAlive(fate="open", seconds=seconds(seen.watched_ns - since), announced=announced)

@@ -92,10 +92,8 @@ def predict(profile: Profile, terms: Terms, *, longest_seconds: float) -> Predic
         platform=terms.platform,
         lost=tuple(lost),
         saved=tuple(kind for kind, seen in considered if seen is not None and kind not in names),
-        unknown=tuple(
-            profile.why_left_out(name) for name in ("in_flight",) if getattr(profile, name) is None
-        )
-        if meets
+        unknown=(f"whether it finishes requests in flight: {profile.why_left_out('in_flight')}",)
+        if meets and profile.in_flight is None
         else (),
     )
 
@@ -112,7 +110,8 @@ def settings(profile: Profile, terms: Terms, *, longest_seconds: float) -> Setti
         if _late_losses(profile, terms):
             wait = terms.lag_seconds
         rest = longest_seconds - max(0.0, wait - terms.lag_seconds)
-        if _stop_losses(profile, terms, rest):
+        # Whether it finishes requests in flight may not be known: then it is not relied on.
+        if _stop_losses(profile, terms, rest) or profile.in_flight is None:
             limit = _own_limit(profile) if _begins_well(profile, terms) else 0.0
             wait = terms.lag_seconds + max(0.0, longest_seconds - (limit or 0.0))
     wait = math.ceil(wait)
@@ -164,9 +163,9 @@ def retried_methods(profile: Profile) -> tuple[str, ...]:
     advice = []
     late = profile.new_connections
     if late is not None and any(one.fate == "refused" for one in late.tries):
-        advice.append("all methods when the connection is refused")
+        advice.append("any request when the connection is refused")
     if late is not None and any(one.fate in ("reset", "closed") for one in late.tries):
-        advice.append("GET, HEAD, PUT and DELETE when it ends without an answer")
+        advice.append("GET, HEAD, PUT and DELETE when the connection ends without an answer")
     return tuple(advice)
 
 
@@ -242,7 +241,8 @@ def _begins_well(profile: Profile, terms: Terms) -> bool:
     fine = all(seen is None or seen.fate in ("delivered", "served", "early") for seen in kept)
     queue = profile.queue
     waits = queue is None or queue.reset + queue.closed + queue.silent == 0
-    return fine and waits and not _is_orphaned(profile, terms)
+    known = profile.in_flight is not None
+    return known and fine and waits and not _is_orphaned(profile, terms)
 
 
 def _is_orphaned(profile: Profile, terms: Terms) -> bool:
@@ -275,10 +275,11 @@ def _stop_losses(profile: Profile, terms: Terms, left: float) -> list[Loss]:
     limit = _own_limit(profile)
     if first is not None and first.fate != "delivered":
         how = {"cut": "cuts", "error": "answers an error to", "silent": "never answers"}
-        lost.append(Loss("in_flight", f"it {how[first.fate]} what is in flight at SIGTERM"))
+        why = f"it {how[first.fate]} requests that are in flight at SIGTERM"
+        lost.append(Loss("in_flight", why))
     elif limit is not None and limit < left:
         lost.append(
-            Loss("in_flight", f"it cuts what takes longer than {limit:.0f} s after SIGTERM")
+            Loss("in_flight", f"it cuts requests that take longer than {limit:.0f} s after SIGTERM")
         )
     if half is not None and half.fate in ("cut", "silent"):
         does = "cuts" if half.fate == "cut" else "never answers"

@@ -95,7 +95,7 @@ class RawConnection:
     def says_close(self) -> bool:
         """Whether the last answer says that the connection ends with it, or it has ended."""
         answers = self.reader.answers
-        return self.ended.is_set() or bool(answers and answers[-1].connection == "close")
+        return self.ended.is_set() or bool(answers and answers[-1].closes)
 
     def close(self) -> None:
         """Let go of it."""

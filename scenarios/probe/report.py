@@ -124,9 +124,7 @@ def advice(profile: Profile, behind: Router | None = None) -> list[str]:
         *_about_the_start(profile),
     ]
     if methods := retried_methods(profile):
-        said.append(
-            f"A router may send again {', and '.join(methods)}; never a POST that was sent."
-        )
+        said.append(f"A router may repeat {', and '.join(methods)}; never a POST that it has sent.")
     return said
 
 

@@ -16,14 +16,18 @@ from scenarios.probe.words import rows
 
 def terms_text(terms: Terms) -> str:
     """The terms in one line."""
-    wait, kill = f"{terms.pre_stop_seconds:g}", f"{terms.grace_seconds:g}"
+    signal, since = "at once", "later"
+    if terms.pre_stop_seconds:
+        signal = f"after {terms.pre_stop_seconds:g} s"
+        since = "after the stop begins" if terms.grace_includes_pre_stop else "after SIGTERM"
     hears = {
-        "drain-first": "drains first",
-        "together": f"routers hear within {terms.lag_seconds:g} s (--lag)",
+        "drain-first": "the router sends no more requests before that",
+        "together": f"routers send requests for up to {terms.lag_seconds:g} s more (--lag)",
         "stop-first": "routers hear of it after the end",
-        "checks-only": "routers have to notice",
+        "checks-only": "routers have to notice by themselves",
     }[terms.order]
-    return f"{terms.platform}: signal after {wait} s, kill after {kill} s, {hears}"
+    kill = f"the kill {terms.grace_seconds:g} s {since}"
+    return f"On {terms.platform} SIGTERM comes {signal}, and {kill}; {hears}"
 
 
 _HEADLINES = {
@@ -54,14 +58,14 @@ def print_report(console: Console, report: ProbeReport) -> None:
     profile = report.profile
     head = Text.assemble(_HEADLINES[report.verdict], "  ", (shlex.join(profile.command), "bold"))
     console.print(head, soft_wrap=False, overflow="ellipsis", no_wrap=True)
-    longest = f"requests up to {report.longest_seconds:g} s (--longest)"
-    console.print(_marked(" ", f"{terms_text(report.terms)}, {longest}", "dim"))
+    longest = f"requests take up to {report.longest_seconds:g} s (--longest)"
+    console.print(_marked(" ", f"{terms_text(report.terms)}; {longest}.", "dim"))
     for loss in report.lost:
         console.print(_marked("✗", loss.why, "red"))
     if report.verdict == "loses":
         console.print(_marked("→", cure(report), "bold"))
     for unknown in report.prediction.unknown:
-        console.print(_marked("?", f"not known: {unknown}", "yellow"))
+        console.print(_marked("?", f"Not known: {unknown}", "yellow"))
     for sentence in report.advice:
         console.print(_marked("•", sentence, ""))
     console.print()
@@ -111,7 +115,7 @@ def keep_alive_text(report: ProbeReport) -> str | None:
     """Behind which routers the server closes idle connections too early."""
     if report.profile.keep_alive is None:
         return None
-    early = [f"{r.name} {r.idle_seconds:.0f} s" for r in ROUTERS if report.keep_alive[r.name]]
+    early = [f"{r.name} ({r.idle_seconds:.0f} s)" for r in ROUTERS if report.keep_alive[r.name]]
     fine = [r.name for r in ROUTERS if not report.keep_alive[r.name]]
     kept = report.profile.keep_alive
     if kept.fate == "open":
@@ -119,7 +123,7 @@ def keep_alive_text(report: ProbeReport) -> str | None:
         return f"it keeps idle connections longer than {', '.join(safe) or 'was watched'}"
     if not early:
         return f"no keep-alive race with {', '.join(fine)}"
-    text = f"it closes idle connections before {', '.join(early)}"
+    text = f"it closes idle connections before these do: {', '.join(early)}"
     return f"{text}; not before {', '.join(fine)}" if fine else text
 
 

@@ -94,6 +94,22 @@ def test_an_interim_answer_is_none() -> None:
     assert (reader.continued, [answer.status for answer in reader.answers]) == (True, [201])
 
 
+@pytest.mark.parametrize(
+    ("head", "closes"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Close", True),
+        (b"HTTP/1.1 200 OK", True),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 0", True),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: Keep-Alive", False),
+    ],
+)
+def test_whether_a_connection_ends_with_an_answer(head: bytes, *, closes: bool) -> None:
+    """HTTP/1.1 keeps it unless the answer says otherwise; HTTP/1.0 does not (RFC 9112, 9.3)."""
+    (answer,) = read(head + b"\r\n\r\n").answers
+    assert answer.closes is closes
+
+
 def test_answers_in_a_row() -> None:
     """Two answers on one connection are two."""
     reader = read(LENGTH.replace(b"Close", b"keep-alive") + NOTHING, byte_by_byte=True)

@@ -235,7 +235,17 @@ def test_what_is_not_known_is_not_called_lossless() -> None:
     reason = LeftOut("in_flight", "no slow path is known: --slow PATH")
     report = judge(profile(in_flight=None, left_out=(reason,)), KUBERNETES)
     assert report.verdict == "unknown"
-    assert report.prediction.unknown == (reason.reason,)
+    (unknown,) = report.prediction.unknown
+    assert unknown == f"whether it finishes requests in flight: {reason.reason}"
+
+
+def test_what_is_not_known_is_not_relied_on() -> None:
+    """Settings that lose nothing then wait until every request has ended by itself."""
+    unknown = profile(in_flight=None, long_request=None)
+    cuts = profile(in_flight=Delivery(fate="cut", seconds=0.1, ending="FIN", exit=Exit(-15, 0.2)))
+    for server in (unknown, cuts):
+        advised = settings(server, KUBERNETES, longest_seconds=5.0)
+        assert advised.pre_stop_seconds == KUBERNETES.lag_seconds + 5.0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scenarios.probe.answer_reader import AnswerReader
 from scenarios.probe.plans import (
     EXPERIMENTS,
+    IN_FLIGHT_SECONDS,
     LEAST_SLOW_SECONDS,
     SLOW_SECONDS,
     ProbeRoutes,
@@ -57,6 +58,23 @@ def test_each_plan_begins_before_the_first_signal(watch: float) -> None:
         assert min(step.at for step in plan.steps if isinstance(step, Signal)) == 0.0
         assert plan.begins <= 0.0
         assert plan.watch_seconds == watch
+
+
+@given(watch=st.floats(3.0, 600.0))
+def test_no_experiment_takes_longer_than_its_watch(watch: float) -> None:
+    """So ten of them beside one another take the watch, and the time that ten starts take."""
+    for make in EXPERIMENTS.values():
+        plan = make(ROUTES, watch)
+        assert plan is not None
+        assert -plan.begins <= IN_FLIGHT_SECONDS
+        assert max(step.at for step in plan.steps) < 3.0
+
+
+def test_what_is_in_flight_ends_before_any_known_limit_of_a_server() -> None:
+    """The shortest known limit is three seconds: what ends just then may be cut or served."""
+    plan = EXPERIMENTS["in_flight"](ROUTES, 15.0)
+    assert plan is not None
+    assert SLOW_SECONDS + plan.begins <= 2.5
 
 
 def test_a_path_that_cannot_be_told_how_long_is_not_used_for_a_minute() -> None:

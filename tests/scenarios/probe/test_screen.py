@@ -29,7 +29,7 @@ def test_the_findings_come_first() -> None:
     """The first line is the verdict, the next ones say why and what to do."""
     lines = shown(BAD).splitlines()
     assert lines[0].startswith("LOSES REQUESTS  server")
-    assert "✗ it cuts what is in flight at SIGTERM" in shown(BAD)
+    assert "✗ it cuts requests that are in flight at SIGTERM" in shown(BAD)
     assert "lifecycle.preStop.sleep.seconds: 6" in " ".join(lines[:8])
     assert shown(profile()).startswith("LOSES NOTHING")
 

@@ -16,14 +16,12 @@ import pytest
 from benchmarks.server_page import read_record
 from benchmarks.server_subjects import SUBJECTS, Subject
 from benchmarks.servers import APPS
-from scenarios.probe.differences import TOLERANCE_SECONDS, differences
+from scenarios.probe.differences import differences
 from scenarios.probe.probing import probe
 from scenarios.probe.profile import Profile
 from scenarios.probe.server import Target
 
 WATCH_SECONDS = 12.0
-MOST_SLOWER = 4.0
-LOOKS = 3
 NODE_PACKAGES = ("express@5.3.0", "ws@8.23.0")
 FIVE = (
     "uvicorn (httptools)",
@@ -72,36 +70,21 @@ def named(prefix: str) -> list[Subject]:
     return [one for one in SUBJECTS if one.name in FIVE and one.name.startswith(prefix)]
 
 
-def tolerance(before: Profile, after: Profile) -> float:
-    """A second; on a busier machine as much more as the same server takes longer to start."""
-    slower = after.startup.answer_seconds / before.startup.answer_seconds
-    return TOLERANCE_SECONDS * min(max(slower, 1.0), MOST_SLOWER)
-
-
 async def differing(subjects: list[Subject], env: dict[str, str] | None = None) -> list[str]:
-    """How what the probe says of these servers differs from the published table."""
-    async with asyncio.TaskGroup() as group:
-        work = [group.create_task(always_differing(one, env)) for one in subjects]
-    return [difference for task in work for difference in task.result()]
+    """How what the probe says of these servers differs from the published table.
 
-
-async def always_differing(subject: Subject, env: dict[str, str] | None) -> list[str]:
-    """The cells of one server that differ each time: what a busy machine delays is not among them.
-
-    A cell that differs once may be a process that got no processor for a second; it is looked at
-    twice more.
+    Each is looked at once. Times may differ by a second, and by as long as the server itself had to
+    wait for a core, which the probe measures; everything else has to be the same.
     """
     record = read_record()
     assert record is not None
-    before, found = record.servers[subject.name], {}
-    for number in range(LOOKS):
-        after = await measure(subject, env)
-        allowed = tolerance(before, after)
-        now = {one.cell: one for one in differences(before, after, tolerance=allowed)}
-        found = {cell: one for cell, one in now.items() if number == 0 or cell in found}
-        if not found:
-            break
-    return [f"{subject.name}: {one}" for one in found.values()]
+    async with asyncio.TaskGroup() as group:
+        work = {one.name: group.create_task(measure(one, env)) for one in subjects}
+    return [
+        f"{name}: {one}"
+        for name, task in work.items()
+        for one in differences(record.servers[name], task.result())
+    ]
 
 
 @pytest.mark.timeout(300)

@@ -1,0 +1,101 @@
+"""What the probe says of servers is what was seen of them by hand, without the probe."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from benchmarks.server_page import read_record
+from benchmarks.server_reference import contradictions, count_cells, read_by_hand
+from scenarios.probe.profile import Delivery, Exit, KeepAlive
+from tests.support.probe import profile
+
+HELD = (
+    *("uvicorn (httptools)", "uvicorn (h11)", "gunicorn sync", "gunicorn gthread"),
+    *("hypercorn asyncio", "hypercorn asyncio -w 2", "granian asgi", "granian wsgi"),
+    *("aiohttp run_app", "sanic", "sanic --single-process", "waitress-serve", "flask run"),
+    *("Node http", "Node http + close()", "Express", "Express + close()"),
+    "Fastify + close-with-grace",
+)
+SEEN: dict[str, Any] = {
+    "in_flight": {
+        "fate": "delivered",
+        "connection": "close",
+        "exit": {"status": 0, "seconds": 3.2},
+    },
+    "keep_alive": {"fate": "open", "seconds": 10.0},
+}
+
+
+@pytest.mark.parametrize("server", HELD)
+def test_the_table_is_what_was_seen_by_hand(server: str) -> None:
+    """Of these servers each value in docs/servers.md is the one that was seen by hand."""
+    record = read_record()
+    assert record is not None
+    by_hand = read_by_hand()[server]
+    assert count_cells(by_hand) > 0
+    assert [str(one) for one in contradictions(by_hand, record.servers[server])] == []
+
+
+def test_what_agrees_is_no_contradiction() -> None:
+    """A server of which the probe says what was seen by hand has none."""
+    assert contradictions(SEEN, profile()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "cells"),
+    [
+        ({"fate": "cut", "ending": "FIN"}, ["in_flight.fate"]),
+        ({"connection": "keep-alive"}, ["in_flight.connection"]),
+        ({"exit": Exit(1, 3.2)}, ["in_flight.exit.status"]),
+        ({"exit": Exit(0, 5.1)}, []),
+        ({"exit": Exit(0, 5.3)}, ["in_flight.exit.seconds"]),
+    ],
+)
+def test_each_value_is_compared(changes: dict[str, Any], cells: list[str]) -> None:
+    """A fate, a header and a status exactly; a time by how exact both of them are."""
+    first = profile().in_flight
+    assert isinstance(first, Delivery)
+    seen = profile(in_flight=msgspec.structs.replace(first, **changes))
+    assert [one.cell for one in contradictions(SEEN, seen)] == cells
+
+
+def test_a_server_that_waited_for_a_core_may_be_later() -> None:
+    """What the machine withheld is no property of the server."""
+    first = profile().in_flight
+    assert isinstance(first, Delivery)
+    late = msgspec.structs.replace(first, exit=Exit(0, 6.0))
+    assert contradictions(SEEN, profile(in_flight=late)) != []
+    assert contradictions(SEEN, profile(in_flight=late, core_wait={"in_flight": 1.0})) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "same"),
+    [
+        (KeepAlive(fate="open", seconds=15.0), True),
+        (KeepAlive(fate="open", seconds=5.0), True),
+        (KeepAlive(fate="closed", seconds=12.0, ending="FIN"), True),
+        (KeepAlive(fate="closed", seconds=5.0, ending="FIN"), False),
+        (KeepAlive(fate="none", seconds=0.0), False),
+    ],
+)
+def test_watching_longer_or_more_briefly_contradicts_nothing(
+    found: KeepAlive, *, same: bool
+) -> None:
+    """What had not ended by hand may have ended later; had it ended sooner, it would have shown."""
+    assert (contradictions(SEEN, profile(keep_alive=found)) == []) is same
+
+
+@pytest.mark.parametrize(
+    ("seconds", "same"), [(117.9, False), (118.1, True), (151.9, True), (152.1, False)]
+)
+def test_a_time_that_depends_on_the_moment_has_bounds(*, seconds: float, same: bool) -> None:
+    """Where a server looks every now and then, any time between two looks is right."""
+    by_hand = {"keep_alive": {"fate": "closed", "ending": "FIN", "seconds": [120.0, 150.0]}}
+    seen = profile(keep_alive=KeepAlive(fate="closed", seconds=seconds, ending="FIN"))
+    assert (contradictions(by_hand, seen) == []) is same
+
+
+def test_what_the_probe_left_out_is_a_contradiction() -> None:
+    """A cell that was seen by hand cannot be passed over."""
+    assert [one.cell for one in contradictions(SEEN, profile(keep_alive=None))] == ["keep_alive"]
