@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from statistics import median
 
 import msgspec
 
@@ -16,12 +17,13 @@ INTRODUCTION = """
 Whether a deployment drops something is decided by what one server process does between the stop
 signal and its end. This page is what [`hitless probe`](own-app.md#how-your-server-stops) saw of
 servers as they come, on raw sockets on loopback. Measured {measured} on {machine}.
+{waits}
 
 Each cell is an experiment on a process of its own. `@` is seconds after SIGTERM; `exit -15` is an
 end by SIGTERM itself, which a shell shows as 143; FIN is an orderly end of a connection, RST a
-reset. A GET is in flight when the signal comes two seconds into a handler of five; an upload has
-sent half its body; the stream is ten pieces in five seconds; the *own limit* is what becomes of a
-handler of a minute. Exit times vary by a second from run to run.
+reset. A GET is in flight when the signal comes half way through a handler of five seconds; an
+upload has sent half its body; the stream is ten pieces in five seconds; the *own limit* is what
+becomes of a handler of a minute. Exit times vary by a second from run to run.
 
 Behind a router that takes a replica out and waits before it is stopped, none of this shows. Where
 the signal comes first, or at the same time, as on most platforms, these rows decide what users see.
@@ -136,7 +138,9 @@ def page(record: Record) -> str:
     lines = [
         "<!-- Written by python -m benchmarks.servers; `make servers` does it anew. -->",
         "# How servers start and stop",
-        INTRODUCTION.format(measured=record.measured, machine=record.machine),
+        INTRODUCTION.format(
+            measured=record.measured, machine=record.machine, waits=_waits(record.servers)
+        ),
         "## What stands out",
         *(f"- **{what}**: {', '.join(names)}." for what, names in _groups(record) if names),
         "",
@@ -159,6 +163,18 @@ def page(record: Record) -> str:
         lines += ["", "## Left out", ""]
         lines += [f"- {name}: {why}" for name, why in record.left_out.items()]
     return "\n".join(lines) + "\n"
+
+
+def _waits(servers: Mapping[str, Profile]) -> str:
+    """How long the machine let servers wait."""
+    longest = [max(one.core_wait.values()) for one in servers.values() if one.core_wait]
+    if not longest:
+        return ""
+    return (
+        "In each experiment the kernel counts how long the server waited for a core: half of the "
+        f"servers never waited longer than {median(longest):.1f} s, and none longer than "
+        f"{max(longest):.1f} s."
+    )
 
 
 def _table(record: Record) -> Iterable[str]:

@@ -83,7 +83,7 @@ def install(folder: Path, python: str) -> tuple[Place, dict[str, str], dict[str,
     place = Place(folder, folder / "venv" / "bin", folder / "node_modules")
     missing: dict[str, str] = {}
     if place.bin.is_dir():
-        _write_wrappers(place)
+        write_wrappers(place)
         return place, _versions(place), missing
     pip = [str(place.bin / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)
@@ -97,7 +97,7 @@ def install(folder: Path, python: str) -> tuple[Place, dict[str, str], dict[str,
     else:
         npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder)]
         subprocess.run([*npm, *NODE_PACKAGES], check=True, capture_output=True)
-    _write_wrappers(place)
+    write_wrappers(place)
     return place, _versions(place), missing
 
 
@@ -129,7 +129,8 @@ def _versions(place: Place) -> dict[str, str]:
     return found
 
 
-def _write_wrappers(place: Place) -> None:
+def write_wrappers(place: Place) -> None:
+    """Write what the wrappers read: what each of them has to start."""
     start = f"node {APPS / 'node_http.cjs'} close"
     (place.folder / "package.json").write_text(f'{{"scripts": {{"start": "{start}"}}}}')
     server = place.filled("{bin}/uvicorn hello_asgi:app --port ")

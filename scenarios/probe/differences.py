@@ -73,8 +73,21 @@ def differences(
             continue
         cells = (name, *(part for part, whole in PART_OF.items() if whole == name))
         told = [Difference(cell, text_of(cell, old), text_of(cell, new)) for cell in cells]
-        found += [one for one in told if one.before != one.after] or told[:1]
+        found += [one for one in told if one.before != one.after] or [_in_full(name, old, new)]
     return found
+
+
+def _in_full(name: str, old: object, new: object) -> Difference:
+    """A difference that the short texts do not show."""
+    parts = [
+        {field: value for field, value in msgspec.to_builtins(one).items() if value is not None}
+        for one in (old, new)
+    ]
+    before, after = (
+        {field: value for field, value in one.items() if value != other.get(field)}
+        for one, other in zip(parts, reversed(parts), strict=True)
+    )
+    return Difference(name, str(before), str(after))
 
 
 def shortened(name: str, finding: Any, watch: float) -> Any:  # noqa: ANN401 - any of the findings

@@ -48,6 +48,30 @@ def test_a_fate_that_changed_is_named() -> None:
     )
 
 
+def test_a_difference_that_the_short_text_hides_is_told_in_full() -> None:
+    """A line never says that a text became the same text."""
+    late = profile().new_connections
+    assert late is not None
+    (one,) = differences(
+        profile(), profile(new_connections=msgspec.structs.replace(late, exit=Exit(0, 9.0)))
+    )
+    assert one.before != one.after
+    assert "'seconds': 9.0" in one.after
+
+
+def test_a_server_that_waited_for_a_core_may_be_later() -> None:
+    """What the machine withheld from either is not the server's; a fate is, all the same."""
+    first = profile().in_flight
+    assert first is not None
+    late = msgspec.structs.replace(first, seconds=4.5, exit=Exit(0, 4.7))
+    waited = {"in_flight": 0.6}
+    assert differences(profile(), profile(in_flight=late)) != []
+    assert differences(profile(), profile(in_flight=late, core_wait=waited)) == []
+    assert differences(profile(core_wait=waited), profile(in_flight=late)) == []
+    other = msgspec.structs.replace(late, exit=Exit(1, 4.7))
+    assert differences(profile(), profile(in_flight=other, core_wait=waited)) != []
+
+
 def test_an_exit_status_that_changed_is_named() -> None:
     """A status is compared exactly."""
     other = msgspec.structs.replace(profile().in_flight, exit=Exit(1, 3.2))

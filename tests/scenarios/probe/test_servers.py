@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.server_page import read_record
-from benchmarks.server_subjects import SUBJECTS, Subject
-from benchmarks.servers import APPS
+from benchmarks.server_subjects import SUBJECTS, WRAPPERS, Subject
+from benchmarks.servers import APPS, Place, measure_wrapper, write_wrappers
 from scenarios.probe.differences import differences
 from scenarios.probe.probing import probe
 from scenarios.probe.profile import Profile
@@ -159,6 +159,34 @@ async def test_wrappers_are_told_apart(tmp_path: Path) -> None:
     assert fates == {**wanted, **({"npm": "orphaned"} if npm else {})}
     assert all(task.result().completes_in_flight for task in work.values())
     assert marked(mark) == []
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("name", "signal", "status"),
+    [
+        ("sh -c CMD", "orphaned", "-15"),
+        ("npm start", "orphaned", "-15"),
+        ("uv run CMD", "forwarded", "143"),
+        ("honcho start", "forwarded", "143"),
+        ("supervisord", "forwarded", "0"),
+    ],
+)
+async def test_wrappers_that_people_use(
+    name: str, signal: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who dies of the signal and who passes it on, with its status; nothing of either is left."""
+    if name.startswith("npm") and shutil.which("npm") is None:
+        pytest.skip("npm start is left out: npm is not there")
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv(MARKER, mark)
+    place = Place(tmp_path, Path(sys.executable).parent, tmp_path / "node_modules")
+    write_wrappers(place)
+    found = await measure_wrapper(WRAPPERS[name], place)
+    assert (found.signal, found.response) == (signal, "delivered")
+    assert found.exit.startswith(f"exit {status} @")
+    assert found.port == ("still serves" if signal == "orphaned" else "refuses")
+    assert [one for one in marked(mark) if one != os.getpid()] == []
 
 
 def test_a_killed_probe_leaves_nothing() -> None:
