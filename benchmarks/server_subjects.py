@@ -120,7 +120,9 @@ SUBJECTS = (
         "robyn",
         "robyn",
         "{bin}/python with_robyn.py",
-        asked=Asked(slow="/slow?seconds={seconds}", upload="/upload"),
+        asked=Asked(
+            slow="/slow?seconds={seconds}", upload="/upload", stream="/stream?chunks={chunks}"
+        ),
     ),
     Subject("Node http", None, "node node_http.cjs", "node"),
     Subject("Node http + close()", None, "node node_http.cjs close", "node"),

@@ -1,9 +1,11 @@
 """Robyn: the probe cannot answer paths of its own there, so the application has them."""
 
 import asyncio
+import itertools
 import os
+import time
 
-from robyn import Robyn
+from robyn import Robyn, StreamingResponse
 
 app = Robyn(__file__)
 
@@ -17,6 +19,18 @@ async def hello():
 async def slow(request):
     await asyncio.sleep(float(request.query_params.get("seconds", "0")))
     return "ok"
+
+
+@app.get("/stream")
+def stream(request):
+    chunks = int(request.query_params.get("chunks", "0"))
+
+    def pieces():
+        for number in range(1, chunks + 1) if chunks else itertools.count(1):
+            yield f"piece {number}\n"
+            time.sleep(0.5)
+
+    return StreamingResponse(pieces(), media_type="text/plain")
 
 
 @app.post("/upload")

@@ -1,5 +1,6 @@
 """Finds out what a server can be asked: what nobody said is tried, or left out by name."""
 
+import asyncio
 import time
 
 import msgspec
@@ -175,8 +176,10 @@ async def _websocket(server: Server, asked: Asked) -> str | None:
             said = f"it was answered with {answers[0].status}" if answers else "it was not answered"
             raise RouteError(f"--websocket {asked.websocket}: {said}, not with 101")
         return asked.websocket
-    for path in WEBSOCKETS:
-        connection = await server.ask(upgrade(path), _QUICK_SECONDS)
-        if connection.reader.upgraded:
-            return path
-    return None
+    # Beside one another: some servers leave an upgrade that they do not know unanswered.
+    async with asyncio.TaskGroup() as group:
+        tries = {
+            path: group.create_task(server.ask(upgrade(path), _QUICK_SECONDS))
+            for path in WEBSOCKETS
+        }
+    return next((path for path, task in tries.items() if task.result().reader.upgraded), None)
