@@ -176,6 +176,8 @@ def main() -> None:
             for cell in cells(record.servers[subject.name], persona)
             for measured in told([measure(subject, place, cell)])
         ]
+    # Others may have measured something else meanwhile.
+    record = read_record() or record
     others = [one for one in record.predicted if one.server not in {s.name for s in subjects}]
     record = msgspec.structs.replace(record, predicted=(*others, *found))
     RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")

@@ -311,7 +311,8 @@ def main() -> None:
             print(about)
             changed += report_differences(before, servers)
     if not asked.check:
-        record = merged(before, servers, wrappers, left_out)
+        # Others may have measured something else meanwhile.
+        record = merged(read_record() or before, servers, wrappers, left_out)
         record = msgspec.structs.replace(record, machine=about, versions=versions)
         RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
         PAGE.write_text(page(record), encoding="utf-8")

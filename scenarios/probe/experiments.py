@@ -20,6 +20,7 @@ _LEFT_SECONDS = 1.5
 _ORPHAN_SECONDS = 6.0
 """So long a server that outlives what started it is watched: it may still answer."""
 _WAIT_LOOK_SECONDS = 0.1
+_PENDING_LOOK_SECONDS = 0.02
 _REACH_SECONDS = 0.3
 """So long a request that was sent may take to reach its handler."""
 _MOST_LATE_SECONDS = 1.5
@@ -67,6 +68,7 @@ class _Performance:
         for step in sorted(self._plan.steps, key=lambda step: step.at):
             await self._until(step.at)
             if isinstance(step, Signal):
+                await self._until_taken()
                 self._signal()
             else:
                 await self._send(group, step)
@@ -100,6 +102,19 @@ class _Performance:
         if connection is not None:
             await connection.send(step.data)
 
+    async def _until_taken(self) -> None:
+        """Wait until the server has taken the signal before this one, or two would be one."""
+        until = time.monotonic() + _MOST_LATE_SECONDS
+        while time.monotonic() < until:
+            if not family.is_pending(self._server.child.pid, self._stop_signal):
+                return
+            # The kernel tells nobody when a signal is taken.
+            await asyncio.sleep(_PENDING_LOOK_SECONDS)
+
+    @property
+    def _stop_signal(self) -> signal.Signals:
+        return signal.Signals[self._server.target.stop_signal]
+
     def _signal(self) -> None:
         if self._plan.counts_queue and self._waiting is None:
             self._waiting = family.waiting_connections(self._server.port)
@@ -110,7 +125,7 @@ class _Performance:
         elif self._exited_ns is not None:
             return  # nobody is there to hear it
         self._signals.append(now - self._origin)
-        self._server.child.signal(signal.Signals[self._server.target.stop_signal])
+        self._server.child.signal(self._stop_signal)
 
     def _look_at_family(self) -> None:
         server = self._server

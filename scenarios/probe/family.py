@@ -101,6 +101,19 @@ def _is_alive(process: int) -> bool:
     return False
 
 
+def is_pending(process: int, number: int) -> bool:
+    """Whether a process has not taken a signal yet, which a second one then would be one with.
+
+    A standard signal that is pending already is not queued again (signal(7)).
+    """
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            name, _, mask = line.partition(":")
+            if name in ("SigPnd", "ShdPnd") and int(mask, 16) >> (number - 1) & 1:
+                return True
+    return False
+
+
 def process_name(process: int) -> str:
     """What people call a process: its program, or the script or module that an interpreter runs."""
     try:

@@ -1,6 +1,7 @@
 """What Linux says about sockets and processes is read right."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from scenarios.probe.family import (
     holders,
+    is_pending,
     listeners,
     parse_listeners,
     process_name,
@@ -23,6 +25,21 @@ TABLE = """\
    2: 0100007F:1F90 0100007F:C350 01 00000000:00000005 00:00000000 00000000     0        0 4713 1 0
    3: 0100007F:1F91 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4714 1 0
 """
+
+
+def test_a_signal_that_was_not_taken_yet_is_seen() -> None:
+    """A stopped process takes no signal, and a second one would be one with the first."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        try:
+            assert not is_pending(child.pid, signal.SIGTERM)
+            child.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+            child.send_signal(signal.SIGTERM)
+            assert is_pending(child.pid, signal.SIGTERM)
+            assert not is_pending(child.pid, signal.SIGHUP)
+        finally:
+            child.kill()
+    assert not is_pending(child.pid, signal.SIGTERM)
 
 
 def test_listeners_are_parsed() -> None:
