@@ -9,6 +9,7 @@ import aiosmtplib
 import pytest
 
 from scenarios.evidence.mail import Mail
+from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.mailbox import mailbox
@@ -221,6 +222,34 @@ async def test_a_stall_is_in_the_latency_of_everyone_who_came_during_it(
     assert sum(latency > 0.5 for latency in latencies) >= 45
     assert sum(latency > 0.1 for latency in latencies) >= 85
     assert latencies[-1] >= 0.95
+
+
+async def test_what_is_due_goes_out_between_the_answers_of_a_stalled_origin(
+    tmp_path: Path, run: Run
+) -> None:
+    """When many answers come at once, requests that are due do not wait for the last of them."""
+    site = Stalling(answered=0)
+    fields = {"rate": 200.0, "arrivals": "constant"}
+    async with serving(site) as server, run(server.port, HEALTH, **fields) as running:
+        record, during = running.generator.record, []
+
+        def slowly(outcome: Outcome) -> None:
+            during.append(time.monotonic_ns())
+            time.sleep(0.005)  # the loop does nothing else meanwhile
+            record(outcome)
+
+        running.generator.start()
+        await site.until(60)
+        running.generator.record = slowly  # type: ignore[method-assign]
+        site.go_on.set()
+        await running.requests.until(60)
+        running.generator.record = record  # type: ignore[method-assign]
+        await running.finish()
+    first, last = during[0], during[59]
+    due = [one for one in outcomes(tmp_path) if first < one.planned_ns < last]
+    sent = [one for one in due if one.sent_ns is not None and one.sent_ns < last]
+    assert len(due) >= 20
+    assert len(sent) >= min(len(due), 60) / 2  # one goes out after each answer
 
 
 async def test_more_than_may_be_in_flight_is_undispatched(tmp_path: Path, run: Run) -> None:
