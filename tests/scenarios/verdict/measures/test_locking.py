@@ -75,6 +75,14 @@ def test_waits_are_grouped_by_root_and_step(clean_run: Evidence) -> None:
     assert (second.query, second.state) == (None, "idle in transaction")
 
 
+def test_a_wait_is_the_migrations_that_ran_into_it(clean_run: Evidence) -> None:
+    """A wait that had begun before a migration is told as that migration's, which it met."""
+    (blocker,) = locks(clean_run, wait(2.02, 2.3, MIGRATOR)).blockers
+    assert blocker.during == "migrate 0002.expand"
+    (before,) = locks(clean_run, wait(1.5, 1.9, OTHER)).blockers
+    assert before.during == "before the release"
+
+
 def test_only_the_applications_waits_count(clean_run: Evidence) -> None:
     """A migration or a fault that waits for a lock is nobody's user."""
     own = wait(2.2, 2.4, OTHER, waiter="hitless-migrator")
