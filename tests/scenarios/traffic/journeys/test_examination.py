@@ -20,7 +20,7 @@ from scenarios.traffic.journeys.set_up import SetUpError, set_up
 from scenarios.traffic.journeys.user import load_coroutine
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.settings import BodyCheck, Capture, Journey, Step
-from tests.support.servers import read_request, serving
+from tests.support.servers import Site, read_request, serving
 
 Respond = Callable[[str, str, bytes], tuple[int, str]]
 """From method, target and body to status and body."""
@@ -247,6 +247,53 @@ async def test_a_coroutine_that_finds_something_wrong(
         ("GET /notes/1", mismatch, status)
     }
     assert not any(one.ok for one in found)
+
+
+BALANCERS = b"""HTTP/1.1 500 No\r
+Content-Length: 0\r
+X-Served-By: a-1\r
+Proxy-Status: p; error=x\r
+\r
+"""
+APPLICATIONS = b"""HTTP/1.1 500 No\r
+Content-Type: application/problem+json\r
+Content-Length: 41\r
+\r
+{"title": "on fire", "sqlstate": "42P01"}"""
+
+
+@pytest.mark.parametrize("answer", [None, BALANCERS, APPLICATIONS])
+async def test_a_coroutines_request_is_evidence_as_a_steps_is(
+    answer: bytes | None, tmp_path: Path
+) -> None:
+    """Whoever sends a request, its outcome tells the same: the error, its words, the answer."""
+    path = tmp_path / "requests.ndjson"
+    step = Journey(name="step", steps=(Step(path="/notes/1"),))
+    async with serving(Site(answer or b"")) as server:
+        plan = Plan(
+            host="127.0.0.1",
+            port=1 if answer is None else server.port,
+            rate=100,
+            journeys=(written(tmp_path, "careless"), step),
+            requests_path=str(path),
+            mails_path="",
+        )
+        with Recorder[Outcome](path) as requests:
+            async with Generator(plan, requests=requests, mails=None) as generator:
+                generator.start()
+                while generator.count < 20:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.01)
+                generator.finish()
+                await generator.drained()
+    names = ("endpoint", "status", "error", "error_detail", "errno", "served_by", "proxy_status")
+    told: dict[str, set[tuple[object, ...]]] = {"careless": set(), "step": set()}
+    for one in RunFolder(tmp_path).requests.read():
+        told[one.journey].add(tuple(getattr(one, n) for n in (*names, "sqlstate", "problem")))
+    assert told["careless"] == told["step"]
+    (facts,) = told["step"]
+    assert facts[1:4] == (
+        (None, "connect_refused", "Connection refused") if answer is None else (500, None, None)
+    )
 
 
 async def test_a_coroutine_that_never_ends_is_dismissed(tmp_path: Path) -> None:
