@@ -8,7 +8,9 @@ import pytest
 from scenarios.cli.main import status
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.locks import DatabaseSession, LockWait
+from scenarios.evidence.mail import Mail
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.evidence.subject import Subject
 from scenarios.review import explain, review, write_reports
 from tests.support import evidence as make
 from tests.support.evidence import Evidence
@@ -141,6 +143,57 @@ def test_what_the_balancer_did_is_told_step_by_step(clean_run: Evidence, tmp_pat
     ]
     assert told(reused=True, attempts=1)[1][1].endswith("on a reused connection")
     assert told(wait_ns=-1, first_byte_ns=-1, total_ns=-1) == [(2.251, "the request arrives")]
+
+
+def test_what_a_replicas_own_line_says_is_told(folder: Path) -> None:
+    """Of a line in JSON the message, the status and what the database refused; else the line."""
+    lines = [
+        {"at_ns": make.at(2.7), "message": "request", "status": 500, "id": "s7-000225-1"},
+        {"at_ns": make.at(2.71), "message": "The database refused", "sqlstate": "23502",
+         "refusal": "null value", "request_id": "s7-000225-1"},
+        {"at_ns": make.at(2.72), "id": "s7-000225-1"},
+    ]  # fmt: skip
+    (folder / "a-1.log").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    told = [
+        (one.at, one.text) for one in explain(folder, "s7-000225-1").moments if one.source == "a-1"
+    ]
+    assert told == [
+        (2.7, "request 500"),
+        (2.71, "The database refused 23502 null value"),
+        (2.72, json.dumps(lines[2])),
+    ]
+
+
+def test_what_is_left_of_the_subject_is_told(clean_run: Evidence, tmp_path: Path) -> None:
+    """The states of its rows after the run, also where a row has none, or where there is none."""
+    rows = [row for row in clean_run.after or () if row.subject != "u225@example.com"]
+    left = {}
+    for states in ((), (None,), ("active", "pending_confirmation")):
+        after = [*rows, *(Subject(subject="u225@example.com", state=one) for one in states)]
+        folder = clean_run.but(after=after).write(tmp_path / str(len(left)))
+        left[states] = explain(folder, "s7-000225-1").found
+    assert left == {
+        (): (),
+        (None,): ("a row without a state",),
+        ("active", "pending_confirmation"): ("active", "pending_confirmation"),
+    }
+    unread = clean_run.but(before=None, after=None).write(tmp_path / "unread")
+    assert explain(unread, "s7-000225-1").found is None
+
+
+def test_only_its_own_mails_are_told(clean_run: Evidence, tmp_path: Path) -> None:
+    """A mail to its subject that another request led to is another request's."""
+    mails = [
+        Mail(at_ns=make.at(2.3), recipient="u225@example.com", request_id=one, sent_by="b-2")
+        for one in ("s7-000225-1", "s7-000001-1", None)
+    ]
+    mails.append(Mail(at_ns=make.at(2.3), recipient="u230@example.com", request_id="s7-000225-1"))
+    folder = clean_run.but(mails=mails).write(tmp_path / "run")
+    told = [one.text for one in explain(folder, "s7-000225-1").moments if one.source == "mail"]
+    assert told == [
+        "a mail from b-2 reaches u225@example.com, for s7-000225-1",
+        "a mail from b-2 reaches u225@example.com",
+    ]
 
 
 def test_a_good_request_has_no_cause(folder: Path) -> None:
