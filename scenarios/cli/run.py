@@ -1,8 +1,8 @@
 """`hitless run`: one experiment."""
 
-import sys
 from pathlib import Path
 
+from scenarios.cli.conclusion import conclude
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     BaselineOption,
@@ -37,11 +37,9 @@ from scenarios.cli.questions.series import (
 )
 from scenarios.cli.running import progress, progress_console, run_one
 from scenarios.errors import UsageError
-from scenarios.reports.terminal import print_verdict
-from scenarios.review.publishing import tell_github, write_junit
 from scenarios.runner.environment import environment
 from scenarios.scenario.overrides import Changes
-from scenarios.verdict import Verdict, encode
+from scenarios.verdict import Verdict
 
 
 def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
@@ -105,10 +103,4 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             )
 
     verdict, folder = run_interruptibly(work())
-    if as_json:
-        sys.stdout.buffer.write(encode(verdict))
-    else:
-        print_verdict(console, verdict, str(folder))
-    write_junit(junit, verdict)
-    tell_github(verdict, folder, console.file)
-    return verdict.exit_status
+    return conclude(console, verdict, folder, as_json=as_json, junit=junit)

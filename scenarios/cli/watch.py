@@ -2,7 +2,6 @@
 
 import asyncio
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from scenarios.cli.conclusion import conclude
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import JsonOption, JunitOption, NoLiveOption, OutOption
 from scenarios.cli.running import progress_console, view_of
@@ -18,15 +18,12 @@ from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.progress import PlannedStep, RunHeader
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.reports.terminal import print_verdict
 from scenarios.review import review, write_reports
-from scenarios.review.publishing import tell_github, write_junit
 from scenarios.runner.watch import STRATEGY, Watch, target_of, visits, watch
 from scenarios.scenario.overrides import at_rate
 from scenarios.scenario.reader import load
 from scenarios.scenario.spec import PhasesSpec
 from scenarios.traffic.settings import TrafficSettings
-from scenarios.verdict import encode
 
 _SEEDS = 1_000_000
 _RATE = 20.0
@@ -141,13 +138,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     judgement = review(folder)
     write_reports(folder, judgement)
     verdict = judgement.verdict
-    if as_json:
-        sys.stdout.buffer.write(encode(verdict))
-    else:
-        print_verdict(console, verdict, str(folder))
-    write_junit(junit, verdict)
-    tell_github(verdict, folder, console.file)
-    return verdict.exit_status
+    return conclude(console, verdict, folder, as_json=as_json, junit=junit)
 
 
 def _replay(command: Sequence[str], **flags: object) -> str:

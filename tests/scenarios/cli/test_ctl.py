@@ -41,6 +41,20 @@ async def who_serves(admin: str) -> list[str]:
         return [one.version or "" for one in await client.backends() if one.weight]
 
 
+def killed_when(printed: str, scenario: str | Path, out: Path, *options: str) -> Path:
+    """Start a run that keeps its fleet, `kill -9` it when it prints this, and return its folder."""
+    arguments = [
+        *(sys.executable, "-m", "hitless", "run", str(scenario), "--keep", "--no-live"),
+        *("--rate", "40", "--replicas", "2", "--baseline", "0.5", "--out", str(out), *options),
+    ]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        next(line for line in run.stdout if printed in line)
+        (folder,) = out.iterdir()
+        run.kill()
+    return folder
+
+
 @pytest.mark.timeout(120)
 def test_promote_undo_and_finish(tmp_path: Path) -> None:
     """A held run is promoted, undone and finished by `hitless ctl`, and nothing fails."""
@@ -85,15 +99,7 @@ def test_promote_undo_and_finish(tmp_path: Path) -> None:
 )
 def test_a_killed_run_is_finished(scenario: str, command: str, said: str, tmp_path: Path) -> None:
     """What `kill -9` left of a run that keeps its fleet is finished by `hitless ctl`, and ended."""
-    arguments = [
-        *(sys.executable, "-m", "hitless", "run", scenario, "--keep", "--no-live"),
-        *("--rate", "40", "--replicas", "2", "--baseline", "0.5", "--out", str(tmp_path)),
-    ]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        next(line for line in run.stdout if "  soak " in line)
-        (folder,) = tmp_path.iterdir()
-        run.kill()
+    folder = killed_when("  soak ", scenario, tmp_path)
     mark = json.loads((folder / PLAN).read_text())["mark"]
     try:
         assert ctl(folder, "pause") == (
@@ -138,16 +144,7 @@ def test_a_killed_run_is_undone(
     scenario = tmp_path / "half-way.toml"
     scenario.write_text(HALF_WAY.replace("EXPANDED", EXPANDED).replace("THROUGH", through))
     out = tmp_path / "runs"
-    arguments = [
-        *(sys.executable, "-m", "hitless", "run", str(scenario), "--keep", "--hold"),
-        *("--no-live", "--rate", "40", "--replicas", "2", "--existing-rows", "500"),
-        *("--baseline", "0.5", "--out", str(out)),
-    ]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        next(line for line in run.stdout if "  release half-way" in line)
-        (folder,) = out.iterdir()
-        run.kill()
+    folder = killed_when("  release half-way", scenario, out, "--hold", "--existing-rows", "500")
     plan = json.loads((folder / PLAN).read_text())
     try:
         status, words = ctl(folder, "undo")
@@ -175,16 +172,7 @@ def test_a_killed_run_is_not_aborted_to_what_the_schema_broke(tmp_path: Path) ->
     scenario = tmp_path / "half-way.toml"
     scenario.write_text(BROKEN_BEFORE)
     out = tmp_path / "runs"
-    arguments = [
-        *(sys.executable, "-m", "hitless", "run", str(scenario), "--keep", "--no-live"),
-        *("--rate", "40", "--replicas", "2", "--existing-rows", "500"),
-        *("--baseline", "0.5", "--out", str(out)),
-    ]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        next(line for line in run.stdout if "  attach b" in line)
-        (folder,) = out.iterdir()
-        run.kill()
+    folder = killed_when("  attach b", scenario, out, "--existing-rows", "500")
     plan = json.loads((folder / PLAN).read_text())
     try:
         before = asyncio.run(who_serves(plan["admin"]))

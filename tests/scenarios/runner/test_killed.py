@@ -5,48 +5,25 @@ it begins and ends (`witness_app.py`), and the balancer's log has those that wer
 replica in its last moments, before it read them.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from scenarios.cli.main import status
 from scenarios.evidence.event import Event
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.verdict import Verdict, decode
+from scenarios.verdict import Verdict
+from tests.support.runs import released
+from tests.support.witness import write_scenario
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
 
-APP = Path(__file__).with_name("witness_app.py")
-SCENARIO = """
-name = "witness"
-
-[application]
-command = ["{{python}}", {app}, "{{port}}", "{{replica_id}}", {seen}]
-health_path = "/health"
-
-[versions]
-a = {{}}
-b = {{}}
-
-[release]
-from = "a"
-steps = [{{ deploy = "b" }}]
-
-[policy]
-replicas = 2
-
+MORE = """
 [phases]
 baseline_seconds = 1.5
 settle_seconds = 2.5
-
-[[traffic.journeys]]
-name = "order"
-weight = 2
-steps = [{{ method = "POST", path = "/orders", body = "one", connection = "any" }}]
 
 [[traffic.journeys]]
 name = "look"
@@ -111,17 +88,10 @@ class Posted(ExchangeRecord, frozen=True, kw_only=True):
 
 def killed_run(phase: str, strategy: str, tmp_path: Path) -> tuple[Verdict, Path, Witness]:
     """A run in which a replica is killed; its verdict, its folder, the application's account."""
-    scenario, seen, out = tmp_path / "witness.toml", tmp_path / "seen", tmp_path / "runs"
-    quoted = {name: json.dumps(str(path)) for name, path in (("app", APP), ("seen", seen))}
-    scenario.write_text(SCENARIO.format(phase=phase, **quoted))
-    status(
-        [
-            *("run", str(scenario), "--strategy", strategy, "--rate", "60", "--no-live"),
-            *("--out", str(out)),
-        ]
-    )
-    (folder,) = out.iterdir()
-    return decode((folder / "verdict.json").read_bytes()), folder, Witness(seen)
+    seen = tmp_path / "seen"
+    scenario = write_scenario(tmp_path, seen, MORE.format(phase=phase))
+    run = released(scenario, tmp_path / "runs", "--strategy", strategy, "--rate", "60")
+    return run.verdict, run.folder, Witness(seen)
 
 
 @pytest.mark.parametrize(

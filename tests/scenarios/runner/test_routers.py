@@ -9,36 +9,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from orchestrator.routers import binaries
 from orchestrator.routers.marked import RouterConfigError
 from scenarios.cli.main import status
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.verdict import Verdict, decode
+from scenarios.verdict import Verdict
+from tests.support.runs import released
+from tests.support.witness import write_scenario
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
 
-APP = Path(__file__).with_name("witness_app.py")
-SCENARIO = """
-name = "behind"
-
-[application]
-command = ["{{python}}", {app}, "{{port}}", "{{replica_id}}", {seen}]
-health_path = "/health"
-
-[versions]
-a = {{}}
-b = {{}}
-
-[release]
-from = "a"
-steps = [{{ deploy = "b" }}]
-
-[policy]
-replicas = 2
-
+MORE = """
 [router]
 {router}
 
@@ -50,10 +33,6 @@ settle_seconds = 1.0
 [objectives]
 schedule_lag_p99_seconds = 10.0
 schedule_lag_max_seconds = 30.0
-
-[[traffic.journeys]]
-name = "order"
-steps = [{{ method = "POST", path = "/orders", body = "one", connection = "any" }}]
 """
 
 HAPROXY = """\
@@ -73,23 +52,14 @@ backend web
 
 
 def written(folder: Path, router: str) -> Path:
-    path = folder / "behind.toml"
-    app, seen = (msgspec.json.encode(str(one)).decode() for one in (APP, folder / "seen.txt"))
-    path.write_text(SCENARIO.format(app=app, seen=seen, router=router))
-    return path
+    return write_scenario(folder, folder / "seen.txt", MORE.format(router=router))
 
 
 def ran(folder: Path, router: str, *arguments: str) -> tuple[int, Path, Verdict]:
     """Run the scenario; the exit status, the run's folder and its verdict."""
-    out = folder / "runs"
-    code = status(
-        [
-            *("run", str(written(folder, router)), "--no-live", "--rate", "60", "--seed", "1"),
-            *("--out", str(out), *arguments),
-        ]
-    )
-    (run,) = out.iterdir()
-    return code, run, decode((run / "verdict.json").read_bytes())
+    scenario, out = written(folder, router), folder / "runs"
+    run = released(scenario, out, "--rate", "60", "--seed", "1", *arguments)
+    return run.code, run.folder, run.verdict
 
 
 @pytest.mark.parametrize("router", ["haproxy", "envoy", "nginx"])
