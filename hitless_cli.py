@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def shadow() -> str | None:
-    """Say which package of somebody else's is imported in place of ours; None: there is none."""
+    """Name another project's package that is imported instead of ours; None if there is none."""
     for name in PACKAGES:
         found = _found(name)
         if found is None:

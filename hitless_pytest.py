@@ -66,7 +66,7 @@ def rollout(
 ) -> Callable[..., "Report"]:
     """Run a release under traffic and return its report.
 
-    What it is given goes over what the marker says; without any of both, it is the rolling release
+    Arguments of the call override those of the marker. Without both, it runs the rolling release
     of `expand-contract`. An `async def` test has to call it in a thread (`asyncio.to_thread`).
     """
     asked: dict[str, Any] = {}

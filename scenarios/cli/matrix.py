@@ -103,8 +103,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """One cell of the matrix.
 
     Attributes:
-        row: what came out.
-        surprise: what is not as the scenario declares.
+        row: the result.
+        surprise: how the result differs from the declared one.
     """
 
     row: MatrixRow

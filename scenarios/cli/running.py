@@ -109,7 +109,7 @@ async def run_and_review(
 
 
 class Silence:
-    """A watcher that says nothing."""
+    """A display that shows nothing."""
 
     def __enter__(self) -> Self:
         return self

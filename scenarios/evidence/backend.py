@@ -1,23 +1,23 @@
-"""What the balancer made of its backends, as recorded in `backends.ndjson`."""
+"""The changes of the balancer's backends, as recorded in `backends.ndjson`."""
 
 import msgspec
 
 
 class BackendChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One change of one backend, as the balancer's own event stream tells it.
+    """One change of one backend, from the event stream of the balancer.
 
     Attributes:
-        at_ns: when, on the machine's monotonic clock.
+        at_ns: its time on the machine's monotonic clock.
         change: `attached`, `up`, `down`, `weight`, `draining`, `idle`, `removed`, `ejected`,
-            `restored`; `reload` and `reloaded` when the router itself began and ended to take a new
-            configuration, which have no `id`.
+            `restored`; `reload` and `reloaded`, without an `id`, when the router began and
+            finished to load a new configuration.
         id: the replica.
-        state: what it is afterwards.
+        state: its state afterwards.
         version: its version.
         weight: its weight.
-        reason: why, such as what its last check said.
-        check: how that check ended, where it is why: `passed`, `failed`, `timed_out`, `refused` or
-            `leaving`; absent in older runs.
+        reason: why it changed, such as the result of its last check.
+        check: how the last check ended, if it is the reason: `passed`, `failed`, `timed_out`,
+            `refused` or `leaving`; absent in older runs.
     """
 
     at_ns: int

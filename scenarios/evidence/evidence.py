@@ -27,19 +27,19 @@ class Evidence:
     may come in any order.
 
     Attributes:
-        manifest: what was run, and what it is judged by.
+        manifest: the description of the run, with its objectives.
         requests: every planned request.
         events: the journal.
         ticks: the load generator's account of itself.
-        mails: what reached the users' mailbox.
+        mails: the mails that reached the users' mailbox.
         exchanges: the balancer's access log; empty if there is none.
         subjects_before: the rows before the first request; None if the database was not read.
         subjects_after: the rows after the run had settled; None likewise.
-        lock_waits: the waits for locks; None if nobody looked.
-        server_lines: what Postgres logged; None if that is not known.
-        backend_changes: the balancer's events about its backends; empty if that is not known.
-        machine_samples: how busy the machine was; empty if nobody looked.
-        logged_errors: the errors in the replicas' logs; empty if nobody followed those.
+        lock_waits: the waits for locks; None if the run did not watch them.
+        server_lines: the messages of Postgres; None if they are not known.
+        backend_changes: the balancer's events about its backends; empty if they are not known.
+        machine_samples: how busy the machine was; empty if the run did not record it.
+        logged_errors: the errors in the replicas' logs; empty if the run did not follow them.
         reads: the same reads through each replica, after the run; empty if there were none.
         profiles: by version, what was found out about its server before the run, as the JSON of a
             probe's profile; empty where no version asked for it.

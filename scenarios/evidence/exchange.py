@@ -9,24 +9,24 @@ import msgspec
 
 
 class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One exchange as the balancer saw it; fields that it also logs are ignored here.
+    """One exchange in the log of the balancer; further fields of the log are ignored.
 
     Attributes:
         at_ns: when the request arrived, on the machine's monotonic clock.
-        request_id: joins it with the client's evidence.
-        status: of the response that the client was sent.
-        backend: the replica that was asked last.
-        version: of that replica.
-        attempts: how many replicas were asked.
+        request_id: the id of the request, which the client's evidence has, too.
+        status: the status of the response to the client.
+        backend: the last replica that the request was sent to.
+        version: the version of that replica.
+        attempts: how many replicas the request was sent to.
         end: why the exchange ended.
-        wait_ns: how long it waited for a replica; -1 where absent, as for all timers.
+        wait_ns: how long it waited for a replica; -1 if not known, as for all durations.
         connect_ns: how long the connection to the replica took.
         first_byte_ns: how long the replica took until its first byte.
-        total_ns: how long all of it took.
+        total_ns: how long the whole exchange took.
         reused: whether the connection to the replica was a reused one.
-        reason: another router's own words for an exchange that was not complete.
-        confidence: how sure that router's log is of `end`.
-        resolution_ns: how exact that log's stamps are; 0 of our own balancer's.
+        reason: why the exchange was not complete, in the words of another router's log.
+        confidence: how certain `end` is, with another router.
+        resolution_ns: the resolution of the stamps in another router's log; 0 with our balancer.
     """
 
     at_ns: int

@@ -1,8 +1,8 @@
-"""Who waited for whose lock in the database, as recorded in `locks.ndjson`.
+"""The waits for locks of the database, as recorded in `locks.ndjson`.
 
-One line for each wait that was seen, written when it was over: a session that waits, and the chain
-of those that it waits for, down to the one that waits for nobody. The direct blocker is often only
-the next in the queue; the last of the chain is the one to blame.
+The file has one line for each observed wait, written after its end. A line has the session that
+waited, and the chain of sessions that it waited for. The last session of the chain waits for nobody
+and is the root of the wait; the first one is often only the next in the queue.
 """
 
 import msgspec
@@ -15,10 +15,10 @@ class DatabaseSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         pid: the process id of its backend.
         application: its `application_name`.
         state: such as `active` or `idle in transaction`.
-        query: what it runs, or ran last; shortened.
-        transaction_seconds: for how long its transaction had been open when it was first seen.
-        mode: in the chain of a wait, the lock by which it stands in the way: the one that it holds,
-            or, where it waits itself, the one that it wants. Absent if it was not seen.
+        query: its present query, or its last one; shortened.
+        transaction_seconds: how long its transaction had been open when it was first observed.
+        mode: in the chain of a wait, the mode of the lock that blocks the session before it: the
+            lock that it holds, or that it waits for itself. Absent if it was not observed.
     """
 
     pid: int
@@ -30,18 +30,18 @@ class DatabaseSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class LockWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One wait for one lock, behind one root.
+    """One wait of one session for one lock, with one root.
 
     Attributes:
-        at_ns: when it began, by the server's own account (`pg_locks.waitstart`).
-        end_ns: when it was last seen: it certainly lasted that long.
-        gone_ns: when it was first not seen any more: it lasted no longer.
-        waiter: who waited.
-        mode: the lock that it wanted, such as `AccessExclusiveLock`.
-        kind: what kind of thing it is on: `relation`, `transactionid` (a row that another
-            transaction has changed), `tuple`, `advisory`, ...
-        relation: the table or index, where there is one.
-        chain: who stood in the way, the nearest first, the root last.
+        at_ns: its begin according to the server (`pg_locks.waitstart`).
+        end_ns: when it was last observed; it lasted at least until then.
+        gone_ns: when it was no longer observed; it lasted at most until then.
+        waiter: the session that waited.
+        mode: the mode of the lock that it waited for, such as `AccessExclusiveLock`.
+        kind: what the lock is on: `relation`, `transactionid` (a row that another transaction has
+            changed), `tuple`, `advisory`, ...
+        relation: the table or index; absent if the lock is on neither.
+        chain: the sessions that blocked it, the direct blocker first, the root last.
     """
 
     at_ns: int
@@ -55,10 +55,10 @@ class LockWait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def root(self) -> DatabaseSession | None:
-        """The session that all others wait for; None if it was gone before it could be seen."""
+        """The session that all others wait for; None if it ended before it could be observed."""
         return self.chain[-1] if self.chain else None
 
     @property
     def seconds(self) -> float:
-        """How long it certainly lasted."""
+        """How long the wait lasted at least."""
         return max(self.end_ns - self.at_ns, 0) / 1e9

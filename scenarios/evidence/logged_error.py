@@ -1,4 +1,4 @@
-"""What replicas logged about their own errors, as recorded in `errors.ndjson`."""
+"""The errors in the logs of replicas, as recorded in `errors.ndjson`."""
 
 from typing import Literal
 
@@ -11,16 +11,16 @@ class LoggedError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """One exception, panic or error that a replica wrote to its log.
 
     Attributes:
-        at_ns: when, on the machine's monotonic clock: the line's own stamp where it has one that
-            can be right, else the instant at which the line was read.
-        source: the log that it stood in: a replica's id, or another process of the release.
-        language: whose format it has.
+        at_ns: its time on the machine's monotonic clock: the stamp of the line, if that is
+            plausible, else the time at which the line was read.
+        source: the log that has it: a replica's id, or another process of the release.
+        language: the language whose format it has.
         type: the class of the exception, such as `asyncpg.UndefinedColumnError`; empty if unknown.
-        message: what it says, in one line.
-        root: the exception that it was raised from, as `type: message`; absent without one.
+        message: its message, in one line.
+        root: the exception that caused it, as `type: message`; absent if there was none.
         sqlstate: the SQLSTATE that it carries.
-        request_id: the request that its lines name.
-        place: where it was raised, as the log says it.
+        request_id: the id of the request that its lines name.
+        place: where it was raised, as in the log.
     """
 
     at_ns: int

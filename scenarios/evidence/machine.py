@@ -1,14 +1,14 @@
 """How busy the machine was while a run went on, as recorded in `machine.ndjson`.
 
-A replica that gets no processor time fails its health checks and times out, whatever its release
-is like. These samples tell such failures from failures of the release.
+A replica that gets no processor time fails its health checks and times out, even if its release is
+good. These samples tell such failures from failures of the release.
 """
 
 import msgspec
 
 
 class MachineSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the machine did since the sample before.
+    """How busy the machine was since the previous sample.
 
     Shares are of the whole machine, from 0.0 to 1.0. Pressure is the share of the time in which at
     least one process waited for the resource (Linux PSI, the line `some`); it is absent where the
@@ -18,7 +18,7 @@ class MachineSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         at_ns: the end of the interval, on the machine's monotonic clock.
         seconds: the length of the interval.
         cores: how many processors the machine has.
-        busy: how much of the processors was used, by anybody.
+        busy: how much of the processors was used, by all processes.
         own: how much of the processors the processes of this run used.
         steal: how much of the processors the hypervisor gave to other guests.
         throttled: the share of the time in which the run's control group had used up its quota.
@@ -40,5 +40,5 @@ class MachineSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     @property
     def foreign(self) -> float:
-        """The share of the machine that this run could not use since others had it."""
+        """The share of the processors that others used, so that this run could not use them."""
         return min(1.0, max(0.0, self.busy - self.own) + self.steal + self.throttled)

@@ -1,4 +1,4 @@
-"""What a run was: `run.json`, written once at its end, from what was asked and what happened."""
+"""The description of a run and its outcome: `run.json`, written once at the end of the run."""
 
 import platform
 from collections.abc import Mapping
@@ -46,40 +46,40 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What was run.
+    """The description of a run and its outcome.
 
     Attributes:
-        scenario: its name.
+        scenario: the name of the scenario.
         strategy: the deployment strategy.
         platform: where the replicas ran, such as `local`.
-        router: who balanced, such as `hitless`.
-        router_version: what it calls itself, such as `HAProxy 2.8.25`.
-        router_config: the user's own configuration of it; absent: ours.
-        router_lacks: what it cannot do, one sentence each.
-        seed: of all randomness of the run.
-        replicas: how many of them serve.
-        rate: arrivals a second that were asked for; 0 where all users stay.
-        existing_rows: rows that were in the database before the run.
-        versions: the versions of the release in order, the first one served before it.
-        states: the states that a subject can have, in the order in which it moves through them.
-        confirmed_state: the state of a subject whose confirmation was answered with success.
+        router: the router, such as `hitless`.
+        router_version: its name and version, such as `HAProxy 2.8.25`.
+        router_config: the path of the user's own configuration of it; absent if it had ours.
+        router_lacks: what the router cannot do, one sentence each.
+        seed: the seed of all random numbers.
+        replicas: how many replicas each version should have.
+        rate: the arrivals per second that the scenario asked for; 0 if all users stay.
+        existing_rows: how many rows were in the database before the run.
+        versions: the versions of the release in order; the first one served before the release.
+        states: the states of a subject, in the order in which it moves through them.
+        confirmed_state: the state of a subject after a successful confirmation.
         confirm_endpoint: the endpoint whose success promises that state.
-        subject_endpoint: the endpoint whose success promises that the subject is there.
+        subject_endpoint: the endpoint whose success promises that the subject exists.
         expected_outcome: how the release should end.
         outcome: how it ended.
         outcome_reason: why, when it is not `completed`.
-        objectives: what it is judged by.
-        replay: the command that runs the same again.
+        objectives: the limits that the run must meet.
+        replay: the command that repeats the run.
         hitless: the version of this program.
         started_at: wall-clock time, ISO 8601, for people only.
         interrupted: whether the run was cut short by a signal.
-        faults: the faults that were to be made.
-        database: the name of the application's database, so that what the server says of others is
-            told from what it says of this one; absent where there is none, or nobody wrote it down.
-        persona: the platform whose defaults `termination` starts from; absent: none.
-        termination: how replicas left and came; absent where the run did not decide it.
-        handling: what our own balancer did with requests; absent behind another router.
-        files: the SHA-256 of each evidence file, by name, so that a damaged one is noticed.
+        faults: the planned faults.
+        database: the name of the application's database, which tells its messages in the server's
+            log from those of other databases; absent without a database, and in older manifests.
+        persona: the platform whose defaults `termination` starts from; absent if there is none.
+        termination: how replicas were started and stopped; absent if the run did not decide it.
+        handling: how our own balancer handled requests; absent with another router.
+        files: the SHA-256 of each evidence file, by name; it shows whether a file is damaged.
     """
 
     schema: int = 1
@@ -117,7 +117,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def this_machine() -> dict[str, str]:
-    """What a manifest says of where the run happened."""
+    """The description of this machine in a manifest."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",

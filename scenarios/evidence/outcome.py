@@ -12,12 +12,12 @@ import msgspec
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What became of one planned request.
+    """The outcome of one planned request.
 
     Attributes:
         request_id: sent as `X-Request-Id`; joins this line with the evidence of the balancer, the
             application and the database.
-        journey: the user story that the request belongs to, such as `subscribe`.
+        journey: the name of the request's journey, such as `subscribe`.
         endpoint: method and path without the query, such as `GET /subscriptions/confirm`.
         connection: `new` when the request opened its connection, `reused` otherwise.
         planned_ns: when the schedule wanted it sent; latency counts from here, so that a stalled
@@ -31,20 +31,19 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
             `eof` (closed without a complete response), `timeout`, `malformed`, `undispatched`
             (the generator never sent it). Absent when there is a complete response.
         errno: the number of the generator's own error, such as 24 (EMFILE), if it had one.
-        error_detail: the error's own words, for people.
+        error_detail: the message of the error.
         served_by: the replica named by `X-Served-By`.
-        proxy_status: the `Proxy-Status` field (RFC 9209): why the balancer answered by itself.
-        sqlstate: from the `application/problem+json` body, where the database refused.
+        proxy_status: the `Proxy-Status` field (RFC 9209): why the balancer answered instead of a replica.
+        sqlstate: the code of the database's error, from the `application/problem+json` body.
         problem: the `title` of that body.
-        mismatch: in what the answer is not as the scenario expects, although its status is.
+        mismatch: how the response differs from the expected one, although its status fits.
         subject: what the request was about, such as the email address, so that the final state
             can be checked against it.
         cause_id: the `request_id` of the request that led to this one, such as the subscription
             whose mail was clicked.
-        user: who sent it, if that is one of the users who stay for the whole run; those whom
-            arrivals bring have no word here.
-        paced: whether its user took its time over it, by sending or reading slowly or by staying
-            connected; how long it took then says nothing of the service.
+        user: the user who sent it, if that user stays for the whole run; absent for arrivals.
+        paced: whether the user made it slow (a throttled upload or download, a websocket); its
+            duration then says nothing about the service.
     """
 
     request_id: str

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, to whatever shows it."""
+"""What a run reports to its display while it goes on."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -25,19 +25,19 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a run before it begins.
+    """What is known about a run before it begins.
 
     Attributes:
-        scenario: its name.
+        scenario: the name of the scenario.
         strategy: the deployment strategy.
-        seed: of all randomness.
-        replicas: how many serve.
-        rate: arrivals a second.
+        seed: the seed of all random numbers.
+        replicas: how many replicas each version should have.
+        rate: the arrivals per second.
         users: how many users stay for the whole run.
         steps: the release's steps in order.
-        persona: the platform whose defaults replicas leave and come by; absent: none.
-        termination: how replicas leave and come; absent where the run does not decide it.
-        handling: what our own balancer does with requests; absent behind another router.
+        persona: the platform whose defaults start and stop replicas; absent if there is none.
+        termination: how replicas are started and stopped; absent if the run does not decide it.
+        handling: how our own balancer handles requests; absent with another router.
     """
 
     scenario: str
@@ -57,10 +57,10 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: its id.
-        version: what it runs.
+        version: its version.
         state: as the router sees it: `new`, `up`, `down`, `draining`, `removed`.
         weight: its weight; 0 takes no new traffic.
-        in_flight: requests that it is busy with.
+        in_flight: how many requests are in flight on it.
     """
 
     id: str

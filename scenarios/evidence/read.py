@@ -7,10 +7,10 @@ class Read(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One read of one path, from one replica itself.
 
     Attributes:
-        path: what was read; without the query, which may hold a secret.
-        key: names what was read, so that the answers of replicas can be compared.
-        replica: who answered.
-        status: of the answer; absent if there was none.
+        path: the path, without the query, which may contain a secret.
+        key: the same for all reads whose answers are compared.
+        replica: the replica that was read from.
+        status: the status of the answer; absent if there was none.
         digest: the SHA-256 of its body.
         error: why there was no answer.
     """

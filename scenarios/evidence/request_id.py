@@ -1,4 +1,4 @@
-"""How requests are called: `X-Request-Id` says whose each one is, and which of its journey."""
+"""The ids of requests: an `X-Request-Id` has the user of a request and the step of its journey."""
 
 import re
 from typing import NamedTuple
@@ -7,11 +7,11 @@ _ID = re.compile(r"(?P<user>s\d+-(?:\d{6,}|(?P<stays>u\d{6,})))-(?P<rest>\d+(?:-
 
 
 class Place(NamedTuple):
-    """What an id says.
+    """The user and the step of a request.
 
     Attributes:
-        user: whose request it is, such as `s7-000123`; that of one who stays: `s7-u000123`.
-        step: which of the journey's steps it is, or of the coroutine's requests; the first is 1.
+        user: the user, such as `s7-000123`, or `s7-u000123` for a user who stays.
+        step: the number of the journey's step, or of the coroutine's request; the first is 1.
     """
 
     user: str
@@ -21,11 +21,11 @@ class Place(NamedTuple):
 def id_of(visit: str, step: int, repetition: int = 0) -> str:
     """The id of a request: `s7-000123-1`, and `s7-000123-2-2` for a second click.
 
-    A staying user's has the visit before the step: `s7-u000123-45-1`.
+    The id for a user who stays has the visit before the step: `s7-u000123-45-1`.
 
     Args:
-        visit: the word for one visit: of a staying user `s7-u000123-45`, else `s7-000123`.
-        step: which of the journey's steps it is; the first is 1.
+        visit: the visit: `s7-u000123-45` for a user who stays, else `s7-000123`.
+        step: the number of the journey's step; the first is 1.
         repetition: 0; more for what follows from the journey's second mail, third mail...
     """
     again = f"-{repetition + 1}" if repetition else ""
@@ -33,7 +33,7 @@ def id_of(visit: str, step: int, repetition: int = 0) -> str:
 
 
 def place_of(request_id: str) -> Place | None:
-    """Whose request has this id, and which of its journey; None for an id that is none of ours."""
+    """The user and the step of the request with this id; None for an id in any other form."""
     match = _ID.fullmatch(request_id)
     if match is None:
         return None

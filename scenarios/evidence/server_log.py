@@ -37,15 +37,15 @@ class ServerLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One message of the server.
 
     Attributes:
-        at_ns: when, on the machine's monotonic clock, to the millisecond.
+        at_ns: its time on the machine's monotonic clock, to the millisecond.
         pid: the process that logged it.
         severity: `LOG`, `WARNING`, `ERROR`, `FATAL`, `PANIC`.
-        sqlstate: its code; `00000` where it is no error.
+        sqlstate: its code; `00000` if it is no error.
         message: its text.
-        application: the session's `application_name`; absent where no session logged it.
+        application: the session's `application_name`; absent if no session logged it.
         database: the session's database.
-        detail: what else was said, such as who waited for whom in a deadlock.
-        statement: what the session ran.
+        detail: further details, such as which sessions of a deadlock waited for which.
+        statement: the statement of the session.
     """
 
     at_ns: int

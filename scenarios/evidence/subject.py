@@ -1,7 +1,7 @@
-"""What the database holds about the subjects of the traffic, read straight from it.
+"""The rows of the traffic's subjects, read from the database itself.
 
 `subjects-before.ndjson` is read before the first request, `subjects-after.ndjson` after the run
-has settled. One line a row: a subject that is there twice has two lines.
+has settled. Each row is one line, so a subject with two rows has two lines.
 """
 
 import msgspec
@@ -11,7 +11,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """One row.
 
     Attributes:
-        subject: what identifies it, such as an email address.
+        subject: the identity of the subject, such as an email address.
         state: its state, such as `active`; absent when the schema has none.
     """
 

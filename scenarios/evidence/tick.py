@@ -10,21 +10,21 @@ import msgspec
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What happened since the tick before; counts are of this interval only.
+    """What happened since the previous tick; counts are of this interval only.
 
     Attributes:
         at_ns: the end of the interval.
         seconds: its length.
         planned: requests whose planned time fell into it.
-        ok: requests that ended well in it.
-        failed: requests that ended badly in it.
+        ok: requests that succeeded in it.
+        failed: requests that failed in it.
         undispatched: requests that could not be sent.
         in_flight: requests under way at its end.
         p50_seconds: the median latency of those that ended, from their planned time.
-        p99_seconds: the 99th percentile of the same.
+        p99_seconds: the 99th percentile of the same latencies.
         schedule_lag_p99_seconds: how late requests were sent, 99th percentile.
         cpu: the generator's processor time over wall time: 1.0 is a saturated generator.
-        failures: failed requests by the first sight of their cause, such as `503 no_backend`.
+        failures: failed requests by their symptom, such as `503 no_backend`.
         served_by: ended requests by the replica that answered.
     """
 

@@ -1,7 +1,7 @@
-"""The same run once more, with the one suspected mechanism changed: did the failures go with it?
+"""Repeat a run with only the suspected mechanism changed: do the failures disappear?
 
-A cause that comes from joining evidence is an inference. If the same seed, traffic and release
-without the suspected mechanism have none of those failures, it is an experiment.
+A cause that comes from joining evidence is an inference. An experiment tests it: the same seed,
+traffic and release without the suspected mechanism.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,13 +30,14 @@ _GONE_TOO_EARLY = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counterfactual:
-    """What to run once more.
+    """The run that tests a suspected cause.
 
     Attributes:
-        cause: the cause that is suspected.
+        cause: the suspected cause.
         changed: the mechanism that is changed, in words.
-        experiment: the run with it changed.
-        by_giving_way: whether the change only has an effect if a migration gives way to a lock.
+        experiment: the run with the changed mechanism.
+        by_giving_way: whether the change only has an effect if a migration gives up waiting for a
+            lock.
     """
 
     cause: str
@@ -46,15 +47,15 @@ class Counterfactual:
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it.
+    """The result of a counterfactual run.
 
     Attributes:
-        cause: the cause that was suspected.
+        cause: the suspected cause.
         changed: the mechanism that was changed.
-        before: requests with that cause before.
-        after: requests with it afterwards.
-        confirmed: whether none is left, and the run could have shown one.
-        effective: whether the change had any effect at all; if not, nothing follows from the runs.
+        before: how many requests had the cause in the first run.
+        after: how many requests had the cause in the run with the change.
+        confirmed: whether no request had the cause any more, although the run could have shown one.
+        effective: whether the change had an effect; if not, the runs say nothing about the cause.
     """
 
     cause: str

@@ -22,14 +22,14 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     """Several runs of one release, with one seed each.
 
     Attributes:
-        runs: how many there were.
+        runs: the number of runs.
         good: how many passed.
         bad: how many failed.
-        invalid: how many said nothing; they are no part of the sample.
+        invalid: how many were invalid; they do not count in the sample.
         bad_rollout_upper_95: the upper bound of the probability that such a rollout goes wrong
             (Clopper-Pearson, one-sided, 95 %), with the rollout as the sample.
-        folders: where each run's evidence is.
-        verdicts: each run's verdict.
+        folders: the folder of each run.
+        verdicts: the verdict of each run.
     """
 
     runs: int
@@ -42,7 +42,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """The bound for people."""
+        """The bound as a sentence."""
         sample = self.good + self.bad
         left_out = f"; {self.invalid} more were invalid" if self.invalid else ""
         if not sample:
@@ -117,7 +117,7 @@ async def try_counterfactual(  # noqa: PLR0917 - what to run, and where to show 
     out: Path,
     console: Console,
 ) -> tuple[Verdict, Verdict | None, Tried | None]:
-    """Run it, and once more with the suspected mechanism changed; what came of both."""
+    """Run the experiment, repeat it with the suspected mechanism changed, and compare both."""
     experiment = changes.experiment(reference, strategy, seed)
     async with environment(changes.database) as place:
         verdict, folder = await run_one(

@@ -32,7 +32,10 @@ from scenarios.scenario.experiment import STRATEGY_NAMES
             ],
             "--replicas 2: max_surge 0 and max_unavailable 25% of 2 replicas are both 0",
         ),
-        (["run", "take-back", "--repeat", "2"], "--repeat 2: take-back takes its migrations back"),
+        (
+            ["run", "take-back", "--repeat", "2"],
+            "--repeat 2: scenario take-back takes its migrations back",
+        ),
         (["run", "--existing-rows", "-1"], "Invalid value for '--existing-rows': "),
         (["run", "--baseline", "-1"], "Invalid value for '--baseline': "),
         (["run", "--seed", "x"], "Invalid value for '--seed': "),
