@@ -33,7 +33,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         errno: the number of the generator's own error, such as 24 (EMFILE), if it had one.
         error_detail: the message of the error.
         served_by: the replica named by `X-Served-By`.
-        proxy_status: the `Proxy-Status` field (RFC 9209): why the balancer answered instead of a replica.
+        proxy_status: the `Proxy-Status` field (RFC 9209): why the balancer answered, not a replica.
         sqlstate: the code of the database's error, from the `application/problem+json` body.
         problem: the `title` of that body.
         mismatch: how the response differs from the expected one, although its status fits.
