@@ -204,7 +204,8 @@ def _late_losses(profile: Profile, terms: Terms) -> list[Loss]:
         ]
     if late is None:
         return []
-    bad = [one for one in late.tries if one.fate != "served"]
+    fine = ("served", "refused") if terms.retry else ("served",)
+    bad = [one for one in late.tries if one.fate not in fine]
     if bad:
         lost.append(
             Loss(

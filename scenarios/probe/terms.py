@@ -27,6 +27,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         grace_seconds: after how long it kills.
         grace_includes_pre_stop: whether these begin with the wait, or with the signal.
         signals: whether the signal goes to the first process, or to all.
+        retry: whether routers repeat a request elsewhere when its connection is refused.
         pre_stop_setting: how that wait is said, with `{seconds}`; None: it cannot be.
         grace_setting: how the time until the kill is said, with `{seconds}`.
         most_grace_seconds: the most that can be said; None: as much as anybody wants.
@@ -39,6 +40,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     grace_seconds: float
     grace_includes_pre_stop: bool = False
     signals: Literal["first", "all"] = "first"
+    retry: bool = False
     pre_stop_setting: str | None
     grace_setting: str
     most_grace_seconds: float | None = None
@@ -68,6 +70,7 @@ _PLATFORMS = (
         order="together",
         lag_seconds=5.0,
         grace_seconds=5.0,
+        retry=True,
         pre_stop_setting='shutdown_delay = "{seconds}s"',
         grace_setting='kill_timeout = "{seconds}s"',
     ),
@@ -94,6 +97,7 @@ _PLATFORMS = (
         lag_seconds=0.0,
         grace_seconds=90.0,
         signals="all",
+        retry=True,
         pre_stop_setting="ExecStop=/bin/sleep {seconds}",
         grace_setting="TimeoutStopSec={seconds}",
     ),

@@ -46,7 +46,7 @@ def _probed(
     version: str, profile: Profile, manifest: Manifest, longest_seconds: float
 ) -> ProbedVersion:
     how = manifest.termination
-    terms = None if how is None else _terms(how, manifest.persona)
+    terms = None if how is None else _terms(how, manifest)
     predicted = (
         () if terms is None else predict(profile, terms, longest_seconds=longest_seconds).lost
     )
@@ -59,16 +59,17 @@ def _probed(
     )
 
 
-def _terms(how: LeavingSettings, persona: str | None) -> Terms:
+def _terms(how: LeavingSettings, manifest: Manifest) -> Terms:
     """On what terms the run itself ended replicas."""
     return Terms(
-        platform=persona or "this run",
+        platform=manifest.persona or "this run",
         order=how.order,
         lag_seconds=how.deregistration_lag_seconds[1],
         pre_stop_seconds=how.pre_stop_seconds,
         # Without a limit of the run's own, a version's own grace period is as long as it needs.
         grace_seconds=math.inf if how.grace_seconds is None else how.grace_seconds,
         grace_includes_pre_stop=how.grace_includes_pre_stop,
+        retry=manifest.handling is not None and manifest.handling.retry,
         pre_stop_setting=None,
         grace_setting="",
     )

@@ -145,6 +145,8 @@ def test_a_server_that_nothing_is_known_of(
     }
     assert "no slow path is known: --slow PATH" in json.dumps(report)
     assert all(" s  " in line for line in seen.err.splitlines())
+    for title in ("Start", "Idle connection", "New connection", "Keep-alive"):
+        assert f" s  {title}: " in seen.err, "each experiment has a line of progress"
     assert b"<failure" in junit.read_bytes()
 
 

@@ -239,6 +239,19 @@ def test_what_is_not_known_is_not_called_lossless() -> None:
     assert unknown == f"whether it finishes requests in flight: {reason.reason}"
 
 
+@pytest.mark.parametrize("fate", ["refused", "reset", "silent"])
+def test_a_router_that_repeats_saves_what_was_refused(fate: str) -> None:
+    """Whoever is refused is sent elsewhere; whoever was accepted may have been heard."""
+    late = profile().new_connections
+    assert late is not None
+    tries = tuple(LateResponses(at=at, fate=fate) for at in (0.5, 2.0))
+    server = profile(new_connections=msgspec.structs.replace(late, tries=tries))
+    repeats = msgspec.structs.replace(KUBERNETES, retry=True)
+    for terms, saved in ((KUBERNETES, False), (repeats, fate == "refused")):
+        lost = predict(server, terms, longest_seconds=1.0).lost
+        assert ("new_connections" not in {loss.kind for loss in lost}) is saved
+
+
 def test_what_is_not_known_is_not_relied_on() -> None:
     """Settings that lose nothing then wait until every request has ended by itself."""
     unknown = profile(in_flight=None, long_request=None)
@@ -280,4 +293,5 @@ def test_the_terms_are_those_of_a_run(platform: str) -> None:
     assert terms.lag_seconds == longest(persona.deregistration_lag_seconds)
     assert terms.pre_stop_seconds == persona.pre_stop_seconds
     assert terms.grace_seconds == persona.grace_seconds
+    assert terms.retry == PERSONAS[platform].handling.retry
     assert terms.grace_includes_pre_stop == persona.grace_includes_pre_stop

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 from benchmarks.server_page import read_record
 from benchmarks.server_subjects import SUBJECTS, WRAPPERS, Subject
 from benchmarks.servers import APPS, Place, measure_wrapper, write_wrappers
+from scenarios.exit_status import ExitStatus
 from scenarios.probe.differences import differences
 from scenarios.probe.probing import probe
 from scenarios.probe.profile import Profile
@@ -189,9 +192,9 @@ async def test_wrappers_that_people_use(
     assert [one for one in marked(mark) if one != os.getpid()] == []
 
 
-def test_a_killed_probe_leaves_nothing() -> None:
-    """After `kill -9` of the probe, no server, no wrapper and no guardian of it is left."""
-    mark = uuid.uuid4().hex
+@contextmanager
+def probing(mark: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A probe of a server that its wrapper leaves behind, with experiments under way."""
     command = [sys.executable, "-m", "hitless", "probe", "--", "sh", "-c", f"{UVICORN}; echo"]
     environment = {**os.environ, "PYTHONPATH": str(APPS), MARKER: mark}
     with subprocess.Popen(
@@ -201,10 +204,29 @@ def test_a_killed_probe_leaves_nothing() -> None:
         try:
             assert b"Start" in running.stderr.readline()
             running.stderr.readline()  # an experiment is over, and others are under way
+            yield running
         finally:
-            running.send_signal(signal.SIGSTOP)
-            descriptors = [os.pidfd_open(one) for one in marked(mark) if one != running.pid]
             running.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_probe_leaves_nothing(number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM end the probe with its status, and all that it started before it."""
+    mark = uuid.uuid4().hex
+    with probing(mark) as running:
+        running.send_signal(number)
+        running.communicate()
+        assert running.returncode == ExitStatus.INTERRUPTED
+    assert marked(mark) == []
+
+
+def test_a_killed_probe_leaves_nothing() -> None:
+    """After `kill -9` of the probe, no server, no wrapper and no guardian of it is left."""
+    mark = uuid.uuid4().hex
+    with probing(mark) as running:
+        running.send_signal(signal.SIGSTOP)
+        descriptors = [os.pidfd_open(one) for one in marked(mark) if one != running.pid]
+        running.kill()
     assert descriptors
     for descriptor in descriptors:
         assert select.select([descriptor], [], [], 60)[0] == [descriptor]
