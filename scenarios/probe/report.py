@@ -1,7 +1,7 @@
 """PURE: the whole answer: the profile, what it means on each platform, and what to do about it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -193,10 +193,16 @@ def _about_keep_alive(profile: Profile, behind: Router | None) -> list[str]:
     early = [router for router in routers if keep_alive_race(profile, router)]
     if not early:
         return []
-    seconds = math.ceil(max(router.idle_seconds for router in early)) + 5
+    setting = keep_alive_setting(profile, early)
+    return [f"Keep idle connections longer than the router does: {setting}."]
+
+
+def keep_alive_setting(profile: Profile, routers: Iterable[Router]) -> str:
+    """With which setting the server keeps idle connections longer than these routers do."""
+    seconds = math.ceil(max(router.idle_seconds for router in routers)) + 5
     name = (profile.server or "").partition(" ")[0]
-    setting = _KEEP_ALIVE.get(name, "the server's keep-alive timeout at {seconds} s")
-    return [f"Keep-alive longer than the router's: {setting.format(seconds=seconds)}."]
+    setting = _KEEP_ALIVE.get(name, "a keep-alive timeout of {seconds} s in the server")
+    return setting.format(seconds=seconds)
 
 
 def _about_the_start(profile: Profile) -> list[str]:

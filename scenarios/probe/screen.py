@@ -9,19 +9,23 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.probe.profile import Profile
-from scenarios.probe.report import ProbeReport
+from scenarios.probe.report import ProbeReport, keep_alive_setting
 from scenarios.probe.terms import ROUTERS, Terms
 from scenarios.probe.words import rows
 
 
 def terms_text(terms: Terms) -> str:
     """The terms in one line."""
+    if terms.order == "drain-first":
+        return (
+            f"On {terms.platform} the router stops sending requests first; SIGTERM comes when "
+            f"those in flight have ended, and the kill {terms.grace_seconds:g} s later"
+        )
     signal, since = "at once", "later"
     if terms.pre_stop_seconds:
         signal = f"after {terms.pre_stop_seconds:g} s"
         since = "after the stop begins" if terms.grace_includes_pre_stop else "after SIGTERM"
     hears = {
-        "drain-first": "the router sends no more requests before that",
         "together": f"routers send requests for up to {terms.lag_seconds:g} s more (--lag)",
         "stop-first": "routers hear of it after the end",
         "checks-only": "routers have to notice by themselves",
@@ -50,7 +54,10 @@ def cure(report: ProbeReport) -> str:
             f"No setting of {best.platform} saves this server: {best.impossible}. What does: a "
             "router that takes a replica out, and waits, before it is stopped."
         )
-    return f"Loses nothing with  {'   '.join(best.lines)}"
+    lines = best.lines if report.prediction.lost else ()
+    if report.race is not None and report.behind is not None:
+        lines = (*lines, keep_alive_setting(report.profile, [report.behind]))
+    return f"Loses nothing with  {'   '.join(lines)}"
 
 
 def print_report(console: Console, report: ProbeReport) -> None:

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from scenarios.probe.profile import Delivery, Exit, LeftOut, Profile
+from scenarios.probe.profile import Delivery, Exit, KeepAlive, LeftOut, Profile
 from scenarios.probe.report import ProbeReport, judge
-from scenarios.probe.screen import junit, markdown, print_report
-from scenarios.probe.terms import PLATFORMS, terms_of
+from scenarios.probe.screen import cure, junit, markdown, print_report, terms_text
+from scenarios.probe.terms import PLATFORMS, router_of, terms_of, terms_with
 from scenarios.probe.words import TITLES, rows
 from tests.support.probe import profile
 
@@ -32,6 +32,40 @@ def test_the_findings_come_first() -> None:
     assert "✗ it cuts requests that are in flight at SIGTERM" in shown(BAD)
     assert "lifecycle.preStop.sleep.seconds: 6" in " ".join(lines[:8])
     assert shown(profile()).startswith("LOSES NOTHING")
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_the_terms_are_told_in_one_sentence(platform: str) -> None:
+    """When SIGTERM comes, when the kill does, and what routers know by then."""
+    text = terms_text(terms_of(platform))
+    assert text.startswith(f"On {platform} ")
+    assert "SIGTERM comes" in text
+    assert f"the kill {terms_of(platform).grace_seconds:g} s" in text
+    assert "router" in text
+
+
+def test_a_wait_before_the_signal_is_told_with_what_the_kill_counts_from() -> None:
+    """Kubernetes counts its grace period from the beginning of the stop, Nomad from SIGTERM."""
+    kubernetes = terms_text(terms_with("kubernetes", pre_stop=5))
+    assert "SIGTERM comes after 5 s, and the kill 30 s after the stop begins" in kubernetes
+    nomad = terms_text(terms_with("nomad", pre_stop=5))
+    assert "SIGTERM comes after 5 s, and the kill 5 s after SIGTERM" in nomad
+
+
+def test_a_keep_alive_race_is_cured_by_the_keep_alive() -> None:
+    """Where only the race behind a router loses requests, the server's timeout is what helps."""
+    server = profile(
+        keep_alive=KeepAlive(fate="closed", seconds=5.0, ending="FIN"), server="uvicorn 0.54.0"
+    )
+    report = judge(server, terms_of("ecs"), behind=router_of("alb"))
+    assert cure(report) == "Loses nothing with  --timeout-keep-alive 65"
+    both = judge(
+        msgspec.structs.replace(server, in_flight=CUTS),
+        terms_of("kubernetes"),
+        behind=router_of("alb"),
+    )
+    assert "preStop" in cure(both)
+    assert "--timeout-keep-alive 65" in cure(both)
 
 
 @pytest.mark.parametrize("width", [60, 80, 160])
