@@ -35,6 +35,11 @@ The signal goes to the process that was started. uvicorn is behind it, or Node's
 they are killed with everything that is in flight.
 """
 
+GENERATIONS_TEXT = """
+## Between two generations
+What an older version did, and what the version in the table does instead
+(`python -m benchmarks.server_generations PACKAGE==VERSION`). What is not listed is the same.
+"""
 PREDICTED_TEXT = """
 ## Whether a run shows what the probe says
 From these rows the probe says what a rolling update loses on a platform. Each row below is such an
@@ -106,6 +111,22 @@ class Predicted(msgspec.Struct, frozen=True, kw_only=True):
         return text if self.right else f"{text}, against the prediction"
 
 
+class Generations(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed between two versions of a server.
+
+    Attributes:
+        package: the distribution or package.
+        before: the older version.
+        after: the version that the table is about.
+        changed: by server, the cells that differ, a line each.
+    """
+
+    package: str
+    before: str
+    after: str
+    changed: Mapping[str, tuple[str, ...]]
+
+
 class Record(msgspec.Struct, frozen=True):
     """What was measured.
 
@@ -117,6 +138,7 @@ class Record(msgspec.Struct, frozen=True):
         wrappers: what was seen of each wrapper.
         left_out: what could not be measured, and why.
         predicted: what runs showed of what the probe predicts.
+        generations: what changed since older versions.
     """
 
     measured: str
@@ -126,6 +148,7 @@ class Record(msgspec.Struct, frozen=True):
     wrappers: Mapping[str, Wrapped] = msgspec.field(default_factory=dict)
     left_out: Mapping[str, str] = msgspec.field(default_factory=dict)
     predicted: tuple[Predicted, ...] = ()
+    generations: tuple[Generations, ...] = ()
 
 
 def read_record(path: Path = RECORD) -> Record | None:
@@ -159,6 +182,9 @@ def page(record: Record) -> str:
         lines += [
             f"| {one.server} | {one.terms} | {one.said} | {one.seen} |" for one in record.predicted
         ]
+    if record.generations:
+        lines.append(GENERATIONS_TEXT)
+        lines += [line for one in record.generations for line in _generations(one)]
     if record.left_out:
         lines += ["", "## Left out", ""]
         lines += [f"- {name}: {why}" for name, why in record.left_out.items()]
@@ -175,6 +201,12 @@ def _waits(servers: Mapping[str, Profile]) -> str:
         f"servers never waited longer than {median(longest):.1f} s, and none longer than "
         f"{max(longest):.1f} s."
     )
+
+
+def _generations(one: Generations) -> Iterable[str]:
+    for server, lines in one.changed.items():
+        yield f"- **{server}, {one.before} -> {one.after}**{'' if lines else ': no difference'}"
+        yield from (f"    - {line}" for line in lines)
 
 
 def _table(record: Record) -> Iterable[str]:

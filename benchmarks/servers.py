@@ -77,7 +77,12 @@ class Place(msgspec.Struct, frozen=True):
         return word.replace("{bin}", str(self.bin)).replace("{folder}", str(self.folder))
 
 
-def install(folder: Path, python: str) -> tuple[Place, dict[str, str], dict[str, str]]:
+def install(
+    folder: Path,
+    python: str,
+    python_packages: Sequence[str] = PYTHON_PACKAGES,
+    node_packages: Sequence[str] = NODE_PACKAGES,
+) -> tuple[Place, dict[str, str], dict[str, str]]:
     """Install everything; returns where, the versions, and what could not be installed."""
     folder.mkdir(parents=True, exist_ok=True)
     place = Place(folder, folder / "venv" / "bin", folder / "node_modules")
@@ -87,21 +92,25 @@ def install(folder: Path, python: str) -> tuple[Place, dict[str, str], dict[str,
         return place, _versions(place), missing
     pip = [str(place.bin / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)
-    if subprocess.run([*pip, *PYTHON_PACKAGES], capture_output=True, check=False).returncode:
+    if (
+        python_packages
+        and subprocess.run([*pip, *python_packages], capture_output=True, check=False).returncode
+    ):
         # One of them is not there for this machine: then one by one.
-        for package in PYTHON_PACKAGES:
+        for package in python_packages:
             if subprocess.run([*pip, package], capture_output=True, check=False).returncode:
-                missing[_bare(package)] = f"{package} cannot be installed"
+                missing[bare_name(package)] = f"{package} cannot be installed"
     if shutil.which("npm") is None:
-        missing |= {_bare(package): "npm is not there" for package in NODE_PACKAGES}
-    else:
+        missing |= {bare_name(package): "npm is not there" for package in node_packages}
+    elif node_packages:
         npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder)]
-        subprocess.run([*npm, *NODE_PACKAGES], check=True, capture_output=True)
+        subprocess.run([*npm, *node_packages], check=True, capture_output=True)
     write_wrappers(place)
     return place, _versions(place), missing
 
 
-def _bare(package: str) -> str:
+def bare_name(package: str) -> str:
+    """A package without its version and extras."""
     name = package.partition("==")[0].partition("[")[0]
     return name[0] + name[1:].partition("@")[0]
 
@@ -123,9 +132,9 @@ def _versions(place: Place) -> dict[str, str]:
             )
             found[name] = said.stdout.strip().removeprefix("Python ").removeprefix("v")
     for package in NODE_PACKAGES:
-        about = place.modules / _bare(package) / "package.json"
+        about = place.modules / bare_name(package) / "package.json"
         if about.is_file():
-            found[_bare(package)] = msgspec.json.decode(about.read_bytes())["version"]
+            found[bare_name(package)] = msgspec.json.decode(about.read_bytes())["version"]
     return found
 
 
@@ -336,6 +345,7 @@ def merged(
         wrappers={**before.wrappers, **wrappers},
         left_out={**still, **left_out},
         predicted=before.predicted,
+        generations=before.generations,
     )
 
 

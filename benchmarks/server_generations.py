@@ -1,0 +1,88 @@
+"""What changed between two versions of a server: a diff of how it stops, for people.
+
+    python -m benchmarks.server_generations gunicorn==23.0.0 [--python PATH] [--watch 35]
+
+It installs everything that `benchmarks.servers` measures, with the older version of the one package
+(`name==version` from PyPI, `name@version` from npm), measures the servers that are made of it, and
+prints each cell in which they differ from `benchmarks/servers.json`. The list goes to that record
+and to `docs/servers.md`.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.server_page import PAGE, RECORD, Generations, page, read_record
+from benchmarks.server_subjects import NODE_PACKAGES, PYTHON_PACKAGES, SUBJECTS
+from benchmarks.servers import bare_name, install, measure
+from orchestrator.errors import OrchestratorError
+from scenarios.probe.differences import differences
+
+WATCH_SECONDS = 35.0
+
+
+def replaced(packages: tuple[str, ...], older: str) -> tuple[str, ...]:
+    """The packages, with the older version in the place of the one that is measured.
+
+    The extras of the package stay: `uvicorn[standard]==0.54.0` becomes `uvicorn[standard]==0.30.0`.
+    """
+    found = []
+    for package in packages:
+        same = bare_name(package) == bare_name(older)
+        mark = "==" if "==" in package else "@"
+        name, version = package.rpartition(mark)[0], older.rpartition(mark)[2]
+        found.append(f"{name}{mark}{version}" if same and mark in older[1:] else package)
+    return tuple(found)
+
+
+def main() -> None:
+    """Measure the older version, print what differs, and write the record and the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("older", help="such as gunicorn==23.0.0 or express@4.21.2")
+    parser.add_argument("--python", default=sys.executable, help="whose environment it is")
+    parser.add_argument("--watch", type=float, default=WATCH_SECONDS, help="seconds from the stop")
+    asked = parser.parse_args()
+    name, record = bare_name(asked.older), read_record()
+    subjects = [one for one in SUBJECTS if one.needs == name]
+    if record is None or not subjects:
+        known = sorted({one.needs for one in SUBJECTS if one.needs is not None})
+        parser.error(f"{asked.older}: what is measured is made of {', '.join(known)}")
+    python = replaced(PYTHON_PACKAGES, asked.older)
+    node = replaced(NODE_PACKAGES, asked.older)
+    if (python, node) == (PYTHON_PACKAGES, NODE_PACKAGES):
+        parser.error(f"{asked.older}: say name==version, or name@version for npm")
+    # Of the two worlds only the one that it belongs to is needed.
+    packages = ((), node) if python == PYTHON_PACKAGES else (python, ())
+    with tempfile.TemporaryDirectory(prefix="hitless-servers-", ignore_cleanup_errors=True) as path:
+        place, versions, missing = install(Path(path), asked.python, *packages)
+        if name in missing:
+            parser.error(missing[name])
+        changed = {}
+        for subject in subjects:
+            try:
+                profile = asyncio.run(measure(subject, place, asked.watch, asked.watch))
+            except OrchestratorError as error:
+                changed[subject.name] = (f"the older version is left out: {error}",)
+            else:
+                found = differences(profile, record.servers[subject.name])
+                changed[subject.name] = tuple(str(one) for one in found)
+            for line in changed[subject.name] or ("the same",):
+                print(f"{subject.name}: {line}", flush=True)
+    one = Generations(
+        package=name, before=versions[name], after=record.versions[name], changed=changed
+    )
+    record = read_record() or record
+    others = [other for other in record.generations if other.package != name]
+    record = msgspec.structs.replace(record, generations=(*others, one))
+    RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    PAGE.write_text(page(record), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
