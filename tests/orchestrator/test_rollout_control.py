@@ -11,11 +11,13 @@ from orchestrator.control_socket import (
     serve_control_socket,
 )
 from orchestrator.errors import RolloutFailed
-from orchestrator.model import Deploy, Release, Version
+from orchestrator.journal import Journal
+from orchestrator.model import Deploy, JournalEvent, Migrate, Release, Version
 from orchestrator.policy import CanaryStep, Criteria, Policy
 from orchestrator.release import ReleaseRun
 from orchestrator.rollout_control import ControlError, RolloutControl
 from orchestrator.strategies import STRATEGIES
+from tests.support.in_memory import B, RolloutBench, policy_of
 from tests.support.orchestrator import NoMigrator, RunningFleet, running_fleet
 
 POLICY = Policy(
@@ -158,3 +160,33 @@ async def test_the_control_socket(tmp_path: Path) -> None:
             assert (await send_command(path, "status")).message == "between deployments, paused"
     with pytest.raises(ControlSocketError, match="does not answer"):
         await send_command(path, "status")
+
+
+@pytest.mark.parametrize("word", ["pause", "abort"])
+async def test_no_migration_begins_after_a_word(word: str) -> None:
+    """A pause or an abort between two steps keeps back the migration that comes next."""
+    bench = RolloutBench(policy_of({}))
+    told = bench.events.append
+    migration = Migrate(directory=Path("expand"))
+
+    def hear(event: JournalEvent) -> None:
+        told(event)
+        if event.verb == "step" and event.detail == {"done": 1}:
+            getattr(bench.rollout.control, word)()
+
+    bench.rollout.journal = Journal(listeners=[hear])
+    task = asyncio.ensure_future(bench.release("rolling", Deploy(version=B), migration))
+    while not any(event.verb == "step" for event in bench.events):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+    for _ in range(1000):  # far more turns of the loop than it takes
+        await asyncio.sleep(0)
+    assert "migrate" not in {event.verb for event in bench.events}
+    if word == "pause":
+        assert not task.done()
+        bench.rollout.control.resume()
+    result = (await task).result
+    assert result is not None
+    assert (result.outcome, "migrate" in {event.verb for event in bench.events}) == (
+        ("completed", True) if word == "pause" else ("aborted", False)
+    )
+    assert bench.versions() == {"b": 3}
