@@ -237,6 +237,26 @@ def test_health_checks_that_see_nothing_are_pointed_out(clean_run: Evidence) -> 
     assert only(broken(clean_run), backend_changes=[up, down]).evidence.note is None
 
 
+@pytest.mark.parametrize(("last", "said"), [(2.59, False), (2.6, True)])
+def test_few_failures_say_nothing_of_the_health_checks(
+    clean_run: Evidence, last: float, *, said: bool
+) -> None:
+    """Nine failures may fall between two checks; ten that no check saw are worth a word."""
+    up = BackendChange(at_ns=make.at(-0.5), id="a-1", change="up")
+    run = clean_run.failing(2.5, last, status=500)
+    (cause,) = run.judge(backend_changes=[up]).causes
+    assert cause.count == (10 if said else 9)
+    assert ("the health checks of a-1 passed" in (cause.evidence.note or "")) is said
+
+
+def test_what_the_balancer_answered_says_nothing_of_the_health_checks(clean_run: Evidence) -> None:
+    """Where the balancer answered by itself, no replica was healthy and wrong."""
+    up = BackendChange(at_ns=make.at(-0.5), id="a-1", change="up")
+    lost = {"status": 502, "proxy_status": "p; error=proxy_internal_error"}
+    (cause,) = clean_run.failing(2.5, 2.7, **lost).judge(backend_changes=[up]).causes
+    assert cause.evidence.note is None
+
+
 def test_a_server_log_that_nobody_read_is_a_limit(clean_run: Evidence) -> None:
     """With a server of the user's own, the verdict says what could not be seen."""
     run = clean_run.asked(database="shop")
