@@ -79,7 +79,7 @@ async def probe_marked(
     place: Environment,
     folder: RunFolder,
     tell: Callable[[str, str], None] = lambda _version, _line: None,
-) -> None:
+) -> dict[str, Profile]:
     """Probe the versions that ask for it (`probe = true`); what is found goes to the folder.
 
     Args:
@@ -88,16 +88,21 @@ async def probe_marked(
         folder: the run's.
         tell: hears the version and a line for each experiment that has been made.
 
+    Returns:
+        What was found, by version.
+
     Raises:
         DidNotStart: one of them did not become a server that answers.
         EnvironmentFailure: its database cannot be made.
         MigrationFailed: a migration that it stands on failed.
     """
+    profiles: dict[str, Profile] = {}
     for name, spec in loaded.scenario.versions.items():
         if spec.probe:
-            profile = await probe_version(loaded, name, place, tell=partial(tell, name))
+            profile = profiles[name] = await probe_version(loaded, name, place, tell=partial(tell, name))
             text = msgspec.json.format(msgspec.json.encode(profile), indent=2)
             folder.profile(name).write_bytes(text + b"\n")
+    return profiles
 
 
 async def _migrate(

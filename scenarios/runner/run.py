@@ -1,7 +1,7 @@
 """The course of a run: set-up, traffic, the release, and the end of both; then its manifest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,11 @@ from orchestrator.rollout_control import RolloutControl
 from orchestrator.tasks import first_error
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.probe.profile import Profile
 from scenarios.recording.reads import record_reads
 from scenarios.recording.subjects import record_subjects, wait_settled
 from scenarios.runner.environment import Environment
+from scenarios.runner.keep_alive import check_keep_alive
 from scenarios.runner.manifest import manifest_of
 from scenarios.runner.operator_commands import OperatorCommands
 from scenarios.runner.probe import probe_marked
@@ -51,6 +53,7 @@ class Run:
         self._watcher = watcher
         self._starter = Starter(experiment, environment, self._files, watcher, operator)
         self._result: ReleaseResult | None = None
+        self._profiles: Mapping[str, Profile] = {}
         self._started_at = datetime.now(UTC)
 
     async def go(self) -> None:
@@ -64,7 +67,9 @@ class Run:
                 stack.enter_context(first_error())
                 await stack.enter_async_context(self._environment.postgres_log(self.folder))
                 loaded, tell = self._experiment.loaded, self._watcher.on_probe
-                await probe_marked(loaded, self._environment, self._files, tell)
+                self._profiles = await probe_marked(
+                    loaded, self._environment, self._files, tell
+                )
                 await self._carry_out(await self._starter.start(stack))
         except asyncio.CancelledError:
             self._write_manifest(interrupted=True)
@@ -94,6 +99,10 @@ class Run:
             fault_task = group.create_task(parts.faults.run(), name="faults")
             async with _phase(journal, "setup"):
                 await self._bring_up(parts)
+            checking = group.create_task(
+                check_keep_alive(self._scenario, self._profiles, rollout, journal),
+                name="keep-alive",
+            )
             await self._start_traffic(parts)
             supervising = group.create_task(_supervise(parts), name="healing and scaling")
             async with _phase(journal, "baseline"):
@@ -107,6 +116,7 @@ class Run:
                 await self._settle(parts)
             showing.cancel()
             supervising.cancel()
+            checking.cancel()
 
     async def _bring_up(self, parts: RunParts) -> None:
         version = parts.release.start

@@ -19,6 +19,7 @@ ALL = [
     pytest.param("node", marks=needs_node),
     pytest.param("flask-alembic"),
     pytest.param("django"),
+    pytest.param("uvicorn"),
 ]
 
 

@@ -70,6 +70,9 @@ class PlainProgress:
             if event.state == "started":
                 self._at(f"phase {self.state.phase}")
             return
+        if event.verb == "keep_alive":
+            self._at(f"warning: {event.error}")
+            return
         if event.state == "started" or event.verb == "step":  # its deployment or migration said it
             return
         took = "" if event.seconds is None else f"  {words.duration(event.seconds)}"

@@ -8,13 +8,14 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import lock_queue
 from scenarios.verdict.causes.failure import Failure, Finding
-from scenarios.verdict.causes.ladder import attribute, contributing
+from scenarios.verdict.causes.ladder import KEEP_ALIVE_RACE, attribute, contributing
 from scenarios.verdict.causes.quotations import fleet, headline, healthy, quotation
 from scenarios.verdict.causes.slowness import explain_slow
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.causes.undrained import CAUSE as UNDRAINED
 from scenarios.verdict.causes.undrained import lag_seconds, told, undrained
 from scenarios.verdict.model import Cause, CauseEvidence, CauseKind, Confidence, FailedRequest
+from scenarios.verdict.timeline import Timeline
 
 EXAMPLES = 3
 _ROOTS = frozenset({"statement", "lock", "database", "lifecycle", "application", "mixed_fleet"})
@@ -141,6 +142,7 @@ def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
     facts = (
         _lacking(failures) or _locked(failures),
         told(met) if met else None,
+        _kept(timeline) if finding.cause == KEEP_ALIVE_RACE else None,
         quotation(failures),
         healthy(failures),
         fleet(failures, origin_ns),
@@ -169,6 +171,11 @@ def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
             note=note,
         ),
     )
+
+
+def _kept(timeline: Timeline) -> str | None:
+    """What a run found out about the keep-alive timeouts of the server and of the router."""
+    return next((one.error for one in timeline.events if one.verb == "keep_alive"), None)
 
 
 def _locked(failures: Sequence[Failure]) -> str | None:

@@ -45,6 +45,7 @@ BALANCER = {
 }
 
 
+KEEP_ALIVE_RACE = "keep_alive:race"
 LOST = frozenset({"connect_refused", "reset", "eof"})
 """How a client sees that its connection is lost."""
 
@@ -197,6 +198,21 @@ def reload(failure: Failure) -> Finding | None:
         "the router lost the connection while it loaded a new configuration",
         "likely",
         "balancer",
+    )
+
+
+def keep_alive_race(failure: Failure) -> Finding | None:
+    """The replica ended a kept connection before it said anything to the request on it."""
+    exchange, proxy = failure.exchange, failure.proxy
+    if proxy is None or proxy.error != "connection_terminated" or exchange is None:
+        return None
+    if not exchange.reused or exchange.first_byte_ns >= 0:
+        return None
+    return Finding(
+        KEEP_ALIVE_RACE,
+        "the replica closed a kept connection just as the router sent the request on it",
+        "likely",
+        "transport",
     )
 
 
@@ -414,6 +430,7 @@ LADDER: tuple[Rule, ...] = (
     no_backend,
     lifecycle,
     reload,
+    keep_alive_race,
     reused_connection,
     database,
     driver,

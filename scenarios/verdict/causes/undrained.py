@@ -1,10 +1,10 @@
 """PURE: how long stopped replicas still got requests, and which setting would have covered them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scenarios.evidence.leaving import LeavingSettings
+from scenarios.evidence.leaving import Departure, LeavingSettings
 from scenarios.verdict.causes.failure import Failure
 from scenarios.verdict.model.advice import Advice, Alternative, Undrained
 
@@ -70,7 +70,7 @@ def lag_seconds(failure: Failure) -> float | None:
     return None if found is None or found.lag_seconds < 0 else found.lag_seconds
 
 
-def undrained(failures: Iterable[Failure]) -> Undrained | None:
+def undrained(failures: Sequence[Failure]) -> Undrained | None:
     """Sum up how requests met stopped replicas; None where the evidence does not tell."""
     known = [(one, found) for one in failures if (found := late(one)) is not None]
     if not known:
@@ -86,7 +86,24 @@ def undrained(failures: Iterable[Failure]) -> Undrained | None:
         in_flight=len(known) - len(after),
         longest_seconds=max(after, default=None),
         replicas=dict(sorted(replicas.items())),
+        noticed=_noticed(failures),
+        blind=any(_departure(one).router_checks is False for one in failures),
     )
+
+
+def _departure(failure: Failure) -> Departure:
+    known = None if failure.life is None else failure.life.departure
+    return known or Departure()
+
+
+def _noticed(failures: Sequence[Failure]) -> dict[str, float]:
+    """By replica, how long after its stop signal the router's own checks noticed its end."""
+    found: dict[str, float] = {}
+    for failure in failures:
+        left = _departure(failure)
+        if failure.replica and left.router_noticed_ns is not None and left.stop_asked_ns:
+            found[failure.replica] = (left.router_noticed_ns - left.stop_asked_ns) / 1e9
+    return dict(sorted(found.items()))
 
 
 def told(found: Undrained) -> str:
@@ -100,6 +117,11 @@ def told(found: Undrained) -> str:
         )
     if found.in_flight:
         parts.append(f"{found.in_flight:,} were in flight when the replica got its stop signal")
+    if found.noticed:
+        each = ", ".join(f"{name} after {seconds:.2f} s" for name, seconds in found.noticed.items())
+        parts.append(f"nobody told the router, whose own checks noticed the end of {each}")
+    if found.blind:
+        parts.append("nobody told the router, which has no checks of its own")
     return "; ".join(parts)
 
 

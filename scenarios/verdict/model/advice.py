@@ -15,12 +15,17 @@ class Undrained(msgspec.Struct, frozen=True, kw_only=True):
         in_flight: how many were in flight when the replica got its stop signal.
         longest_seconds: the longest lag; absent if all requests were in flight at the stop signal.
         replicas: the longest lag of each replica that got requests after its stop signal.
+        noticed: by replica, how long after its stop signal the router's own checks noticed that it
+            was gone, where nobody told the router (`checks-only`).
+        blind: whether such a router has no checks of its own, so that it could not notice.
     """
 
     after_stop: int
     in_flight: int
     longest_seconds: float | None
     replicas: Mapping[str, float]
+    noticed: Mapping[str, float] = msgspec.field(default_factory=dict)
+    blind: bool = False
 
 
 class Alternative(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,10 +1,24 @@
 """Numbers read as people expect them, and outside text cannot drive a terminal."""
 
+import io
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
 
+from scenarios.evidence.leaving import LeavingSettings, RequestHandling
+from scenarios.evidence.progress import RunHeader
 from scenarios.reports import words
+from scenarios.reports.live.dashboard import screen
+from scenarios.reports.live.plain import PlainProgress
+from scenarios.reports.live.state import LiveState
+from scenarios.reports.markdown import summary
+from scenarios.reports.page.report import html_report
+from scenarios.reports.terminal import verdict_view
+from scenarios.verdict import Verdict
 from scenarios.verdict.model import Users, WorstUser
 
 
@@ -79,3 +93,79 @@ def test_what_users_saw() -> None:
     )
     assert words.users_text(whole) == "20 users who stayed had service for all of their time"
     assert "unknown" in words.users_text(Users(staying=True))
+
+
+KUBERNETES = LeavingSettings(
+    order="together", deregistration_lag_seconds=(0.0, 1.0), close_idle=False
+)
+UNKIND = RequestHandling(retry=False, passive_checks=False, active_checks=False, reuse_post=True)
+
+
+def header(**fields: object) -> RunHeader:
+    asked: dict[str, object] = {
+        "scenario": "x",
+        "strategy": "rolling",
+        "seed": 1,
+        "replicas": 3,
+        "rate": 50.0,
+        **fields,
+    }
+    return msgspec.convert(asked, RunHeader, from_attributes=True)
+
+
+@pytest.mark.parametrize(
+    ("run", "text"),
+    [
+        (header(), ""),
+        (header(termination=LeavingSettings(), handling=RequestHandling()), ""),
+        (
+            header(persona="kubernetes", termination=KUBERNETES, handling=UNKIND),
+            (
+                "kubernetes: order together, router told 0 to 1 s late, preStop 0 s; balancer: "
+                "no retry, no passive checks, no active checks, POST on kept connections"
+            ),
+        ),
+        (
+            header(persona="kubernetes", termination=KUBERNETES),
+            "kubernetes: order together, router told 0 to 1 s late, preStop 0 s",
+        ),
+        (
+            header(termination=LeavingSettings(order="checks-only", pre_stop_seconds=2.5)),
+            "order checks-only, router never told, preStop 2.5 s",
+        ),
+        (
+            header(persona="ecs", termination=LeavingSettings()),
+            "ecs: order drain-first, router told at once, preStop 0 s",
+        ),
+        (header(handling=RequestHandling(retry=False)), "balancer: no retry"),
+    ],
+)
+def test_how_replicas_leave_is_one_line(run: RunHeader, text: str) -> None:
+    """The platform, its order, lag and preStop are named, and what the balancer does without."""
+    assert words.platform_text(run) == text
+
+
+def test_every_view_names_the_platform(failed: Verdict) -> None:
+    """The terminal, Markdown and the page show that line; the page's headline has the persona."""
+    verdict = msgspec.structs.replace(
+        failed, persona="kubernetes", termination=KUBERNETES, handling=UNKIND
+    )
+    line = words.platform_text(verdict)
+    out = io.StringIO()
+    Console(file=out, width=200).print(verdict_view(verdict))
+    assert line in out.getvalue()
+    assert line in summary(verdict)
+    page = html_report(verdict, [], [])
+    assert line in page
+    assert "persona kubernetes, preStop 0 s</h1>" in page
+    assert "persona kubernetes, preStop 0 s</title>" in page
+    out = io.StringIO()
+    run = header(persona="kubernetes", termination=KUBERNETES, handling=UNKIND)
+    with PlainProgress(Console(file=out), run):
+        assert line in out.getvalue()
+    (shown,) = (
+        one.plain
+        for one in screen(LiveState(run), 200, 40)
+        if isinstance(one, Text) and line in one
+    )
+    assert shown.startswith("kubernetes")

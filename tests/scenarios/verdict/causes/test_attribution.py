@@ -99,6 +99,29 @@ def test_ladder(when: float, fields: dict[str, Any], cause: str, confidence: str
     assert finding.title
 
 
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ({"reused": True}, "keep_alive:race"),
+        ({"reused": False}, "balancer:connection_terminated"),
+        ({"reused": True, "first_byte_ns": 5}, "balancer:connection_terminated"),
+        (None, "balancer:connection_terminated"),
+    ],
+)
+def test_a_kept_connection_that_ends_under_a_request_is_a_race(
+    line: dict[str, Any] | None, cause: str
+) -> None:
+    """It is one if the connection was used before, and the replica had not begun to answer."""
+    outcome = make.request(1, 1.0, status=502, proxy_status=CUT)
+    exchange = None
+    if line is not None:
+        exchange = ExchangeRecord(
+            at_ns=make.at(1.0), request_id=outcome.request_id, backend="a-1", status=502, **line
+        )
+    finding = attribute(Failure.join(outcome, exchange, Timeline(make.journal())))
+    assert finding.cause == cause
+
+
 def test_a_drain_that_ran_out_of_time_is_the_cause() -> None:
     """What a drain cut when its time was up is said to be cut by it."""
     old = {"version": "a", "replicas": ("a-1",)}

@@ -24,13 +24,16 @@ KUBERNETES = LeavingSettings(order="together", close_idle=False)
 lags = st.lists(st.floats(0, 60), min_size=1)
 
 
-def stopped(lag: float, *, reused: bool = False, told: float = 3.3) -> make.Evidence:
+def stopped(
+    lag: float, *, reused: bool = False, told: float | None = 3.3, **more: int | bool
+) -> make.Evidence:
     """A run in which a-1 got its stop signal at 3.2, and one request was sent `lag` later."""
     old = {"version": "a", "replicas": ("a-1",)}
     departure = {
         "began_ns": make.at(3.1),
         "stop_asked_ns": make.at(3.2),
-        "router_told_ns": make.at(told),
+        **({} if told is None else {"router_told_ns": make.at(told)}),
+        **more,
     }
     events = [one for one in make.clean().events if one.verb not in ("drain", "stop")]
     events += [
@@ -64,6 +67,24 @@ def test_a_request_to_a_stopped_replica_has_its_lag() -> None:
     assert cause.evidence.undrained.replicas == {"a-1": 0.31}
     assert cause.evidence.examples[0].lag_seconds == 0.31
     assert "0.31 s later (a-1 for 0.31 s)" in (cause.evidence.note or "")
+
+
+def test_a_router_that_nobody_told_says_when_it_noticed() -> None:
+    """With `checks-only`, the cause says after how long the router's own checks noticed."""
+    run = stopped(0.31, told=None, router_noticed_ns=make.at(3.85))
+    cause = next(one for one in run.judge().causes if one.cause == CAUSE)
+    assert cause.evidence.undrained is not None
+    assert cause.evidence.undrained.noticed == {"a-1": 0.65}
+    assert "whose own checks noticed the end of a-1 after 0.65 s" in (cause.evidence.note or "")
+
+
+def test_a_router_without_checks_is_said_to_be_blind() -> None:
+    """With `checks-only`, a router that cannot notice by itself is named as such."""
+    run = stopped(0.31, told=None, router_checks=False)
+    cause = next(one for one in run.judge().causes if one.cause == CAUSE)
+    assert cause.evidence.undrained is not None
+    assert cause.evidence.undrained.blind
+    assert "which has no checks of its own" in (cause.evidence.note or "")
 
 
 def test_the_least_pre_stop_is_advised() -> None:
