@@ -99,7 +99,9 @@ async def probe_marked(
     profiles: dict[str, Profile] = {}
     for name, spec in loaded.scenario.versions.items():
         if spec.probe:
-            profile = profiles[name] = await probe_version(loaded, name, place, tell=partial(tell, name))
+            profile = profiles[name] = await probe_version(
+                loaded, name, place, tell=partial(tell, name)
+            )
             text = msgspec.json.format(msgspec.json.encode(profile), indent=2)
             folder.profile(name).write_bytes(text + b"\n")
     return profiles

@@ -67,9 +67,7 @@ class Run:
                 stack.enter_context(first_error())
                 await stack.enter_async_context(self._environment.postgres_log(self.folder))
                 loaded, tell = self._experiment.loaded, self._watcher.on_probe
-                self._profiles = await probe_marked(
-                    loaded, self._environment, self._files, tell
-                )
+                self._profiles = await probe_marked(loaded, self._environment, self._files, tell)
                 await self._carry_out(await self._starter.start(stack))
         except asyncio.CancelledError:
             self._write_manifest(interrupted=True)
