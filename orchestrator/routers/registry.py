@@ -97,6 +97,8 @@ def why_incapable(kind: Kind, settings: RouterSettings) -> str | None:
     for key, changed in (
         ("retry", not settings.retry),
         ("passive_checks", not settings.passive_checks),
+        ("active_checks", not settings.active_checks),
+        ("reuse_post", settings.reuse_post),
     ):
         if changed and kind != "hitless":
             return (

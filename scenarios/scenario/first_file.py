@@ -129,6 +129,7 @@ replicas = 3
 # max_unavailable = 0
 # min_ready_seconds = 0.5
 # canary_steps = [5, 25, 50, 100]
+# persona = "kubernetes" # stop replicas as there by default; see `hitless list --personas`
 """
 
 

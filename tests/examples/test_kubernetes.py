@@ -20,6 +20,9 @@ LAG_SECONDS = 2.0
 ON_KUBERNETES = (
     *("--persona", "kubernetes", "--strategy", "rolling", *PATIENT),
     *("--set", f"policy.termination.deregistration_lag_seconds={LAG_SECONDS:g}"),
+    # Whether a request meets the end of a connection that kube-proxy keeps in use is luck, and no
+    # preStop prevents it: that has an advice of its own.
+    *("--set", "policy.termination.close_idle=true"),
 )
 
 
