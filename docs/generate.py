@@ -52,13 +52,20 @@ a fresh connection. With a persona it does only what the platform's router does.
 yourself wins, in `[balancer]` or with `--set balancer.retry=true`. With
 [another router](routers.md), that router's own behaviour is used instead.
 
-```console
-$ hitless run expand-contract --strategy rolling --persona kubernetes
-$ hitless run expand-contract --strategy rolling --persona kubernetes --counterfactual
+```console soak
+$ hitless run expand-contract --strategy rolling --persona kubernetes --counterfactual --no-live
+kubernetes: order together, router told 0 to 1 s late, preStop 0 s; balancer: no retry…
+…
+     171  lifecycle:undrained  the replica was stopped without a drain (likely)
+…
+confirmed: with a preStop of 1.4 s (advised 0.9 s and 0.5 s more), 0 requests
+had the cause lifecycle:undrained; before, 171
+$ echo $?
+1
 ```
 Without a preStop, this rolling update of the newsletter loses requests. Each has the cause
 `lifecycle:undrained`, and the verdict says how late the requests were and which preStop covers them
-all. The second command repeats the run with that preStop. The first lines of a run, the verdict and
+all. `--counterfactual` repeats the run with that preStop. The first lines of a run, the verdict and
 the report say which persona, order, lags and preStop were used.
 """
 ABOUT_ROUTERS = """\

@@ -80,6 +80,8 @@ KUBERNETES = Persona(
         "An ingress controller or a cloud load balancer has a lag of its own on top; add it to "
         "deregistration_lag_seconds. The kubelet's readiness probes are not modelled for a "
         "replica that serves: a Pod that is deleted counts as not ready at once, whatever they "
-        "say."
+        "say. Connections that are kept in use last until the Pod's server closes them after its "
+        "stop signal, and a request can meet that moment. No preStop prevents this; set close_idle "
+        "= true if your router closes such connections."
     ),
 )
