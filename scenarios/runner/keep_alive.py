@@ -8,11 +8,11 @@ long the router keeps an idle connection is known. How long the server does is k
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from orchestrator.journal import Journal
-from orchestrator.rollout import Rollout
+from orchestrator.model import Replica
 from orchestrator.routers.registry import capabilities_of
 from scenarios.probe.answer_reader import AnswerReader
 from scenarios.probe.profile import KeepAlive, Profile
@@ -80,7 +80,10 @@ def seconds_of(kept: KeepAlive | None) -> float | None:
 
 
 async def check_keep_alive(
-    scenario: Scenario, profiles: Mapping[str, Profile], rollout: Rollout, journal: Journal
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    serving: Callable[[], Sequence[Replica]],
+    journal: Journal,
 ) -> None:
     """Note each version that is known to close connections which the router would still use.
 
@@ -89,19 +92,21 @@ async def check_keep_alive(
     Args:
         scenario: says which router, and what a replica can be asked for.
         profiles: what the probes found, by version.
-        rollout: knows who serves.
+        serving: says who serves now.
         journal: gets the warnings.
     """
-    router, serving = router_idle(scenario), rollout.serving()
+    router, now = router_idle(scenario), serving()
     if router is None:
         return
     for name, profile in profiles.items():
         _note(journal, warning(name, seconds_of(profile.keep_alive), router), name)
-    if not serving or serving[-1].version in profiles:
+    if not now or now[-1].version in profiles:
         return
-    replica = serving[-1]  # the one that will serve for the longest time
-    seconds = await idle_seconds(replica.address, scenario.application.health_path, router.seconds)
-    if replica in rollout.serving():  # one that leaves closes its idle connections early
+    replica = now[-1]  # the one that will serve for the longest time
+    seconds = await idle_seconds(
+        replica.host, replica.port, scenario.application.health_path, router.seconds
+    )
+    if replica in serving():  # one that leaves closes its idle connections early
         _note(journal, warning(replica.version, seconds, router), replica.version, replica.id)
 
 
@@ -110,11 +115,12 @@ def _note(journal: Journal, said: str | None, version: str, *replicas: str) -> N
         journal.note("keep_alive", version=version, replicas=replicas, error=said)
 
 
-async def idle_seconds(address: str, path: str, limit: float) -> float | None:
+async def idle_seconds(host: str, port: int, path: str, limit: float) -> float | None:
     """How long a server keeps an idle connection, in seconds, as it announces it or as it does.
 
     Args:
-        address: where it listens, as `host:port`.
+        host: the host that it listens on.
+        port: the port that it listens on.
         path: what it is asked for.
         limit: how long to wait for it to close the connection.
 
@@ -122,13 +128,12 @@ async def idle_seconds(address: str, path: str, limit: float) -> float | None:
         None: for longer than the limit, or it closes each connection after its response, or it
         cannot be told.
     """
-    host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
     answer = AnswerReader()
     try:
-        reader, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(host, port)
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode("ascii"))
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode("ascii"))
             while not answer.complete:
                 data = await reader.read(_BYTES)
                 if not data:

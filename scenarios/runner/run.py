@@ -98,7 +98,7 @@ class Run:
             async with _phase(journal, "setup"):
                 await self._bring_up(parts)
             checking = group.create_task(
-                check_keep_alive(self._scenario, self._profiles, rollout, journal),
+                check_keep_alive(self._scenario, self._profiles, rollout.serving, journal),
                 name="keep-alive",
             )
             await self._start_traffic(parts)

@@ -11,16 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.journal import Journal
+from orchestrator.model import JournalEvent, Replica
 from scenarios.probe.profile import KeepAlive
 from scenarios.runner.keep_alive import (
     RouterIdle,
+    check_keep_alive,
     idle_seconds,
     router_idle,
     seconds_of,
     warning,
 )
 from scenarios.scenario.overrides import Changes
+from scenarios.scenario.spec import Scenario
 from scenarios.verdict.causes.ladder import KEEP_ALIVE_RACE
+from tests.support.probe import profile
 from tests.support.runs import released
 
 APP = Path(__file__).parents[3] / "benchmarks" / "router_apps" / "closing_app.py"
@@ -28,7 +33,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%b\r\nok"
 
 
 @asynccontextmanager
-async def server(fields: bytes = b"", closes_after: float | None = None) -> AsyncIterator[str]:
+async def server(
+    fields: bytes = b"", closes_after: float | None = None
+) -> AsyncIterator[tuple[str, int]]:
     """A server that answers each connection's first request, and may close it after a while."""
     gone = asyncio.Event()
 
@@ -44,7 +51,7 @@ async def server(fields: bytes = b"", closes_after: float | None = None) -> Asyn
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     host, port = listening.sockets[0].getsockname()
     try:
-        yield f"{host}:{port}"
+        yield host, port
     finally:
         gone.set()
         listening.close()
@@ -53,7 +60,7 @@ async def server(fields: bytes = b"", closes_after: float | None = None) -> Asyn
 async def test_a_server_that_closes_is_timed() -> None:
     """The time runs from the response until the server closes the connection."""
     async with server(closes_after=0.2) as address:
-        seconds = await idle_seconds(address, "/", 30.0)
+        seconds = await idle_seconds(*address, "/", 30.0)
     assert seconds is not None
     assert seconds >= 0.1
 
@@ -61,7 +68,7 @@ async def test_a_server_that_closes_is_timed() -> None:
 async def test_an_announced_timeout_is_believed_at_once() -> None:
     """`Keep-Alive: timeout=5`, as Node sends it, needs no waiting."""
     async with server(b"Connection: keep-alive\r\nKeep-Alive: timeout=5, max=9\r\n") as address:
-        assert await idle_seconds(address, "/", 30.0) == 5.0
+        assert await idle_seconds(*address, "/", 30.0) == 5.0
 
 
 @pytest.mark.parametrize(("fields", "closes_after"), [(b"", None), (b"Connection: close\r\n", 0.0)])
@@ -70,14 +77,14 @@ async def test_a_server_without_the_race_is_not_timed(
 ) -> None:
     """A connection that outlasts the router's time, or serves one request only, cannot race."""
     async with server(fields, closes_after) as address:
-        assert await idle_seconds(address, "/", 0.1) is None
+        assert await idle_seconds(*address, "/", 0.1) is None
 
 
 async def test_a_server_that_is_gone_is_no_fault_of_the_check() -> None:
     """Where nobody listens, nothing is known, and nothing breaks."""
     async with server() as address:
         pass
-    assert await idle_seconds(address, "/", 0.1) is None
+    assert await idle_seconds(*address, "/", 0.1) is None
 
 
 @given(st.floats(0.001, 10_000), st.floats(0.001, 10_000))
@@ -127,6 +134,53 @@ def test_what_a_probe_found_is_used() -> None:
     assert seconds_of(KeepAlive(fate="open", seconds=10.0)) is None
     assert seconds_of(KeepAlive(fate="none", seconds=0.0)) is None
     assert seconds_of(None) is None
+
+
+def reusing() -> Scenario:
+    """A scenario in which our balancer sends POSTs on kept connections for up to 1 s."""
+    changes = Changes(settings=("balancer.reuse_post=true",))
+    return changes.experiment("good", "rolling", 1).scenario
+
+
+def replica(address: tuple[str, int], version: str = "a") -> Replica:
+    """A replica that listens there."""
+    return Replica(id=f"{version}-1", version=version, host=address[0], port=address[1])
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_the_version_that_serves_is_watched(*, leaves: bool) -> None:
+    """Its replica is asked once; one that leaves meanwhile may close for that reason alone."""
+    events: list[JournalEvent] = []
+    async with server(closes_after=0.1) as address:
+        answers = iter([[replica(address)], [] if leaves else [replica(address)]])
+        journal = Journal(listeners=[events.append])
+        await check_keep_alive(reusing(), {}, lambda: next(answers), journal)
+    assert [event.replicas for event in events] == ([] if leaves else [("a-1",)])
+    assert all(event.verb == "keep_alive" and event.error for event in events)
+
+
+async def test_what_was_probed_is_not_measured_again() -> None:
+    """A probed version is warned of at once, whether it serves already or not."""
+    events: list[JournalEvent] = []
+    profiles = {
+        "a": profile(keep_alive=KeepAlive(fate="closed", seconds=0.5)),
+        "b": profile(keep_alive=KeepAlive(fate="closed", seconds=9.0)),
+    }
+    nobody = [replica(("127.0.0.1", 9))]
+    journal = Journal(listeners=[events.append])
+    await check_keep_alive(reusing(), profiles, lambda: nobody, journal)
+    assert [(event.version, "after 0.5 s" in (event.error or "")) for event in events] == [
+        ("a", True)
+    ]
+
+
+async def test_a_run_behind_our_own_balancer_has_nothing_to_check() -> None:
+    """By default our balancer loses no request to the race, so nobody is asked."""
+    events: list[JournalEvent] = []
+    scenario = Changes().experiment("good", "rolling", 1).scenario
+    nobody = [replica(("127.0.0.1", 9))]
+    await check_keep_alive(scenario, {}, lambda: nobody, Journal(listeners=[events.append]))
+    assert events == []
 
 
 SCENARIO = """
