@@ -77,7 +77,7 @@ def test_a_step_that_makes_no_sense(steps: str, message: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ('command = ["serve", "{port}"]', "env = {}", "this version has no 'command'"),
+        ('command = ["serve", "{port}"]', "env = {}", "has a 'command'"),
         ("a = {}", 'a = { env = { X = "{prot}" } }', "no placeholder {prot}"),
         ("{port}", "{prot}", "no placeholder {prot}"),
         ('from = "a"', 'from = "c"', "unknown version 'c'"),
