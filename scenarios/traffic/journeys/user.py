@@ -159,15 +159,10 @@ class User:
         request_id = id_of(self.visit, self._number)
         fields = {"Host": self._host, "User-Agent": "hitless", "Accept": "*/*", **(headers or {})}
         content = _content(json, form, body, fields)
-        if content is not None or method in WITH_CONTENT:
-            fields["Content-Length"] = str(len(content or b""))
         fields["X-Request-Id"] = request_id
         if new_connection:
             fields["Connection"] = "close"
-        cookies = "" if self._browser is None else self._browser.cookies.field(time.time())
-        lines = (f"{key}: {text}" for key, text in with_cookies(fields.items(), cookies))
-        head = [f"{method} {path} HTTP/1.1", *lines]
-        payload = "\r\n".join([*head, "", ""]).encode("latin-1") + (content or b"")
+        payload = self._payload(method, path, fields, content)
         exchange = await self._sender.exchange(
             payload,
             planned_ns=planned_ns,
@@ -202,6 +197,17 @@ class User:
             raise RequestFailed(request_id)
         self._last = outcome
         return Response(exchange.status or 0, exchange.answer or Answer())
+
+    def _payload(
+        self, method: str, path: str, fields: dict[str, str], content: bytes | None
+    ) -> bytes:
+        """The whole request as it goes over the wire (RFC 9112)."""
+        if content is not None or method in WITH_CONTENT:
+            fields["Content-Length"] = str(len(content or b""))
+        cookies = "" if self._browser is None else self._browser.cookies.field(time.time())
+        lines = (f"{key}: {text}" for key, text in with_cookies(fields.items(), cookies))
+        head = [f"{method} {path} HTTP/1.1", *lines]
+        return "\r\n".join([*head, "", ""]).encode("latin-1") + (content or b"")
 
     async def get(self, path: str, **options: Any) -> Response:  # noqa: ANN401 - those of `request`
         """Send a GET: see `request`."""
