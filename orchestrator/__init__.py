@@ -5,7 +5,7 @@ What to open for which question:
 - How does a strategy work? `strategies`, which reads like its description.
 - What can a rollout do? `rollout` (start, wait, soak, drain, stop), `traffic_verbs` (weights and
   switches), `verb_runner` (what all verbs share: checkpoint, hooks, journal).
-- In which order do replicas leave, and how late does the router hear of it? `termination` (PURE:
+- In which order do replicas leave, and how late is the router told? `termination` (PURE:
   the plan), `leaving` (carries it out), `departure` (what happened), `personas` (other platforms).
 - What can be set? `policy`, whose structs are the table `[policy]` of a scenario file; `values`.
 - Steps, rollback, undo: `release`; after `kill -9`: `recovery`; migrations: `migrations`,
@@ -14,8 +14,9 @@ What to open for which question:
 - Who replaces lost replicas? `supervisor`, in the fleet that `fleet` holds.
 - What must a platform, a router, a migrator offer? `interfaces`; ours are in `platforms` and
   `routers`.
-- What is recorded? `journal`, with the vocabulary in `verbs` and the events in `model`.
+- What is recorded? `journal`, with the verbs in `verbs` and the events in `model`.
 - How do people steer it? `rollout_control`, through `control_socket`.
 - Processes that never outlive their run: `processes`, `process_groups`, `guardian`,
-  `adopted_process`; the database: `postgres`, `database`; ports: `tcp_ports`.
+  `adopted_process`; the database: `postgres` (the embedded server), `database_server`
+  (databases and templates on a server), `database` (sessions); ports: `tcp_ports`.
 """
