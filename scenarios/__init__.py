@@ -6,8 +6,8 @@ this list and none above it; `make check` enforces that.
 
 - `pytest_plugin`: the fixture with which a test suite runs a scenario. It imports everything.
 - `cli`: the command line, one file a command. It imports everything but the plugin.
-- `runner`: carries out one experiment, or watches a deployment. Apart from the commands, it is the only
-  package that uses the whole orchestrator and the balancer.
+- `runner`: carries out one experiment, or watches a deployment. Apart from the commands, it is the
+  only package that uses the whole orchestrator and the balancer.
 - `review`: turns a run's folder into its verdict and reports. It does not use the orchestrator.
 - `reports`: shows a verdict in a terminal, on a page and in files. It sees only verdicts and
   evidence.
