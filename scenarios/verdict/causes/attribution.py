@@ -140,7 +140,7 @@ def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
     outcomes = [failure.outcome for failure in failures]
     met = undrained(failures) if finding.cause == UNDRAINED else None
     facts = (
-        _lacking(failures) or _locked(failures),
+        _lacking(failures) or _locked(failures) or _closed(finding),
         told(met) if met else None,
         _kept(timeline) if finding.cause == KEEP_ALIVE_RACE else None,
         quotation(failures),
@@ -224,6 +224,16 @@ def _lacking(failures: Sequence[Failure]) -> str | None:
     return (
         f"{'; '.join(said)}. In a mixed fleet, a version can get requests that only the other "
         "version serves"
+    )
+
+
+def _closed(finding: Finding) -> str | None:
+    """What else closes a connection than the end of a replica, which is a cause of its own."""
+    if finding.cause not in ("router:connection_terminated", "balancer:connection_terminated"):
+        return None
+    return (
+        "an application that closes idle connections earlier than its router stops using them "
+        "loses requests in this way (keep-alive timeouts)"
     )
 
 

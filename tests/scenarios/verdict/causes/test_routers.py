@@ -127,3 +127,18 @@ def test_what_a_router_cannot_do_is_a_limit(clean_run: Evidence) -> None:
     )
     (limit,) = [one for one in clean_run.but(manifest=manifest).judge().limits if "Traefik" in one]
     assert all(words in limit for words in lacks)
+
+
+def test_a_connection_that_the_replica_closed_makes_think_of_keep_alive(
+    clean_run: Evidence,
+) -> None:
+    """Where a living replica closed the connection, the note names keep-alive timeouts.
+
+    A cause of another kind, also that of a replica that ends, has no such note.
+    """
+    closed = {"status": 502, "proxy_status": "hitless; error=connection_terminated; next-hop=a-2"}
+    run = clean_run.failing(0.4, 0.5, **closed)
+    run = run.failing(0.7, 0.8, status=502, proxy_status="hitless; error=connection_refused")
+    notes = {one.cause: one.evidence.note or "" for one in run.judge().causes}
+    assert "keep-alive timeouts" in notes["balancer:connection_terminated"]
+    assert "keep-alive" not in notes["balancer:connection_refused"]
