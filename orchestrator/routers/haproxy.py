@@ -151,7 +151,9 @@ class HaproxyRouter(ManagedRouter):
         own_health=True,
         atomic_switch=False,
         reasons=True,
-        backend_idle_seconds=15.0,  # it closes half of them each `pool-purge-delay` (5 s)
+        # Every `pool-purge-delay` (5 s) it closes some of those that it does not need, from 15 s
+        # on. It keeps the last one: that was still there when nobody looked on any more.
+        backend_idle_seconds=900.0,
     )
 
     def __init__(self, socket: Path, plan: Plan, settings: RouterSettings, log: LogReader) -> None:

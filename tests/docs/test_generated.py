@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
+from benchmarks import router_matrix
 from benchmarks.server_page import page, read_record
 from docs.generate import generated
+from orchestrator.routers.registry import KINDS
 from scenarios.cli.main import app, status
 
 ROOT = Path(__file__).parents[2]
@@ -53,3 +55,12 @@ def test_the_page_about_servers_is_that_of_its_record() -> None:
     record = read_record()
     assert record is not None
     assert page(record) == (ROOT / "docs" / "servers.md").read_text(encoding="utf-8")
+
+
+def test_the_tables_about_routers_are_those_of_their_record() -> None:
+    """`docs/routers.md` shows the cells that were measured, as they are in the record."""
+    record = router_matrix.read_record()
+    assert set(record) <= set(KINDS)
+    assert record
+    text = router_matrix.PAGE.read_text(encoding="utf-8")
+    assert router_matrix.page(record, text) == text
