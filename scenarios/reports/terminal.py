@@ -290,7 +290,7 @@ def _violations(verdict: Verdict) -> list[RenderableType]:
         text = f"{violation.subject}: expected {violation.expected}, found {violation.found}{asked}"
         parts.append(Padding(Text(words.clean(text)), (0, 0, 0, 10)))
     for said in integrity.logged:
-        text = f"logged, but not by a failed request: {said}"
+        text = f"not from a failed request: {said}"
         parts.append(Padding(Text(words.clean(text)), (0, 0, 0, 10)))
     return parts
 

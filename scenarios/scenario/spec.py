@@ -1,7 +1,7 @@
-"""What a scenario says: the structs of a scenario file.
+"""The structs of a scenario file: all its tables and keys.
 
-How a file is found, read, merged with what it extends and refused with file, line and key is in
-`scenarios.scenario.reader`.
+`scenarios.scenario.reader` finds and reads a file, merges it with the file that it extends, and
+reports mistakes with file, line and key.
 """
 
 from collections.abc import Mapping
@@ -112,7 +112,7 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             Default: the version that serves before the release.
         rows: rows that exist before the run.
         lock_timeout_seconds: how long a statement of a migration waits for a lock before it gives
-            up, unless the migration sets this itself. A command hears of it through `PGOPTIONS`.
+            up, unless the migration sets this itself. A command gets it through `PGOPTIONS`.
             Default: no limit, as in Postgres.
         migration_deadline_seconds: how long a migration that gave up on a lock (SQLSTATE 55P03 or
             40P01) is retried; a command is run again as a whole. A command, also one that makes
@@ -201,8 +201,8 @@ class BalancerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         active_checks: whether a backend that is up is checked again and again; false: health checks
             only admit a backend, as with kube-proxy or nginx. Only for the router `hitless`.
         idle_timeout_seconds: how long an idle connection to a backend may be used again. If the
-            backend closes idle connections earlier, requests can meet the closing. Only for the
-            router `hitless`.
+            backend closes idle connections earlier, it may close one while a request is sent on it.
+            Only for the router `hitless`.
     """
 
     health_interval_seconds: Positive = 1.0

@@ -341,7 +341,7 @@ def _check_integrity(integrity: Integrity) -> Check:
         sentence = (
             f"{number(integrity.violation_count, 'violation')} of data integrity (none allowed); "
             f"the first is about {first.subject}: expected {first.expected}, found {first.found}"
-            + (f"; a replica logged {integrity.logged[0]}" if integrity.logged else "")
+            + (f"; {integrity.logged[0]}" if integrity.logged else "")
         )
     elif integrity.status == "unchecked":
         sentence = "data integrity was not checked, because the database was not read"

@@ -50,8 +50,8 @@ class Quoted(NamedTuple):
 
     Attributes:
         text: its last line.
-        times: how many errors of its kind the logs have.
-        sources: in whose logs they are, the most first.
+        times: how many errors of this kind the logs have.
+        sources: the replicas whose logs have them, the most frequent first.
     """
 
     text: str
@@ -61,11 +61,11 @@ class Quoted(NamedTuple):
     def __str__(self) -> str:
         """The quotation with its count, as part of a sentence."""
         times = "once" if self.times == 1 else f"{self.times:,} times"
-        return f"{self.text}, {times} in the logs of {', '.join(self.sources)}"
+        return f"the logs of {', '.join(self.sources)} have {times}: {self.text}"
 
 
 def kind_of(error: LoggedError) -> str:
-    """What errors have in common that differ only in the values that they name."""
+    """The last line of an error without the values in it, which is the same for similar errors."""
     return _VALUES.sub("…", error.last_line)
 
 

@@ -89,7 +89,7 @@ def healthy(failures: Sequence[Failure]) -> str | None:
     ]
     if not blind or 2 * len(answered) < len(failures):
         return None
-    return f"meanwhile the health checks of {', '.join(blind)} passed, so they do not see this"
+    return f"the health checks of {', '.join(blind)} passed meanwhile, so they do not detect this"
 
 
 def background(failures: Iterable[Failure], logged: LoggedErrors) -> tuple[str, ...]:

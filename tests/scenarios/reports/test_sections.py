@@ -270,7 +270,7 @@ def test_violations_are_told(failed: Verdict) -> None:
             f"{integrity.checked:,} checked",
         ):
             assert fact in text, view
-    assert "logged, but not by a failed request: KeyError, once" in terminal(verdict)
+    assert "not from a failed request: KeyError, once" in terminal(verdict)
     for invariant in integrity.invariants:
         assert invariant.title in page(verdict)
         assert f"{invariant.checked:,}" in page(verdict)

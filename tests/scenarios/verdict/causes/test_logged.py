@@ -54,7 +54,7 @@ def test_an_exception_explains_a_bare_500_and_is_quoted_with_its_count(clean_run
     assert (cause.cause, cause.confidence, cause.kind) == ("status:500", "likely", "application")
     assert "ValueError: order 0 is gone" in cause.title
     assert cause.evidence.note is not None
-    assert "ValueError: order 0 is gone, 10 times in the logs of a-1" in cause.evidence.note
+    assert "the logs of a-1 have 10 times: ValueError: order 0 is gone" in cause.evidence.note
 
 
 @pytest.mark.parametrize("changed", [True, False])
@@ -271,6 +271,6 @@ def test_errors_of_background_work_are_quoted_where_data_is_damaged(clean_run: E
     errors += [error(2.5 + n / 100, "its own") for n in range(10)]
     errors += [error(2.2, "of a migration", source="migrator")]
     verdict = lost.judge(logged_errors=errors)
-    assert verdict.integrity.logged == ("ValueError: job 0 failed, 4 times in the logs of b-2",)
-    assert any("a replica logged ValueError: job 0 failed" in one for one in verdict.reasons)
+    assert verdict.integrity.logged == ("the logs of b-2 have 4 times: ValueError: job 0 failed",)
+    assert any("; the logs of b-2 have 4 times: ValueError: job 0 failed" in one for one in verdict.reasons)
     assert clean_run.judge(logged_errors=errors).integrity.logged == ()
