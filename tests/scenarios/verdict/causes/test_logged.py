@@ -272,5 +272,5 @@ def test_errors_of_background_work_are_quoted_where_data_is_damaged(clean_run: E
     errors += [error(2.2, "of a migration", source="migrator")]
     verdict = lost.judge(logged_errors=errors)
     assert verdict.integrity.logged == ("the logs of b-2 have 4 times: ValueError: job 0 failed",)
-    assert any("; the logs of b-2 have 4 times: ValueError: job 0 failed" in one for one in verdict.reasons)
+    assert any("; the logs of b-2 have 4 times: ValueError" in one for one in verdict.reasons)
     assert clean_run.judge(logged_errors=errors).integrity.logged == ()
