@@ -213,7 +213,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         autoscaling: how many replicas serve; absent: as many as `replicas` says.
         persona: the platform whose defaults `termination` starts from: see `docs/personas.md`. Keys
             of `termination` replace single values of it. Absent: the default of each key.
-        termination: how replicas leave and come: who is told what, in which order and how late.
+        termination: how replicas are started and stopped: the order of the steps, and their delays.
     """
 
     replicas: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3

@@ -299,9 +299,11 @@ class ReleaseRun:
         versions = {one.version.name: one.version for one in self._rollout.fleet}
         if self._rehearsal is None:
             raise MigrationRefused("refused: there is no database for a rehearsal")
-        if mute := sorted(name for name, one in versions.items() if one.readiness_path is None):
+        if uncheckable := sorted(
+            name for name, one in versions.items() if one.readiness_path is None
+        ):
             raise MigrationRefused(
-                f"refused: version {mute[0]} declares no readiness_path, so hitless "
+                f"refused: version {uncheckable[0]} declares no readiness_path, so hitless "
                 "cannot tell whether it works with the resulting schema"
             )
         detail = {"for": "migrate down", "versions": sorted(versions)}

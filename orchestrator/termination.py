@@ -1,4 +1,4 @@
-"""PURE: how replicas leave and come: who is told what, in which order, and after which delay.
+"""PURE: how replicas are started and stopped: the order of the steps, and their delays.
 
 A platform does two things when a replica leaves: it tells the router to send no more requests
 there, and it asks the replica to stop. `TerminationPolicy` says in which order this happens and how
@@ -25,7 +25,7 @@ _KILL_EXTENSION_SECONDS = 2.0
 
 
 class TerminationPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How replicas leave and come; the defaults drop no request.
+    """How replicas are started and stopped; the defaults drop no request.
 
     A lag is a number of seconds, or `[least, most]`: each replica then has a lag of its own between
     the two, which follows from the run's seed and the replica's id.
@@ -35,8 +35,8 @@ class TerminationPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             replica is asked to stop; `together`: the router is told and the replica is asked to
             stop at the same time; `stop-first`: the router is told after the replica has ended;
             `checks-only`: nobody tells the router, whose own health checks must notice the end.
-        deregistration_lag_seconds: how long the news that a replica leaves takes to the router.
-        registration_lag_seconds: how long the news that a replica has come takes to the router.
+        deregistration_lag_seconds: how late the router is told that a replica leaves.
+        registration_lag_seconds: how late the router is told of a new replica.
         pre_stop_seconds: how long a leaving replica goes on serving before it gets its stop signal,
             as with Kubernetes' `preStop` hook or Nomad's `shutdown_delay`.
         grace_seconds: how long a replica may take to stop before it is killed; absent: as long as
@@ -47,8 +47,8 @@ class TerminationPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             warmed up and ready; `when-started`: as soon as its process is started, so that only
             the router's own checks keep traffic away from it.
         close_idle: whether the router closes its idle connections to a replica when it is told that
-            the replica leaves; if not, it goes on using them, and only opens no new ones. A router
-            that cannot do so closes them, and the replica's departure in the journal says it.
+            the replica leaves; if not, it keeps using them, but opens no new ones. A router that
+            cannot keep using them closes them, and the journal records that for the replica.
     """
 
     order: Order = "drain-first"

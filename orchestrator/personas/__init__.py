@@ -1,9 +1,8 @@
-"""PURE: how other platforms let replicas leave and come by default, each value with its source.
+"""PURE: how other platforms start and stop replicas by default, each value with its source.
 
-A persona is a `TerminationPolicy` and a `RequestHandling` under the name of a platform. It says
-what that platform and its router do when nothing is configured. Where a value depends on the router
-beside the platform, the source says which router is meant. `docs/personas.md` is written from this
-data.
+A persona is a `TerminationPolicy` and a `RequestHandling` under the name of a platform. It has what
+that platform and its router do when nothing is configured. If a value depends on the router and not
+on the platform alone, the source names the router. `docs/personas.md` is generated from this data.
 """
 
 from collections.abc import Mapping

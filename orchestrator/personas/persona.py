@@ -49,7 +49,7 @@ class Persona:
         name: what people type, such as `kubernetes`.
         title: the platform's name in prose.
         summary: what happens when a replica leaves, in one sentence.
-        termination: how replicas leave and come.
+        termination: how replicas are started and stopped.
         handling: what the platform's router does with requests; a run behind another router than
             our own balancer does not use it.
         sources: for each setting of `termination` and `handling`, where its value comes from.

@@ -89,7 +89,7 @@ def manifest_of(
 
 
 def leaving_settings(policy: Policy) -> LeavingSettings:
-    """How replicas leave and come, as evidence."""
+    """How replicas are started and stopped, as evidence."""
     how = policy.termination
     return LeavingSettings(
         order=how.order,
