@@ -41,6 +41,7 @@ from benchmarks.server_subjects import (
     Subject,
 )
 from orchestrator.errors import OrchestratorError
+from scenarios.exit_status import ExitStatus
 from scenarios.probe.differences import differences
 from scenarios.probe.probing import probe
 from scenarios.probe.profile import Profile
@@ -186,35 +187,48 @@ async def measure_wrapper(words: Sequence[str], place: Place) -> Wrapped:
     )
 
 
+class Measured:
+    """What was measured so far; an interrupted measurement keeps it.
+
+    Attributes:
+        servers: the profile of each server.
+        wrappers: what was seen of each wrapper.
+        left_out: what could not be measured, and why.
+    """
+
+    def __init__(self) -> None:
+        self.servers: dict[str, Profile] = {}
+        self.wrappers: dict[str, Wrapped] = {}
+        self.left_out: dict[str, str] = {}
+
+
 async def measure_all(
-    place: Place, missing: Mapping[str, str], asked: argparse.Namespace
-) -> tuple[dict[str, Profile], dict[str, Wrapped], dict[str, str]]:
+    place: Place, missing: Mapping[str, str], asked: argparse.Namespace, found: Measured
+) -> None:
     """Probe everything whose name begins so, a few at a time."""
     turn = asyncio.Semaphore(asked.jobs)
     idle = IDLE_SECONDS if asked.watch == WATCH_SECONDS else asked.watch
-    servers: dict[str, Profile] = {}
-    wrappers: dict[str, Wrapped] = {}
-    left_out: dict[str, str] = {}
 
     async def one_server(subject: Subject) -> None:
         if subject.needs in missing:
-            left_out[subject.name] = missing[subject.needs]
+            found.left_out[subject.name] = missing[subject.needs]
             return
         async with turn:
             try:
-                servers[subject.name] = await measure(subject, place, asked.watch, idle)
-                print(f"{subject.name}: {servers[subject.name].seconds:.0f} s", flush=True)
+                profile = await measure(subject, place, asked.watch, idle)
+                found.servers[subject.name] = profile
+                print(f"{subject.name}: {profile.seconds:.0f} s", flush=True)
             except OrchestratorError as error:
-                left_out[subject.name] = str(error)
+                found.left_out[subject.name] = str(error)
                 print(f"{subject.name}: left out: {error}", flush=True)
 
     async def one_wrapper(name: str, words: Sequence[str]) -> None:
         async with turn:
             try:
-                wrappers[name] = await measure_wrapper(words, place)
-                print(f"{name}: {wrappers[name].signal}", flush=True)
+                found.wrappers[name] = await measure_wrapper(words, place)
+                print(f"{name}: {found.wrappers[name].signal}", flush=True)
             except OrchestratorError as error:
-                left_out[name] = str(error)
+                found.left_out[name] = str(error)
                 print(f"{name}: left out: {error}", flush=True)
 
     async with asyncio.TaskGroup() as group:
@@ -224,7 +238,6 @@ async def measure_all(
         for name, words in WRAPPERS.items():
             if name.startswith(tuple(asked.only)):
                 group.create_task(one_wrapper(name, words))
-    return servers, wrappers, left_out
 
 
 def machine(versions: Mapping[str, str], pressure: float | None) -> str:
@@ -309,43 +322,42 @@ def main() -> None:
     if asked.page:
         PAGE.write_text(page(before), encoding="utf-8")
         return
-    changed = 0
+    changed, interrupted = 0, False
     with tempfile.TemporaryDirectory(prefix="hitless-servers-", ignore_cleanup_errors=True) as name:
         place, versions, missing = install(asked.folder or Path(name), asked.python)
         for _ in range(asked.repeat if asked.check else 1):
-            pressure = Pressure()
-            with busy_cores(asked.busy):
-                servers, wrappers, left_out = asyncio.run(measure_all(place, missing, asked))
+            found, pressure = Measured(), Pressure()
+            try:
+                with busy_cores(asked.busy):
+                    asyncio.run(measure_all(place, missing, asked, found))
+            except KeyboardInterrupt:
+                interrupted = True
+                print("interrupted: what was measured by then is kept")
             about = machine(versions, pressure.share())
             print(about)
-            changed += report_differences(before, servers)
+            changed += report_differences(before, found.servers)
+            if interrupted:
+                break
     if not asked.check:
         # Others may have measured something else meanwhile.
-        record = merged(read_record() or before, servers, wrappers, left_out)
+        record = merged(read_record() or before, found)
         record = msgspec.structs.replace(record, machine=about, versions=versions)
         RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
         PAGE.write_text(page(record), encoding="utf-8")
-    sys.exit(changed > 0)
+    sys.exit(ExitStatus.INTERRUPTED if interrupted else changed > 0)
 
 
-def merged(
-    before: Record,
-    servers: Mapping[str, Profile],
-    wrappers: Mapping[str, Wrapped],
-    left_out: Mapping[str, str],
-) -> Record:
+def merged(before: Record, found: Measured) -> Record:
     """The record with what was measured now."""
-    every = {**before.servers, **servers}
-    done = {**servers, **wrappers}
+    every = {**before.servers, **found.servers}
+    done = {**found.servers, **found.wrappers}
     still = {name: why for name, why in before.left_out.items() if name not in done}
-    return Record(
+    return msgspec.structs.replace(
+        before,
         measured=datetime.now(UTC).date().isoformat(),
-        machine=before.machine,
         servers={one.name: every[one.name] for one in SUBJECTS if one.name in every},
-        wrappers={**before.wrappers, **wrappers},
-        left_out={**still, **left_out},
-        predicted=before.predicted,
-        generations=before.generations,
+        wrappers={**before.wrappers, **found.wrappers},
+        left_out={**still, **found.left_out},
     )
 
 
