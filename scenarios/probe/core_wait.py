@@ -7,13 +7,11 @@ file, nothing was waited for as far as anybody knows.
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _SECOND = 1_000_000_000
-
-ThreadWaits = Mapping[tuple[int, int], int]
-"""By process and thread, nanoseconds that it has waited for a core since it began."""
 
 
 def read_waits(processes: Iterable[int], proc: Path = Path("/proc")) -> dict[tuple[int, int], int]:
@@ -37,18 +35,36 @@ class CoreWait:
     wait for one another, as a master does for its worker, so they are added up.
     """
 
-    def __init__(self, processes: Iterable[int], proc: Path = Path("/proc")) -> None:
-        self._proc = proc
+    def __init__(
+        self,
+        processes: Iterable[int],
+        proc: Path = Path("/proc"),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin to count.
+
+        Args:
+            processes: whose waits count.
+            proc: where the kernel tells them.
+            clock: seconds, for how long could have been waited at most.
+        """
+        self._proc, self._clock = proc, clock
         self._processes = tuple(processes)
-        self._first = read_waits(self._processes, proc)
-        self._last = dict(self._first)
+        self._at = clock()
+        self._last = read_waits(self._processes, proc)
+        self._waited: dict[tuple[int, int], float] = {}
 
     def look(self) -> float:
         """Look again; seconds that were waited, those of threads that have ended included."""
-        self._last |= read_waits(self._processes, self._proc)
-        longest: dict[int, int] = {}
-        for key, waited in self._last.items():
-            # A thread that began later has waited since its own beginning.
-            since = waited - self._first.get(key, 0)
-            longest[key[0]] = max(longest.get(key[0], 0), since)
-        return sum(longest.values()) / _SECOND
+        now = self._clock()
+        elapsed, self._at = now - self._at, now
+        for thread, waited in read_waits(self._processes, self._proc).items():
+            # A thread that began since has waited since then. Now and then the kernel adds seconds
+            # that have not passed; nobody waits for longer than that.
+            grown = min((waited - self._last.get(thread, 0)) / _SECOND, elapsed)
+            self._waited[thread] = self._waited.get(thread, 0.0) + max(grown, 0.0)
+            self._last[thread] = waited
+        longest: dict[int, float] = {}
+        for (process, _), seconds in self._waited.items():
+            longest[process] = max(longest.get(process, 0.0), seconds)
+        return sum(longest.values())
