@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 MARKER = (
     "hitless(scenario, strategy='rolling', **changes): what the fixture `rollout` runs; a scenario "
     "file is relative to the test's folder. Changes: seed, replicas, rate, existing_rows, "
-    "baseline, settle, settings (such as ['policy.max_surge=25%'])."
+    "baseline, settle, settings (such as ['policy.max_surge=25%']), control (True: the old version "
+    "is first deployed again, and failures that are as frequent there do not count)."
 )
 
 

@@ -133,6 +133,14 @@ CounterfactualOption = Annotated[
         help="Repeat the run without the suspected cause, and report whether the failures stop.",
     ),
 ]
+ControlOption = Annotated[
+    bool,
+    typer.Option(
+        "--control",
+        help="First deploy the old version again under the same traffic. Failures that are as "
+        "frequent there do not count against the release.",
+    ),
+]
 FaultOption = Annotated[
     list[str] | None,
     typer.Option(

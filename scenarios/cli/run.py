@@ -6,6 +6,7 @@ from scenarios.cli.conclusion import conclude
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     BaselineOption,
+    ControlOption,
     CounterfactualOption,
     DatabaseOption,
     FaultOption,
@@ -28,6 +29,7 @@ from scenarios.cli.options import (
     SettleOption,
     StrategyOption,
 )
+from scenarios.cli.questions.control_run import controlled_and_told
 from scenarios.cli.questions.series import (
     run_series,
     series_of,
@@ -61,6 +63,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     fault: FaultOption = None,
     runs: RunsOption = 1,
     counterfactual: CounterfactualOption = False,
+    control: ControlOption = False,
     out: OutOption = Path("runs"),
     junit: JunitOption = None,
     as_json: JsonOption = False,
@@ -84,11 +87,14 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         repeat=repeat,
         router=router,
         persona=persona,
+        control=control,
     )
     experiment = changes.experiment(scenario, strategy, seed)
     console = progress_console(as_json=as_json)
     if runs > 1 and (counterfactual or hold or junit):
         raise UsageError("--runs cannot be combined with --counterfactual, --hold or --junit")
+    if control and counterfactual:
+        raise UsageError("--control cannot be combined with --counterfactual")
     if runs > 1:
         many = run_series(changes, scenario, strategy, seed, runs, out, console)
         return show_series(console, series_of(run_interruptibly(many)), as_json=as_json)
@@ -98,9 +104,10 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
 
     async def work() -> tuple[Verdict, Path]:
         async with environment(database, keep=keep) as place:
-            return await run_one(
-                experiment, place, out, progress(console, experiment, no_live=no_live)
-            )
+            judged = experiment
+            if control:
+                judged = await controlled_and_told(judged, place, out, console, no_live=no_live)
+            return await run_one(judged, place, out, progress(console, judged, no_live=no_live))
 
     verdict, folder = run_interruptibly(work())
     return conclude(console, verdict, folder, as_json=as_json, junit=junit)

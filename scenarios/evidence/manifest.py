@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from scenarios.errors import EvidenceError
+from scenarios.evidence.control_run import ControlRun, Role
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 
 Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
@@ -79,6 +80,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         persona: the platform whose defaults `termination` starts from; absent if there is none.
         termination: how replicas were started and stopped; absent if the run did not decide it.
         handling: how our own balancer handled requests; absent with another router.
+        role: whether this is a release, or the control run of one.
+        control: the control run with which the release is compared; absent if there was none.
         files: the SHA-256 of each evidence file, by name; it shows whether a file is damaged.
     """
 
@@ -113,6 +116,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     persona: str | None = None
     termination: LeavingSettings | None = None
     handling: RequestHandling | None = None
+    role: Role = "release"
+    control: ControlRun | None = None
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from scenarios.cli.running import Silence, run_and_review
+from scenarios.cli.questions.control_run import controlled
+from scenarios.cli.running import Reviewed, Silence, run_and_review
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports import words
 from scenarios.runner.environment import Environment, environment
+from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.overrides import Changes
 from scenarios.verdict import Judgement
 from scenarios.verdict.model import Violation
@@ -142,6 +144,7 @@ class Session:
         strategy: str,
         seed: int = 1,
         settings: Sequence[str] = (),
+        control: bool = False,
         **changes: float | None,
     ) -> Report:
         """Run a release and wait for its verdict.
@@ -153,6 +156,8 @@ class Session:
             strategy: how its versions are deployed.
             seed: of all randomness.
             settings: any settings of the scenario, such as `policy.max_surge=25%`.
+            control: whether the old version is first deployed again under the same traffic, so that
+                failures which are as frequent there do not count against the release.
             changes: `replicas`, `rate`, `existing_rows`, `baseline`, `settle`.
 
         Raises:
@@ -162,16 +167,26 @@ class Session:
             EnvironmentFailure: the run could not begin, or something that it stands on broke.
         """
         reference = str(folder / scenario) if scenario.endswith(".toml") else scenario
-        wanted = Changes(settings=tuple(settings), database=self._database_url, **changes)  # type: ignore[arg-type]
+        wanted = Changes(
+            settings=tuple(settings),
+            database=self._database_url,
+            control=control,
+            **changes,  # type: ignore[arg-type]
+        )
         experiment = wanted.experiment(reference, strategy, seed)
         running = asyncio.run_coroutine_threadsafe(
-            run_and_review(experiment, self._place, out, Silence()), self._loop
+            self._work_on(experiment, out, control=control), self._loop
         )
         try:
             return Report(*running.result())
         except BaseException:
             running.cancel()  # Ctrl-C in pytest ends the run in order
             raise
+
+    async def _work_on(self, experiment: Experiment, out: Path, *, control: bool) -> Reviewed:
+        if control:
+            experiment = await controlled(experiment, self._place, out, lambda _: Silence())
+        return await run_and_review(experiment, self._place, out, Silence())
 
     def _work(self) -> None:
         try:

@@ -57,6 +57,9 @@ def _objective(suite: ET.Element, name: str, check: Check, verdict: Verdict) -> 
     case = _case(suite, name, check.title)
     if check.held is None:
         ET.SubElement(case, "skipped", message=words.clean(check.sentence))
+    elif check.held and check.check == "failed_requests" and verdict.control is not None:
+        facts = map(words.clean, words.control_facts(verdict.control))
+        ET.SubElement(case, "system-out").text = "\n".join(facts)
     elif not check.held:
         lines = [check.sentence, *_explanation(check, verdict), f"run again: {verdict.replay}"]
         _end(case, "failure", check.sentence, lines)
@@ -67,11 +70,12 @@ def _explanation(check: Check, verdict: Verdict) -> list[str]:
         return [f"{one.replica}: {one.words}" for one in verdict.replica_ends if one.broken]
     if check.check not in ("failed_requests", "availability"):
         return []
-    lines = []
+    lines = [] if verdict.control is None else words.control_facts(verdict.control)
     for cause in verdict.causes[:SHOWN_CAUSES]:
         evidence = cause.evidence
+        excused = f" ({words.excused_text(cause)})" if cause.excused else ""
         lines += [
-            f"{cause.count:,} {cause.cause}: {cause.title}",
+            f"{cause.count:,} {cause.cause}: {cause.title}{excused}",
             f"    endpoints: {words.counted(evidence.endpoints)}",
             f"    during {words.counted(evidence.steps)}",
             f"    examples: {' '.join(evidence.requests[:3])}",

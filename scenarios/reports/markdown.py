@@ -6,7 +6,7 @@ A step summary over 1,024 KiB is refused as a whole, so the text is cut before t
 from collections.abc import Iterable, Sequence
 
 from scenarios.reports import words
-from scenarios.verdict.model import Cause, Verdict
+from scenarios.verdict.model import Cause, ControlComparison, ControlRow, Verdict
 
 LIMIT_BYTES = 1_000_000
 SHOWN_CAUSES = 10
@@ -30,6 +30,7 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         "",
         *_table(("", ""), _numbers(verdict)),
         *_causes("Why requests failed", "failed", verdict.causes),
+        *_control(verdict.control),
         *_advice(verdict),
         *_causes("Why requests were slow", "slow", verdict.slow_causes),
         *_rescued(verdict),
@@ -89,12 +90,26 @@ def _cause(cause: Cause) -> tuple[str, ...]:
     evidence = cause.evidence
     return (
         f"{cause.count:,}",
-        f"{escape(cause.cause)}: {escape(cause.title)}",
+        f"{escape(cause.cause)}: {escape(cause.title)}"
+        + (f" ({escape(words.excused_text(cause))})" if cause.excused else ""),
         escape(words.counted(evidence.versions)),
         escape(words.counted(evidence.endpoints)),
         escape(words.counted(evidence.steps)),
         escape(" ".join(evidence.requests[:1])),
     )
+
+
+def _control(control: ControlComparison | None) -> list[str]:
+    if control is None:
+        return []
+    lines = [f"- {escape(fact)}" for fact in words.control_facts(control)]
+    rows = [tuple(map(escape, words.control_row(row))) for row in _control_rows(control)]
+    shown = _table(words.CONTROL, rows) if rows else []
+    return ["### Compared with the control run", "", *lines, "", *shown]
+
+
+def _control_rows(control: ControlComparison) -> Sequence[ControlRow]:
+    return (*control.rows, *control.slow_rows)[:SHOWN_CAUSES]
 
 
 def _rescued(verdict: Verdict) -> list[str]:

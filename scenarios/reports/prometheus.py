@@ -56,6 +56,12 @@ def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
         "Failed requests by cause.",
         _by_cause(verdict.causes),
     )
+    control = verdict.control
+    yield (
+        "release_failures",
+        "Failed requests that the control run did not have, or not as often.",
+        [({}, None if control is None or not control.usable else float(control.own))],
+    )
     yield (
         "slow_requests",
         "Requests slower than the objective by cause.",

@@ -16,6 +16,7 @@ from rich.text import Text
 from scenarios.reports import words
 from scenarios.verdict.model import (
     Cause,
+    ControlComparison,
     Downtime,
     Locks,
     ProbedVersion,
@@ -52,27 +53,29 @@ def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
         Text(),
         _numbers(verdict),
     ]
-    if verdict.downtime:
-        parts += [Text(), _title("Downtime"), _windows(verdict.downtime)]
-    if verdict.causes:
-        parts += [Text(), _title("Why requests failed"), *_causes(verdict.causes)]
-    if verdict.advice:
-        parts += [Text(), _title("Settings that would have prevented failures")]
-        parts += _sentences((one.sentence for one in verdict.advice), "→ ", "")
-    if verdict.slow_causes:
-        parts += [Text(), _title("Why requests were slow"), *_causes(verdict.slow_causes)]
-    if locks := _locks(verdict.locks):
-        parts += [Text(), _title("Locks"), *locks]
-    if verdict.rescued.words:
-        parts += [Text(), _title("Saved by the balancer"), Text(f"  {verdict.rescued.words}")]
-    parts += _stops(verdict)
-    if verdict.integrity.violations:
-        parts += [Text(), _title("Data"), *_violations(verdict)]
-    if verdict.limits:
-        parts += [Text(), _title("What this run could not detect")]
-        parts += _sentences(verdict.limits, "· ", "dim")
+    for title, section in _sections(verdict):
+        if section:
+            parts += [Text(), _title(title), *section]
     parts += [Text(), _foot(verdict, folder)]
     return Group(*parts)
+
+
+def _sections(verdict: Verdict) -> Iterable[tuple[str, Sequence[RenderableType]]]:
+    """What explains the numbers, each part under its title; empty parts are not shown."""
+    yield "Downtime", [_windows(verdict.downtime)] if verdict.downtime else []
+    yield "Why requests failed", _causes(verdict.causes)
+    yield "Compared with the control run", _control(verdict.control)
+    advice = (one.sentence for one in verdict.advice)
+    yield "Settings that would have prevented failures", _sentences(advice, "→ ", "")
+    yield "Why requests were slow", _causes(verdict.slow_causes)
+    yield "Locks", _locks(verdict.locks)
+    saved = verdict.rescued.words
+    yield "Saved by the balancer", [Text(f"  {saved}")] if saved else []
+    yield "How replicas ended", _ways_out(verdict.replica_ends)
+    for probed in verdict.probed:
+        yield words.probed_title(probed), _probed(probed)
+    yield "Data", _violations(verdict)
+    yield "What this run could not detect", _sentences(verdict.limits, "· ", "dim")
 
 
 def badge(word: str) -> Text:
@@ -161,6 +164,8 @@ def _causes(causes: tuple[Cause, ...]) -> list[RenderableType]:
         line.append(f"  {words.clean(cause.title)}", "not bold")
         if cause.confidence != "certain":
             line.append(f" ({cause.confidence})", "not bold dim")
+        if cause.excused:
+            line.append(f" ({words.excused_text(cause)})", "not bold dim")
         grid = Table.grid(padding=0)
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")
@@ -195,6 +200,25 @@ def _evidence(cause: Cause) -> Iterable[Text]:
 
 def _fact(name: str, text: str) -> Text:
     return Text.assemble((f"{name}: ", "dim"), text)
+
+
+def _control(control: ControlComparison | None) -> list[RenderableType]:
+    """What is the release's own, and each kind of failure in both runs."""
+    if control is None:
+        return []
+    parts = _sentences(words.control_facts(control), "· ", "")
+    rows = (*control.rows, *control.slow_rows)
+    if rows:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+        for name in words.CONTROL:
+            table.add_column(name, overflow="fold")
+        for row in rows[:SHOWN_CAUSES]:
+            cells = (words.clean(cell) for cell in words.control_row(row))
+            table.add_row(*cells, style="red" if row.own else "")
+        parts.append(table)
+    if len(rows) > SHOWN_CAUSES:
+        parts.append(Text(f"  and {len(rows) - SHOWN_CAUSES} more in verdict.json", "dim"))
+    return parts
 
 
 def _locks(locks: Locks) -> list[RenderableType]:
@@ -233,16 +257,6 @@ def _locks(locks: Locks) -> list[RenderableType]:
         parts.append(Text(words.clean(text), "yellow"))
     for index in locks.invalid_indexes:
         parts.append(Text(words.clean(f"          the index {index} was left invalid"), "yellow"))
-    return parts
-
-
-def _stops(verdict: Verdict) -> list[RenderableType]:
-    """How replicas ended, and how their servers stop by themselves."""
-    parts: list[RenderableType] = []
-    if verdict.replica_ends:
-        parts += [Text(), _title("How replicas ended"), *_ways_out(verdict.replica_ends)]
-    for probed in verdict.probed:
-        parts += [Text(), _title(words.probed_title(probed)), *_probed(probed)]
     return parts
 
 

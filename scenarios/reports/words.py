@@ -4,12 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from scenarios.evidence.control_run import ControlRun
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.verdict.causes import sqlstates
 from scenarios.verdict.measures.slo import percent_down
 from scenarios.verdict.model import (
     Availability,
     Budget,
+    Cause,
+    ControlComparison,
+    ControlRow,
     Downtime,
     Latency,
     ProbedVersion,
@@ -351,3 +355,57 @@ def way_out(one: ReplicaEnd) -> tuple[str, ...]:
         MISSING if one.exit_status is None else str(one.exit_status),
         one.words,
     )
+
+
+CONTROL = ("failure", "step", "control run", "this run", "the release's own", "p-value")
+"""The columns of the table that compares a release with its control run."""
+
+
+def control_row(row: ControlRow) -> tuple[str, ...]:
+    """One kind of failure in both runs."""
+    result = "" if row.cause.endswith(f":{row.result}") or row.cause == row.result else row.result
+    own = f"{row.own:,}"
+    if row.every_deployment and row.failed > row.own:
+        own += " (the rest counts, too: every deployment with this strategy has such failures)"
+    return (
+        f"{row.cause} {result}".rstrip(),
+        f"{row.journey}, step {row.step}: {row.endpoint}",
+        f"{row.control_failed:,} of {row.control_requests:,}",
+        f"{row.failed:,} of {row.requests:,}",
+        own,
+        f"{row.chance:.2g}",
+    )
+
+
+def excused_text(cause: Cause) -> str:
+    """How many requests of a cause do not count against the release."""
+    those = "all" if cause.excused == cause.count else f"{cause.excused:,}"
+    return f"{those} as in the control run"
+
+
+def control_facts(control: ControlComparison) -> list[str]:
+    """What the comparison with the control run comes to, in sentences."""
+    there = f"{control.failed:,} of {control.requests:,} requests failed in the control run"
+    if not control.usable:
+        return [f"{there}, but it does not count: {'; '.join(control.unusable)}"]
+    told = (
+        f"of this run's failures {control.also:,} are as in the control run, and {control.own:,} "
+        "are the release's own"
+    )
+    facts = [f"{there}, which deployed the old version again; {told}"]
+    if control.every_deployment:
+        facts.append(
+            f"{control.every_deployment:,} failures are as in the control run and count all the "
+            "same: a replica was taken away from requests, as in every deployment with this "
+            "strategy"
+        )
+    facts += (f"the control run broke this objective, too: {one}" for one in control.broken)
+    return facts
+
+
+def control_text(control: ControlRun) -> str:
+    """What a control run found, before the release is compared with it."""
+    text = f"{control.failed:,} of {control.requests:,} requests failed in the control run"
+    if control.unusable:
+        return f"{text}; it does not count: {'; '.join(control.unusable)}"
+    return text

@@ -84,6 +84,8 @@ def manifest_of(
         persona=scenario.policy.persona,
         termination=leaving_settings(scenario.policy),
         handling=request_handling(scenario),
+        role=experiment.role,
+        control=experiment.control,
         files=digests,
     )
 

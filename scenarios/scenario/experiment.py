@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.strategies import STRATEGIES
+from scenarios.evidence.control_run import ControlRun, Role
 from scenarios.scenario.reader import Loaded
 from scenarios.scenario.spec import Scenario
 
@@ -19,6 +20,8 @@ class Experiment:
         seed: the seed of all random numbers.
         replay: the command that repeats the run.
         hold: whether the traffic continues after the release until somebody says `finish`.
+        role: whether this is a release, or the control run of one.
+        control: the control run with which the release is compared; None if there is none.
     """
 
     loaded: Loaded
@@ -26,6 +29,8 @@ class Experiment:
     seed: int
     replay: str
     hold: bool = False
+    role: Role = "release"
+    control: ControlRun | None = None
 
     @property
     def scenario(self) -> Scenario:

@@ -95,6 +95,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     repeat: int = 1
     router: str | None = None
     persona: str | None = None
+    control: bool = False
 
     def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
         """The experiment that the command asks for.
@@ -179,6 +180,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             words += ["--router", self.router]
         if self.repeat > 1:
             words += ["--repeat", str(self.repeat)]
+        if self.control:
+            words += ["--control"]
         if self.database is not None:
             words += ["--database", "URL"]  # a URL may hold a password
         return shlex.join(words)

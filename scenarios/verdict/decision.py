@@ -16,16 +16,15 @@ Which of them wins, when several could be said:
 4. `pass` otherwise.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from scenarios.evidence.manifest import Manifest
 from scenarios.verdict.causes.machine import Starved
-from scenarios.verdict.measures import replica_ends
-from scenarios.verdict.measures.slo import percent_down
 from scenarios.verdict.model import (
     Cause,
     Check,
+    ControlComparison,
     Harness,
     Integrity,
     Locks,
@@ -39,15 +38,6 @@ from scenarios.verdict.model import (
 from scenarios.verdict.model.replica_end import BROKEN
 
 CPU_SATURATED = 0.95
-ENDED: Mapping[str, str] = {
-    "completed": "completed",
-    "rolled_back": "was rolled back",
-    "aborted": "was aborted",
-    "failed": "failed",
-}
-_NOT_THE_RELEASE = frozenset({"harness", "machine"})
-LOAD_MADE = frozenset({"transport:timeout", "transport:connect_timeout"})
-"""Causes that a load generator which fell behind may have made itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +69,7 @@ class Findings:
     stalled: Starved | None = None
     replica_ends: tuple[ReplicaEnd, ...] = ()
     rescued: Rescued = field(default_factory=Rescued)
+    control: ControlComparison | None = None
 
 
 def decide(
@@ -86,7 +77,7 @@ def decide(
 ) -> tuple[Word, tuple[str, ...], tuple[str, ...]]:
     """The verdict, its reasons, and the doubts that did not decide: see the module's order."""
     ground = (*_no_ground(findings), *_contradicted(findings), *_not_made(findings))
-    behind = tuple(_fell_behind(findings))
+    behind = tuple(fell_behind(findings))
     breaches = tuple(check.sentence for check in checks if check.held is False)
     blind = (*behind, *_starved(findings), *_saw_nothing(findings))
     if ground:
@@ -103,7 +94,7 @@ def _no_ground(findings: Findings) -> Iterable[str]:
         yield "the run was interrupted"
     if findings.requests.planned == 0:
         yield "no request was made"
-    if findings.early_failures:
+    if findings.early_failures and findings.manifest.role == "release":
         yield (
             f"{number(findings.early_failures, 'request')} failed in the baseline, before anything "
             "was deployed (none allowed)"
@@ -127,7 +118,8 @@ def _contradicted(findings: Findings) -> Iterable[str]:
         )
 
 
-def _fell_behind(findings: Findings) -> Iterable[str]:
+def fell_behind(findings: Findings) -> Iterable[str]:
+    """How the load generator fell behind its schedule, as sentences; empty if it kept up."""
     harness, limit = findings.harness, findings.manifest.objectives.schedule_lag_p99_seconds
     if harness.undispatched:
         yield (
@@ -161,15 +153,17 @@ def _starved(findings: Findings) -> Iterable[str]:
     objectives, starved = findings.manifest.objectives, findings.starved
     if starved is None:
         return
-    failed = sum(cause.count for cause in findings.causes if cause.kind != "harness")
-    lost, slow = _of_machine(findings.causes), _of_machine(findings.slow_causes)
+    failed = sum(
+        cause.count - cause.excused for cause in findings.causes if cause.kind != "harness"
+    )
+    lost, slow = of_machine(findings.causes), of_machine(findings.slow_causes)
     may = objectives.slow_requests
     told = []
     if lost and failed > objectives.failed_requests:
         told.append(f"{number(lost, 'request')} failed")
     if slow and may is not None and findings.requests.slow > may:
         told.append(f"{number(slow, 'request')} took too long")
-    if findings.stalled is not None and not _ended_as_expected(findings.manifest):
+    if findings.stalled is not None and not ended_as_expected(findings.manifest):
         told.append("replicas did not become ready, or did not stay up,")
     if findings.manifest.objectives.termination:
         killed = sum(
@@ -185,11 +179,13 @@ def _starved(findings: Findings) -> Iterable[str]:
         )
 
 
-def _of_machine(causes: Iterable[Cause]) -> int:
+def of_machine(causes: Iterable[Cause]) -> int:
+    """How many requests failed or were slow because other processes used the machine."""
     return sum(cause.count for cause in causes if cause.kind == "machine")
 
 
-def _ended_as_expected(manifest: Manifest) -> bool:
+def ended_as_expected(manifest: Manifest) -> bool:
+    """Whether the release ended as its scenario expects."""
     return manifest.outcome == manifest.expected_outcome
 
 
@@ -203,188 +199,6 @@ def _saw_nothing(findings: Findings) -> Iterable[str]:
     for phase in findings.phases:
         if phase.name == "rollout" and not phase.requests.planned and findings.requests.planned:
             yield "no request was made during the release"
-
-
-def check_objectives(findings: Findings) -> tuple[Check, ...]:
-    """Each objective of the run, and whether the application held it.
-
-    What the load generator may have caused itself does not count here: see the module.
-    """
-    behind = any(True for _ in _fell_behind(findings))
-    return tuple(
-        check
-        for check in (
-            _check_failures(findings, behind=behind),
-            _check_availability(findings, behind=behind),
-            _check_slow(findings, behind=behind),
-            _check_outage(findings),
-            _check_locks(findings),
-            _check_termination(findings),
-            _check_integrity(findings.integrity),
-            _check_outcome(findings, starved=findings.stalled is not None),
-        )
-        if check is not None
-    )
-
-
-def _proven(findings: Findings, *, behind: bool) -> list[Cause]:
-    return [
-        cause
-        for cause in findings.causes
-        if cause.kind not in _NOT_THE_RELEASE and not (behind and cause.cause in LOAD_MADE)
-    ]
-
-
-def _check_failures(findings: Findings, *, behind: bool) -> Check:
-    causes = _proven(findings, behind=behind)
-    failed, may = sum(cause.count for cause in causes), findings.manifest.objectives.failed_requests
-    sent = number(findings.requests.ok + findings.requests.failed, "request")
-    mostly = f"; most frequent cause: {causes[0].title} ({causes[0].count:,})" if causes else ""
-    return Check(
-        check="failed_requests",
-        title=f"{at_most(may, 'request')} fails" if may <= 1 else f"{at_most(may, 'request')} fail",
-        held=failed <= may if findings.requests.planned else None,
-        sentence=f"failed {failed:,} of {sent} ({allowed(may)}){mostly}",
-    )
-
-
-def _check_availability(findings: Findings, *, behind: bool) -> Check | None:
-    objective = findings.manifest.objectives.availability
-    sent = findings.requests.ok + findings.requests.failed
-    if objective is None or not sent:
-        return None
-    failed = sum(cause.count for cause in _proven(findings, behind=behind))
-    share = f"{percent_down(1 - failed / sent)} of the" if failed else f"all {sent:,}"
-    return Check(
-        check="availability",
-        title=f"at least {objective * 100:g} % of the requests succeed",
-        held=1 - failed / sent >= objective,
-        sentence=f"{share} requests succeeded (objective: at least {objective * 100:g} %)",
-    )
-
-
-def _check_slow(findings: Findings, *, behind: bool) -> Check | None:
-    objectives = findings.manifest.objectives
-    slow = findings.requests.slow - _of_machine(findings.slow_causes)
-    may = objectives.slow_requests
-    if may is None:
-        return None
-    held = slow <= may
-    takes = "takes" if may <= 1 else "take"
-    return Check(
-        check="slow_requests",
-        title=f"{at_most(may, 'request')} {takes} longer than {objectives.latency_seconds:g} s",
-        held=None if behind and not held else held,
-        sentence=(
-            f"{number(slow, 'request')} took longer than {objectives.latency_seconds:g} s "
-            f"({allowed(may)})"
-        ),
-    )
-
-
-def _check_outage(findings: Findings) -> Check | None:
-    may = findings.manifest.objectives.longest_outage_seconds
-    if may is None:
-        return None
-    broken = findings.longest_outage > may
-    return Check(
-        check="longest_outage",
-        title=f"no outage lasts longer than {may:g} s",
-        # An outage that the starved machine may have made, or made longer, proves nothing.
-        held=None if broken and _of_machine(findings.causes) else not broken,
-        sentence=(
-            f"the longest outage lasted at least {findings.longest_outage:.2f} s "
-            f"(at most {may:g} s allowed)"
-            if findings.longest_outage
-            else f"no outage was seen (at most {may:g} s allowed)"
-        ),
-    )
-
-
-def _check_locks(findings: Findings) -> Check | None:
-    may, locks = findings.manifest.objectives.lock_wait_seconds, findings.locks
-    if may is None:
-        return None
-    longest = locks.longest or 0.0
-    behind = max(locks.blockers, key=lambda one: one.seconds, default=None)
-    holder = "" if behind is None else behind.application or "another session"
-    whom = "" if behind is None else f" held by {holder} during {behind.during}"
-    return Check(
-        check="lock_wait",
-        title=f"no session of the application waits longer than {may:g} s for a lock",
-        held=longest <= may if locks.watched else None,
-        sentence=(
-            f"the application waited up to {longest:.2f} s for a lock{whom} "
-            f"(at most {may:g} s allowed)"
-            if locks.watched
-            else "lock waits in the database were not recorded"
-        ),
-    )
-
-
-def _check_termination(findings: Findings) -> Check | None:
-    if not findings.replica_ends:
-        return None
-    must = findings.manifest.objectives.termination
-    broken = any(one.broken for one in findings.replica_ends)
-    return Check(
-        check="termination",
-        title="each replica stops when it is asked to",
-        held=not (broken and must),
-        sentence=replica_ends.sentence(findings.replica_ends, allowed=not must),
-    )
-
-
-def _check_integrity(integrity: Integrity) -> Check:
-    if integrity.violation_count:
-        first = integrity.violations[0]
-        sentence = (
-            f"{number(integrity.violation_count, 'violation')} of data integrity (none allowed); "
-            f"the first is about {first.subject}: expected {first.expected}, found {first.found}"
-            + (f"; {integrity.logged[0]}" if integrity.logged else "")
-        )
-    elif integrity.status == "unchecked":
-        sentence = "data integrity was not checked, because the database was not read"
-    elif integrity.status == "unknown":
-        sentence = "data integrity is unknown, because no request promised anything about the data"
-    else:
-        sentence = f"no row lost, duplicated or invented ({integrity.checked:,} checked)"
-    return Check(
-        check="integrity",
-        title="no data is lost, duplicated or invented",
-        held={"held": True, "violated": False}.get(integrity.status),
-        sentence=sentence,
-    )
-
-
-def _check_outcome(findings: Findings, *, starved: bool) -> Check:
-    manifest = findings.manifest
-    held = _ended_as_expected(manifest)
-    because = f": {manifest.outcome_reason}" if manifest.outcome_reason and not held else ""
-    if not held:
-        # A cause without requests is why a replica did not start.
-        because += "".join(f"; {cause.title}" for cause in findings.causes if not cause.count)
-    expected = manifest.expected_outcome.replace("_", " ")
-    return Check(
-        check="outcome",
-        title=f"the release ends as expected ({expected})",
-        held=None if manifest.interrupted or (starved and not held) else held,
-        sentence=(
-            f"the release {ENDED[manifest.outcome]}, as expected"
-            if held
-            else f"the release {ENDED[manifest.outcome]}{because} (expected outcome: {expected})"
-        ),
-    )
-
-
-def allowed(count: int) -> str:
-    """How many of something an objective allows, in words."""
-    return f"{count:,} allowed" if count else "none allowed"
-
-
-def at_most(count: int, thing: str) -> str:
-    """An upper limit as the subject of a sentence, such as `no request`."""
-    return f"at most {number(count, thing)}" if count else f"no {thing}"
 
 
 def number(count: int, thing: str) -> str:

@@ -6,32 +6,40 @@ from dataclasses import dataclass
 
 import msgspec
 
+from scenarios.evidence.control_run import ControlRun
 from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.causes.attribution import Attributed, attribute_all, causes_of
 from scenarios.verdict.causes.contrasts import contrasted
+from scenarios.verdict.causes.control_comparison import (
+    BesideControl,
+    compare,
+    control_run_of,
+    kinds_of,
+)
 from scenarios.verdict.causes.drain import CAUSE as DRAIN_EXCEEDED
 from scenarios.verdict.causes.drain import advise_drain
 from scenarios.verdict.causes.quotations import background
 from scenarios.verdict.causes.starts import failed_starts
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.causes.undrained import CAUSE, advise, late
-from scenarios.verdict.columns.requests import RequestColumns
+from scenarios.verdict.columns.requests import RequestColumns, Step
 from scenarios.verdict.data.agreement import with_reads
 from scenarios.verdict.data.integrity import Ledger
-from scenarios.verdict.decision import Findings, check_objectives, decide
+from scenarios.verdict.decision import Findings, decide
 from scenarios.verdict.limits import limits_of
 from scenarios.verdict.measures.budget import budget_of, users_of
 from scenarios.verdict.measures.downtime import availability_of, downtime_by_endpoint, downtime_of
 from scenarios.verdict.measures.exchanges import Exchanges
 from scenarios.verdict.measures.locking import LockLedger
 from scenarios.verdict.measures.probed import probed_of
-from scenarios.verdict.measures.replica_ends import replica_ends_of
+from scenarios.verdict.measures.replica_ends import CUT_SHORT, replica_ends_of
 from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
 from scenarios.verdict.model import Advice, Integrity, Rollout, Users, Verdict
+from scenarios.verdict.objectives import check_objectives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +52,7 @@ class Judgement:
         slow: those that succeeded but took longer than the latency objective, likewise.
         around: the journal, and what else went on.
         ticks: the load generator's account of itself, by time.
+        as_control: of a control run, what a release is compared with; its folder is not named yet.
     """
 
     verdict: Verdict
@@ -51,6 +60,7 @@ class Judgement:
     slow: tuple[Attributed, ...]
     around: Surroundings
     ticks: tuple[Tick, ...]
+    as_control: ControlRun | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +79,7 @@ class _Read:
         watched: whether anybody looked for those.
         heard: whether the database server's log was read.
         profiles: by version, what was found out about its server before the run.
+        sent: how many requests of each step were sent.
     """
 
     manifest: Manifest
@@ -85,6 +96,7 @@ class _Read:
     watched: bool
     heard: bool
     profiles: Mapping[str, bytes]
+    sent: Counter[Step]
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -102,16 +114,20 @@ def judge(evidence: Evidence) -> Judgement:
         attribute_all(outcomes, read.exchanges, read.around, slow_seconds)
         for outcomes in (read.tally.failed, read.tally.late)
     )
-    failed = contrasted(failed, read.around)
+    comparison = compare(read.manifest.control, failed, slow, read.sent)
+    kinds = kinds_of((*failed, *slow)) if read.manifest.role == "control" else None
+    failed, slow = comparison.excuse(contrasted(failed, read.around), slow)
     for one in failed:  # only now is it known whom they asked
         if one.failure.outcome.served_by is None:
             read.waiting.add(one.failure.outcome, one.failure.replica)
+    verdict = _verdict(read, failed, slow, comparison)
     return Judgement(
-        verdict=_verdict(read, failed, slow),
+        verdict=verdict,
         failed=failed,
         slow=slow,
         around=read.around,
         ticks=read.ticks,
+        as_control=None if kinds is None else control_run_of(kinds, read.sent, verdict),
     )
 
 
@@ -147,7 +163,17 @@ def _read(evidence: Evidence) -> _Read:
         watched=evidence.lock_waits is not None,
         heard=evidence.server_lines is not None,
         profiles=evidence.profiles,
+        sent=_sent(columns),
     )
+
+
+def _sent(columns: RequestColumns) -> Counter[Step]:
+    """How many requests of each step were sent."""
+    sent: Counter[Step] = Counter()
+    for kind in columns.kinds:
+        if kind.dispatched:
+            sent[kind.step] += kind.count
+    return sent
 
 
 def _integrity(evidence: Evidence, around: Surroundings, ledger: Ledger) -> Integrity:
@@ -169,7 +195,12 @@ def _with_background(read: _Read, failed: Sequence[Attributed]) -> Integrity:
     return msgspec.structs.replace(read.integrity, logged=logged)
 
 
-def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attributed]) -> Verdict:
+def _verdict(
+    read: _Read,
+    failed: Sequence[Attributed],
+    slow: Sequence[Attributed],
+    comparison: BesideControl,
+) -> Verdict:
     manifest, tally, origin_ns = read.manifest, read.tally, read.tally.origin_ns
     timeline = read.around.timeline
     downtime = downtime_of(read.requests, origin_ns)
@@ -188,9 +219,16 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         harness=tally.harness(read.ticks),
         phases=tally.phases(),
         versions=tally.versions(),
-        early_failures=tally.early_failures,
+        early_failures=tally.early_failures - comparison.early(timeline.rollout_ns),
         contradictions=read.contradictions,
-        longest_outage=max((window.seconds_lower for window in downtime), default=0.0),
+        longest_outage=max(
+            (
+                window.seconds_lower
+                for window in downtime_of(comparison.without(read.requests), origin_ns)
+            ),
+            default=0.0,
+        ),
+        control=comparison.control,
         faults=sum(one.verb == "fault" and one.state == "completed" for one in timeline.events),
         locks=read.waiting.locks(watched=read.watched, origin_ns=origin_ns),
         seconds=timeline.release_seconds,
@@ -207,7 +245,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
             Counter(
                 one.failure.replica
                 for one in failed
-                if one.finding.kind == "lifecycle" and one.failure.replica is not None
+                if one.finding.cause in CUT_SHORT and one.failure.replica is not None
             ),
             origin_ns,
         ),
@@ -271,6 +309,7 @@ def _verdict(read: _Read, failed: Sequence[Attributed], slow: Sequence[Attribute
         termination=manifest.termination,
         handling=manifest.handling,
         advice=_advice(failed, manifest, tally),
+        control=comparison.control,
     )
 
 

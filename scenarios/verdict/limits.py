@@ -4,7 +4,10 @@ from collections.abc import Iterable
 
 from scenarios.verdict.decision import Findings, number
 from scenarios.verdict.measures.slo import bad_rollout_upper, percent_up
-from scenarios.verdict.model import Availability, Slots
+from scenarios.verdict.model import Availability, ControlComparison, Slots
+
+SURE = 0.05
+"""From this chance on, as many failures may well be missing from a control run."""
 
 HELD_UP_SECONDS = 0.1
 """From here on a generator that was late is worth a word."""
@@ -53,6 +56,8 @@ def limits_of(
         named = findings.manifest.router_version or findings.manifest.router
         yield f"of {named}: {'; '.join(findings.manifest.router_lacks)}"
     yield from _unseen(findings)
+    if findings.control is not None:
+        yield from _about_control(findings.control)
     if not heard and findings.manifest.database is not None:
         yield (
             "the database server's log was not read, because the server is not the run's own; an "
@@ -62,6 +67,22 @@ def limits_of(
         yield (
             "the balancer's access log has none of the failed requests, so the causes rest on "
             "what the client saw"
+        )
+
+
+def _about_control(control: ControlComparison) -> Iterable[str]:
+    if not control.usable:
+        yield (
+            f"nothing is known of failures without the release, because the control run does not "
+            f"count: {'; '.join(control.unusable)}; so every failure counts"
+        )
+        return
+    rare = sum(row.failed for row in control.rows if row.own and row.chance > SURE)
+    if rare:
+        yield (
+            f"{number(rare, 'failed request')} of a kind that the control run did not have "
+            f"{'is' if rare == 1 else 'are'} too few to be sure that the release is to blame; the "
+            "verdict counts them as the release's own"
         )
 
 

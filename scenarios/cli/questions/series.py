@@ -7,6 +7,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from scenarios.cli.questions.control_run import controlled_and_told
 from scenarios.cli.questions.counterfactual import Tried, experiments, tried
 from scenarios.cli.running import progress, run_one
 from scenarios.exit_status import ExitStatus
@@ -90,8 +91,12 @@ async def run_series(  # noqa: PLR0917 - what to run, and where to show it
     async with environment(changes.database) as place:
         for number in range(runs):
             experiment = changes.experiment(reference, strategy, seed + number)
-            watcher = progress(console, experiment, no_live=True)
             console.rule(f"run {number + 1} of {runs}, seed {experiment.seed}")
+            if changes.control:
+                experiment = await controlled_and_told(
+                    experiment, place, out, console, no_live=True
+                )
+            watcher = progress(console, experiment, no_live=True)
             verdict, folder = await run_one(experiment, place, out, watcher)
             why = "" if verdict.verdict == "pass" else ": " + "; ".join(verdict.reasons)
             console.print(Text(f"{verdict.verdict}{why}"))

@@ -115,6 +115,7 @@ def _cause(cause: Cause, number: int) -> Html:
         "schema": words.counted(evidence.schemas),
         "from, to": f"{words.instant(evidence.first)}, {words.instant(evidence.last)}",
         "possibly also": words.counted(evidence.contributing),
+        "do not count": words.excused_text(cause) if cause.excused else "",
         "request ids": words.some(evidence.requests, cause.count),
     }
     known = Html().join(

@@ -53,6 +53,7 @@ def html_report(
             _timeline(drawing),
             failures.downtime(verdict),
             failures.causes(verdict),
+            sections.control(verdict),
             failures.stories(stories),
             failures.slow(verdict),
             sections.locks(verdict),

@@ -7,6 +7,8 @@ from scenarios.reports.page.frame import NOTHING, bullets, table
 from scenarios.reports.page.markup import Html
 from scenarios.verdict.model import Blocker, Locks, Verdict, WindowedUptime
 
+MOST_ROWS = 50
+
 
 def locks(verdict: Verdict) -> Html:
     """Who waited for whom in the database, and what else migrations did to it."""
@@ -29,6 +31,20 @@ def locks(verdict: Verdict) -> Html:
     caption = "Requests that waited for a database lock, by the session that blocked them"
     return Html("<section><h2>Locks</h2>{}{}</section>").format(
         table(head, rows, caption), Html("<ul>{}</ul>").format(items) if items else ""
+    )
+
+
+def control(verdict: Verdict) -> Html:
+    """What failed in the control run as well, and what is the release's own."""
+    found = verdict.control
+    if found is None:
+        return NOTHING
+    rows = [words.control_row(row) for row in (*found.rows, *found.slow_rows)[:MOST_ROWS]]
+    caption = "Failures of this run, by kind, in both runs; the p-value is of Fisher's exact test"
+    return Html("<section><h2>Compared with the control run</h2>{}{}<p>{}</p></section>").format(
+        bullets(words.control_facts(found), ""),
+        table(words.CONTROL, rows, caption) if rows else "",
+        Html("Evidence of the control run: <code>{}</code>").format(found.folder),
     )
 
 

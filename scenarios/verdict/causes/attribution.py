@@ -40,12 +40,15 @@ class Attributed:
         finding: its cause.
         contributing: what else may have had a part: see `model.CauseEvidence`.
         faults: those of them that are faults which the run made, by their names.
+        excused: whether it does not count against the release, because the control run had such
+            failures as often.
     """
 
     failure: Failure
     finding: Finding
     contributing: tuple[str, ...]
     faults: tuple[str, ...]
+    excused: bool = False
 
 
 def attributed(
@@ -154,6 +157,7 @@ def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
         confidence=finding.confidence,
         kind=finding.kind,
         count=len(failures),
+        excused=sum(one.excused for one in group),
         evidence=CauseEvidence(
             requests=tuple(outcome.request_id for outcome in outcomes[:MOST_IDS]),
             first=(outcomes[0].planned_ns - origin_ns) / 1e9,

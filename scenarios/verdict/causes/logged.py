@@ -66,7 +66,12 @@ class Quoted(NamedTuple):
 
 def kind_of(error: LoggedError) -> str:
     """The last line of an error without the values in it, which is the same for similar errors."""
-    return _VALUES.sub("…", error.last_line)
+    return without_values(error.last_line)
+
+
+def without_values(text: str) -> str:
+    """A message without what differs from one case to the next: numbers and quoted values."""
+    return _VALUES.sub("…", text)
 
 
 def sqlstate_of(error: LoggedError) -> str | None:

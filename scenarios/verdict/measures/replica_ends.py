@@ -12,6 +12,11 @@ ADVICE = (
     "a wrapper must pass the stop signal on: a shell script starts the server with `exec`, and in "
     "place of `npm start` the command is the server itself, such as `node server.js`"
 )
+CUT_SHORT = frozenset(
+    {"lifecycle:undrained", "lifecycle:stopped", "lifecycle:drain_exceeded", "lifecycle:died"}
+)
+"""Causes of requests that broke off because their replica ended."""
+
 _CLOSED_NS = 250_000_000
 """If a port was closed so shortly before the kill, the kill may have closed it."""
 

@@ -20,6 +20,7 @@ from scenarios.verdict.model.causes import (
     Confidence,
     FailedRequest,
 )
+from scenarios.verdict.model.control_comparison import ControlComparison, ControlRow
 from scenarios.verdict.model.data import Integrity, Invariant, Violation
 from scenarios.verdict.model.locks import Blocker, Locks, Rewrite
 from scenarios.verdict.model.measures import (
@@ -44,6 +45,8 @@ __all__ = [
     "CauseKind",
     "Check",
     "Confidence",
+    "ControlComparison",
+    "ControlRow",
     "Downtime",
     "FailedRequest",
     "Harness",
@@ -263,6 +266,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         probed: what was found out about the servers of versions before the run.
         advice: the settings that would have saved requests which met stopped replicas.
         rescued: the requests that only the balancer saved.
+        control: how the release compares with its control run; absent if there was none.
     """
 
     schema: int = 1
@@ -308,6 +312,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     handling: RequestHandling | None = None
     advice: tuple[Advice, ...] = ()
     rescued: Rescued = Rescued()
+    control: ControlComparison | None = None
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -130,6 +130,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
         count: how many failed requests have this cause; `evidence.requests` lists at most the first
             thousand.
         evidence: what the requests have in common.
+        excused: how many of `count` do not count against the release, because the control run had
+            such failures as often.
     """
 
     cause: str
@@ -138,3 +140,4 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     evidence: CauseEvidence
     kind: CauseKind = "unknown"
+    excused: int = 0

@@ -124,6 +124,19 @@ def test_requests_under_way_are_counted() -> None:
     assert one.cut > 0
 
 
+def test_failures_at_its_beginning_are_none_of_its_end() -> None:
+    """A replica that failed while it was young had no requests under way when it ended."""
+    run = clean(rate=400)
+    stopped = event(
+        5.9, "stop", "completed", 70, version="b", replicas=("b-2",),
+        detail={"departures": {"b-2": {**GOOD, "stop_asked_ns": at(5.8), "ended_ns": at(5.9)}}},
+    )  # fmt: skip
+    run = run.but(events=[*run.events, stopped]).failing(3.2, 4.0, status=503)
+    verdict = run.judge()
+    assert "lifecycle:warming" in {one.cause for one in verdict.causes}
+    assert [one.way for one in verdict.replica_ends] == ["stopped"]
+
+
 def test_a_replica_that_dies_in_service_is_told() -> None:
     """Nobody asked it to: the section names it, whatever became of the requests."""
     died = event(2.2, "replica", "noted", 72, version="a", replicas=("a-1",), error="exited")
