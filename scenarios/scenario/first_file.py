@@ -164,6 +164,7 @@ rate = 50 # journeys that start per second, no matter how long they take
 # [[traffic.journeys.steps]]
 # path = "/items/{{id}}"
 # expect_body = {{ json = {{ name = "{{unique}}" }} }} # also contains = ["..."], lacks = ["..."]
+# expect_headers = {{ Content-Type = {{ contains = "json" }} }}
 #
 # With users = 20 and every_seconds = 0.5 instead of weight, 20 users stay for the whole run and
 # repeat the journey every 0.5 seconds; the rate does not count for them.

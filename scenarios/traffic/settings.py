@@ -53,6 +53,24 @@ class BodyCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     json: Mapping[str, str | int | float | bool] = msgspec.field(default_factory=dict)
 
 
+class HeaderCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A check of one header field of a response. Without any of these keys, it must be there.
+
+    If the field occurs more than once, one of its values must be as expected.
+
+    Attributes:
+        equals: the value. A text in place of this table means the same.
+        contains: a text that the value must contain.
+        pattern: a regular expression that must match a part of the value.
+        absent: whether the response must not have this field.
+    """
+
+    equals: str | None = None
+    contains: str | None = None
+    pattern: str | None = None
+    absent: bool = False
+
+
 class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a response contains a value for later steps. A response without it is a failure.
 
@@ -87,6 +105,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         body: a text body, if there is neither `form` nor `json`.
         expect: the statuses that count as success.
         expect_body: further checks of the response.
+        expect_headers: checks of header fields of the response, by their names in any case, such as
+            `{ Cache-Control = { contains = "immutable" }, X-Debug = { absent = true } }`. A text is
+            the expected value.
         capture: values for later steps, by the names of their placeholders.
         connection: `new` opens a connection and closes it after the request. `reused` takes an idle
             connection if there is one. `any` chooses one of the two at random, half and half.
@@ -112,6 +133,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     body: str | None = None
     expect: tuple[int, ...] = (200,)
     expect_body: BodyCheck | None = None
+    expect_headers: Mapping[str, str | HeaderCheck] = msgspec.field(default_factory=dict)
     capture: Mapping[str, Capture] = msgspec.field(default_factory=dict)
     connection: Literal["new", "reused", "any"] = "reused"
     subject: str | None = None

@@ -8,13 +8,13 @@ import msgspec
 
 from scenarios.traffic.errors import Location, step_location
 from scenarios.traffic.journeys.examination import Examination
+from scenarios.traffic.journeys.header_checks import TOKEN
 from scenarios.traffic.journeys.templates import NAMES, PLACEHOLDER, Template
 from scenarios.traffic.journeys.validation import check_numbers, check_websocket
 from scenarios.traffic.settings import Journey, Pace, Step
 from scenarios.traffic.wire.frames import key_for
 
 # RFC 9110, section 5.6.2.
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110, section 5.5, without obs-text: what a field's value may be made of.
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 # RFC 9110, section 8.6: a method that expects content says so also when it is empty.
@@ -58,7 +58,7 @@ class CompiledStep:
     def __init__(
         self, step: Step, *, host: str, where: Location, known: frozenset[str] = frozenset()
     ) -> None:
-        if not _TOKEN.fullmatch(step.method) or step.method == "CONNECT":
+        if not TOKEN.fullmatch(step.method) or step.method == "CONNECT":
             raise where.error(f"method {step.method!r} cannot be sent", "method")
         if not step.path.startswith(("/", "{link}")):
             raise where.error(f"path {step.path!r} must begin with / or be {{link}}", "path")
@@ -100,7 +100,11 @@ class CompiledStep:
         body = step.body or ("" if step.json is None else msgspec.json.encode(step.json).decode())
         self._body = Template(body, where=where.part("body", "body"), known=known)
         self.examination = Examination(
-            step.expect_body, step.capture, where=where, known=known | step.capture.keys()
+            step.expect_body,
+            step.capture,
+            where=where,
+            known=known | step.capture.keys(),
+            headers=step.expect_headers,
         )
         self._has_body = (
             step.form is not None
@@ -245,7 +249,7 @@ def _fields(
     """The header fields, each name once whatever its case; the later one wins."""
     named: dict[str, tuple[str, Template]] = {}
     for name, value in fields.items():
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise where.error(f"{name!r} is not the name of a header field")
         if name.lower() in _OWN_FIELDS:
             raise where.error(f"the field {name} is the generator's own")

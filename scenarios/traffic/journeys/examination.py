@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from scenarios.traffic.errors import Location
+from scenarios.traffic.journeys.header_checks import HeaderExpectation
 from scenarios.traffic.journeys.templates import Template
-from scenarios.traffic.settings import BodyCheck, Capture
+from scenarios.traffic.settings import BodyCheck, Capture, HeaderCheck
 
 _SHOWN = 60
 
@@ -33,6 +34,7 @@ class Examination:
 
     Args:
         check: what the body must be like.
+        headers: what header fields must be like, by their names.
         capture: what is taken from the answer, by name.
         where: what messages call the step.
         known: the placeholders that the check's texts may hold.
@@ -41,7 +43,7 @@ class Examination:
         PlanError: one of them can never be carried out.
     """
 
-    __slots__ = ("_capture", "_contains", "_json", "_lacks", "names")
+    __slots__ = ("_capture", "_contains", "_headers", "_json", "_lacks", "names")
 
     def __init__(
         self,
@@ -50,8 +52,18 @@ class Examination:
         *,
         where: Location,
         known: frozenset[str],
+        headers: Mapping[str, str | HeaderCheck] | None = None,
     ) -> None:
         check = check or BodyCheck()
+        self._headers = [
+            HeaderExpectation(
+                name,
+                each,
+                where=where.part(f"expect_headers {name}", "expect_headers", name),
+                known=known,
+            )
+            for name, each in (headers or {}).items()
+        ]
         where_body = where.part("expect_body", "expect_body")
         self._contains = [Template(text, where=where_body, known=known) for text in check.contains]
         self._lacks = [Template(text, where=where_body, known=known) for text in check.lacks]
@@ -69,12 +81,14 @@ class Examination:
         self.names: frozenset[str] = frozenset().union(
             *(each.names for each in (*self._contains, *self._lacks)),
             *(value.names for _, value in self._json if isinstance(value, Template)),
+            *(each.names for each in self._headers),
         )
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to look at."""
-        return not (self._contains or self._lacks or self._json or self._capture)
+        checks = (self._headers, self._contains, self._lacks, self._json, self._capture)
+        return not any(checks)
 
     def apply(self, answer: Answer, values: Mapping[str, str]) -> dict[str, str]:
         """Check the answer; returns what was captured.
@@ -82,6 +96,10 @@ class Examination:
         Raises:
             Mismatch: a check does not hold, or there is nothing to capture.
         """
+        for expectation in self._headers:
+            mismatch = expectation.mismatch(answer.fields, values)
+            if mismatch is not None:
+                raise Mismatch(mismatch)
         text = answer.body.decode("utf-8", "replace")
         for template in self._contains:
             wanted = template.render(values)

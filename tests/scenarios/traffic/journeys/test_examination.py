@@ -19,7 +19,7 @@ from scenarios.traffic.journeys.examination import Answer, Examination, Mismatch
 from scenarios.traffic.journeys.set_up import SetUpError, set_up
 from scenarios.traffic.journeys.user import load_coroutine
 from scenarios.traffic.plan import Plan
-from scenarios.traffic.settings import BodyCheck, Capture, Journey, Step
+from scenarios.traffic.settings import BodyCheck, Capture, HeaderCheck, Journey, Step
 from tests.support.servers import Site, read_request, serving
 
 Respond = Callable[[str, str, bytes], tuple[int, str]]
@@ -135,6 +135,83 @@ def test_what_is_wrong_with_an_answer(
     with pytest.raises(Mismatch) as caught:
         examination.apply(Answer(body=b'{"a": [true], "c": "silver"}'), {})
     assert str(caught.value) == message
+
+
+HEADERS = (("Content-Type", "text/html; charset=utf-8"), ("Vary", "Accept"), ("vary", "Cookie"))
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "message"),
+    [
+        ("content-type", "text/html; charset=utf-8", None),
+        ("VARY", "Cookie", None),
+        ("Vary", HeaderCheck(), None),
+        ("Content-Type", HeaderCheck(contains="html", pattern="utf-?8$"), None),
+        ("X-Powered-By", HeaderCheck(absent=True), None),
+        ("Content-Type", HeaderCheck(equals="{kind}"), None),
+        ("Vary", "Origin", "header Vary is 'Accept, Cookie', not 'Origin'"),
+        ("ETag", HeaderCheck(), "there is no header ETag"),
+        ("ETag", HeaderCheck(contains="x"), "there is no header ETag"),
+        ("vary", HeaderCheck(absent=True), "there is a header vary: 'Accept'"),
+        (
+            "Vary",
+            HeaderCheck(contains="Orig"),
+            "header Vary is 'Accept, Cookie' and does not contain 'Orig'",
+        ),
+        (
+            "Vary",
+            HeaderCheck(pattern="^A.*z"),
+            "header Vary is 'Accept, Cookie' and does not match '^A.*z'",
+        ),
+    ],
+)
+def test_header_fields_are_checked(
+    name: str, check: HeaderCheck | str, message: str | None
+) -> None:
+    """A field must be there, equal, contain, match, or be absent; its name is in any case."""
+    examination = Examination(
+        None, {}, headers={name: check}, where=Location(""), known=frozenset({"kind"})
+    )
+    assert not examination.is_empty
+    answer, values = Answer(HEADERS), {"kind": "text/html; charset=utf-8"}
+    if message is None:
+        assert examination.apply(answer, values) == {}
+        return
+    with pytest.raises(Mismatch) as caught:
+        examination.apply(answer, values)
+    assert str(caught.value) == message
+
+
+async def test_a_header_that_is_not_as_expected_is_a_failure(tmp_path: Path) -> None:
+    """A 200 without the header field is a failed request that says so."""
+    step = Step(path="/", expect_headers={"Cache-Control": HeaderCheck(contains="immutable")})
+    found = await sent(tmp_path, lambda *_: (200, "ok"), Journey(name="j", steps=(step,)))
+    assert {one.mismatch for one in found} == {"there is no header Cache-Control"}
+    assert {(one.ok, one.status) for one in found} == {(False, 200)}
+    good = Step(path="/", expect_headers={"content-length": "2"})
+    found = await sent(tmp_path, lambda *_: (200, "ok"), Journey(name="j", steps=(good,)))
+    assert all(one.ok for one in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "message"),
+    [
+        ("a b", "x", "'a b' is not the name of a header field"),
+        ("A", HeaderCheck(pattern="("), "pattern '(': missing ), unterminated subpattern"),
+        ("A", HeaderCheck(absent=True, equals="x"), "absent excludes equals, contains and pattern"),
+        ("A", "{nobody}", "nobody"),
+    ],
+)
+def test_a_header_check_that_can_never_hold_is_refused(
+    name: str, check: HeaderCheck | str, message: str
+) -> None:
+    """Nothing is started for it; the message says where it stands."""
+    where = Location("journey j, step 1", ("journeys", "0", "steps", "0"))
+    with pytest.raises(PlanError) as caught:
+        Examination(None, {}, headers={name: check}, where=where, known=frozenset())
+    assert message in str(caught.value)
+    assert "journey j, step 1" in str(caught.value)
+    assert caught.value.keys[:5] == ("journeys", "0", "steps", "0", "expect_headers")
 
 
 def test_what_can_be_captured() -> None:
