@@ -191,6 +191,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         replicas: how many replicas serve.
+        start_in_turn: whether the replicas of the first version start one after the other, each
+            once the one before is ready. This is for applications that initialise their database
+            when they start, and must not do so twice at the same time.
         max_surge: how many additional replicas may run during a rolling update; a number, or a
             percentage such as `25%`, rounded up.
         max_unavailable: how many fewer replicas may serve meanwhile; a percentage is rounded down.
@@ -207,7 +210,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         canary_soak_seconds: how long each such step lasts before it is judged.
         analysis: how a canary is judged.
         hooks: commands, by the time when they run: `before_` or `after_` and a verb, such as
-            `before_switch` or `after_deploy`. A hook that fails fails its verb.
+            `before_switch` or `after_deploy`. A hook that fails fails its verb. `docs/concepts.md`
+            has the verbs, and the variables that a hook gets.
         hook_timeout_seconds: how long a hook may take.
         healing: how replicas that die are replaced.
         autoscaling: how many replicas serve; absent: as many as `replicas` says.
@@ -217,6 +221,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     replicas: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
+    start_in_turn: bool = False
     max_surge: Quantity = 1
     max_unavailable: Quantity = 0
     min_ready_seconds: NotNegative = 0.5

@@ -26,7 +26,7 @@ from orchestrator.model import (
     Version,
 )
 from orchestrator.policy import WHOLE
-from orchestrator.rollout import Rollout
+from orchestrator.rollout import Replicas, Rollout
 from orchestrator.strategies import Strategy
 from orchestrator.tasks import first_error
 from orchestrator.termination import DRAIN_FIRST
@@ -38,11 +38,17 @@ _End: TypeAlias = tuple[Outcome, str | None]
 async def bring_up(rollout: Rollout, version: Version) -> None:
     """Start the version that serves before a release, and give it all traffic.
 
+    With the policy's `start_in_turn`, each replica is ready before the next one starts.
+
     Raises:
         OrchestratorError: it does not become ready.
     """
-    fresh = await rollout.start(version, rollout.policy.replicas)
-    await rollout.wait_ready(fresh, DRAIN_FIRST)
+    replicas = rollout.policy.replicas
+    fresh: Replicas = ()
+    for count in [1] * replicas if rollout.policy.start_in_turn else [replicas]:
+        started = await rollout.start(version, count)
+        await rollout.wait_ready(started, DRAIN_FIRST)
+        fresh += started
     await rollout.switch(fresh)
 
 

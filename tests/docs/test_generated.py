@@ -10,6 +10,7 @@ import typer
 from benchmarks import router_matrix
 from benchmarks.server_page import page, read_record
 from docs.generate import generated
+from orchestrator.policy import HOOKED
 from orchestrator.routers.registry import KINDS
 from scenarios.cli.main import app, status
 
@@ -37,6 +38,18 @@ def test_the_command_line_is_documented() -> None:
         for option in (one for parameter in command.params for one in parameter.opts):
             missing = f"`hitless {name} {option}` is missing: run `python docs/generate.py`"
             assert option in section, missing
+
+
+def test_hooks_are_documented() -> None:
+    """Each moment at which a hook can run, and each variable that it gets, is on the page."""
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    section = text.partition("\n## Hooks\n")[2].partition("\n## ")[0]
+    source = (ROOT / "orchestrator" / "verb_runner.py").read_text()
+    variables = re.findall(r'"(HITLESS_[A-Z]+)":', source)
+    assert len(variables) == 5
+    for name in (*HOOKED, *variables):
+        assert f"| `{name}` |" in section, name
+    assert section.count("\n| `") == len(HOOKED) + len(variables)
 
 
 def test_ci_examples_use_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

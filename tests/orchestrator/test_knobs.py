@@ -1,6 +1,7 @@
 """Each knob on real processes: what would happen if it were ignored does not."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,23 @@ async def test_surge_and_unavailable(
         assert counts(scene.events, {"a-1", "a-2", "a-3"}) == (most, fewest)
         assert scene.left() == {"b": 3}
     assert result.outcome == "completed"
+
+
+@pytest.mark.parametrize("in_turn", [True, False])
+async def test_the_first_replicas_start_in_turn(tmp_path: Path, *, in_turn: bool) -> None:
+    """With `start_in_turn` each first replica starts once the one before is ready."""
+    slow = version("a", "--start-seconds", "0.2")
+    knobs = policy(replicas=3, start_in_turn=in_turn)
+    async with running_fleet(tmp_path, knobs, slow):
+        lines = (tmp_path / "events.ndjson").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    steps = [
+        (one["verb"], tuple(one["replicas"]))
+        for one in events
+        if (one["verb"], one["state"]) in (("start", "started"), ("wait_ready", "completed"))
+    ]
+    each = [("a-1",), ("a-2",), ("a-3",)] if in_turn else [("a-1", "a-2", "a-3")]
+    assert steps == [(verb, names) for names in each for verb in ("start", "wait_ready")]
 
 
 async def test_deadline_and_minimum(tmp_path: Path) -> None:
