@@ -1,11 +1,7 @@
-"""The backends: their lifecycle, and which of them takes the next request.
+"""All backends: which there are, and which of them takes the next request.
 
 Pure: no clock, no socket, no task. Every method is synchronous, so a choice and its claim are one
 step that nothing can come between, and a simulator can drive the same code.
-
-The lifecycle is a table. A step that it does not have raises, and changes nothing:
-
-    new ──► up ⇄ down          new, up, down ──► draining ──► removed
 
 A backend takes traffic when it is *routable*: up, with a weight above 0, and not ejected. An
 ejected backend (see `balancer.outlier_detection`) counts again when no other is routable: passive
@@ -13,90 +9,12 @@ health never takes the last one.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from math import isfinite
 
-from balancer.addresses import host_port
-from balancer.connection_reuse import ReuseRecord
+from balancer.backend import DRAINING, TRANSITIONS, UP, Backend, State
 from balancer.errors import ConflictError, IllegalTransitionError, UnknownBackendError
 from balancer.statistics import Counters
-
-
-class State(StrEnum):
-    """The states of a backend."""
-
-    NEW = "new"  # attached, not yet checked often enough: takes no traffic
-    UP = "up"  # its checks pass
-    DOWN = "down"  # its checks fail, or a connection to it was refused
-    DRAINING = "draining"  # gets no new connection; what it has may end
-    REMOVED = "removed"  # forgotten
-
-
-TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.NEW: frozenset({State.UP, State.DRAINING}),
-    State.UP: frozenset({State.DOWN, State.DRAINING}),
-    State.DOWN: frozenset({State.UP, State.DRAINING}),
-    State.DRAINING: frozenset({State.REMOVED}),
-    State.REMOVED: frozenset(),
-}
-
-
-@dataclass(slots=True, eq=False)
-class Backend:
-    """One replica, as the balancer sees it. Only the pool changes its state.
-
-    Attributes:
-        id: its name in the run; never reused for another address while it is known.
-        host: where it listens.
-        port: the same.
-        version: what it runs, for statistics and affinity.
-        weight: its share of new requests, relative to the others; 0 is a standby.
-        state: where it is in its life.
-        in_flight: exchanges that have claimed it and not ended.
-        tunnels: upgraded connections, which are counted apart.
-        inherited: exchanges that a predecessor of this balancer still has with it.
-        ejected: whether passive health took it out of the choice for a while.
-        keeps_idle: whether it drains, and its idle connections still take requests.
-        credit: its place in the smooth weighted round robin.
-        counters: what became of its requests.
-        reuse: what is known of it about kept connections.
-        served_by: the line of a response that names it.
-    """
-
-    id: str
-    host: str
-    port: int
-    version: str
-    weight: float
-    state: State = State.NEW
-    in_flight: int = 0
-    tunnels: int = 0
-    inherited: int = 0
-    ejected: bool = False
-    keeps_idle: bool = False
-    credit: float = 0.0
-    counters: Counters = field(default_factory=Counters)
-    reuse: ReuseRecord = field(default_factory=ReuseRecord)
-    served_by: bytes = b""
-
-    def __post_init__(self) -> None:
-        self.served_by = b"X-Served-By: " + self.id.encode("ascii") + b"\r\n"
-
-    @property
-    def address(self) -> str:
-        """`host:port`, with brackets around an IPv6 host."""
-        return host_port(self.host, self.port)
-
-    @property
-    def routable(self) -> bool:
-        """Whether it may take new requests."""
-        return self.state is State.UP and self.weight > 0
-
-    @property
-    def busy(self) -> bool:
-        """Whether an exchange with it is under way, tunnels apart."""
-        return self.in_flight > 0 or self.inherited > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +120,7 @@ class BackendPool:
                 f"backend {backend_id} is at {known.address}; drain and delete it before its id "
                 "can have another address"
             )
-        if known.state is State.DRAINING:
+        if known.state is DRAINING:
             raise ConflictError(f"backend {backend_id} is draining; that cannot be undone")
         if known.version != version:
             if known.in_flight or known.counters.requests:
@@ -239,7 +157,7 @@ class BackendPool:
                 f"backend {backend.id}: {backend.state} cannot become {state}"
             )
         backend.state = state
-        if state is State.UP:
+        if state is UP:
             # Another process may listen there than the last time.
             backend.reuse.forget()
         self._rebuild()
@@ -258,10 +176,10 @@ class BackendPool:
                 requests until `close_idle` is called, or until it is drained again without that.
         """
         backend = self.get(backend_id)
-        if backend.state is not State.DRAINING:
+        if backend.state is not DRAINING:
             # Only what was up has connections that it was chosen for.
-            backend.keeps_idle = not close_idle and backend.state is State.UP
-            self.mark(backend, State.DRAINING, reason)
+            backend.keeps_idle = not close_idle and backend.state is UP
+            self.mark(backend, DRAINING, reason)
         elif close_idle:
             self.close_idle(backend)
         return backend
@@ -311,7 +229,7 @@ class BackendPool:
             raise ConflictError(
                 "the active set must not be empty; weights of 0 take all traffic away"
             )
-        late = [f"{one.id} is {one.state}" for one in chosen if one.state is not State.UP]
+        late = [f"{one.id} is {one.state}" for one in chosen if one.state is not UP]
         if late:
             raise ConflictError(f"every member of the active set must be up: {', '.join(late)}")
         for backend in self._backends.values():
@@ -390,7 +308,8 @@ class BackendPool:
     def release(self, backend: Backend) -> None:
         """End one exchange with a backend."""
         backend.in_flight -= 1
-        self._tell_if_calm(backend)
+        if not backend.in_flight:
+            self._tell_if_calm(backend)
 
     def to_tunnel(self, backend: Backend) -> None:
         """Turn one exchange with a backend into a tunnel."""
@@ -400,7 +319,7 @@ class BackendPool:
     def end_tunnel(self, backend: Backend) -> None:
         """End one tunnel."""
         backend.tunnels -= 1
-        if backend.state is State.DRAINING and not backend.tunnels:
+        if backend.state is DRAINING and not backend.tunnels:
             self._tell("idle", backend)
 
     def inherit(self, counts: Mapping[str, int]) -> None:
@@ -419,7 +338,7 @@ class BackendPool:
             if view is None:
                 self.remove(known.id)
                 continue
-            leaves = view.state is State.DRAINING and known.state is not State.DRAINING
+            leaves = view.state is DRAINING and known.state is not DRAINING
             known.weight, known.state = view.weight, view.state
             known.ejected = view.ejected
             if leaves:
@@ -448,7 +367,7 @@ class BackendPool:
 
     def _tell_if_calm(self, backend: Backend) -> None:
         """Tell that a draining backend has nothing under way, and will get nothing."""
-        if backend.state is State.DRAINING and not backend.busy and not backend.keeps_idle:
+        if backend.state is DRAINING and not backend.busy and not backend.keeps_idle:
             self._tell("idle", backend)
 
     def _tell(

@@ -11,7 +11,7 @@ All requests are for the path of the health checks, with GET, so that they chang
 import asyncio
 import time
 
-from balancer.backend_pool import Backend
+from balancer.backend import Backend
 from balancer.dialing import addresses
 from balancer.errors import MessageError
 from balancer.health import HealthPolicy, ProbeResult

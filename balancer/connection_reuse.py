@@ -8,13 +8,15 @@ Two facts decide whether a connection may carry a request that must not be sent 
   the body for the next request, and its answer to that goes to whoever uses the connection next.
 """
 
-_NS = 1_000_000_000
+from typing import Final
+
+_NS: Final = 1_000_000_000
 # A backend that was seen to close a connection within this time is given no such request again.
-_SHORTEST_NS = 20_000_000
-_NEVER = 1 << 62
+_SHORTEST_NS: Final = 20_000_000
+_NEVER: Final = 1 << 62
 # Up to here after an answer a connection is "just answered".
-ANSWERED_NS = 50_000_000
-_RECHECK_NS = 10 * _NS
+ANSWERED_NS: Final = 50_000_000
+_RECHECK_NS: Final = 10 * _NS
 
 
 class ReuseRecord:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from balancer.addresses import Address, check_not_own, parse_address
-from balancer.backend_pool import Backend, BackendPool, Change, State
+from balancer.backend import Backend, State
+from balancer.backend_pool import BackendPool, Change
 from balancer.body_check import reads_bodies
 from balancer.config import Config, parse_name
 from balancer.containment import contained

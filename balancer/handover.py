@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 
-from balancer.backend_pool import Backend, State
+from balancer.backend import Backend, State
 from balancer.containment import contained
 from balancer.control_plane import ControlPlane
 from balancer.errors import StartError

@@ -12,7 +12,7 @@ and `fastinter`). Each pause is varied by ± `jitter`, so that many backends are
 from dataclasses import dataclass
 from enum import Enum
 
-from balancer.backend_pool import State
+from balancer.backend import State
 
 
 class ProbeResult(Enum):

@@ -11,7 +11,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from balancer.backend_pool import State
+from balancer.backend import State
 from balancer.control_plane import ControlPlane
 from balancer.statistics import BOUNDS, Counters
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
-from balancer.backend_pool import Backend
+from balancer.backend import Backend
 from balancer.statistics import BOUNDS, Counters
 
 _LONGEST_SECONDS = 300.0

@@ -6,7 +6,8 @@ import logging
 import random
 from collections.abc import Callable
 
-from balancer.backend_pool import Backend, BackendPool, State
+from balancer.backend import Backend, State
+from balancer.backend_pool import BackendPool
 from balancer.dialing import addresses
 from balancer.errors import MessageError
 from balancer.health import HealthPolicy, ProbeResult, Streak

@@ -12,25 +12,24 @@ Needs wrk (Debian package wrk). A router that is not installed is left out by na
 
 import argparse
 import asyncio
-import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from benchmarks.balancer import (
-    CORES,
+from benchmarks.http_load import GET, POST, Proxy, Result, measure
+from benchmarks.machine import (
     OTHER_CORES,
     PROXY_CORE,
-    Case,
-    Proxy,
-    Result,
+    cpu_seconds,
     free_port,
-    measure,
-    pids,
+    how_busy,
+    moment,
+    pin,
     process,
     wait_port,
 )
@@ -41,12 +40,25 @@ from orchestrator.routers.marked import RouterConfigError
 from orchestrator.routers.registry import KINDS, start_router
 from orchestrator.routers.settings import HealthCheck, RouterSettings
 
-CASES = (Case("GET", "/", 32), Case("POST 1 KiB", "/", 32, post=True))
 HEAD = f"{'router':<18}{'case':<12}{'CPU us':>9}{'x ours':>8}{'req/s':>10}{'errors':>8}"
 
 
-async def measured(kind: Kind, origin: int, seconds: int) -> tuple[str, list[Result]]:
-    """Run one router in front of the origin; its version, and what it did in each case."""
+@dataclass(frozen=True)
+class PinnedRouter:
+    """A router that runs on its core: where and as which process, its version, and its folder."""
+
+    proxy: Proxy
+    version: str
+    folder: Path
+
+
+@asynccontextmanager
+async def running_router(kind: Kind, origins: Sequence[int]) -> AsyncIterator[PinnedRouter]:
+    """Run a router as `hitless run` starts it, on its own core, in front of these local ports.
+
+    Raises:
+        RouterConfigError: it is not installed.
+    """
     async with AsyncExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="hitless-bench-"))
         folder = Path(name)
@@ -59,25 +71,28 @@ async def measured(kind: Kind, origin: int, seconds: int) -> tuple[str, list[Res
         )
         running = await stack.enter_async_context(start_router(kind, processes, settings))
         router = running.router
-        await router.register(Replica(id="a-1", version="a", host="127.0.0.1", port=origin))
+        ids = [f"a-{number}" for number, _ in enumerate(origins, 1)]
+        for replica, origin in zip(ids, origins, strict=True):
+            await router.register(Replica(id=replica, version="a", host="127.0.0.1", port=origin))
         async with asyncio.timeout(30):
-            await router.wait_up(["a-1"])
-        await router.weigh({"a-1": 1.0})
-        for task in _tasks(running.process.pid):
-            with suppress(ProcessLookupError):  # a thread of its start that has ended
-                os.sched_setaffinity(task, PROXY_CORE)
+            await router.wait_up(ids)
+        await router.weigh(dict.fromkeys(ids, 1.0))
+        pin(running.process.pid, PROXY_CORE)
         port = int(running.address.rpartition(":")[2])
         await asyncio.to_thread(wait_port, port)
-        proxy = Proxy(kind, port, running.process.pid)
-        results = [await asyncio.to_thread(measure, proxy, case, seconds, folder) for case in CASES]
-        return running.version, results
+        yield PinnedRouter(
+            Proxy(f"router:{kind}", port, running.process.pid), running.version, folder
+        )
 
 
-def _tasks(root: int) -> Iterator[int]:
-    """Every thread of a process and its children."""
-    for pid in pids(root):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            yield int(task.name)
+async def measured(kind: Kind, origin: int, seconds: int) -> tuple[str, list[Result], float]:
+    """Run one router; its version, what it did in each case, and its processor time in seconds."""
+    async with running_router(kind, [origin]) as router:
+        results = [
+            await asyncio.to_thread(measure, router.proxy, case, seconds, router.folder)
+            for case in (GET, POST)
+        ]
+        return router.version, results, cpu_seconds(router.proxy.pid)
 
 
 def main() -> None:
@@ -90,19 +105,22 @@ def main() -> None:
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed (Debian package wrk)")
-    before = os.getloadavg()[0]
-    absent, ours = [], {}
+    before = moment()
+    absent, ours, spent = [], {}, 0.0
     print(HEAD)
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.balancer", "origin", str(port)]
-    with process(command, OTHER_CORES):
+    command = [sys.executable, "-m", "benchmarks.reference_servers", "origin", str(port)]
+    with process(command, OTHER_CORES) as origin:
         wait_port(port)
         for kind in given.only.split(","):
             try:
-                version, results = asyncio.run(measured(cast("Kind", kind), port, given.seconds))
+                version, results, used = asyncio.run(
+                    measured(cast("Kind", kind), port, given.seconds)
+                )
             except RouterConfigError as error:
                 absent.append(str(error))
                 continue
+            spent += used
             for one in results:
                 cost = one.cpu_us_per_request
                 if kind == "hitless":
@@ -113,7 +131,7 @@ def main() -> None:
                     f"{one.requests_per_second:>10,.0f}{one.errors:>8}",
                     flush=True,
                 )
-    print(f"\n{len(CORES)} cores; load average {before:.1f} before, {os.getloadavg()[0]:.1f} after")
+        print(f"\n{how_busy(before, spent + cpu_seconds(origin.pid))}")
     for words in absent:
         print(f"left out: {words}")
 

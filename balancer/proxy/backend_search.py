@@ -2,25 +2,24 @@
 
 import asyncio
 from time import monotonic_ns as now_ns
+from typing import Final
 
-import msgspec
-
-from balancer.backend_pool import Backend
+from balancer.backend import Backend
 from balancer.proxy import error_responses
 from balancer.proxy.data_plane import DataPlane
 from balancer.proxy.error_responses import ErrorResponse
-from balancer.proxy.interfaces import ClientConnection
+from balancer.proxy.interfaces import ClientConnection, ResponseReceiver
 from balancer.proxy.request_head import RequestHead
 from balancer.proxy.upstream import UpstreamConnection
 
-_BACKOFF_FIRST = 0.025
-_BACKOFF_LONGEST = 0.25
+_BACKOFF_FIRST: Final = 0.025
+_BACKOFF_LONGEST: Final = 0.25
 
 
-class BackendSearch(msgspec.Struct, eq=False):
+class BackendSearch(ResponseReceiver):
     """The part of an exchange that finds a backend. `Exchange` derives from it.
 
-    The state of the whole exchange is declared here, since a struct is laid out once.
+    The state of the whole exchange is declared here, since an object is laid out once.
 
     Attributes:
         data_plane: what all exchanges share.
@@ -30,43 +29,84 @@ class BackendSearch(msgspec.Struct, eq=False):
         relaying: whether a byte of the final response was sent to the client.
     """
 
-    data_plane: DataPlane
-    client: ClientConnection
-    head: RequestHead
-    _at_ns: int
-    backend: Backend | None = None
-    relaying: bool = False
-    _request_id: bytes = b""
-    _idempotent: bool = True
-    _upstream: UpstreamConnection | None = None
-    _tried: tuple[Backend, ...] = ()
-    _attempts: int = 0
-    _body_done: bool = True
-    _kept: list[bytes] | None = None
-    _kept_size: int = 0
-    _sent: bool = False
-    _reused: bool = False
-    _fresh: bool = False
-    _second: bool = False
-    _held: bool = False
-    _ended: bool = False
-    _connecting: asyncio.Task[None] | None = None
-    _pause: asyncio.TimerHandle | None = None
-    _backoff: float = _BACKOFF_FIRST
-    _last_error: ErrorResponse | None = None
-    _chunked_out: bool = False
-    _bytes_out: int = 0
-    _status: int = 0
-    _chosen_ns: int = 0
-    _connect_ns: int = -1
-    _first_ns: int = 0
-    _version: str | None = None
-    _last: Backend | None = None
-    _due: int = 0
-    _client_slow: bool = False
-    _pauses: bool = False
-    _body_since: int = 0
-    _body_bytes: int = 0
+    __slots__ = (
+        "_at_ns",
+        "_attempts",
+        "_backoff",
+        "_body_bytes",
+        "_body_done",
+        "_body_since",
+        "_bytes_out",
+        "_chosen_ns",
+        "_chunked_out",
+        "_client_slow",
+        "_connect_ns",
+        "_connecting",
+        "_due",
+        "_ended",
+        "_first_ns",
+        "_fresh",
+        "_held",
+        "_idempotent",
+        "_kept",
+        "_kept_size",
+        "_last",
+        "_last_error",
+        "_pause",
+        "_pauses",
+        "_request_id",
+        "_reused",
+        "_second",
+        "_sent",
+        "_status",
+        "_tried",
+        "_upstream",
+        "_version",
+        "backend",
+        "data_plane",
+        "relaying",
+    )
+
+    def __init__(
+        self, data_plane: DataPlane, client: ClientConnection, head: RequestHead, at_ns: int
+    ) -> None:
+        self.data_plane = data_plane
+        self.client = client
+        self.head = head
+        self._at_ns = at_ns
+        self.backend: Backend | None = None
+        self.relaying = False
+        self._request_id = b""
+        self._idempotent = True
+        self._upstream: UpstreamConnection | None = None
+        self._tried: tuple[Backend, ...] = ()
+        self._attempts = 0
+        self._body_done = True
+        self._kept: list[bytes] | None = None
+        self._kept_size = 0
+        self._sent = False
+        self._reused = False
+        self._fresh = False
+        self._second = False
+        self._held = False
+        self._ended = False
+        self._connecting: asyncio.Task[None] | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._backoff = _BACKOFF_FIRST
+        self._last_error: ErrorResponse | None = None
+        self._chunked_out = False
+        self._bytes_out = 0
+        self._status = 0
+        self._chosen_ns = 0
+        self._connect_ns = -1
+        self._first_ns = 0
+        self._version: str | None = None
+        self._last: Backend | None = None
+        self._due = 0
+        self._client_slow = False
+        self._pauses = False
+        self._body_since = 0
+        self._body_bytes = 0
 
     @property
     def is_held(self) -> bool:
@@ -221,4 +261,5 @@ class BackendSearch(msgspec.Struct, eq=False):
     def arm(self, count: int) -> None:
         """Set the deadline of the present phase, in ticks from now."""
         wheel = self.data_plane.wheel
-        wheel.arm(self.client, min(count, self._due - wheel.now))
+        left = self._due - wheel.now
+        wheel.arm(self.client, min(left, count))

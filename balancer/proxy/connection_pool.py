@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
-from balancer.backend_pool import Backend, State
+from balancer.backend import UP, Backend
 from balancer.connection_reuse import ANSWERED_NS
 from balancer.containment import contained
 from balancer.dialing import addresses
@@ -16,7 +16,7 @@ from balancer.proxy.upstream import UpstreamConnection
 
 _log = logging.getLogger("balancer")
 # Idle connections kept for each backend; `reuse` bounds them in time.
-_MAX_IDLE = 1024
+_MAX_IDLE: Final = 1024
 
 
 class ConnectionRequester(Protocol):
@@ -119,7 +119,7 @@ class ConnectionPool:
         idle = self._idle.get(backend.id)
         if idle is None:
             idle = self._idle[backend.id] = {}
-        wanted = backend.state is State.UP or backend.keeps_idle
+        wanted = backend.state is UP or backend.keeps_idle
         if not wanted or len(idle) >= _MAX_IDLE:
             connection.discard()
             return

@@ -9,7 +9,8 @@ from time import monotonic_ns as now_ns
 
 from balancer.access_log import AccessLog, AccessRecord
 from balancer.affinity import Affinity
-from balancer.backend_pool import Backend, BackendPool
+from balancer.backend import Backend
+from balancer.backend_pool import BackendPool
 from balancer.config import Config
 from balancer.hold_queue import HoldQueue
 from balancer.proxy.connection_pool import ConnectionPool
@@ -55,6 +56,10 @@ class DataPlane:
     ) -> None:
         self.config = config
         self.limits = config.limits
+        self.header_bytes = config.limits.header_bytes
+        self.header_count = config.limits.header_count
+        self.target_bytes = config.limits.target_bytes
+        self.body_bytes = config.limits.body_bytes
         self.pool = pool
         self.tasks = tasks
         self.log = log

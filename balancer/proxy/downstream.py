@@ -5,7 +5,7 @@ Reading is in `balancer.proxy.request_reader`.
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from balancer import access_log
 from balancer.proxy import error_responses
@@ -18,9 +18,9 @@ from balancer.proxy.timing_wheel import ticks
 from balancer.proxy.tunnel import Tunnel
 from balancer.proxy.write_progress import WriteProgress, reset
 
-_MAX_PIPELINED = 64 * 1024
-_LINGER_TICKS = ticks(2.0)
-_IPV4_IN_IPV6 = "::ffff:"  # RFC 4291 section 2.5.5.2
+_MAX_PIPELINED: Final = 64 * 1024
+_LINGER_TICKS: Final = ticks(2.0)
+_IPV4_IN_IPV6: Final = "::ffff:"  # RFC 4291 section 2.5.5.2
 
 
 class DownstreamConnection(asyncio.Protocol, RequestReader):

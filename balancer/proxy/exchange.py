@@ -8,9 +8,10 @@ those of `docs/behaviour.md`, by their numbers.
 """
 
 from time import monotonic_ns as now_ns
+from typing import Final
 
 from balancer import access_log
-from balancer.backend_pool import Backend
+from balancer.backend import Backend
 from balancer.proxy import error_responses, rewriting
 from balancer.proxy.error_responses import ErrorResponse
 from balancer.proxy.framing import chunk, last_chunk
@@ -20,11 +21,13 @@ from balancer.proxy.upstream import UpstreamConnection
 from balancer.statistics import complete
 
 # RFC 9110 section 9.2.2.
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 
-class Exchange(ResponseRelay, eq=False):
+class Exchange(ResponseRelay):
     """From the end of a request's head to the end of its response."""
+
+    __slots__ = ()
 
     def begin(self) -> None:
         """Take its place in the balancer's books; called once, when the head is accepted."""

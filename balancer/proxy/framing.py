@@ -1,6 +1,7 @@
 """Bodies in chunks (RFC 9112 section 7.1), read strictly and written canonically."""
 
 import re
+from typing import Final
 
 from balancer.errors import MessageError
 from balancer.proxy.grammar import FIELD_LINE, FORBIDDEN_TRAILERS, ODD_TRAILER
@@ -8,19 +9,19 @@ from balancer.proxy.grammar import FIELD_LINE, FORBIDDEN_TRAILERS, ODD_TRAILER
 # RFC 9112 section 7.1.1, without the spaces that it calls bad; 15 digits cannot overflow 64 bits.
 # Extensions are checked and dropped. Old servers fill the size up with spaces; that is forgiven in
 # responses, where it cannot hide a second request.
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_EXTENSIONS = (
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_EXTENSIONS: Final = (
     rb"((?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN +
     rb'|"(?:[\t\x20!#-\[\]-\x7e]|\\[\t\x20-\x7e])*+"))?)*+)\r\n'
 )  # fmt: skip
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})" + _EXTENSIONS)
-_RESPONSE_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[\t ]*+" + _EXTENSIONS)
-_MAX_LINE = 4096
-_MAX_EXTENSIONS = 16 * 1024
-_MAX_TRAILERS = 16 * 1024
-_MAX_TRAILER_COUNT = 100
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})" + _EXTENSIONS)
+_RESPONSE_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[\t ]*+" + _EXTENSIONS)
+_MAX_LINE: Final = 4096
+_MAX_EXTENSIONS: Final = 16 * 1024
+_MAX_TRAILERS: Final = 16 * 1024
+_MAX_TRAILER_COUNT: Final = 100
 
-_LAST_CHUNK = b"0\r\n\r\n"
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class ChunkedBody:

@@ -10,19 +10,20 @@ All quantifiers that could backtrack are possessive, so matching is linear in th
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from balancer.errors import MessageError
 
-TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
+TCHAR: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 # RFC 9112 section 5: no space before the colon, no folding, no control bytes but tab.
-FIELDS = rb"(?:[" + TCHAR + rb"]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
+FIELDS: Final = rb"(?:[" + TCHAR + rb"]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
 # What punctuation a field name may have (RFC 9110 section 5.6.2).
-PUNCTUATION = rb"!#$%&'*+\-.^_`|~"
+PUNCTUATION: Final = rb"!#$%&'*+\-.^_`|~"
 # A line with a name that nobody reads in two ways: letters and digits, with single hyphens.
-_LINE = rb"[A-Za-z0-9]++(?:-[A-Za-z0-9]++)*+:[\t\x20-\x7e\x80-\xff]*+\r\n"
-FIELD_LINE = re.compile(rb"([" + TCHAR + rb"]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)\r\n")
+_LINE: Final = rb"[A-Za-z0-9]++(?:-[A-Za-z0-9]++)*+:[\t\x20-\x7e\x80-\xff]*+\r\n"
+FIELD_LINE: Final = re.compile(rb"([" + TCHAR + rb"]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)\r\n")
 # What no head can contain, wherever it is cut: seen early, it need not be waited for.
-HOPELESS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
+HOPELESS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 
 
 def any_of(names: Iterable[bytes]) -> bytes:
@@ -45,18 +46,18 @@ def plain_lines(names: Iterable[bytes]) -> bytes:
     return rb"(?:(?!(?:" + any_of(names) + rb"):)" + _LINE + rb")*+"
 
 
-_TOKENS = re.compile(rb"[ \t]*+(?:([" + TCHAR + rb"]++)[ \t]*+)?(?:,|\Z)")
-DIGITS = re.compile(rb"[0-9]{1,18}\Z")  # less than 2^63, whatever integers the peers use
-TOKEN = re.compile(rb"[" + TCHAR + rb"]++\Z")
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:+/=@-]{1,128}\Z")
+_TOKENS: Final = re.compile(rb"[ \t]*+(?:([" + TCHAR + rb"]++)[ \t]*+)?(?:,|\Z)")
+DIGITS: Final = re.compile(rb"[0-9]{1,18}\Z")  # less than 2^63, whatever integers the peers use
+TOKEN: Final = re.compile(rb"[" + TCHAR + rb"]++\Z")
+REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~:+/=@-]{1,128}\Z")
 
 # RFC 9110 section 7.6.1, and fields that only ever speak to the next hop.
-_HOP_BY_HOP = frozenset({
+_HOP_BY_HOP: Final = frozenset({
     b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate",
     b"proxy-authorization", b"te", b"transfer-encoding", b"upgrade", b"http2-settings",
 })  # fmt: skip
 # RFC 9110 section 6.5.1: fields that frame, route, or authenticate make no sense in a trailer.
-FORBIDDEN_TRAILERS = _HOP_BY_HOP | frozenset({
+FORBIDDEN_TRAILERS: Final = _HOP_BY_HOP | frozenset({
     b"authorization", b"cache-control", b"content-encoding", b"content-length", b"content-range",
     b"content-type", b"cookie", b"expect", b"forwarded", b"host", b"max-forwards", b"pragma",
     b"proxy-status", b"range", b"set-cookie", b"trailer", b"via", b"www-authenticate",
@@ -65,21 +66,21 @@ FORBIDDEN_TRAILERS = _HOP_BY_HOP | frozenset({
 })  # fmt: skip
 
 # More options in one Connection field than any real one has.
-_MAX_TOKENS = 64
+_MAX_TOKENS: Final = 64
 
 # Names that some read as another one, or that speak of the client's own whereabouts.
-ODD_TRAILER = re.compile(
+ODD_TRAILER: Final = re.compile(
     rb"[^a-z0-9-]|--|-\Z|\A(?:-|x-forwarded|x-original|x-rewrite|script|path|remote|request|server)"
 )
 
-NO_BODY = 0
-CHUNKED = -1
-UNTIL_CLOSE = -2
+NO_BODY: Final = 0
+CHUNKED: Final = -1
+UNTIL_CLOSE: Final = -2
 
 
 # A client cannot have these taken away by naming them in Connection: they are end to end, and
 # what is left without them would mean something else.
-_KEPT = frozenset(
+_KEPT: Final = frozenset(
     {b"host", b"close", b"keep-alive", b"x-request-id", b"idempotency-key", b"cookie"}
 )
 

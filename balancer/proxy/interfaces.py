@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from balancer.backend_pool import Backend
+from balancer.backend import Backend
 from balancer.proxy.error_responses import ErrorResponse
 from balancer.proxy.forwarding import ForwardedFields
 from balancer.proxy.request_head import RequestHead
@@ -108,23 +108,33 @@ class TunnelTarget(Protocol):
     tunnel: UpstreamTunnel | None
 
 
-class ResponseReceiver(Protocol):
-    """An exchange, as the connection of the backend sees it."""
+class ResponseReceiver:
+    """An exchange, as the connection of the backend sees it.
 
+    Attributes:
+        client: the connection that the request came by.
+        head: the head of the request.
+    """
+
+    __slots__ = ("client", "head")
     client: ClientConnection
     head: RequestHead
 
     def whole_response(self, head: ResponseHead, body: bytes, *, reusable: bool) -> None:
         """A response arrived in one piece."""
+        raise NotImplementedError
 
     def response_head(self, head: ResponseHead) -> None:
         """The head of a response arrived; its body follows."""
+        raise NotImplementedError
 
     def relay(self, data: bytes) -> None:
         """Bytes of the body arrived."""
+        raise NotImplementedError
 
     def relay_last(self, data: bytes, *, reusable: bool) -> None:
         """The last bytes of the body arrived."""
+        raise NotImplementedError
 
     def relay_pieces(
         self,
@@ -138,9 +148,11 @@ class ResponseReceiver(Protocol):
 
     def interim(self, status: int, fields: bytes) -> None:
         """An interim response arrived."""
+        raise NotImplementedError
 
     def switch_protocols(self, fields: bytes, upgrade: bytes, rest: bytes) -> None:
         """The backend agreed to speak another protocol from here on."""
+        raise NotImplementedError
 
     def upstream_failed(
         self, response: ErrorResponse, *, silent: bool, reset: bool = False
@@ -152,15 +164,19 @@ class ResponseReceiver(Protocol):
             silent: whether not one byte of the response arrived.
             reset: whether the connection ended with a reset.
         """
+        raise NotImplementedError
 
     def pause_client(self) -> None:
         """The backend reads slowly: stop reading from the client."""
+        raise NotImplementedError
 
     def resume_client(self) -> None:
         """The backend has caught up."""
+        raise NotImplementedError
 
     def cut(self) -> bool:
         """The backend is taken away now; returns whether that made the exchange fail."""
+        raise NotImplementedError
 
 
 class ConnectionRegistry(Protocol):

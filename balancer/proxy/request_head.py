@@ -7,6 +7,7 @@ field for all others.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -28,22 +29,22 @@ from balancer.proxy.grammar import (
 
 # RFC 3986 path characters. In a query, browsers send some more as they are (WHATWG URL, query
 # percent-encode set), and nobody reads them as anything else: [ ] { } | ^ `
-_PATH = rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*+"
-_ORIGIN = _PATH + rb"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@%/?\[\]{}|^`]*+)?+"
-_ORIGIN_FORM = re.compile(_ORIGIN + rb"\Z")
+_PATH: Final = rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*+"
+_ORIGIN: Final = _PATH + rb"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@%/?\[\]{}|^`]*+)?+"
+_ORIGIN_FORM: Final = re.compile(_ORIGIN + rb"\Z")
 # RFC 9110 section 7.2: uri-host [":" port]; without userinfo, which no Host may have.
-_HOST = rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~!$&'()*+;=%]{1,255})(?::[0-9]{1,5})?"
-HOST = re.compile(_HOST + rb"\Z")
-_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://(" + _HOST + rb")([/?].*)?\Z")
+_HOST: Final = rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~!$&'()*+;=%]{1,255})(?::[0-9]{1,5})?"
+HOST: Final = re.compile(_HOST + rb"\Z")
+_ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://(" + _HOST + rb")([/?].*)?\Z")
 
 
-_HEAD = re.compile(
+_HEAD: Final = re.compile(
     rb"([" + TCHAR + rb"]{1,32}+) ([\x21-\x7e]++) HTTP/([0-9]\.[0-9])(\r\n" + FIELDS + rb")\r\n"
 )
 # What a client may not say about itself, since backends believe it: where it is, by which name or
 # path it came (X-Forwarded-* and kin), and the variables of CGI (RFC 3875 section 4.1), which
 # some servers read out of fields of these names. Passed on for peers that are trusted.
-_CLAIMS = (
+_CLAIMS: Final = (
     b"auth-type",
     b"cf-(?:connecting-ip(?:v6)?|ipcountry|visitor)", b"client-ip",
     b"document-(?:root|uri)",
@@ -62,26 +63,26 @@ _CLAIMS = (
     b"x-(?:scheme|ssl(?:-[a-z0-9-]+)?|url-scheme)",
 )  # fmt: skip
 # These never pass: CGI turns `Proxy` into the variable HTTP_PROXY, and we write X-Forwarded-*.
-_DROPPED = (b"forwarded", b"proxy")
-_OTHERS = (
+_DROPPED: Final = (b"forwarded", b"proxy")
+_OTHERS: Final = (
     b"connection", b"content-length", b"cookie", b"expect", b"host", b"http2-settings",
     b"idempotency-key", b"keep-alive", b"max-forwards",
     b"proxy-(?:connection|authorization|authenticate)", b"te", b"trailer", b"transfer-encoding",
     b"upgrade", b"via", b"x-request-id",
 )  # fmt: skip
-_SPECIAL = (*_OTHERS, *_DROPPED, *_CLAIMS)
-_ODD_NAME = rb"-[^:\r]*+|[^:\r]*?(?:[!#$%&'*+.^_`|~]|--|-(?=:))[^:\r]*+"
-_FIELD = re.compile(
+_SPECIAL: Final = (*_OTHERS, *_DROPPED, *_CLAIMS)
+_ODD_NAME: Final = rb"-[^:\r]*+|[^:\r]*?(?:[!#$%&'*+.^_`|~]|--|-(?=:))[^:\r]*+"
+_FIELD: Final = re.compile(
     rb"\n((?:" + any_of(_SPECIAL) + rb")(?=:)|" + _ODD_NAME + rb"):[ \t]*+([^\r]*+)\r"
 )
-_IS_CLAIM = re.compile(rb"(?:" + any_of(_CLAIMS) + rb")\Z")
+_IS_CLAIM: Final = re.compile(rb"(?:" + any_of(_CLAIMS) + rb")\Z")
 # Names that some server takes for another one, since it drops or replaces punctuation.
-_LOOK_ALIKES = frozenset({
+_LOOK_ALIKES: Final = frozenset({
     b"connection", b"contentlength", b"expect", b"host", b"keepalive", b"te", b"trailer",
     b"transferencoding", b"upgrade", b"xforwardedfor", b"xforwardedhost", b"xforwardedport",
     b"xforwardedproto", b"xforwardedserver", b"xrealip", b"xrequestid",
 })  # fmt: skip
-_PUNCTUATION = re.compile(rb"[" + PUNCTUATION + rb"]++")
+_PUNCTUATION: Final = re.compile(rb"[" + PUNCTUATION + rb"]++")
 
 
 def _plain_head(special: Iterable[bytes]) -> re.Pattern[bytes]:
@@ -98,10 +99,10 @@ def _plain_head(special: Iterable[bytes]) -> re.Pattern[bytes]:
     )
 
 
-_PLAIN = _plain_head(_SPECIAL)
-_PLAIN_WITH_COOKIES = _plain_head(one for one in _SPECIAL if one != b"cookie")
+_PLAIN: Final = _plain_head(_SPECIAL)
+_PLAIN_WITH_COOKIES: Final = _plain_head(one for one in _SPECIAL if one != b"cookie")
 # Tunnels for these only: through one for h2c, requests would pass that nobody has checked.
-_UPGRADES = frozenset({b"websocket"})
+_UPGRADES: Final = frozenset({b"websocket"})
 
 
 class RequestHead(msgspec.Struct, gc=False):
@@ -433,7 +434,7 @@ class _RequestFields:
             head.fields = without(head.fields, named)
 
 
-_READERS: Mapping[bytes, Callable[[_RequestFields, bytes], bool]] = {
+_READERS: Final[Mapping[bytes, Callable[[_RequestFields, bytes], bool]]] = {
     b"host": _RequestFields.host,
     b"x-request-id": _RequestFields.request_id,
     b"cookie": _RequestFields.cookie,
@@ -452,7 +453,7 @@ _READERS: Mapping[bytes, Callable[[_RequestFields, bytes], bool]] = {
     b"te": _RequestFields.te,
 }
 # Fields that concern nobody behind us, and of which nothing is read.
-_UNREAD = frozenset({
+_UNREAD: Final = frozenset({
     b"forwarded", b"http2-settings", b"keep-alive", b"proxy", b"proxy-connection",
     b"proxy-authorization", b"proxy-authenticate",
 })  # fmt: skip

@@ -1,6 +1,7 @@
 """How the requests of one client are read: in order, in portions, and within limits."""
 
 from time import monotonic_ns
+from typing import Final
 
 from balancer.errors import MessageError
 from balancer.proxy import error_responses
@@ -15,16 +16,16 @@ from balancer.proxy.second_parser import SecondParser
 from balancer.proxy.timing_wheel import Deadline
 
 # What a connection is doing.
-HEAD = 0  # waiting for a request's head, or in the midst of it
-BODY = 1  # in the midst of a request's body
-WAIT = 2  # the request is read; its response is not complete
-TUNNEL = 3  # bytes pass as they are
-FLUSH = 4  # the client takes the last response; what it still sends is thrown away
-LINGER = 5  # the last response was taken; what the client still sends is thrown away
+HEAD: Final = 0  # waiting for a request's head, or in the midst of it
+BODY: Final = 1  # in the midst of a request's body
+WAIT: Final = 2  # the request is read; its response is not complete
+TUNNEL: Final = 3  # bytes pass as they are
+FLUSH: Final = 4  # the client takes the last response; what it still sends is thrown away
+LINGER: Final = 5  # the last response was taken; what the client still sends is thrown away
 
 # Bounds on the work of one turn of the event loop: heads or stretches of bodies, and chunks.
-_MAX_STEPS = 8
-_MAX_CHUNKS = 256
+_MAX_STEPS: Final = 8
+_MAX_CHUNKS: Final = 256
 
 
 class RequestReader(ClientConnection):
@@ -123,16 +124,15 @@ class RequestReader(ClientConnection):
         """Read a head; False when it is not complete yet."""
         data = self._buffer
         plane = self._data_plane
-        limits = plane.limits
         # Before anything is parsed, so that an oversized head costs no more than this search. A
         # head that trickles in is not read anew with every byte, only when its end is there.
         seen = self._seen
-        end = data.find(b"\r\n\r\n", seen - 3 if seen > 3 else 0, limits.header_bytes)  # noqa: PLR2004
+        end = data.find(b"\r\n\r\n", seen - 3 if seen > 3 else 0, plane.header_bytes)  # noqa: PLR2004
         if end < 0:
             return self._take_part_of_head(data, seen)
         end += 4
         # A field takes at least four bytes.
-        if end > 4 * limits.header_count and data.count(b"\n", 0, end) - 2 > limits.header_count:
+        if end > 4 * plane.header_count and data.count(b"\n", 0, end) - 2 > plane.header_count:
             return self._take_part_of_head(data, seen)
         head = read_request(data, cookies=plane.reads_cookies, underscores=plane.underscores)
         if head is None:
@@ -140,10 +140,10 @@ class RequestReader(ClientConnection):
         self._seen = 0
         end = head.size
         length = head.length
-        if len(head.target) > limits.target_bytes:
+        if len(head.target) > plane.target_bytes:
             self._reject(error_responses.LONG_TARGET)
             return False
-        if length > 0 and 0 < limits.body_bytes < length:
+        if length > 0 and 0 < plane.body_bytes < length:
             self._reject(error_responses.LARGE_BODY)
             return False
         raw = data[:end] if end < len(data) else data
@@ -179,15 +179,15 @@ class RequestReader(ClientConnection):
             self._buffer = data[2:]
             self._seen = 0
             return bool(self._buffer)
-        limits = self._data_plane.limits
+        plane = self._data_plane
         size = self._seen = len(data)
-        most = limits.header_bytes
-        line_end = data.find(b"\r\n", 0, limits.target_bytes + 64)
+        most = plane.header_bytes
+        line_end = data.find(b"\r\n", 0, plane.target_bytes + 64)
         end = data.find(b"\r\n\r\n", 0, most)
-        if line_end < 0 and size > limits.target_bytes + 64:
+        if line_end < 0 and size > plane.target_bytes + 64:
             self._reject(error_responses.LONG_TARGET)
         elif (end < 0 and size > most) or (
-            data.count(b"\n", 0, end if end >= 0 else most) - 1 > limits.header_count
+            data.count(b"\n", 0, end if end >= 0 else most) - 1 > plane.header_count
         ):
             self._reject(error_responses.LARGE_HEAD)
         elif end >= 0 or HOPELESS.search(data, max(0, seen - 1), most):
@@ -195,7 +195,7 @@ class RequestReader(ClientConnection):
         elif not self._begun:
             # The clock of a slow head starts with its first byte.
             self._begun = True
-            self._data_plane.wheel.arm(self, self._data_plane.ticks_head)
+            plane.wheel.arm(self, plane.ticks_head)
         return False
 
     def _take_body(self) -> None:
@@ -227,7 +227,7 @@ class RequestReader(ClientConnection):
         pieces, used = body.feed(data, _MAX_CHUNKS)
         self._parser.body(data[:used], end=body.done)
         self._buffer = data[used:]
-        limit = self._data_plane.limits.body_bytes
+        limit = self._data_plane.body_bytes
         self._left += sum(map(len, pieces))
         if limit and self._left > limit:
             self._reject(error_responses.LARGE_BODY)

@@ -5,6 +5,7 @@ and any other field by field; a property test holds the two to the same result.
 """
 
 import re
+from typing import Final
 
 import msgspec
 
@@ -23,29 +24,29 @@ from balancer.proxy.grammar import (
 )
 
 # RFC 9112 section 4; the space before an empty reason is often left out.
-_HEAD = re.compile(
+_HEAD: Final = re.compile(
     rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?+(\r\n" + FIELDS + rb")\r\n"
 )
 # What stands between the words of a name that some client takes for another name.
-_BETWEEN = rb"[" + PUNCTUATION + rb"]*+"
-_SPECIAL = (
+_BETWEEN: Final = rb"[" + PUNCTUATION + rb"]*+"
+_SPECIAL: Final = (
     b"connection", b"content" + _BETWEEN + b"length", b"keep-alive",
     b"proxy-(?:connection|authenticate|status)", b"transfer" + _BETWEEN + b"encoding", b"trailer",
     b"upgrade", b"x-served-by",
 )  # fmt: skip
-_FIELD = re.compile(rb"\n(" + any_of(_SPECIAL) + rb"):[ \t]*+([^\r]*+)\r")
-_LINES = plain_lines(_SPECIAL)
-_TIMEOUT = re.compile(rb"(?i:timeout)[ \t]*=[ \t]*\"?([0-9]{1,9})")
+_FIELD: Final = re.compile(rb"\n(" + any_of(_SPECIAL) + rb"):[ \t]*+([^\r]*+)\r")
+_LINES: Final = plain_lines(_SPECIAL)
+_TIMEOUT: Final = re.compile(rb"(?i:timeout)[ \t]*=[ \t]*\"?([0-9]{1,9})")
 # A final response with a Content-Length and nothing else that needs a look: most are like that.
-_PLAIN = re.compile(
+_PLAIN: Final = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*+)\r\n"
     rb"(" + _LINES + rb")"
     # As Node writes it.
     rb"(?:Connection: keep-alive\r\nKeep-Alive: timeout=([0-9]{1,9})\r\n)?+"
     rb"(" + _LINES + rb")[cC]ontent-[lL]ength: ?([0-9]{1,18}+)\r\n(" + _LINES + rb")\r\n"
 )
-_BODILESS = frozenset({204, 304})
-_PASS = frozenset({b"trailer", b"proxy-status"})
+_BODILESS: Final = frozenset({204, 304})
+_PASS: Final = frozenset({b"trailer", b"proxy-status"})
 
 
 class ResponseHead(msgspec.Struct, gc=False):

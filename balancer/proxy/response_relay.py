@@ -6,7 +6,7 @@ from time import monotonic_ns as now_ns
 
 from balancer import access_log
 from balancer.access_log import AccessRecord
-from balancer.backend_pool import Backend
+from balancer.backend import Backend
 from balancer.proxy import rewriting
 from balancer.proxy.backend_search import BackendSearch
 from balancer.proxy.framing import chunk, last_chunk
@@ -15,8 +15,10 @@ from balancer.proxy.response_head import ResponseHead
 from balancer.statistics import complete
 
 
-class ResponseRelay(BackendSearch, eq=False):
+class ResponseRelay(BackendSearch):
     """The part of an exchange that passes the response on. `Exchange` derives from it."""
+
+    __slots__ = ()
 
     def whole_response(self, head: ResponseHead, body: bytes, *, reusable: bool) -> None:
         """A response arrived in one piece."""

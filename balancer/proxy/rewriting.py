@@ -1,10 +1,12 @@
 """The heads that the balancer writes: towards backends, and towards clients. Pure."""
 
+from typing import Final
+
 from balancer.proxy.grammar import CHUNKED, NO_BODY
 from balancer.proxy.request_head import RequestHead
 from balancer.proxy.response_head import ResponseHead
 
-_NO_CONTENT = 204
+_NO_CONTENT: Final = 204
 
 
 def request_head(head: RequestHead, *, address: str, forwarded: bytes, request_id: bytes) -> bytes:

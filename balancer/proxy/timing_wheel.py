@@ -13,14 +13,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 _log = logging.getLogger("balancer")
-TICKS_PER_SECOND = 20
-_TICK_SECONDS = 1 / TICKS_PER_SECOND
-_TICK_NS = round(_TICK_SECONDS * 1e9)
-_NEVER = 1 << 62
+TICKS_PER_SECOND: Final = 20
+_TICK_SECONDS: Final = 1 / TICKS_PER_SECOND
+_TICK_NS: Final = round(_TICK_SECONDS * 1e9)
+_NEVER: Final = 1 << 62
 # Nothing sits in a slot further ahead than this, so that what has closed is not kept for long.
-_HORIZON = 40
+_HORIZON: Final = 40
 
 
 class Deadline:

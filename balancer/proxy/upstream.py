@@ -3,9 +3,9 @@
 import asyncio
 import select
 from time import monotonic_ns as now_ns
-from typing import cast
+from typing import Final, cast
 
-from balancer.backend_pool import Backend
+from balancer.backend import Backend
 from balancer.errors import MessageError
 from balancer.proxy import error_responses
 from balancer.proxy.framing import ChunkedBody
@@ -19,12 +19,12 @@ from balancer.proxy.interfaces import ConnectionRegistry, ResponseReceiver, Upst
 from balancer.proxy.response_head import ResponseHead, read_response
 from balancer.proxy.timing_wheel import Deadline
 
-_HEAD = -3  # no response is being read, or its head is
-_MAX_INTERIM = 16
-_MAX_FIELDS = 1000
-_LARGE = 4096  # smaller heads need no count
+_HEAD: Final = -3  # no response is being read, or its head is
+_MAX_INTERIM: Final = 16
+_MAX_FIELDS: Final = 1000
+_LARGE: Final = 4096  # smaller heads need no count
 # Chunks that are read in one go, so that tiny ones cannot hold up the event loop.
-_MAX_CHUNKS = 512
+_MAX_CHUNKS: Final = 512
 
 
 class UpstreamConnection(asyncio.Protocol, Deadline):

@@ -6,8 +6,9 @@ import fcntl
 import socket
 import struct
 import termios
+from typing import Final
 
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close with RST, see socket(7)
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close with RST, see socket(7)
 
 
 class WriteProgress:

@@ -10,7 +10,7 @@ from time import monotonic_ns
 import pytest
 
 from balancer.access_log import AccessLog
-from balancer.backend_pool import Backend, State
+from balancer.backend import Backend, State
 from balancer.config import Limits, Timeouts
 from balancer.health import HealthPolicy
 from balancer.outlier_detection import OutlierDetector, OutlierPolicy

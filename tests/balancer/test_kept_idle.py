@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.backend_pool import Backend, BackendPool, State
+from balancer.backend import Backend, State
+from balancer.backend_pool import BackendPool
 from balancer.client import AdminError
 from balancer.config import Timeouts
 from balancer.control_plane import DrainResult

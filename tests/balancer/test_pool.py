@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from balancer.backend_pool import TRANSITIONS, Backend, BackendPool, Change, State
+from balancer.backend import TRANSITIONS, Backend, State
+from balancer.backend_pool import BackendPool, Change
 from balancer.errors import ConflictError, IllegalTransitionError, UnknownBackendError
 from balancer.events import EventLog
 from balancer.health import HealthPolicy, ProbeResult, Streak

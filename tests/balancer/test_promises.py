@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from balancer.affinity import Affinity
-from balancer.backend_pool import State
+from balancer.backend import State
 from balancer.config import Timeouts
 from balancer.errors import ConflictError, UnknownBackendError
 from balancer.health import HealthPolicy

@@ -12,7 +12,7 @@ from typing import TypedDict, Unpack
 from balancer import sockets
 from balancer.access_log import AccessLog
 from balancer.addresses import Address
-from balancer.backend_pool import State
+from balancer.backend import State
 from balancer.client import AdminClient, wait_listening
 from balancer.config import Config, Limits, Network, Timeouts
 from balancer.health import HealthPolicy
