@@ -42,7 +42,8 @@ compiled: $(READY)
 	cd build/compiled && $(CURDIR)/$(BIN)/mypyc --strict $(HOT:%=balancer/%.py)
 
 test-compiled: compiled
-	PYTHONPATH=build/compiled $(BIN)/pytest tests/balancer -m "not soak" --numprocesses $(WORKERS) --dist worksteal
+	PYTHONPATH=build/compiled $(BIN)/python -P -c "from balancer.proxy import exchange; assert exchange.__file__.endswith('.so')"
+	PYTHONPATH=build/compiled $(BIN)/pytest tests/balancer -m "not soak" --override-ini "pythonpath=build/compiled ." --numprocesses $(WORKERS) --dist worksteal
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "hitless needs Python 3.11 or later; set PYTHON=/path/to/python3" >&2; exit 1; }

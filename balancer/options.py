@@ -1,30 +1,32 @@
 """The command line, read and checked. Nothing is opened here."""
 
 import argparse
-import ipaddress
-import math
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from balancer.addresses import check_not_own, parse_address
-from balancer.config import (
-    BackendSpec,
-    Config,
-    Limits,
-    Network,
-    Timeouts,
-    parse_name,
-)
+from balancer.config import Config, Limits, Timeouts
 from balancer.errors import ConfigError
 from balancer.health import HealthPolicy
 from balancer.hold_queue import HoldPolicy
+from balancer.option_values import (
+    at_least_one,
+    cookie,
+    network,
+    number,
+    parse_backend,
+    path,
+    positive,
+    share,
+    status,
+    statuses,
+    whole,
+)
 from balancer.outlier_detection import OutlierPolicy
 
-_COOKIE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TIMEOUTS = {
     "head": "from the first byte of a request to the end of its head",
     "body": "without a byte of the body of a request",
@@ -39,99 +41,6 @@ _TIMEOUTS = {
     "stop_idle": "for which a graceful stop waits for idle connections",
 }
 _TOKEN_VARIABLE = "HITLESS_ADMIN_TOKEN"  # noqa: S105 - the variable's name, not a token
-
-
-def parse_backend(text: str) -> BackendSpec:
-    """Read `[id=]host:port[,version=V][,weight=W]`.
-
-    Raises:
-        ConfigError: it is not of that form.
-    """
-    place, *options = text.split(",")
-    name, equals, address_text = place.rpartition("=")
-    address = parse_address(address_text)
-    version, weight = "default", 1.0
-    for option in options:
-        key, _, value = option.partition("=")
-        if key == "version":
-            version = parse_name(value, "version")
-        elif key == "weight":
-            weight = _number(value)
-        else:
-            raise ConfigError(f"--backend {text}: unknown {key!r}; use version= or weight=")
-    return BackendSpec(
-        parse_name(name if equals else str(address), "backend id"), address, version, weight
-    )
-
-
-def _number(text: str, least: float = 0.0) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number < least:
-        raise ConfigError(f"{text!r} is not a number of at least {least:g}")
-    return number
-
-
-def _positive(text: str) -> float:
-    number = _number(text)
-    if number <= 0:
-        raise ConfigError(f"{text!r} must be more than 0")
-    return number
-
-
-def _whole(text: str, least: int = 0) -> int:
-    # Eighteen digits are more than any count, and fewer than what Python refuses to read.
-    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least:
-        raise ConfigError(f"{text[:100]!r} is not a whole number of at least {least}")
-    return int(text)
-
-
-def _at_least_one(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _share(text: str) -> float:
-    number = _number(text)
-    if number > 1:
-        raise ConfigError(f"{text!r} is not a share from 0 to 1")
-    return number
-
-
-def _statuses(text: str) -> tuple[tuple[int, int], ...]:
-    ranges = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        low, high = _whole(first, 200), _whole(last or first, 200)
-        if low > high or high > 599:  # noqa: PLR2004 - the last status, RFC 9110 section 15
-            raise ConfigError(f"{text!r}: write statuses such as 200 or 200-299,304")
-        ranges.append((low, high))
-    return tuple(ranges)
-
-
-def _status(text: str) -> int:
-    ((status, _),) = _statuses(text)[:1]
-    return status
-
-
-def _path(text: str) -> str:
-    if not re.fullmatch(r"/[\x21-\x7e]*", text):
-        raise ConfigError(f"{text!r} is not a path: it must begin with / and have no spaces")
-    return text
-
-
-def _network(text: str) -> Network:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ConfigError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
-
-
-def _cookie(text: str) -> str:
-    if not _COOKIE.fullmatch(text):
-        raise ConfigError(f"{text!r} is not a cookie name: use up to 64 letters, digits, _ and -")
-    return text
 
 
 class _Parser(argparse.ArgumentParser):
@@ -183,56 +92,56 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an op
         "unix socket over which the next process with this option takes over",
     )
     add(main, "--access-log", Path, "file for the access log, one JSON line for each exchange")
-    add(main, "--trust", _network, "clients whose X-Forwarded-* fields are believed; repeatable",
+    add(main, "--trust", network, "clients whose X-Forwarded-* fields are believed; repeatable",
         action="append", default=[], metavar="NETWORK")  # fmt: skip
-    add(main, "--affinity-cookie", _cookie, "name of a cookie that keeps a user on one version")
+    add(main, "--affinity-cookie", cookie, "name of a cookie that keeps a user on one version")
 
     main.add_argument(
         "--underscores", action="store_true", help="pass on fields with _ in their name"
     )
 
     health = parser.add_argument_group("health checks")
-    add(health, "--health-path", _path, "path of the check, a GET", default="/")
-    add(health, "--health-interval", _positive, "seconds between checks", default="1.0")
+    add(health, "--health-path", path, "path of the check, a GET", default="/")
+    add(health, "--health-interval", positive, "seconds between checks", default="1.0")
     add(
         health,
         "--health-fast-interval",
-        _positive,
+        positive,
         "seconds between checks while the state may change",
         default="0.25",
     )
     add(
         health,
         "--health-timeout",
-        _positive,
+        positive,
         "seconds after which a check has failed",
         default="1.0",
     )
     add(
         health,
         "--rise",
-        _at_least_one,
+        at_least_one,
         "checks that must pass in a row to bring a backend up",
         default="2",
     )
     add(
         health,
         "--fall",
-        _at_least_one,
+        at_least_one,
         "checks that must fail in a row to take a backend down",
         default="3",
     )
     add(
         health,
         "--health-expect",
-        _statuses,
+        statuses,
         "statuses with which a check passes",
         default="200-299",
     )
     add(
         health,
         "--health-leaving",
-        _status,
+        status,
         "status with which a backend announces its shutdown; it is then drained",
     )
 
@@ -248,22 +157,22 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an op
     add(
         passive,
         "--eject-consecutive",
-        _whole,
+        whole,
         "eject after so many failures in a row; 0: never",
         default="5",
     )
-    add(passive, "--eject-failure-rate", _share,
+    add(passive, "--eject-failure-rate", share,
         "eject at this share of failures in 10 s, if twice that of the others; 0: never",
         default="0.5")  # fmt: skip
-    add(passive, "--eject-latency-factor", _number,
+    add(passive, "--eject-latency-factor", number,
         "eject at this multiple of the median latency of the others; 0: never",
         default="0")  # fmt: skip
-    add(passive, "--eject-seconds", _positive,
+    add(passive, "--eject-seconds", positive,
         "seconds of the first ejection; the n-th is n times as long", default="10")  # fmt: skip
     add(
         passive,
         "--eject-share",
-        _share,
+        share,
         "largest share of the backends that may be ejected at once",
         default="0.5",
     )
@@ -281,15 +190,15 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an op
     add(
         holding,
         "--hold-seconds",
-        _number,
+        number,
         "seconds that a request waits for a backend; 0: answer 503 at once",
         default="0",
     )
-    add(holding, "--hold-count", _whole, "requests that may wait at once", default="1000")
+    add(holding, "--hold-count", whole, "requests that may wait at once", default="1000")
     add(
         holding,
         "--hold-bytes",
-        _whole,
+        whole,
         "bytes of requests that may wait at once",
         default="16777216",
     )
@@ -300,18 +209,18 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an op
         action="store_true",
         help="answer 502 when a backend refuses or loses a request, instead of trying again",
     )
-    add(retry, "--retry-ratio", _share, "retries per request, over ten seconds", default="0.2")
+    add(retry, "--retry-ratio", share, "retries per request, over ten seconds", default="0.2")
     add(
         retry,
         "--retry-minimum",
-        _whole,
+        whole,
         "retries that are always allowed in ten seconds",
         default="3",
     )
     add(
         retry,
         "--replay-bytes",
-        _whole,
+        whole,
         "largest request body that is kept for a retry",
         default="65536",
     )
@@ -324,25 +233,25 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an op
     )
 
     limits = parser.add_argument_group("limits")
-    add(limits, "--max-header-bytes", _at_least_one, "largest head of a request", default="32768")
-    add(limits, "--max-header-count", _at_least_one, "most fields of a request", default="100")
-    add(limits, "--max-target-bytes", _at_least_one, "largest target of a request", default="8192")
-    add(limits, "--min-body-rate", _whole,
+    add(limits, "--max-header-bytes", at_least_one, "largest head of a request", default="32768")
+    add(limits, "--max-header-count", at_least_one, "most fields of a request", default="100")
+    add(limits, "--max-target-bytes", at_least_one, "largest target of a request", default="8192")
+    add(limits, "--min-body-rate", whole,
         "least bytes per second of a request's body, on average; 0: no limit",
         default="500")  # fmt: skip
-    add(limits, "--max-backend-requests", _whole,
+    add(limits, "--max-backend-requests", whole,
         "most requests under way with one backend; 0: no limit", default="1024")  # fmt: skip
-    add(limits, "--max-body-bytes", _whole, "largest body of a request; 0: no limit", default="0")
+    add(limits, "--max-body-bytes", whole, "largest body of a request; 0: no limit", default="0")
     add(
         limits,
         "--max-connections",
-        _at_least_one,
+        at_least_one,
         "most connections of clients; the limit of open files may lower this",
     )
     add(
         limits,
         "--max-client-connections",
-        _whole,
+        whole,
         "most connections of one client address; 0: no limit",
         default="0",
     )
@@ -352,20 +261,20 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an op
         name = f"--timeout-{one.name.replace('_', '-')}"
         # What must end for the balancer to be safe has no "never".
         must_end = one.name in ("connect", "head", "reuse", "stop")
-        add(timeouts, name, _positive if must_end else _number, _TIMEOUTS[one.name],
+        add(timeouts, name, positive if must_end else number, _TIMEOUTS[one.name],
             default=str(one.default))  # fmt: skip
     return parser
 
 
-def _token(path: Path | None) -> str | None:
-    if path is None:
+def _token(file: Path | None) -> str | None:
+    if file is None:
         return os.environ.get(_TOKEN_VARIABLE) or None
     try:
-        token = path.read_text().strip()
+        token = file.read_text().strip()
     except OSError as error:
-        raise ConfigError(f"--admin-token-file {path}: {error.strerror}") from error
+        raise ConfigError(f"--admin-token-file {file}: {error.strerror}") from error
     if not token:
-        raise ConfigError(f"--admin-token-file {path} is empty")
+        raise ConfigError(f"--admin-token-file {file} is empty")
     return token
 
 

@@ -11,7 +11,7 @@ from balancer.proxy.exchange import Exchange
 from balancer.proxy.framing import ChunkedBody
 from balancer.proxy.grammar import CHUNKED, HOPELESS, NO_BODY
 from balancer.proxy.interfaces import ClientConnection
-from balancer.proxy.request_head import read_request
+from balancer.proxy.request_parser import read_request
 from balancer.proxy.second_parser import SecondParser
 from balancer.proxy.timing_wheel import Deadline
 

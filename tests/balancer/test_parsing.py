@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from balancer.errors import MessageError
 from balancer.proxy.framing import ChunkedBody, chunk, last_chunk
 from balancer.proxy.grammar import tokens
-from balancer.proxy.request_head import read_any_request, read_request
+from balancer.proxy.request_fields import read_any_request
+from balancer.proxy.request_parser import read_request
 from balancer.proxy.response_head import read_any_response, read_response
 from balancer.proxy.second_parser import SecondParser
 
