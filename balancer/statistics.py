@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Final
 
 # Upper bounds of the latency buckets, in seconds; the last bucket has none.
-BOUNDS: Final = (
+BOUNDS: Final[tuple[float, ...]] = (
     0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256,
     0.512, 1.024, 2.048, 4.096, 8.192, 16.384, 32.768, 65.536,
 )  # fmt: skip
-_BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BOUNDS)
+_BOUNDS_NS: Final[tuple[int, ...]] = tuple(round(bound * 1e9) for bound in BOUNDS)
 
 
 class Counters:

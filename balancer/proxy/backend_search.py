@@ -8,10 +8,13 @@ from balancer.backend import Backend
 from balancer.proxy import error_responses
 from balancer.proxy.data_plane import DataPlane
 from balancer.proxy.error_responses import ErrorResponse
+from balancer.proxy.grammar import NO_BODY
 from balancer.proxy.interfaces import ClientConnection, ResponseReceiver
 from balancer.proxy.request_head import RequestHead
 from balancer.proxy.upstream import UpstreamConnection
 
+# RFC 9110 section 9.2.2.
+_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 _BACKOFF_FIRST: Final = 0.025
 _BACKOFF_LONGEST: Final = 0.25
 
@@ -74,15 +77,18 @@ class BackendSearch(ResponseReceiver):
         self.client = client
         self.head = head
         self._at_ns = at_ns
+        self._request_id = head.request_id or data_plane.new_request_id()
+        self._idempotent = head.method in _IDEMPOTENT or head.idempotency_key
+        now = data_plane.wheel.now
+        self._due = now + data_plane.ticks_total
+        self._body_done = head.length == NO_BODY
+        self._body_since = now
+        self._kept: list[bytes] | None = None if self._body_done else []
         self.backend: Backend | None = None
         self.relaying = False
-        self._request_id = b""
-        self._idempotent = True
         self._upstream: UpstreamConnection | None = None
         self._tried: tuple[Backend, ...] = ()
         self._attempts = 0
-        self._body_done = True
-        self._kept: list[bytes] | None = None
         self._kept_size = 0
         self._sent = False
         self._reused = False
@@ -102,10 +108,8 @@ class BackendSearch(ResponseReceiver):
         self._first_ns = 0
         self._version: str | None = None
         self._last: Backend | None = None
-        self._due = 0
         self._client_slow = False
         self._pauses = False
-        self._body_since = 0
         self._body_bytes = 0
 
     @property

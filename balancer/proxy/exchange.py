@@ -8,7 +8,6 @@ those of `docs/behaviour.md`, by their numbers.
 """
 
 from time import monotonic_ns as now_ns
-from typing import Final
 
 from balancer import access_log
 from balancer.backend import Backend
@@ -20,28 +19,11 @@ from balancer.proxy.response_relay import ResponseRelay
 from balancer.proxy.upstream import UpstreamConnection
 from balancer.statistics import complete
 
-# RFC 9110 section 9.2.2.
-_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
-
 
 class Exchange(ResponseRelay):
     """From the end of a request's head to the end of its response."""
 
     __slots__ = ()
-
-    def begin(self) -> None:
-        """Take its place in the balancer's books; called once, when the head is accepted."""
-        plane, head = self.data_plane, self.head
-        plane.in_flight += 1
-        plane.arrived += 1
-        self._due = plane.wheel.now + plane.ticks_total
-        self._request_id = head.request_id or plane.new_request_id()
-        if head.length != NO_BODY:
-            self._body_done = False
-            self._kept = []
-            self._body_since = plane.wheel.now
-        if head.method not in _IDEMPOTENT and not head.idempotency_key:
-            self._idempotent = False
 
     # The request
 

@@ -22,7 +22,7 @@ ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://(" + HOST_PATTERN + rb")([/?]
 # What a client may not say about itself, since backends believe it: where it is, by which name or
 # path it came (X-Forwarded-* and kin), and the variables of CGI (RFC 3875 section 4.1), which
 # some servers read out of fields of these names. Passed on for peers that are trusted.
-_CLAIMS: Final = (
+_CLAIMS: Final[tuple[bytes, ...]] = (
     b"auth-type",
     b"cf-(?:connecting-ip(?:v6)?|ipcountry|visitor)", b"client-ip",
     b"document-(?:root|uri)",
@@ -41,14 +41,14 @@ _CLAIMS: Final = (
     b"x-(?:scheme|ssl(?:-[a-z0-9-]+)?|url-scheme)",
 )  # fmt: skip
 # These never pass: CGI turns `Proxy` into the variable HTTP_PROXY, and we write X-Forwarded-*.
-_DROPPED: Final = (b"forwarded", b"proxy")
-_OTHERS: Final = (
+_DROPPED: Final[tuple[bytes, ...]] = (b"forwarded", b"proxy")
+_OTHERS: Final[tuple[bytes, ...]] = (
     b"connection", b"content-length", b"cookie", b"expect", b"host", b"http2-settings",
     b"idempotency-key", b"keep-alive", b"max-forwards",
     b"proxy-(?:connection|authorization|authenticate)", b"te", b"trailer", b"transfer-encoding",
     b"upgrade", b"via", b"x-request-id",
 )  # fmt: skip
-SPECIAL: Final = (*_OTHERS, *_DROPPED, *_CLAIMS)
+SPECIAL: Final[tuple[bytes, ...]] = (*_OTHERS, *_DROPPED, *_CLAIMS)
 _ODD_NAME: Final = rb"-[^:\r]*+|[^:\r]*?(?:[!#$%&'*+.^_`|~]|--|-(?=:))[^:\r]*+"
 SPECIAL_FIELD: Final = re.compile(
     rb"\n((?:" + any_of(SPECIAL) + rb")(?=:)|" + _ODD_NAME + rb"):[ \t]*+([^\r]*+)\r"

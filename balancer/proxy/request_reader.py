@@ -152,7 +152,8 @@ class RequestReader(ClientConnection):
         self._begun = False
         self.persistent = head.persistent
         exchange = self._exchange = Exchange(plane, self, head, monotonic_ns())
-        exchange.begin()
+        plane.in_flight += 1
+        plane.arrived += 1
         if length == NO_BODY:
             self._state = WAIT
         else:

@@ -29,7 +29,7 @@ _HEAD: Final = re.compile(
 )
 # What stands between the words of a name that some client takes for another name.
 _BETWEEN: Final = rb"[" + PUNCTUATION + rb"]*+"
-_SPECIAL: Final = (
+_SPECIAL: Final[tuple[bytes, ...]] = (
     b"connection", b"content" + _BETWEEN + b"length", b"keep-alive",
     b"proxy-(?:connection|authenticate|status)", b"transfer" + _BETWEEN + b"encoding", b"trailer",
     b"upgrade", b"x-served-by",

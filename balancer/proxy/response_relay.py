@@ -26,7 +26,7 @@ class ResponseRelay(BackendSearch):
         start = self._start_response(head)
         self._bytes_out = head.length
         self.client.transport.write(start + body if body else start)
-        self._complete(reusable=reusable)
+        self._complete(self._first_ns, reusable=reusable)
 
     def response_head(self, head: ResponseHead) -> None:
         """The head of a response arrived; its body follows."""
@@ -79,7 +79,7 @@ class ResponseRelay(BackendSearch):
             data = chunk([data]) + last_chunk(b"")
         if data:
             self.client.transport.write(data)
-        self._complete(reusable=reusable)
+        self._complete(now_ns(), reusable=reusable)
 
     def relay_pieces(
         self,
@@ -100,7 +100,7 @@ class ResponseRelay(BackendSearch):
         if data:
             self.client.transport.write(data)
         if last:
-            self._complete(reusable=reusable)
+            self._complete(now_ns(), reusable=reusable)
         else:
             self.arm(self.data_plane.ticks_stream)
 
@@ -141,7 +141,7 @@ class ResponseRelay(BackendSearch):
 
     # Accounting
 
-    def _complete(self, *, reusable: bool) -> None:
+    def _complete(self, now: int, *, reusable: bool) -> None:
         connection = self._upstream
         backend = self.backend
         if connection is None or backend is None:
@@ -152,7 +152,6 @@ class ResponseRelay(BackendSearch):
         if self.client.blocked:
             # The last write may have paused it, and nobody would resume it later.
             connection.transport.resume_reading()
-        now = now_ns()
         if not (reusable and self._body_done):
             connection.discard()
         elif self.head.length == NO_BODY or plane.may_keep_after_body(backend, now):
