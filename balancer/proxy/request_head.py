@@ -1,11 +1,9 @@
 """What the proxy needs to know of a request. `balancer.proxy.request_parser` reads it."""
 
-import msgspec
-
 from balancer.proxy.grammar import NO_BODY
 
 
-class RequestHead(msgspec.Struct, gc=False):
+class RequestHead:
     """What the proxy needs to know of a request.
 
     Attributes:
@@ -34,25 +32,60 @@ class RequestHead(msgspec.Struct, gc=False):
         plain: whether none of the rarer fields has to be written for the backend.
     """
 
-    method: bytes
-    target: bytes
-    minor: int
-    fields: bytes
-    size: int
-    host: bytes | None = None
-    length: int = NO_BODY
-    persistent: bool = True
-    request_id: bytes | None = None
-    upgrade: bytes | None = None
-    expect: bool = False
-    claims: bytes = b""
-    forwarded_for: bytes | None = None
-    forwarded_proto: bytes | None = None
-    forwarded_host: bytes | None = None
-    via: bytes | None = None
-    cookie: bytes | None = None
-    idempotency_key: bool = False
-    max_forwards: int | None = None
-    trailers: bool = False
-    declared: bool = False
-    plain: bool = True
+    __slots__ = (
+        "claims",
+        "cookie",
+        "declared",
+        "expect",
+        "fields",
+        "forwarded_for",
+        "forwarded_host",
+        "forwarded_proto",
+        "host",
+        "idempotency_key",
+        "length",
+        "max_forwards",
+        "method",
+        "minor",
+        "persistent",
+        "plain",
+        "request_id",
+        "size",
+        "target",
+        "trailers",
+        "upgrade",
+        "via",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        fields: bytes,
+        size: int,
+        *,
+        host: bytes | None,
+        request_id: bytes | None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.minor = 1
+        self.fields = fields
+        self.size = size
+        self.host = host
+        self.length = NO_BODY
+        self.persistent = True
+        self.request_id = request_id
+        self.upgrade: bytes | None = None
+        self.expect = False
+        self.claims = b""
+        self.forwarded_for: bytes | None = None
+        self.forwarded_proto: bytes | None = None
+        self.forwarded_host: bytes | None = None
+        self.via: bytes | None = None
+        self.cookie: bytes | None = None
+        self.idempotency_key = False
+        self.max_forwards: int | None = None
+        self.trailers = False
+        self.declared = False
+        self.plain = True

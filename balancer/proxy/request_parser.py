@@ -57,11 +57,10 @@ def read_request(data: bytes, *, cookies: bool, underscores: bool = False) -> Re
         fields = b"%b%b: %b\r\n%b" % (fields, name, request_id, last)
     if method == b"CONNECT":
         raise MessageError(501, "CONNECT is not supported")
-    if digits is None:
-        return RequestHead(method, target, 1, fields, match.end(), host, request_id=request_id)
-    length = int(digits)
-    if length and method == b"TRACE":
-        raise MessageError(400, "TRACE has no body")
-    return RequestHead(
-        method, target, 1, fields, match.end(), host, length, request_id=request_id, declared=True
-    )
+    head = RequestHead(method, target, fields, match.end(), host=host, request_id=request_id)
+    if digits is not None:
+        head.declared = True
+        head.length = int(digits)
+        if head.length and method == b"TRACE":
+            raise MessageError(400, "TRACE has no body")
+    return head

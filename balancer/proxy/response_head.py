@@ -7,8 +7,6 @@ and any other field by field; a property test holds the two to the same result.
 import re
 from typing import Final
 
-import msgspec
-
 from balancer.errors import MessageError
 from balancer.proxy.grammar import (
     CHUNKED,
@@ -49,7 +47,7 @@ _BODILESS: Final = frozenset({204, 304})
 _PASS: Final = frozenset({b"trailer", b"proxy-status"})
 
 
-class ResponseHead(msgspec.Struct, gc=False):
+class ResponseHead:
     """What the proxy needs to know of a response.
 
     Attributes:
@@ -64,15 +62,28 @@ class ResponseHead(msgspec.Struct, gc=False):
         declared: the Content-Length that was sent, also where no body follows (HEAD, 304).
     """
 
-    status: int
-    reason: bytes
-    fields: bytes
-    size: int
-    length: int = UNTIL_CLOSE
-    persistent: bool = True
-    upgrade: bytes | None = None
-    declared: int | None = None
-    keep_alive: int | None = None
+    __slots__ = (
+        "declared",
+        "fields",
+        "keep_alive",
+        "length",
+        "persistent",
+        "reason",
+        "size",
+        "status",
+        "upgrade",
+    )
+
+    def __init__(self, status: int, reason: bytes, fields: bytes, size: int, length: int) -> None:
+        self.status = status
+        self.reason = reason
+        self.fields = fields
+        self.size = size
+        self.length = length
+        self.persistent = True
+        self.upgrade: bytes | None = None
+        self.declared: int | None = None
+        self.keep_alive: int | None = None
 
 
 def read_response(data: bytes, method: bytes) -> ResponseHead | None:
@@ -92,7 +103,8 @@ def read_response(data: bytes, method: bytes) -> ResponseHead | None:
     length = int(digits)
     if middle:
         fields += middle
-    head = ResponseHead(int(status), reason, fields + more, match.end(), length, declared=length)
+    head = ResponseHead(int(status), reason, fields + more, match.end(), length)
+    head.declared = length
     if timeout is not None:
         head.keep_alive = int(timeout)
     if method == b"HEAD" or head.status in _BODILESS:
@@ -106,7 +118,8 @@ def read_any_response(data: bytes, method: bytes) -> ResponseHead | None:  # noq
     if match is None:
         return None
     minor, digits, reason, block = match.groups()
-    head = ResponseHead(int(digits), reason or b"", block, match.end(), persistent=minor == b"1")
+    head = ResponseHead(int(digits), reason or b"", block, match.end(), UNTIL_CLOSE)
+    head.persistent = minor == b"1"
     kept: list[bytes] = []
     named: list[bytes] = []
     start = 2  # the block begins with the line end of the status line
