@@ -50,7 +50,7 @@ def read_any_request(data: bytes, *, underscores: bool = False) -> RequestHead |
     method, target, version, block = match.groups()
     if version not in (b"1.1", b"1.0"):
         raise MessageError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
-    head = RequestHead(method, target, block, match.end(), host=None, request_id=None)
+    head = RequestHead(method, target, block, match.end(), None, None)
     if version == b"1.0":
         head.minor = 0
         head.persistent = False

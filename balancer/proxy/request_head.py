@@ -57,13 +57,12 @@ class RequestHead:
         "via",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - names of arguments would cost something with every request
         self,
         method: bytes,
         target: bytes,
         fields: bytes,
         size: int,
-        *,
         host: bytes | None,
         request_id: bytes | None,
     ) -> None:

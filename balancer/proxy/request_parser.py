@@ -57,7 +57,7 @@ def read_request(data: bytes, *, cookies: bool, underscores: bool = False) -> Re
         fields = b"%b%b: %b\r\n%b" % (fields, name, request_id, last)
     if method == b"CONNECT":
         raise MessageError(501, "CONNECT is not supported")
-    head = RequestHead(method, target, fields, match.end(), host=host, request_id=request_id)
+    head = RequestHead(method, target, fields, match.end(), host, request_id)
     if digits is not None:
         head.declared = True
         head.length = int(digits)
