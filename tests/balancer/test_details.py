@@ -12,8 +12,10 @@ import pytest
 from balancer.access_log import AccessLog
 from balancer.backend import Backend, State
 from balancer.config import Limits, Timeouts
+from balancer.dialing import addresses
 from balancer.health import HealthPolicy
 from balancer.outlier_detection import OutlierDetector, OutlierPolicy
+from balancer.proxy import connection_pool
 from balancer.proxy.connection_pool import ConnectionPool
 from balancer.proxy.upstream import UpstreamConnection
 from balancer.statistics import complete
@@ -102,18 +104,17 @@ async def test_a_backend_that_drains_while_it_is_connected_to_gets_nothing() -> 
     """A backend that begins to drain while a connection is opened is not sent to (C2)."""
     async with backend() as one, backend() as two, local_balancer() as local:
         await local.attach(a_1=one)
-        plane, control = local.balancer.data_plane, local.balancer.control
-        connect = plane.connection_pool._connect
+        control = local.balancer.control
 
-        async def connect_late(held: Backend) -> UpstreamConnection:
-            connection = await connect(held)
-            if held.id == "a-1":
+        async def look_up_late(host: str, port: int) -> list[tuple[str, int]]:
+            found = await addresses(host, port)
+            if one.address == f"{host}:{port}":
                 await local.attach(a_2=two)
                 control.pool.drain("a-1")
-            return connection
+            return found
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ConnectionPool, "_connect", lambda _, held: connect_late(held))
+            patch.setattr(connection_pool, "addresses", look_up_late)
             answer = await local.exchange(closing(POST))
     assert b"X-Served-By: a-2" in answer
     assert one.calls == []

@@ -57,7 +57,7 @@ def outcome(read: Callable[..., object], *arguments: object, **more: object) -> 
     except MessageError as error:
         return error.status
     if isinstance(head, RequestHead | ResponseHead):
-        return {name: getattr(head, name) for name in type(head).__slots__}
+        return {name: getattr(head, name) for name in dir(head) if not name.startswith("_")}
     return head
 
 

@@ -16,9 +16,10 @@ from balancer.events import EventLog
 from balancer.health import HealthPolicy, ProbeResult, Streak
 from balancer.hold_queue import HoldPolicy, HoldQueue
 from balancer.outlier_detection import OutlierDetector, OutlierPolicy
-from balancer.proxy.timing_wheel import Deadline, TimingWheel, ticks
+from balancer.proxy.timing_wheel import TimingWheel, ticks
 from balancer.retry_budget import RetryBudget
 from balancer.statistics import Counters, complete
+from tests.support.balancer import watched_deadline
 
 
 def pool_of(*weights: float) -> BackendPool:
@@ -393,42 +394,36 @@ def test_the_queue_keeps_its_order_and_bounds() -> None:
     assert not HoldQueue(HoldPolicy(seconds=0)).enter("a", 1)
 
 
-class Item(Deadline):
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def expired(self) -> None:
-        self.count += 1
-
-
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 100)), min_size=1, max_size=10))
 def test_a_deadline_is_the_last_one_that_was_set(moves: list[tuple[int, int]]) -> None:
     """However often it is moved, a deadline passes once, at its last place, never early (T8)."""
-    wheel, item = TimingWheel(), Item()
+    wheel, passed = TimingWheel(), [0]
+    item = watched_deadline(wheel, lambda: passed.append(wheel.now))
     for pause, count in moves:
         for _ in range(pause):
             wheel.advance()
-        item.count = 0
+        passed.clear()
         wheel.arm(item, count)
     for _ in range(moves[-1][1] - 1):
         wheel.advance()
-        assert item.count == 0
+        assert passed == []
     wheel.advance()
-    assert item.count == 1
+    assert passed == [wheel.now]
     for _ in range(200):
         wheel.advance()
-    assert item.count == 1
+    assert len(passed) == 1
 
 
 def test_a_deadline_can_be_taken_back() -> None:
     """A disarmed deadline does not pass, and holds nothing for longer than the horizon."""
-    wheel, item = TimingWheel(), Item()
+    wheel: TimingWheel = TimingWheel()
+    passed: list[int] = []
+    item = watched_deadline(wheel, lambda: passed.append(wheel.now))
     wheel.arm(item, ticks(3600))
     wheel.disarm(item)
     for _ in range(100):
         wheel.advance()
-    assert item.count == 0
+    assert passed == []
     assert wheel.waiting == 0
 
 

@@ -12,12 +12,15 @@ from typing import TypedDict, Unpack
 from balancer import sockets
 from balancer.access_log import AccessLog
 from balancer.addresses import Address
-from balancer.backend import State
+from balancer.backend import Backend, State
 from balancer.client import AdminClient, wait_listening
 from balancer.config import Config, Limits, Network, Timeouts
 from balancer.health import HealthPolicy
 from balancer.hold_queue import HoldPolicy
 from balancer.outlier_detection import OutlierPolicy
+from balancer.proxy.connection_pool import ConnectionPool
+from balancer.proxy.timing_wheel import TimingWheel
+from balancer.proxy.upstream import UpstreamConnection
 from balancer.server import Balancer, assembled
 
 # Options for tests: health checks that do not make one wait.
@@ -371,6 +374,28 @@ class ConfigFields(TypedDict, total=False):
     retry_ratio: float
     retry_minimum: int
     replay_bytes: int
+
+
+class _WatchedTransport(asyncio.Transport):
+    """The transport of a connection that is not quiet, since it closes; says when it ends."""
+
+    def __init__(self, aborted: Callable[[], None]) -> None:
+        super().__init__()
+        self._aborted = aborted
+
+    def is_closing(self) -> bool:
+        return True
+
+    def abort(self) -> None:
+        self._aborted()
+
+
+def watched_deadline(wheel: TimingWheel, expired: Callable[[], None]) -> UpstreamConnection:
+    """An idle connection to a backend; `expired` is called when its deadline has passed."""
+    keeper = ConnectionPool(wheel, reuse=1, head_limit=1)
+    connection = UpstreamConnection(keeper, Backend("a-1", "127.0.0.1", 1, "a", 1))
+    connection.transport = _WatchedTransport(expired)
+    return connection
 
 
 @dataclass(slots=True)
