@@ -5,10 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.placeholders import PlaceholderError, fill
+from orchestrator.strategies import STRATEGIES
 from scenarios.errors import ScenarioError, near
 from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.placeholders import PLACEHOLDERS
-from scenarios.scenario.spec import DatabaseSpec, FaultSpec, ReleaseStep, RouterSpec, Scenario
+from scenarios.scenario.spec import (
+    DatabaseSpec,
+    Expectation,
+    FaultSpec,
+    ReleaseStep,
+    RouterSpec,
+    Scenario,
+)
 from scenarios.traffic.errors import PlanError
 from scenarios.traffic.journeys.compiled import compiled_steps
 from scenarios.traffic.journeys.population import Population
@@ -47,6 +55,7 @@ def check(scenario: Scenario, at: At) -> None:
         raise ScenarioError(at(["integrity"]) + "needs a [database] table")
     _check_traffic(scenario, at)
     _check_router(scenario.router, at)
+    _check_expectation(scenario.expect, at)
     for number, fault in enumerate(scenario.faults):
         _check_fault(fault, scenario, at(["faults", str(number)]))
 
@@ -201,6 +210,20 @@ def _check_router(router: RouterSpec, at: At) -> None:
             )
         if not Path(value).is_file():
             raise ScenarioError(f"{where}there is no file {value}")
+
+
+def _check_expectation(expect: Expectation, at: At) -> None:
+    """Refuse a strategy that does not exist, for which nothing would be expected."""
+    named = [(["expect", "outcomes"], tuple(expect.outcomes))]
+    named.append((["expect", "fails_with"], tuple(expect.fails_with)))
+    for number, one in enumerate(expect.elsewhere):
+        named.append((["expect", "elsewhere", str(number), "strategy"], one.strategy))
+    for keys, strategies in named:
+        for name in strategies:
+            if name not in STRATEGIES:
+                raise ScenarioError(
+                    f"{at(keys)}unknown strategy {name!r}; {near(name, STRATEGIES)}"
+                )
 
 
 def _check_version(name: str | None, versions: Mapping[str, object], where: str) -> None:

@@ -92,6 +92,21 @@ def test_what_does_not_fit(before: str, after: str, message: str, tmp_path: Path
     assert message in refused(tmp_path, WITH_DATABASE.replace(before, after))
 
 
+@pytest.mark.parametrize(
+    "expect",
+    [
+        'outcomes = { rollin = "rolled_back" }',
+        'fails_with = { rollin = ["no_backend"] }',
+        'elsewhere = [{ strategy = ["canary", "rollin"], may_fail_with = ["no_backend"] }]',
+    ],
+)
+def test_an_expectation_names_strategies_that_exist(expect: str, tmp_path: Path) -> None:
+    """A misspelt strategy, under which nothing would be expected, is refused at its place."""
+    said = refused(tmp_path, f"{WITHOUT_DATABASE}expect = {{ {expect} }}\n")
+    assert "unknown strategy 'rollin'; did you mean 'rolling'" in said
+    assert "expect" in said
+
+
 def test_integrity_needs_a_database(tmp_path: Path) -> None:
     """Subjects are read from a database, so there must be one."""
     text = f'{WITHOUT_DATABASE}integrity = {{ subjects = "SELECT 1 AS subject" }}\n'
