@@ -56,6 +56,21 @@ def test_ten_seeds_in_a_row_drop_nothing(strategy: str, postgres_url: str, tmp_p
         assert verdict.integrity.violations == (), seed
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("strategy", ["rolling", "blue-green", "canary"])
+@pytest.mark.parametrize("router", ["haproxy", "envoy"])
+def test_ten_seeds_behind_another_router_drop_nothing(
+    router: str, strategy: str, postgres_url: str, tmp_path: Path
+) -> None:
+    """HAProxy and Envoy, as their documentation recommends, lose no request of a safe plan."""
+    for seed in range(1, 11):
+        out = tmp_path / str(seed)
+        how = ("--strategy", strategy, "--router", router, "--database", postgres_url)
+        run = released("expand-contract", out, *how, *SMALL, "--seed", str(seed))
+        assert (run.code, run.verdict.requests.failed) == (0, 0), (seed, run.verdict.reasons)
+
+
 def test_all_cells_are_promised_something() -> None:
     """Each of the sixteen cells is either promised to be clean or declared as a control."""
     assert len(CLEAN) + len(CONTROLS) == 16
