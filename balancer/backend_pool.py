@@ -66,6 +66,8 @@ class BackendPool:
         self._has_idle = has_idle
         self._limit = limit or 1 << 62
         self._backends: dict[str, Backend] = {}
+        # The choice is made anew when it is next needed: ten thousand backends may drain at once.
+        self._stale = False
         self._ring: tuple[Backend, ...] = ()
         self._keeping_idle: tuple[Backend, ...] = ()
         self._uniform = True
@@ -80,6 +82,8 @@ class BackendPool:
     @property
     def ring(self) -> tuple[Backend, ...]:
         """The backends that take new requests now."""
+        if self._stale:
+            self._rebuild()
         return self._ring
 
     @property
@@ -129,7 +133,7 @@ class BackendPool:
             known.version = version
         if known.weight != weight:
             known.weight = weight
-            self._rebuild()
+            self._stale = True
             self._tell("weight", known)
         return known
 
@@ -156,11 +160,13 @@ class BackendPool:
             raise IllegalTransitionError(
                 f"backend {backend.id}: {backend.state} cannot become {state}"
             )
+        chosen = State.UP in (backend.state, state) or backend.keeps_idle
         backend.state = state
         if state is UP:
             # Another process may listen there than the last time.
             backend.reuse.forget()
-        self._rebuild()
+        if chosen and backend.weight > 0:
+            self._stale = True
         self._tell(state.value, backend, reason, check)
         self._tell_if_calm(backend)
 
@@ -188,7 +194,7 @@ class BackendPool:
         """Let the idle connections of a draining backend take no more requests."""
         if backend.keeps_idle:
             backend.keeps_idle = False
-            self._rebuild()
+            self._stale = True
             self._tell("idle_closed", backend)
             self._tell_if_calm(backend)
 
@@ -214,7 +220,7 @@ class BackendPool:
             _check_weight(backend.id, weight)
         for backend, weight in chosen.items():
             backend.weight = weight
-        self._rebuild()
+        self._stale = True
         self._tell("weight")
 
     def set_active(self, ids: Collection[str]) -> None:
@@ -236,15 +242,15 @@ class BackendPool:
             backend.weight = 0.0
         for backend in chosen:
             backend.weight = 1.0
-        self._rebuild()
+        self._stale = True
         self._tell("active")
 
     def eject(self, backend: Backend, reason: str) -> bool:
         """Take a backend out of the choice for a while, unless it is the last one in it."""
-        if backend.ejected or not any(one is not backend for one in self._ring if not one.ejected):
+        if backend.ejected or not any(one is not backend for one in self.ring if not one.ejected):
             return False
         backend.ejected = True
-        self._rebuild()
+        self._stale = True
         self._tell("ejected", backend, reason)
         return True
 
@@ -252,7 +258,7 @@ class BackendPool:
         """End a backend's ejection."""
         if backend.ejected:
             backend.ejected = False
-            self._rebuild()
+            self._stale = True
             self._tell("restored", backend)
 
     # The choice
@@ -278,6 +284,8 @@ class BackendPool:
         Returns:
             The backend, its `in_flight` already counted; None when there is none to choose.
         """
+        if self._stale:
+            self._rebuild()
         ring = self._ring
         if self._keeping_idle and not fresh:
             ring += tuple(one for one in self._keeping_idle if self._has_idle(one))
@@ -304,6 +312,30 @@ class BackendPool:
         chosen = _smooth(fit)
         chosen.in_flight += 1
         return chosen
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the next choices take the ring's backends in turn."""
+        return bool(self.ring) and self._uniform and not self._keeping_idle
+
+    def rotate(self, count: int) -> int:
+        """Make so many plain choices at once, as a simulator of steady traffic does.
+
+        Choice k is the backend at place `(first + k) % len(ring)`. Nothing is claimed.
+
+        Returns:
+            The place of the first one.
+
+        Raises:
+            ConflictError: the choice is not plain: see `is_plain`.
+        """
+        if not self.is_plain:
+            raise ConflictError("the next choices are not plain round robin")
+        size = len(self._ring)
+        first = self._next if self._next < size else 0
+        if count:
+            self._next = (first + count - 1) % size + 1
+        return first
 
     def release(self, backend: Backend) -> None:
         """End one exchange with a backend."""
@@ -344,22 +376,24 @@ class BackendPool:
             if leaves:
                 self._tell("draining", known, "mirrored")
         self._backends.update(fresh)
-        self._rebuild()
+        self._stale = True
         self._tell("mirrored")
 
     def adopt(self, backends: Iterable[Backend], retired: Mapping[str, Counters]) -> None:
         """Begin with the backends of a predecessor, in their states there."""
         self._backends = {one.id: one for one in backends}
         self._retired = dict(retired)
-        self._rebuild()
+        self._stale = True
         self._tell("adopted")
 
     def _rebuild(self) -> None:
+        self._stale = False
         routable = tuple(one for one in self._backends.values() if one.routable)
         ring = tuple(one for one in routable if not one.ejected) or routable
-        for one in set(ring) - set(self._ring):
-            one.credit = 0.0
-        self._ring = ring
+        if ring != self._ring:
+            for one in set(ring) - set(self._ring):
+                one.credit = 0.0
+            self._ring = ring
         self._keeping_idle = tuple(
             one for one in self._backends.values() if one.keeps_idle and one.weight > 0
         )

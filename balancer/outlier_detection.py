@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
+from typing import NamedTuple
 
 from balancer.backend import Backend
 from balancer.statistics import BOUNDS, Counters
@@ -49,8 +50,7 @@ class OutlierPolicy:
     count_5xx: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(NamedTuple):
     requests: int
     failed: int
     buckets: tuple[int, ...]
@@ -132,7 +132,9 @@ class OutlierDetector:
 
     def _sample(self, counters: Counters) -> _Sample:
         failed = counters.failed if self._policy.count_5xx else counters.failed_transport
-        return _Sample(counters.requests, failed, tuple(counters.buckets))
+        # Ten thousand backends have as many samples a second: latencies only where they count.
+        buckets = tuple(counters.buckets) if self._policy.latency_factor else ()
+        return _Sample(counters.requests, failed, buckets)
 
     def _reason(self, backend: Backend, fleet: list[Backend]) -> str | None:
         policy = self._policy
@@ -142,14 +144,15 @@ class OutlierDetector:
             row = max(row, counters.consecutive_5xx)
         if policy.consecutive and row >= policy.consecutive:
             return f"{row} failures in a row"
-        others = [one for one in fleet if one is not backend and not one.ejected]
-        if policy.failure_rate and (rate := self._rate(backend)) is not None:
+        # The others are looked at only where it matters: with ten thousand backends they are many.
+        rate = self._rate(backend) if policy.failure_rate else None
+        if rate is not None and rate >= policy.failure_rate:
+            others = _others(backend, fleet)
             rates = [each for one in others if (each := self._rate(one)) is not None]
-            if rates and rate >= policy.failure_rate and rate >= 2 * median(rates):
-                return (
-                    f"{rate:.0%} of its requests failed, against {median(rates):.0%} at the others"
-                )
+            if rates and rate >= 2 * (usual := median(rates)):
+                return f"{rate:.0%} of its requests failed, against {usual:.0%} at the others"
         if policy.latency_factor and (mine := self._median(backend)) is not None:
+            others = _others(backend, fleet)
             medians = [each for one in others if (each := self._median(one)) is not None]
             if medians and mine >= policy.latency_factor * median(medians):
                 return f"median latency {mine:g} s, against {median(medians):g} s at the others"
@@ -178,3 +181,7 @@ class OutlierDetector:
             if 2 * seen >= total:
                 return bound
         return None
+
+
+def _others(backend: Backend, fleet: list[Backend]) -> list[Backend]:
+    return [one for one in fleet if one is not backend and not one.ejected]

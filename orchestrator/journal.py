@@ -1,7 +1,6 @@
 """The journal: everything that was done to the fleet, in order, on disk before it is announced."""
 
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from io import FileIO
@@ -11,6 +10,7 @@ from typing import Self
 
 import msgspec
 
+from orchestrator.clock import monotonic_ns
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.model import JournalEvent
 from orchestrator.verbs import Verb, verb_named
@@ -47,7 +47,7 @@ class Journal:
         path: Path | None = None,
         *,
         listeners: Iterable[Listener] = (),
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
         last_number: int = 0,
     ) -> None:
         """Open the journal.

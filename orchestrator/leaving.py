@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from orchestrator.clock import monotonic_ns
 from orchestrator.errors import RouterError
 from orchestrator.fleet import Member
 from orchestrator.interfaces import Drained, KeepsIdleConnections, Platform, ReplicaExit, Router
@@ -48,9 +48,9 @@ class Leaving:
         if not member.registered:
             return Drained(0, 0.0)
         await asyncio.sleep(plan.lag_seconds)
-        member.departure.router_told_ns = time.monotonic_ns()
+        member.departure.router_told_ns = monotonic_ns()
         drained = await self._drained(member, plan, timeout)
-        member.departure.drained_ns = time.monotonic_ns()
+        member.departure.drained_ns = monotonic_ns()
         member.departure.cut = drained.cut
         member.drained = True
         return drained
@@ -77,10 +77,10 @@ class Leaving:
             await self._wait_noticed(member, timeout)
         elif not told:
             await asyncio.sleep(plan.lag_seconds)
-            member.departure.router_told_ns = time.monotonic_ns()
+            member.departure.router_told_ns = monotonic_ns()
         # Also when it was never registered: a registration may have been interrupted.
         await self._deregister(member)
-        member.departure.router_forgot_ns = time.monotonic_ns()
+        member.departure.router_forgot_ns = monotonic_ns()
         return ends[0]
 
     @asynccontextmanager
@@ -109,7 +109,7 @@ class Leaving:
             counts = await self._router.counts()
         except RouterError:
             return  # the router cannot tell; what it is asked to do will fail by itself
-        at_ns = time.monotonic_ns()
+        at_ns = monotonic_ns()
         for member in members:
             name = member.replica.id
             if name not in counts:
@@ -157,11 +157,11 @@ class Leaving:
             async with asyncio.timeout(seconds):
                 while not await self._router.why_not_up([member.replica.id]):  # noqa: ASYNC110 - the port has no event for it
                     await asyncio.sleep(_NOTICE_SECONDS)
-                member.departure.router_noticed_ns = time.monotonic_ns()
+                member.departure.router_noticed_ns = monotonic_ns()
 
 
 def _begin(member: Member) -> None:
     member.leaving = True
     member.weight = 0.0
     if member.departure.began_ns is None:
-        member.departure.began_ns = time.monotonic_ns()
+        member.departure.began_ns = monotonic_ns()

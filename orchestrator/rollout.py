@@ -1,12 +1,12 @@
 """The Rollout: the verbs of strategies, each with its deadline and its journal entries."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Sequence
 from itertools import count
 from typing import TypeVar
 
 from orchestrator.analysis import Finding, Judgement
+from orchestrator.clock import monotonic_ns
 from orchestrator.errors import RolloutFailed
 from orchestrator.fleet import Member, Replicas
 from orchestrator.gates import ReadinessGates, fail_at_end, readiness_refusal
@@ -349,7 +349,7 @@ class Rollout(TrafficVerbs):
             limit += 0 if how.order == "drain-first" else timeout
         about = [one.replica for one in members]
         async with self.verb("stop", about, detail=_at_most(limit)) as entry:
-            began_ns = time.monotonic_ns()
+            began_ns = monotonic_ns()
             async with (
                 deadline(limit + _ROUTER_SECONDS, "not stopped"),
                 self._leaving.watching_requests(undrained),

@@ -150,7 +150,7 @@ class Supervisor:
         while True:
             self._wake.clear()
             for member in self._rollout.fleet:
-                if self._ours(member) and not self._platform.is_running(member.replica):
+                if not self._platform.is_running(member.replica) and self._ours(member):
                     self._replace(member, "it ended", group)
             try:
                 # A member that a deployment was checking when it ended may be ours by now.
@@ -189,8 +189,8 @@ class Supervisor:
 
     def _is_probed(self, member: Member) -> bool:
         return (
-            self._ours(member)
-            and member.version.liveness_path is not None
+            member.version.liveness_path is not None
+            and self._ours(member)
             and self._platform.is_running(member.replica)
         )
 

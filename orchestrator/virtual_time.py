@@ -12,6 +12,10 @@ unchanged. Its rules:
   on the machine.
 
 So a program that draws its random numbers from seeds gives the same result on every machine.
+
+A simulation has far more events than tasks can carry: a request is one of them. It may keep them in
+a queue of its own, `SimulatedEvents`. Whenever no callback is ready, the loop lets it work through
+that queue up to the next deadline.
 """
 
 import asyncio
@@ -20,8 +24,8 @@ import contextvars
 import heapq
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeVar, TypeVarTuple
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -39,6 +43,37 @@ class DeadlockError(VirtualTimeError):
 
 class RealWorldError(VirtualTimeError):
     """A program in virtual time wanted something of the real world."""
+
+
+class VirtualClock:
+    """The time of a loop, shared with what has events of its own.
+
+    Attributes:
+        ns: nanoseconds since the loop began.
+    """
+
+    __slots__ = ("ns",)
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+
+class SimulatedEvents(Protocol):
+    """A queue of events beside the loop's own timers."""
+
+    def advance(self, until_ns: int | None, woken: Sequence[object]) -> bool:
+        """Do what is due, in order, and set the clock to the instant of each event.
+
+        Args:
+            until_ns: the last instant that may be reached; None: there is no deadline, and events
+                go on until one of them wakes a task.
+            woken: the loop's callbacks that are ready; the work must stop after the event that
+                fills it, since tasks then run at that instant.
+
+        Returns:
+            Whether it stopped because a callback became ready.
+        """
+        ...
 
 
 class _Timer(asyncio.TimerHandle):
@@ -61,7 +96,12 @@ class _Timer(asyncio.TimerHandle):
 
 
 class VirtualTimeLoop(asyncio.BaseEventLoop):
-    """The event loop; `run` makes one, runs a coroutine on it, and closes it."""
+    """The event loop; `run` makes one, runs a coroutine on it, and closes it.
+
+    Attributes:
+        clock: its time.
+        events: further events, beside its timers; absent: none.
+    """
 
     # What asyncio's base class keeps, and its type information does not tell.
     _ready: deque[asyncio.Handle]
@@ -69,7 +109,8 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self._now_ns = 0
+        self.clock = VirtualClock()
+        self.events: SimulatedEvents | None = None
         self._timers: list[tuple[int, int, _Timer]] = []
         self._numbers = 0
         self._cancelled_timers = 0
@@ -77,11 +118,11 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
 
     def time_ns(self) -> int:
         """Nanoseconds since the loop began."""
-        return self._now_ns
+        return self.clock.ns
 
     def time(self) -> float:
         """Seconds since the loop began."""
-        return self._now_ns / NANOSECONDS
+        return self.clock.ns / NANOSECONDS
 
     def call_later(
         self,
@@ -90,8 +131,12 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Call something after so many seconds; a delay below 0 is none."""
-        at_ns = self._now_ns + max(0, round(delay * NANOSECONDS))
+        """Call something after so many seconds; a delay below 0 is none.
+
+        Any other delay is at least a nanosecond, so that who waits for the rest of a time that is
+        no whole number of nanoseconds does not wait at one instant for ever.
+        """
+        at_ns = self.clock.ns + max(int(delay > 0), round(delay * NANOSECONDS))
         return self._schedule(at_ns, callback, args, context)
 
     def call_at(
@@ -102,7 +147,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call something at an instant of `time`; one that has passed is now."""
-        at_ns = max(self._now_ns, round(when * NANOSECONDS))
+        at_ns = max(self.clock.ns, round(when * NANOSECONDS))
         return self._schedule(at_ns, callback, args, context)
 
     def call_at_ns(
@@ -112,7 +157,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         *args: *Ts,
     ) -> asyncio.TimerHandle:
         """Call something at an instant of `time_ns`; one that has passed is now."""
-        return self._schedule(max(self._now_ns, at_ns), callback, args, None)
+        return self._schedule(max(self.clock.ns, at_ns), callback, args, None)
 
     def _schedule(
         self,
@@ -150,12 +195,16 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         while timers and timers[0][2].cancelled():
             heapq.heappop(timers)
             self._cancelled_timers -= 1
-        if not timers:
+        due_ns = timers[0][0] if timers else None
+        if self.events is not None and self.events.advance(due_ns, self._ready):
+            return
+        if due_ns is None:
             if self._stopping:
                 return
             raise DeadlockError(self._waiting())
-        self._now_ns = timers[0][0]
-        while timers and timers[0][0] == self._now_ns:
+        timers = self._timers
+        self.clock.ns = due_ns
+        while timers and timers[0][0] == due_ns:
             timer = heapq.heappop(timers)[2]
             timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001 - it left the heap
             if timer.cancelled():
@@ -213,15 +262,3 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """
     with contextlib.closing(main), asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
-
-
-def time_ns() -> int:
-    """The running loop's time in integer nanoseconds; on a real loop, its clock's.
-
-    Raises:
-        RuntimeError: no loop runs.
-    """
-    loop = asyncio.get_running_loop()
-    if isinstance(loop, VirtualTimeLoop):
-        return loop.time_ns()
-    return round(loop.time() * NANOSECONDS)

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import virtual_time
+from orchestrator.clock import monotonic_ns
 from orchestrator.virtual_time import DeadlockError, RealWorldError, VirtualTimeLoop
 
 
 def now_ns() -> int:
-    return virtual_time.time_ns()
+    return monotonic_ns()
 
 
 def test_a_year_is_exact() -> None:
@@ -29,6 +30,19 @@ def test_a_year_is_exact() -> None:
         return now_ns()
 
     assert virtual_time.run(main()) == 365 * 86400 * 10**9 + 1
+
+
+def test_the_rest_of_a_time_passes() -> None:
+    """Who sleeps for less than a nanosecond, again and again until an instant, gets there."""
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 0.1 + 1e-10
+        while (left := until - loop.time()) > 0:  # noqa: ASYNC110 - it is what is tested
+            await asyncio.sleep(min(left, 0.03))
+        return now_ns()
+
+    assert virtual_time.run(main()) == pytest.approx(100_000_000, abs=2)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40))

@@ -1,0 +1,19 @@
+"""The simulated world: replicas, a balancer, a database and users in virtual time.
+
+What decides is the real code: the strategies, the rollout and the release runner on one side, and
+the balancer's pool, health policy, outlier detection and retry budget on the other. Only what
+takes time in the real world is modelled: processes, networks, queues and locks.
+
+    world_settings what the world is like: how long things take, what breaks
+    chance         one stream of random numbers a component, and distributions
+    events         the queue of everything that happens, between the deadlines of tasks
+    replica        one replica: starting, serving, stopping, its queue of requests
+    platform       starts and stops replicas (`orchestrator.interfaces.Platform`)
+    balancer       the pool and its health checks (`orchestrator.interfaces.Router`)
+    requests       the way of one request through the balancer and a replica
+    schema         the database: what each version can do with it, and who waits for locks
+    users          who sends what, when
+    batches        steady stretches of traffic, many requests at once (needs numpy)
+    arrays         draws by the thousand (needs numpy)
+    world          all of it together
+"""

@@ -1,0 +1,42 @@
+"""Draws by the thousand, with numpy; each is the number that Python draws one by one."""
+
+import random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.simulated.chance import Distribution
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def generator(chance: random.Random) -> np.random.Generator:
+    """The same stream from its present state: both are a Mersenne Twister with 53 random bits.
+
+    The given one must not be drawn from any more.
+    """
+    _, words, _ = chance.getstate()
+    twister = np.random.MT19937()
+    twister.state = {
+        "bit_generator": "MT19937",
+        "state": {"key": np.array(words[:-1], dtype=np.uint32), "pos": words[-1]},
+    }
+    return np.random.Generator(twister)
+
+
+def at_many(distribution: Distribution, shares: Floats) -> Ints:
+    """What `Distribution.at` gives for each share, bit for bit."""
+    quantiles = np.array(distribution.quantiles, dtype=np.int64)
+    if distribution.is_constant:
+        return np.full(len(shares), quantiles[0], dtype=np.int64)
+    place = shares * (len(quantiles) - 1)
+    index = place.astype(np.int64)
+    low = quantiles[index]
+    found: Ints = low + ((place - index) * (quantiles[index + 1] - low)).astype(np.int64)
+    return found
+
+
+def kinds(shares: Floats, bounds: list[float]) -> Ints:
+    """For each share, the first number whose bound is above it."""
+    return np.searchsorted(np.array(bounds), shares, side="right").astype(np.int64)

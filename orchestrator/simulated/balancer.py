@@ -1,0 +1,417 @@
+"""The simulated balancer: the real pool, health policy and outlier detection in virtual time."""
+
+import asyncio
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import ClassVar, Protocol
+
+from balancer.backend import Backend, State
+from balancer.backend_pool import BackendPool, Change
+from balancer.config import Limits
+from balancer.errors import BalancerError
+from balancer.health import HealthPolicy, ProbeResult, Streak
+from balancer.outlier_detection import EjectionDecision, OutlierDetector, OutlierPolicy
+from balancer.statistics import BOUNDS
+from orchestrator.errors import RouterError
+from orchestrator.interfaces import Drained
+from orchestrator.model import Replica
+from orchestrator.request_statistics import Latency, RequestCounts
+from orchestrator.routers.capabilities import EVERYTHING, Capabilities
+from orchestrator.simulated.chance import stream
+from orchestrator.simulated.events import Events
+from orchestrator.simulated.platform import SimulatedPlatform
+from orchestrator.simulated.replica import SimulatedReplica
+from orchestrator.simulated.requests import Ended, Exchanges, Handling
+from orchestrator.simulated.world_settings import World
+from orchestrator.tasks import now
+
+_NS = 1_000_000_000
+
+
+class Flush(Protocol):
+    """Completes the counters of all backends."""
+
+    def __call__(self, *, latencies: bool) -> None:
+        """Do so; `latencies` says whether latencies are needed, too."""
+        ...
+
+
+def _nothing_to_flush(*, latencies: bool) -> None:
+    del latencies
+
+
+class SimulatedProber:
+    """The active health checks of one backend.
+
+    Each check is an event as long as its result may change something. While a backend is up and its
+    replica answers well, or is down and its replica does not, every check ends like the one before
+    it: these are not carried out. As soon as the replica changes, the checks that were left out are
+    counted, with their drawn pauses, so that the next one comes at the same instant.
+    """
+
+    __slots__ = (
+        "_backend", "_chance", "_delay_ns", "_events", "_last_ns", "_number", "_policy", "_pool",
+        "_replica", "_streak", "calm", "last",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        pool: BackendPool,
+        backend: Backend,
+        replica: SimulatedReplica,
+        policy: HealthPolicy,
+        events: Events,
+        *,
+        delay_ns: int,
+        seed: int,
+    ) -> None:
+        self._pool = pool
+        self._backend = backend
+        self._replica = replica
+        self._policy = policy
+        self._events = events
+        self._delay_ns = delay_ns
+        self._chance = stream(seed, "probe", backend.id)
+        self._streak = Streak(policy)
+        self._number = 0
+        self._last_ns = events.clock.ns
+        self.calm = False
+        self.last = ""
+        self._probe_at(events.clock.ns)
+
+    def hurry(self) -> None:
+        """Check at once: live traffic has seen something."""
+        if self.calm and self._policy.active:
+            self._catch_up()
+        self.calm = False
+        self._probe_at(self._events.clock.ns)
+
+    def replica_changed(self) -> None:
+        """The replica answers otherwise than before: the checks matter again."""
+        if self.calm and (self._policy.active or self._backend.state is not State.UP):
+            self.calm = False
+            self._probe_at(self._catch_up())
+
+    def _catch_up(self) -> int:
+        """Count the checks that were left out; returns when the next one is due."""
+        now, at, chance = self._events.clock.ns, self._last_ns, self._chance.random
+        interval, jitter, trip = self._policy.interval, self._policy.jitter, self._round_trip()
+        while True:
+            # The pause of `Streak.pause` in a settled state, without a call for each of millions.
+            at += round(interval * (1 + jitter * (2 * chance() - 1)) * _NS)
+            if at > now:
+                return at
+            at += trip
+            self._last_ns = at
+
+    def _round_trip(self) -> int:
+        return 2 * self._delay_ns
+
+    def _probe_at(self, at_ns: int) -> None:
+        self._number += 1
+        self._events.at(at_ns, self._probe, self._number)
+
+    def _probe(self, number: int) -> None:
+        if number != self._number or self._gone():
+            return
+        at = self._events.clock.ns
+        took = self._round_trip()
+        if self._replica.accepts and self._replica.hangs:
+            took = round(self._policy.timeout * _NS)
+        self._events.at(at + took, self._judge, number)
+
+    def _gone(self) -> bool:
+        return self._backend.state in (State.DRAINING, State.REMOVED)
+
+    def _judge(self, number: int) -> None:
+        if number != self._number or self._gone():
+            return
+        self._last_ns = self._events.clock.ns
+        result, self.last = self._result()
+        backend, before = self._backend, self._backend.state
+        new = self._streak.observe(before, result)
+        if new is not None:
+            self._pool.mark(backend, new, f"health check: {self.last}", check=result.value)
+        if self._gone():
+            return
+        if new is None and _settled(before, result):
+            self.calm = True
+            return
+        pause = self._streak.pause(backend.state, self._chance.random())
+        if pause is None:
+            self.calm = True
+        else:
+            self._probe_at(self._last_ns + round(pause * _NS))
+
+    def _result(self) -> tuple[ProbeResult, str]:
+        replica = self._replica
+        if not replica.accepts:
+            return ProbeResult.REFUSED, "the connection was refused"
+        if replica.hangs:
+            return ProbeResult.TIMED_OUT, f"no answer within {self._policy.timeout:g} s"
+        status = 200 if replica.ready else 503
+        return self._policy.judge(status), f"status {status}"
+
+
+def _settled(state: State, result: ProbeResult) -> bool:
+    """Whether further results like this one would change nothing."""
+    if state is State.UP:
+        return result is ProbeResult.PASSED
+    return state is State.DOWN and result is not ProbeResult.PASSED
+
+
+class SimulatedBalancer:
+    """The Router of a simulated world, and the control plane of its requests.
+
+    Attributes:
+        pool: the backends.
+        exchanges: the requests under way.
+        changes: gets each change of the pool; None: nobody wants them.
+        flush: completes the counters before they are read.
+    """
+
+    capabilities: ClassVar[Capabilities] = EVERYTHING
+
+    def __init__(
+        self,
+        world: World,
+        events: Events,
+        platform: SimulatedPlatform,
+        health: HealthPolicy,
+        handling: Handling,
+        *,
+        seed: int,
+        ended: Ended,
+        passive_checks: bool = True,
+    ) -> None:
+        self._events = events
+        self._platform = platform
+        self._health = health
+        self._seed = seed
+        self._delay_ns = round(world.network.delay_seconds * _NS)
+        self.pool = BackendPool(
+            self._changed, limit=Limits().backend_requests, has_idle=self._has_idle
+        )
+        self.exchanges = Exchanges(
+            events,
+            self.pool,
+            world.network,
+            world.endpoints,
+            handling,
+            chance=stream(seed, "balancer"),
+            ended=ended,
+            passive=self,
+        )
+        self._outliers = OutlierDetector(OutlierPolicy()) if passive_checks else None
+        self._probers: dict[Backend, SimulatedProber] = {}
+        self._up: dict[str, list[asyncio.Future[None]]] = {}
+        self._idle: dict[Backend, asyncio.Event] = {}
+        self.changes: list[Change] | None = None
+        self.flush: Flush = _nothing_to_flush
+
+    @property
+    def admission_seconds(self) -> float:
+        """The least time from a healthy replica's registration until it is up."""
+        return (self._health.rise - 1) * self._health.fast_interval
+
+    # The Router
+
+    async def register(self, replica: Replica) -> None:
+        """Begin to check the replica; it gets no traffic yet."""
+        simulated = self._platform.of(replica)
+        with _translated(f"register {replica.id}"):
+            backend = self.pool.attach(
+                replica.id,
+                host=replica.host,
+                port=replica.port,
+                version=replica.version,
+                weight=0.0,
+            )
+        if backend in self._probers:
+            return
+        self.exchanges.attach(backend, simulated)
+        prober = self._probers[backend] = SimulatedProber(
+            self.pool, backend, simulated, self._health, self._events,
+            delay_ns=self._delay_ns, seed=self._seed,
+        )  # fmt: skip
+        simulated.on_change = lambda _replica: prober.replica_changed()
+
+    async def wait_up(self, ids: Collection[str]) -> None:
+        """Wait until the checks say that all of them are up."""
+        loop = asyncio.get_running_loop()
+        for name in ids:
+            with _translated("wait until all are up"):
+                backend = self.pool.get(name)
+            while backend.state is not State.UP:
+                future = loop.create_future()
+                self._up.setdefault(name, []).append(future)
+                await future
+
+    async def why_not_up(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return those of them that are not up, each with the balancer's last word on it."""
+        why = {}
+        for name in ids:
+            try:
+                backend = self.pool.get(name)
+            except BalancerError:
+                why[name] = "the balancer does not know it"
+                continue
+            if backend.state is not State.UP:
+                prober = self._probers.get(backend)
+                checked = f", last check: {prober.last}" if prober and prober.last else ""
+                why[name] = f"the balancer says {backend.state}{checked}"
+        return why
+
+    async def weigh(self, weights: Mapping[str, float]) -> None:
+        """Give these replicas these weights in one assignment; the others keep theirs."""
+        with _translated("set weights"):
+            self.pool.set_weights(weights)
+
+    async def switch(self, ids: Collection[str]) -> None:
+        """Give weight 1 to these replicas and 0 to all others in one assignment."""
+        with _translated("switch"):
+            self.pool.set_active(ids)
+
+    async def drain(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - a limit on the drain
+        """Send the replica nothing new, and wait until what it has in flight has ended."""
+        return await self._drain(replica_id, timeout, close_idle=True)
+
+    async def drain_keeping_idle(self, replica_id: str, timeout: float) -> Drained:  # noqa: ASYNC109 - a limit on the drain
+        """Open no new connection to the replica, but go on sending requests on idle ones."""
+        return await self._drain(replica_id, timeout, close_idle=False)
+
+    async def _drain(self, replica_id: str, seconds: float, *, close_idle: bool) -> Drained:
+        began = now()
+        self.exchanges.settle()
+        try:
+            backend = self.pool.drain(replica_id, "asked", close_idle=close_idle)
+        except BalancerError:
+            return Drained(0, 0.0)
+        if backend.keeps_idle and not (self._has_idle(backend) or backend.busy):
+            self.pool.close_idle(backend)
+        cut = 0
+        try:
+            async with asyncio.timeout(seconds):
+                while backend.state is State.DRAINING and (backend.busy or backend.keeps_idle):
+                    event = self._idle.setdefault(backend, asyncio.Event())
+                    event.clear()
+                    await event.wait()
+        except TimeoutError:
+            self.pool.close_idle(backend)
+            cut = self.exchanges.cut(backend)
+        return Drained(cut, now() - began)
+
+    async def remove(self, replica_id: str) -> None:
+        """Forget the replica; fine if it is unknown."""
+        self.exchanges.settle()
+        try:
+            backend = self.pool.drain(replica_id, "deleted")
+        except BalancerError:
+            return
+        self.exchanges.cut(backend)
+        self.pool.remove(replica_id)
+
+    async def counts(self) -> Mapping[str, RequestCounts]:
+        """Return the cumulative counts of each replica that the balancer knows."""
+        return _Counts(self.pool, self.flush)
+
+    # What live requests tell
+
+    def refused(self, backend: Backend) -> None:
+        """Check a backend at once, since it refused a connection of live traffic."""
+        prober = self._probers.get(backend)
+        if prober is not None and self._outliers is not None:
+            prober.hurry()
+
+    def failed(self, backend: Backend) -> None:
+        """Eject a backend if it has failed too many requests in a row."""
+        outliers = self._outliers
+        if outliers is None or backend.counters.consecutive_failures < OutlierPolicy().consecutive:
+            return
+        self._eject(outliers)
+
+    async def watch_outliers(self) -> None:
+        """Look at the counters once a second; runs until it is cancelled."""
+        while self._outliers is not None:
+            await asyncio.sleep(1.0)
+            self.flush(latencies=False)
+            up = [one for one in self.pool.backends if one.state is State.UP]
+            self._apply(self._outliers, self._outliers.sweep(up, now()))
+
+    def _eject(self, outliers: OutlierDetector) -> None:
+        up = [one for one in self.pool.backends if one.state is State.UP]
+        self._apply(outliers, outliers.judge(up, now()))
+
+    def _apply(self, outliers: OutlierDetector, decisions: list[EjectionDecision]) -> None:
+        for decision in decisions:
+            if decision.reason is None:
+                self.pool.restore(decision.backend)
+            elif self.pool.eject(decision.backend, decision.reason):
+                outliers.ejected(decision.backend, now())
+
+    # What follows from a change
+
+    def _changed(self, change: Change) -> None:
+        if self.changes is not None:
+            self.changes.append(change)
+        backend = change.backend
+        if backend is not None:
+            what = change.what
+            if what == "up":
+                for waiter in self._up.pop(backend.id, ()):
+                    if not waiter.done():
+                        waiter.set_result(None)
+            elif what == "draining":
+                self._probers.pop(backend, None)
+                self.exchanges.drained(backend, idle=backend.keeps_idle)
+            elif what == "idle_closed":
+                self.exchanges.drained(backend, idle=False)
+            if what in ("idle", "idle_closed", "removed") and (event := self._idle.get(backend)):
+                event.set()
+            if what == "removed":
+                self._idle.pop(backend, None)
+        self.exchanges.wake()
+
+    def _has_idle(self, backend: Backend) -> bool:
+        return self.exchanges.has_idle(backend)
+
+
+class _Counts(Mapping[str, RequestCounts]):
+    """The counts of each backend, made when they are asked for."""
+
+    def __init__(self, pool: BackendPool, flush: "Flush") -> None:
+        self._pool = pool
+        self._flush: Flush | None = flush
+
+    def __getitem__(self, name: str) -> RequestCounts:
+        try:
+            backend = self._pool.get(name)
+        except BalancerError:
+            raise KeyError(name) from None
+        if self._flush is not None and backend.routable:
+            self._flush(latencies=True)
+            self._flush = None
+        counters = backend.counters
+        latency = Latency(BOUNDS, tuple(counters.buckets), counters.latency_sum_ns / _NS)
+        return RequestCounts(counters.requests, counters.failed, latency, backend.in_flight)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([one.id for one in self._pool.backends])
+
+    def __len__(self) -> int:
+        return len(self._pool.backends)
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            self._pool.get(str(name))
+        except BalancerError:
+            return False
+        return True
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except BalancerError as error:
+        raise RouterError(f"{what}: {error}") from error
