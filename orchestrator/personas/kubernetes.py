@@ -27,7 +27,7 @@ KUBERNETES = Persona(
         retry=False,
         passive_checks=False,
         active_checks=False,
-        reuse_post=True,
+        reuse_post=False,
     ),
     sources={
         "order": Source(
@@ -72,8 +72,8 @@ KUBERNETES = Persona(
         ),
         "reuse_post": Source(
             _VIPS,
-            "kube-proxy knows connections, not requests: whatever a client sends on a connection "
-            "that it has kept goes to the same Pod",
+            "kube-proxy chooses a Pod for each new connection, and has no connections of its own "
+            "that it could keep; how clients use theirs is up to them",
         ),
     },
     limits=(

@@ -31,7 +31,7 @@ SWARM = Persona(
         retry=False,
         passive_checks=False,
         active_checks=False,
-        reuse_post=True,
+        reuse_post=False,
     ),
     sources={
         "order": Source(
@@ -73,8 +73,8 @@ SWARM = Persona(
         ),
         "reuse_post": Source(
             _SWARM_IPVS,
-            "IPVS knows connections, not requests: whatever a client sends on a connection that "
-            "it has kept goes to the same task",
+            "IPVS chooses a task for each new connection, and has no connections of its own that "
+            "that it could keep; how clients use theirs is up to them",
         ),
     },
     limits=(
