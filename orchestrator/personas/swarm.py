@@ -73,7 +73,7 @@ SWARM = Persona(
         ),
         "reuse_post": Source(
             _SWARM_IPVS,
-            "IPVS chooses a task for each new connection, and has no connections of its own that "
+            "IPVS chooses a task for each new connection, and has no connections of its own "
             "that it could keep; how clients use theirs is up to them",
         ),
     },
