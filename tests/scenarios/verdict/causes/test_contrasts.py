@@ -53,20 +53,29 @@ def journal() -> list[Event]:
     return events
 
 
-def run(fault: Fault, seed: int = 1, **fields: Any) -> Evidence:
-    """Users who write and then read, 20 a second; what the fault wants fails."""
+def run(fault: Fault, seed: int = 1, writes_b: float = START_B, **fields: Any) -> Evidence:
+    """Users who write and then read, 20 a second; what the fault wants fails.
+
+    Args:
+        fault: which requests fail.
+        seed: of who answers what.
+        writes_b: from when on b is asked to write.
+        fields: what the failed requests have.
+    """
     chance = random.Random(seed)
     outcomes: list[Outcome] = []
 
-    def replica_at(at: float) -> str:
+    def replica_at(at: float, step: int) -> str:
         share = 0.0 if at < START_B else 0.5 if at < ALL_B else 1.0
+        if step == 1 and at < writes_b:
+            share = 0.0
         return chance.choice(["b-3", "b-4"] if chance.random() < share else ["a-1", "a-2"])
 
     for number in range(SECONDS * 20):
         previous = None
         for step, endpoint in ((1, WRITE), (2, READ)):
             at = number / 20 + (step - 1) * 0.5
-            asked = Asked(at, step, replica_at(at), previous)
+            asked = Asked(at, step, replica_at(at, step), previous)
             bad = fault(asked)
             outcomes.append(
                 make.request(
@@ -112,6 +121,85 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         "only within 2 s of a replica's start",
     ),
 }
+
+SERVES_FIRST: dict[str, Any] = {"writes_b": ALL_B, "seed": 2}
+"""b answers reads for some seconds before it is asked to write."""
+
+TOLD_TO_STOP = {"a-1": 6.7, "a-2": 8.2}
+"""When the replicas of a are told to leave, in a run whose router asks them until all ask b."""
+
+
+def leaving(evidence: Evidence) -> Evidence:
+    """The same run, in which the replicas of a were told to leave earlier."""
+    events = [event for event in evidence.events if event.verb != "drain"]
+    for number, (replica, at) in enumerate(TOLD_TO_STOP.items()):
+        about = {"version": "a", "replicas": (replica,)}
+        events.append(make.event(at, "drain", "started", 40 + number, **about))
+    return evidence.but(events=events)
+
+
+def test_one_that_does_not_work_beside_another() -> None:
+    """A fails from when b first served, though b wrote much later: `after_served` alone."""
+
+    def fault(one: Asked) -> bool:
+        return one.version == "a" and one.step == 2 and one.at > START_B + 0.2
+
+    cause = only(run(fault, **SERVES_FIRST).judge())
+    assert (cause.cause, cause.confidence) == ("mixed_fleet:after_served", "likely")
+    assert "only after b served: a does not work beside b" in cause.title
+    # Its neighbours need what is missing here; where b writes at once, that is the more specific.
+    assert only(run(fault).judge()).cause == "mixed_fleet:after_write"
+
+
+def test_one_that_stops_badly() -> None:
+    """Each replica of a fails from when it was told to leave: `stopping` alone."""
+
+    def fault(one: Asked) -> bool:
+        told = TOLD_TO_STOP.get(one.replica)
+        return one.step == 2 and told is not None and one.at >= told
+
+    cause = only(leaving(run(fault)).judge())
+    assert (cause.cause, cause.confidence) == ("lifecycle:stopping", "likely")
+    assert "version a fails only after its replica was told to stop" in cause.title
+    # Nobody told them to leave: the same failures follow no line then.
+    found = {one.cause for one in run(fault).judge().causes}
+    assert "lifecycle:stopping" not in found
+
+
+@pytest.mark.parametrize(
+    ("fault", "changed"),
+    [
+        # Failures that end before the line, or begin long after it, are not its.
+        (lambda one: one.step == 2 and one.replica == "a-1" and 5.5 < one.at < 6.5, {}),
+        (lambda one: one.step == 2 and one.version == "a" and one.at < 5.9, SERVES_FIRST),
+        (lambda one: one.step == 2 and one.version == "b" and one.at > 9.0, SERVES_FIRST),
+    ],
+)
+def test_neither_is_found_where_it_is_not(fault: Fault, changed: dict[str, Any]) -> None:
+    """Failures beside the line are not told as `stopping` or `after_served`."""
+    found = {one.cause for one in leaving(run(fault, **changed)).judge().causes}
+    assert found
+    assert not found & {"lifecycle:stopping", "mixed_fleet:after_served"}
+
+
+PLACES: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"sqlstate": "23502"}, "sqlstate:23502"),
+    ({"status": 503, "proxy_status": "p; error=connection_timeout"}, "balancer:connection_timeout"),
+    ({"status": 429}, "application:rate_limit"),
+)
+"""What has a cause of its own, and which; each stands above the contrasts."""
+
+
+@pytest.mark.parametrize("name", [*FAULTS, "lifecycle:stopping", "mixed_fleet:after_served"])
+@pytest.mark.parametrize(("fields", "known"), PLACES)
+def test_contrasts_stand_below_what_is_known(name: str, fields: dict[str, Any], known: str) -> None:
+    """Failures on one side of any line keep the cause that their own evidence gives."""
+    faults: dict[str, Fault] = {
+        "lifecycle:stopping": lambda one: one.at >= TOLD_TO_STOP.get(one.replica, 99.0),
+        "mixed_fleet:after_served": lambda one: one.version == "a" and one.at > START_B + 0.2,
+    }
+    fault = faults[name] if name in faults else FAULTS[name][0]
+    assert only(leaving(run(fault, **fields)).judge()).cause == known
 
 
 @pytest.mark.parametrize("name", FAULTS)
