@@ -79,6 +79,16 @@ DatabaseOption = Annotated[
         help="The URL of a Postgres server to use instead of the embedded one.",
     ),
 ]
+DatabaseLogOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--database-log",
+        envvar="HITLESS_DATABASE_LOG",
+        metavar="PATH",
+        help="With --database: the server's log on this machine, a file or its folder, as jsonlog "
+        "or csvlog. It says which SQLSTATEs the application got.",
+    ),
+]
 RouterOption = Annotated[
     str | None,
     typer.Option(

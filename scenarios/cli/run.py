@@ -8,6 +8,7 @@ from scenarios.cli.options import (
     BaselineOption,
     ControlOption,
     CounterfactualOption,
+    DatabaseLogOption,
     DatabaseOption,
     FaultOption,
     HoldOption,
@@ -54,6 +55,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     baseline: BaselineOption = None,
     settle: SettleOption = None,
     database: DatabaseOption = None,
+    database_log: DatabaseLogOption = None,
     router: RouterOption = None,
     persona: PersonaOption = None,
     settings: SetOption = None,
@@ -81,6 +83,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         baseline=baseline,
         settle=settle,
         database=database,
+        database_log=database_log,
         settings=tuple(settings or ()),
         hold=hold,
         faults=tuple(fault or ()),
@@ -103,7 +106,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         return show_counterfactual(*run_interruptibly(both), as_json=as_json)
 
     async def work() -> tuple[Verdict, Path]:
-        async with environment(database, keep=keep) as place:
+        async with environment(database, keep=keep, database_log=database_log) as place:
             judged = experiment
             if control:
                 judged = await controlled_and_told(judged, place, out, console, no_live=no_live)

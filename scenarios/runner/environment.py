@@ -13,9 +13,10 @@ from orchestrator.migrations import YoyoMigrator
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.processes import Processes
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.evidence.server_log import convert_log
+from scenarios.evidence.server_log import convert_log, parse_file
 from scenarios.runner import release as application
 from scenarios.runner.database import fill
+from scenarios.runner.external_log import ExternalLog
 from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.placeholders import run_values
 from scenarios.scenario.reader import Loaded
@@ -39,8 +40,14 @@ class Environment:
         stack: AsyncExitStack,
         *,
         keep: bool = False,
+        database_log: Path | None = None,
     ) -> None:
         self.keep = keep
+        self._external_log = (
+            None
+            if database_url is None or database_log is None
+            else ExternalLog(database_url, database_log)
+        )
         self.processes = processes
         self.private = private
         self._database_url = database_url
@@ -67,6 +74,8 @@ class Environment:
                     else ExternalServer(self._database_url)
                 )
                 await self._stack.enter_async_context(server)
+                if self._external_log is not None:
+                    await self._external_log.check()
                 self._server = server
             return self._server
 
@@ -124,7 +133,14 @@ class Environment:
 
     @asynccontextmanager
     async def postgres_log(self, folder: Path) -> AsyncIterator[None]:
-        """Copy what the embedded server logs inside the block into the folder, raw and as lines."""
+        """Copy what the server logs inside the block into the folder, raw and as lines.
+
+        Nothing is copied of a server of the user's own whose log nobody named.
+        """
+        if self._external_log is not None:
+            async with _copied(self._external_log, RunFolder(folder)):
+                yield
+            return
         start = self._log_size()
         try:
             yield
@@ -149,18 +165,39 @@ class Environment:
 
 
 @asynccontextmanager
+async def _copied(log: ExternalLog, run: RunFolder) -> AsyncIterator[None]:
+    """Copy what is logged inside the block."""
+    before = log.sizes()
+    try:
+        yield
+    finally:
+        with suppress(EnvironmentFailure):  # a server that is gone logs nothing more
+            await log.flush()
+        offset = time.monotonic_ns() - time.time_ns()
+        written = log.since(before)
+        run.server_log.write_bytes(b"".join(written.values()))
+        with run.server_lines.recorder() as recorder:
+            for path, data in written.items():
+                for line in parse_file(path.suffix, data, offset, log.zone):
+                    recorder.write(line)
+
+
+@asynccontextmanager
 async def environment(
-    database_url: str | None = None, *, keep: bool = False
+    database_url: str | None = None, *, keep: bool = False, database_log: Path | None = None
 ) -> AsyncIterator[Environment]:
     """An environment; everything that was started in it has ended when the block is left.
 
     Args:
         database_url: a Postgres server to use instead of an embedded one.
         keep: whether it outlives a `kill -9` of this process, for `hitless ctl` to finish.
+        database_log: the log of that server, as a file or a folder; None: nobody knows where it is.
     """
     async with (
         Processes(keep=keep) as processes,
         processes.directory("hitless-") as private,
         AsyncExitStack() as stack,
     ):
-        yield Environment(processes, private, database_url, stack, keep=keep)
+        yield Environment(
+            processes, private, database_url, stack, keep=keep, database_log=database_log
+        )

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -96,6 +97,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     router: str | None = None
     persona: str | None = None
     control: bool = False
+    database_log: Path | None = None
 
     def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
         """The experiment that the command asks for.
@@ -109,6 +111,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         if self.router is not None and self.router not in ROUTERS:
             raise UsageError(f"--router {self.router}: {near(self.router, ROUTERS)}")
         chosen = () if self.router is None else (f"router.kind={self.router}",)
+        self._check_log()
         loaded = load(reference, (*self._persona(), *self.settings, *chosen))
         scenario = loaded.scenario
         replace = msgspec.structs.replace
@@ -137,6 +140,15 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             replay=self._command(reference, strategy, seed),
             hold=self.hold,
         )
+
+    def _check_log(self) -> None:
+        log = self.database_log
+        if log is None:
+            return
+        if self.database is None:
+            raise UsageError("--database-log needs --database: the embedded server's log is known")
+        if not log.exists():
+            raise UsageError(f"--database-log {log}: there is no such file or folder")
 
     def _persona(self) -> tuple[str, ...]:
         """The persona as a setting; single settings may change its values."""
@@ -170,18 +182,22 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if value is not None:
                 words += [f"--{name.replace('_', '-')}", f"{value:g}"]
-        if self.persona is not None:
-            words += ["--persona", self.persona]
+        words += _option("--persona", self.persona)
         for setting in self.settings:
             words += ["--set", setting]
         for fault in self.faults:
             words += ["--fault", fault]
-        if self.router is not None:
-            words += ["--router", self.router]
+        words += _option("--router", self.router)
         if self.repeat > 1:
             words += ["--repeat", str(self.repeat)]
         if self.control:
             words += ["--control"]
         if self.database is not None:
             words += ["--database", "URL"]  # a URL may hold a password
+        words += _option("--database-log", self.database_log)
         return shlex.join(words)
+
+
+def _option(name: str, value: object) -> list[str]:
+    """An option with its value, as words of a command; nothing without a value."""
+    return [] if value is None else [name, str(value)]

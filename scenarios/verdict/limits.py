@@ -60,8 +60,9 @@ def limits_of(
         yield from _about_control(findings.control)
     if not heard and findings.manifest.database is not None:
         yield (
-            "the database server's log was not read, because the server is not the run's own; an "
-            "SQLSTATE is known only where an answer or the log of a replica has it"
+            "the database server's log was not read, because the server is not the run's own and "
+            "--database-log did not name its log; an SQLSTATE is known only where an answer or the "
+            "log of a replica has it"
         )
     if not logged:
         yield (

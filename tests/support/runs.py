@@ -7,6 +7,7 @@ from scenarios.cli.main import status
 from scenarios.evidence.event import Event
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.evidence.server_log import ServerLine
 from scenarios.verdict import Verdict, decode
 
 
@@ -31,6 +32,13 @@ class Released:
     def requests(self) -> list[Outcome]:
         """All recorded requests."""
         return list(RunFolder(self.folder).requests.read())
+
+    @property
+    def server_lines(self) -> list[ServerLine]:
+        """What the database server logged about the run's own database."""
+        run = RunFolder(self.folder)
+        own = run.read_manifest().database
+        return [one for one in run.server_lines.read() if one.database == own]
 
     @property
     def events(self) -> list[Event]:

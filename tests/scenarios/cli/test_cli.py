@@ -37,6 +37,12 @@ from scenarios.scenario.experiment import STRATEGY_NAMES
             "--repeat 2: scenario take-back takes its migrations back",
         ),
         (["run", "--existing-rows", "-1"], "Invalid value for '--existing-rows': "),
+        (["run", "--database-log", "x"], "--database-log needs --database"),
+        (
+            ["run", "--database", "postgresql://x/y", "--database-log", "/none"],
+            "--database-log /none: there is no such file or folder",
+        ),
+        (["run", "--control", "--counterfactual"], "--control cannot be combined with"),
         (["run", "--baseline", "-1"], "Invalid value for '--baseline': "),
         (["run", "--seed", "x"], "Invalid value for '--seed': "),
         (["run", "--stategy", "naive"], "No such option: --stategy"),
