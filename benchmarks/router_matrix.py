@@ -153,10 +153,12 @@ def closes_idle(verdict: Verdict) -> bool:
 def tables(record: dict[str, Measured]) -> str:
     """The part of the page: two tables, and how they were measured."""
     known = [record[kind] for kind in KINDS if kind in record]
-    lines = [BEGIN, matrix_markdown([cell.row for one in known for cell in one.plans])]
+    plans = sorted((cell for one in known for cell in one.plans), key=_place)
+    personas = sorted((cell for one in known for cell in one.personas), key=_place)
+    lines = [BEGIN, matrix_markdown([cell.row for cell in plans])]
     lines += [
         "`expand-contract` under rolling, as replicas leave on each [persona](personas.md):\n",
-        matrix_markdown([cell.row for one in known for cell in one.personas]),
+        matrix_markdown([cell.row for cell in personas]),
     ]
     lines.append("Measured by `python -m benchmarks.router_matrix`, with a load average of:\n")
     lines += [
