@@ -15,8 +15,8 @@ Parts:
 
 Every proxy is pinned to one core and has the same four origins; these and the load generator share
 the others. What counts are the ratios within one run, and the processor time per request, which
-does not depend on whether the load generator or the proxy was the bottleneck. The last line says
-how busy the machine was, and how much of that was other people's work.
+does not depend on whether the load generator or the proxy was the bottleneck. After each part, a
+line says how busy the machine was, and how much of that was other people's work.
 
 `compiled` is this build after `make compiled`; `previous` is an earlier commit; `relay` is the
 floor, the least that a proxy on uvloop can do; `router:NAME` is a router of a wheel, started as
@@ -50,7 +50,6 @@ from benchmarks.http_load import (
 )
 from benchmarks.machine import (
     OTHER_CORES,
-    Moment,
     cpu_seconds,
     free_port,
     how_busy,
@@ -82,7 +81,7 @@ class Report:
         memory: in bytes, by proxy.
         waits: milliseconds that another client waits, by attack and proxy.
         absent: what is not installed.
-        busy: how busy the machine was.
+        busy: how busy the machine was, by part.
     """
 
     machine: str
@@ -92,7 +91,7 @@ class Report:
     memory: dict[str, dict[str, int]] = field(default_factory=dict)
     waits: dict[str, dict[str, float]] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
-    busy: str = ""
+    busy: dict[str, str] = field(default_factory=dict)
 
 
 class Run:
@@ -109,6 +108,8 @@ class Run:
     async def part(self, name: str) -> None:
         """Measure one of `PARTS`."""
         print(f"\n{name}", flush=True)
+        before, origins = moment(), self._used_by_origins()
+        self.spent = 0.0
         await {
             "cost": self.cost,
             "sizes": self.sizes,
@@ -117,6 +118,12 @@ class Run:
             "memory": self.memory,
             "hostile": self.hostile,
         }[name]()
+        busy = how_busy(before, self.spent + self._used_by_origins() - origins)
+        self.report.busy[name] = busy
+        print(busy, flush=True)
+
+    def _used_by_origins(self) -> float:
+        return sum(map(cpu_seconds, self.scene.origin_pids))
 
     async def start(
         self, stack: AsyncExitStack, names: list[str], *, log: bool = False
@@ -274,7 +281,6 @@ def show_costs(costs: dict[str, dict[str, list[float]]]) -> None:
 
 async def run(given: argparse.Namespace) -> Report:
     """Measure what the command line asks for."""
-    before: Moment = moment()
     with tempfile.TemporaryDirectory(prefix="hitless-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)  # nginx's worker is another user
@@ -287,14 +293,13 @@ async def run(given: argparse.Namespace) -> Report:
                 ]  # fmt: skip
                 children.append(stack.enter_context(process(command, OTHER_CORES)))
                 wait_port(ports[-1])
-            scene = Scene(directory, tuple(ports), given.previous)
+            pids = tuple(child.pid for child in children)
+            scene = Scene(directory, tuple(ports), pids, given.previous)
             running_now = Run(
                 scene, given.only.split(","), rounds=given.rounds, seconds=given.seconds
             )
             for part in given.parts.split(","):
                 await running_now.part(part)
-            spent = running_now.spent + sum(cpu_seconds(child.pid) for child in children)
-            running_now.report.busy = how_busy(before, spent)
     return running_now.report
 
 
@@ -321,7 +326,7 @@ def main() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: apt-get install wrk")
     report = asyncio.run(run(given))
-    print(f"\n{report.machine}: {report.busy}")
+    print(f"\n{report.machine}")
     for one in report.absent:
         print(f"left out: {one}")
     if given.json is not None:

@@ -75,11 +75,13 @@ class Scene:
     Attributes:
         directory: for configurations and logs.
         origins: the ports of the origins, on 127.0.0.1.
+        origin_pids: their processes.
         previous: an earlier commit of this repository, or the folder of another build.
     """
 
     directory: Path
     origins: tuple[int, ...]
+    origin_pids: tuple[int, ...]
     previous: str = PREVIOUS
 
 
