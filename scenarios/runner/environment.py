@@ -138,6 +138,8 @@ class Environment:
         Nothing is copied of a server of the user's own whose log nobody named.
         """
         if self._external_log is not None:
+            if self._server is not None:
+                await self._external_log.flush()  # what an earlier run was told may still come
             async with _copied(self._external_log, RunFolder(folder)):
                 yield
             return

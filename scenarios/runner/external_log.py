@@ -16,6 +16,9 @@ _UTC = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT"})
 """Names of UTC, which needs no database of time zones."""
 
 _SEEN_SECONDS = 10.0
+_OTHERS_SECONDS = 2.0
+"""How much later than in plain text a message may appear in another format."""
+
 _RETRY_SECONDS = 0.05
 
 
@@ -106,13 +109,17 @@ class ExternalLog:
         async with connected(self._url) as session:
             await session.execute(f"DO $$ BEGIN RAISE LOG '{mark}'; END $$")
         deadline = time.monotonic() + _SEEN_SECONDS
+        plain: Path | None = None
         while time.monotonic() < deadline:
             having = [path for path, text in self.since(sizes).items() if mark.encode() in text]
-            # The server may write several formats at once; one that we understand is enough.
-            for path in sorted(having, key=lambda one: one.suffix not in FORMATS):
-                return path
+            understood = next((path for path in having if path.suffix in FORMATS), None)
+            if understood is not None:
+                return understood
+            if having and plain is None:
+                # The server may write several formats, one after the other.
+                plain, deadline = having[0], min(deadline, time.monotonic() + _OTHERS_SECONDS)
             await asyncio.sleep(_RETRY_SECONDS)
-        return None
+        return plain
 
     def _files(self) -> list[Path]:
         if self._path.is_dir():
