@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 
 from balancer.addresses import parse_address
-from balancer.control_plane import DrainResult
+from balancer.drain_result import DrainResult
 from balancer.errors import BalancerError
 
 _CONNECT_SECONDS = 5.0

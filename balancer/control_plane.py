@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from balancer.addresses import Address, check_not_own, parse_address
 from balancer.backend import Backend, State
@@ -11,26 +10,13 @@ from balancer.backend_pool import BackendPool, Change
 from balancer.body_check import reads_bodies
 from balancer.config import Config, parse_name
 from balancer.containment import contained
+from balancer.drain_result import DrainResult
 from balancer.errors import ConflictError, HandedOverError
 from balancer.events import EventLog
 from balancer.outlier_detection import EjectionDecision, OutlierDetector
 from balancer.probes import Prober
 from balancer.proxy.data_plane import DataPlane
 from balancer.statistics import Counters
-
-
-class DrainResult(NamedTuple):
-    """How a drain ended.
-
-    Attributes:
-        cut: exchanges that the deadline ended; each is a failure that a client saw.
-        cut_tunnels: upgraded connections that it ended.
-        seconds: how long the drain took.
-    """
-
-    cut: int
-    cut_tunnels: int
-    seconds: float
 
 
 class ControlPlane:

@@ -60,12 +60,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
 STATUS = "; ".join(f"{status} {status.meaning}" for status in ExitStatus) + "."
 
 
-def with_epilogs(group: object) -> None:
-    """Add the examples and the exit statuses to the help of each command."""
-    for name, command in getattr(group, "commands", {}).items():
-        examples = "\n".join(f"  {example}" for example in EXAMPLES.get(name, ()))
-        shown = f"\b\nExamples:\n{examples}\n\n" if examples else ""
-        command.epilog = f"{shown}Exit status: {STATUS}"
+def epilog(name: str) -> str:
+    """The examples of a command, and the exit statuses, for the end of its help."""
+    examples = "\n".join(f"  {example}" for example in EXAMPLES.get(name, ()))
+    shown = f"\b\nExamples:\n{examples}\n\n" if examples else ""
+    return f"{shown}Exit status: {STATUS}"
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
