@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -11,7 +12,7 @@ from scenarios.errors import EvidenceError
 
 T = TypeVar("T")
 
-_BLOCK = 1024 * 1024
+_BLOCK = 256 * 1024
 
 
 def read_lines(path: Path, kind: type[T], digest: str | None = None) -> Iterator[T]:
@@ -26,38 +27,43 @@ def read_lines(path: Path, kind: type[T], digest: str | None = None) -> Iterator
         EvidenceError: the file is missing, a line is not a `kind`, the last line is cut short, or
             the digest is another one.
     """
+    return chain.from_iterable(_blocks(path, kind, digest))
+
+
+def _blocks(path: Path, kind: type[T], digest: str | None) -> Iterator[list[T]]:
+    """The records, as many at a time as a block of the file has lines."""
     decode = msgspec.json.Decoder(kind).decode
     seen = None if digest is None else hashlib.sha256()
     number, rest = 1, b""
-    lines: list[bytes] = []
     try:
         with path.open("rb") as file:
             while block := file.read(_BLOCK):
                 if seen is not None:
                     seen.update(block)
                 *lines, rest = (rest + block).split(b"\n")
-                yield from map(decode, lines)
+                try:
+                    records = list(map(decode, lines))
+                except msgspec.DecodeError:
+                    records = _each(path, number, lines, kind)
+                yield records
                 number += len(lines)
             if rest:
                 raise EvidenceError(f"{path}: line {number} is cut short; the file is damaged")
-    except msgspec.DecodeError as error:
-        number += _first_damaged(lines, kind)
-        raise EvidenceError(f"{path}: line {number} is damaged: {error}") from error
     except OSError as error:
         raise EvidenceError(f"{path}: {error.strerror}") from error
     if seen is not None and seen.hexdigest() != digest:
         raise damaged(path)
 
 
-def _first_damaged(lines: Sequence[bytes], kind: type[Any]) -> int:
-    """Which of the lines is not a `kind`; whole blocks are decoded without counting lines."""
-    decoder = msgspec.json.Decoder(kind)
-    for index, line in enumerate(lines):
+def _each(path: Path, first: int, lines: Sequence[bytes], kind: type[T]) -> list[T]:
+    """The records of lines, one of which is damaged: says which one it is."""
+    decoder, records = msgspec.json.Decoder(kind), []
+    for number, line in enumerate(lines, first):
         try:
-            decoder.decode(line)
-        except msgspec.DecodeError:
-            return index
-    raise AssertionError("one of the lines is damaged")
+            records.append(decoder.decode(line))
+        except msgspec.DecodeError as error:
+            raise EvidenceError(f"{path}: line {number} is damaged: {error}") from error
+    return records
 
 
 def damaged(path: Path) -> EvidenceError:

@@ -1,7 +1,9 @@
 """From the evidence of a run to its verdict."""
 
+import gc
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -108,7 +110,8 @@ def judge(evidence: Evidence) -> Judgement:
     Raises:
         EvidenceError: the evidence comes from files, and one of them is damaged.
     """
-    read = _read(evidence)
+    with _without_collection():
+        read = _read(evidence)
     slow_seconds = read.manifest.objectives.latency_seconds
     failed, slow = (
         attribute_all(outcomes, read.exchanges, read.around, slow_seconds)
@@ -129,6 +132,18 @@ def judge(evidence: Evidence) -> Judgement:
         ticks=read.ticks,
         as_control=None if kinds is None else control_run_of(kinds, read.sent, verdict),
     )
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Without Python's search for circles: millions of records are made here, and none has one."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _read(evidence: Evidence) -> _Read:

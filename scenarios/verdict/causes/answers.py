@@ -4,6 +4,7 @@ A *step* is one step of one journey: its requests ask for the same, whatever wor
 into their paths.
 """
 
+import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
@@ -96,12 +97,15 @@ class Answers:
             replica, when the outcome was known, the version that answered the previous request.
         """
         names = list(self._columns.user_numbers) if self._columns is not None else []
-        for (asked, replica), answers in self._by_step.items():
-            if asked != step:
-                continue
-            stride = -(-len(answers.times) // MOST_LOOKED_AT) or 1
-            look_up(key for key in answers.led_by[::stride] if key > 0)
-            for led_by, tick in zip(answers.led_by[::stride], answers.times[::stride], strict=True):
+        looked_at = [
+            (replica, answers.times[::stride], answers.led_by[::stride])
+            for (asked, replica), answers in self._by_step.items()
+            if asked == step
+            for stride in (-(-len(answers.times) // MOST_LOOKED_AT) or 1,)
+        ]
+        look_up(key for _, _, keys in looked_at for key in keys if key > 0)
+        for replica, ticks, keys in looked_at:
+            for tick, led_by in zip(ticks, keys, strict=True):
                 at_ns = self._nanoseconds(tick)
                 if led_by < 0:
                     previous = self._last_of(names[-led_by - 1], at_ns - (2 << _TICK))
@@ -123,23 +127,24 @@ class Answers:
         found: dict[str, int] = {}
         if self._columns is None:
             return found
-        kinds = self._columns.kinds
-        left = {kind.number for kind in kinds if _answered(kind) and wanted(kind)}
-        first: dict[int, int] = {}
-        for planned, lags, numbers in zip(
-            self._columns.planned, self._columns.lag, self._columns.kind, strict=True
-        ):
-            if left.isdisjoint(numbers):
+        columns, kinds = self._columns, self._columns.kinds
+        first: dict[int, float] = {
+            kind.number: math.inf for kind in kinds if _answered(kind) and wanted(kind)
+        }
+        batches = zip(columns.planned, columns.lag, columns.kind, columns.earliest, strict=True)
+        for planned, lags, numbers, earliest in batches:
+            # None of a batch was sent before this, so most batches have nothing to say.
+            floor = earliest + min(columns.least_lag, 0)
+            left = {number for number in set(numbers) if floor < first.get(number, -math.inf)}
+            if not left:
                 continue
-            for due, lag, number in zip(planned, lags, numbers, strict=True):
-                if number in left:
-                    at_ns = due if lag == NONE else due + lag
-                    if at_ns < first.get(number, at_ns + 1):
-                        first[number] = at_ns
+            rows = zip(planned, lags, numbers, strict=True)
+            for due, lag, number in compress(rows, map(left.__contains__, numbers)):
+                first[number] = min(first[number], due if lag == NONE else due + lag)
         for number, at_ns in first.items():
             version = kinds[number].version
-            if version is not None:
-                found[version] = min(found.get(version, at_ns), at_ns)
+            if version is not None and at_ns != math.inf:
+                found[version] = min(found.get(version, int(at_ns)), int(at_ns))
         return found
 
     @cached_property

@@ -8,7 +8,7 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import lock_queue
 from scenarios.verdict.causes.failure import Failure, Finding
-from scenarios.verdict.causes.ladder import KEEP_ALIVE_RACE, attribute, contributing
+from scenarios.verdict.causes.ladder import KEEP_ALIVE_RACE, contributing, explain_failed
 from scenarios.verdict.causes.quotations import fleet, headline, healthy, quotation
 from scenarios.verdict.causes.slowness import explain_slow
 from scenarios.verdict.causes.surroundings import Surroundings
@@ -65,11 +65,13 @@ def attributed(
     if outcome.ok and not outcome.slower_than(slow_seconds):
         return None
     failure = Failure.join(outcome, exchange, around)
-    finding = explain_slow(failure) if outcome.ok else attribute(failure)
+    if outcome.ok:
+        finding = explain_slow(failure)
+        parts = contributing(failure, finding)
+    else:
+        finding, parts = explain_failed(failure)
     faults = around.faults(failure.replica, *failure.span)
-    return Attributed(
-        failure, finding, tuple(contributing(failure, finding)), tuple(dict.fromkeys(faults))
-    )
+    return Attributed(failure, finding, tuple(parts), tuple(dict.fromkeys(faults)))
 
 
 def attribute_all(

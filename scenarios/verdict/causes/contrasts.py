@@ -200,6 +200,7 @@ class _Group:
         self._steps = steps
         self._points = points
         self._around = around
+        self._known_others: dict[str, array[int]] = {}
         self._served = [one for step in steps for one in around.answers.of_step(step)]
         self._by_version: dict[str | None, list[Served]] = {}
         for one in self._served:
@@ -238,9 +239,14 @@ class _Group:
 
     def _others(self, version: str) -> "array[int]":
         """The times of the other versions' answers."""
-        return merged(
-            one for name, served in self._by_version.items() if name != version for one in served
-        )
+        if version not in self._known_others:
+            self._known_others[version] = merged(
+                one
+                for name, served in self._by_version.items()
+                if name != version
+                for one in served
+            )
+        return self._known_others[version]
 
     def _moments(self, version: str) -> Iterator[tuple[Line, str, int]]:
         answers = self._around.answers

@@ -11,7 +11,7 @@ as well are the contributing events.
 
 import errno
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from scenarios.verdict.causes import sqlstates
 from scenarios.verdict.causes.failure import Failure, Finding
@@ -452,26 +452,45 @@ LADDER: tuple[Rule, ...] = (
 )
 
 
+_NO_PART = frozenset({transport, status, application, exception, rate_limit, balancer})
+"""Rules that tell what was seen; they never had a part besides another cause."""
+
+
 def attribute(failure: Failure) -> Finding:
     """The cause of one failed request: what the first matching rule of the ladder says."""
-    for rule in LADDER:
-        finding = rule(failure)
-        if finding is not None:
-            return finding
-    raise AssertionError("the last rule of the ladder always matches")
+    finding, _ = explain_failed(failure)
+    return finding
 
 
-def contributing(failure: Failure, primary: Finding) -> list[str]:
-    """What else may have had a part: further rules that match, faults, a migration."""
-    found = [
+def explain_failed(failure: Failure) -> tuple[Finding, list[str]]:
+    """The cause of one failed request, and what else may have had a part; each rule asked once."""
+    found = matching(failure)
+    _, finding = found[0]  # the last rule of the ladder always matches
+    return finding, contributing(failure, finding, found)
+
+
+def matching(failure: Failure) -> list[tuple[Rule, Finding]]:
+    """The rules that match, by the order of the ladder."""
+    return [(rule, finding) for rule in LADDER if (finding := rule(failure)) is not None]
+
+
+def contributing(
+    failure: Failure, primary: Finding, found: Sequence[tuple[Rule, Finding]] | None = None
+) -> list[str]:
+    """What else may have had a part: further rules that match, faults, a migration.
+
+    Args:
+        failure: the request.
+        primary: its cause.
+        found: the rules that match, if that is known already.
+    """
+    causes = [
         finding.cause
-        for rule in LADDER
-        if rule not in (transport, status, application, exception, rate_limit, balancer)
-        and (finding := rule(failure)) is not None
-        and finding.cause != primary.cause
+        for rule, finding in (matching(failure) if found is None else found)
+        if rule not in _NO_PART and finding.cause != primary.cause
     ]
-    found += [f"fault: {one}" for one in failure.around.faults(failure.replica, *failure.span)]
+    causes += [f"fault: {one}" for one in failure.around.faults(failure.replica, *failure.span)]
     migration = failure.around.migration(*failure.span)
     if migration is not None:
-        found.append(f"migration: {migration}")
-    return list(dict.fromkeys(found))
+        causes.append(f"migration: {migration}")
+    return list(dict.fromkeys(causes))

@@ -12,12 +12,14 @@ know it stays what it is: a symptom.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import compress
 from typing import Literal, NamedTuple
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import proxy_status
 from scenarios.verdict.causes.routes import Route, Routes
+from scenarios.verdict.columns.column import batches
 from scenarios.verdict.columns.requests import RequestColumns, key_of
 from scenarios.verdict.timeline import Timeline
 
@@ -85,13 +87,19 @@ class Skew:
         """
         causes = {one.cause_id for one in self._failed.values()} - {None}
         subjects = {one.subject for one in self._failed.values()} - {None}
-        for mail in mails:
+        for batch in batches(mails):
+            for mail in [
+                one for one in batch if one.request_id in causes or one.recipient in subjects
+            ]:
+                self._note(mail, by_request=mail.request_id in causes)
+            yield from batch
+
+    def _note(self, mail: Mail, *, by_request: bool) -> None:
+        version = self.version_of(mail.sent_by)
+        # A mail that names its request is about that one alone.
+        if version is not None and (by_request or not mail.request_id):
             about = mail.request_id or mail.recipient
-            if about in (causes if mail.request_id else subjects):
-                version = self.version_of(mail.sent_by)
-                if version is not None:
-                    self._mails.setdefault(about, []).append(_Sent(mail.at_ns, version))
-            yield mail
+            self._mails.setdefault(about, []).append(_Sent(mail.at_ns, version))
 
     def lack(self, outcome: Outcome, version: str | None) -> Lack | None:
         """What explains that this version does not know the request; None if nothing does."""
@@ -163,11 +171,10 @@ class Skew:
             return
         versions = [kind.version if kind.ok else None for kind in self._columns.kinds]
         for names, kinds in zip(self._columns.name, self._columns.kind, strict=True):
-            if wanted.isdisjoint(names):
-                continue
-            for name, number in zip(names, kinds, strict=True):
+            rows = zip(names, kinds, strict=True)
+            for name, number in compress(rows, map(wanted.__contains__, names)):
                 version = versions[number]
-                if name in wanted and version is not None:
+                if version is not None:
                     known = self._answered[name]
                     self._answered[name] = version if known is None else min(known, version)
 

@@ -340,6 +340,8 @@ class Surroundings:
         Their effect may outlast them: a killed replica stays dead, so each counts from its begin
         on for as long as effects may take to be noticed.
         """
+        if not self._faults:
+            return []
         return [
             one.name
             for one in self._faults

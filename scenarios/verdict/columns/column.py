@@ -11,7 +11,7 @@ from scenarios.evidence.scratch import Scratch
 
 T = TypeVar("T")
 
-BATCH: Final = 4096
+BATCH: Final = 1024
 """So many records are read, counted and kept at once; their objects fit a processor's cache."""
 
 NONE: Final = -(1 << 63)

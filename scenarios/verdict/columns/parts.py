@@ -29,6 +29,7 @@ class Parts:
     def add(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Add a batch."""
         mask, parts = self._count - 1, self._open
+        # What has the same low bits is in the same part.
         for name, value in pairs:
             names, values = parts[name & mask]
             names.append(name)

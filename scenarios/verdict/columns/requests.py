@@ -6,11 +6,14 @@ Times, ids and users differ, and are columns of numbers. The requests themselves
 they failed.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, repeat
-from operator import and_, attrgetter, sub
+from operator import and_, neg, sub
 from typing import Any, Final, NamedTuple
+
+from msgspec.structs import astuple
 
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.request_id import place_of
@@ -25,11 +28,9 @@ SEVERAL = ""
 KEY_MASK: Final = (1 << 62) - 1
 """The bits of a hash that name a request."""
 _MOST_REMEMBERED = 10_000
-_FIELDS = attrgetter(
-    *("request_id", "journey", "endpoint", "connection", "expected", "status", "error"),
-    *("served_by", "paced", "mismatch", "planned_ns", "done_ns", "sent_ns", "first_byte_ns"),
-    *("subject", "cause_id", "user"),
-)
+_FIELDS: Final = Outcome.__struct_fields__
+_SHARED: Final = ("endpoint", "connection", "expected", "status", "error", "served_by", "paced")
+"""What makes a kind, besides the step and whether the checks of the answer held."""
 _READS = ("GET ", "HEAD ", "OPTIONS ")
 
 
@@ -137,7 +138,7 @@ class Batch(NamedTuple):
         kinds: the numbers of their kinds.
         planned: when they were due.
         taken: how long they took from then, in ns.
-        sent: when they were sent, if they were.
+        lags: how long after that they were sent; `NONE` if they never were.
         subjects: what they were about.
         users: who of the staying users sent them.
         counts: how many there are of each kind.
@@ -147,7 +148,7 @@ class Batch(NamedTuple):
     kinds: Sequence[int]
     planned: Sequence[int]
     taken: Sequence[int]
-    sent: Sequence[int | None]
+    lags: Sequence[int]
     subjects: Sequence[str | None]
     users: Sequence[str | None]
     counts: Counter[int]
@@ -160,7 +161,7 @@ class Batch(NamedTuple):
             kinds=kinds,
             planned=list(compress(self.planned, chosen)),
             taken=list(compress(self.taken, chosen)),
-            sent=list(compress(self.sent, chosen)),
+            lags=list(compress(self.lags, chosen)),
             subjects=list(compress(self.subjects, chosen)),
             users=list(compress(self.users, chosen)),
             counts=Counter(kinds),
@@ -187,6 +188,7 @@ class RequestColumns:
         user: the number of the staying user, from 1; 0 for all others.
         user_numbers: those numbers, by the user.
         earliest: the first planned time of each batch.
+        least_lag: the least of the lags; 0 if none is negative.
     """
 
     def __init__(self, scratch: Scratch, version_of: Callable[[str | None], str | None]) -> None:
@@ -199,6 +201,7 @@ class RequestColumns:
         self.subject, self.user = Column(scratch), Column(scratch, "i")
         self.user_numbers: dict[str, int] = {}
         self.earliest: list[int] = []
+        self.least_lag = 0
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -218,56 +221,40 @@ class RequestColumns:
         return [wanted(kind) for kind in self.kinds]
 
     def _add(self, rows: list[Outcome]) -> Batch:
-        (
-            ids,
-            journeys,
-            endpoints,
-            connections,
-            expected,
-            statuses,
-            errors,
-            served_by,
-            paced,
-            mismatches,
-            planned,
-            done,
-            sent,
-            first_bytes,
-            subjects,
-            causes,
-            users,
-        ) = zip(*map(_FIELDS, rows), strict=True)
+        columns = dict(zip(_FIELDS, zip(*map(astuple, rows), strict=True), strict=True))
+        ids, planned, sent = columns["request_id"], columns["planned_ns"], columns["sent_ns"]
+        first_bytes, subjects = columns["first_byte_ns"], columns["subject"]
         size = len(rows)
         matched: Iterable[bool] = repeat(True)
-        if mismatches.count(None) != size:
-            matched = [mismatch is None for mismatch in mismatches]
-        keys = zip(
-            *(journeys, self._steps(ids), endpoints, connections, expected),
-            *(statuses, errors, served_by, paced, matched),
-            strict=False,
-        )
+        if columns["mismatch"].count(None) != size:
+            matched = [mismatch is None for mismatch in columns["mismatch"]]
+        steps = self._steps(ids)
+        keys = zip(columns["journey"], steps, *(columns[name] for name in _SHARED), matched)  # noqa: B905 - `matched` may be endless
         kinds = list(map(self._kinds.__getitem__, keys))
         counts = Counter(kinds)
-        taken = list(map(sub, done, planned))
+        taken = list(map(sub, columns["done_ns"], planned))
         self.earliest.append(min(planned))
         self.planned.add(planned)
         self.taken.add(taken)
         self.kind.add(kinds)
-        self.lag.add(
-            map(sub, sent, planned)
+        lags = (
+            list(map(sub, sent, planned))
             if None not in sent
             else [NONE if at is None else at - due for at, due in zip(sent, planned, strict=True)]
         )
+        self.lag.add(lags)
+        if min(lags) < 0:
+            self.least_lag = min([self.least_lag, *(lag for lag in lags if lag != NONE)])
         self.first_byte.add(
             first_bytes
             if None not in first_bytes
             else [NONE if at is None else at for at in first_bytes]
         )
         self.name.add(map(and_, map(hash, ids), repeat(KEY_MASK)))
-        self._add_origins(causes, users)
+        self._add_origins(columns["cause_id"], columns["user"])
         self.subject.add([0 if one is None else hash(one) or 1 for one in subjects])
         self._note(rows, kinds, counts)
-        return Batch(rows, kinds, planned, taken, sent, subjects, users, counts)
+        return Batch(rows, kinds, planned, taken, lags, subjects, columns["user"], counts)
 
     def _steps(self, ids: Sequence[str]) -> list[int]:
         arriving, staying = self._arriving, self._staying
@@ -281,20 +268,18 @@ class RequestColumns:
 
     def _add_origins(self, causes: Sequence[str | None], users: Sequence[str | None]) -> None:
         size = len(causes)
-        numbers = [0] * size
+        numbers: Sequence[int] = array("i", bytes(4 * size))
         if users.count(None) != size:
             known = self.user_numbers
             numbers = [0 if one is None else known.setdefault(one, len(known) + 1) for one in users]
         self.user.add(numbers)
+        led_by: Iterable[int] = map(neg, numbers)
         if causes.count(None) != size:
-            self.led_by.add(
-                [
-                    -number if one is None else hash(one) & KEY_MASK
-                    for one, number in zip(causes, numbers, strict=True)
-                ]
-            )
-        else:
-            self.led_by.add([-number for number in numbers])
+            led_by = [
+                -number if one is None else hash(one) & KEY_MASK
+                for one, number in zip(causes, numbers, strict=True)
+            ]
+        self.led_by.add(led_by)
 
     def _note(self, rows: Sequence[Outcome], kinds: Sequence[int], counts: Counter[int]) -> None:
         """Keep the requests that failed, and whose requests each kind has."""

@@ -1,7 +1,7 @@
 """What the evidence says about subjects, fact by fact, and how many subjects share a history."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from scenarios.evidence.scratch import Scratch
@@ -52,8 +52,10 @@ class Facts:
         self._names.add(map(hash, subjects))
         self._numbers.add(numbers)
 
-    def of(self, names: Container[int]) -> Iterator[tuple[int, str, Fact]]:
+    def of(self, names: Collection[int]) -> Iterator[tuple[int, str, Fact]]:
         """The facts of the subjects with these hashes: its place among all facts, subject, fact."""
+        if not names:
+            return
         facts = list(self.known)
         place = 0
         for hashes, numbers, subjects in zip(

@@ -5,9 +5,10 @@ promised something about, and its rows are read straight from the database after
 """
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import compress
+from typing import Final, Literal
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
@@ -34,6 +35,9 @@ TITLES = {
     "mail_sent": "everyone who waits for a confirmation was sent a mail",
     "mail_cause": "every mail was asked for by a request",
 }
+
+
+_BY_ROW: Final = -1
 
 
 class _Asked:
@@ -79,11 +83,14 @@ class _Sums:
 
     def __init__(self) -> None:
         self.checked = self.unknown = self.recovered = 0
+        self.promised = False
         self.counts = {invariant: _Count() for invariant in TITLES}
 
     def add(self, case: _Case, checks: "Iterable[_Checked]", subjects: int = 1) -> None:
         """Add the checks of so many subjects with the same history."""
         self.checked += subjects
+        if case.asked is not None:
+            self.promised |= case.asked.confirmed or Effect.OK in case.asked.effects
         if _is_unknown(case):
             self.unknown += subjects
             self.recovered += subjects if case.after.count else 0
@@ -116,32 +123,32 @@ class Ledger:
         self._columns = columns
         self._scratch = scratch
         self._facts = Facts(scratch)
-        self._ids, self._served_by = Texts(scratch), Texts(scratch)
-        self._planned = Column(scratch)
-        self._effects: dict[int, Effect | None] = {}
+        self._ids, self._kinds, self._planned = Texts(scratch), Column(scratch), Column(scratch)
+        self._numbers: dict[int, int | None] = {}
         self._states_apply = False
         self._nulls_apply = False
-        self._promises = 0
 
     def add(self, batch: Batch) -> None:
         """Take note of some requests; the order does not matter."""
-        endpoints = {self._manifest.subject_endpoint, self._manifest.confirm_endpoint}
-        kinds = self._columns.kinds
-        wanted = {number for number in batch.counts if kinds[number].endpoint in endpoints}
-        if not wanted:
+        number_of = {number: self._number(number) for number in batch.counts}
+        if not any(number is not None for number in number_of.values()):
             return
-        subjects, facts, rows = list[str](), list[int](), list[Outcome]()
-        for outcome, number, subject in zip(batch.rows, batch.kinds, batch.subjects, strict=True):
-            if number in wanted and subject is not None:
-                subjects.append(subject)
-                facts.append(self._fact(outcome, number))
-                rows.append(outcome)
-        if not rows:
-            return
-        self._facts.add(subjects, facts)
+        chosen = [
+            number_of[kind] is not None and subject is not None
+            for kind, subject in zip(batch.kinds, batch.subjects, strict=True)
+        ]
+        rows = list(compress(batch.rows, chosen))
+        kinds = list(compress(batch.kinds, chosen))
+        numbers = [number_of[kind] or 0 for kind in kinds]
+        if _BY_ROW in numbers:
+            numbers = [
+                self._number_of_row(row, kind) if number == _BY_ROW else number
+                for row, kind, number in zip(rows, kinds, numbers, strict=True)
+            ]
+        self._facts.add([row.subject or "" for row in rows], numbers)
         self._ids.add([row.request_id for row in rows])
-        self._served_by.add([row.served_by or "" for row in rows])
-        self._planned.add([row.planned_ns for row in rows])
+        self._kinds.add(kinds)
+        self._planned.add(compress(batch.planned, chosen))
 
     def check(
         self, before: Iterable[Subject], after: Iterable[Subject], mails: Iterable[Mail]
@@ -185,25 +192,33 @@ class Ledger:
                 numbers[state] = self._facts.number(Fact(when, state))
             self._facts.add([row.subject for row in batch], list(map(numbers.__getitem__, states)))
 
-    def _fact(self, outcome: Outcome, number: int) -> int:
-        """The number of what a request about a subject means for it."""
-        effect = self._effect(outcome, number)
-        self._promises += effect is Effect.OK
-        if outcome.endpoint == self._manifest.subject_endpoint:
+    def _number(self, number: int) -> int | None:
+        """The number of what requests of a kind mean for their subject; None: nothing.
+
+        `_BY_ROW` where it depends on more than what they have in common.
+        """
+        if number not in self._numbers:
+            kind = self._columns.kinds[number]
+            if kind.endpoint not in (
+                self._manifest.subject_endpoint,
+                self._manifest.confirm_endpoint,
+            ):
+                self._numbers[number] = None
+            elif not kind.ok or kind.status is None or kind.status >= 400:  # noqa: PLR2004 - RFC 9110, section 15
+                self._numbers[number] = _BY_ROW
+            else:
+                self._numbers[number] = self._number_of(kind.endpoint, Effect.OK)
+        return self._numbers[number]
+
+    def _number_of_row(self, outcome: Outcome, number: int) -> int:
+        return self._number_of(self._columns.kinds[number].endpoint, effect_of(outcome))
+
+    def _number_of(self, endpoint: str, effect: Effect) -> int:
+        if endpoint == self._manifest.subject_endpoint:
             return self._facts.number(Fact("asked", effect))
         return self._facts.number(Fact("confirmed", effect is Effect.OK))
 
-    def _effect(self, outcome: Outcome, number: int) -> Effect:
-        kind = self._columns.kinds[number]
-        if not kind.ok or (kind.status or 0) >= 500:  # noqa: PLR2004 - RFC 9110, section 15.6
-            return effect_of(outcome)
-        # Of all others the status alone tells.
-        known = self._effects.get(number)
-        if known is None:
-            known = self._effects[number] = effect_of(outcome)
-        return known
-
-    def _cases(self, names: Container[int], asked: int) -> list[_Case]:
+    def _cases(self, names: Collection[int], asked: int) -> list[_Case]:
         """The subjects with these names, in order, each with all that is known of it.
 
         Args:
@@ -229,11 +244,12 @@ class Ledger:
         """The requests of subjects, by their places among all that are about subjects."""
         found: dict[str, list[tuple[int, str, str | None]]] = {}
         place = 0
-        for planned, ids, served_by in zip(self._planned, self._ids, self._served_by, strict=True):
+        replicas = [kind.served_by for kind in self._columns.kinds]
+        for planned, ids, kinds in zip(self._planned, self._ids, self._kinds, strict=True):
             for index in range(len(ids)) if places else ():
                 subject = places.get(place + index)
                 if subject is not None:
-                    request = planned[index], ids[index], served_by[index] or None
+                    request = planned[index], ids[index], replicas[kinds[index]]
                     found.setdefault(subject, []).append(request)
             place += len(ids)
         return found
@@ -254,7 +270,7 @@ class Ledger:
         counts = sums.counts
         total = sum(count.violations for count in counts.values())
         return Integrity(
-            status="violated" if total else "held" if self._promises else "unknown",
+            status="violated" if total else "held" if sums.promised else "unknown",
             checked=sums.checked,
             unknown=sums.unknown,
             recovered=sums.recovered,

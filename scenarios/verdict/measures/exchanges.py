@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import compress, repeat, zip_longest
-from operator import and_, attrgetter, xor
+from operator import and_, xor
+
+from msgspec.structs import astuple
 
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.scratch import Scratch
@@ -15,7 +17,7 @@ HELD_NS = 50_000_000
 """A request that waited for a replica for less was not held: the balancer was just busy."""
 
 _SERVER_ERROR = 500
-_FIELDS = attrgetter("request_id", "status", "end", "attempts", "wait_ns")
+_FIELDS = ExchangeRecord.__struct_fields__
 
 
 class Exchanges:
@@ -45,10 +47,11 @@ class Exchanges:
             self._add(batch)
 
     def _add(self, batch: Sequence[ExchangeRecord]) -> None:
-        ids, statuses, ends, attempts, waits = zip(*map(_FIELDS, batch), strict=True)
+        columns = dict(zip(_FIELDS, zip(*map(astuple, batch), strict=True), strict=True))
+        ids, statuses, ends = columns["request_id"], columns["status"], columns["end"]
         for line in compress(batch, map(self._wanted.__contains__, ids)):
             self.kept[line.request_id] = line
-        if max(attempts) > 1 or max(waits) >= HELD_NS:
+        if max(columns["attempts"]) > 1 or max(columns["wait_ns"]) >= HELD_NS:
             for line in batch:
                 if line.status is not None and line.status < _SERVER_ERROR:
                     self._retried += line.attempts > 1

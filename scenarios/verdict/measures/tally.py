@@ -154,9 +154,9 @@ class RequestTally:
         reused = {one.number for one in present if one.dispatched and one.connection == "reused"}
         self._lags.add(
             [
-                at - due
-                for at, due, number in zip(batch.sent, batch.planned, batch.kinds, strict=True)
-                if number in reused and at is not None
+                lag
+                for lag in compress(batch.lags, map(reused.__contains__, batch.kinds))
+                if lag != NONE
             ]
         )
 
