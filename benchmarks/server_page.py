@@ -6,6 +6,7 @@ from statistics import median
 
 import msgspec
 
+from benchmarks.server_reference import contradictions, count_cells, read_by_hand
 from benchmarks.server_subjects import SUBJECTS
 from scenarios.probe.profile import Profile
 from scenarios.probe.words import TITLES, rows
@@ -35,6 +36,11 @@ The signal goes to the process that was started. uvicorn is behind it, or Node's
 they are killed with everything that is in flight.
 """
 
+BY_HAND_TEXT = """
+## Beside what was seen by hand
+{servers} of these servers were looked at once without the probe, with plain sockets, on a busy
+machine (`benchmarks/servers_by_hand.json`). Of {count} values {differ}
+"""
 GENERATIONS_TEXT = """
 ## Between two generations
 What an older version did, and what the version in the table does instead
@@ -176,6 +182,7 @@ def page(record: Record) -> str:
     for name, one in record.wrappers.items():
         shown = f"`{_cell(name)}`", one.signal, one.processes, one.response, one.exit, one.left
         lines.append(f"| {' | '.join(str(cell) for cell in shown)} | {one.port} |")
+    lines += _by_hand(record)
     if record.predicted:
         lines += [PREDICTED_TEXT, "| Server | Platform | The probe says | The run shows |"]
         lines += ["|---|---|---|---|"]
@@ -201,6 +208,23 @@ def _waits(servers: Mapping[str, Profile]) -> str:
         f"servers never waited longer than {median(longest):.1f} s, and none longer than "
         f"{max(longest):.1f} s."
     )
+
+
+def _by_hand(record: Record) -> Iterable[str]:
+    """What the probe says beside what was seen without it."""
+    seen = {name: cells for name, cells in read_by_hand().items() if name in record.servers}
+    differing = [
+        f"- {name}: {one}"
+        for name, cells in seen.items()
+        for one in contradictions(cells, record.servers[name])
+    ]
+    count = sum(count_cells(cells) for cells in seen.values())
+    yield BY_HAND_TEXT.format(
+        servers=len(seen),
+        count=count,
+        differ=f"{len(differing)} differ:" if differing else "none differs.",
+    )
+    yield from differing
 
 
 def _generations(one: Generations) -> Iterable[str]:
