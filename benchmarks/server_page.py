@@ -39,7 +39,9 @@ they are killed with everything that is in flight.
 BY_HAND_TEXT = """
 ## Beside what was seen by hand
 {servers} of these servers were looked at once without the probe, with plain sockets, on a busy
-machine (`benchmarks/servers_by_hand.json`). Of {count} values {differ}
+machine (`benchmarks/servers_by_hand.json`). Times may differ by two seconds: a second for each of
+the two. gunicorn's asgi and gevent workers notice a stop up to a second late, and who comes in that
+second is served or refused. Of {count} values {differ}
 """
 GENERATIONS_TEXT = """
 ## Between two generations
