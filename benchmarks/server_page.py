@@ -52,7 +52,9 @@ PREDICTED_TEXT = """
 ## Whether a run shows what the probe says
 From these rows the probe says what a rolling update loses on a platform. Each row below is such an
 update, made by `hitless run --persona`: two replicas under 100 requests a second, made by
-`python -m benchmarks.predictions`.
+`python -m benchmarks.predictions`. Behind kube-proxy, requests go on coming on kept connections
+until the server closes them, whatever the preStop. The probe does not count that yet: it is what a
+server loses now and then that cuts requests at SIGTERM.
 """
 
 

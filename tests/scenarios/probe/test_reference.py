@@ -13,8 +13,9 @@ from tests.support.probe import profile
 HELD = (
     *("uvicorn (httptools)", "uvicorn (h11)", "gunicorn sync", "gunicorn gthread"),
     *("hypercorn asyncio", "hypercorn asyncio -w 2", "granian asgi", "granian wsgi"),
-    *("aiohttp run_app", "waitress-serve", "flask run"),
+    *("aiohttp run_app", "sanic", "sanic --single-process", "waitress-serve", "flask run"),
     *("Node http", "Node http + close()", "Express", "Express + close()"),
+    "Fastify + close-with-grace",
 )
 SEEN: dict[str, Any] = {
     "in_flight": {
