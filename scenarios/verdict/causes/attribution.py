@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import lock_queue
+from scenarios.verdict.causes.exchange_rules import KEEP_ALIVE_RACE
 from scenarios.verdict.causes.failure import Failure, Finding
-from scenarios.verdict.causes.ladder import KEEP_ALIVE_RACE, contributing, explain_failed
+from scenarios.verdict.causes.ladder import contributing, explain_failed
 from scenarios.verdict.causes.quotations import fleet, headline, healthy, quotation
 from scenarios.verdict.causes.slowness import explain_slow
 from scenarios.verdict.causes.surroundings import Surroundings

@@ -40,6 +40,9 @@ CUT = frozenset(
 """Errors that a backend which goes away, or is not there yet, leads to."""
 
 
+LATE = frozenset({"connection_timeout", "http_response_timeout"})
+"""Errors of a backend that did not answer in time."""
+
 ERRORS = NEVER_FORWARDED | CUT | {"proxy_internal_error"}
 """All that a router's log may say instead of `Proxy-Status`."""
 

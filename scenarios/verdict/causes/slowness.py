@@ -5,8 +5,9 @@ time. The balancer's log has the stretches: the wait for a replica, the connect,
 first byte.
 """
 
+from scenarios.verdict.causes.database_rules import database_away, lock_wait
+from scenarios.verdict.causes.exchange_rules import STARVED
 from scenarios.verdict.causes.failure import Failure, Finding
-from scenarios.verdict.causes.ladder import STARVED, database_away, lock_wait
 
 _SHARE = 0.5
 

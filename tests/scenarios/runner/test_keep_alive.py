@@ -24,7 +24,7 @@ from scenarios.runner.keep_alive import (
 )
 from scenarios.scenario.overrides import Changes
 from scenarios.scenario.spec import Scenario
-from scenarios.verdict.causes.ladder import KEEP_ALIVE_RACE
+from scenarios.verdict.causes.exchange_rules import KEEP_ALIVE_RACE
 from tests.support.probe import profile
 from tests.support.runs import released
 
