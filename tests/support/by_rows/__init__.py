@@ -4,6 +4,7 @@ The judge itself reads and counts in columns, and must reach the same verdict: i
 the two. What is about single failed requests (the ladder of causes, the decision) is shared.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from importlib import import_module
 from typing import Any
@@ -13,6 +14,7 @@ from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.verdict import Judgement, judge
 from scenarios.verdict.causes.surroundings import Surroundings
+from scenarios.verdict.columns.requests import Step, step_of
 from scenarios.verdict.measures.exchanges import HELD_NS
 from scenarios.verdict.measures.locking import LockLedger
 from scenarios.verdict.model.rescued import Rescued
@@ -50,8 +52,10 @@ def _read(evidence: Evidence) -> Any:
     skew, answers, times = Skew(around.timeline), Answers(), AnswerTimes()
     parts.skew, parts.answers, parts._answer_times = skew, answers, times
     tally, ledger = RequestTally(manifest, around.timeline), Ledger(manifest)
-    waiting = LockLedger(around)
+    waiting, sent = LockLedger(around), Counter[Step]()
     for outcome in evidence.requests:
+        if outcome.dispatched:
+            sent[step_of(outcome)] += 1
         skew.hear(outcome)
         if outcome.ok and outcome.served_by is not None:
             version = skew.version_of(outcome.served_by)
@@ -87,6 +91,8 @@ def _read(evidence: Evidence) -> Any:
         rescues=rescues,
         watched=evidence.lock_waits is not None,
         heard=evidence.server_lines is not None,
+        profiles=evidence.profiles,
+        sent=sent,
     )
 
 
