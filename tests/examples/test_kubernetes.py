@@ -27,7 +27,12 @@ ON_KUBERNETES = (
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("node", marks=needs_node), "flask-alembic", "uvicorn"]
+    "name",
+    [
+        "uvicorn",
+        pytest.param("flask-alembic", marks=pytest.mark.soak),
+        pytest.param("node", marks=[needs_node, pytest.mark.soak]),
+    ],
 )
 def test_the_advised_pre_stop_covers_what_a_release_loses(
     name: str, postgres_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
