@@ -100,7 +100,8 @@ class OutlierDetector:
         """Judge all backends by what the window shows and by their failures in a row."""
         fleet = list(backends)
         for one in fleet:
-            self._records.setdefault(one, _Record())
+            if one not in self._records:
+                self._records[one] = _Record()
         verdicts = [
             EjectionDecision(one, None)
             for one in fleet
