@@ -33,7 +33,7 @@ from orchestrator.model import Deploy, Release, Version
 from orchestrator.policy import Policy
 from orchestrator.rollout import Rollout
 from orchestrator.simulated.arrays import Ints
-from orchestrator.simulated.requests import Request
+from orchestrator.simulated.request import Request
 from orchestrator.simulated.world import SimulatedRun, SimulatedWorld, simulate
 from orchestrator.simulated.world_settings import ReplicaModel, Spread, World
 

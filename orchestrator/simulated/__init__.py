@@ -10,7 +10,9 @@ takes time in the real world is modelled: processes, networks, queues and locks.
     replica        one replica: starting, serving, stopping, its queue of requests
     platform       starts and stops replicas (`orchestrator.interfaces.Platform`)
     balancer       the pool and its health checks (`orchestrator.interfaces.Router`)
-    requests       the way of one request through the balancer and a replica
+    request        one request, and what the parts around it say to each other
+    exchanges      the way of each request through the balancer and a replica
+    prober         health checks: the real policy, and only the checks that matter
     schema         the database: what each version can do with it, and who waits for locks
     users          who sends what, when
     batches        steady stretches of traffic, many requests at once (needs numpy)

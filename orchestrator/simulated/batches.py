@@ -21,8 +21,9 @@ from balancer.backend_pool import BackendPool
 from balancer.statistics import BOUNDS
 from orchestrator.simulated.arrays import Floats, Ints, at_many
 from orchestrator.simulated.events import Events
+from orchestrator.simulated.exchanges import Exchanges
 from orchestrator.simulated.replica import Behaviour, SimulatedReplica
-from orchestrator.simulated.requests import Exchanges, Request
+from orchestrator.simulated.request import Request
 from orchestrator.simulated.users import Users
 
 _LEAST = 64  # fewer arrivals than this are quicker one by one

@@ -13,7 +13,7 @@ from orchestrator.simulated.events import NEVER, Events
 from orchestrator.simulated.world_settings import ReplicaModel, distribution
 
 if TYPE_CHECKING:
-    from orchestrator.simulated.requests import Request
+    from orchestrator.simulated.request import Request
 
 _NS = 1_000_000_000
 _KILLED, _CRASHED = -9, 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.simulated.chance import Distribution, stream
 from orchestrator.simulated.events import NEVER
-from orchestrator.simulated.requests import Request
+from orchestrator.simulated.request import Request
 from orchestrator.simulated.world_settings import Endpoint
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from orchestrator.rollout import Rollout
 from orchestrator.simulated.balancer import SimulatedBalancer
 from orchestrator.simulated.events import Events
 from orchestrator.simulated.platform import SimulatedPlatform
-from orchestrator.simulated.requests import Ended, Handling
+from orchestrator.simulated.request import Ended, Handling
 from orchestrator.simulated.schema import SimulatedDatabase
 from orchestrator.simulated.users import Users
 from orchestrator.simulated.world_settings import World

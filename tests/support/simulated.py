@@ -11,7 +11,7 @@ from balancer.proxy.error_responses import ErrorResponse
 from orchestrator.model import Deploy, JournalEvent, Release, ReleaseResult, Step, Version
 from orchestrator.policy import Policy
 from orchestrator.rollout import Rollout
-from orchestrator.simulated.requests import Request
+from orchestrator.simulated.request import Request
 from orchestrator.simulated.world import SimulatedRun, SimulatedWorld, simulate
 
 A, B = Version(name="a", command=("a",)), Version(name="b", command=("b",))

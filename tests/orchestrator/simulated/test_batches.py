@@ -7,7 +7,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.simulated.requests import Handling
+from orchestrator.simulated.request import Handling
 from orchestrator.simulated.world_settings import (
     Breaks,
     Endpoint,

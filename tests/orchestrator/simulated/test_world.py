@@ -12,8 +12,8 @@ import pytest
 
 from balancer.health import HealthPolicy
 from orchestrator.model import Deploy, RunCommand
-from orchestrator.simulated import balancer as simulated_balancer
-from orchestrator.simulated.requests import Handling
+from orchestrator.simulated import prober
+from orchestrator.simulated.request import Handling
 from orchestrator.simulated.world_settings import (
     Breaks,
     Endpoint,
@@ -204,7 +204,7 @@ def test_checks_that_are_left_out_would_have_changed_nothing(
         **UNKIND,
     }
     quick = release(**settings)
-    monkeypatch.setattr(simulated_balancer, "_settled", lambda _state, _result: False)
+    monkeypatch.setattr(prober, "_settled", lambda _state, _result: False)
     whole = release(**settings)
     assert quick.account.failed
     assert quick.digest == whole.digest

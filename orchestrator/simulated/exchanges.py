@@ -6,9 +6,7 @@ connections are the balancer's own objects.
 """
 
 import random
-from dataclasses import dataclass
 from heapq import heapreplace
-from typing import Protocol
 
 from balancer.backend import Backend
 from balancer.backend_pool import BackendPool
@@ -21,115 +19,14 @@ from balancer.retry_budget import RetryBudget
 from balancer.statistics import complete
 from orchestrator.simulated.events import NEVER, Events
 from orchestrator.simulated.replica import SimulatedReplica
+from orchestrator.simulated.request import Ended, Handling, Passive, Request, SteadyStretch
 from orchestrator.simulated.world_settings import Endpoint, Network
 
 _NS = 1_000_000_000
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _REUSE_NS = round(Timeouts().reuse * _NS)
 _CONNECT_NS = round(Timeouts().connect * _NS)
-_BACKOFF_FIRST_NS = 25_000_000
 _BACKOFF_LONGEST_NS = 250_000_000
-
-
-class Request:
-    """One request under way.
-
-    Attributes:
-        number: counts the requests of a run.
-        endpoint: the number of its kind.
-        at_ns: when its user planned it, and the balancer got it.
-        share: a random number from 0 to 1, which decides how long its work takes.
-        due_ns: when its user gives up.
-        user: what its user wants to have back.
-        backend: who has it now.
-        replica: the same, as the simulated world knows it.
-        connected_ns: when its connection to the replica is open.
-        arrives_ns: when it reaches the replica.
-        done_ns: when the replica's answer is complete.
-        answered_ns: when that answer reaches the balancer.
-        reused: whether it was sent on a kept connection.
-        attempts: how often it was sent.
-    """
-
-    # Most requests never need what has its default here, so that making one stays cheap.
-    backend: Backend | None = None
-    replica: SimulatedReplica | None = None
-    last: Backend | None = None
-    last_error: ErrorResponse | None = None
-    tried: tuple[Backend, ...] = ()
-    attempts: int = 0
-    turn: int = 0
-    fresh: bool = False
-    second: bool = False
-    over: bool = False
-    raced: bool = False
-    reused: bool = False
-    backoff_ns: int = _BACKOFF_FIRST_NS
-    connected_ns: int
-    arrives_ns: int
-    done_ns: int
-    answered_ns: int
-
-    def __init__(  # noqa: PLR0917 - made in one place, for every request
-        self, number: int, endpoint: int, at_ns: int, share: float, due_ns: int, user: object
-    ) -> None:
-        self.number = number
-        self.endpoint = endpoint
-        self.at_ns = at_ns
-        self.share = share
-        self.due_ns = due_ns
-        self.user = user
-
-
-class Ended(Protocol):
-    """Takes what became of each request."""
-
-    def answered(self, request: Request, status: int, sqlstate: str | None) -> None:
-        """A replica answered."""
-        ...
-
-    def refused(self, request: Request, response: ErrorResponse) -> None:
-        """The balancer answered by itself."""
-        ...
-
-    def gave_up(self, request: Request) -> None:
-        """Its user waited for too long."""
-        ...
-
-
-class Passive(Protocol):
-    """What live requests tell the control plane."""
-
-    def refused(self, backend: Backend) -> None:
-        """A backend refused a connection."""
-        ...
-
-    def failed(self, backend: Backend) -> None:
-        """A backend failed a request; it is counted already."""
-        ...
-
-
-class SteadyStretch(Protocol):
-    """What keeps counts and queues of its own during a steady stretch."""
-
-    def close(self) -> None:
-        """Write all of it back."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Handling:
-    """How the balancer treats requests; see `[balancer]` of a scenario.
-
-    Attributes:
-        retry: whether a request is tried again when a backend refuses or loses it.
-        reuse_post: whether requests that must not be sent twice go on any kept connection.
-        hold_seconds: how long a request may wait while no backend is up.
-    """
-
-    retry: bool = True
-    reuse_post: bool = False
-    hold_seconds: float = 0.0
 
 
 class Exchanges:
