@@ -46,6 +46,7 @@ COMMANDS = {
     "init": CommandEntry("init", "Write a scenario file for your own application."),
     "schema": CommandEntry("schema", "Print the JSON Schema of a published format."),
     "explain": CommandEntry("explain", "Show what the run recorded about one request."),
+    "help": CommandEntry("topics", "Explain the exit statuses, or a command."),
 }
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
+from scenarios.cli.console import output
 from scenarios.cli.options import JsonOption
 from scenarios.errors import UsageError
 from scenarios.reports.matrix import comparison
@@ -48,5 +48,5 @@ def compare_command(
         rows = [Side(folder=run.folder, verdict=run.verdict) for run in runs]
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
     else:
-        Console().print(comparison([run.verdict for run in runs]))
+        output().print(comparison([run.verdict for run in runs]))
     return 0

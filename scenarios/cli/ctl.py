@@ -6,13 +6,13 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from orchestrator.control_socket import CommandResponse, ControlSocketError, send_command
 from orchestrator.errors import RollbackRefused
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.recovery import PLAN, recovering
+from scenarios.cli.console import output
 from scenarios.errors import UsageError, near
 from scenarios.evidence.control_file import ControlFile
 from scenarios.evidence.run_folder import RunFolder
@@ -51,7 +51,7 @@ def ctl_command(
         if not (run / PLAN).is_file():
             raise
         response = CommandResponse(*asyncio.run(_recover(run, command)))
-    Console().print(Text(response.message, "" if response.ok else "red"))
+    output().print(Text(response.message, "" if response.ok else "red"))
     return 0 if response.ok else 1
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.cli.console import output
 from scenarios.cli.options import JsonOption
 from scenarios.reports import words
 from scenarios.reports.story import facts
@@ -33,7 +34,7 @@ def explain_command(
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(story), indent=2) + b"\n")
     else:
-        _show(Console(), story)
+        _show(output(), story)
     return 0
 
 

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from scenarios.exit_status import ExitStatus
-
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "run": (
         "hitless run",
@@ -24,6 +22,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless matrix expand-contract --persona kubernetes --persona ecs",
     ),
     "demo": ("hitless demo",),
+    "help": ("hitless help exit-status", "hitless help run"),
     "list": ("hitless list", "hitless list --json", "hitless list --personas"),
     "report": (
         "hitless report runs/20260101-120000-big-bang-rolling",
@@ -57,14 +56,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-STATUS = "; ".join(f"{status} {status.meaning}" for status in ExitStatus) + "."
-
 
 def epilog(name: str) -> str:
-    """The examples of a command, and the exit statuses, for the end of its help."""
+    """The examples of a command, for the end of its help."""
     examples = "\n".join(f"  {example}" for example in EXAMPLES.get(name, ()))
-    shown = f"\b\nExamples:\n{examples}\n\n" if examples else ""
-    return f"{shown}Exit status: {STATUS}"
+    return f"\b\nExamples:\n{examples}" if examples else ""
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value

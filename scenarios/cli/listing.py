@@ -6,12 +6,12 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.personas import PERSONAS, RequestHandling
 from orchestrator.termination import TerminationPolicy
+from scenarios.cli.console import output
 from scenarios.cli.options import JsonOption
 from scenarios.scenario.experiment import STRATEGY_NAMES
 from scenarios.scenario.reader import builtin_names, load
@@ -88,7 +88,7 @@ def list_command(
             Text(scenario.name),
             Text.assemble((scenario.title, "bold"), "\n", scenario.teaches),
         )
-    console = Console()
+    console = output()
     console.print(table)
     console.print(
         f"Strategies: {', '.join(STRATEGY_NAMES)}. "
@@ -112,7 +112,7 @@ def _list_personas(*, as_json: bool) -> int:
         ]
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
         return 0
-    console = Console()
+    console = output()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("persona", "order", "router told late", "preStop", "grace", "told of new", "idle"):
         table.add_column(name, style="bold" if name == "persona" else "", overflow="fold")

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from orchestrator.placeholders import PlaceholderError
+from scenarios.cli.console import output
+from scenarios.cli.files import check_junit
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import DatabaseOption, JsonOption
 from scenarios.errors import UsageError, near
@@ -136,6 +137,7 @@ def probe_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     Exit status 0 says that a rolling update on the platform loses nothing, with the platform's own
     settings or with those that --pre-stop, --grace and --lag say.
     """
+    check_junit(junit_file)
     terms = terms_with(persona, pre_stop=pre_stop, grace=grace, lag=lag)
     router = None if behind is None else router_of(behind)
     if signal not in _SIGNALS:
@@ -148,7 +150,7 @@ def probe_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         stream=_path("--stream", stream),
         websocket=_path("--websocket", websocket),
     )
-    progress = Console(stderr=True, highlight=False)
+    progress = output(stderr=True, highlight=False)
 
     def tell(line: str) -> None:
         progress.print(line, style="dim", soft_wrap=True, markup=False)
@@ -196,18 +198,14 @@ def _write(
     report: ProbeReport, junit_file: Path | None, *, as_json: bool, as_markdown: bool
 ) -> None:
     if junit_file is not None:
-        try:
-            junit_file.parent.mkdir(parents=True, exist_ok=True)
-            junit_file.write_bytes(junit(report))
-        except OSError as error:
-            raise UsageError(f"--junit {junit_file}: {error.strerror}") from error
+        junit_file.write_bytes(junit(report))
     if as_json:
         text = msgspec.json.format(msgspec.json.encode(report), indent=2)
         sys.stdout.buffer.write(text + b"\n")
     elif as_markdown:
         sys.stdout.write(markdown(report))
     else:
-        print_report(Console(highlight=False), report)
+        print_report(output(highlight=False), report)
 
 
 def _path(flag: str, path: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from scenarios.cli.conclusion import conclude
+from scenarios.cli.files import check_junit
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     BaselineOption,
@@ -93,6 +94,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         control=control,
     )
     experiment = changes.experiment(scenario, strategy, seed)
+    check_junit(junit)
     console = progress_console(as_json=as_json)
     if runs > 1 and (counterfactual or hold or junit):
         raise UsageError("--runs cannot be combined with --counterfactual, --hold or --junit")

@@ -4,19 +4,18 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Self, TypeGuard
 
 from rich.console import Console
 from rich.text import Text
 
+from scenarios.cli.console import output
+from scenarios.cli.files import new_folder
 from scenarios.cli.keyboard import Key, can_hear, listening
-from scenarios.errors import UsageError
 from scenarios.evidence.event import Event
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.progress import PlannedStep, Progress, ReplicaView, RunHeader
-from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.tick import Tick
 from scenarios.reports.live.dashboard import Dashboard
 from scenarios.reports.live.plain import PlainProgress
@@ -87,18 +86,11 @@ async def run_and_review(
 
     Raises:
         UsageError: no folder can be made there, or its router cannot be used.
+        StorageError: the machine refuses the folder.
         EnvironmentFailure: the run could not begin, or something that it stands on broke.
     """
     await need_router(experiment, keep=place.keep)
-    try:
-        folder = RunFolder.create(
-            out,
-            datetime.now().astimezone(),
-            experiment.scenario.name,
-            experiment.strategy,
-        ).path
-    except OSError as error:
-        raise UsageError(f"--out {out}: {error.strerror}") from error
+    folder = new_folder(out, experiment.scenario.name, experiment.strategy)
     operator = OperatorCommands()
     keys = nullcontext() if not _has_keys(watcher) else listening(_keys(operator, watcher))
     with keys, watcher as looking_on:
@@ -135,7 +127,7 @@ class Silence:
 
 def progress_console(*, as_json: bool) -> Console:
     """Where people look: not on standard output, where that is for JSON."""
-    return Console(stderr=as_json)
+    return output(stderr=as_json)
 
 
 def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Progress:

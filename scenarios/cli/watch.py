@@ -4,20 +4,19 @@ import asyncio
 import shlex
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from scenarios.cli.conclusion import conclude
+from scenarios.cli.files import check_junit, new_folder
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import JsonOption, JunitOption, NoLiveOption, OutOption
 from scenarios.cli.running import progress_console, view_of
 from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.progress import PlannedStep, RunHeader
-from scenarios.evidence.run_folder import RunFolder
 from scenarios.review import review, write_reports
 from scenarios.runner.watch import STRATEGY, Watch, target_of, visits, watch
 from scenarios.scenario.overrides import at_rate
@@ -111,11 +110,8 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             seed=seed,
         ),
     )
-    try:
-        now = datetime.now().astimezone()
-        folder = RunFolder.create(out, now, about.name, STRATEGY).path
-    except OSError as error:
-        raise UsageError(f"--out {out}: {error.strerror}") from error
+    check_junit(junit)
+    folder = new_folder(out, about.name, STRATEGY)
     console = progress_console(as_json=as_json)
     header = RunHeader(
         scenario=about.name,

@@ -6,7 +6,7 @@ from typing import Generic, Self, TypeVar
 
 import msgspec
 
-from scenarios.errors import EvidenceError
+from scenarios.errors import StorageError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -25,7 +25,7 @@ class Recorder(Generic[T]):
         append: is set: then lines are added to it, also by several processes at a time.
 
     Raises:
-        EvidenceError: the file cannot be created or written; the message names it.
+        StorageError: the file cannot be created or written; the message names it.
     """
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
@@ -36,7 +36,7 @@ class Recorder(Generic[T]):
         try:
             self._file = path.open("ab" if append else "wb", buffering=0)
         except OSError as error:
-            raise EvidenceError(f"{path}: {error.strerror}") from error
+            raise StorageError(f"{path}: {error.strerror}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +53,7 @@ class Recorder(Generic[T]):
         """Add a line.
 
         Raises:
-            EvidenceError: the buffer was full and the file could not be written.
+            StorageError: the buffer was full and the file could not be written.
         """
         self._encoder.encode_into(line, self._buffer, -1)
         self._buffer += b"\n"
@@ -65,20 +65,20 @@ class Recorder(Generic[T]):
         """Hand every line so far to the operating system.
 
         Raises:
-            EvidenceError: the file could not be written.
+            StorageError: the file could not be written.
         """
         try:
             while self._buffer:
                 written = self._file.write(self._buffer)
                 del self._buffer[:written]
         except OSError as error:
-            raise EvidenceError(f"{self.path}: {error.strerror}") from error
+            raise StorageError(f"{self.path}: {error.strerror}") from error
 
     def close(self) -> None:
         """Flush, and close the file; a second call does nothing.
 
         Raises:
-            EvidenceError: the file could not be written.
+            StorageError: the file could not be written.
         """
         if self._file.closed:
             return

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -71,6 +71,10 @@ class Run:
                 await self._carry_out(await self._starter.start(stack))
         except asyncio.CancelledError:
             self._write_manifest(interrupted=True)
+            raise
+        except OSError:  # such as a closed pipe that the progress was printed to
+            with suppress(OSError):
+                self._write_manifest(interrupted=True)
             raise
         except (OrchestratorError, TrafficError) as error:
             raise EnvironmentFailure(str(error)) from error

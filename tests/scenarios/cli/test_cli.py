@@ -10,7 +10,10 @@ import pytest
 
 from scenarios.cli.help import EXAMPLES
 from scenarios.cli.main import status
+from scenarios.errors import near
+from scenarios.exit_status import ExitStatus
 from scenarios.scenario.experiment import STRATEGY_NAMES
+from scenarios.scenario.reader import builtin_names
 
 
 @pytest.mark.parametrize(
@@ -50,6 +53,15 @@ from scenarios.scenario.experiment import STRATEGY_NAMES
         (["matrix", "big-bang", "codefirst"], "unknown scenario 'codefirst'; did you mean 'code-"),
         (["report", "nowhere"], "nowhere: this folder does not exist"),
         (["rum"], "No such command 'rum'"),
+        (["run", "Expand_Contract"], "did you mean 'expand-contract'?"),
+        (["run", "--junit", "none/results.xml"], "--junit none/results.xml: there is no folder"),
+        (["run", "--junit", "."], "--junit .: this is a folder; expected the path of a file"),
+        (["watch", "--url", "ftp://x/"], "--url ftp://x/: expected a URL such as http://"),
+        (["explain", "nowhere", "s1-1-1"], "nowhere: this folder does not exist"),
+        (["compare", "nowhere", "nowhere"], "nowhere: this folder does not exist"),
+        (["init", "file.yaml"], "file.yaml: the name of a scenario file must end in .toml"),
+        (["help", "exitstatus"], "no help about 'exitstatus'; did you mean 'exit-status'?"),
+        (["schema", "verdikt"], "did you mean 'verdict'?"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(
@@ -130,6 +142,53 @@ def test_a_command_that_no_run_knows(capsys: pytest.CaptureFixture[str], tmp_pat
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["help"], ["--help"]])
+def test_the_help_is_where_it_is_looked_for(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`hitless` alone, `-h`, `help` and `--help` print the same help, with status 0."""
+    assert status(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Usage: hitless [OPTIONS] COMMAND")
+    assert "explain" in captured.out
+    assert captured.err == ""
+
+
+def test_the_help_of_a_command_is_where_it_is_looked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`hitless run -h` and `hitless help run` print the same."""
+    said = []
+    for arguments in (["run", "-h"], ["help", "run"], ["run", "--help"]):
+        assert status(arguments) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] == said[2]
+    assert said[0].startswith("Usage: hitless run [OPTIONS]")
+
+
+def test_the_exit_statuses_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """`hitless help exit-status` tells every exit status with its meaning."""
+    assert status(["help", "exit-status"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for one in ExitStatus:
+        assert f"{one.value:>5}  {one.meaning}" in lines
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("Codefirst", "did you mean 'code-first'?"),
+        ("expand", "did you mean 'expand-contract'?"),
+        ("tak-back", "did you mean 'take-back'?"),
+        ("kubernetes", "there are: "),
+        ("", "there are: "),
+    ],
+)
+def test_near_names_are_near(typed: str, meant: str) -> None:
+    """The hint names what was probably meant; where nothing is near it lists what there is."""
+    assert near(typed, builtin_names()).startswith(meant)
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` names the program and its version."""
     assert status(["--version"]) == 0
@@ -142,7 +201,6 @@ def test_help_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert status([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert "Examples:" in text
-    assert "Exit status: 0" in text
     assert EXAMPLES[name]
     for example in EXAMPLES[name]:
         words = shlex.split(example.partition(" > ")[0].partition(" -- ")[0])

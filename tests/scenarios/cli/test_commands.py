@@ -47,4 +47,3 @@ def test_each_command_is_there(name: str) -> None:
     assert command.name == name
     assert command.help
     assert "Examples:" in command.epilog
-    assert "Exit status:" in command.epilog

@@ -133,7 +133,7 @@ def test_a_server_that_nothing_is_known_of(
     capsys: pytest.CaptureFixture[str], server: list[str], tmp_path: Path
 ) -> None:
     """What can be found is found, the rest is left out by name, and all formats say the same."""
-    junit = tmp_path / "reports" / "probe.xml"
+    junit = tmp_path / "probe.xml"
     code = status(["probe", "--watch", "3", "--json", "--junit", str(junit), *server])
     seen = capsys.readouterr()
     report = json.loads(seen.out)

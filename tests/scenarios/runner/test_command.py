@@ -19,7 +19,7 @@ ENDINGS = {"pass": 0, "fail": 1, "invalid": 3}
 @pytest.mark.timeout(120)
 def test_json_junit_and_github(tmp_path: Path) -> None:
     """Standard output is the verdict alone; JUnit, the step summary and the reports are written."""
-    out, elsewhere, step = tmp_path / "runs", tmp_path / "ci" / "junit.xml", tmp_path / "step.md"
+    out, elsewhere, step = tmp_path / "runs", tmp_path / "junit.xml", tmp_path / "step.md"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "hitless", "run", "good", "--strategy", "blue-green"),

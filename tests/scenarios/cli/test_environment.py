@@ -1,0 +1,76 @@
+"""What the machine refuses is one line and status 4: never a traceback, never a failed release."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scenarios.cli.files import new_folder
+from scenarios.cli.main import status
+from scenarios.errors import StorageError
+from scenarios.evidence.mail import Mail
+from scenarios.evidence.recorder import Recorder
+
+HITLESS = (sys.executable, "-m", "hitless")
+
+
+def told(error: bytes) -> str:
+    """The one line of standard error."""
+    lines = error.decode().splitlines()
+    assert len(lines) == 1, error
+    assert lines[0].startswith("hitless: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("schema",), ("-h",)])
+def test_a_closed_pipe(arguments: tuple[str, ...]) -> None:
+    """Standard output that nobody reads any more (`| head`) is one line and status 4."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as output:
+        run = subprocess.run([*HITLESS, *arguments], stdout=output, stderr=-1, check=False)
+    assert run.returncode == 4
+    assert "standard output was closed" in told(run.stderr)
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("help", "exit-status")])
+def test_a_full_disk_under_standard_output(arguments: tuple[str, ...]) -> None:
+    """A file that cannot grow is one line and status 4."""
+    with Path("/dev/full").open("wb") as output:
+        run = subprocess.run([*HITLESS, *arguments], stdout=output, stderr=-1, check=False)
+    assert run.returncode == 4
+    assert os.strerror(errno.ENOSPC) in told(run.stderr)
+
+
+def test_evidence_on_a_full_disk() -> None:
+    """Evidence that cannot be written is the machine's fault, and names the file."""
+    recorder = Recorder[Mail](Path("/dev/full"))
+    recorder.write(Mail(at_ns=1, recipient="a@example.com"))
+    with pytest.raises(StorageError, match=f"/dev/full: {os.strerror(errno.ENOSPC)}"):
+        recorder.close()
+
+
+def test_no_folder_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--out` where the machine makes no folder is status 4, before anything is started."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        new_folder(tmp_path / "runs", "a", "b")
+    assert status(["watch", "--url", "http://127.0.0.1:1/", "--out", str(tmp_path / "runs")]) == 4
+    told(capsys.readouterr().err.encode())
+
+
+def test_a_file_in_a_folder_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`init` into a folder that has vanished is one line."""
+    assert status(["init", str(tmp_path / "gone" / "x.toml"), "--old", "node a.js"]) == 2
+    assert "gone/x.toml: No such file or directory" in told(capsys.readouterr().err.encode())
