@@ -36,6 +36,52 @@ class _Line(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
+class ListedMigration(msgspec.Struct, frozen=True):
+    """A yoyo migration of a directory.
+
+    Attributes:
+        migration: its id.
+        path: its file.
+        transactional: whether it runs in one transaction.
+        statements: how many statements it has.
+        reversible: whether it has a rollback.
+    """
+
+    migration: str
+    path: str
+    transactional: bool
+    statements: int
+    reversible: bool
+
+
+async def list_migrations(
+    processes: Processes, directory: Path, through: str | None, *, log: Path
+) -> tuple[ListedMigration, ...]:
+    """The migrations of a directory up to and including `through`, in the order of yoyo.
+
+    Raises:
+        MigrationFailed: one cannot be read, they depend on each other in a circle, or there is no
+            migration `through`.
+    """
+    command = [sys.executable, "-P", "-m", "orchestrator.yoyo_runner", "list"]
+    command += ["--directory", str(directory)]
+    if through is not None:
+        command += ["--through", through]
+    found = []
+    async with _running(processes, command, log=log, env={}) as child:
+        while raw := await child.stdout.readline():
+            if b'"event": "listed"' in raw:
+                found.append(msgspec.json.decode(raw, type=ListedMigration))
+                continue
+            failed = msgspec.json.decode(raw, type=_Line)
+            raise MigrationFailed(
+                failed.message or "the migrator gave no reason", migration=failed.migration
+            )
+        if await child.wait():
+            raise MigrationFailed(f"{directory} cannot be read: {_last_words(child)}")
+    return tuple(found)
+
+
 class YoyoMigrator:
     """Migrates one database, in processes of their own: with yoyo, or with any command.
 

@@ -7,6 +7,9 @@ command lines are public. Standard output is one JSON document a line:
 - `{"event": "started", "migration": ID}`, then, after each attempt that failed because of a lock,
   `{"event": "retried", "migration": ID, "sqlstate": CODE, "message": TEXT}`, then
   `{"event": "completed", "migration": ID, "seconds": S}` with the time of the last attempt;
+- `list` prints `{"event": "listed", "migration": ID, "path": FILE, "transactional": BOOL,
+  "statements": NUMBER, "reversible": BOOL}` for each migration, in the order in which they are
+  applied, and uses no database;
 - or, as the last line, `{"event": "failed", "migration": ID or null, "sqlstate": CODE or null,
   "message": TEXT}`, and exit status 1.
 
@@ -34,6 +37,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import psycopg
 import yoyo
 from yoyo.exceptions import BadMigration, LockTimeout, MigrationConflict
+from yoyo.topologicalsort import CycleError
 
 _log = logging.getLogger("hitless.migrations")
 _RETRIED = {"55P03": "lock_not_available", "40P01": "deadlock_detected"}
@@ -81,6 +85,20 @@ class Runner:
                 for hook in migrations.post_apply:
                     self._one(hook, "apply", mark=False)
 
+    def list_all(self) -> None:
+        """Print the migrations up to and including `through`."""
+        for migration in self._migrations():
+            self._say(
+                event="listed",
+                migration=migration.id,
+                path=migration.path,
+                transactional=bool(migration.use_transactions),
+                statements=len(migration.steps),
+                reversible=_has_rollback(migration),
+            )
+            if migration.id == self._through:
+                return
+
     def roll_back(self) -> None:
         """Take back applied migrations, newest first, down to and including `through`."""
         migrations = self._migrations()
@@ -115,8 +133,22 @@ class Runner:
         if not len(read):
             raise MigrationRefusal(f"no migrations in {self._directory}")
         for migration in (*read, *read.post_apply):
-            migration.load()
-        ordered = read.replace(yoyo.migrations.topological_sort(read))
+            try:
+                migration.load()
+            except (BadMigration, KeyboardInterrupt):
+                raise
+            except Exception as error:  # a migration in Python runs when it is loaded
+                raise MigrationRefusal(
+                    f"{migration.path} cannot be loaded: {type(error).__name__}: {error}",
+                    migration=migration.id,
+                ) from error
+        try:
+            ordered = read.replace(yoyo.migrations.topological_sort(read))
+        except CycleError as error:
+            circle = ", ".join(sorted(migration.id for migration in error.args[1]))
+            raise MigrationRefusal(
+                f"migrations of {self._directory} depend on each other in a circle: {circle}"
+            ) from error
         known = [migration.id for migration in ordered]
         if self._through is not None and self._through not in known:
             raise MigrationRefusal(
@@ -278,7 +310,7 @@ def _literal(directory: Path) -> str:
 def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="orchestrator.yoyo_runner")
-    parser.add_argument("direction", choices=("apply", "rollback"))
+    parser.add_argument("direction", choices=("apply", "rollback", "list"))
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--through", metavar="ID")
     parser.add_argument("--application-name", default="hitless-migrator")
@@ -292,8 +324,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
     last = {"event": "failed", "migration": None, "sqlstate": None}
     try:
-        runner = Runner(arguments, os.environ["DATABASE_URL"], out)
-        if arguments.direction == "apply":
+        runner = Runner(arguments, os.environ.get("DATABASE_URL", ""), out)
+        if arguments.direction == "list":
+            runner.list_all()
+        elif arguments.direction == "apply":
             runner.apply()
         else:
             runner.roll_back()
