@@ -4,6 +4,10 @@ A stop has two clocks. The router is told at 0 and goes on sending until its lag
 comes when the platform's wait is over. From the signal until the lag's end, new requests meet a
 server that stops: that is the *exposure*. When the signal comes later than that, the router has
 been quiet for a while, and what is still in flight is at least so old: that is the *quiet*.
+
+Where the router chooses a replica for each connection, as kube-proxy does, clients go on using the
+connections that they have: on these there is no quiet, and requests meet the signal whenever it
+comes. A server that closes each connection after its answer keeps none.
 """
 
 import math
@@ -12,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from scenarios.probe.profile import LateResponses, Profile
-from scenarios.probe.terms import Router, Terms
+from scenarios.probe.terms import Router, Terms, behind_router
 
 Kind = Literal[
     "new_connections", "kept_connections", "in_flight", "upload", "queue", "killed", "keep_alive"
@@ -61,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         grace_seconds: after how long to kill, at least.
         lines: the same as the platform says it.
         impossible: why no setting saves this server there.
+        behind_router: where no setting saves it, the settings that lose nothing behind a router
+            that chooses a replica for each request; empty where that does not help.
     """
 
     platform: str
@@ -68,18 +74,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace_seconds: float | None = None
     lines: tuple[str, ...] = ()
     impossible: str | None = None
+    behind_router: tuple[str, ...] = ()
 
 
 def predict(profile: Profile, terms: Terms, *, longest_seconds: float) -> Prediction:
     """What a rolling update on these terms loses of requests that take up to `longest_seconds`."""
     lost: list[Loss] = []
-    exposure, quiet = _exposure(terms), _quiet(terms)
+    exposure, quiet, kept = _exposure(terms), _quiet(terms), keeps_connections(profile, terms)
+    left = longest_seconds if kept else longest_seconds - quiet
     if exposure > 0:
         lost += _late_losses(profile, terms)
-    meets = exposure > 0 or quiet < longest_seconds
+    elif kept:
+        lost += _kept_losses(profile, terms)
+    new_ones_meet = exposure > 0 or quiet < longest_seconds
+    meets = kept or new_ones_meet
     if meets:
-        lost += _stop_losses(profile, terms, longest_seconds - quiet)
-    lost += _killed(profile, terms, longest_seconds - quiet)
+        lost += _stop_losses(profile, terms, left)
+    if new_ones_meet:
+        lost += _queue_losses(profile, terms)
+    lost += _killed(profile, terms, left)
     names = {loss.kind for loss in lost}
     considered: list[tuple[Kind, object]] = [
         ("new_connections", profile.new_connections),
@@ -105,16 +118,16 @@ def settings(profile: Profile, terms: Terms, *, longest_seconds: float) -> Setti
             platform=terms.platform,
             impossible="it ends the old one before the new one runs, and tells no router",
         )
-    wait = 0.0
-    if terms.order == "together":
-        if _late_losses(profile, terms):
-            wait = terms.lag_seconds
-        rest = longest_seconds - max(0.0, wait - terms.lag_seconds)
-        # Whether it finishes requests in flight may not be known: then it is not relied on.
-        if _stop_losses(profile, terms, rest) or profile.in_flight is None:
-            limit = _own_limit(profile) if _begins_well(profile, terms) else 0.0
-            wait = terms.lag_seconds + max(0.0, longest_seconds - (limit or 0.0))
-    wait = math.ceil(wait)
+    why = _meets_the_signal(profile, terms, longest_seconds)
+    if why is not None:
+        router = settings(profile, behind_router(terms), longest_seconds=longest_seconds)
+        return Settings(
+            platform=terms.platform,
+            impossible="clients go on using the connections that they have, whatever the wait, "
+            f"and {why}",
+            behind_router=router.lines,
+        )
+    wait = _least_wait(profile, terms, longest_seconds)
     if terms.pre_stop_setting is None:
         if wait > terms.pre_stop_seconds:
             return Settings(
@@ -123,11 +136,7 @@ def settings(profile: Profile, terms: Terms, *, longest_seconds: float) -> Setti
                 "setting for that",
             )
         wait = math.floor(terms.pre_stop_seconds)
-    left = longest_seconds - max(0.0, wait - terms.lag_seconds)
-    if terms.order == "drain-first":
-        left = 0.0
-    after = max(0.0, left) + _tail(profile)
-    grace = math.ceil(after + (wait if terms.grace_includes_pre_stop else 0.0)) + 1
+    grace = _least_grace(profile, terms, longest_seconds, wait)
     if terms.most_grace_seconds is not None and grace > terms.most_grace_seconds:
         return Settings(
             platform=terms.platform,
@@ -143,6 +152,39 @@ def settings(profile: Profile, terms: Terms, *, longest_seconds: float) -> Setti
         grace_seconds=float(grace),
         lines=tuple(lines),
     )
+
+
+def _meets_the_signal(profile: Profile, terms: Terms, longest_seconds: float) -> str | None:
+    """What is lost on kept connections, which no wait spares the signal; None: nothing."""
+    if not keeps_connections(profile, terms):
+        return None
+    lost = [*_stop_losses(profile, terms, longest_seconds), *_kept_losses(profile, terms)]
+    return lost[0].why if lost else None
+
+
+def _least_wait(profile: Profile, terms: Terms, longest_seconds: float) -> int:
+    """For how many seconds to wait before the signal, at least."""
+    if terms.order != "together":
+        return 0
+    wait = terms.lag_seconds if _late_losses(profile, terms) else 0.0
+    rest = longest_seconds - max(0.0, wait - terms.lag_seconds)
+    # Whether it finishes requests in flight may not be known: then it is not relied on.
+    cuts = [*_stop_losses(profile, terms, rest), *_queue_losses(profile, terms)]
+    if cuts or profile.in_flight is None:
+        limit = _own_limit(profile) if _begins_well(profile, terms) else 0.0
+        wait = terms.lag_seconds + max(0.0, longest_seconds - (limit or 0.0))
+    return math.ceil(wait)
+
+
+def _least_grace(profile: Profile, terms: Terms, longest_seconds: float, wait: int) -> int:
+    """After how many seconds to kill, at least, when the signal comes after so long a wait."""
+    left = longest_seconds
+    if terms.order == "drain-first":
+        left = 0.0
+    elif not keeps_connections(profile, terms):
+        left = max(0.0, longest_seconds - max(0.0, wait - terms.lag_seconds))
+    after = left + _tail(profile)
+    return math.ceil(after + (wait if terms.grace_includes_pre_stop else 0.0)) + 1
 
 
 def keep_alive_race(profile: Profile, router: Router) -> Loss | None:
@@ -167,6 +209,12 @@ def retried_methods(profile: Profile) -> tuple[str, ...]:
     if late is not None and any(one.fate in ("reset", "closed") for one in late.tries):
         advice.append("GET, HEAD, PUT and DELETE when the connection ends without an answer")
     return tuple(advice)
+
+
+def keeps_connections(profile: Profile, terms: Terms) -> bool:
+    """Whether requests come on connections that clients have, until the server closes them."""
+    closes_each = profile.idle is not None and profile.idle.fate == "none"
+    return terms.keeps_connections and terms.order == "together" and not closes_each
 
 
 def _exposure(terms: Terms) -> float:
@@ -225,6 +273,20 @@ def _late_losses(profile: Profile, terms: Terms) -> list[Loss]:
     return lost
 
 
+def _kept_losses(profile: Profile, terms: Terms) -> list[Loss]:
+    """Requests on connections that it keeps after the signal, and does not serve any more.
+
+    When it closes a connection first, its client opens another one, to another replica.
+    """
+    late = profile.new_connections
+    if late is None or late.idle is None or _is_orphaned(profile, terms):
+        return []  # an orphan is killed with all that is in flight
+    if late.idle_closed or late.idle.fate == "served":
+        return []
+    why = f"it {_does(late.idle)} requests on kept connections after SIGTERM"
+    return [Loss("kept_connections", why)]
+
+
 def _does(late: LateResponses) -> str:
     return {
         "refused": "refuses",
@@ -272,7 +334,7 @@ def _stop_losses(profile: Profile, terms: Terms, left: float) -> list[Loss]:
                 "killed with all that is in flight",
             )
         ]
-    first, half, queue = profile.in_flight, profile.upload, profile.queue
+    first, half = profile.in_flight, profile.upload
     limit = _own_limit(profile)
     if first is not None and first.fate != "delivered":
         how = {"cut": "cuts", "error": "answers an error to", "silent": "never answers"}
@@ -285,14 +347,19 @@ def _stop_losses(profile: Profile, terms: Terms, left: float) -> list[Loss]:
     if half is not None and half.fate in ("cut", "silent"):
         does = "cuts" if half.fate == "cut" else "never answers"
         lost.append(Loss("upload", f"it {does} uploads that are half there at SIGTERM"))
-    if queue is not None and (count := queue.reset + queue.closed + queue.silent):
-        lost.append(
-            Loss(
-                "queue",
-                f"{count} of {queue.sent} connections that waited for a busy worker were dropped",
-            )
-        )
     return lost
+
+
+def _queue_losses(profile: Profile, terms: Terms) -> list[Loss]:
+    """Who waits to be accepted at the signal."""
+    queue = profile.queue
+    if queue is None or _is_orphaned(profile, terms):
+        return []  # an orphan is killed with all of that
+    count = queue.reset + queue.closed + queue.silent
+    if not count:
+        return []
+    why = f"{count} of {queue.sent} connections that waited for a busy worker were dropped"
+    return [Loss("queue", why)]
 
 
 def _killed(profile: Profile, terms: Terms, left: float) -> list[Loss]:

@@ -11,12 +11,13 @@ from scenarios.probe.meaning import (
     Prediction,
     Settings,
     keep_alive_race,
+    keeps_connections,
     predict,
     retried_methods,
     settings,
 )
 from scenarios.probe.profile import Profile
-from scenarios.probe.terms import PLATFORMS, ROUTERS, Router, Terms, terms_of
+from scenarios.probe.terms import PLATFORMS, ROUTERS, Router, Terms, behind_router, terms_of
 
 LONGEST_SECONDS = 5.0
 _AN_HOUR = 3600.0
@@ -80,14 +81,17 @@ def judge(
     behind: Router | None = None,
     longest_seconds: float = LONGEST_SECONDS,
 ) -> ProbeReport:
-    """Say what a profile means."""
+    """Say what a profile means; a router that is named chooses a replica for each request."""
+    if behind is not None:
+        terms = behind_router(terms)
+    others = [terms if name == terms.platform else terms_of(name) for name in PLATFORMS]
     everywhere = [
         settings(
             profile,
-            terms if name == terms.platform else terms_of(name),
+            one if behind is None else behind_router(one),
             longest_seconds=longest_seconds,
         )
-        for name in PLATFORMS
+        for one in others
     ]
     races = {router.name: keep_alive_race(profile, router) for router in ROUTERS}
     prediction = predict(profile, terms, longest_seconds=longest_seconds)
@@ -107,7 +111,10 @@ def judge(
         race=race,
         settings=tuple(everywhere),
         keep_alive={name: race.why if race else None for name, race in races.items()},
-        advice=tuple(advice(profile, behind)),
+        advice=(
+            *advice(profile, behind),
+            *_about_kept_connections(profile, terms, longest_seconds),
+        ),
     )
 
 
@@ -184,6 +191,20 @@ def _about_connections(profile: Profile) -> list[str]:
     if queue is not None and queue.reset + queue.closed + queue.silent:
         said.append("A busy worker leaves others waiting in the accept queue, which a stop drops.")
     return said
+
+
+def _about_kept_connections(profile: Profile, terms: Terms, longest_seconds: float) -> list[str]:
+    """The moment that no setting takes away: a connection is closed while a request comes on it."""
+    late = profile.new_connections
+    if late is None or not late.idle_closed or not keeps_connections(profile, terms):
+        return []
+    if settings(profile, terms, longest_seconds=longest_seconds).impossible is not None:
+        return []  # more than that is lost
+    sentence = (
+        "Clients keep their connections until it closes them at the stop: a request that is on its "
+        "way at that moment fails, whatever the wait, unless its client repeats it."
+    )
+    return [sentence]
 
 
 def _about_keep_alive(profile: Profile, behind: Router | None) -> list[str]:

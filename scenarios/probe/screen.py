@@ -8,6 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.probe.meaning import Settings
 from scenarios.probe.profile import Profile
 from scenarios.probe.report import ProbeReport, keep_alive_setting
 from scenarios.probe.terms import ROUTERS, Terms
@@ -26,12 +27,21 @@ def terms_text(terms: Terms) -> str:
         signal = f"after {terms.pre_stop_seconds:g} s"
         since = "after the stop begins" if terms.grace_includes_pre_stop else "after SIGTERM"
     hears = {
-        "together": f"routers send requests for up to {terms.lag_seconds:g} s more (--lag)",
+        "together": f"routers send {_what_comes(terms)}",
         "stop-first": "routers hear of it after the end",
         "checks-only": "routers have to notice by themselves",
     }[terms.order]
     kill = f"the kill {terms.grace_seconds:g} s {since}"
     return f"On {terms.platform} SIGTERM comes {signal}, and {kill}; {hears}"
+
+
+def _what_comes(terms: Terms) -> str:
+    if not terms.keeps_connections:
+        return f"requests for up to {terms.lag_seconds:g} s more (--lag)"
+    return (
+        f"new connections for up to {terms.lag_seconds:g} s more (--lag), and clients use those "
+        "that they have until the server closes them"
+    )
 
 
 _HEADLINES = {
@@ -50,14 +60,21 @@ def cure(report: ProbeReport) -> str:
     """With which settings nothing is lost on the platform that is asked about."""
     best = report.settings_of(report.terms.platform)
     if best.impossible is not None:
-        return (
-            f"No setting of {best.platform} saves this server: {best.impossible}. What does: a "
-            "router that takes a replica out, and waits, before it is stopped."
-        )
+        return f"No setting of {best.platform} saves this server: {best.impossible}. {_saves(best)}"
     lines = best.lines if report.prediction.lost else ()
     if report.race is not None and report.behind is not None:
         lines = (*lines, keep_alive_setting(report.profile, [report.behind]))
     return f"Loses nothing with  {'   '.join(lines)}"
+
+
+def _saves(best: Settings) -> str:
+    """What saves a server that no setting of the platform does."""
+    if not best.behind_router:
+        return "What does: a router that takes a replica out, and waits, before it is stopped."
+    return (
+        "What does: a server that loses nothing at SIGTERM; or a router that chooses a replica for "
+        f"each request (--behind), with  {'   '.join(best.behind_router)}"
+    )
 
 
 def print_report(console: Console, report: ProbeReport) -> None:
@@ -110,7 +127,11 @@ def _platforms(report: ProbeReport) -> RenderableType:
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for best in report.settings:
-        text = "; ".join(best.lines) if best.impossible is None else f"none: {best.impossible}"
+        text = "; ".join(best.lines)
+        if best.impossible is not None:
+            text = f"none: {best.impossible}"
+        if best.behind_router:
+            text += f"; behind a router for each request: {'; '.join(best.behind_router)}"
         grid.add_row(best.platform, Text(text, "" if best.impossible is None else "yellow"))
     races = keep_alive_text(report)
     if races is not None:
@@ -157,10 +178,16 @@ def markdown(report: ProbeReport) -> str:
     lines += [f"| {title} | {_cell(text)} |" for _, title, text in rows(profile)]
     lines += ["", "| Platform | Loses nothing with |", "|---|---|"]
     for best in report.settings:
-        text = "<br>".join(f"`{line}`" for line in best.lines)
-        lines.append(f"| {best.platform} | {_cell(best.impossible or text)} |")
+        lines.append(f"| {best.platform} | {_cell(_settings_cell(best))} |")
     lines += ["", *_left_out(profile)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _settings_cell(best: Settings) -> str:
+    text = "<br>".join(f"`{line}`" for line in best.lines or best.behind_router)
+    if best.impossible is None:
+        return text
+    return f"{best.impossible}<br>behind a router: {text}" if text else best.impossible
 
 
 def _cell(text: str) -> str:

@@ -28,6 +28,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         grace_includes_pre_stop: whether these begin with the wait, or with the signal.
         signals: whether the signal goes to the first process, or to all.
         retry: whether routers repeat a request elsewhere when its connection is refused.
+        keeps_connections: whether clients go on using the connections that they have until the
+            server closes them, whatever the router was told: it chooses a replica for each
+            connection, and not for each request.
         pre_stop_setting: how that wait is said, with `{seconds}`; None: it cannot be.
         grace_setting: how the time until the kill is said, with `{seconds}`.
         most_grace_seconds: the most that can be said; None: as much as anybody wants.
@@ -41,6 +44,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     grace_includes_pre_stop: bool = False
     signals: Literal["first", "all"] = "first"
     retry: bool = False
+    keeps_connections: bool = False
     pre_stop_setting: str | None
     grace_setting: str
     most_grace_seconds: float | None = None
@@ -53,6 +57,7 @@ _PLATFORMS = (
         lag_seconds=1.0,
         grace_seconds=30.0,
         grace_includes_pre_stop=True,
+        keeps_connections=True,
         pre_stop_setting="lifecycle.preStop.sleep.seconds: {seconds}",
         grace_setting="terminationGracePeriodSeconds: {seconds}",
     ),
@@ -80,6 +85,7 @@ _PLATFORMS = (
         lag_seconds=0.0,
         pre_stop_seconds=2.0,  # it waits for its own gossip, and cannot be told otherwise
         grace_seconds=10.0,
+        keeps_connections=True,
         pre_stop_setting=None,
         grace_setting="stop_grace_period: {seconds}s",
     ),
@@ -149,6 +155,11 @@ def terms_with(
             f"{changed.grace_seconds:g} s after the stop begins, before the signal"
         )
     return changed
+
+
+def behind_router(terms: Terms) -> Terms:
+    """The same terms with a router in front that chooses a replica for each request."""
+    return msgspec.structs.replace(terms, keeps_connections=False)
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):

@@ -70,6 +70,8 @@ def _terms(how: LeavingSettings, manifest: Manifest) -> Terms:
         grace_seconds=math.inf if how.grace_seconds is None else how.grace_seconds,
         grace_includes_pre_stop=how.grace_includes_pre_stop,
         retry=manifest.handling is not None and manifest.handling.retry,
+        # No other router than our own balancer can go on using idle connections.
+        keeps_connections=manifest.handling is not None and not how.close_idle,
         pre_stop_setting=None,
         grace_setting="",
     )

@@ -26,7 +26,7 @@ from scenarios.probe.profile import (
     Upload,
 )
 from scenarios.probe.report import advice, judge
-from scenarios.probe.terms import PLATFORMS, ROUTERS, Terms, router_of, terms_of
+from scenarios.probe.terms import PLATFORMS, ROUTERS, Terms, behind_router, router_of, terms_of
 from tests.support.probe import GONE, profile
 
 KUBERNETES = terms_of("kubernetes")
@@ -86,6 +86,7 @@ def profiles(draw: st.DrawFn) -> Profile:
 
 
 TERMS = st.sampled_from(PLATFORMS).map(terms_of)
+TERMS |= TERMS.map(behind_router)
 LONGEST = st.integers(0, 600).map(lambda tenths: tenths / 10)
 
 
@@ -156,14 +157,85 @@ def test_a_server_that_refuses_needs_the_routers_lag() -> None:
     assert best.lines[0] == "lifecycle.preStop.sleep.seconds: 1"
 
 
+CUTS = Delivery(fate="cut", seconds=0.0, ending="FIN", exit=Exit(-15, 0.0))
+
+
 def test_a_server_that_cuts_needs_the_longest_request_on_top() -> None:
-    """A server that cuts what is in flight is saved by waiting until nothing is."""
-    server = profile(
-        new_connections=REFUSES,
-        in_flight=Delivery(fate="cut", seconds=0.0, ending="FIN", exit=Exit(-15, 0.0)),
-    )
-    best = settings(server, KUBERNETES, longest_seconds=7.0)
+    """Where a router chooses for each request, a server that cuts is saved by waiting for all."""
+    server = profile(new_connections=REFUSES, in_flight=CUTS)
+    best = settings(server, behind_router(KUBERNETES), longest_seconds=7.0)
     assert best.pre_stop_seconds == KUBERNETES.lag_seconds + 7.0
+
+
+KEPT_AND_CUT = {
+    "it cuts requests that are in flight": {"in_flight": CUTS},
+    "it cuts uploads that are half there": {
+        "upload": Upload(fate="cut", seconds=0.0, exit=Exit(-15, 0.0))
+    },
+    "it cuts requests that take longer than 3 s": {
+        "long_request": Delivery(fate="cut", seconds=3.0, exit=Exit(0, 3.1))
+    },
+    "it accepts and resets requests on kept connections": {
+        "new_connections": msgspec.structs.replace(
+            REFUSES, idle=LateResponses(at=0.3, fate="reset"), idle_closed=False
+        )
+    },
+    "the signal ends sh": {
+        "signalled": Signalled(fate="orphaned", started="sh", listening=("server",), count=2)
+    },
+}
+
+
+@pytest.mark.parametrize("why", KEPT_AND_CUT)
+@pytest.mark.parametrize("platform", ["kubernetes", "swarm", "ecs", "nomad"])
+def test_no_wait_saves_who_cuts_requests_on_kept_connections(why: str, platform: str) -> None:
+    """Where clients keep their connections until the signal, requests meet it after any wait."""
+    server, terms = profile(**KEPT_AND_CUT[why]), terms_of(platform)
+    patient = msgspec.structs.replace(terms, pre_stop_seconds=60.0, grace_seconds=300.0)
+    kept = platform in ("kubernetes", "swarm")
+    lost = predict(server, patient, longest_seconds=5.0).lost
+    assert any(why in loss.why for loss in lost) is kept
+    best = settings(server, terms, longest_seconds=5.0)
+    assert (why in (best.impossible or "")) is kept
+    if platform == "kubernetes":
+        assert best.behind_router[0].startswith("lifecycle.preStop.sleep.seconds: ")
+
+
+@pytest.mark.parametrize("why", KEPT_AND_CUT)
+def test_behind_a_named_router_no_client_keeps_a_connection_to_a_replica(why: str) -> None:
+    """A router that chooses a replica for each request is told, and then a wait saves again."""
+    report = judge(profile(**KEPT_AND_CUT[why]), KUBERNETES, behind=router_of("envoy"))
+    best = report.settings_of("kubernetes")
+    assert best.impossible is None
+    alone = judge(profile(**KEPT_AND_CUT[why]), KUBERNETES).settings_of("kubernetes")
+    assert alone.behind_router == best.lines
+
+
+def test_a_server_that_closes_each_connection_keeps_none() -> None:
+    """Nobody has a connection to such a server that a request could come on after the wait."""
+    server = profile(
+        in_flight=CUTS,
+        new_connections=msgspec.structs.replace(REFUSES, idle=None, idle_closed=False),
+        idle=Idle(fate="none", exit=GONE),
+    )
+    best = settings(server, KUBERNETES, longest_seconds=5.0)
+    assert best.pre_stop_seconds == KUBERNETES.lag_seconds + 5.0
+
+
+def test_the_moment_of_closing_is_told_and_is_no_loss() -> None:
+    """A server that finishes what it has and closes idle connections is saved by a wait.
+
+    A request that is on its way at that moment depends on its client, and the advice says so.
+    """
+    server = profile(new_connections=REFUSES)
+    waits = msgspec.structs.replace(KUBERNETES, pre_stop_seconds=1.0)
+    report = judge(server, waits)
+    assert report.verdict == "lossless"
+    assert any("on its way at that moment" in sentence for sentence in report.advice)
+    cuts = profile(new_connections=REFUSES, in_flight=CUTS)
+    others = ((server, terms_of("nomad")), (profile(), KUBERNETES), (cuts, KUBERNETES))
+    for other in (judge(one, terms) for one, terms in others):
+        assert not any("on its way at that moment" in sentence for sentence in other.advice)
 
 
 def test_a_limit_of_its_own_counts() -> None:
@@ -183,8 +255,8 @@ def test_a_kill_before_the_end_is_a_loss() -> None:
 
 def test_a_wait_that_the_platform_does_not_have() -> None:
     """Where nobody waits before the signal, the answer says so and names the reason."""
-    cuts = Delivery(fate="cut", seconds=0.0, ending="FIN", exit=Exit(-15, 0.0))
-    best = settings(profile(in_flight=cuts), terms_of("swarm"), longest_seconds=5.0)
+    swarm = behind_router(terms_of("swarm"))
+    best = settings(profile(in_flight=CUTS), swarm, longest_seconds=5.0)
     assert best.impossible is not None
     assert "swarm" in best.impossible
 
@@ -257,7 +329,7 @@ def test_what_is_not_known_is_not_relied_on() -> None:
     unknown = profile(in_flight=None, long_request=None)
     cuts = profile(in_flight=Delivery(fate="cut", seconds=0.1, ending="FIN", exit=Exit(-15, 0.2)))
     for server in (unknown, cuts):
-        advised = settings(server, KUBERNETES, longest_seconds=5.0)
+        advised = settings(server, behind_router(KUBERNETES), longest_seconds=5.0)
         assert advised.pre_stop_seconds == KUBERNETES.lag_seconds + 5.0
 
 
@@ -295,3 +367,4 @@ def test_the_terms_are_those_of_a_run(platform: str) -> None:
     assert terms.grace_seconds == persona.grace_seconds
     assert terms.retry == PERSONAS[platform].handling.retry
     assert terms.grace_includes_pre_stop == persona.grace_includes_pre_stop
+    assert terms.keeps_connections is not persona.close_idle

@@ -30,7 +30,8 @@ def test_the_findings_come_first() -> None:
     lines = shown(BAD).splitlines()
     assert lines[0].startswith("LOSES REQUESTS  server")
     assert "✗ it cuts requests that are in flight at SIGTERM" in shown(BAD)
-    assert "lifecycle.preStop.sleep.seconds: 6" in " ".join(lines[:8])
+    assert "No setting of kubernetes saves this server" in " ".join(lines[:8])
+    assert "(--behind), with lifecycle.preStop.sleep.seconds: 6" in " ".join(shown(BAD).split())
     assert shown(profile()).startswith("LOSES NOTHING")
 
 

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from scenarios.errors import EvidenceError
-from scenarios.evidence.leaving import LeavingSettings
+from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.evidence.manifest import Manifest
-from scenarios.probe.profile import LateResponses
+from scenarios.probe.profile import Delivery, LateResponses
 from scenarios.probe.words import rows
 from scenarios.verdict.measures.probed import probed_of
 from tests.support.evidence import clean
-from tests.support.probe import profile
+from tests.support.probe import GONE, profile
 
 KUBERNETES = LeavingSettings(order="together", deregistration_lag_seconds=(0.2, 1.0))
 
@@ -54,6 +54,21 @@ def test_the_terms_of_the_run_decide_what_is_predicted() -> None:
     waits = msgspec.structs.replace(KUBERNETES, pre_stop_seconds=5.0)
     (then,) = probed_of({"b": refusing()}, manifest(waits), 1.0)
     assert then.predicted == ()
+
+
+def test_connections_that_the_run_kept_are_counted() -> None:
+    """A server that cuts loses requests on connections that our balancer went on using, only."""
+    cuts = encoded(in_flight=Delivery(fate="cut", seconds=0.0, exit=GONE))
+    waits = msgspec.structs.replace(KUBERNETES, pre_stop_seconds=5.0)
+    for close_idle, handling, lost in (
+        (False, RequestHandling(), True),
+        (True, RequestHandling(), False),
+        (False, None, False),
+    ):
+        how = msgspec.structs.replace(waits, close_idle=close_idle)
+        run = msgspec.structs.replace(manifest(how), handling=handling)
+        (one,) = probed_of({"b": cuts}, run, 1.0)
+        assert any("in flight at SIGTERM" in why for why in one.predicted) is lost
 
 
 def test_no_limit_of_the_run_kills_nobody() -> None:
