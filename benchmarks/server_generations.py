@@ -2,27 +2,30 @@
 
     python -m benchmarks.server_generations gunicorn==23.0.0 [--python PATH] [--watch 35]
 
-It installs everything that `benchmarks.servers` measures, with the older version of the one package
-(`name==version` from PyPI, `name@version` from npm), measures the servers that are made of it, and
-prints each cell in which they differ from `benchmarks/servers.json`. The list goes to that record
-and to `docs/servers.md`.
+It installs the older version of the one package (`name==version` from PyPI, `name@version` from
+npm) and what its servers need besides, measures the servers that are made of it, and prints each
+cell in which they differ from `benchmarks/servers.json`. The list goes to that record and to
+`docs/servers.md`.
 """
 
 import argparse
 import asyncio
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from benchmarks.server_page import PAGE, RECORD, Generations, page, read_record
-from benchmarks.server_subjects import NODE_PACKAGES, PYTHON_PACKAGES, SUBJECTS
-from benchmarks.servers import bare_name, install, measure
+from benchmarks.server_subjects import BESIDE, NODE_PACKAGES, PYTHON_PACKAGES, SUBJECTS, Subject
+from benchmarks.servers import Place, bare_name, install, measure
 from orchestrator.errors import OrchestratorError
 from scenarios.probe.differences import differences
+from scenarios.probe.profile import Profile
 
 WATCH_SECONDS = 35.0
+JOBS = 2
 
 
 def replaced(packages: tuple[str, ...], older: str) -> tuple[str, ...]:
@@ -37,6 +40,32 @@ def replaced(packages: tuple[str, ...], older: str) -> tuple[str, ...]:
         name, version = package.rpartition(mark)[0], older.rpartition(mark)[2]
         found.append(f"{name}{mark}{version}" if same and mark in older[1:] else package)
     return tuple(found)
+
+
+def needed(packages: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Those of the packages that the servers made of one of them need."""
+    names = {name, *BESIDE.get(name, ())}
+    return tuple(package for package in packages if bare_name(package) in names)
+
+
+async def measure_all(
+    subjects: Sequence[Subject], place: Place, watch: float
+) -> dict[str, Profile | OrchestratorError]:
+    """The profile of each server, or why it has none."""
+    found: dict[str, Profile | OrchestratorError] = {}
+    turn = asyncio.Semaphore(JOBS)
+
+    async def one(subject: Subject) -> None:
+        async with turn:
+            try:
+                found[subject.name] = await measure(subject, place, watch, watch)
+            except OrchestratorError as error:
+                found[subject.name] = error
+
+    async with asyncio.TaskGroup() as group:
+        for subject in subjects:
+            group.create_task(one(subject))
+    return {subject.name: found[subject.name] for subject in subjects}
 
 
 def main() -> None:
@@ -57,23 +86,21 @@ def main() -> None:
     node = replaced(NODE_PACKAGES, asked.older)
     if (python, node) == (PYTHON_PACKAGES, NODE_PACKAGES):
         parser.error(f"{asked.older}: say name==version, or name@version for npm")
-    # Of the two worlds only the one that it belongs to is needed.
-    packages = ((), node) if python == PYTHON_PACKAGES else (python, ())
     with tempfile.TemporaryDirectory(prefix="hitless-servers-", ignore_cleanup_errors=True) as path:
+        packages = needed(python, name), needed(node, name)
         place, versions, missing = install(Path(path), asked.python, *packages)
         if name in missing:
             parser.error(missing[name])
-        changed = {}
-        for subject in subjects:
-            try:
-                profile = asyncio.run(measure(subject, place, asked.watch, asked.watch))
-            except OrchestratorError as error:
-                changed[subject.name] = (f"the older version is left out: {error}",)
-            else:
-                found = differences(profile, record.servers[subject.name])
-                changed[subject.name] = tuple(str(one) for one in found)
-            for line in changed[subject.name] or ("the same",):
-                print(f"{subject.name}: {line}", flush=True)
+        profiles = asyncio.run(measure_all(subjects, place, asked.watch))
+    changed = {}
+    for server, profile in profiles.items():
+        if isinstance(profile, OrchestratorError):
+            changed[server] = (f"the older version is left out: {profile}",)
+        else:
+            found = differences(profile, record.servers[server])
+            changed[server] = tuple(str(one) for one in found)
+        for line in changed[server] or ("the same",):
+            print(f"{server}: {line}", flush=True)
     one = Generations(
         package=name, before=versions[name], after=record.versions[name], changed=changed
     )

@@ -37,6 +37,15 @@ NODE_PACKAGES = (
     "koa@3.3.0",
     "ws@8.23.0",
 )
+BESIDE: Mapping[str, tuple[str, ...]] = {
+    "uvicorn": ("wsproto",),
+    "gunicorn": ("gevent", "uvicorn", "uvicorn-worker"),
+    "werkzeug": ("flask",),
+    "express": ("ws",),
+    "fastify": ("@fastify/websocket", "close-with-grace"),
+    "koa": ("ws",),
+}
+"""By package, what its servers need besides; Node's own server needs `ws` alone."""
 
 
 class Subject(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.server_generations import replaced
+from benchmarks.server_generations import needed, replaced
+from benchmarks.server_subjects import NODE_PACKAGES, PYTHON_PACKAGES, SUBJECTS
 
 PACKAGES = ("uvicorn[standard]==0.54.0", "uvicorn-worker==0.4.0", "gunicorn==27.0.1")
 NODE = ("express@5.3.0", "@fastify/websocket@11.3.7", "fastify@5.12.8")
@@ -25,3 +26,25 @@ def test_only_that_package_is_replaced(
 ) -> None:
     """Extras stay, scopes are part of a name, and what is no version changes nothing."""
     assert replaced(packages, older) == found
+
+
+@pytest.mark.parametrize(
+    ("packages", "name", "found"),
+    [
+        (PACKAGES, "uvicorn", PACKAGES[:1]),
+        (PACKAGES, "gunicorn", PACKAGES),
+        (NODE, "fastify", NODE[1:]),
+        (NODE, "uvicorn", ()),
+    ],
+)
+def test_only_what_its_servers_need_is_installed(
+    packages: tuple[str, ...], name: str, found: tuple[str, ...]
+) -> None:
+    """What belongs to other servers is left out, whatever it would take to install."""
+    assert needed(packages, name) == found
+
+
+@pytest.mark.parametrize("name", sorted({one.needs for one in SUBJECTS if one.needs is not None}))
+def test_every_server_has_its_package(name: str) -> None:
+    """A package that servers are made of is among those that are installed."""
+    assert len(needed(PYTHON_PACKAGES + NODE_PACKAGES, name)) >= 1
