@@ -4,9 +4,12 @@
 
 The profile of each server is the one in `benchmarks/servers.json`. For each platform the probe says
 what a rolling update loses there; then the update is made (`hitless run --persona …`), and what
-failed is counted. Where the platform's own settings lose something and others do not, the update is
-made again with the settings that the probe advises. The table goes to `docs/servers.md`. Exit
-status 1 if a run lost what was said to be saved, or saved what was said to be lost.
+failed is counted: quick requests, slow ones, and uploads. Where the platform's own settings lose
+something and others do not, the update is made again with the settings that the probe advises.
+Where no settings help since clients keep their connections, it is made with those that help behind
+a router that chooses for each request, once without such a router and once with it. The table goes
+to `docs/servers.md`. Exit status 1 if a run lost what was said to be saved, or saved what was said
+to be lost.
 """
 
 import argparse
@@ -27,22 +30,29 @@ from scenarios.cli.main import status
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.probe.meaning import predict, settings
 from scenarios.probe.profile import Profile
-from scenarios.probe.terms import terms_of, terms_with
+from scenarios.probe.server import inside_environment
+from scenarios.probe.terms import behind_router, terms_of, terms_with
 from scenarios.verdict import decode
 
-SERVERS = (
-    "uvicorn (httptools)",
-    "gunicorn sync",
-    "gunicorn gthread",
-    "hypercorn asyncio",
-    "granian asgi",
-    "aiohttp run_app",
-    "waitress-serve",
-    "Node http + close()",
-)
+SERVERS = {
+    "uvicorn (httptools)": 20.0,
+    "gunicorn sync": 0.5,
+    "gunicorn gthread": 4.0,
+    "hypercorn asyncio": 20.0,
+    "granian asgi": 20.0,
+    "aiohttp run_app": 20.0,
+    "waitress-serve": 4.0,
+    "Node http + close()": 20.0,
+}
+"""How many slow requests a second each of them gets, and as many uploads.
+
+What has a thread for each request, gets no more than its threads can take.
+"""
 PERSONAS = ("kubernetes", "ecs", "compose")
+SLOW_SECONDS = 0.4
 LONGEST_SECONDS = 0.5
-RATE = 100
+RATE = 100.0
+UPLOAD = "0123456789" * 2
 SCENARIO = """
 name = "predicted"
 
@@ -76,7 +86,24 @@ rate = {rate}
 
 [[traffic.journeys]]
 name = "look"
+weight = {quick}
 steps = [{{ path = "/" }}]
+
+[[traffic.journeys]]
+name = "wait"
+weight = {slow}
+steps = [{{ path = "/.hitless-probe/slow?seconds={seconds}" }}]
+
+# A PUT, since our balancer sends no POST on a connection that may be closed at any moment.
+[[traffic.journeys]]
+name = "upload"
+weight = {slow}
+[[traffic.journeys.steps]]
+path = "/.hitless-probe/upload"
+method = "PUT"
+body = "{body}"
+upload_bytes_per_second = {speed}
+timeout_seconds = 5
 """
 
 
@@ -86,11 +113,14 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         persona: the platform.
         pre_stop_seconds: the wait before the signal that was advised; None: as the platform comes.
+        router: whether the router chooses a replica for each request, where the platform's own does
+            it for each connection.
         lossless: whether the probe said that nothing is lost.
     """
 
     persona: str
     pre_stop_seconds: float | None = None
+    router: bool = False
     lossless: bool
 
 
@@ -100,11 +130,20 @@ def cells(profile: Profile, persona: str) -> list[Cell]:
     now = predict(profile, terms, longest_seconds=LONGEST_SECONDS)
     found = [Cell(persona=persona, lossless=now.lossless)]
     advised = settings(profile, terms, longest_seconds=LONGEST_SECONDS)
-    if not now.lossless and advised.impossible is None and terms.pre_stop_setting is not None:
-        wait = advised.pre_stop_seconds or 0.0
+    routers = [False]
+    if advised.behind_router:
+        advised = settings(profile, behind_router(terms), longest_seconds=LONGEST_SECONDS)
+        routers = [False, True]
+    if now.lossless or advised.impossible is not None or terms.pre_stop_setting is None:
+        return found
+    wait = advised.pre_stop_seconds or 0.0
+    for router in routers:
         better = terms_with(persona, pre_stop=wait, grace=advised.grace_seconds)
+        better = behind_router(better) if router else better
         then = predict(profile, better, longest_seconds=LONGEST_SECONDS)
-        found.append(Cell(persona=persona, pre_stop_seconds=wait, lossless=then.lossless))
+        found.append(
+            Cell(persona=persona, pre_stop_seconds=wait, router=router, lossless=then.lossless)
+        )
     return found
 
 
@@ -112,6 +151,9 @@ def run(subject: Subject, place: Place, cell: Cell, folder: Path) -> tuple[int, 
     """Make the update; returns how many requests failed, and how many there were."""
     command = [place.filled(word) for word in subject.words.split()]
     variables = {**place.env, "HOST": "{host}", "PORT": "{port}"}
+    # The paths that the probe itself asked for; every server in question answers them.
+    variables |= inside_environment(variables)
+    slow = SERVERS.get(subject.name, 4.0)
     env = ", ".join(f"{name} = {json.dumps(value)}" for name, value in variables.items())
     file = folder / "scenario.toml"
     file.write_text(
@@ -120,11 +162,18 @@ def run(subject: Subject, place: Place, cell: Cell, folder: Path) -> tuple[int, 
             cwd=json.dumps(str(APPS)),
             env=f"{{ {env} }}",
             rate=RATE,
+            quick=RATE - 2 * slow,
+            slow=slow,
+            seconds=SLOW_SECONDS,
+            body=UPLOAD,
+            speed=len(UPLOAD) / SLOW_SECONDS,
         )
     )
     words = ["run", str(file), "--strategy", "rolling", "--persona", cell.persona, "--no-live"]
     if cell.pre_stop_seconds is not None:
         words += ["--set", f"policy.termination.pre_stop_seconds={cell.pre_stop_seconds:g}"]
+    if cell.router:
+        words += ["--set", "policy.termination.close_idle=true"]
     status([*words, "--out", str(folder / "runs")])
     (made,) = (folder / "runs").iterdir()
     requests = decode(RunFolder(made).verdict.read_bytes()).requests
@@ -142,6 +191,7 @@ def measure(subject: Subject, place: Place, cell: Cell) -> Predicted:
         server=subject.name,
         persona=cell.persona,
         pre_stop_seconds=cell.pre_stop_seconds,
+        router=cell.router,
         lossless=cell.lossless,
         failed=failed,
         requests=requests,

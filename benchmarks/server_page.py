@@ -6,7 +6,12 @@ from statistics import median
 
 import msgspec
 
-from benchmarks.server_reference import contradictions, count_cells, read_by_hand
+from benchmarks.server_reference import (
+    EXPLAINED,
+    contradictions,
+    count_cells,
+    read_by_hand,
+)
 from benchmarks.server_subjects import SUBJECTS
 from scenarios.probe.profile import Profile
 from scenarios.probe.words import TITLES, rows
@@ -40,8 +45,7 @@ BY_HAND_TEXT = """
 ## Beside what was seen by hand
 {servers} of these servers were looked at once without the probe, with plain sockets, on a busy
 machine (`benchmarks/servers_by_hand.json`). Times may differ by two seconds: a second for each of
-the two. gunicorn's asgi and gevent workers notice a stop up to a second late, and who comes in that
-second is served or refused. Of {count} values {differ}
+the two. Of {count} values {differ}
 """
 GENERATIONS_TEXT = """
 ## Between two generations
@@ -52,9 +56,10 @@ PREDICTED_TEXT = """
 ## Whether a run shows what the probe says
 From these rows the probe says what a rolling update loses on a platform. Each row below is such an
 update, made by `hitless run --persona`: two replicas under 100 requests a second, made by
-`python -m benchmarks.predictions`. Behind kube-proxy, requests go on coming on kept connections
-until the server closes them, whatever the preStop. The probe does not count that yet: it is what a
-server loses now and then that cuts requests at SIGTERM.
+`python -m benchmarks.predictions`. A part of the requests takes 0.4 s, a part sends its body for as
+long. Behind kube-proxy, requests go on coming on kept connections until the server closes them,
+whatever the preStop: a server that cuts something at SIGTERM is saved only behind a router that
+chooses a replica for each request.
 """
 
 
@@ -85,6 +90,8 @@ class Predicted(msgspec.Struct, frozen=True, kw_only=True):
         server: which.
         persona: the platform.
         pre_stop_seconds: the wait before the signal that was advised; None: as the platform comes.
+        router: whether the router chooses a replica for each request, where the platform's own does
+            it for each connection.
         lossless: whether the probe said that nothing is lost.
         failed: how many requests failed.
         requests: how many there were.
@@ -93,6 +100,7 @@ class Predicted(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     persona: str
     pre_stop_seconds: float | None = None
+    router: bool = False
     lossless: bool
     failed: int
     requests: int
@@ -107,7 +115,8 @@ class Predicted(msgspec.Struct, frozen=True, kw_only=True):
         """On what terms it was."""
         if self.pre_stop_seconds is None:
             return self.persona
-        return f"{self.persona}, preStop {self.pre_stop_seconds:g} s as advised"
+        behind = " behind a router for each request" if self.router else ""
+        return f"{self.persona}{behind}, preStop {self.pre_stop_seconds:g} s"
 
     @property
     def said(self) -> str:
@@ -218,7 +227,7 @@ def _by_hand(record: Record) -> Iterable[str]:
     """What the probe says beside what was seen without it."""
     seen = {name: cells for name, cells in read_by_hand().items() if name in record.servers}
     differing = [
-        f"- {name}: {one}"
+        f"- {name}: {one} ({EXPLAINED.get((name, one.cell), 'not explained')})"
         for name, cells in seen.items()
         for one in contradictions(cells, record.servers[name])
     ]

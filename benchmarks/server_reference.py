@@ -3,8 +3,8 @@
 `servers_by_hand.json` holds, for each server, the cells of a profile as far as they were seen with
 plain sockets: one experiment each, on a busy machine, exit times give or take a second. The request
 in flight had three seconds to go. Two numbers are the bounds of a time that depends on the moment:
-waitress looks every thirty seconds for connections that were idle for two minutes, and hypercorn
-was once seen to end two seconds after its last answer, on a machine that had other work.
+waitress and sanic look every thirty seconds for connections that were idle for two minutes, and
+hypercorn was once seen to end two seconds after its last answer, on a machine that had other work.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,6 +21,21 @@ BY_HAND_SECONDS = 1.0
 """How exact the times are that were seen by hand."""
 PIECE_TOLERANCE = (TOLERANCE_SECONDS + BY_HAND_SECONDS) / PIECE_SECONDS
 """How many pieces more or fewer may come before a cut: two each second."""
+_BUSY = "by hand the machine was busy, and the process ended later"
+_ONE_SECOND = (
+    "its worker looks once a second whether it shall stop, and still accepts who comes before that"
+)
+EXPLAINED: Mapping[tuple[str, str], str] = {
+    ("hypercorn trio", "websocket.exit.seconds"): f"it cuts after 3 s; {_BUSY}",
+    ("gunicorn gevent", "upload.exit.seconds"): _BUSY,
+    ("gunicorn gevent", "new_connections.idle_closed"): _ONE_SECOND,
+    ("gunicorn gevent", "new_connections.tries[0].fate"): _ONE_SECOND,
+    ("gunicorn asgi", "new_connections.tries[0].fate"): _ONE_SECOND,
+    ("gunicorn asgi", "new_connections.tries[0].status"): _ONE_SECOND,
+    ("gunicorn asgi", "new_connections.tries[0].connection"): _ONE_SECOND,
+    ("gunicorn + uvicorn-worker", "long_request.exit.seconds"): f"it is killed after 30 s; {_BUSY}",
+}
+"""Why a server's cell may differ from what was seen by hand."""
 UNENDING = ("silent", "open", "running")
 
 

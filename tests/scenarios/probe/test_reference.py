@@ -6,7 +6,12 @@ import msgspec
 import pytest
 
 from benchmarks.server_page import read_record
-from benchmarks.server_reference import contradictions, count_cells, read_by_hand
+from benchmarks.server_reference import (
+    EXPLAINED,
+    contradictions,
+    count_cells,
+    read_by_hand,
+)
 from scenarios.probe.profile import Delivery, Exit, KeepAlive
 from tests.support.probe import profile
 
@@ -35,6 +40,16 @@ def test_the_table_is_what_was_seen_by_hand(server: str) -> None:
     by_hand = read_by_hand()[server]
     assert count_cells(by_hand) > 0
     assert [str(one) for one in contradictions(by_hand, record.servers[server])] == []
+
+
+def test_every_value_that_differs_is_explained() -> None:
+    """Where the table says something else than what was seen by hand, it says why."""
+    record = read_record()
+    assert record is not None
+    by_hand = read_by_hand()
+    for name in by_hand.keys() & record.servers.keys():
+        for one in contradictions(by_hand[name], record.servers[name]):
+            assert (name, one.cell) in EXPLAINED, f"{name}: {one}"
 
 
 def test_what_agrees_is_no_contradiction() -> None:
