@@ -18,7 +18,6 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,6 +27,7 @@ from benchmarks.server_subjects import SUBJECTS, Subject
 from benchmarks.servers import APPS, Place, install
 from scenarios.cli.main import status
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.exit_status import ExitStatus
 from scenarios.probe.meaning import predict, settings
 from scenarios.probe.profile import Profile
 from scenarios.probe.server import inside_environment
@@ -174,7 +174,8 @@ def run(subject: Subject, place: Place, cell: Cell, folder: Path) -> tuple[int, 
         words += ["--set", f"policy.termination.pre_stop_seconds={cell.pre_stop_seconds:g}"]
     if cell.router:
         words += ["--set", "policy.termination.close_idle=true"]
-    status([*words, "--out", str(folder / "runs")])
+    if status([*words, "--out", str(folder / "runs")]) == ExitStatus.INTERRUPTED:
+        raise KeyboardInterrupt
     (made,) = (folder / "runs").iterdir()
     requests = decode(RunFolder(made).verdict.read_bytes()).requests
     return requests.failed, requests.ok + requests.failed
@@ -219,28 +220,35 @@ def main() -> None:
             and one.name in record.servers
             and one.name.startswith(tuple(asked.only))
         ]
-        found = [
-            measured
-            for subject in subjects
-            for persona in PERSONAS
-            for cell in cells(record.servers[subject.name], persona)
-            for measured in told([measure(subject, place, cell)])
-        ]
-    # Others may have measured something else meanwhile.
-    record = read_record() or record
-    others = [one for one in record.predicted if one.server not in {s.name for s in subjects}]
-    record = msgspec.structs.replace(record, predicted=(*others, *found))
-    RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
-    PAGE.write_text(page(record), encoding="utf-8")
+        found: list[Predicted] = []
+        try:
+            for subject in subjects:
+                found += measure_server(subject, place, record.servers[subject.name])
+        except KeyboardInterrupt:
+            print("interrupted: the servers that were measured wholly by then are kept")
+            sys.exit(ExitStatus.INTERRUPTED)
     wrong = [one for one in found if not one.right]
     print(f"{len(found) - len(wrong)} of {len(found)} runs showed what was predicted")
     sys.exit(bool(wrong))
 
 
-def told(found: Sequence[Predicted]) -> Sequence[Predicted]:
-    """The same, printed."""
-    for one in found:
-        print(f"{one.server}, {one.terms}: {one.said}; {one.seen}", flush=True)
+def measure_server(subject: Subject, place: Place, profile: Profile) -> list[Predicted]:
+    """Make all updates of one server, print each, and put them into the record and the page."""
+    found = []
+    for persona in PERSONAS:
+        for cell in cells(profile, persona):
+            one = measure(subject, place, cell)
+            print(f"{one.server}, {one.terms}: {one.said}; {one.seen}", flush=True)
+            found.append(one)
+    # Others may have measured something else meanwhile.
+    record = read_record()
+    if record is not None:
+        others = [one for one in record.predicted if one.server != subject.name]
+        order = {server: number for number, server in enumerate(SERVERS)}
+        every = sorted((*others, *found), key=lambda one: order[one.server])
+        record = msgspec.structs.replace(record, predicted=tuple(every))
+        RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+        PAGE.write_text(page(record), encoding="utf-8")
     return found
 
 

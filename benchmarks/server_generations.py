@@ -92,7 +92,7 @@ def main() -> None:
         if name in missing:
             parser.error(missing[name])
         profiles = asyncio.run(measure_all(subjects, place, asked.watch))
-    changed = {}
+    changed: dict[str, tuple[str, ...]] = {}
     for server, profile in profiles.items():
         if isinstance(profile, OrchestratorError):
             changed[server] = (f"the older version is left out: {profile}",)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import ssl
 import sys
@@ -32,6 +33,7 @@ _ELSEWHERE_SECONDS = 3.0
 _TLS_SECONDS = 3.0
 _SERVER_ERROR = 500
 _ALERT = b"\x15\x03"
+_SHELL_VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +41,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         command: the program and its arguments; `{host}`, `{port}`, `{python}`, `{version}`,
-            `{replica_id}` and `{replica_dir}` are filled in.
+            `{replica_id}` and `{replica_dir}` are filled in. `${NAME}` stays: it is a shell's.
         env: variables on top of this process's own; the same placeholders are filled in.
         cwd: its working directory.
         values: further placeholders.
@@ -248,7 +250,7 @@ async def started(
             env |= inside_environment({**os.environ, **env})
         try:
             child = await processes.start(
-                [fill(word, values) for word in target.command],
+                [fill(_SHELL_VARIABLE.sub(r"${{\1}}", word), values) for word in target.command],
                 name="the server",
                 log=log,
                 env=env,

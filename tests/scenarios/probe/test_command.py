@@ -54,6 +54,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         (("--", "server", "--port", "{prt}"), 2, "no placeholder {prt}"),
         (("--", "no-such-program"), 4, "no-such-program did not become a server: "),
         (("--", PYTHON, "-c", "print('bye')"), 4, "it ended with exit status 0 before it answered"),
+        (("--", "sh", "-c", "exit ${NO_SUCH:-3}"), 4, "it ended with exit status 3 before"),
         (("--", PYTHON, "-c", "raise SystemExit('why')"), 4, "its last words: why"),
         (
             ("--start-timeout", "0.5", "--", PYTHON, "-c", "import signal; signal.pause()"),
