@@ -23,6 +23,8 @@ _WAIT_LOOK_SECONDS = 0.1
 _PENDING_LOOK_SECONDS = 0.02
 _REACH_SECONDS = 0.3
 """So long a request that was sent may take to reach its handler."""
+_TAKEN_SECONDS = 5.0
+"""So long a server may take at most to take a signal: then it is busy with something else."""
 _MOST_LATE_SECONDS = 1.5
 """A step of a plan is put off for so long at most: what is in flight does not last for ever."""
 
@@ -54,7 +56,7 @@ class _Performance:
         self._waiting: int | None = None
         self._members: list[int] = []
         self._core_wait = CoreWait(())
-        self._waited = self._late = 0.0
+        self._waited = self._late = self._behind = 0.0
 
     async def go(self, group: asyncio.TaskGroup) -> None:
         await asyncio.to_thread(self._look_at_family)
@@ -104,7 +106,7 @@ class _Performance:
 
     async def _until_taken(self) -> None:
         """Wait until the server has taken the signal before this one, or two would be one."""
-        until = time.monotonic() + _MOST_LATE_SECONDS
+        until = time.monotonic() + _TAKEN_SECONDS
         while time.monotonic() < until:
             if not family.is_pending(self._server.child.pid, self._stop_signal):
                 return
@@ -122,7 +124,7 @@ class _Performance:
         if not self._signals:
             self._origin = now
             self._core_wait = CoreWait(self._members)
-        elif self._exited_ns is not None:
+        elif self._exited_ns is not None or not family.is_alive(self._server.child.pid):
             return  # nobody is there to hear it
         self._signals.append(now - self._origin)
         self._server.child.signal(self._stop_signal)
@@ -170,6 +172,7 @@ class _Performance:
             late = min(max(late, 0.0), _MOST_LATE_SECONDS)
             left = self._origin / _SECOND + at + late - time.monotonic()
             if left <= 0:
+                self._behind = max(self._behind, -left)
                 return
             await asyncio.sleep(left)
 
@@ -244,6 +247,7 @@ class _Performance:
             family=self._family,
             waiting=self._waiting,
             core_wait_seconds=self._waited + self._late,
+            late_seconds=self._behind,
         )
 
 

@@ -91,10 +91,11 @@ def members(mark: str, started: int) -> list[int]:
             with contextlib.suppress(OSError):
                 if os.getpgid(int(entry.name)) == started:
                     found.add(int(entry.name))
-    return sorted(process for process in found if _is_alive(process))
+    return sorted(process for process in found if is_alive(process))
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process runs: it has not ended, also not without its parent having noticed."""
     with contextlib.suppress(OSError, IndexError):
         # The name, in parentheses, may hold anything; the state follows it.
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

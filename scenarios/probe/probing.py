@@ -18,12 +18,17 @@ from scenarios.probe.experiments import perform
 from scenarios.probe.profile import LeftOut, Profile, Signalled, Startup
 from scenarios.probe.server import Server, Target, started
 from scenarios.probe.transcript import Observation
-from scenarios.probe.words import progress_line
+from scenarios.probe.words import TITLES, progress_line
 
 WATCH_SECONDS = 15.0
 STARTING = 2
 """So many servers start at a time: more of them would only wait for the cores."""
-_EXPECT_SECONDS = 1.5
+_EXPECT_SECONDS = 3.0
+_AGAIN = 2
+_AGAIN_SECONDS = 60.0
+"""So long, at most, new attempts are begun on a machine that is busy all the time."""
+_LATE_SECONDS = 1.0
+_BUSY_SECONDS = 0.5
 _NAME_LENGTH = 60
 
 Tell = Callable[[str], None]
@@ -119,6 +124,20 @@ async def probe(
         raise DidNotStart(f"{name} did not become a server: {error}") from error
 
 
+def is_doubtful(finding: object, seen: Observation) -> bool:
+    """Whether an experiment may have seen the machine's delay and not the server.
+
+    The probe was late by so much that what was in flight was not as old as planned; or the machine
+    was busy, and nothing was under way at the signal.
+    """
+    missed = finding is None and seen.core_wait_seconds > _BUSY_SECONDS
+    return missed or seen.late_seconds > _LATE_SECONDS
+
+
+def _doubt(finding: object, seen: Observation) -> tuple[bool, float]:
+    return finding is None, seen.late_seconds
+
+
 class _Probe:
     def __init__(
         self,
@@ -150,6 +169,7 @@ class _Probe:
         self._found: dict[str, Any] = {}
         self._signalled: dict[str, Signalled] = {}
         self._left: list[LeftOut] = []
+        self._doubtful: list[tuple[plans.ExperimentPlan, Observation]] = []
         self._core_wait: dict[str, float] = {}
 
     async def go(self) -> Profile:
@@ -170,6 +190,9 @@ class _Probe:
         if self._serial:
             for plan in self._plans(can):
                 await self._experiment(plan)
+        until = time.monotonic() + _AGAIN_SECONDS
+        for plan, seen in self._doubtful:
+            await self._again(plan, seen, until)
         return self._profile(startup, can)
 
     def _plans(self, can: Found) -> Iterator[plans.ExperimentPlan]:
@@ -196,13 +219,34 @@ class _Probe:
         self._settle("continues", findings.continues(seen), seen)
 
     async def _experiment(self, plan: plans.ExperimentPlan) -> None:
+        seen = await self._attempt(plan, plan.name)
+        if is_doubtful(_READS[plan.name](seen), seen):
+            self._doubtful.append((plan, seen))
+        else:
+            self._conclude(plan, seen)
+
+    async def _again(self, plan: plans.ExperimentPlan, seen: Observation, until: float) -> None:
+        """Make it again, with nothing beside it; the attempt with the least delay counts."""
+        for number in range(_AGAIN):
+            if time.monotonic() > until:
+                break
+            self._progress(f"{TITLES[plan.name]}: once more, since the machine was busy")
+            another = await self._attempt(plan, f"{plan.name}-{number}")
+            seen = min(seen, another, key=lambda one: _doubt(_READS[plan.name](one), one))
+            if not is_doubtful(_READS[plan.name](seen), seen):
+                break
+        self._conclude(plan, seen)
+
+    async def _attempt(self, plan: plans.ExperimentPlan, log: str) -> Observation:
         async with AsyncExitStack() as stack:
             async with self._starting:
                 self._starts += 1
-                log = self._private / f"{plan.name}.log"
-                server = await stack.enter_async_context(started(self._target, self._ports, log))
+                file = self._private / f"{log}.log"
+                server = await stack.enter_async_context(started(self._target, self._ports, file))
                 await self._wait_beside_itself(server)
-            seen = await perform(plan, server)
+            return await perform(plan, server)
+
+    def _conclude(self, plan: plans.ExperimentPlan, seen: Observation) -> None:
         self._settle(plan.name, _READS[plan.name](seen), seen)
         if plan.name in _TELL_THE_SIGNAL:
             self._signalled[plan.name] = findings.signalled(seen)
@@ -223,13 +267,17 @@ class _Probe:
         self._keep(seen)
         self._core_wait[name] = round(seen.core_wait_seconds, 3)
         if finding is None:
-            self._left.append(LeftOut(name, "what it was about was over before the stop signal"))
+            reason = "what it was about was not under way at the stop signal"
+            self._left.append(LeftOut(name, reason))
         else:
             self._found[name] = finding
             self._say(name, finding)
 
     def _say(self, name: str, finding: object) -> None:
-        self._tell(f"{time.monotonic() - self._began:5.1f} s  {progress_line(name, finding)}")
+        self._progress(progress_line(name, finding))
+
+    def _progress(self, line: str) -> None:
+        self._tell(f"{time.monotonic() - self._began:5.1f} s  {line}")
 
     def _profile(self, startup: Startup, can: Found) -> Profile:
         signalled = next(

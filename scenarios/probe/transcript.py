@@ -95,6 +95,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         core_wait_seconds: how long the server waited for a core since the first signal, or from
             the beginning, and how late the probe was at most; so much later than on an idle machine
             may things have happened.
+        late_seconds: how late the probe was at most with a step of the plan.
     """
 
     experiment: str
@@ -105,3 +106,4 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     family: Family
     waiting: int | None = None
     core_wait_seconds: float = 0.0
+    late_seconds: float = 0.0
