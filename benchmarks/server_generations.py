@@ -21,7 +21,6 @@ from benchmarks.server_page import PAGE, RECORD, Generations, page, read_record
 from benchmarks.server_subjects import BESIDE, NODE_PACKAGES, PYTHON_PACKAGES, SUBJECTS, Subject
 from benchmarks.servers import Place, bare_name, install, measure
 from orchestrator.errors import OrchestratorError
-from scenarios.probe.differences import differences
 from scenarios.probe.profile import Profile
 
 WATCH_SECONDS = 35.0
@@ -92,18 +91,16 @@ def main() -> None:
         if name in missing:
             parser.error(missing[name])
         profiles = asyncio.run(measure_all(subjects, place, asked.watch))
-    changed: dict[str, tuple[str, ...]] = {}
-    for server, profile in profiles.items():
-        if isinstance(profile, OrchestratorError):
-            changed[server] = (f"the older version is left out: {profile}",)
-        else:
-            found = differences(profile, record.servers[server])
-            changed[server] = tuple(str(one) for one in found)
-        for line in changed[server] or ("the same",):
-            print(f"{server}: {line}", flush=True)
     one = Generations(
-        package=name, before=versions[name], after=record.versions[name], changed=changed
+        package=name,
+        before=versions[name],
+        after=record.versions[name],
+        servers={n: found for n, found in profiles.items() if isinstance(found, Profile)},
+        left_out={n: str(why) for n, why in profiles.items() if not isinstance(why, Profile)},
     )
+    for server, lines in one.changed(record.servers).items():
+        for line in lines or ("the same",):
+            print(f"{server}: {line}", flush=True)
     record = read_record() or record
     others = [other for other in record.generations if other.package != name]
     record = msgspec.structs.replace(record, generations=(*others, one))

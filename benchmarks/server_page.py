@@ -13,6 +13,7 @@ from benchmarks.server_reference import (
     read_by_hand,
 )
 from benchmarks.server_subjects import SUBJECTS
+from scenarios.probe.differences import differences
 from scenarios.probe.profile import Profile
 from scenarios.probe.words import TITLES, rows
 
@@ -137,13 +138,27 @@ class Generations(msgspec.Struct, frozen=True, kw_only=True):
         package: the distribution or package.
         before: the older version.
         after: the version that the table is about.
-        changed: by server, the cells that differ, a line each.
+        servers: what was seen of each server in its older version.
+        left_out: the servers that the older version has not, and why.
     """
 
     package: str
     before: str
     after: str
-    changed: Mapping[str, tuple[str, ...]]
+    servers: Mapping[str, Profile]
+    left_out: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    def changed(self, now: Mapping[str, Profile]) -> dict[str, tuple[str, ...]]:
+        """By server, a line for each cell that differs from what is seen now."""
+        found = {
+            name: tuple(str(one) for one in differences(older, now[name]))
+            for name, older in self.servers.items()
+            if name in now
+        }
+        missing = {
+            name: (f"the older version is left out: {why}",) for name, why in self.left_out.items()
+        }
+        return found | missing
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -204,7 +219,7 @@ def page(record: Record) -> str:
         ]
     if record.generations:
         lines.append(GENERATIONS_TEXT)
-        lines += [line for one in record.generations for line in _generations(one)]
+        lines += [line for one in record.generations for line in _generations(one, record)]
     if record.left_out:
         lines += ["", "## Left out", ""]
         lines += [f"- {name}: {why}" for name, why in record.left_out.items()]
@@ -240,8 +255,8 @@ def _by_hand(record: Record) -> Iterable[str]:
     yield from differing
 
 
-def _generations(one: Generations) -> Iterable[str]:
-    for server, lines in one.changed.items():
+def _generations(one: Generations, record: Record) -> Iterable[str]:
+    for server, lines in one.changed(record.servers).items():
         yield f"- **{server}, {one.before} -> {one.after}**{'' if lines else ': no difference'}"
         yield from (f"    - {line}" for line in lines)
 

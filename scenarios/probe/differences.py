@@ -3,7 +3,7 @@
 Times may differ by a second, and by as long as the server waited for a core in either of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -73,21 +73,36 @@ def differences(
             continue
         cells = (name, *(part for part, whole in PART_OF.items() if whole == name))
         told = [Difference(cell, text_of(cell, old), text_of(cell, new)) for cell in cells]
-        found += [one for one in told if one.before != one.after] or [_in_full(name, old, new)]
+        found += [one for one in told if one.before != one.after] or [
+            _in_full(name, old, new, allowed)
+        ]
     return found
 
 
-def _in_full(name: str, old: object, new: object) -> Difference:
-    """A difference that the short texts do not show."""
-    parts = [
-        {field: value for field, value in msgspec.to_builtins(one).items() if value is not None}
-        for one in (old, new)
+def _in_full(name: str, old: object, new: object, tolerance: float) -> Difference:
+    """A difference that the short texts do not show, value by value."""
+    before, after = (dict(_leaves(msgspec.to_builtins(one))) for one in (old, new))
+    names = [
+        leaf
+        for leaf in dict.fromkeys((*before, *after))
+        if not _same(before.get(leaf), after.get(leaf), tolerance)
     ]
-    before, after = (
-        {field: value for field, value in one.items() if value != other.get(field)}
-        for one, other in zip(parts, reversed(parts), strict=True)
+    return Difference(
+        name,
+        *(", ".join(f"{leaf} {one.get(leaf)}" for leaf in names) for one in (before, after)),
     )
-    return Difference(name, str(before), str(after))
+
+
+def _leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
+    """The values of a finding by their paths, such as `exit status`."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _leaves(one, (*path, key))
+    elif isinstance(value, list | tuple):
+        for number, one in enumerate(value, start=1):
+            yield from _leaves(one, (*path, str(number)))
+    else:
+        yield " ".join(path).replace("_", " "), value
 
 
 def shortened(name: str, finding: Any, watch: float) -> Any:  # noqa: ANN401 - any of the findings

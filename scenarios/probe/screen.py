@@ -187,7 +187,8 @@ def _settings_cell(best: Settings) -> str:
     text = "<br>".join(f"`{line}`" for line in best.lines or best.behind_router)
     if best.impossible is None:
         return text
-    return f"{best.impossible}<br>behind a router: {text}" if text else best.impossible
+    why = f"none: {best.impossible}"
+    return f"{why}<br>behind a router for each request: {text}" if text else why
 
 
 def _cell(text: str) -> str:
