@@ -38,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a Postgres server to use instead of an embedded one",
     )
     group.addoption(
+        "--hitless-database-log",
+        metavar="PATH",
+        type=Path,
+        help="the log of that server on this machine: a file or its folder, as jsonlog or csvlog",
+    )
+    group.addoption(
         "--hitless-out",
         metavar="DIR",
         help="where the folders of runs go (default: pytest's own temporary folder)",
@@ -57,7 +63,10 @@ def hitless_session(pytestconfig: pytest.Config) -> Iterator["Session"]:
         pytest.fail(hidden, pytrace=False)
     from scenarios.pytest_plugin.session import Session  # noqa: PLC0415 - see the module
 
-    with Session(pytestconfig.getoption("--hitless-database")) as session:
+    url, log = (
+        pytestconfig.getoption(name) for name in ("--hitless-database", "--hitless-database-log")
+    )
+    with Session(url, log) as session:
         yield session
 
 

@@ -16,6 +16,7 @@ from orchestrator.routers.registry import capabilities_of
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     BaselineOption,
+    DatabaseLogOption,
     DatabaseOption,
     JsonOption,
     OutOption,
@@ -62,6 +63,7 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     baseline: BaselineOption = None,
     settle: SettleOption = None,
     database: DatabaseOption = None,
+    database_log: DatabaseLogOption = None,
     strategy: StrategiesOption = None,
     router: RoutersOption = None,
     persona: PersonasOption = None,
@@ -85,6 +87,7 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         baseline=baseline,
         settle=settle,
         database=database,
+        database_log=database_log,
         settings=tuple(setting or ()),
     )
     experiments = [

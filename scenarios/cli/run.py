@@ -108,7 +108,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         return show_counterfactual(*run_interruptibly(both), as_json=as_json)
 
     async def work() -> tuple[Verdict, Path]:
-        async with environment(database, keep=keep, database_log=database_log) as place:
+        async with environment(database, keep=keep) as place:
             judged = experiment
             if control:
                 judged = await controlled_and_told(judged, place, out, console, no_live=no_live)

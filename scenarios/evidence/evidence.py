@@ -15,6 +15,7 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.read import Read
 from scenarios.evidence.scratch import MemoryScratch, Scratch
 from scenarios.evidence.server_log import ServerLine
+from scenarios.evidence.session import SessionClient
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
 
@@ -40,6 +41,7 @@ class Evidence:
         backend_changes: the balancer's events about its backends; empty if they are not known.
         machine_samples: how busy the machine was; empty if the run did not record it.
         logged_errors: the errors in the replicas' logs; empty if the run did not follow them.
+        session_clients: which replica had which session of the database; empty if nobody looked.
         reads: the same reads through each replica, after the run; empty if there were none.
         profiles: by version, what was found out about its server before the run, as the JSON of a
             probe's profile; empty where no version asked for it.
@@ -59,6 +61,7 @@ class Evidence:
     backend_changes: Iterable[BackendChange] = ()
     machine_samples: Iterable[MachineSample] = ()
     logged_errors: Iterable[LoggedError] = ()
+    session_clients: Iterable[SessionClient] = ()
     reads: Iterable[Read] = ()
     profiles: Mapping[str, bytes] = field(default_factory=dict)
     scratch: Scratch = field(default_factory=MemoryScratch)

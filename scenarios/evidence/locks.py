@@ -13,6 +13,7 @@ class DatabaseSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     Attributes:
         pid: the process id of its backend.
+        port: the port of its client; absent over a Unix socket.
         application: its `application_name`.
         state: such as `active` or `idle in transaction`.
         query: its present query, or its last one; shortened.
@@ -22,6 +23,7 @@ class DatabaseSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """
 
     pid: int
+    port: int | None = None
     application: str = ""
     state: str | None = None
     query: str | None = None

@@ -31,6 +31,7 @@ from scenarios.evidence.read import Read
 from scenarios.evidence.recorder import Recorder
 from scenarios.evidence.scratch import FileScratch
 from scenarios.evidence.server_log import ServerLine
+from scenarios.evidence.session import SessionClient
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
 
@@ -162,6 +163,11 @@ class RunFolder:
     def server_lines(self) -> RecordFile[ServerLine]:
         """The messages of the embedded Postgres server."""
         return RecordFile(self.path / "postgres.ndjson", ServerLine)
+
+    @property
+    def session_clients(self) -> RecordFile[SessionClient]:
+        """Which replica had which session of the database."""
+        return RecordFile(self.path / "sessions.ndjson", SessionClient)
 
     @property
     def logged_errors(self) -> RecordFile[LoggedError]:
@@ -358,6 +364,7 @@ class RunFolder:
             backend_changes=_if_there(self.backend_changes, manifest) or iter(()),
             machine_samples=_if_there(self.machine_samples, manifest) or iter(()),
             logged_errors=_if_there(self.logged_errors, manifest) or iter(()),
+            session_clients=_if_there(self.session_clients, manifest) or iter(()),
             reads=_if_there(self.reads, manifest) or iter(()),
             profiles=self.profiles(),
             scratch=FileScratch(),
@@ -380,7 +387,7 @@ class RunFolder:
         return (
             *(self.requests, self.events, self.ticks, self.mails, self.exchanges, self.reads),
             *(self.subjects_before, self.subjects_after, self.lock_waits, self.server_lines),
-            self.logged_errors,
+            *(self.logged_errors, self.session_clients),
             *(self.backend_changes, self.machine_samples),
         )
 

@@ -2,8 +2,8 @@
 
 The embedded server logs JSON (`jsonlog`, of Postgres 15 and later; `postgres.log` in the run's
 folder); each message of it becomes one line here, on the run's own clock. The log of a server of
-the user's own is read in the same way, also as `csvlog`, where `--database-log` says where it is.
-Without that there is no such file.
+the user's own is read in the same way, also as `csvlog`, where `--database-log` or the
+scenario (`database.log`) says where it is. Without that there is no such file.
 """
 
 import csv
@@ -40,6 +40,7 @@ class _Logged(msgspec.Struct, frozen=True, kw_only=True):
 
     timestamp: str
     pid: int
+    remote_port: int | None = None
     error_severity: str
     state_code: str = "00000"
     message: str = ""
@@ -57,6 +58,8 @@ class ServerLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         at_ns: its time on the machine's monotonic clock, to the millisecond.
         pid: the process that logged it.
+        port: the port of the session's client; absent over a Unix socket, and where no session
+            logged it.
         severity: `LOG`, `WARNING`, `ERROR`, `FATAL`, `PANIC`.
         sqlstate: its code; `00000` if it is no error.
         message: its text.
@@ -75,6 +78,7 @@ class ServerLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     database: str | None = None
     detail: str | None = None
     statement: str | None = None
+    port: int | None = None
 
 
 def parse_log(
@@ -103,6 +107,7 @@ def parse_log(
             database=logged.dbname,
             detail=_one_line(logged.detail, logged.hint, logged.context),
             statement=_one_line(logged.statement),
+            port=logged.remote_port,
         )
 
 
@@ -132,7 +137,14 @@ def parse_csv_log(text: str, wall_to_monotonic_ns: int, zone: tzinfo = UTC) -> I
             database=one["database_name"] or None,
             detail=_one_line(one["detail"], one["hint"], one["context"]),
             statement=_one_line(one["query"]),
+            port=_port(one["connection_from"]),
         )
+
+
+def _port(connection_from: str) -> int | None:
+    """The port in `127.0.0.1:51234`; over a Unix socket it is `[local]`."""
+    port = connection_from.rpartition(":")[2]
+    return int(port) if port.isdigit() else None
 
 
 def parse_file(

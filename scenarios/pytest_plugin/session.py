@@ -110,10 +110,12 @@ class Session:
 
     Args:
         database_url: a Postgres server to use instead of an embedded one.
+        database_log: the log of that server, as a file or a folder; None: what each scenario says.
     """
 
-    def __init__(self, database_url: str | None) -> None:
+    def __init__(self, database_url: str | None, database_log: Path | None = None) -> None:
         self._database_url = database_url
+        self._database_log = database_log
         self._ready: Future[tuple[asyncio.AbstractEventLoop, Environment, Callable[[], None]]]
         self._ready = Future()
         self._thread = threading.Thread(target=self._work, name="hitless", daemon=True)
@@ -170,6 +172,7 @@ class Session:
         wanted = Changes(
             settings=tuple(settings),
             database=self._database_url,
+            database_log=self._database_log,
             control=control,
             **changes,  # type: ignore[arg-type]
         )

@@ -21,6 +21,7 @@ from orchestrator.errors import EnvironmentFailure
 from scenarios.evidence.lock_modes import conflict, strongest
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.recorder import Recorder
+from scenarios.recording.sessions import LIST_CLIENTS, OURS, ClientsWatch, client_port
 
 APPLICATION_NAME = "hitless-watch"
 BUSY_SECONDS = 0.01
@@ -39,7 +40,7 @@ SELECT l.pid, l.locktype, l.mode, l.waitstart, clock_timestamp() AS now,
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE NOT l.granted AND a.datname = current_database()"""
 _SESSIONS = """
-SELECT pid, application_name, state, query,
+SELECT pid, application_name, state, query, client_port,
     extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
 FROM pg_stat_activity WHERE pid = ANY($1::int[])"""
 _HELD = """
@@ -255,6 +256,7 @@ class LockWatch:
         path: Path,
         note: Note,
         on_waits: Callable[[Sequence[LockWait]], None] = lambda _: None,
+        clients: ClientsWatch | None = None,
     ) -> None:
         """Describe a watch; `run` begins it.
 
@@ -263,8 +265,11 @@ class LockWatch:
             path: where the waits go.
             note: told of rewritten tables, of invalid indexes, and when the database is away.
             on_waits: told who waits now, whenever somebody does or did at the look before.
+            clients: finds out which replica has which session; None: nobody asks.
         """
         self._url = url
+        self._clients = clients
+        self._listed_ns = 0
         self._path = path
         self._note = note
         self._on_waits = on_waits
@@ -347,7 +352,27 @@ class LockWatch:
         if did or waits.any_open:
             self._on_waits(waits.open)
         await self._look_at_tables(connection, at_ns)
+        await self._look_at_clients(connection, at_ns, sessions.values())
         self._looked_ns = at_ns
+
+    async def _look_at_clients(
+        self,
+        connection: Any,  # noqa: ANN401 - as above
+        at_ns: int,
+        waiting: Iterable[DatabaseSession],
+    ) -> None:
+        """List the sessions five times a second, and once somebody waits who is not known."""
+        watch = self._clients
+        if watch is None:
+            return
+        due = at_ns - self._listed_ns >= IDLE_SECONDS * 1e9
+        new = any(
+            not (one.application.startswith(OURS) or watch.clients.knows(one.pid))
+            for one in waiting
+        )
+        if due or new:
+            self._listed_ns = at_ns
+            await watch.look(at_ns, await connection.fetch(LIST_CLIENTS))
 
     async def _look_at_tables(self, connection: Any, at_ns: int) -> None:  # noqa: ANN401 - as above
         rows = await connection.fetch(_FILES)
@@ -382,6 +407,7 @@ def _session(row: Mapping[str, Any]) -> DatabaseSession:
     query = " ".join((row["query"] or "").split())
     return DatabaseSession(
         pid=row["pid"],
+        port=client_port(row),
         application=row["application_name"] or "",
         state=row["state"],
         query=query[:_QUERY_LETTERS] or None,

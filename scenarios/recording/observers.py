@@ -14,6 +14,7 @@ from scenarios.recording.balancer_events import record_backends
 from scenarios.recording.lock_watch import LockWatch
 from scenarios.recording.machine import record_machine
 from scenarios.recording.replica_logs import ReplicaLogs
+from scenarios.recording.sessions import ClientsWatch, SessionClients
 
 
 class Observers:
@@ -68,8 +69,8 @@ class Observers:
         def note(verb: str, error: str | None, detail: Mapping[str, object]) -> None:
             journal.note(verb_named(verb), error=error, detail=detail)
 
-        async with asyncio.TaskGroup() as group:
-            run = RunFolder(self._folder)
+        run = RunFolder(self._folder)
+        async with self._clients(run) as clients, asyncio.TaskGroup() as group:
             machine = run.machine_samples.path
             logs = ReplicaLogs(run.logged_errors.path, run.followed_logs)
             tasks = [
@@ -81,8 +82,19 @@ class Observers:
                 tasks.append(group.create_task(recording, name="events of the balancer"))
             if self._url is not None:
                 waits = run.lock_waits.path
-                self._watch = LockWatch(self._url, waits, note, self._on_waits)
+                self._watch = LockWatch(self._url, waits, note, self._on_waits, clients)
                 tasks.append(group.create_task(self._watch.run(), name="watch of the locks"))
             yield
             for task in tasks:
                 task.cancel()
+
+    @asynccontextmanager
+    async def _clients(self, run: RunFolder) -> AsyncIterator[ClientsWatch | None]:
+        """What finds out which replica has which session; None without a database."""
+        if self._url is None:
+            yield None
+            return
+        with run.session_clients.recorder() as recorder:
+            clients = ClientsWatch(SessionClients(self._marks), recorder)
+            yield clients
+            clients.close()

@@ -40,14 +40,9 @@ class Environment:
         stack: AsyncExitStack,
         *,
         keep: bool = False,
-        database_log: Path | None = None,
     ) -> None:
         self.keep = keep
-        self._external_log = (
-            None
-            if database_url is None or database_log is None
-            else ExternalLog(database_url, database_log)
-        )
+        self._external_logs: dict[Path, ExternalLog] = {}
         self.processes = processes
         self.private = private
         self._database_url = database_url
@@ -74,8 +69,6 @@ class Environment:
                     else ExternalServer(self._database_url)
                 )
                 await self._stack.enter_async_context(server)
-                if self._external_log is not None:
-                    await self._external_log.check()
                 self._server = server
             return self._server
 
@@ -132,15 +125,21 @@ class Environment:
         return {**run_values(database_url=url), "replica_dir": str(self.private)}
 
     @asynccontextmanager
-    async def postgres_log(self, folder: Path) -> AsyncIterator[None]:
+    async def postgres_log(self, folder: Path, named: Path | None = None) -> AsyncIterator[None]:
         """Copy what the server logs inside the block into the folder, raw and as lines.
 
         Nothing is copied of a server of the user's own whose log nobody named.
+
+        Args:
+            folder: the run's.
+            named: the log of the user's own server, as a file or a folder; the embedded server's is
+                known.
+
+        Raises:
+            EnvironmentFailure: that is not the server's log, or it cannot be understood.
         """
-        if self._external_log is not None:
-            if self._server is not None:
-                await self._external_log.flush()  # what an earlier run was told may still come
-            async with _copied(self._external_log, RunFolder(folder)):
+        if self._database_url is not None and named is not None:
+            async with _copied(await self._external(self._database_url, named), RunFolder(folder)):
                 yield
             return
         start = self._log_size()
@@ -156,6 +155,17 @@ class Environment:
                     run.server_log.write_bytes(file.read())
                 offset = time.monotonic_ns() - time.time_ns()
                 convert_log(run.server_log, run.server_lines.path, offset)
+
+    async def _external(self, url: str, path: Path) -> ExternalLog:
+        """A log of the user's own server, with all in it that was logged until now."""
+        log = self._external_logs.get(path)
+        if log is None:
+            log = ExternalLog(url, path)
+            await log.check()
+            self._external_logs[path] = log
+        else:
+            await log.flush()  # what an earlier run was told may still come
+        return log
 
     @property
     def server_log(self) -> Path | None:
@@ -186,20 +196,17 @@ async def _copied(log: ExternalLog, run: RunFolder) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def environment(
-    database_url: str | None = None, *, keep: bool = False, database_log: Path | None = None
+    database_url: str | None = None, *, keep: bool = False
 ) -> AsyncIterator[Environment]:
     """An environment; everything that was started in it has ended when the block is left.
 
     Args:
         database_url: a Postgres server to use instead of an embedded one.
         keep: whether it outlives a `kill -9` of this process, for `hitless ctl` to finish.
-        database_log: the log of that server, as a file or a folder; None: nobody knows where it is.
     """
     async with (
         Processes(keep=keep) as processes,
         processes.directory("hitless-") as private,
         AsyncExitStack() as stack,
     ):
-        yield Environment(
-            processes, private, database_url, stack, keep=keep, database_log=database_log
-        )
+        yield Environment(processes, private, database_url, stack, keep=keep)

@@ -49,7 +49,9 @@ class ExternalLog:
         try:
             return {path: path.stat().st_size for path in self._files()}
         except OSError as error:
-            raise EnvironmentFailure(f"--database-log {self._path}: {error.strerror}") from error
+            raise EnvironmentFailure(
+                f"the database's log {self._path}: {error.strerror}"
+            ) from error
 
     def since(self, sizes: Mapping[Path, int]) -> dict[Path, bytes]:
         """What was logged since then, by file; a file that is new or shorter is read as a whole.
@@ -65,7 +67,9 @@ class ExternalLog:
                     file.seek(before if path.stat().st_size >= before else 0)
                     found[path] = file.read()
         except OSError as error:
-            raise EnvironmentFailure(f"--database-log {self._path}: {error.strerror}") from error
+            raise EnvironmentFailure(
+                f"the database's log {self._path}: {error.strerror}"
+            ) from error
         return found
 
     async def check(self) -> None:
@@ -81,18 +85,19 @@ class ExternalLog:
             self._zone = UTC if zone in _UTC else ZoneInfo(zone)
         except ZoneInfoNotFoundError as error:
             raise EnvironmentFailure(
-                f"--database-log {self._path}: this machine does not know the time zone of the "
+                f"the database's log {self._path}: this machine does not know the time zone of the "
                 f"server's log, {zone}; install tzdata, or set log_timezone = 'UTC'"
             ) from error
         written = await self.flush()
         if written is None:
             raise EnvironmentFailure(
-                f"--database-log {self._path}: what the server logs does not appear there within "
-                f"{_SEEN_SECONDS:g} s; expected the file or the folder of its log (log_directory)"
+                f"the database's log {self._path}: what the server logs does not appear there "
+                f"within {_SEEN_SECONDS:g} s; expected the file or the folder of its log "
+                "(log_directory)"
             )
         if written.suffix not in FORMATS:
             raise EnvironmentFailure(
-                f"--database-log {written}: a log in plain text does not say which session was "
+                f"the database's log {written}: a log in plain text does not say which session was "
                 "refused what; set log_destination = 'jsonlog' (Postgres 15 or later) or 'csvlog'"
             )
 

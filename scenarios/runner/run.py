@@ -65,7 +65,9 @@ class Run:
         try:
             async with AsyncExitStack() as stack:
                 stack.enter_context(first_error())
-                await stack.enter_async_context(self._environment.postgres_log(self.folder))
+                await stack.enter_async_context(
+                    self._environment.postgres_log(self.folder, self._server_log())
+                )
                 loaded, tell = self._experiment.loaded, self._watcher.on_probe
                 self._profiles = await probe_marked(loaded, self._environment, self._files, tell)
                 await self._carry_out(await self._starter.start(stack))
@@ -79,6 +81,11 @@ class Run:
         except (OrchestratorError, TrafficError) as error:
             raise EnvironmentFailure(str(error)) from error
         self._write_manifest(interrupted=False)
+
+    def _server_log(self) -> Path | None:
+        """Where the user's own server writes its log, if the scenario says it."""
+        database = self._scenario.database
+        return None if database is None or database.log is None else Path(database.log)
 
     async def _carry_out(self, parts: RunParts) -> None:
         integrity = self._scenario.integrity

@@ -111,7 +111,6 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         if self.router is not None and self.router not in ROUTERS:
             raise UsageError(f"--router {self.router}: {near(self.router, ROUTERS)}")
         chosen = () if self.router is None else (f"router.kind={self.router}",)
-        self._check_log()
         loaded = load(reference, (*self._persona(), *self.settings, *chosen))
         scenario = loaded.scenario
         replace = msgspec.structs.replace
@@ -124,6 +123,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
                 raise UsageError(f"--existing-rows: scenario {reference} has no [database.rows]")
             rows = replace(scenario.database.rows, count=self.existing_rows)
             scenario = replace(scenario, database=replace(scenario.database, rows=rows))
+        scenario = self._with_log(scenario, reference)
         phases = scenario.phases
         if self.baseline is not None:
             phases = replace(phases, baseline_seconds=self.baseline)
@@ -141,14 +141,24 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             hold=self.hold,
         )
 
-    def _check_log(self) -> None:
-        log = self.database_log
-        if log is None:
-            return
-        if self.database is None:
+    def _with_log(self, scenario: Scenario, reference: str) -> Scenario:
+        """The scenario with the log of the user's own server that the flag names, if it does."""
+        flag = self.database_log
+        if flag is not None and self.database is None:
             raise UsageError("--database-log needs --database: the embedded server's log is known")
-        if not log.exists():
-            raise UsageError(f"--database-log {log}: there is no such file or folder")
+        if flag is not None and not flag.exists():
+            raise UsageError(f"--database-log {flag}: there is no such file or folder")
+        database = scenario.database
+        if database is None or self.database is None:
+            return scenario
+        if flag is not None:
+            named = msgspec.structs.replace(database, log=str(flag.absolute()))
+            return msgspec.structs.replace(scenario, database=named)
+        if database.log is not None and not Path(database.log).exists():
+            raise UsageError(
+                f"scenario {reference}: database.log: there is no file or folder {database.log}"
+            )
+        return scenario
 
     def _persona(self) -> tuple[str, ...]:
         """The persona as a setting; single settings may change its values."""

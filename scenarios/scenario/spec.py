@@ -117,6 +117,9 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         migration_deadline_seconds: how long a migration that gave up on a lock (SQLSTATE 55P03 or
             40P01) is retried; a command is run again as a whole. A command, also one that makes
             the first schema, must end by then.
+        log: the log of a server of your own (`--database URL`) on this machine: a file, or the
+            folder in which the server writes its logs, as jsonlog or csvlog. `--database-log`
+            replaces it. hitless knows the log of the embedded server itself.
     """
 
     migrate: Migrations | Command | None = None
@@ -124,6 +127,7 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rows: Rows | None = None
     lock_timeout_seconds: Positive | None = None
     migration_deadline_seconds: Positive = 60.0
+    log: PathText | None = None
 
 
 class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -275,7 +275,15 @@ def _verdict(
         reasons=reasons,
         checks=checks,
         doubts=doubts,
-        limits=tuple(limits_of(findings, availability, logged=logged, heard=read.heard)),
+        limits=tuple(
+            limits_of(
+                findings,
+                availability,
+                logged=logged,
+                heard=read.heard,
+                unmatched=read.around.server_errors.unmatched,
+            )
+        ),
         scenario=manifest.scenario,
         strategy=manifest.strategy,
         platform=manifest.platform,

@@ -14,7 +14,7 @@ HELD_UP_SECONDS = 0.1
 
 
 def limits_of(
-    findings: Findings, availability: Availability, *, logged: bool, heard: bool
+    findings: Findings, availability: Availability, *, logged: bool, heard: bool, unmatched: int
 ) -> Iterable[str]:
     """The limits of a run, in sentences.
 
@@ -23,6 +23,7 @@ def limits_of(
         availability: the same in numbers.
         logged: whether the balancer's log tells of the failed requests.
         heard: whether the database server's log was read.
+        unmatched: how many errors that the server logged are of no known replica's session.
     """
     whole = availability.smallest_detectable_outage_seconds
     one = availability.smallest_detectable_outage_one_replica_seconds
@@ -61,8 +62,16 @@ def limits_of(
     if not heard and findings.manifest.database is not None:
         yield (
             "the database server's log was not read, because the server is not the run's own and "
-            "--database-log did not name its log; an SQLSTATE is known only where an answer or the "
-            "log of a replica has it"
+            "neither --database-log nor database.log names its log; an SQLSTATE is known only "
+            "where an answer or the log of a replica has it"
+        )
+    if unmatched and findings.requests.failed:
+        of = "is of a session" if unmatched == 1 else "are of sessions"
+        yield (
+            f"{number(unmatched, 'error')} that the database server logged {of} that could not be "
+            "matched to a replica, so each may explain a request of any replica: the session's "
+            "name has no replica's id, and its client was gone before anybody looked, or came from "
+            "another machine or over a Unix socket, which has no port"
         )
     if not logged:
         yield (

@@ -88,7 +88,7 @@ async def run_series(  # noqa: PLR0917 - what to run, and where to show it
 ) -> list[tuple[Verdict, Path]]:
     """Run the experiment as many times as `runs` says, each with another seed."""
     done = []
-    async with environment(changes.database, database_log=changes.database_log) as place:
+    async with environment(changes.database) as place:
         for number in range(runs):
             experiment = changes.experiment(reference, strategy, seed + number)
             console.rule(f"run {number + 1} of {runs}, seed {experiment.seed}")
@@ -124,7 +124,7 @@ async def try_counterfactual(  # noqa: PLR0917 - what to run, and where to show 
 ) -> tuple[Verdict, Verdict | None, Tried | None]:
     """Run the experiment, repeat it with the suspected mechanism changed, and compare both."""
     experiment = changes.experiment(reference, strategy, seed)
-    async with environment(changes.database, database_log=changes.database_log) as place:
+    async with environment(changes.database) as place:
         verdict, folder = await run_one(
             experiment, place, out, progress(console, experiment, no_live=True)
         )

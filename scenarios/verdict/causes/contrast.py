@@ -36,7 +36,8 @@ class Contrast(NamedTuple):
         other: the version that served, wrote or answered before; the migration; the seconds.
         inside: the side on which requests fail.
         outside: the other side, of the same version; for `version`: of the others.
-        beside: the other versions, in the whole run.
+        beside: the other versions, in the whole run; for `previous_version`: where each of them
+            had answered the request before itself.
         failed: the failed requests that it explains, by their place in the list.
         chance: the p-value.
     """

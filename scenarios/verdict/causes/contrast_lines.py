@@ -76,7 +76,7 @@ class StepGroup:
             mine = [point for point in self._points if point.version == version]
             if previous is None and any(point.previous for point in mine):
                 previous = self._previous()
-            yield from self._previous_version(version, mine, (previous or {}).get(version, []))
+            yield from self._previous_version(version, mine, previous or {})
             yield from self._around_its_life(version, mine)
             if counts[version] >= (1 - _STRAY) * len(self._points):
                 yield from self._alone(version, mine)
@@ -139,9 +139,13 @@ class StepGroup:
         return found
 
     def _previous_version(
-        self, version: str, mine: Sequence[FailurePoint], served: Sequence[tuple[int, str]]
+        self,
+        version: str,
+        mine: Sequence[FailurePoint],
+        previous: Mapping[str, Sequence[tuple[int, str]]],
     ) -> Iterator[Contrast]:
         """It fails only where another version answered the request before."""
+        served = previous.get(version, ())
         known = [point for point in mine if point.previous is not None]
         across = _Side(
             [point for point in known if point.previous != version],
@@ -155,8 +159,16 @@ class StepGroup:
             return
         chance = _chance(across, within)
         (other, _), *_ = Counter(str(point.previous) for point in across.failed).most_common(1)
-        none = Counts(0, 0)
-        yield _contrast("previous_version", version, other, across, within, none, chance)
+        beside = Counts(
+            sum(point.previous == point.version != version for point in self._points),
+            sum(
+                before == name
+                for name, answers in previous.items()
+                if name != version
+                for _, before in answers
+            ),
+        )
+        yield _contrast("previous_version", version, other, across, within, beside, chance)
 
     def _around_its_life(self, version: str, mine: Sequence[FailurePoint]) -> Iterator[Contrast]:
         """It fails only while its replicas are young, or only while they are being stopped."""

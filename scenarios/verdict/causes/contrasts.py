@@ -18,6 +18,9 @@ can deceive: a disturbance of a moment fails many requests at once, and they may
 a line. So the other side must have succeeded at the same time where it had requests then, failures
 must be spread over their side, and most of a version's replicas must show them. Of several lines
 that hold, the most specific one counts: the one on whose side the greatest share fails.
+
+Few requests may cross from one version to another, as with sticky sessions. If each of them fails
+and no other does, that is told from a chance of one percent on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,10 +31,13 @@ from scenarios.verdict.causes.contrast import LINES, Contrast, finding_of
 from scenarios.verdict.causes.contrast_lines import FailurePoint, StepGroup
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.columns.requests import Step, step_of
-from scenarios.verdict.measures.exact_test import holm
+from scenarios.verdict.measures.exact_test import fisher_greater, holm
 
 LEVEL = 0.001
 """The chance that a run in which failures follow no line gets any contrast at all."""
+
+ALONE_LEVEL = 0.01
+"""The same where few requests crossed from one version to another, and each of them failed."""
 
 _RATE_LIMITED = 429
 
@@ -78,6 +84,14 @@ def contrasts_of(failed: Sequence[Attributed], around: Surroundings) -> list[Con
     for key, points, steps in _pools(groups):
         pool = StepGroup(steps, points, around)
         candidates += ((key, contrast) for contrast in pool.candidates())
+    best = _best(candidates)
+    for about, contrast in _without_exception(candidates):
+        best.setdefault(about, contrast)
+    return [*best.values(), *_alike(best, candidates, groups)]
+
+
+def _best(candidates: Sequence[tuple[_Key, Contrast]]) -> dict[tuple[_Key, str], Contrast]:
+    """The most specific contrast of each group and version that holds; a step goes before all."""
     tested = [one for one in candidates if one[1].chance < 1]
     kept = holm([contrast.chance for _, contrast in tested], LEVEL)
     best: dict[tuple[_Key, str], Contrast] = {}
@@ -90,7 +104,26 @@ def contrasts_of(failed: Sequence[Attributed], around: Surroundings) -> list[Con
     for key, version in [about for about in best if about[0][1] == _POOLED]:
         if (key[0], version) in single:
             del best[key, version]
-    return [*best.values(), *_alike(best, candidates, groups)]
+    return best
+
+
+def _without_exception(
+    candidates: Iterable[tuple[_Key, Contrast]],
+) -> Iterator[tuple[tuple[_Key, str], Contrast]]:
+    """Where all requests fail that another version had led to, and none that the same one had.
+
+    With sticky sessions few requests cross from one version to the other, so they may be too few to
+    be spread over anything. But who answered the request before is a part of each request's own
+    evidence, unlike its time, so a disturbance of a moment does not sort them so.
+    """
+    for key, contrast in candidates:
+        if contrast.line != "previous_version" or key[1] == _POOLED:
+            continue
+        inside, outside = contrast.inside, contrast.outside.plus(contrast.beside)
+        if inside.served or outside.failed:
+            continue
+        if fisher_greater(inside, outside) <= ALONE_LEVEL:
+            yield (key, contrast.version), contrast
 
 
 def _pools(

@@ -44,14 +44,19 @@ class ServerErrors:
                 line
                 for line in server_log
                 if line.severity in _ERRORS
-                and line.application
-                and not is_ours(line.application)
+                and (line.application or line.port is not None)
+                and not is_ours(line.application or "")
                 # A rehearsal has a copy, where sessions of no replica do what nobody asked for.
                 and (database is None or line.database in (*_NOWHERE, database))
             ),
             key=lambda line: (line.at_ns, line.pid),
         )
         self._line_starts = [line.at_ns for line in self.lines]
+
+    @property
+    def unmatched(self) -> int:
+        """How many of the errors are of sessions of which nobody knows whose they were."""
+        return sum(self._replica_of(line) is None for line in _telling(self.lines))
 
     def only_error(self, replica: str | None, start_ns: int, end_ns: int) -> ServerLine | None:
         """What the server refused a session of the replica in that time, if it is one thing.

@@ -10,6 +10,7 @@ from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.server_log import ServerLine
+from scenarios.evidence.session import SessionClient
 from scenarios.verdict.causes.answer_times import AnswerTimes
 from scenarios.verdict.causes.answers import Answers
 from scenarios.verdict.causes.lock_waits import Blocked, SessionWaits, covered_ns
@@ -67,6 +68,8 @@ class Surroundings:
         server_log: Iterable[ServerLine] = (),
         backends: Iterable[BackendChange] = (),
         database: str | None = None,
+        *,
+        clients: Iterable[SessionClient] = (),
     ) -> None:
         """Put it in order.
 
@@ -76,7 +79,13 @@ class Surroundings:
             server_log: what the server logged, of all its databases.
             backends: what the balancer made of its backends.
             database: the application's own; None: nobody wrote down which, and each may be.
+            clients: which replica had which session.
         """
+        self._clients: dict[tuple[int, int | None], str] = {
+            (one.pid, one.port): one.replica
+            for one in clients
+            if one.port is not None and one.replica is not None
+        }
         self.machine = Machine()
         self.logged = LoggedErrors()
         self.timeline = timeline
@@ -109,6 +118,7 @@ class Surroundings:
             evidence.server_lines or (),
             evidence.backend_changes,
             evidence.manifest.database,
+            clients=evidence.session_clients,
         )
         around.logged = LoggedErrors(evidence.logged_errors)
         whole = evidence.manifest.platform not in _ELSEWHERE
@@ -135,7 +145,13 @@ class Surroundings:
         return sorted(found, key=lambda wait: (wait.at_ns, wait.waiter.pid))
 
     def replica_of(self, session: DatabaseSession | ServerLine) -> str | None:
-        """The replica that a session's `application_name` names, such as `newsletter_app a-1`."""
+        """The replica whose process is the session's client, else the one that its name names.
+
+        Such as `newsletter_app a-1` (`application_name`).
+        """
+        client = self._clients.get((session.pid, session.port))
+        if client in self.timeline.lives:
+            return client
         named = set(words(session.application or ""))
         return next((replica for replica in self.timeline.lives if replica in named), None)
 

@@ -45,6 +45,7 @@ from scenarios.scenario.reader import builtin_names
             ["run", "--database", "postgresql://x/y", "--database-log", "/none"],
             "--database-log /none: there is no such file or folder",
         ),
+        (["matrix", "--database-log", "x"], "--database-log needs --database"),
         (["run", "--control", "--counterfactual"], "--control cannot be combined with"),
         (["run", "--baseline", "-1"], "Invalid value for '--baseline': "),
         (["run", "--seed", "x"], "Invalid value for '--seed': "),

@@ -21,6 +21,7 @@ LOG = b"""\
 {"timestamp":"2026-11-24 23:43:35.250 UTC","pid":77,"error_severity":"LOG",\
 "message":"database system is ready to accept connections","backend_type":"postmaster"}
 {"timestamp":"2026-11-24 23:43:36.001 UTC","user":"me","dbname":"run_1","pid":80,\
+"remote_host":"127.0.0.1","remote_port":40000,\
 "error_severity":"ERROR","state_code":"23502","message":"null value in \\"status\\"",\
 "detail":"Failing row contains (1).","hint":"Give one.",\
 "statement":"INSERT INTO t\\n\\tVALUES ($1)","application_name":"newsletter_app a-1"}
@@ -102,19 +103,19 @@ async def somebodys_server(folder: Path, destination: str) -> AsyncIterator[str]
 async def test_the_log_of_somebody_elses_server_can_be_read(
     tmp_path: Path, destination: str
 ) -> None:
-    """With `--database-log` what an own server refuses is found with its SQLSTATE and its time."""
+    """What an own server refuses is found with its SQLSTATE, its time and its client's port."""
     logs, folder = tmp_path / "logs", tmp_path / "run"
     logs.mkdir()
     folder.mkdir()
     async with (
         somebodys_server(logs, destination) as url,
-        environment(url, database_log=logs) as place,
+        environment(url) as place,
     ):
         await place.server()
         connection = await asyncpg.connect(url, server_settings={"application_name": "app a-1"})
         with pytest.raises(asyncpg.UndefinedTableError):
             await connection.execute("SELECT * FROM before_the_run")
-        async with place.postgres_log(folder):
+        async with place.postgres_log(folder, logs):
             before = time.monotonic_ns()
             with pytest.raises(asyncpg.UndefinedTableError):
                 await connection.execute("SELECT *\n  FROM nowhere")
@@ -122,6 +123,7 @@ async def test_the_log_of_somebody_elses_server_can_be_read(
         await connection.close()
     (line,) = [one for one in RunFolder(folder).server_lines.read() if one.severity == "ERROR"]
     assert (line.sqlstate, line.application) == ("42P01", "app a-1")
+    assert line.port is not None
     assert line.statement == "SELECT * FROM nowhere"
     assert before - 5_000_000 <= line.at_ns <= after + 5_000_000
 
@@ -149,7 +151,8 @@ async def test_a_log_that_cannot_be_understood_is_refused(
         monkeypatch.setattr(external_log, "_SEEN_SECONDS", 0.3)
     async with (
         somebodys_server(logs, destination) as url,
-        environment(url, database_log=empty if elsewhere else logs) as place,
+        environment(url) as place,
     ):
         with pytest.raises(EnvironmentFailure, match=message):
-            await place.server()
+            async with place.postgres_log(tmp_path, empty if elsewhere else logs):
+                pass

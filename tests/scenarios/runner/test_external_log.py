@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.postgres import EmbeddedServer
+from scenarios.evidence.run_folder import RunFolder
 from tests.support.runs import released
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
@@ -26,3 +27,5 @@ def test_a_run_reads_the_log_of_the_server_that_it_is_given(
     refused = sum(one.count for one in run.verdict.causes if one.cause == "sqlstate:23502")
     assert len(found) >= refused > 0
     assert "--database-log" in run.verdict.replay
+    clients = {one.replica for one in RunFolder(run.folder).session_clients.read()}
+    assert {"a-1", "a-2"} <= clients

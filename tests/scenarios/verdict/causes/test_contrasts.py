@@ -248,6 +248,41 @@ def test_a_step_with_few_failures_gets_the_contrast_of_its_kin() -> None:
     assert cause.cause == "mixed_fleet:previous_version"
 
 
+def crossing(*numbers: int, fails: Callable[[int], bool]) -> Evidence:
+    """Sticky users: each keeps to one version, but for the few whose version goes meanwhile."""
+    evidence = run(lambda _: False)
+    outcomes = []
+    for one in evidence.outcomes:
+        number = int(one.request_id[3:9])
+        replica = "a-1" if number < SECONDS * 10 else "b-3"
+        if one.request_id.endswith("-2") and number in numbers:
+            replica = "b-3"
+        status = 404 if one.request_id.endswith("-2") and fails(number) else one.status
+        outcomes.append(msgspec.structs.replace(one, served_by=replica, status=status))
+    return evidence.but(outcomes=outcomes)
+
+
+def test_one_request_that_crosses_from_one_version_to_another_is_enough() -> None:
+    """With sticky sessions one stale page may be all there is: it failed, and no other did."""
+    cause = only(crossing(158, fails=lambda number: number == 158).judge())
+    assert (cause.cause, cause.count) == ("mixed_fleet:previous_version", 1)
+    assert "(1 of 1 failed there, 0 of 160 where b itself had answered)" in cause.title
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        lambda number: number == 157,  # another crossed as well, and was served
+        lambda number: number in {157, 158, 200},  # one failed that had not crossed
+        lambda number: number == 200,  # none that crossed
+    ],
+)
+def test_one_exception_and_a_single_request_shows_nothing(fails: Callable[[int], bool]) -> None:
+    """So few failures say something only where there is no exception on either side."""
+    cause = only(crossing(157, 158, fails=fails).judge())
+    assert (cause.cause, cause.confidence) == ("status:404", "symptom")
+
+
 def test_failures_of_several_steps_are_counted_together() -> None:
     """A version that fails now and then, in every step, fails too rarely in each of them."""
     chance = random.Random(3)

@@ -17,6 +17,7 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
+from scenarios.evidence.session import SessionClient
 from scenarios.verdict.causes.failure import Failure
 from scenarios.verdict.causes.ladder import attribute, contributing
 from scenarios.verdict.causes.slowness import explain_slow
@@ -109,6 +110,16 @@ def test_a_wait_of_a_session_that_names_nobody() -> None:
     assert explain_slow(Failure.join(slow(), exchange(), surroundings)).cause == "lock_wait"
 
 
+@pytest.mark.parametrize(("client", "cause"), [("a-1", "lock_wait"), ("b-2", "slow:application")])
+def test_a_wait_of_a_session_whose_client_is_known(client: str, cause: str) -> None:
+    """The port of a session's client says whose it is, though its name is the application's own."""
+    waiting = wait(2.2, 4.1, "gunicorn")
+    session = msgspec.structs.replace(waiting.waiter, port=40_001)
+    known = SessionClient(at_ns=0, pid=session.pid, port=40_001, replica=client)
+    surroundings = around(locks=[msgspec.structs.replace(waiting, waiter=session)], clients=[known])
+    assert explain_slow(Failure.join(slow(), exchange(), surroundings)).cause == cause
+
+
 @pytest.mark.parametrize(
     ("fields", "log", "cause"),
     [
@@ -178,6 +189,19 @@ def line(when: float, sqlstate: str, application: str) -> ServerLine:
         application=application,
         database="run_1",
     )
+
+
+@pytest.mark.parametrize("name", ["some pool", ""])
+@pytest.mark.parametrize(("client", "cause"), [("a-1", "42703"), ("b-2", None)])
+def test_a_refusal_of_a_session_whose_client_is_known(
+    name: str, client: str, cause: str | None
+) -> None:
+    """The port of its client says whose session was refused, whatever its name; nobody else is."""
+    refused = msgspec.structs.replace(line(1.0, "42703", name), port=40_001)
+    known = SessionClient(at_ns=0, pid=refused.pid, port=40_001, replica=client)
+    surroundings = around(server_log=[refused], clients=[known])
+    found = surroundings.server_error("a-1", make.at(0.9), make.at(1.1))
+    assert (None if found is None else found.sqlstate) == cause
 
 
 @pytest.mark.parametrize(
