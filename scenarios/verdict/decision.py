@@ -67,6 +67,7 @@ class Findings:
     slow_causes: tuple[Cause, ...] = ()
     starved: Starved | None = None
     stalled: Starved | None = None
+    unsettled: Starved | None = None
     replica_ends: tuple[ReplicaEnd, ...] = ()
     rescued: Rescued = field(default_factory=Rescued)
     control: ControlComparison | None = None
@@ -172,11 +173,26 @@ def _starved(findings: Findings) -> Iterable[str]:
         )
         if killed:
             told.append(f"{number(killed, 'replica')} had to be killed")
+    if (late := unfinished(findings)) is not None:
+        told.append(f"work was not finished in time ({number(late, 'mail')} not sent)")
     if told:
         yield (
             f"{' and '.join(told)} while the machine was starved: {starved.words}; so the run "
             "cannot tell whether the release is to blame"
         )
+
+
+def unfinished(findings: Findings) -> int | None:
+    """How many mails were not sent, if nothing else is wrong and the machine was starved.
+
+    None if other promises are broken as well, or if the application had finished its work.
+    """
+    late = sum(
+        one.violations for one in findings.integrity.invariants if one.invariant == "mail_sent"
+    )
+    if findings.unsettled is None or not late or late != findings.integrity.violation_count:
+        return None
+    return late
 
 
 def of_machine(causes: Iterable[Cause]) -> int:

@@ -252,6 +252,7 @@ def _verdict(
         slow_causes=causes_of(slow, origin_ns),
         starved=read.around.machine.total(),
         stalled=read.around.stalled(),
+        unsettled=read.around.unsettled(),
         rescued=read.rescues.rescued(
             sum(one.died_ns is not None for one in timeline.lives.values())
         ),

@@ -11,6 +11,7 @@ from scenarios.verdict.decision import (
     fell_behind,
     number,
     of_machine,
+    unfinished,
 )
 from scenarios.verdict.measures import replica_ends
 from scenarios.verdict.measures.slo import percent_down
@@ -42,7 +43,7 @@ def check_objectives(findings: Findings) -> tuple[Check, ...]:
             _check_outage(findings),
             _check_locks(findings),
             _check_termination(findings),
-            _check_integrity(findings.integrity),
+            _check_integrity(findings.integrity, late=unfinished(findings) is not None),
             _check_outcome(findings, starved=findings.stalled is not None),
         )
         if check is not None
@@ -197,7 +198,7 @@ def _check_termination(findings: Findings) -> Check | None:
     )
 
 
-def _check_integrity(integrity: Integrity) -> Check:
+def _check_integrity(integrity: Integrity, *, late: bool) -> Check:
     if integrity.violation_count:
         first = integrity.violations[0]
         sentence = (
@@ -214,7 +215,7 @@ def _check_integrity(integrity: Integrity) -> Check:
     return Check(
         check="integrity",
         title="no data is lost, duplicated or invented",
-        held={"held": True, "violated": False}.get(integrity.status),
+        held=None if late else {"held": True, "violated": False}.get(integrity.status),
         sentence=sentence,
     )
 

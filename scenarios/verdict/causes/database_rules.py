@@ -9,6 +9,7 @@ from scenarios.verdict.causes.proxy_status import LATE
 
 _STATEMENT_TIMEOUT = re.compile(r"(?i)did not answer in time|statement timeout|query.*timed? ?out")
 _POOL = re.compile(r"(?i)no (free |database )?connection|\bpool\b|too many connections")
+_FULL = re.compile(r"(?i)too many (connections|clients)|remaining connection slots")
 _PARAMETER = re.compile(
     r"(?i)invalid input for query argument|value out of u?int\d+ range"
     r"|out of range integral type|int too large to convert"
@@ -123,6 +124,11 @@ def pool_exhausted(failure: Failure) -> Finding | None:
             "database",
         )
     return None
+
+
+def waited_for_pool(failure: Failure) -> bool:
+    """Whether no connection was free in time; a server that is full refuses at once."""
+    return pool_exhausted(failure) is not None and not _says(failure, _FULL)
 
 
 def _says(failure: Failure, words: re.Pattern[str]) -> bool:

@@ -2,7 +2,7 @@
 
 import errno
 
-from scenarios.verdict.causes.database_rules import statement_timeout
+from scenarios.verdict.causes.database_rules import statement_timeout, waited_for_pool
 from scenarios.verdict.causes.failure import Failure, Finding
 from scenarios.verdict.causes.proxy_status import LATE
 from scenarios.verdict.causes.surroundings import SLACK_NS
@@ -63,9 +63,9 @@ def starved_fleet(failure: Failure) -> Finding | None:
 def starved(failure: Failure) -> Finding | None:
     """It was not answered in time while others had the machine.
 
-    Only silence is excused so: timeouts, connections that were not made in time, and replicas that
-    were taken out since they did not answer their checks. What somebody said is not, and neither
-    is what a fault of the run explains.
+    Only silence is excused so: timeouts, connections that were not made or not free in time, and
+    replicas that were taken out since they did not answer their checks. What somebody said is not,
+    and neither is what a fault of the run explains.
     """
     if _faulty(failure) or not (_timed_out(failure) or _taken_out(failure)):
         return None
@@ -77,6 +77,7 @@ def _timed_out(failure: Failure) -> bool:
         failure.outcome.error in ("timeout", "connect_timeout")
         or (failure.proxy is not None and failure.proxy.error in LATE)
         or statement_timeout(failure) is not None
+        or waited_for_pool(failure)
     )
 
 

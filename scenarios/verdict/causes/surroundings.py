@@ -261,6 +261,17 @@ class Surroundings:
             return next((one for down in downs if (one := self._checks_starved(down))), None)
         return None
 
+    def unsettled(self) -> Starved | None:
+        """How far others had the machine while the application did not finish its work in time.
+
+        None if it did, or if the machine was not starved then.
+        """
+        for event in self.timeline.events:
+            if event.verb == "phase" and event.state == "noted" and event.error is not None:
+                start_ns = self.timeline.phases[self.timeline.phase_at(event.at_ns)].start_ns
+                return self.machine.starved(start_ns, event.at_ns)
+        return None
+
     def down_during(self, replica: str, start_ns: int, end_ns: int) -> Down | None:
         """The first stretch in which the replica was down during that time; None if it was not."""
         for one in self._downs.get(replica, ()):

@@ -263,3 +263,40 @@ def test_a_request_that_began_while_the_fleet_was_down_counts_though_it_ended_la
     checks = down("a-1", 2.1, 2.699, "timed_out")
     verdict = nobody(2.2, 2.699).judge(machine_samples=STARVED, backend_changes=checks)
     assert (verdict.verdict, causes(verdict)) == ("invalid", {"machine:starved"})
+
+
+@pytest.mark.parametrize(
+    ("problem", "machine", "verdict"),
+    [
+        ("There is no free connection to the database", STARVED, "invalid"),
+        ("There is no free connection to the database", QUIET, "fail"),
+        ("FATAL: sorry, too many clients already; the pool is closed", STARVED, "fail"),
+    ],
+)
+def test_no_free_connection_in_time_is_a_timeout(
+    problem: str, machine: Sequence[MachineSample], verdict: str
+) -> None:
+    """On a starved machine connections come back late; a server that is full refuses at once."""
+    run = clean().but(before=None, after=None, mails=[])
+    run = run.but(outcomes=[one for one in run.outcomes if one.subject is None])
+    run = run.failing(2.6, 2.9, status=503, problem=problem)
+    assert run.judge(machine_samples=machine).verdict == verdict
+
+
+@pytest.mark.parametrize(("machine", "verdict"), [(STARVED, "invalid"), (QUIET, "fail")])
+def test_work_that_a_starved_machine_left_undone_is_not_lost(
+    machine: Sequence[MachineSample], verdict: str
+) -> None:
+    """A mail that is late may still come; on a quiet machine it is a violation."""
+    run = clean()
+    phases = [
+        event(5.0, "phase", "started", 80, detail={"name": "settle"}),
+        event(5.9, "phase", "noted", 81, error="not settled after 1 s", detail={"name": "settle"}),
+    ]
+    late = run.but(mails=run.mails[:-1], events=[*run.events, *phases])
+    found = late.judge(machine_samples=machine)
+    assert found.verdict == verdict
+    said = " ".join(found.reasons)
+    assert ("work was not finished in time (1 mail not sent)" in said) == (verdict == "invalid")
+    lost = late.but(after=[one for one in run.after or () if one.subject != "old-1"])
+    assert lost.judge(machine_samples=machine).verdict == "fail"
