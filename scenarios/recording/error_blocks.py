@@ -1,21 +1,21 @@
 """Finds exceptions and panics in a log, line by line. Pure.
 
 The formats are those that the languages print by themselves: Python's traceback (also of exception
-groups and chains), the stack of V8 (Node), of the JVM, of Go and of Ruby, what Rails logs, and
-loggers that write one JSON document a line (pino, structlog, python-json-logger, logback). A line
-may begin with what a logger or a process manager puts before it.
+groups and chains), the stack of V8 (Node), of the JVM, of Go and of Ruby; what loggers write into a
+single line of text (see `error_lines`); and one JSON document a line (pino, structlog,
+python-json-logger, logback, zap, slog). A line may begin with what a logger or a process manager
+puts before it.
 """
 
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from scenarios.evidence.logged_error import Language
-
-LONGEST = 500
-"""So many characters of a message are kept."""
+from scenarios.recording.error_block import ErrorBlock, completed, is_sqlstate, short
+from scenarios.recording.error_lines import error_in_line
 
 _LOOK_BACK = 6
 _ERROR_LEVEL = 50  # of pino and bunyan, where 40 is a warning
@@ -27,15 +27,23 @@ _CHAINED = re.compile(
 )
 _GROUP_MARGIN = re.compile(r"^[\s|+-]*[|+]-*(?: |$)")
 _PYTHON_LAST = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: ?(?P<message>.*))?$")
+_MORE_OF_MESSAGE = re.compile(
+    r"LINE \d+:|(?:DETAIL|HINT|CONTEXT|QUERY):|\s+\^|\[SQL: |\[parameters: "
+    r"|\(Background on this error"
+)
+"""What Postgres and SQLAlchemy add to a message in lines of their own."""
 _PYTHON_PLACE = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<name>.+))?')
 _FRAME = re.compile(r"^\s+at (?:async )?\S.*$|^\s+\.{3} \d+ (?:more|common|lines)\b")
 _THROWN = re.compile(
     r"(?:^|[\s\]:|])(?:Exception in thread \"[^\"]*\" )?(?:Uncaught )?"
-    r"(?P<type>(?:[a-z][\w$]*\.)*[A-Z][\w$]*(?:\.[A-Z][\w$]*)*)(?: \[\w+\])?: ?(?P<message>.*)$"
+    r"(?P<type>(?:[a-z][\w$]*\.)+[A-Z][\w$]*(?:\.[A-Z][\w$]*)*|(?:[A-Z][\w$.]*)?(?:Error|Exception))"
+    r"(?: \[\w+\])?(?:: ?(?P<message>.*)|\s*)$"
 )
-_THROWN_BARE = re.compile(
-    r"(?:^|\s)(?P<type>(?:[a-z][\w$]*\.)+[A-Z][\w$]*|[A-Z]\w*(?:Error|Exception))\s*$"
+_THROWN_OTHERWISE = re.compile(
+    r"^(?:.*[\]:|] )?(?:Uncaught )?(?P<type>error|[A-Z][\w$]*(?:\.[A-Z][\w$]*)*)(?: \[\w+\])?: ?"
+    r"(?P<message>.*)$"
 )
+"""A class whose name says nothing, at the begin of a line; node-postgres calls its own `error`."""
 _CAUSED_BY = re.compile(r"^\s*(?:Caused by: |\[cause\]: )(?P<rest>.*?)\s*\{?\s*$")
 _PROPERTY = re.compile(r"^\s+(?:\w+|'[^']+'): .*,?\s*$|^\s*[}\]],?\s*$")
 _CODE = re.compile(r"^\s+code: '(?P<code>[0-9A-Z]{5})',?\s*$")
@@ -45,40 +53,6 @@ _GO_FRAME = re.compile(r"^\S+\(.*\)$|^\t\S+:\d+(?: \+0x[0-9a-f]+)?$|^created by 
 _RUBY = re.compile(
     r"^(?P<place>\S+:\d+):in [`'].+': (?P<message>.*) \((?P<type>[A-Z]\w*(?:::\w+)*)\)\s*$"
 )
-_RAILS = re.compile(r"(?:^|\s)(?P<type>[A-Z]\w*(?:::[A-Z]\w*)+) \((?P<message>.*)\):?\s*$")
-_REQUEST_ID = re.compile(r"(?<![\w-])s\d+-(?:\d{6,}|u\d{6,})-\d+(?:-\d+)?(?![\w-])")
-_SQLSTATE = re.compile(r"(?i)\bsqlstate[ :=\[(\"']*(?P<code>[0-9A-Z]{5})\b")
-_SHAPE_OF_SQLSTATE = re.compile(r"[0-9A-Z]{2}(?:[0-9A-Z]{3})")
-
-
-@dataclass(slots=True)
-class ErrorBlock:
-    """An error as it stood in a log, without its time.
-
-    Attributes:
-        language: whose format it has.
-        type: the class of the exception; empty if unknown.
-        message: what it says, in one line.
-        root: the exception that it was raised from, as `type: message`.
-        sqlstate: the SQLSTATE that it carries.
-        request_id: the request that its lines name.
-        place: where it was raised.
-        context: the last line before it, which may have a time.
-    """
-
-    language: Language
-    type: str = ""
-    message: str = ""
-    root: str | None = None
-    sqlstate: str | None = None
-    request_id: str | None = None
-    place: str | None = None
-    context: str = ""
-
-    @property
-    def last_line(self) -> str:
-        """The exception as its language prints it."""
-        return ": ".join(part for part in (self.type, self.message) if part)
 
 
 @dataclass(slots=True)
@@ -127,7 +101,7 @@ class ErrorBlocks:
             return
         block = opened.block
         if block.type or block.message:
-            yield _completed(block, opened.lines)
+            yield completed(block, opened.lines)
 
     def _begin(self, line: str) -> Iterator[ErrorBlock]:
         if line.lstrip().startswith("{"):
@@ -153,24 +127,26 @@ class ErrorBlocks:
             block = ErrorBlock("ruby", ruby["type"], ruby["message"], place=ruby["place"])
             self._open = _Open(block, [*self._recent, line])
             return
-        rails = _RAILS.search(line) if "::" in line else None
-        if rails is not None:
-            block = ErrorBlock("ruby", rails["type"], rails["message"], context=line)
-            yield _completed(block, [*list(self._recent)[-1:], line])
+        single = error_in_line(line)
+        if single is not None:
+            yield completed(single, [*list(self._recent)[-1:], line])
 
     def _thrown(self, line: str) -> _Open | None:
         """A stack whose first frame this is; its exception stands in one of the lines before."""
         language: Language = "java" if line.startswith("\tat ") else "javascript"
-        lines: list[str] = []
-        for before in reversed(self._recent):
-            lines.insert(0, before)
-            head = _THROWN.search(before) or _THROWN_BARE.search(before)
-            if head is not None:
-                block = ErrorBlock(language, head["type"], context=before, place=line.strip()[3:])
-                found = head.groupdict()
-                block.message = " ".join([found.get("message") or "", *lines[1:]]).strip()
-                self._recent.clear()
-                return _Open(block, [*lines, line])
+        recent = list(self._recent)
+        for pattern in (_THROWN, _THROWN_OTHERWISE):
+            for place in range(len(recent) - 1, -1, -1):
+                head = pattern.search(recent[place])
+                if head is not None:
+                    told = [head["message"] or "", *recent[place + 1 :]]
+                    block = ErrorBlock(
+                        *(language, head["type"], " ".join(told).strip()),
+                        context=recent[place],
+                        place=line.strip()[3:],
+                    )
+                    self._recent.clear()
+                    return _Open(block, [*recent[place:], line])
         return None
 
     def _panicked(self, line: str) -> _Open | None:
@@ -196,10 +172,10 @@ class ErrorBlocks:
                 return bool(re.match(r"^\s+from |^\s+\d+: from ", line))
         caused = _CAUSED_BY.match(line)
         if caused is not None:
-            opened.block.root = _short(caused["rest"])
+            opened.block.root = short(caused["rest"])
             return True
         code = _CODE.match(line)
-        if code is not None:
+        if code is not None and is_sqlstate(code["code"]):
             opened.block.sqlstate = code["code"]
         return bool(_FRAME.match(line) or _PROPERTY.match(line))
 
@@ -228,28 +204,16 @@ def _python_goes_on(opened: _Open, line: str) -> bool:
 def _python_chain_goes_on(opened: _Open, line: str, text: str) -> bool:
     """Whether a line after an exception's own belongs to it: a chain, or what a group holds."""
     block = opened.block
-    if not text.strip():
+    if not text.strip() or _MORE_OF_MESSAGE.match(text):
         return True
     if _CHAINED.search(text):
-        block.root = block.root or _short(block.last_line)
+        block.root = block.root or short(block.last_line)
         opened.chained = True
         return True
     if opened.chained and _TRACEBACK.match(text):
         opened.finished = opened.chained = False
         return True
     return line.lstrip().startswith(("| ", "+-"))
-
-
-def _completed(block: ErrorBlock, lines: Iterable[str]) -> ErrorBlock:
-    text = "\n".join([block.context, *lines])
-    request = _REQUEST_ID.search(text)
-    if block.request_id is None and request is not None:
-        block.request_id = request[0]
-    if block.sqlstate is None:
-        state = _SQLSTATE.search(text)
-        block.sqlstate = state["code"].upper() if state is not None else None
-    block.message = _short(block.message)
-    return block
 
 
 def _from_json(line: str) -> ErrorBlock | None:
@@ -274,20 +238,25 @@ def _from_json(line: str) -> ErrorBlock | None:
     level = parsed.get(
         "level", parsed.get("severity", parsed.get("levelname", parsed.get("log.level")))
     )
+    if stack is None and "\n" in (text := _first(parsed, "message", "msg") or ""):
+        stack = text
     inner = _in_stack(stack) if stack else None
     if not _is_error(level) and inner is None:
         return None
     message = _first(about, "message", "msg") or _first(parsed, "message", "msg", "event") or ""
+    cause = _first(parsed, "err", "error", "exception")
+    if cause is not None and inner is None and cause not in message:
+        message = f"{message}: {cause}" if message else cause
     block = inner or ErrorBlock("json", message=message)
     block.language = "json"
     block.type = _first(about, "type", "name", "class") or block.type
     if about and _first(about, "message", "msg"):
         block.message = message
     code = about.get("code", about.get("sqlstate", parsed.get("sqlstate")))
-    if isinstance(code, str) and _SHAPE_OF_SQLSTATE.fullmatch(code):
-        block.sqlstate = code
+    if is_sqlstate(code):
+        block.sqlstate = str(code)
     block.context = line
-    return _completed(block, [line]) if block.last_line else None
+    return completed(block, [line]) if block.last_line else None
 
 
 def _in_stack(stack: str) -> ErrorBlock | None:
@@ -311,7 +280,3 @@ def _is_error(level: object) -> bool:
     if isinstance(level, bool) or not isinstance(level, int):
         return False
     return level >= _ERROR_LEVEL
-
-
-def _short(text: str) -> str:
-    return " ".join(text.split())[:LONGEST]

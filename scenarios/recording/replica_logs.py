@@ -9,7 +9,8 @@ from pathlib import Path
 
 from scenarios.evidence.logged_error import LoggedError
 from scenarios.evidence.recorder import Recorder
-from scenarios.recording.error_blocks import ErrorBlock, ErrorBlocks
+from scenarios.recording.error_block import ErrorBlock
+from scenarios.recording.error_blocks import ErrorBlocks
 
 LOOK_SECONDS = 0.2
 """How often the logs are looked at; an error without a time of its own is stamped as exactly."""

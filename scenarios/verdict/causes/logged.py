@@ -45,6 +45,31 @@ psycopg names its exceptions so, and asyncpg adds `Error`.
 _CONDITION = re.compile(r"\b(" + "|".join(_CONDITIONS) + r")(?:Error)?\b")
 
 
+_MESSAGES = tuple(
+    (re.compile(pattern), sqlstate)
+    for pattern, sqlstate in (
+        (r"\bcolumn \S+(?: of relation \S+)? does not exist", "42703"),
+        (r"\brelation \S+ does not exist", "42P01"),
+        (r"\bfunction .+ does not exist", "42883"),
+        (r"\btype \"[^\"]+\" does not exist", "42704"),
+        (r"\bnull value in column .* violates not-null constraint", "23502"),
+        (r"\bduplicate key value violates unique constraint", "23505"),
+        (r"\bviolates foreign key constraint", "23503"),
+        (r"\bviolates check constraint", "23514"),
+        (r"\binvalid input value for enum", "22P02"),
+        (r"\bvalue too long for type", "22001"),
+        (r"\bpermission denied for (?:table|relation|schema|sequence|database)", "42501"),
+        (r"\bcanceling statement due to lock timeout", "55P03"),
+        (r"\bcanceling statement due to statement timeout", "57014"),
+        (r"\bdeadlock detected", "40P01"),
+        (r"\bcould not serialize access", "40001"),
+        (r"\bcurrent transaction is aborted", "25P02"),
+        (r"\bsorry, too many clients already", "53300"),
+    )
+)
+"""The server's own words (PostgreSQL, in English): drivers such as JDBC and pq log nothing else."""
+
+
 class Quoted(NamedTuple):
     """One exception, as often as it was logged.
 
@@ -75,14 +100,21 @@ def without_values(text: str) -> str:
 
 
 def sqlstate_of(error: LoggedError) -> str | None:
-    """The SQLSTATE that an error carries, or that its class or its root's stands for."""
+    """The SQLSTATE that an error carries, else that of its class's or its message's condition.
+
+    The same of its root, which may be the one that the database gave.
+    """
     if error.sqlstate is not None:
         return error.sqlstate
-    for text in (error.type, error.message, error.root or ""):
+    texts = (error.type, error.message, error.root or "")
+    for text in texts:
         match = _CONDITION.search(text)
         if match is not None:
             return _CONDITIONS[match[1]]
-    return None
+    return next(
+        (state for text in texts for said, state in _MESSAGES if said.search(text) is not None),
+        None,
+    )
 
 
 class LoggedErrors:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.recording.error_blocks import ErrorBlock, ErrorBlocks
+from scenarios.recording.error_block import ErrorBlock
+from scenarios.recording.error_blocks import ErrorBlocks
 
 PYTHON = """
 import logging
