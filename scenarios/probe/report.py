@@ -214,8 +214,11 @@ def _about_keep_alive(profile: Profile, behind: Router | None) -> list[str]:
     early = [router for router in routers if keep_alive_race(profile, router)]
     if not early:
         return []
-    setting = keep_alive_setting(profile, early)
-    return [f"Keep idle connections longer than the router does: {setting}."]
+    setting, seconds = keep_alive_setting(profile, early), _shorter_seconds(profile)
+    other = f"have the router keep them for {seconds} s"
+    if behind is not None:
+        other += f": {router_setting(profile, behind)}"
+    return [f"Keep idle connections longer than the router does: {setting}. Or {other}."]
 
 
 def keep_alive_setting(profile: Profile, routers: Iterable[Router]) -> str:
@@ -224,6 +227,20 @@ def keep_alive_setting(profile: Profile, routers: Iterable[Router]) -> str:
     name = (profile.server or "").partition(" ")[0]
     setting = _KEEP_ALIVE.get(name, "a keep-alive timeout of {seconds} s in the server")
     return setting.format(seconds=seconds)
+
+
+def router_setting(profile: Profile, router: Router) -> str:
+    """With which setting the router gives up an idle connection before the server does."""
+    return router.setting.format(seconds=_shorter_seconds(profile))
+
+
+def _shorter_seconds(profile: Profile) -> int:
+    """A second less than the server keeps an idle connection, or says that it does."""
+    kept = profile.keep_alive
+    if kept is None:
+        raise ValueError("how long it keeps idle connections is not known")
+    least = kept.seconds if kept.announced is None else min(kept.seconds, kept.announced)
+    return max(1, math.floor(least) - 1)
 
 
 def _about_the_start(profile: Profile) -> list[str]:

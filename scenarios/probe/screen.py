@@ -10,7 +10,7 @@ from rich.text import Text
 
 from scenarios.probe.meaning import Settings
 from scenarios.probe.profile import Profile
-from scenarios.probe.report import ProbeReport, keep_alive_setting
+from scenarios.probe.report import ProbeReport, keep_alive_setting, router_setting
 from scenarios.probe.terms import ROUTERS, Terms
 from scenarios.probe.words import rows
 
@@ -63,7 +63,9 @@ def cure(report: ProbeReport) -> str:
         return f"No setting of {best.platform} saves this server: {best.impossible}. {_saves(best)}"
     lines = best.lines if report.prediction.lost else ()
     if report.race is not None and report.behind is not None:
-        lines = (*lines, keep_alive_setting(report.profile, [report.behind]))
+        server = keep_alive_setting(report.profile, [report.behind])
+        router = router_setting(report.profile, report.behind)
+        lines = (*lines, f"{server} (or in {report.behind.name}: {router})")
     return f"Loses nothing with  {'   '.join(lines)}"
 
 

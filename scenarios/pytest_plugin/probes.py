@@ -13,7 +13,7 @@ from scenarios.probe.probing import WATCH_SECONDS, probe
 from scenarios.probe.profile import Profile
 from scenarios.probe.report import LONGEST_SECONDS, ProbeReport, judge
 from scenarios.probe.server import Target
-from scenarios.probe.terms import terms_with
+from scenarios.probe.terms import Terms, router_of, terms_with
 from scenarios.probe.words import rows
 
 
@@ -49,6 +49,7 @@ class Probe:
         grace: float | None = None,
         lag: float | None = None,
         longest: float = LONGEST_SECONDS,
+        behind: str | None = None,
     ) -> list[str]:
         """What a rolling update there loses, a sentence each; empty: nothing.
 
@@ -58,24 +59,33 @@ class Probe:
             grace: the seconds until the kill, as they are set; absent: the platform's own.
             lag: the seconds until no router sends to it any more; absent: the platform's own.
             longest: how long a request may take, in seconds.
+            behind: the router in front, such as `nginx`, which chooses a replica for each request;
+                absent: the platform's own.
 
         Raises:
-            UsageError: there is no such platform, or it has no such setting.
+            UsageError: there is no such platform or router, or it has no such setting.
         """
         terms = terms_with(persona, pre_stop=pre_stop, grace=grace, lag=lag)
-        report: ProbeReport = judge(self.profile, terms, longest_seconds=longest)
+        report = self._judged(terms, longest, behind)
         return [loss.why for loss in report.lost]
 
     def settings(
-        self, persona: str = "kubernetes", *, longest: float = LONGEST_SECONDS
+        self,
+        persona: str = "kubernetes",
+        *,
+        longest: float = LONGEST_SECONDS,
+        behind: str | None = None,
     ) -> Settings:
         """The least settings there with which nothing is lost.
 
         Raises:
-            UsageError: there is no such platform.
+            UsageError: there is no such platform or router.
         """
-        terms = terms_with(persona)
-        return judge(self.profile, terms, longest_seconds=longest).settings_of(persona)
+        return self._judged(terms_with(persona), longest, behind).settings_of(persona)
+
+    def _judged(self, terms: Terms, longest: float, behind: str | None) -> ProbeReport:
+        router = None if behind is None else router_of(behind)
+        return judge(self.profile, terms, behind=router, longest_seconds=longest)
 
     def __repr__(self) -> str:
         """What decides: pytest shows as much of a value below a failed assertion."""

@@ -1,5 +1,6 @@
 """From what was seen to what is lost, and to the settings with which nothing is."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from scenarios.probe.profile import (
     Startup,
     Upload,
 )
-from scenarios.probe.report import advice, judge
+from scenarios.probe.report import advice, judge, router_setting
 from scenarios.probe.terms import PLATFORMS, ROUTERS, Terms, behind_router, router_of, terms_of
 from tests.support.probe import GONE, profile
 
@@ -300,6 +301,19 @@ def test_behind_a_router_the_race_counts() -> None:
     assert any("--timeout-keep-alive 125" in sentence for sentence in advice(server))
     behind_alb = advice(server, router_of("alb"))
     assert any("--timeout-keep-alive 65" in sentence for sentence in behind_alb)
+
+
+@pytest.mark.parametrize("router", ROUTERS, ids=lambda router: router.name)
+@given(kept=st.floats(2.0, 3000.0), announced=st.none() | st.integers(2, 3000).map(float))
+def test_a_router_that_gives_up_first_has_no_race(
+    router: Any, kept: float, announced: float | None
+) -> None:
+    """With the setting that is advised for a router, the server is never the first to close."""
+    server = profile(keep_alive=KeepAlive(fate="closed", seconds=kept, announced=announced))
+    said = router_setting(server, router)
+    seconds = float(re.findall(r"\d+", said)[0])
+    assert 1 <= seconds < kept
+    assert "{" not in said.replace("{idle_timeout", "")
 
 
 def test_what_is_not_known_is_not_called_lossless() -> None:

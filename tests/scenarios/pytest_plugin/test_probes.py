@@ -16,7 +16,9 @@ def test_it_stops_in_order(hitless):
     probe = probed(hitless)
     assert probe.completes_in_flight and probe.signal_reaches_server
     assert probe.lost("kubernetes", pre_stop=5) == []
+    assert probe.lost("kubernetes", pre_stop=5, behind="envoy") == []
     assert probe.settings("nomad").grace_seconds > 5
+    assert probe.settings("nomad", behind="nginx") == probe.settings("nomad")
 
 def test_it_does_not(hitless):
     probe = hitless.probe(["sh", "-c", COMMAND + "; echo"], cwd={apps!r},
