@@ -19,6 +19,8 @@ _WORDS = {
     "40P01": re.compile(r"\b40P01\b|(?i:deadlock[_ ]?detected)"),
 }
 _ASYNCPG = "asyncpg takes no settings from PGOPTIONS"
+_PG8000 = "pg8000 takes no settings from PGOPTIONS"
+_POSTGRES_JS = "the package postgres (postgres.js) takes no settings from PGOPTIONS"
 _JDBC = "JDBC takes no settings from PGOPTIONS"
 _PRISMA = "Prisma's engine takes no settings from PGOPTIONS"
 _IGNORES_PGOPTIONS = {
@@ -31,6 +33,15 @@ _IGNORES_PGOPTIONS = {
     "prisma": _PRISMA,
 }
 """Programs whose driver is known to ignore `PGOPTIONS`, with the reason."""
+_IMPORTS = {
+    re.compile(r"^\s*(?:import|from)\s+asyncpg\b", re.MULTILINE): _ASYNCPG,
+    re.compile(r"^\s*(?:import|from)\s+pg8000\b", re.MULTILINE): _PG8000,
+    re.compile(r"\+asyncpg://"): _ASYNCPG,
+    re.compile(r"(?:\bfrom|\brequire\(|\bimport\()\s*['\"]postgres['\"]"): _POSTGRES_JS,
+    re.compile(r"\bjdbc:postgresql:"): _JDBC,
+}
+"""What a script says that uses such a driver; psycopg, node-postgres and pq read the variable."""
+_LONGEST_SCRIPT = 200_000
 
 
 class _Logged(msgspec.Struct, frozen=True):
@@ -44,20 +55,43 @@ def pg_options(given: str | None, lock_timeout: float | None) -> str | None:
     return " ".join(part for part in (setting, given) if part) or None
 
 
-def ignored_settings(command: Sequence[str], env: Mapping[str, str]) -> str | None:
+def ignored_settings(
+    command: Sequence[str], env: Mapping[str, str], cwd: Path | None = None
+) -> str | None:
     """Why the command's driver will not know of `PGOPTIONS`; None if nothing is known of that.
 
     Args:
         command: the program and its arguments.
         env: its own environment variables.
+        cwd: where it runs. Scripts that it names are searched for the driver that they use.
     """
     for value in env.values():
         if "+asyncpg://" in value:
             return _ASYNCPG
+        if "+pg8000://" in value:
+            return _PG8000
         if value.startswith("jdbc:"):
             return _JDBC
     names = (PurePath(word).name.removesuffix(".exe").lower() for word in command)
-    return next((_IGNORES_PGOPTIONS[name] for name in names if name in _IGNORES_PGOPTIONS), None)
+    known = next((_IGNORES_PGOPTIONS[name] for name in names if name in _IGNORES_PGOPTIONS), None)
+    if known is not None:
+        return known
+    scripts = [_script(word, cwd or Path()) for word in command]
+    return next(
+        (why for text in scripts for said, why in _IMPORTS.items() if said.search(text)), None
+    )
+
+
+def _script(word: str, cwd: Path) -> str:
+    """The text of a script that a word of a command names; empty if it names none."""
+    path = cwd / word
+    if path.suffix not in (".py", ".js", ".mjs", ".cjs", ".ts", ".sh"):
+        return ""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(_LONGEST_SCRIPT)
+    except OSError:
+        return ""  # it is not there yet, or it is no path
 
 
 def refusal_in(output: str) -> str | None:

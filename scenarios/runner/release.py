@@ -130,7 +130,8 @@ def commands_without_lock_timeout(loaded: Loaded) -> list[str]:
     found = []
     for words, using in commands:
         if isinstance(words, tuple):
-            reason = ignored_settings(words, version(loaded, using).env)
+            runner = version(loaded, using)
+            reason = ignored_settings(words, runner.env, runner.cwd)
             if reason is not None:
                 found.append(
                     f"{command_name(words)} ignores lock_timeout_seconds: {reason}. Set "

@@ -407,3 +407,27 @@ def test_drivers_that_do_not_hear_of_a_lock_timeout(
     found = ignored_settings(command, env)
     assert (found is None) == (driver is None)
     assert driver is None or driver in str(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "driver"),
+    [
+        ("up.py", "import os\nimport asyncpg\n", "asyncpg"),
+        ("up.py", "from pg8000.native import Connection\n", "pg8000"),
+        ("up.mjs", "import sql from 'postgres';\n", "postgres.js"),
+        ("up.cjs", 'const sql = require("postgres")(url)\n', "postgres.js"),
+        ("up.sh", "exec java -cp . Up jdbc:postgresql://x/y\n", "JDBC"),
+        ("up.py", "import psycopg  # not asyncpg\n", None),
+        ("up.mjs", "import pg from 'pg';\n", None),
+        ("gone.py", None, None),
+    ],
+)
+def test_a_script_says_which_driver_it_uses(
+    tmp_path: Path, name: str, text: str | None, driver: str | None
+) -> None:
+    """A script's imports tell whether it will hear of a lock timeout."""
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    found = ignored_settings(["node", name, "up"], {}, tmp_path)
+    assert (found is None) == (driver is None)
+    assert driver is None or driver in str(found)

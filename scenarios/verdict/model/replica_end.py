@@ -10,7 +10,7 @@ WayOut = Literal["stopped", "killed", "unheard", "left_behind", "under_way", "di
 - `stopped`: it stopped as asked.
 - `killed`: it was killed after its grace period.
 - `unheard`: it was killed after its grace period, and its port was open until then: the stop signal
-  did not reach the process that listens.
+  did not reach the process that listens, or that process ignored it.
 - `left_behind`: its first process ended, and the process that listens did not.
 - `under_way`: it ended while requests were under way.
 - `died`: it ended by itself, in service.
@@ -63,7 +63,7 @@ class ReplicaEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "killed": "killed after its grace period",
             "unheard": (
                 "killed after its grace period; it listened until then, so the stop signal did not "
-                "reach the process that listens"
+                "reach the process that listens, or that process ignored it"
             ),
             "left_behind": "its first process ended and left the one that listens behind",
             "under_way": f"ended with {self.cut} request{'' if self.cut == 1 else 's'} under way",
