@@ -72,6 +72,16 @@ class Answers:
         """The same of requests that may change something: those that are not GET, HEAD, OPTIONS."""
         return self._first(lambda kind: kind.writes)
 
+    @cached_property
+    def last_served_ns(self) -> dict[str, int]:
+        """When the outcome of the last request was known that a replica answered, by replica."""
+        found: dict[str, int] = {}
+        for (_, replica), answers in self._by_step.items():
+            if answers.times:
+                last = self._nanoseconds(max(answers.times))
+                found[replica] = max(found.get(replica, last), last)
+        return found
+
     def of_step(self, step: Step) -> list[Served]:
         """The answers to a step, by replica."""
         return [

@@ -40,6 +40,7 @@ class Contrast(NamedTuple):
             had answered the request before itself.
         failed: the failed requests that it explains, by their place in the list.
         chance: the p-value.
+        returned: whether the other version was taken back; `outside` is before and after it then.
     """
 
     line: Line
@@ -50,6 +51,7 @@ class Contrast(NamedTuple):
     beside: Counts
     failed: tuple[int, ...]
     chance: float
+    returned: bool = False
 
     @property
     def about(self) -> tuple[str, str]:
@@ -84,6 +86,9 @@ def _sentence(  # noqa: PLR0911 - one for each line
 ) -> str:
     version, other = one.version, one.other
     elsewhere = f"; {_of(beside)} failed on other versions"
+    then, otherwise = "from then on", "before"
+    if one.returned:
+        then, otherwise = f"until {other} was gone", "before and after that"
     match line:
         case "version":
             return (
@@ -94,13 +99,14 @@ def _sentence(  # noqa: PLR0911 - one for each line
             return (
                 f"only version {version} fails, and only after {other} wrote: {version} cannot "
                 f"read what {other} writes ({_of(inside)} failed on {version} after {other} "
-                f"first wrote, {_of(outside)} before{elsewhere})"
+                f"first wrote{f' and {then}' if one.returned else ''}, "
+                f"{_of(outside)} {otherwise}{elsewhere})"
             )
         case "after_served":
             return (
                 f"only version {version} fails, and only after {other} served: {version} does not "
-                f"work beside {other} ({_of(inside)} failed on {version} from then on, "
-                f"{_of(outside)} before{elsewhere})"
+                f"work beside {other} ({_of(inside)} failed on {version} {then}, "
+                f"{_of(outside)} {otherwise}{elsewhere})"
             )
         case "after_migration":
             return (

@@ -5,7 +5,7 @@ and which of them count, is said in `scenarios.verdict.causes.contrasts`.
 """
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,12 +92,38 @@ class StepGroup:
         chance = _chance(here, there)
         yield _contrast("version", version, "", here, there, beside, chance)
         for line, other, at_ns in self._moments(version):
-            after, before = _split(here, at_ns)
+            gone_ns = self._gone(line, other, here)
+            after, before = _split(here, at_ns, gone_ns)
             if len(before.failed) > _STRAY * len(mine) or not before.served or not after.failed:
+                continue
+            if gone_ns is not None and _spread(after, _PIECES // 2):
+                before.served = here.served[: bisect_left(here.served, at_ns)]
+                before.served += here.served[bisect_right(here.served, gone_ns) :]
+                further = fisher_greater(after.counts, before.counts)
+                contrast = _contrast(line, version, other, after, before, beside, further)
+                yield contrast._replace(returned=True)
                 continue
             # Both halves of the sentence must hold, so the weaker of them counts.
             further = max(_chance(after, there), fisher_greater(after.counts, before.counts))
             yield _contrast(line, version, other, after, before, beside, further)
+
+    def _gone(self, line: Line, other: str, here: _Side) -> int | None:
+        """When another version was gone again, and with it all failures; None if that was not so.
+
+        This is what a canary leaves that was taken back. It answered too few requests to be
+        compared with, but the failures began with it and ended with it.
+        """
+        if line not in ("after_write", "after_served"):
+            return None
+        answered = self._around.answers.last_served_ns.items()
+        version_of = self._around.skew.version_of
+        last_ns = max((at for name, at in answered if version_of(name) == other), default=None)
+        failed_ns = max((point.at_ns for point in here.failed), default=None)
+        if last_ns is None or failed_ns is None or failed_ns > last_ns + _NEAR_NS:
+            return None
+        gone_ns = max(last_ns, failed_ns)
+        later = len(here.served) - bisect_right(here.served, gone_ns)
+        return gone_ns if later >= _CONTROLS else None
 
     def _others(self, version: str) -> "array[int]":
         """The times of the other versions' answers."""
@@ -267,12 +293,13 @@ def _spread(side: _Side, pieces: int) -> bool:
     return len(hit) >= pieces
 
 
-def _split(side: _Side, at_ns: int) -> tuple[_Side, _Side]:
-    """The requests of a side from an instant on, and those before it."""
+def _split(side: _Side, at_ns: int, until_ns: int | None) -> tuple[_Side, _Side]:
+    """The requests of a side from an instant on until another, and those before the first."""
     index = bisect_left(side.served, at_ns)
+    end = len(side.served) if until_ns is None else bisect_right(side.served, until_ns)
     after = [point for point in side.failed if point.at_ns >= at_ns]
     before = [point for point in side.failed if point.at_ns < at_ns]
-    return _Side(after, side.served[index:]), _Side(before, side.served[:index])
+    return _Side(after, side.served[index:end]), _Side(before, side.served[:index])
 
 
 def _split_each(

@@ -53,20 +53,27 @@ def journal() -> list[Event]:
     return events
 
 
-def run(fault: Fault, seed: int = 1, writes_b: float = START_B, **fields: Any) -> Evidence:
+def run(
+    fault: Fault,
+    seed: int = 1,
+    writes_b: float = START_B,
+    shares_b: tuple[float, float] = (0.5, 1.0),
+    **fields: Any,
+) -> Evidence:
     """Users who write and then read, 20 a second; what the fault wants fails.
 
     Args:
         fault: which requests fail.
         seed: of who answers what.
         writes_b: from when on b is asked to write.
+        shares_b: the share of b between START_B and ALL_B, and from then on.
         fields: what the failed requests have.
     """
     chance = random.Random(seed)
     outcomes: list[Outcome] = []
 
     def replica_at(at: float, step: int) -> str:
-        share = 0.0 if at < START_B else 0.5 if at < ALL_B else 1.0
+        share = 0.0 if at < START_B else shares_b[0] if at < ALL_B else shares_b[1]
         if step == 1 and at < writes_b:
             share = 0.0
         return chance.choice(["b-3", "b-4"] if chance.random() < share else ["a-1", "a-2"])
@@ -281,6 +288,36 @@ def test_one_exception_and_a_single_request_shows_nothing(fails: Callable[[int],
     """So few failures say something only where there is no exception on either side."""
     cause = only(crossing(157, 158, fails=fails).judge())
     assert (cause.cause, cause.confidence) == ("status:404", "symptom")
+
+
+TAKEN_BACK = (0.1, 0.0)
+"""A canary that gets a tenth of the requests, and is taken back then."""
+
+
+def test_a_canary_that_is_taken_back_has_harmed_the_stable_version() -> None:
+    """It answered too few requests to be compared with, but the failures came and went with it."""
+
+    def fault(one: Asked) -> bool:
+        return one.version == "a" and one.step == 2 and START_B + 0.6 < one.at < ALL_B
+
+    cause = only(run(fault, shares_b=TAKEN_BACK).judge())
+    assert (cause.cause, cause.confidence) == ("mixed_fleet:after_write", "likely")
+    assert "failed on a after b first wrote and until b was gone, 0 of " in cause.title
+    assert " before and after that" in cause.title
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda one: one.version == "a" and 7.0 < one.at < 7.6,  # a moment of the canary's time
+        lambda one: one.version == "a" and 9.5 < one.at < 13.0,  # it outlives the canary
+        lambda one: one.version == "a" and 4.5 < one.at < 9.0,  # it began before the canary
+    ],
+)
+def test_failures_that_do_not_come_and_go_with_a_canary_are_not_its_doing(fault: Fault) -> None:
+    """A disturbance that meets the canary's time by accident lies otherwise in it."""
+    found = {one.cause for one in run(fault, shares_b=TAKEN_BACK).judge().causes}
+    assert not [name for name in found if name.startswith("mixed_fleet:after_")]
 
 
 def test_failures_of_several_steps_are_counted_together() -> None:
