@@ -18,6 +18,7 @@ from scenarios.evidence.server_log import ServerLine
 from scenarios.evidence.session import SessionClient
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
+from scenarios.evidence.workers import OneProcess, Workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class Evidence:
         profiles: by version, what was found out about its server before the run, as the JSON of a
             probe's profile; empty where no version asked for it.
         scratch: where a judgement keeps what it needs again later.
+        workers: who reads the records.
     """
 
     manifest: Manifest
@@ -65,3 +67,4 @@ class Evidence:
     reads: Iterable[Read] = ()
     profiles: Mapping[str, bytes] = field(default_factory=dict)
     scratch: Scratch = field(default_factory=MemoryScratch)
+    workers: Workers = field(default_factory=OneProcess)

@@ -7,7 +7,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from scenarios.evidence.logged_error import LoggedError
 from scenarios.evidence.machine import MachineSample
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest, read_manifest, write_manifest
-from scenarios.evidence.ndjson import damaged, read_lines
+from scenarios.evidence.ndjson import Lines, damaged, read_lines
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.read import Read
 from scenarios.evidence.recorder import Recorder
@@ -34,6 +34,7 @@ from scenarios.evidence.server_log import ServerLine
 from scenarios.evidence.session import SessionClient
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
+from scenarios.evidence.workers import ForkedProcesses
 
 T = TypeVar("T", bound=msgspec.Struct)
 _PROFILE = "probe-"
@@ -56,15 +57,11 @@ class RecordFile(Generic[T]):
         """Whether the run has recorded it."""
         return self.path.is_file()
 
-    def read(self, digest: str | None = None) -> Iterator[T]:
-        """Yield each record, in the order of the file.
+    def read(self, digest: str | None = None) -> Lines[T]:
+        """Each record, in the order of the file: see `Lines` for what may be wrong.
 
         Args:
             digest: the SHA-256 that the file must have; compared once the last record was taken.
-
-        Raises:
-            EvidenceError: the file is missing, a line is not such a record, the last line is cut
-                short, or the digest is another one.
         """
         return read_lines(self.path, self.kind, digest)
 
@@ -356,18 +353,19 @@ class RunFolder:
             events=_reading(self.events, manifest),
             ticks=_reading(self.ticks, manifest),
             mails=_reading(self.mails, manifest),
-            exchanges=_if_there(self.exchanges, manifest) or iter(()),
+            exchanges=_if_there(self.exchanges, manifest) or (),
             subjects_before=_if_there(self.subjects_before, manifest),
             subjects_after=_if_there(self.subjects_after, manifest),
             lock_waits=_if_there(waits, manifest),
             server_lines=_if_there(self.server_lines, manifest),
-            backend_changes=_if_there(self.backend_changes, manifest) or iter(()),
-            machine_samples=_if_there(self.machine_samples, manifest) or iter(()),
-            logged_errors=_if_there(self.logged_errors, manifest) or iter(()),
-            session_clients=_if_there(self.session_clients, manifest) or iter(()),
-            reads=_if_there(self.reads, manifest) or iter(()),
+            backend_changes=_if_there(self.backend_changes, manifest) or (),
+            machine_samples=_if_there(self.machine_samples, manifest) or (),
+            logged_errors=_if_there(self.logged_errors, manifest) or (),
+            session_clients=_if_there(self.session_clients, manifest) or (),
+            reads=_if_there(self.reads, manifest) or (),
             profiles=self.profiles(),
             scratch=FileScratch(),
+            workers=ForkedProcesses(),
         )
 
     def _who_served(self, router: str) -> dict[int, str]:
@@ -406,9 +404,9 @@ _NAMING = frozenset({"hitless", "foreign"})
 """Our own router names the replica in its answers; a router outside of the run has no log here."""
 
 
-def _named(outcomes: Iterator[Outcome], served: Mapping[int, str]) -> Iterator[Outcome]:
+def _named(outcomes: Lines[Outcome], served: Mapping[int, str]) -> Lines[Outcome]:
     """The same outcomes, with the replica that answered where the answer does not name it."""
-    return map(partial(_with_name, served), outcomes) if served else outcomes
+    return replace(outcomes, change=partial(_with_name, served)) if served else outcomes
 
 
 def _with_name(served: Mapping[int, str], outcome: Outcome) -> Outcome:
@@ -418,11 +416,11 @@ def _with_name(served: Mapping[int, str], outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _reading(file: RecordFile[T], manifest: Manifest) -> Iterator[T]:
+def _reading(file: RecordFile[T], manifest: Manifest) -> Lines[T]:
     return file.read(manifest.files.get(file.path.name))
 
 
-def _if_there(file: RecordFile[T], manifest: Manifest) -> Iterator[T] | None:
+def _if_there(file: RecordFile[T], manifest: Manifest) -> Lines[T] | None:
     return _reading(file, manifest) if file.exists else None
 
 

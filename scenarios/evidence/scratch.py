@@ -1,12 +1,14 @@
 """Where a judgement puts what it needs again later, so that memory does not grow with the run."""
 
+import os
 import tempfile
 import weakref
-from typing import Protocol
+from array import array
+from typing import Final, Protocol
 
 from scenarios.errors import EvidenceError
 
-MOST_IN_MEMORY = 32 * 1024 * 1024
+MOST_IN_MEMORY: Final = 32 * 1024 * 1024
 """From so many bytes on they are kept in a temporary file; it has no name, so nothing is left."""
 
 
@@ -46,13 +48,27 @@ class MemoryScratch:
 
 
 class FileScratch:
-    """Keeps little in memory and much in a temporary file (in `TMPDIR`, else the system's)."""
+    """Keeps little in memory and much in a temporary file (in `TMPDIR`, else the system's).
+
+    Attributes:
+        ends: where each piece ends in the file; the next one begins there.
+    """
 
     def __init__(self, most_in_memory: int = MOST_IN_MEMORY) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=most_in_memory)  # noqa: SIM115 - closed with its owner
-        self._places: list[tuple[int, int]] = []
-        self._end = 0
-        weakref.finalize(self, self._file.close)
+        """Begin with nothing.
+
+        Args:
+            most_in_memory: so many bytes are kept without a file; 0: the file is opened now.
+
+        Raises:
+            EvidenceError: the temporary file cannot be opened.
+        """
+        self.ends = array("q")
+        self._most_in_memory = most_in_memory
+        self._in_memory: list[bytes] = []
+        self._descriptor: int | None = None
+        if not most_in_memory:
+            self._descriptor = self._opened()
 
     def keep(self, data: bytes) -> int:
         """Keep a piece.
@@ -60,18 +76,42 @@ class FileScratch:
         Raises:
             EvidenceError: the temporary file cannot be written.
         """
-        try:
-            self._file.seek(self._end)
-            self._file.write(data)
-        except OSError as error:
-            where = tempfile.gettempdir()
-            raise EvidenceError(f"{where}: a temporary file: {error.strerror}") from error
-        self._places.append((self._end, len(data)))
-        self._end += len(data)
-        return len(self._places) - 1
+        start = self.ends[-1] if self.ends else 0
+        if self._descriptor is None and start + len(data) > self._most_in_memory:
+            self._descriptor = self._opened()
+            self._write(b"".join(self._in_memory), 0)
+            self._in_memory.clear()
+        if self._descriptor is None:
+            self._in_memory.append(data)
+        else:
+            self._write(data, start)
+        self.ends.append(start + len(data))
+        return len(self.ends) - 1
 
     def read(self, piece: int) -> bytes:
         """A piece, as it was kept."""
-        start, length = self._places[piece]
-        self._file.seek(start)
-        return self._file.read(length)
+        if self._descriptor is None:
+            return self._in_memory[piece]
+        start = self.ends[piece - 1] if piece else 0
+        return os.pread(self._descriptor, self.ends[piece] - start, start)
+
+    def _opened(self) -> int:
+        try:
+            file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with its owner
+        except OSError as error:
+            raise _no_room(error) from error
+        weakref.finalize(self, file.close)
+        return file.fileno()
+
+    def _write(self, data: bytes, start: int) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                written = os.pwrite(self._descriptor or 0, rest, start)
+                rest, start = rest[written:], start + written
+        except OSError as error:
+            raise _no_room(error) from error
+
+
+def _no_room(error: OSError) -> EvidenceError:
+    return EvidenceError(f"{tempfile.gettempdir()}: a temporary file: {error.strerror}")

@@ -1,7 +1,7 @@
 """From the evidence of a run to its verdict."""
 
 import gc
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +42,7 @@ from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
 from scenarios.verdict.model import Advice, Integrity, Rollout, Users, Verdict
 from scenarios.verdict.objectives import check_objectives
+from scenarios.verdict.reading import count_requests, read_exchanges, read_mails, read_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,33 +148,26 @@ def _without_collection() -> Iterator[None]:
 
 
 def _read(evidence: Evidence) -> _Read:
-    manifest, around, scratch = evidence.manifest, Surroundings.of(evidence), evidence.scratch
-    columns = RequestColumns(scratch, around.skew.version_of)
-    tally = RequestTally(manifest, around.timeline, columns, scratch)
-    ledger, waiting = Ledger(manifest, columns, scratch), LockLedger(around)
-    for batch in columns.reading(evidence.requests):
-        tally.add(batch)
-        ledger.add(batch)
-        waiting.add_batch(batch)
+    around = Surroundings.of(evidence)
+    counted = count_requests(evidence, around)
+    columns, tally = counted.columns, counted.tally
     around.use(columns)
-    integrity = _integrity(evidence, around, ledger)
-    bad = {outcome.request_id for outcome in (*tally.failed, *tally.late)}
-    exchanges = Exchanges(f"s{manifest.seed}-", bad, scratch)
-    exchanges.read(evidence.exchanges)
+    integrity = _integrity(evidence, around, counted.ledger)
+    exchanges = read_exchanges(evidence, tally)
     requests = tally.ordered()
     return _Read(
-        manifest=manifest,
+        manifest=evidence.manifest,
         tally=tally,
         requests=requests,
         users=tally.staying.users(requests, tally.origin_ns)
         if tally.staying
-        else users_of(columns, requests, scratch),
+        else users_of(columns, requests, evidence.scratch),
         around=around,
         integrity=integrity,
         exchanges=exchanges.kept,
         contradictions=exchanges.contradictions(columns),
         ticks=tuple(sorted(evidence.ticks, key=lambda tick: tick.at_ns)),
-        waiting=waiting,
+        waiting=counted.waiting,
         rescues=exchanges,
         watched=evidence.lock_waits is not None,
         heard=evidence.server_lines is not None,
@@ -193,13 +187,16 @@ def _sent(columns: RequestColumns) -> Counter[Step]:
 
 def _integrity(evidence: Evidence, around: Surroundings, ledger: Ledger) -> Integrity:
     before, after = evidence.subjects_before, evidence.subjects_after
-    mails = around.skew.reading(evidence.mails)
+    # To their ends in any case: who mailed a link is asked later, and damage must be noticed.
+    facts = (
+        read_rows(evidence, before or (), "before", ledger),
+        read_rows(evidence, after or (), "after", ledger),
+        read_mails(evidence, around, ledger),
+    )
+    reads = tuple(evidence.reads)
     if before is None or after is None:
-        # To their ends all the same: who mailed a link is asked later, and damage must be noticed.
-        for records in (mails, before or (), after or (), evidence.reads):
-            deque(records, maxlen=0)
         return Integrity(status="unchecked")
-    return with_reads(ledger.check(before, after, mails), evidence.reads)
+    return with_reads(ledger.check(facts), reads)
 
 
 def _with_background(read: _Read, failed: Sequence[Attributed]) -> Integrity:

@@ -19,10 +19,11 @@ from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
 from scenarios.verdict import Judgement, Verdict, judge
 from scenarios.verdict.columns.requests import RequestColumns
+from scenarios.verdict.data.facts import Facts
 from scenarios.verdict.data.integrity import Ledger
 from scenarios.verdict.measures import budget
 from scenarios.verdict.measures.slo import Ordered
-from scenarios.verdict.model import Users
+from scenarios.verdict.model import Integrity, Users
 from scenarios.verdict.timeline import Timeline
 
 SECOND = 1_000_000_000
@@ -176,14 +177,23 @@ def users_of(requests: Iterable[Outcome]) -> Users:
     return budget.users_of(columns_of(requests), Ordered((), b""), MemoryScratch())
 
 
-def ledger_of(requests: Iterable[Outcome]) -> Ledger:
-    """What these requests ask for."""
+def checked(
+    requests: Iterable[Outcome],
+    before: Iterable[Subject],
+    after: Iterable[Subject],
+    mails: Iterable[Mail],
+) -> Integrity:
+    """What became of what these requests asked for."""
     scratch = MemoryScratch()
     columns = RequestColumns(scratch, Timeline(journal()).version_of)
     ledger = Ledger(MANIFEST, columns, scratch)
     for batch in columns.reading(requests):
         ledger.add(batch)
-    return ledger
+    facts = Facts(scratch)
+    facts.add_rows(before, "before")
+    facts.add_rows(after, "after")
+    facts.add_mails(mails)
+    return ledger.check([facts])
 
 
 def event(when: float, verb: str, state: str, number: int, **fields: Any) -> Event:

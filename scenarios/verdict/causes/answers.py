@@ -106,7 +106,7 @@ class Answers:
         Yields:
             replica, when the outcome was known, the version that answered the previous request.
         """
-        names = list(self._columns.user_numbers) if self._columns is not None else []
+        names = {} if self._columns is None else self._columns.users
         looked_at = [
             (replica, answers.times[::stride], answers.led_by[::stride])
             for (asked, replica), answers in self._by_step.items()
@@ -118,7 +118,7 @@ class Answers:
             for tick, led_by in zip(ticks, keys, strict=True):
                 at_ns = self._nanoseconds(tick)
                 if led_by < 0:
-                    previous = self._last_of(names[-led_by - 1], at_ns - (2 << _TICK))
+                    previous = self._last_of(names[-led_by], at_ns - (2 << _TICK))
                 else:
                     previous = answered(led_by) if led_by else None
                 if previous is not None:
@@ -197,10 +197,10 @@ class Answers:
     def _users(self) -> "dict[str, array[int]]":
         """Of each user who stays, when each answer was known and the number of its version."""
         found: dict[str, array[int]] = {}
-        if self._columns is None or not self._columns.user_numbers:
+        if self._columns is None or not self._columns.users:
             return found
         columns = self._columns
-        names = ["", *columns.user_numbers]
+        names = columns.users
         versions = [self._version_number(kind) for kind in columns.kinds]
         for users, planned, taken, kinds in zip(
             columns.user, columns.planned, columns.taken, columns.kind, strict=True

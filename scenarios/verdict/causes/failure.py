@@ -7,8 +7,8 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.logged_error import LoggedError
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import proxy_status
+from scenarios.verdict.causes.lacks import Lack
 from scenarios.verdict.causes.proxy_status import ProxyStatus
-from scenarios.verdict.causes.skew import Lack
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.model import CauseKind, Confidence
 from scenarios.verdict.timeline import Life, Timeline

@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -25,13 +25,53 @@ def batches(records: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
+class Mergeable(Protocol):
+    """What was found in some records, to which what was found in others can be added."""
+
+    def merge(self, other: Self) -> None:
+        """Add what was found in the records that follow; the other must not be used again."""
+        ...
+
+
+M = TypeVar("M", bound=Mergeable)
+
+
+def merged(found: Sequence[M]) -> M:
+    """What was found in all parts together.
+
+    Args:
+        found: what was found in each part, in their order; at least one.
+    """
+    first, *others = found
+    for other in others:
+        first.merge(other)
+    return first
+
+
+class _Pieces:
+    """The pieces of a column, in whatever scratch each of them is kept."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self._runs = [(scratch, array("i"))]
+
+    def add(self, data: bytes) -> None:
+        scratch, pieces = self._runs[-1]
+        pieces.append(scratch.keep(data))
+
+    def merge(self, other: "_Pieces") -> None:
+        self._runs += other._runs  # noqa: SLF001 - of the same class
+
+    def __iter__(self) -> Iterator[bytes]:
+        for scratch, pieces in self._runs:
+            yield from map(scratch.read, pieces)
+
+
 class Column:
     """Whole numbers of 64 bits, or of 32 bits with the type code `i`, batch by batch."""
 
     def __init__(self, scratch: Scratch, typecode: str = "q") -> None:
-        self._scratch = scratch
+        self._pieces = _Pieces(scratch)
         self._typecode = typecode
-        self._pieces: list[int] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -40,14 +80,28 @@ class Column:
     def add(self, values: Iterable[int]) -> None:
         """Keep a batch."""
         numbers = array(self._typecode, values)
-        self._pieces.append(self._scratch.keep(numbers.tobytes()))
+        self._pieces.add(numbers.tobytes())
         self._count += len(numbers)
+
+    def merge(self, other: "Column", numbers: Sequence[int] | None = None) -> None:
+        """Add the batches of another column.
+
+        Args:
+            other: the other; it must not be used again.
+            numbers: what each of its values, from 0 on, is here. None: the same.
+        """
+        if numbers is None or all(number == place for place, number in enumerate(numbers)):
+            self._pieces.merge(other._pieces)  # noqa: SLF001 - of the same class
+            self._count += other._count  # noqa: SLF001 - of the same class
+            return
+        for batch in other:
+            self.add(map(numbers.__getitem__, batch))
 
     def __iter__(self) -> "Iterator[array[int]]":
         """The batches, as they were added."""
-        for piece in self._pieces:
+        for data in self._pieces:
             numbers = array(self._typecode)
-            numbers.frombytes(self._scratch.read(piece))
+            numbers.frombytes(data)
             yield numbers
 
 
@@ -55,14 +109,17 @@ class Texts:
     """Texts, batch by batch."""
 
     def __init__(self, scratch: Scratch) -> None:
-        self._scratch = scratch
-        self._pieces: list[int] = []
+        self._pieces = _Pieces(scratch)
 
     def add(self, texts: Sequence[str]) -> None:
         """Keep a batch."""
-        self._pieces.append(self._scratch.keep(msgspec.msgpack.encode(texts)))
+        self._pieces.add(msgspec.msgpack.encode(texts))
+
+    def merge(self, other: "Texts") -> None:
+        """Add the batches of another; it must not be used again."""
+        self._pieces.merge(other._pieces)  # noqa: SLF001 - of the same class
 
     def __iter__(self) -> Iterator[list[str]]:
         """The batches, as they were added."""
-        for piece in self._pieces:
-            yield msgspec.msgpack.decode(self._scratch.read(piece), type=list[str])
+        for data in self._pieces:
+            yield msgspec.msgpack.decode(data, type=list[str])

@@ -110,6 +110,10 @@ class Kind:
         self.count = 0
         self.asked_by: str | None = None
 
+    def note_user(self, user: str) -> None:
+        """Take note of who asked."""
+        self.asked_by = user if self.asked_by in (None, user) else SEVERAL
+
 
 class Kinds(dict[tuple[Any, ...], int]):
     """The number of each kind, by what makes it one.
@@ -122,6 +126,20 @@ class Kinds(dict[tuple[Any, ...], int]):
         super().__init__()
         self.all: list[Kind] = []
         self._version_of = version_of
+
+    def merge(self, other: "Kinds") -> list[int]:
+        """Add the kinds of other requests, with how many there are of each.
+
+        Returns:
+            for each number there, the number here.
+        """
+        numbers = list(map(self.__getitem__, other))
+        for theirs, number in zip(other.all, numbers, strict=True):
+            mine = self.all[number]
+            mine.count += theirs.count
+            if theirs.asked_by is not None:
+                mine.note_user(theirs.asked_by)
+        return numbers
 
     def __missing__(self, key: tuple[Any, ...]) -> int:
         kind = Kind(len(self.all), key, self._version_of(key[7]))
@@ -183,10 +201,10 @@ class RequestColumns:
         kind: the number of their kind.
         name: `key_of` their ids.
         led_by: `key_of` the id of the request that led to them; of a staying user's visit minus the
-            user's number; else 0.
+            user's key; else 0.
         subject: the hash of what they are about; 0 if that is nothing.
-        user: the number of the staying user, from 1; 0 for all others.
-        user_numbers: those numbers, by the user.
+        user: the key of the staying user; 0 for all others.
+        users: the staying users, by their keys.
         earliest: the first planned time of each batch.
         least_lag: the least of the lags; 0 if none is negative.
     """
@@ -198,8 +216,8 @@ class RequestColumns:
         self.planned, self.taken, self.lag = Column(scratch), Column(scratch), Column(scratch)
         self.first_byte, self.kind = Column(scratch), Column(scratch, "i")
         self.name, self.led_by = Column(scratch), Column(scratch)
-        self.subject, self.user = Column(scratch), Column(scratch, "i")
-        self.user_numbers: dict[str, int] = {}
+        self.subject, self.user = Column(scratch), Column(scratch)
+        self.users: dict[int, str] = {}
         self.earliest: list[int] = []
         self.least_lag = 0
 
@@ -215,6 +233,26 @@ class RequestColumns:
         """Take all requests, and yield each batch of them for whoever counts something else."""
         for rows in batches(outcomes):
             yield self._add(rows)
+
+    def merge(self, other: "RequestColumns") -> list[int]:
+        """Add the requests that follow; the other must not be used again.
+
+        Returns:
+            for each number of a kind there, the number here.
+        """
+        numbers = self._kinds.merge(other._kinds)  # noqa: SLF001 - of the same class
+        self.failed += other.failed
+        for mine, theirs in (
+            *((self.planned, other.planned), (self.taken, other.taken), (self.lag, other.lag)),
+            *((self.first_byte, other.first_byte), (self.name, other.name)),
+            *((self.led_by, other.led_by), (self.subject, other.subject), (self.user, other.user)),
+        ):
+            mine.merge(theirs)
+        self.kind.merge(other.kind, numbers)
+        self.users |= other.users
+        self.earliest += other.earliest
+        self.least_lag = min(self.least_lag, other.least_lag)
+        return numbers
 
     def marked(self, wanted: Callable[[Kind], bool]) -> list[bool]:
         """For each kind, by its number, whether it is wanted."""
@@ -268,16 +306,17 @@ class RequestColumns:
 
     def _add_origins(self, causes: Sequence[str | None], users: Sequence[str | None]) -> None:
         size = len(causes)
-        numbers: Sequence[int] = array("i", bytes(4 * size))
+        keys: Sequence[int] = array("q", bytes(8 * size))
         if users.count(None) != size:
-            known = self.user_numbers
-            numbers = [0 if one is None else known.setdefault(one, len(known) + 1) for one in users]
-        self.user.add(numbers)
-        led_by: Iterable[int] = map(neg, numbers)
+            known = {one: key_of(one) or 1 for one in set(users) if one is not None}
+            self.users.update((key, one) for one, key in known.items())
+            keys = [0 if one is None else known[one] for one in users]
+        self.user.add(keys)
+        led_by: Iterable[int] = map(neg, keys)
         if causes.count(None) != size:
             led_by = [
-                -number if one is None else hash(one) & KEY_MASK
-                for one, number in zip(causes, numbers, strict=True)
+                -key if one is None else hash(one) & KEY_MASK
+                for one, key in zip(causes, keys, strict=True)
             ]
         self.led_by.add(led_by)
 
@@ -302,6 +341,5 @@ class RequestColumns:
 
     def _note_user(self, row: Outcome, kind: Kind) -> None:
         place = place_of(row.request_id)
-        if place is None or kind.asked_by == SEVERAL:
-            return
-        kind.asked_by = place.user if kind.asked_by in (None, place.user) else SEVERAL
+        if place is not None:
+            kind.note_user(place.user)

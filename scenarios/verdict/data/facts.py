@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from scenarios.evidence.mail import Mail
 from scenarios.evidence.scratch import Scratch
-from scenarios.verdict.columns.column import Column, Texts
+from scenarios.evidence.subject import Subject
+from scenarios.verdict.columns.column import Column, Texts, batches
 from scenarios.verdict.columns.parts import Parts
 from scenarios.verdict.data.effect import Effect
 
@@ -32,8 +34,14 @@ class Facts:
         known: the different facts, each with its number.
     """
 
-    def __init__(self, scratch: Scratch) -> None:
-        self.known: dict[Fact, int] = {}
+    def __init__(self, scratch: Scratch, known: Mapping[Fact, int] | None = None) -> None:
+        """Begin with nothing.
+
+        Args:
+            scratch: where the columns are kept.
+            known: the numbers of facts that are known already.
+        """
+        self.known: dict[Fact, int] = dict(known or {})
         self._scratch = scratch
         self._subjects = Texts(scratch)
         self._names = Column(scratch)
@@ -51,6 +59,28 @@ class Facts:
         self._subjects.add(subjects)
         self._names.add(map(hash, subjects))
         self._numbers.add(numbers)
+
+    def merge(self, other: "Facts") -> None:
+        """Add the facts that follow; the other must not be used again."""
+        numbers = list(map(self.number, other.known))
+        self._subjects.merge(other._subjects)  # noqa: SLF001 - of the same class
+        self._names.merge(other._names)  # noqa: SLF001 - of the same class
+        self._numbers.merge(other._numbers, numbers)  # noqa: SLF001 - of the same class
+
+    def add_rows(self, rows: Iterable[Subject], when: Literal["before", "after"]) -> None:
+        """Take note of rows that were there before or after the run."""
+        numbers: dict[str | None, int] = {}
+        for batch in batches(rows):
+            states = [row.state for row in batch]
+            for state in set(states).difference(numbers):
+                numbers[state] = self.number(Fact(when, state))
+            self.add([row.subject for row in batch], list(map(numbers.__getitem__, states)))
+
+    def add_mails(self, mails: Iterable[Mail]) -> None:
+        """Take note of mails that reached subjects."""
+        mailed = self.number(Fact("mailed"))
+        for batch in batches(mails):
+            self.add([mail.recipient for mail in batch], [mailed] * len(batch))
 
     def of(self, names: Collection[int]) -> Iterator[tuple[int, str, Fact]]:
         """The facts of the subjects with these hashes: its place among all facts, subject, fact."""

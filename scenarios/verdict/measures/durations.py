@@ -39,6 +39,13 @@ class Durations:
         self._values.add(values)
         self._steps.update(map(rshift, values, repeat(_BITS)))
 
+    def merge(self, other: "Durations") -> None:
+        """Add those of another; it must not be used again."""
+        known = [one for one in (self.largest, other.largest) if one is not None]
+        self.largest = max(known, default=None)
+        self._values.merge(other._values)  # noqa: SLF001 - of the same class
+        self._steps.update(other._steps)  # noqa: SLF001 - of the same class
+
     @staticmethod
     def percentiles(several: Sequence["Durations"], shares: Iterable[float]) -> list[int | None]:
         """Nearest-rank percentiles of all durations together: see `slo.percentile`."""

@@ -13,6 +13,9 @@ from scenarios.verdict.columns.column import Column, batches
 from scenarios.verdict.columns.requests import KEY_MASK, RequestColumns
 from scenarios.verdict.model.rescued import Rescued
 
+MOST_WAITING = 200_000
+"""So many answers of one record wait in memory for their counterpart in the other one."""
+
 HELD_NS = 50_000_000
 """A request that waited for a replica for less was not held: the balancer was just busy."""
 
@@ -45,6 +48,14 @@ class Exchanges:
         """Take all lines."""
         for batch in batches(lines):
             self._add(batch)
+
+    def merge(self, other: "Exchanges") -> None:
+        """Add the lines that follow; the other must not be used again."""
+        self.kept |= other.kept
+        self._names.merge(other._names)  # noqa: SLF001 - of the same class
+        self._statuses.merge(other._statuses)  # noqa: SLF001 - of the same class
+        self._retried += other._retried  # noqa: SLF001 - of the same class
+        self._held += other._held  # noqa: SLF001 - of the same class
 
     def _add(self, batch: Sequence[ExchangeRecord]) -> None:
         columns = dict(zip(_FIELDS, zip(*map(astuple, batch), strict=True), strict=True))
@@ -102,21 +113,35 @@ class Exchanges:
 
     def _unanswered(self, requests: RequestColumns) -> set[int]:
         """The complete answers, as a number, that no request of the record has."""
+        denied: set[int] = set()
         missing: set[int] = set()
-        before: set[int] = set()
+        unused: set[int] = set()
         logged = (
             set(map(xor, names, statuses))
             for names, statuses in zip(self._names, self._statuses, strict=True)
         )
-        # Both records are in order of time, so nearly all lines are found close by.
+        # Both records are in order of time, so that nearly all lines are found close by, whichever
+        # of the two is ahead. What is not found so is looked for in the whole record.
         for mine, theirs in zip_longest(_answers(requests), logged, fillvalue=set[int]()):
+            unused |= mine
             missing |= theirs
-            missing -= before
-            missing -= mine
-            before = mine
-        for mine in _answers(requests) if missing else ():
-            missing -= mine
-        return missing
+            both = unused & missing
+            unused -= both
+            missing -= both
+            if len(unused) > MOST_WAITING:
+                unused.clear()
+            if len(missing) > MOST_WAITING:
+                denied |= _without(missing, _answers(requests))
+                missing.clear()
+        return denied | _without(missing, _answers(requests))
+
+
+def _without(logged: set[int], answers: Iterable[set[int]]) -> set[int]:
+    """Those of the logged answers that are none of these."""
+    left = set(logged)
+    for mine in answers if left else ():
+        left -= mine
+    return left
 
 
 def _answers(requests: RequestColumns) -> Iterator[set[int]]:

@@ -50,6 +50,15 @@ class LockLedger:
             if taken >= DELAYED_NS and (outcome.ok or outcome.served_by is not None):
                 self.add(outcome)
 
+    def merge(self, other: "LockLedger") -> None:
+        """Add the requests of another."""
+        self._requests += other._requests  # noqa: SLF001 - of the same class
+        for key, theirs in other._groups.items():  # noqa: SLF001 - of the same class
+            group = self._groups.setdefault(key, _Group())
+            group.requests += theirs.requests
+            group.slowest_ns = max(group.slowest_ns, theirs.slowest_ns)
+            group.examples = sorted([*group.examples, *theirs.examples])[: 4 * EXAMPLES]
+
     def add(self, outcome: Outcome, replica: str | None = None) -> None:
         """Take note of one request; the order does not matter but for the examples.
 

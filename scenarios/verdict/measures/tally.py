@@ -38,6 +38,15 @@ class Bucket:
         self.ok = self.failed = self.slow = self.undispatched = self.unknown = 0
         self.latencies = Durations(scratch)
 
+    def merge(self, other: "Bucket") -> None:
+        """Add the requests of another."""
+        self.ok += other.ok
+        self.failed += other.failed
+        self.slow += other.slow
+        self.undispatched += other.undispatched
+        self.unknown += other.unknown
+        self.latencies.merge(other.latencies)
+
     def requests(self) -> Requests:
         """The counts."""
         return requests_of([self])
@@ -170,9 +179,7 @@ class RequestTally:
                 for taken, outcome in zip(timed.taken, timed.rows, strict=True)
                 if taken >= least
             ]
-            self._slowest = heapq.nlargest(
-                SLOWEST, [*self._slowest, *found], key=lambda item: item[:2]
-            )[::-1]
+            self._keep_slowest(found)
         if largest / 1e9 > self._slow_seconds:
             late = [
                 outcome
@@ -181,6 +188,24 @@ class RequestTally:
             ]
             bucket.slow += len(late)
             self.late += late
+
+    def _keep_slowest(self, found: Iterable[tuple[int, str, Outcome]]) -> None:
+        self._slowest = heapq.nlargest(
+            SLOWEST, [*self._slowest, *found], key=lambda item: item[:2]
+        )[::-1]
+
+    def merge(self, other: "RequestTally") -> None:
+        """Add the requests that follow; the columns are merged by whoever has them."""
+        self.failed += other.failed
+        self.late += other.late
+        self.staying.merge(other.staying)
+        self.early_failures += other.early_failures
+        self.origin_ns = min(self.origin_ns or other.origin_ns, other.origin_ns or self.origin_ns)
+        self.end_ns = max(self.end_ns, other.end_ns)
+        for mine, theirs in zip(self._buckets, other._buckets, strict=True):  # noqa: SLF001 - of the same class
+            mine.merge(theirs)
+        self._lags.merge(other._lags)  # noqa: SLF001 - of the same class
+        self._keep_slowest(other._slowest)  # noqa: SLF001 - of the same class
 
     @property
     def paced(self) -> int:

@@ -57,6 +57,11 @@ class StayingLedger:
         marks = self._marks.setdefault(user, array("q"))
         marks.append(outcome.planned_ns << _BITS | (state if outcome.dispatched else _UNKNOWN))
 
+    def merge(self, other: "StayingLedger") -> None:
+        """Add the requests of another."""
+        for user, marks in other._marks.items():  # noqa: SLF001 - of the same class
+            self._marks.setdefault(user, array("q")).extend(marks)
+
     def users(self, requests: Ordered, origin_ns: int) -> Users:
         """User-uptime: of all users, of the worst of them, and in the worst windows.
 

@@ -15,8 +15,10 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.verdict import Judgement, judge
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.columns.requests import Step, step_of
+from scenarios.verdict.data.agreement import with_reads
 from scenarios.verdict.measures.exchanges import HELD_NS
 from scenarios.verdict.measures.locking import LockLedger
+from scenarios.verdict.model import Integrity
 from scenarios.verdict.model.rescued import Rescued
 from tests.support.by_rows.causes import Answers, AnswerTimes, Skew
 from tests.support.by_rows.integrity import Ledger
@@ -67,7 +69,7 @@ def _read(evidence: Evidence) -> Any:
         ledger.add(outcome)
         if outcome.ok or outcome.served_by is not None:
             waiting.add(outcome)
-    integrity = _JUDGE._integrity(evidence, around, ledger)
+    integrity = _integrity(evidence, skew, ledger)
     exchanges: dict[str, ExchangeRecord] = {}
     rescues = _Rescues()
     bad = {outcome.request_id for outcome in (*tally.failed, *tally.late)}
@@ -94,6 +96,14 @@ def _read(evidence: Evidence) -> Any:
         profiles=evidence.profiles,
         sent=sent,
     )
+
+
+def _integrity(evidence: Evidence, skew: Skew, ledger: Ledger) -> Integrity:
+    before, after, mails = evidence.subjects_before, evidence.subjects_after, evidence.mails
+    found = ledger.check(before or (), after or (), skew.reading(mails))
+    if before is None or after is None:
+        return Integrity(status="unchecked")
+    return with_reads(found, evidence.reads)
 
 
 def _keeping(

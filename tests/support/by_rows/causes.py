@@ -2,17 +2,15 @@
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.request_id import place_of
-from scenarios.verdict.causes import proxy_status
+from scenarios.verdict.causes import routes
 from scenarios.verdict.causes.answers import MOST_LOOKED_AT, Served
-from scenarios.verdict.causes.routes import Route, grouped
-from scenarios.verdict.causes.skew import NO_SUCH_ROUTE, Lack
+from scenarios.verdict.causes.lacks import Lacks
 from scenarios.verdict.columns.requests import SEVERAL, Step, step_of
 from scenarios.verdict.timeline import Timeline
 
@@ -23,15 +21,11 @@ _LONG = 5
 _READS = ("GET ", "HEAD ", "OPTIONS ")
 
 
-class Routes:
+class Routes(routes.Routes):
     """What was asked for in which step, and by whom; requests come in any order.
 
     Memory: about a hundred bytes for each endpoint of each step.
     """
-
-    def __init__(self) -> None:
-        self._asked: dict[Step, dict[str, str]] = {}
-        self._routes: dict[Step, Mapping[str, Route]] = {}
 
     def hear(self, outcome: Outcome) -> None:
         """Take note of one request."""
@@ -45,22 +39,6 @@ class Routes:
             asked[outcome.endpoint] = place.user
         elif user not in (place.user, SEVERAL):
             asked[outcome.endpoint] = SEVERAL
-        else:
-            return
-        self._routes.pop(step, None)
-
-    def route(self, outcome: Outcome) -> Route:
-        """The route of a request: its endpoint alone, if its id is none of ours."""
-        place = place_of(outcome.request_id)
-        step = ("", 0) if place is None else (outcome.journey, place.step)
-        if step not in self._routes:
-            self._routes[step] = grouped(self._asked.get(step, {}))
-        return self._routes[step].get(outcome.endpoint) or Route([outcome.endpoint])
-
-
-class _Sent(NamedTuple):
-    at_ns: int
-    version: str
 
 
 class Skew:
@@ -70,31 +48,21 @@ class Skew:
     """
 
     def __init__(self, timeline: Timeline) -> None:
-        self._timeline = timeline
-        self._known: dict[str, str | None] = {}
         self._numbers: dict[str, int] = {}
-        self._served: dict[str, set[str]] = {}
-        self._refused: dict[str, set[str]] = {}
         self._routes = Routes()
-        self._about_routes: dict[Route, tuple[set[str], set[str]]] = {}
         self._answers = array("q")
         self._ordered: array[int] | None = None
-        self._failed: dict[str, Outcome] = {}
-        self._mails: dict[str, list[_Sent]] = {}
+        self._lacks = Lacks(timeline, self._routes.route, lambda one: self.answered(key_of(one)))
+        self.version_of, self.lack = self._lacks.version_of, self._lacks.lack
 
     def hear(self, outcome: Outcome) -> None:
         """Take note of one request."""
         self._routes.hear(outcome)
-        self._about_routes.clear()
         version = self.version_of(outcome.served_by)
         if not outcome.ok:
-            self._failed[outcome.request_id] = outcome
-            if version is not None and _no_such_route(outcome):
-                self._refused.setdefault(outcome.endpoint, set()).add(version)
+            self._lacks.note_failed([outcome])
         elif version is not None:
-            # A scenario may expect a 404: that is no service either.
-            if outcome.status not in NO_SUCH_ROUTE:
-                self._served.setdefault(outcome.endpoint, set()).add(version)
+            self._lacks.note_served(outcome.endpoint, outcome.status, version)
             number = self._numbers.setdefault(version, len(self._numbers))
             if number < _MOST_VERSIONS:
                 self._answers.append(key_of(outcome.request_id) << _BITS | number)
@@ -105,68 +73,13 @@ class Skew:
 
         All requests must have been heard before.
         """
-        causes = {one.cause_id for one in self._failed.values()}
-        subjects = {one.subject for one in self._failed.values()}
+        causes = {one.cause_id for one in self._lacks.failed.values()}
+        subjects = {one.subject for one in self._lacks.failed.values()}
         for mail in mails:
-            version = self.version_of(mail.sent_by)
             about = mail.request_id or mail.recipient
-            if version is not None and about in (causes if mail.request_id else subjects):
-                self._mails.setdefault(about, []).append(_Sent(mail.at_ns, version))
+            if about in (causes if mail.request_id else subjects):
+                self._lacks.note_mails([mail])
             yield mail
-
-    def lack(self, outcome: Outcome, version: str | None) -> Lack | None:
-        """What explains that this version does not know the request; None if nothing does."""
-        if version is None or not _no_such_route(outcome):
-            return None
-        served, refused = self._about(self._routes.route(outcome))
-        if version in served:
-            return None
-        if served:
-            return Lack(version, min(served), "served")
-        found = self._led(outcome, version)
-        if found is None or found.other in refused:
-            return None
-        return found
-
-    def _about(self, route: Route) -> tuple[set[str], set[str]]:
-        """The versions that served a route, and those that did not know it."""
-        found = self._about_routes.get(route)
-        if found is None:
-            served, refused = (
-                {version for endpoint in route.endpoints for version in known.get(endpoint, ())}
-                for known in (self._served, self._refused)
-            )
-            found = self._about_routes[route] = (served, refused)
-        return found
-
-    def _led(self, outcome: Outcome, version: str) -> Lack | None:
-        """Who handed out what led to a request, if that is another version.
-
-        A request that failed handed out nothing, so what led to it led here.
-        """
-        seen: set[str] = set()
-        due_ns = outcome.planned_ns
-        led: Outcome | None = outcome
-        while led is not None and led.cause_id is not None and led.cause_id not in seen:
-            seen.add(led.cause_id)
-            senders = self._senders(led, due_ns)
-            if senders:
-                other = None if version in senders else min(senders)
-                return None if other is None else Lack(version, other, "mailed", led.cause_id)
-            other = self.answered(key_of(led.cause_id))
-            if other is not None:
-                return None if other == version else Lack(version, other, "answered", led.cause_id)
-            led = self._failed.get(led.cause_id)
-        return None
-
-    def _senders(self, outcome: Outcome, due_ns: int) -> set[str]:
-        """The versions that had mailed the request's subject, for the request that led to it."""
-        return {
-            sent.version
-            for about in (outcome.cause_id, outcome.subject)
-            for sent in self._mails.get(about or "", ())
-            if sent.at_ns <= due_ns
-        }
 
     def answered(self, key: int) -> str | None:
         """The version that answered a request that succeeded, by `answers.key_of` its id."""
@@ -180,23 +93,6 @@ class Skew:
 
     def look_up(self, keys: object) -> None:
         """Nothing has to be looked up: all answers are in memory."""
-
-    def version_of(self, replica: str | None) -> str | None:
-        """The version of a replica; None if it is unknown."""
-        if replica is None:
-            return None
-        if replica not in self._known:
-            self._known[replica] = self._timeline.version_of(replica)
-        return self._known[replica]
-
-
-def _no_such_route(outcome: Outcome) -> bool:
-    """Whether an application answered that it does not know what it was asked for."""
-    return (
-        outcome.status in NO_SUCH_ROUTE
-        and outcome.status not in outcome.expected
-        and proxy_status.parse(outcome.proxy_status) is None
-    )
 
 
 class _Column:

@@ -73,7 +73,8 @@ def checked(world: World, rows: list[Subject], mails: list[str]) -> Integrity:
         requests.append(
             make.request(number, number / 10, endpoint=endpoints[verb], subject=subject, **told)
         )
-    return make.ledger_of(requests).check(
+    return make.checked(
+        requests,
         [Subject(subject=subject, state=ACTIVE) for subject in world.before],
         rows,
         [Mail(at_ns=n, recipient=subject) for n, subject in enumerate(mails)],
