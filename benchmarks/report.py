@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ REPOSITORY = Path(__file__).parents[1]
 BASELINE = "41f70b2"
 MOST_BYTES, MOST_SECONDS = 8_000_000, 3.0
 MOST_SHARE, MOST_MEMORY = 0.25, 1 << 30
+EVERY_SECONDS = 0.2
 
 NOW = """
 from scenarios.review import review, write_reports
@@ -53,11 +54,11 @@ found, verdict = judged(folder)
 middle = time.monotonic()
 write_reports(folder, found)
 end = time.monotonic()
-used = resource.getrusage(resource.RUSAGE_SELF)
+used, copies = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 print(json.dumps({
     "judged": middle - began,
     "written": end - middle,
-    "cpu": used.ru_utime + used.ru_stime,
+    "cpu": used.ru_utime + used.ru_stime + copies.ru_utime + copies.ru_stime,
     "memory": used.ru_maxrss * 1024,
     "verdict": verdict.verdict,
     "failed": verdict.requests.failed,
@@ -72,8 +73,9 @@ class Measured:
     Attributes:
         judged: seconds until the verdict.
         written: seconds from there until all reports were written.
-        cpu: processor time of all of it, in seconds, with the imports.
-        memory: the most that was resident, in bytes.
+        cpu: processor time of all of it, in seconds, with the imports and all its processes.
+        memory: the most that was resident, in bytes: of the process itself, or of all its processes
+            together, whichever is more.
         verdict: what came out.
         failed: how many requests failed.
         others: how much of the machine's processors other processes used meanwhile.
@@ -114,6 +116,17 @@ def processor_times() -> tuple[float, float]:
     return (sum(ticks) - ticks[3] - ticks[4]) / second, sum(ticks) / second
 
 
+def resident(process: int) -> int:
+    """The memory of a process and of those that it has started; what they share counts once."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii")
+        found = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:  # it has just ended
+        return 0
+    own = next((line.split()[1] for line in found.splitlines() if line.startswith("Pss:")), "0")
+    return int(own) * 1024 + sum(resident(int(child)) for child in children.split())
+
+
 def measure(code: str, where: Path, folder: Path) -> Measured:
     """Judge a folder and write its reports, with the code of a tree.
 
@@ -123,15 +136,24 @@ def measure(code: str, where: Path, folder: Path) -> Measured:
         folder: the run's.
     """
     busy, whole = processor_times()
-    done = subprocess.run(
+    together = 0
+    with subprocess.Popen(
         [sys.executable, "-P", "-c", code + MEASURED, str(folder)],
         env={**os.environ, "PYTHONPATH": str(where), "PYTHONDONTWRITEBYTECODE": "1"},
         cwd=where,
         stdout=subprocess.PIPE,
-        check=True,
-    )
+        text=True,
+    ) as process:
+        while process.poll() is None:
+            together = max(together, resident(process.pid))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(EVERY_SECONDS)
+        told = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        sys.exit(process.returncode)
     busy_since, whole_since = processor_times()
-    found = json.loads(done.stdout)
+    found = json.loads(told)
+    found["memory"] = max(found["memory"], together)
     others = max(0.0, busy_since - busy - found["cpu"]) / max(whole_since - whole, 1e-9)
     return Measured(**found, others=others)
 

@@ -214,21 +214,31 @@ def downtime_windows(requests: Ordered, gap_ns: int) -> list[Window]:
     Two failures belong together if they are less than `gap_ns` apart, or if no request succeeded
     between them: then nothing shows that the service was back.
     """
-    windows = []
-    for first, last in _runs(requests, gap_ns):
-        planned, failed = requests
-        windows.append(
-            Window(
-                first_ns=planned[first],
-                last_ns=planned[last],
-                before_ns=planned[first - 1] if first > 0 else None,
-                after_ns=planned[last + 1] if last + 1 < len(planned) else None,
-                failed=sum(failed[first : last + 1]),
-                requests=last + 1 - first,
-                peak=_peak(failed, first, last),
-            )
-        )
-    return windows
+    return [
+        window_of(requests, first, last, _peak(requests.failed, first, last))
+        for first, last in _runs(requests, gap_ns)
+    ]
+
+
+def window_of(requests: Ordered, first: int, last: int, peak: float) -> Window:
+    """The stretch of failures between two of the requests, which are its first and last failure.
+
+    Args:
+        requests: all requests.
+        first: the index of the first failure.
+        last: the index of the last one.
+        peak: see `Window`.
+    """
+    planned, failed = requests
+    return Window(
+        first_ns=planned[first],
+        last_ns=planned[last],
+        before_ns=planned[first - 1] if first > 0 else None,
+        after_ns=planned[last + 1] if last + 1 < len(planned) else None,
+        failed=sum(failed[first : last + 1]),
+        requests=last + 1 - first,
+        peak=peak,
+    )
 
 
 def _runs(requests: Ordered, gap_ns: int) -> Iterator[tuple[int, int]]:

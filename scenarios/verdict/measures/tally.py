@@ -16,6 +16,13 @@ from scenarios.verdict.columns.requests import Batch, Kind, RequestColumns
 from scenarios.verdict.data.effect import Effect, effect_of
 from scenarios.verdict.measures.durations import Durations
 from scenarios.verdict.measures.slo import Ordered, in_order, ordered
+from scenarios.verdict.measures.summaries import (
+    harness_of,
+    phases_of,
+    seconds,
+    slowest_of,
+    versions_of,
+)
 from scenarios.verdict.measures.uptime import StayingLedger
 from scenarios.verdict.model import (
     Harness,
@@ -28,7 +35,6 @@ from scenarios.verdict.model import (
 from scenarios.verdict.timeline import Timeline
 
 SLOWEST = 5
-CPU_OVER_SECONDS = 1.0
 
 
 class Bucket:
@@ -221,38 +227,12 @@ class RequestTally:
         return latency_of(self._buckets, self.slowest())
 
     def phases(self) -> tuple[Phase, ...]:
-        """Each phase with its requests; the last one ends with the last planned request."""
-        starts = self._timeline.phases
-        if not starts:
-            return ()
-        ends = [phase.start_ns for phase in starts[1:]] + [self.end_ns]
-        return tuple(
-            Phase(
-                name=phase.name,
-                start=self.at(phase.start_ns),
-                end=max(self.at(end), self.at(phase.start_ns)),
-                requests=bucket.requests(),
-                latency=bucket.latency(),
-            )
-            for phase, end, bucket in zip(starts, ends, self._buckets[1:], strict=True)
-        )
+        """Each phase with its requests."""
+        return phases_of(self._timeline, self._buckets[1:], self.origin_ns, self.end_ns)
 
     def slowest(self) -> tuple[SlowRequest, ...]:
         """The slowest requests, the slowest first."""
-        return tuple(
-            SlowRequest(
-                request_id=request_id,
-                endpoint=outcome.endpoint,
-                at=self.at(outcome.planned_ns),
-                seconds=latency_ns / 1e9,
-                ok=outcome.ok,
-                replica=outcome.served_by,
-                step=self._timeline.step_at(outcome.planned_ns),
-            )
-            for latency_ns, request_id, outcome in sorted(
-                self._slowest, key=lambda item: item[:2], reverse=True
-            )
-        )
+        return slowest_of(self._slowest, self._timeline, self.origin_ns)
 
     def ordered(self) -> Ordered:
         """All requests that were sent, by their planned times."""
@@ -302,26 +282,13 @@ class RequestTally:
             if kind.dispatched and kind.version is not None:
                 answered[kind.version] += kind.count
                 badly[kind.version] += 0 if kind.ok else kind.count
-        names = list(dict.fromkeys((*self._manifest.versions, *sorted(answered))))
-        return tuple(
-            VersionShare(version=name, requests=answered[name], failed=badly[name])
-            for name in names
-        )
+        return versions_of(self._manifest, answered, badly)
 
     def harness(self, ticks: Iterable[Tick]) -> Harness:
-        """How well the generator kept up; its own account says what the requests cannot."""
-        account = Account(ticks)
+        """How well the generator kept up."""
         (measured,) = Durations.percentiles([self._lags], (0.99,))
-        largest = self._lags.largest
-        return Harness(
-            schedule_lag_p99=account.lag_p99 if measured is None else measured / 1e9,
-            # Its own account knows of those that had to open a connection as well.
-            schedule_lag_max=max(account.lag_max or 0.0, (largest or 0) / 1e9)
-            if largest is not None or account.lag_max is not None
-            else None,
-            cpu_max=account.cpu_max,
-            undispatched=sum(bucket.undispatched for bucket in self._buckets),
-        )
+        undispatched = sum(bucket.undispatched for bucket in self._buckets)
+        return harness_of(ticks, measured, self._lags.largest, undispatched)
 
     def at(self, at_ns: int) -> float:
         """An instant in seconds from the origin."""
@@ -351,40 +318,3 @@ def _marks(
         failed = map(bad.__getitem__, kinds)
         marks = map(or_, map(lshift, planned, repeat(1)), failed)
         yield list(marks if every else compress(marks, map(wanted.__getitem__, kinds)))
-
-
-class Account:
-    """The generator's own account: its worst second of processor time, and its lag."""
-
-    def __init__(self, ticks: Iterable[Tick]) -> None:
-        ordered = sorted(ticks, key=lambda tick: tick.at_ns)
-        self.cpu_max = max(_cpu_by_second(ordered), default=None)
-        lags = sorted(
-            (tick.schedule_lag_p99_seconds, tick.planned)
-            for tick in ordered
-            if tick.schedule_lag_p99_seconds is not None
-        )
-        self.lag_max = lags[-1][0] if lags else None
-        self.lag_p99 = self.lag_max
-        left = 0.01 * sum(planned for _, planned in lags)
-        for lag, planned in reversed(lags):
-            self.lag_p99 = lag
-            left -= planned
-            if left < 0:
-                break
-
-
-def _cpu_by_second(ticks: list[Tick]) -> Iterable[float]:
-    """The processor share over each stretch of at least a second: one busy tick is no verdict."""
-    busy = length = 0.0
-    for tick in ticks:
-        busy += tick.cpu * tick.seconds
-        length += tick.seconds
-        if length >= CPU_OVER_SECONDS:
-            yield busy / length
-            busy = length = 0.0
-
-
-def seconds(nanoseconds: int | None) -> float | None:
-    """Nanoseconds as seconds."""
-    return None if nanoseconds is None else nanoseconds / 1e9

@@ -12,7 +12,14 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.data.effect import Effect, effect_of
 from scenarios.verdict.measures.slo import Ordered, percentile
-from scenarios.verdict.measures.tally import SLOWEST, Account, seconds
+from scenarios.verdict.measures.summaries import (
+    harness_of,
+    phases_of,
+    seconds,
+    slowest_of,
+    versions_of,
+)
+from scenarios.verdict.measures.tally import SLOWEST
 from scenarios.verdict.measures.uptime import StayingLedger
 from scenarios.verdict.model import (
     Harness,
@@ -190,38 +197,10 @@ class RequestTally:
         return {key: marks.ordered() for key, marks in self.marks.items()}
 
     def phases(self) -> tuple[Phase, ...]:
-        """Each phase with its requests; the last one ends with the last planned request."""
-        starts = self._timeline.phases
-        if not starts:
-            return ()
-        ends = [phase.start_ns for phase in starts[1:]] + [self.end_ns]
-        return tuple(
-            Phase(
-                name=phase.name,
-                start=self.at(phase.start_ns),
-                end=max(self.at(end), self.at(phase.start_ns)),
-                requests=bucket.requests(),
-                latency=bucket.latency(),
-            )
-            for phase, end, bucket in zip(starts, ends, self._buckets[1:], strict=True)
-        )
+        return phases_of(self._timeline, self._buckets[1:], self.origin_ns, self.end_ns)
 
     def slowest(self) -> tuple[SlowRequest, ...]:
-        """The slowest requests, the slowest first."""
-        return tuple(
-            SlowRequest(
-                request_id=request_id,
-                endpoint=outcome.endpoint,
-                at=self.at(outcome.planned_ns),
-                seconds=latency_ns / 1e9,
-                ok=outcome.ok,
-                replica=outcome.served_by,
-                step=self._timeline.step_at(outcome.planned_ns),
-            )
-            for latency_ns, request_id, outcome in sorted(
-                self._slowest, key=lambda item: item[:2], reverse=True
-            )
-        )
+        return slowest_of(self._slowest, self._timeline, self.origin_ns)
 
     def all_marks(self) -> Marks:
         """The planned times and failures of all requests that were sent."""
@@ -231,29 +210,12 @@ class RequestTally:
         return together
 
     def versions(self) -> tuple[VersionShare, ...]:
-        """Who answered how many, in the order of the release."""
-        names = list(dict.fromkeys((*self._manifest.versions, *sorted(self._answered))))
-        return tuple(
-            VersionShare(
-                version=name, requests=self._answered[name], failed=self._answered_badly[name]
-            )
-            for name in names
-        )
+        return versions_of(self._manifest, self._answered, self._answered_badly)
 
     def harness(self, ticks: Iterable[Tick]) -> Harness:
-        """How well the generator kept up; its own account says what the requests cannot."""
-        account = Account(ticks)
         lags = sorted(self._lags)
-        measured = percentile(lags, 0.99)
-        return Harness(
-            schedule_lag_p99=account.lag_p99 if measured is None else measured / 1e9,
-            # Its own account knows of those that had to open a connection as well.
-            schedule_lag_max=max(account.lag_max or 0.0, lags[-1] / 1e9 if lags else 0.0)
-            if lags or account.lag_max is not None
-            else None,
-            cpu_max=account.cpu_max,
-            undispatched=sum(bucket.undispatched for bucket in self._buckets),
-        )
+        undispatched = sum(bucket.undispatched for bucket in self._buckets)
+        return harness_of(ticks, percentile(lags, 0.99), lags[-1] if lags else None, undispatched)
 
     def at(self, at_ns: int) -> float:
         """An instant in seconds from the origin."""

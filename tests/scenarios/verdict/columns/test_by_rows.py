@@ -1,7 +1,7 @@
 """The judge counts in columns; by definition each number comes from one request after the other."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,11 @@ from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
-from scenarios.evidence.scratch import FileScratch
+from scenarios.evidence.scratch import FileScratch, Scratch
 from scenarios.evidence.subject import Subject
 from scenarios.verdict import Judgement, encode, judge
 from scenarios.verdict.columns import column, parts
-from scenarios.verdict.measures import slo
+from scenarios.verdict.measures import exchanges, slo
 from scenarios.verdict.measures.budget import windowed
 from scenarios.verdict.measures.durations import Durations
 from scenarios.verdict.measures.slo import Ordered, downtime_windows, percentile
@@ -151,6 +151,23 @@ def world(seed: int, number: int) -> Evidence:
     )
 
 
+class InParts:
+    """Reads records in three parts, as several processes do."""
+
+    def read(
+        self,
+        records: Iterable[Any],
+        take: Callable[[Iterable[Any], Scratch], Any],
+        _: Scratch,
+        shared: Sequence[object] = (),
+    ) -> list[Any]:
+        del shared
+        every = list(records)
+        third = len(every) // 3
+        parts = every[:third], every[third : 2 * third], every[2 * third :]
+        return [take(part, FileScratch(50)) for part in parts]
+
+
 def told(judgement: Judgement) -> list[tuple[object, ...]]:
     """What is said of each single request."""
     return [
@@ -165,7 +182,8 @@ def told(judgement: Judgement) -> list[tuple[object, ...]]:
 def test_columns_reach_the_verdict_of_rows(seed: int, number: int, *, small: bool) -> None:
     """Counted in columns or row by row: the same verdict, bit by bit, and the same causes.
 
-    Both with batches and parts as they are and with tiny ones, which have many borders.
+    Both with batches and parts as they are and with tiny ones, which have many borders, and where
+    all evidence is read in three parts.
     """
     evidence = world(seed, number)
     with pytest.MonkeyPatch.context() as patched:
@@ -173,7 +191,8 @@ def test_columns_reach_the_verdict_of_rows(seed: int, number: int, *, small: boo
             patched.setattr(column, "BATCH", 7)
             patched.setattr(parts, "PAIRS_AT_ONCE", 16)
             patched.setattr(parts, "FULL", 3)
-            evidence = replace(evidence, scratch=FileScratch(100))
+            patched.setattr(exchanges, "MOST_WAITING", 5)
+            evidence = replace(evidence, scratch=FileScratch(100), workers=InParts())
         columns = judge(evidence)
     rows = judge_by_rows(evidence)
     assert encode(columns.verdict) == encode(rows.verdict)
