@@ -5,8 +5,11 @@ from bisect import bisect_right
 from itertools import islice
 from operator import sub
 
+from scenarios.evidence.scratch import MemoryScratch
 from scenarios.verdict.columns.column import NONE
+from scenarios.verdict.columns.order import ordered
 from scenarios.verdict.columns.requests import RequestColumns
+from scenarios.verdict.measures.durations import Durations
 
 _LONG = 5
 
@@ -57,8 +60,10 @@ class AnswerTimes:
 
     def _ordered(self, replica: str) -> "array[int]":
         if replica not in self._usual:
-            ordered = array("q", sorted(self._answers[replica]))
-            gaps = sorted(map(sub, islice(ordered, 1, None), ordered))
-            self._answers[replica] = ordered
-            self._usual[replica] = gaps[len(gaps) // 2] if gaps else 0
+            answers = self._answers[replica] = ordered(self._answers[replica])
+            gaps = Durations(MemoryScratch())
+            gaps.add(array("q", map(sub, islice(answers, 1, None), answers)))
+            middle = (len(gaps) // 2 + 1) / len(gaps) if len(gaps) else 0.0
+            (usual,) = Durations.percentiles([gaps], (middle,))
+            self._usual[replica] = usual or 0
         return self._answers[replica]

@@ -14,6 +14,7 @@ from operator import add
 from typing import NamedTuple
 
 from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.columns import order
 from scenarios.verdict.columns.column import NONE
 from scenarios.verdict.columns.requests import Kind, RequestColumns, Step, key_of
 
@@ -85,7 +86,7 @@ class Answers:
     def of_step(self, step: Step) -> list[Served]:
         """The answers to a step, by replica."""
         return [
-            Served(replica, array("q", sorted(map(self._nanoseconds, answers.times))))
+            Served(replica, array("q", map(self._nanoseconds, order.ordered(answers.times))))
             for (asked, replica), answers in self._by_step.items()
             if asked == step
         ]
@@ -229,7 +230,7 @@ class Answers:
         if mine is None:
             return None
         if user not in self._ordered:
-            mine = self._users[user] = array("q", sorted(mine))
+            mine = self._users[user] = order.ordered(mine)
             self._ordered.add(user)
         index = bisect_left(mine, before_ns << 8) - 1
         return self._versions[mine[index] & 255] if index >= 0 else None
@@ -249,7 +250,4 @@ def between(times: "array[int]", first_ns: int, last_ns: int) -> int:
 
 def merged(served: Iterable[Served]) -> "array[int]":
     """The times of several replicas together, in order."""
-    times = array("q")
-    for one in served:
-        times.extend(one.times)
-    return array("q", sorted(times))
+    return order.merged(one.times for one in served)

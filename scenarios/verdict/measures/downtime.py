@@ -1,6 +1,6 @@
 """Availability and stretches of downtime, in the words of the verdict's model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from scenarios.verdict.measures.slo import (
     SLOT_SECONDS,
@@ -52,7 +52,7 @@ def downtime_of(requests: Ordered, origin_ns: int) -> tuple[Downtime, ...]:
 
 
 def downtime_by_endpoint(
-    requests: Mapping[tuple[str, str], Ordered], origin_ns: int
+    requests: Iterable[tuple[tuple[str, str], Ordered]], origin_ns: int
 ) -> tuple[Downtime, ...]:
     """The stretches of failures of each endpoint and kind of connection.
 
@@ -60,11 +60,8 @@ def downtime_by_endpoint(
         requests: those by endpoint and kind of connection.
         origin_ns: the instant 0.0 of the run.
     """
-    return tuple(
-        window
-        for (endpoint, connection), mine in sorted(requests.items())
-        for window in _windows(mine, origin_ns, endpoint, connection)
-    )
+    found = {key: tuple(_windows(mine, origin_ns, *key)) for key, mine in requests}
+    return tuple(window for key in sorted(found) for window in found[key])
 
 
 def _windows(

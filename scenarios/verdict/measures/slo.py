@@ -6,11 +6,12 @@ that requests that a stalled system held back still count when they were due.
 
 import math
 from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, compress, repeat
 from operator import and_, floordiv, rshift, sub
 from typing import NamedTuple
+
+from scenarios.verdict.columns.order import in_order
 
 CONFIDENCE = 0.95
 PEAK_OVER = 10
@@ -18,6 +19,7 @@ MERGE_SECONDS = 1.0
 SLOT_SECONDS = 0.1
 
 _FRACTION_ERROR = 1e-14
+_CHUNK = 4096
 
 
 class Ordered(NamedTuple):
@@ -42,11 +44,6 @@ class Ordered(NamedTuple):
         return self.span_ns // (len(self.planned) - 1) if len(self.planned) > 1 else 0
 
 
-def in_order(marks: Sequence[int]) -> Ordered:
-    """Requests whose planned times, doubled, plus 1 for those that failed, are in order."""
-    return Ordered(array("q", map(rshift, marks, repeat(1))), bytes(map(and_, marks, repeat(1))))
-
-
 def ordered(batches: Iterable[Sequence[int]], earliest: Sequence[int]) -> Ordered:
     """Requests put in order, where most of them come in order already.
 
@@ -56,17 +53,17 @@ def ordered(batches: Iterable[Sequence[int]], earliest: Sequence[int]) -> Ordere
     """
     if not earliest:
         return Ordered((), b"")
-    # What follows a batch cannot precede the earliest of all later ones, so the rest is in order.
-    floors = [*accumulate(reversed(earliest), min)][::-1]
-    planned, failed, pending = array("q"), bytearray(), list[int]()
-    for batch, floor in zip(batches, [*floors[1:], math.inf], strict=True):
-        pending += batch
-        pending.sort()
-        cut = len(pending) if floor == math.inf else bisect_left(pending, int(floor) << 1)
-        planned.extend(map(rshift, pending[:cut], repeat(1)))
-        failed += bytes(map(and_, pending[:cut], repeat(1)))
-        del pending[:cut]
-    return Ordered(planned, bytes(failed))
+    planned, failed = array("q"), bytearray()
+    for marks in in_order(batches, [one << 1 for one in earliest]):
+        planned.extend(map(rshift, marks, repeat(1)))
+        failed += bytes(map(and_, marks, repeat(1)))
+    return Ordered(planned, failed)
+
+
+def ordered_marks(marks: "array[int]") -> Ordered:
+    """The same of marks that are all in memory."""
+    chunks = [marks[start : start + _CHUNK] for start in range(0, len(marks), _CHUNK)]
+    return ordered(chunks, [min(chunk) >> 1 for chunk in chunks])
 
 
 class Window(NamedTuple):

@@ -15,7 +15,7 @@ from scenarios.verdict.columns.column import NONE
 from scenarios.verdict.columns.requests import Batch, Kind, RequestColumns
 from scenarios.verdict.data.effect import Effect, effect_of
 from scenarios.verdict.measures.durations import Durations
-from scenarios.verdict.measures.slo import Ordered, in_order, ordered
+from scenarios.verdict.measures.slo import Ordered, ordered, ordered_marks
 from scenarios.verdict.measures.summaries import (
     harness_of,
     phases_of,
@@ -241,7 +241,7 @@ class RequestTally:
         bad = columns.marked(lambda kind: not kind.ok)
         return ordered(_marks(columns, sent, bad), columns.earliest)
 
-    def failing_endpoints(self) -> dict[tuple[str, str], Ordered]:
+    def failing_endpoints(self) -> Iterator[tuple[tuple[str, str], Ordered]]:
         """The requests by endpoint and kind of connection, where some of them failed."""
         columns = self._columns
         keys = {
@@ -259,7 +259,8 @@ class RequestTally:
                 into = mine[number]
                 if into is not None:
                     into.append(mark)
-        return {key: in_order(sorted(marks)) for key, marks in keys.items()}
+        for key in list(keys):
+            yield key, ordered_marks(keys.pop(key))
 
     def longest_ns(self) -> dict[str, int]:
         """By endpoint, how long its longest successful request took from when it was sent."""

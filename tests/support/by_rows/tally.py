@@ -4,7 +4,7 @@ import heapq
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.manifest import Manifest
@@ -193,8 +193,9 @@ class RequestTally:
     def paced(self) -> int:
         return self.total().paced
 
-    def failing_endpoints(self) -> dict[tuple[str, str], Ordered]:
-        return {key: marks.ordered() for key, marks in self.marks.items()}
+    def failing_endpoints(self) -> Iterator[tuple[tuple[str, str], Ordered]]:
+        for key, marks in self.marks.items():
+            yield key, marks.ordered()
 
     def phases(self) -> tuple[Phase, ...]:
         return phases_of(self._timeline, self._buckets[1:], self.origin_ns, self.end_ns)
