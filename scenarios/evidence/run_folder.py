@@ -5,11 +5,9 @@ Nothing else in the project spells the name of one of these files or opens one f
 
 import hashlib
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +28,7 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.read import Read
 from scenarios.evidence.recorder import Recorder
 from scenarios.evidence.scratch import FileScratch
+from scenarios.evidence.served import ServedBy
 from scenarios.evidence.server_log import ServerLine
 from scenarios.evidence.session import SessionClient
 from scenarios.evidence.subject import Subject
@@ -349,7 +348,7 @@ class RunFolder:
         waits = self.lock_waits
         return Evidence(
             manifest=manifest,
-            requests=_named(_reading(self.requests, manifest), self._who_served(manifest.router)),
+            requests=self._requests(manifest),
             events=_reading(self.events, manifest),
             ticks=_reading(self.ticks, manifest),
             mails=_reading(self.mails, manifest),
@@ -368,18 +367,12 @@ class RunFolder:
             workers=ForkedProcesses(),
         )
 
-    def _who_served(self, router: str) -> dict[int, str]:
-        """Which replica served which request, by the log of a router that adds no `X-Served-By`.
-
-        A request is named by the hash of its id, which takes a third of the memory.
-        """
-        if router in _NAMING or not self.exchanges.exists:
-            return {}
-        return {
-            hash(one.request_id): sys.intern(one.backend)
-            for one in self.exchanges.read()
-            if one.backend
-        }
+    def _requests(self, manifest: Manifest) -> Lines[Outcome]:
+        """All requests; where no answer names its replica, the router's log does."""
+        requests = _reading(self.requests, manifest)
+        if manifest.router in _NAMING or not self.exchanges.exists:
+            return requests
+        return replace(requests, change=ServedBy(self.exchanges.read()).named)
 
     def _judged_files(self) -> tuple[RecordFile[Any], ...]:
         return (
@@ -402,18 +395,6 @@ class RunFolder:
 
 _NAMING = frozenset({"hitless", "foreign"})
 """Our own router names the replica in its answers; a router outside of the run has no log here."""
-
-
-def _named(outcomes: Lines[Outcome], served: Mapping[int, str]) -> Lines[Outcome]:
-    """The same outcomes, with the replica that answered where the answer does not name it."""
-    return replace(outcomes, change=partial(_with_name, served)) if served else outcomes
-
-
-def _with_name(served: Mapping[int, str], outcome: Outcome) -> Outcome:
-    name = served.get(hash(outcome.request_id))
-    if outcome.served_by is None and outcome.error is None and name is not None:
-        return msgspec.structs.replace(outcome, served_by=name)
-    return outcome
 
 
 def _reading(file: RecordFile[T], manifest: Manifest) -> Lines[T]:
