@@ -7,7 +7,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Final, Generic, Protocol, TypeVar
@@ -26,7 +28,7 @@ _THREADS: Final = Path("/proc/self/task")
 
 
 class Workers(Protocol):
-    """Reads records, as a whole or in parts."""
+    """Reads records, as a whole or in parts, and does other work beside that of this process."""
 
     def read(
         self,
@@ -53,6 +55,22 @@ class Workers(Protocol):
         """
         ...
 
+    def beside(
+        self, work: Callable[[Scratch], Found], scratch: Scratch, *, long: bool
+    ) -> AbstractContextManager[Callable[[], Found]]:
+        """Begin some work, which may go on in another process as long as the context is open.
+
+        Args:
+            work: may keep what it needs again later in the scratch that it is given. It must not
+                change anything outside of what it returns.
+            scratch: where that is kept, if it is kept by this process.
+            long: whether the work takes longer than it takes to begin another process.
+
+        Returns:
+            what waits for the result; it may be asked once.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class OneProcess:
@@ -68,6 +86,14 @@ class OneProcess:
         """Read all records: see `Workers`."""
         del shared
         return [take(records, scratch)]
+
+    @contextmanager
+    def beside(
+        self, work: Callable[[Scratch], Found], scratch: Scratch, *, long: bool
+    ) -> Iterator[Callable[[], Found]]:
+        """Do the work when it is asked for: see `Workers`."""
+        del long
+        yield partial(work, scratch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +122,40 @@ class ForkedProcesses:
         shared: Sequence[object] = (),
     ) -> list[Found]:
         """Read all records: see `Workers`."""
-        if isinstance(records, Lines) and can_fork():
-            number = min(self.processes, len(os.sched_getaffinity(0)))
-            parts = records.parts(number) if number > 1 else []
+        number = self._number()
+        if isinstance(records, Lines) and number > 1:
+            parts = records.parts(number)
             found = _in_copies(records, parts, take, shared) if parts else None
             if found is not None:
                 return found
         return [take(records, scratch)]
+
+    @contextmanager
+    def beside(
+        self, work: Callable[[Scratch], Found], scratch: Scratch, *, long: bool
+    ) -> Iterator[Callable[[], Found]]:
+        """Begin the work in a copy of this process: see `Workers`."""
+        if not long or self._number() == 1:
+            yield partial(work, scratch)
+            return
+        copy: _Copy[Found] | None = None
+        try:
+            with suppress(OSError):
+                copy = _Copy(work, {})
+                copy.start()
+
+            def found() -> Found:
+                well = copy is not None and copy.ended_well()
+                return copy.found() if copy is not None and well else work(scratch)
+
+            yield found
+        finally:
+            if copy is not None:
+                copy.end()
+
+    def _number(self) -> int:
+        """How many processes can work at the same time."""
+        return min(self.processes, len(os.sched_getaffinity(0))) if can_fork() else 1
 
 
 def can_fork() -> bool:
@@ -123,10 +176,11 @@ def _in_copies(
 ) -> list[Found] | None:
     """What was found in each part; None if anything went wrong."""
     known = dict(enumerate(shared))
-    copies: list[_Copy[T, Found]] = []
+    parent = os.getpid()
+    copies: list[_Copy[Found]] = []
     try:
         for part in parts:
-            copies.append(_Copy(part, take, known))
+            copies.append(_Copy(partial(_read, part, parent, take), known))
             copies[-1].start()
         intact = lines.intact()  # this process has nothing else to do meanwhile
         ended = [one.ended_well() for one in copies]
@@ -138,25 +192,25 @@ def _in_copies(
             one.end()
 
 
-class _Copy(Generic[T, Found]):
-    """A copy of this process that reads one part, and writes what it has found into a file."""
+def _read(
+    part: Part[T], parent: int, take: Callable[[Iterable[T], Scratch], Found], scratch: Scratch
+) -> Found:
+    """Read a part, in a copy of the process with that number."""
+    return take(chain.from_iterable(_while_alive(parent, part.blocks())), scratch)
 
-    def __init__(
-        self,
-        part: Part[T],
-        take: Callable[[Iterable[T], Scratch], Found],
-        shared: dict[int, object],
-    ) -> None:
-        self._part = part
-        self._take = take
+
+class _Copy(Generic[Found]):
+    """A copy of this process that does some work, and writes what it has found into a file."""
+
+    def __init__(self, work: Callable[[Scratch], Found], shared: dict[int, object]) -> None:
+        self._work = work
         self._scratch = FileScratch(0)
         self._shared = {**shared, -1: self._scratch}
         self._result = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
         self._process: int | None = None
 
     def start(self) -> None:
-        """Begin to read."""
-        parent = os.getpid()
+        """Begin to work."""
         self._process = os.fork()
         if self._process:
             return
@@ -165,8 +219,7 @@ class _Copy(Generic[T, Found]):
             signal.set_wakeup_fd(-1)  # it belongs to the parent's event loop
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
-            records = chain.from_iterable(_while_alive(parent, self._part.blocks()))
-            found = self._take(records, self._scratch)
+            found = self._work(self._scratch)
             _Pickler(self._result, self._shared).dump((self._scratch.ends, found))
             self._result.flush()
             status = 0
@@ -174,7 +227,7 @@ class _Copy(Generic[T, Found]):
             os._exit(status)  # nothing of the parent's is flushed, closed or run twice
 
     def ended_well(self) -> bool:
-        """Wait until it has ended; whether it has read its part."""
+        """Wait until it has ended; whether it has done its work."""
         if self._process is None:
             return False
         _, status = os.waitpid(self._process, 0)

@@ -2,9 +2,10 @@
 
 import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -44,6 +45,9 @@ from scenarios.verdict.model import Advice, Integrity, Rollout, Users, Verdict
 from scenarios.verdict.objectives import check_objectives
 from scenarios.verdict.reading import count_requests, read_exchanges, read_mails, read_rows
 
+LONG: Final = 20_000
+"""So many records take longer to count than it takes to begin another process."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
@@ -73,9 +77,9 @@ class _Read:
     Attributes:
         tally: the requests, counted.
         requests: those that were sent, in order.
-        integrity: what became of the data.
+        integrity: says what became of the data; may be asked once, as `contradictions`.
         exchanges: the balancer's lines of failed and slow requests, by request id.
-        contradictions: answers of the balancer that the load generator's record denies.
+        contradictions: says how many answers of the balancer the load generator's record denies.
         waiting: the waits for locks.
         users: availability as users saw it.
         rescues: what the balancer saved.
@@ -89,9 +93,9 @@ class _Read:
     tally: RequestTally
     requests: Ordered
     around: Surroundings
-    integrity: Integrity
+    integrity: Callable[[], Integrity]
     exchanges: dict[str, ExchangeRecord]
-    contradictions: int
+    contradictions: Callable[[], int]
     ticks: tuple[Tick, ...]
     waiting: LockLedger
     rescues: Exchanges
@@ -111,8 +115,13 @@ def judge(evidence: Evidence) -> Judgement:
     Raises:
         EvidenceError: the evidence comes from files, and one of them is damaged.
     """
-    with _without_collection():
-        read = _read(evidence)
+    with ExitStack() as meanwhile:
+        with _without_collection():
+            read = _read(evidence, meanwhile)
+        return _judged(read)
+
+
+def _judged(read: _Read) -> Judgement:
     slow_seconds = read.manifest.objectives.latency_seconds
     failed, slow = (
         attribute_all(outcomes, read.exchanges, read.around, slow_seconds)
@@ -147,13 +156,26 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read(evidence: Evidence) -> _Read:
+def _read(evidence: Evidence, meanwhile: ExitStack) -> _Read:
+    """Read all evidence.
+
+    Args:
+        evidence: what is read.
+        meanwhile: closes when the verdict is reached; until then work may go on.
+    """
     around = Surroundings.of(evidence)
     counted = count_requests(evidence, around)
     columns, tally = counted.columns, counted.tally
     around.use(columns)
-    integrity = _integrity(evidence, around, counted.ledger)
+    integrity = meanwhile.enter_context(_integrity(evidence, around, counted.ledger))
     exchanges = read_exchanges(evidence, tally)
+    contradictions = meanwhile.enter_context(
+        evidence.workers.beside(
+            lambda _: exchanges.contradictions(columns),
+            evidence.scratch,
+            long=len(columns) >= LONG,
+        )
+    )
     requests = tally.ordered()
     return _Read(
         manifest=evidence.manifest,
@@ -165,7 +187,7 @@ def _read(evidence: Evidence) -> _Read:
         around=around,
         integrity=integrity,
         exchanges=exchanges.kept,
-        contradictions=exchanges.contradictions(columns),
+        contradictions=contradictions,
         ticks=tuple(sorted(evidence.ticks, key=lambda tick: tick.at_ns)),
         waiting=counted.waiting,
         rescues=exchanges,
@@ -185,26 +207,31 @@ def _sent(columns: RequestColumns) -> Counter[Step]:
     return sent
 
 
-def _integrity(evidence: Evidence, around: Surroundings, ledger: Ledger) -> Integrity:
+@contextmanager
+def _integrity(
+    evidence: Evidence, around: Surroundings, ledger: Ledger
+) -> Iterator[Callable[[], Integrity]]:
     before, after = evidence.subjects_before, evidence.subjects_after
     # To their ends in any case: who mailed a link is asked later, and damage must be noticed.
-    facts = (
-        read_rows(evidence, before or (), "before", ledger),
-        read_rows(evidence, after or (), "after", ledger),
-        read_mails(evidence, around, ledger),
-    )
+    ledger.add_facts(read_rows(evidence, before or (), "before", ledger))
+    ledger.add_facts(read_rows(evidence, after or (), "after", ledger))
+    ledger.add_facts(read_mails(evidence, around, ledger))
     reads = tuple(evidence.reads)
     if before is None or after is None:
-        return Integrity(status="unchecked")
-    return with_reads(ledger.check(facts), reads)
+        yield lambda: Integrity(status="unchecked")
+        return
+    long = len(ledger) >= LONG
+    with evidence.workers.beside(ledger.check, evidence.scratch, long=long) as checked:
+        yield lambda: with_reads(checked(), reads)
 
 
 def _with_background(read: _Read, failed: Sequence[Attributed]) -> Integrity:
     """What became of the data; where it is damaged, with the errors of background work."""
-    if read.integrity.status != "violated":
-        return read.integrity
+    integrity = read.integrity()
+    if integrity.status != "violated":
+        return integrity
     logged = background((one.failure for one in failed), read.around.logged)
-    return msgspec.structs.replace(read.integrity, logged=logged)
+    return msgspec.structs.replace(integrity, logged=logged)
 
 
 def _verdict(
@@ -232,7 +259,7 @@ def _verdict(
         phases=tally.phases(),
         versions=tally.versions(),
         early_failures=tally.early_failures - comparison.early(timeline.rollout_ns),
-        contradictions=read.contradictions,
+        contradictions=read.contradictions(),
         longest_outage=max(
             (
                 window.seconds_lower

@@ -193,7 +193,8 @@ def checked(
     facts.add_rows(before, "before")
     facts.add_rows(after, "after")
     facts.add_mails(mails)
-    return ledger.check([facts])
+    ledger.add_facts(facts)
+    return ledger.check(scratch)
 
 
 def event(when: float, verb: str, state: str, number: int, **fields: Any) -> Event:

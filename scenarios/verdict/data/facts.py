@@ -42,7 +42,6 @@ class Facts:
             known: the numbers of facts that are known already.
         """
         self.known: dict[Fact, int] = dict(known or {})
-        self._scratch = scratch
         self._subjects = Texts(scratch)
         self._names = Column(scratch)
         self._numbers = Column(scratch, "i")
@@ -96,9 +95,13 @@ class Facts:
                     yield place + index, subjects[index], facts[numbers[index]]
             place += len(hashes)
 
-    def histories(self) -> "Histories":
-        """What subjects' facts come to."""
-        parts = Parts(self._scratch, len(self))
+    def histories(self, scratch: Scratch) -> "Histories":
+        """What subjects' facts come to.
+
+        Args:
+            scratch: where facts are kept meanwhile.
+        """
+        parts = Parts(scratch, len(self))
         for names, numbers in zip(self._names, self._numbers, strict=True):
             parts.add(zip(names, numbers, strict=True))
         return Histories(list(self.known), parts)

@@ -5,7 +5,7 @@ settled.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import compress
 from typing import Final
 
@@ -40,10 +40,10 @@ class Ledger:
         """
         self._manifest = manifest
         self._columns = columns
-        self._scratch = scratch
         self._facts = Facts(scratch)
         self._ids, self._kinds, self._planned = Texts(scratch), Column(scratch), Column(scratch)
         self._numbers: dict[int, int | None] = {}
+        self._asked: int | None = None
 
     def add(self, batch: Batch) -> None:
         """Take note of some requests; the order does not matter."""
@@ -67,6 +67,9 @@ class Ledger:
         self._kinds.add(kinds)
         self._planned.add(compress(batch.planned, chosen))
 
+    def __len__(self) -> int:
+        return len(self._facts)
+
     @property
     def known(self) -> Mapping[Fact, int]:
         """The numbers of the facts that are known."""
@@ -84,18 +87,21 @@ class Ledger:
         self._kinds.merge(other._kinds, kinds)  # noqa: SLF001 - of the same class
         self._planned.merge(other._planned)  # noqa: SLF001 - of the same class
 
-    def check(self, facts: Iterable[Facts]) -> Integrity:
+    def add_facts(self, facts: Facts) -> None:
+        """Take note of rows before or after the run, or of mails; all requests must be known."""
+        self._asked = len(self._facts) if self._asked is None else self._asked
+        self._facts.merge(facts)
+
+    def check(self, scratch: Scratch) -> Integrity:
         """Check every invariant for every subject that was asked about, there before or there now.
 
         Args:
-            facts: the rows before and after the run, and the mails.
+            scratch: where facts are kept meanwhile.
         """
-        asked = len(self._facts)
-        for some in facts:
-            self._facts.merge(some)
+        asked = len(self._facts) if self._asked is None else self._asked
         invariants = Invariants(self._manifest, has_states=self._has_states())
         sums = Sums()
-        histories = self._facts.histories()
+        histories = self._facts.histories(scratch)
         bad: list[int] = []
         for place, number in histories.counts.items():
             case = _case("", histories.facts(place))

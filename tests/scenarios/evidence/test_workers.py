@@ -2,8 +2,10 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -164,8 +166,36 @@ def test_parts_are_cut_at_the_ends_of_lines(
         assert found == list(range(len(lengths))) == [row["at_ns"] for row in lines]
 
 
-def test_copies_reach_the_same_verdict(tmp_path: Path, copies: list[int]) -> None:
+@pytest.mark.parametrize("reader", [OneProcess(), ForkedProcesses()])
+@pytest.mark.parametrize("killed", [False, True])
+def test_work_goes_on_beside(copies: list[int], reader: Workers, *, killed: bool) -> None:
+    """Its result is the same, even if the process that did it is killed."""
+    here = os.getpid()
+
+    def work(scratch: Scratch) -> bytes:
+        if killed and os.getpid() != here:
+            os.kill(os.getpid(), 9)
+        return scratch.read(scratch.keep(b"found"))
+
+    with reader.beside(work, MemoryScratch(), long=True) as found:
+        assert found() == b"found"
+    assert len(copies) == isinstance(reader, ForkedProcesses)
+
+
+def test_work_that_nobody_asks_for_is_ended(copies: list[int]) -> None:
+    """When the context closes, the process is gone, whatever it was doing."""
+    with ForkedProcesses().beside(lambda _: time.sleep(60), MemoryScratch(), long=True):
+        pass
+    (process,) = copies
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_copies_reach_the_same_verdict(
+    tmp_path: Path, copies: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The verdict and each cause are those that one process reaches."""
+    monkeypatch.setattr(import_module("scenarios.verdict.judge"), "LONG", 1)
     LongRun(6000, 300).write(tmp_path)
     run = RunFolder(tmp_path)
 
@@ -177,7 +207,9 @@ def test_copies_reach_the_same_verdict(tmp_path: Path, copies: list[int]) -> Non
         judge(replace(run.evidence(), workers=one, scratch=FileScratch(10_000)))
         for one in (ForkedProcesses(), OneProcess())
     )
-    assert len(copies) == 15  # requests, rows before and after, mails, and the balancer's log
+    # Three for each of requests, rows before and after, mails, and the balancer's log; one checks
+    # the data, and one compares the log.
+    assert len(copies) == 17
     assert several.verdict.requests.failed > 200
     assert encode(several.verdict) == encode(alone.verdict)
     assert told(several) == told(alone)

@@ -48,7 +48,7 @@ class _Rescues:
         return Rescued(retried=self._retried, held=self._held, died=died)
 
 
-def _read(evidence: Evidence) -> Any:
+def _read(evidence: Evidence, _: object) -> Any:
     manifest, around = evidence.manifest, Surroundings.of(evidence)
     parts: Any = around  # its parts are replaced by those that are defined here
     skew, answers, times = Skew(around.timeline), Answers(), AnswerTimes()
@@ -85,9 +85,9 @@ def _read(evidence: Evidence) -> Any:
         if tally.staying
         else tally.users.users(requests),
         around=around,
-        integrity=integrity,
+        integrity=lambda: integrity,
         exchanges=exchanges,
-        contradictions=contradictions,
+        contradictions=lambda: contradictions,
         ticks=tuple(sorted(evidence.ticks, key=lambda tick: tick.at_ns)),
         waiting=waiting,
         rescues=rescues,
