@@ -8,6 +8,7 @@ all replicas had in flight has ended.
 
 import asyncio
 import re
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -41,12 +42,13 @@ PLACES = {
 """The marks of a user's own configuration."""
 
 _MOST = 1000
+_CONNECTIONS = 20_000
+_EVENTS = re.compile(r"^[ \t]*events[ \t]*\{", re.MULTILINE)
 _HTTP = re.compile(r"^[ \t]*http[ \t]*\{", re.MULTILINE)
 _MACHINE = ("daemon", "pid", "user", "error_log")
 _WORDS = re.compile(r"^(nginx: \[\w+\] |[\d/]+ [\d:]+ \[\w+\] \d+#\d+: )")
 
-_DEFAULT = """\
-events {}
+DEFAULT = """\
 http {
     # As its documentation says for upgrades; and upstream connections are kept.
     map $http_upgrade $hitless_connection {
@@ -90,7 +92,9 @@ def configuration(text: str, table: Table, *, listen: str, log: Path, files: Pat
         for name, weight in shares.items()
     ]
     if not _HTTP.search(text):
-        text = "events {}\nhttp {\n" + text + "\n}\n"
+        text = "http {\n" + text + "\n}\n"
+    if not _EVENTS.search(text):
+        text = events_block(resource.getrlimit(resource.RLIMIT_NOFILE)[1]) + text
     kept = marked.without(text, _MACHINE)
     known = "".join(f"    {one.replica.address} {name};\n" for name, one in sorted(table.items()))
     inside = (
@@ -116,6 +120,19 @@ def configuration(text: str, table: Table, *, listen: str, log: Path, files: Pat
         },
     )
     return f"pid {files}/nginx.pid;\nerror_log stderr warn;\n{filled}"
+
+
+def events_block(files: int) -> str:
+    """PURE: the block of events, with more connections than nginx has by itself.
+
+    nginx allows 512 connections to a worker, and each request of a user needs two: 256 users at
+    once would be refused because of a setting that nobody chose.
+
+    Args:
+        files: how many open files the system allows to a process, or a negative number for any.
+    """
+    most = min(files, _CONNECTIONS) if files >= 0 else _CONNECTIONS
+    return f"worker_rlimit_nofile {most};\nevents {{\n    worker_connections {most};\n}}\n"
 
 
 class NginxRouter(ManagedRouter):
@@ -195,7 +212,7 @@ class NginxFiles:
         self._address = address
         self.log = settings.logs / "nginx-access.ndjson"
         self.path = settings.directory / "nginx.conf"
-        self._text = _DEFAULT
+        self._text = DEFAULT
         if settings.config is not None:
             self._text = marked.read(settings.config)
             marked.need(settings.config, self._text, PLACES)

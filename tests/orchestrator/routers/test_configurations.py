@@ -267,6 +267,17 @@ def test_a_standby_gets_no_traffic() -> None:
     ]
 
 
+def test_nginx_gets_more_connections_than_its_default() -> None:
+    """512 connections are 256 users; only a user's own `events` block says how many there may be."""
+    place = {"listen": "127.0.0.1:9", "log": Path("/l"), "files": Path("/f")}
+    assert "worker_connections" in nginx.configuration(nginx.DEFAULT, {}, **place)
+    own = "events { worker_connections 64; }\n" + nginx.DEFAULT
+    filled = nginx.configuration(own, {}, **place)
+    assert filled.count("worker_connections") == filled.count("events {") == 1
+    assert "worker_connections 64;" in filled
+    assert nginx.events_block(700).count(" 700;") == nginx.events_block(-1).count(" 20000;") == 2
+
+
 def test_marks_are_filled_with_their_indentation() -> None:
     """A mark's lines stand where it stood; all other lines stay as they are."""
     assert fill("a\n  # hitless: x y z\nb", {"x": ("1", "2")}) == "a\n  1\n  2\nb\n"
