@@ -1,6 +1,7 @@
 """A user's own configuration: its marks are filled in, and what is wrong with it is one line."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -268,11 +269,13 @@ def test_a_standby_gets_no_traffic() -> None:
 
 
 def test_nginx_gets_more_connections_than_its_default() -> None:
-    """512 connections are 256 users; only a user's own `events` block says how many there may be."""
-    place = {"listen": "127.0.0.1:9", "log": Path("/l"), "files": Path("/f")}
-    assert "worker_connections" in nginx.configuration(nginx.DEFAULT, {}, **place)
+    """512 connections are 256 users. Only an `events` block of the user may say how many."""
+    filled_in = partial(
+        nginx.configuration, table={}, listen="127.0.0.1:9", log=Path("/l"), files=Path("/f")
+    )
+    assert "worker_connections" in filled_in(nginx.DEFAULT)
     own = "events { worker_connections 64; }\n" + nginx.DEFAULT
-    filled = nginx.configuration(own, {}, **place)
+    filled = filled_in(own)
     assert filled.count("worker_connections") == filled.count("events {") == 1
     assert "worker_connections 64;" in filled
     assert nginx.events_block(700).count(" 700;") == nginx.events_block(-1).count(" 20000;") == 2
