@@ -96,7 +96,11 @@ def main() -> None:
         before=versions[name],
         after=record.versions[name],
         servers={n: found for n, found in profiles.items() if isinstance(found, Profile)},
-        left_out={n: str(why) for n, why in profiles.items() if not isinstance(why, Profile)},
+        left_out={
+            server: str(why).replace(f"{place.bin}/", "")
+            for server, why in profiles.items()
+            if not isinstance(why, Profile)
+        },
     )
     for server, lines in one.changed(record.servers).items():
         for line in lines or ("the same",):
