@@ -25,6 +25,10 @@ class MachineSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         cpu_pressure: the pressure on the processors.
         io_pressure: the pressure on the disks.
         memory_pressure: the pressure on memory.
+        foreign_disk: the share of the bytes that went to and from the disks for others. What this
+            run wrote counts as its own also where the kernel writes it later. Absent if unknown.
+        disk_bytes: how many bytes went to and from the disks in a second.
+        foreign_memory: the share of the memory that others used. Absent if unknown.
     """
 
     at_ns: int
@@ -37,6 +41,9 @@ class MachineSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     cpu_pressure: float | None = None
     io_pressure: float | None = None
     memory_pressure: float | None = None
+    foreign_disk: float | None = None
+    disk_bytes: int = 0
+    foreign_memory: float | None = None
 
     @property
     def foreign(self) -> float:

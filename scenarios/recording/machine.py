@@ -1,12 +1,13 @@
 """Records how busy the machine is: pressure, steal, and who uses the processors.
 
-Everything is read from `/proc` and `/sys`, as documented in proc(5), `accounting/psi.rst` and
-`admin-guide/cgroup-v2.rst` of the Linux kernel. Where a file is missing, its part is left out;
-without `/proc/stat` nothing is recorded.
+Everything is read from `/proc` and `/sys`, as documented in proc(5), `accounting/psi.rst`,
+`admin-guide/iostats.rst` and `admin-guide/cgroup-v2.rst` of the Linux kernel. Where a file is
+missing, its part is left out; without `/proc/stat` nothing is recorded.
 """
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,10 @@ INTERVAL_SECONDS = 0.5
 _PROC = Path("/proc")
 _CGROUP = Path("/sys/fs/cgroup")
 _RESOURCES = ("cpu", "io", "memory")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_READ, _WRITTEN, _SECTOR = 5, 9, 512
+"""Of a line of `/proc/diskstats`: the fields with sectors, and their size (admin-guide/iostats)."""
+_DISK = re.compile(r"(?:[shv]d[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+)")
 
 
 class Processors(NamedTuple):
@@ -40,6 +45,11 @@ class Reading(NamedTuple):
         own_ticks: the processor time of this run's processes, in clock ticks.
         pressure_us: by resource, for how long somebody waited for it, in microseconds.
         throttled_us: for how long the control group was throttled, in microseconds.
+        disk_bytes: how many bytes went to and from the disks; None if unknown.
+        foreign_disk_bytes: how many of them were certainly not this run's.
+        memory: the machine's memory; None if unknown.
+        used_memory: how much of it is in use.
+        own_memory: how much of it this run's processes use, shared pages counted for each.
     """
 
     at_ns: int
@@ -47,6 +57,25 @@ class Reading(NamedTuple):
     own_ticks: int
     pressure_us: Mapping[str, int]
     throttled_us: int
+    disk_bytes: int | None = None
+    foreign_disk_bytes: int = 0
+    memory: int | None = None
+    used_memory: int = 0
+    own_memory: int = 0
+
+
+class OwnUse(NamedTuple):
+    """What this run's processes used: since their starts, but for the memory.
+
+    Attributes:
+        ticks: processor time, in clock ticks.
+        disk_bytes: bytes read from disks, and given to the kernel to be written.
+        memory: resident memory of those that live.
+    """
+
+    ticks: int
+    disk_bytes: int
+    memory: int
 
 
 def parse_processors(text: str) -> Processors:
@@ -89,6 +118,40 @@ def parse_throttled(text: str) -> int:
     return 0
 
 
+def parse_disks(text: str) -> int:
+    """The bytes that went to and from whole disks, from `/proc/diskstats`.
+
+    Partitions, and disks that stand for others (dm, md) or for memory, would count twice.
+    """
+    sectors = 0
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) > _WRITTEN and _DISK.fullmatch(fields[2]):
+            sectors += int(fields[_READ]) + int(fields[_WRITTEN])
+    return sectors * _SECTOR
+
+
+def parse_io(text: str) -> int:
+    """The bytes of `/proc/PID/io` that a process had from disks and had written to them."""
+    known = {
+        key: int(value) for key, _, value in (line.partition(":") for line in text.splitlines())
+    }
+    written = known.get("write_bytes", 0) - known.get("cancelled_write_bytes", 0)
+    return known.get("read_bytes", 0) + written
+
+
+def parse_memory(text: str) -> tuple[int, int] | None:
+    """All memory and what of it is in use, in bytes, from `/proc/meminfo`; None if it is not."""
+    known = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key in ("MemTotal", "MemAvailable"):
+            known[key] = int(value.split()[0]) * 1024
+    if len(known) != 2:  # noqa: PLR2004 - both of them
+        return None
+    return known["MemTotal"], known["MemTotal"] - known["MemAvailable"]
+
+
 def parse_process(text: str) -> tuple[int, int]:
     """The parent of a process and its processor time in clock ticks, from `/proc/PID/stat`.
 
@@ -111,6 +174,10 @@ def sample_between(before: Reading, after: Reading, cores: int) -> MachineSample
             return None
         return share(after.pressure_us[resource] - before.pressure_us[resource], elapsed_us)
 
+    moved = None
+    if after.disk_bytes is not None and before.disk_bytes is not None:
+        moved = max(after.disk_bytes - before.disk_bytes, 0)
+    foreign = max(after.foreign_disk_bytes - before.foreign_disk_bytes, 0)
     return MachineSample(
         at_ns=after.at_ns,
         seconds=elapsed_us / 1e6,
@@ -122,11 +189,16 @@ def sample_between(before: Reading, after: Reading, cores: int) -> MachineSample
         cpu_pressure=pressure("cpu"),
         io_pressure=pressure("io"),
         memory_pressure=pressure("memory"),
+        foreign_disk=None if moved is None else share(foreign, max(moved, foreign, 1)),
+        disk_bytes=0 if moved is None else moved * 1_000_000 // elapsed_us,
+        foreign_memory=None
+        if after.memory is None
+        else share(after.used_memory - after.own_memory, after.memory),
     )
 
 
 class OwnProcesses:
-    """The processor time of this run: of its processes that live and of those that have ended.
+    """What this run uses: its processes that live, and those that have ended.
 
     A process belongs to the run if it descends from this one, or if its environment carries a mark
     of `orchestrator.guardian`: also when its parent has ended.
@@ -138,10 +210,16 @@ class OwnProcesses:
         self._proc = proc
         self._belongs: dict[int, bool] = {}
         self._ticks: dict[int, int] = {}
+        self._bytes: dict[int, int] = {}
         self._ended = 0
+        self._ended_bytes = 0
 
     def ticks(self) -> int:
         """All processor time of the run so far, in clock ticks; it never goes down."""
+        return self.use().ticks
+
+    def use(self) -> OwnUse:
+        """All that the run used so far; only the memory goes down."""
         seen: dict[int, tuple[int, int]] = {}
         for entry in self._proc.iterdir():
             if entry.name.isdigit():
@@ -153,11 +231,27 @@ class OwnProcesses:
                     continue  # it ended while we looked
         for process in [one for one in self._ticks if one not in seen]:
             self._ended += self._ticks.pop(process)
+            self._ended_bytes += self._bytes.pop(process, 0)
         self._belongs = {one: mine for one, mine in self._belongs.items() if one in seen}
         for process, (_, used) in seen.items():
             if self._is_own(process, seen):
                 self._ticks[process] = used
-        return self._ended + sum(self._ticks.values())
+                self._bytes[process] = self._disk_bytes(process)
+        return OwnUse(
+            self._ended + sum(self._ticks.values()),
+            self._ended_bytes + sum(self._bytes.values()),
+            sum(map(self._memory, self._ticks)),
+        )
+
+    def _disk_bytes(self, process: int) -> int:
+        """What it has moved, or what it had when the kernel last said it: it may be ending."""
+        known = self._bytes.get(process, 0)
+        text = _text(self._proc / str(process) / "io")
+        return max(known, parse_io(text)) if text else known
+
+    def _memory(self, process: int) -> int:
+        fields = _text(self._proc / str(process) / "statm").split()
+        return int(fields[1]) * _PAGE if len(fields) > 1 else 0
 
     def _is_own(self, process: int, seen: Mapping[int, tuple[int, int]]) -> bool:
         known = self._belongs.get(process)
@@ -179,7 +273,32 @@ class OwnProcesses:
         return any(mark in environment for mark in self._wanted)
 
 
-def read_now(own: OwnProcesses, proc: Path = _PROC, cgroup: Path = _CGROUP) -> Reading | None:
+class ForeignBytes:
+    """How many bytes went to and from the disks that this run certainly did not move.
+
+    The kernel counts what a process writes at once, and writes it later. So only what exceeds all
+    that this run has written by then is foreign.
+    """
+
+    def __init__(self) -> None:
+        self._began: int | None = None
+        self._most = 0
+
+    def so_far(self, disk_bytes: int | None, own_bytes: int) -> int:
+        """The foreign bytes since the first reading; it never goes down."""
+        if disk_bytes is not None:
+            if self._began is None:
+                self._began = disk_bytes - own_bytes
+            self._most = max(self._most, disk_bytes - own_bytes - self._began)
+        return self._most
+
+
+def read_now(
+    own: OwnProcesses,
+    proc: Path = _PROC,
+    cgroup: Path = _CGROUP,
+    foreign: ForeignBytes | None = None,
+) -> Reading | None:
     """All counters at this instant; None where the machine has no `/proc/stat`."""
     stat = _text(proc / "stat")
     if not stat:
@@ -189,12 +308,21 @@ def read_now(own: OwnProcesses, proc: Path = _PROC, cgroup: Path = _CGROUP) -> R
         for resource in _RESOURCES
         if (total := parse_pressure(_text(proc / "pressure" / resource))) is not None
     }
+    use = own.use()
+    disks = _text(proc / "diskstats")
+    moved = parse_disks(disks) if disks else None
+    memory, used = parse_memory(_text(proc / "meminfo")) or (None, 0)
     return Reading(
         at_ns=time.monotonic_ns(),
         processors=parse_processors(stat),
-        own_ticks=own.ticks(),
+        own_ticks=use.ticks,
         pressure_us=pressure,
         throttled_us=parse_throttled(_text(cgroup / "cpu.stat")),
+        disk_bytes=moved,
+        foreign_disk_bytes=(foreign or ForeignBytes()).so_far(moved, use.disk_bytes),
+        memory=memory,
+        used_memory=used,
+        own_memory=use.memory,
     )
 
 
@@ -210,13 +338,13 @@ async def record_machine(
         marks: the marks of this run's processes.
         on_sample: is told each sample as well.
     """
-    own = OwnProcesses(marks)
+    own, foreign = OwnProcesses(marks), ForeignBytes()
     cores = os.cpu_count() or 1
     with Recorder[MachineSample](path) as recorder:
-        before = read_now(own)
+        before = read_now(own, foreign=foreign)
         while before is not None:
             await asyncio.sleep(INTERVAL_SECONDS)
-            after = read_now(own)
+            after = read_now(own, foreign=foreign)
             if after is None:
                 return
             sample = sample_between(before, after, cores)

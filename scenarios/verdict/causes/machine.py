@@ -1,12 +1,14 @@
 """Whether other processes took the machine away from the run: PURE, from samples of the machine.
 
-A replica that gets no processor time fails its health checks and does not answer in time, whatever
-its release is like. So such failures say nothing about the release while others held the machine.
+A replica that gets no processor time, waits for a disk that others keep busy, or for memory that
+others hold fails its health checks and does not answer in time, whatever its release is like. So
+such failures say nothing about the release while others held the machine.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
 from scenarios.evidence.machine import MachineSample
 
@@ -19,6 +21,20 @@ FOREIGN = 0.25
 PRESSURE = 0.25
 """The pressure on the processors (PSI) from which on somebody noticeably waited for one."""
 
+WAITED = 0.5
+"""The pressure on disks from which on they hold somebody up: a database always waits a little."""
+
+FOREIGN_DISK = 0.75
+"""The share of the bytes that others must have moved: a file system adds its own to the run's."""
+
+DISK_BYTES = 10_000_000
+"""So many bytes in a second others must have moved."""
+
+FOREIGN_MEMORY = 0.5
+"""The share of the memory that others must have used."""
+
+Resource = Literal["processors", "disks", "memory"]
+
 _SHARE = 0.5
 """A stretch explains a failure if it covers at least half of its time."""
 
@@ -28,14 +44,16 @@ class Starved(NamedTuple):
 
     Attributes:
         seconds: for how long.
-        foreign: the share of the processors that others had in that time.
-        pressure: the share of that time in which somebody waited for a processor; None where the
-            kernel does not measure it.
+        foreign: the share that others had in that time.
+        pressure: the share of that time in which somebody waited for it; None where the kernel does
+            not measure it.
+        resource: what of the machine.
     """
 
     seconds: float
     foreign: float
     pressure: float | None
+    resource: Resource = "processors"
 
     @property
     def words(self) -> str:
@@ -43,10 +61,22 @@ class Starved(NamedTuple):
         waited = (
             ""
             if self.pressure is None
-            else f"; somebody waited for a processor in {self.pressure:.0%} of that time"
+            else f"; somebody waited for {_ONE[self.resource]} in {self.pressure:.0%} of that time"
         )
-        said = f"other processes used {self.foreign:.0%} of the processors for {self.seconds:.1f} s"
+        had = {
+            "processors": f"used {self.foreign:.0%} of the processors",
+            "disks": f"moved {self.foreign:.0%} of all bytes to and from the disks",
+            "memory": f"used {self.foreign:.0%} of the memory",
+        }[self.resource]
+        said = f"other processes {had} for {self.seconds:.1f} s"
         return (said + waited).replace("%", " %")
+
+
+_ONE: Mapping[Resource, str] = {
+    "processors": "a processor",
+    "disks": "a disk",
+    "memory": "memory",
+}
 
 
 class Machine:
@@ -71,6 +101,25 @@ class Machine:
 
     def is_starved(self, sample: MachineSample) -> bool:
         """Whether others had much of the machine, nothing was left, and somebody waited."""
+        return self.starved_of(sample) is not None
+
+    def starved_of(self, sample: MachineSample) -> Resource | None:
+        """Of what others left too little: see the constants of this module."""
+        if self._of_processors(sample):
+            return "processors"
+        if not self._whole:
+            return None  # the application's own use is not known
+        moved = (sample.foreign_disk or 0.0) * sample.disk_bytes
+        if (
+            (sample.io_pressure or 0.0) >= WAITED
+            and (sample.foreign_disk or 0.0) >= FOREIGN_DISK
+            and moved >= DISK_BYTES
+        ):
+            return "disks"
+        pressed = (sample.memory_pressure or 0.0) >= PRESSURE
+        return "memory" if pressed and (sample.foreign_memory or 0.0) >= FOREIGN_MEMORY else None
+
+    def _of_processors(self, sample: MachineSample) -> bool:
         full = sample.busy + sample.steal >= CROWDED or sample.throttled >= FOREIGN
         waited = sample.cpu_pressure is None or sample.cpu_pressure >= PRESSURE
         return full and waited and self.foreign(sample) >= FOREIGN
@@ -104,13 +153,36 @@ class Machine:
             yield sample, max(min(sample.at_ns, end_ns) - max(begin, start_ns), 1)
 
     def _sum_up(self, found: list[tuple[MachineSample, int]]) -> Starved:
-        taken = sum(covered for _, covered in found)
-        measured = [(s.cpu_pressure, covered) for s, covered in found if s.cpu_pressure is not None]
+        """How far others had what was short for most of these samples."""
+        times: Counter[Resource] = Counter()
+        for sample, covered in found:
+            times[self.starved_of(sample) or "processors"] += covered
+        (resource, taken), *_ = times.most_common(1)
+        mine = [one for one in found if self.starved_of(one[0]) == resource]
+        measured = [
+            (pressure, covered)
+            for sample, covered in mine
+            if (pressure := _pressure(sample, resource)) is not None
+        ]
         return Starved(
-            seconds=taken / 1e9,
-            foreign=sum(self.foreign(sample) * covered for sample, covered in found) / taken,
+            seconds=sum(covered for _, covered in found) / 1e9,
+            foreign=sum(self._share(one, resource) * covered for one, covered in mine) / taken,
             pressure=sum(pressure * covered for pressure, covered in measured)
             / sum(covered for _, covered in measured)
             if measured
             else None,
+            resource=resource,
         )
+
+    def _share(self, sample: MachineSample, resource: Resource) -> float:
+        if resource == "processors":
+            return self.foreign(sample)
+        return (sample.foreign_disk if resource == "disks" else sample.foreign_memory) or 0.0
+
+
+def _pressure(sample: MachineSample, resource: Resource) -> float | None:
+    return {
+        "processors": sample.cpu_pressure,
+        "disks": sample.io_pressure,
+        "memory": sample.memory_pressure,
+    }[resource]

@@ -14,9 +14,13 @@ from orchestrator.guardian import MARK
 from scenarios.evidence.machine import MachineSample
 from scenarios.evidence.ndjson import read_lines
 from scenarios.recording.machine import (
+    ForeignBytes,
     OwnProcesses,
     Processors,
     Reading,
+    parse_disks,
+    parse_io,
+    parse_memory,
     parse_pressure,
     parse_process,
     parse_processors,
@@ -43,6 +47,38 @@ def test_lines_of_the_kernel_are_read_by_their_meaning() -> None:
     assert parse_throttled("usage_usec 5\n") == 0
     fields = "S 41 1 1 0 -1 4194560 1 2 3 4 70 30 5 6 20 0 1 0 99 1 1"
     assert parse_process(f"77 (a) b (c) {fields}") == (41, 100)
+
+
+def test_disks_and_memory_are_read_by_their_meaning() -> None:
+    """Whole disks count once, what was cancelled was not written, and caches are free memory."""
+    disks = (
+        " 253 0 vda 9 9 100 9 9 9 50 9 0 9 9\n 253 1 vda1 9 9 100 9 9 9 50 9 0 9 9\n"
+        " 259 0 nvme0n1 9 9 8 9 9 9 2 9 0 9 9\n 252 0 dm-0 9 9 7 9 9 9 7 9 0 9 9\n"
+        " 7 0 loop0 9 9 7 9 9 9 7 9 0 9 9\n"
+    )
+    assert parse_disks(disks) == 160 * 512
+    io = "rchar: 5\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 1024\n"
+    assert parse_io(io) == 4096 + 8192 - 1024
+    meminfo = "MemTotal:  1000 kB\nMemFree:  100 kB\nMemAvailable:  400 kB\n"
+    assert parse_memory(meminfo) == (1_024_000, 614_400)
+    assert parse_memory("MemTotal: 1000 kB\n") is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=20))
+def test_what_the_run_writes_is_its_own_also_when_the_kernel_writes_it_later(
+    steps: list[tuple[int, int]],
+) -> None:
+    """Foreign bytes never go down, and are none as long as the run has given more to be written."""
+    foreign, disk, own, last = ForeignBytes(), 1000, 500, 0
+    assert foreign.so_far(disk, own) == 0
+    for moved, written in steps:
+        disk, own = disk + moved, own + written
+        found = foreign.so_far(disk, own)
+        assert last <= found <= disk - 1000
+        assert found >= disk - own - 500
+        last = found
+    if all(moved <= written for moved, written in steps):
+        assert last == 0
 
 
 @given(

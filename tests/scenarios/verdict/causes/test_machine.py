@@ -300,3 +300,41 @@ def test_work_that_a_starved_machine_left_undone_is_not_lost(
     assert ("work was not finished in time (1 mail not sent)" in said) == (verdict == "invalid")
     lost = late.but(after=[one for one in run.after or () if one.subject != "old-1"])
     assert lost.judge(machine_samples=machine).verdict == "fail"
+
+
+FREE = {"busy": 0.3, "own": 0.28, "cpu_pressure": 0.05}
+DISKS = {**FREE, "io_pressure": 0.8, "foreign_disk": 0.95, "disk_bytes": 80_000_000}
+MEMORY = {**FREE, "memory_pressure": 0.6, "foreign_memory": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("short", "words"),
+    [
+        (DISKS, "moved 95 % of all bytes to and from the disks"),
+        (MEMORY, "used 80 % of the memory"),
+    ],
+)
+def test_a_machine_is_starved_of_disks_and_memory_as_well(
+    short: dict[str, Any], words: str
+) -> None:
+    """Timeouts while others keep the disks busy or hold the memory are a doubt with its figure."""
+    verdict = timeouts().judge(machine_samples=load(**short))
+    assert (verdict.verdict, causes(verdict)) == ("invalid", {"machine:starved"})
+    assert f"other processes {words}" in " ".join(verdict.reasons)
+    refused = timeouts().failing(3.0, 3.3, status=500, sqlstate="42703")
+    assert refused.judge(machine_samples=load(**short)).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({**DISKS, "io_pressure": 0.3}, id="nobody waits much for the disks"),
+        pytest.param({**DISKS, "foreign_disk": 0.5}, id="the run moves half of the bytes"),
+        pytest.param({**DISKS, "disk_bytes": 3_000_000}, id="a journal's few bytes"),
+        pytest.param({**MEMORY, "memory_pressure": 0.1}, id="nobody waits for memory"),
+        pytest.param({**MEMORY, "foreign_memory": 0.2}, id="the run holds the memory"),
+    ],
+)
+def test_disks_and_memory_that_the_run_itself_uses_excuse_nothing(changed: dict[str, Any]) -> None:
+    """What is short must be short because of others."""
+    assert timeouts().judge(machine_samples=load(**changed)).verdict == "fail"
