@@ -51,6 +51,7 @@ class AccessRecord(msgspec.Struct, gc=False):
             (the balancer's own end came first), or an error type of RFC 9209.
         client_connection: `new` or `reused`.
         client: the address of the client.
+        resent: whether it was sent again, since a backend closed the connection before it answered.
         time: the wall clock at `at_ns`, in UTC (RFC 3339), for people; set when it is written.
     """
 
@@ -71,6 +72,7 @@ class AccessRecord(msgspec.Struct, gc=False):
     end: str
     client_connection: str
     client: str
+    resent: bool = False
     time: str = ""
 
 

@@ -199,5 +199,6 @@ class ResponseRelay(BackendSearch):
                 end,
                 self.client.kind,
                 self.client.peer,
+                self._fresh,
             )
         )

@@ -24,6 +24,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         first_byte_ns: how long the replica took until its first byte.
         total_ns: how long the whole exchange took.
         reused: whether the connection to the replica was a reused one.
+        resent: whether it was sent again, because a replica closed the connection under it.
         reason: why the exchange was not complete, in the words of another router's log.
         confidence: how certain `end` is, with another router.
         resolution_ns: the resolution of the stamps in another router's log; 0 with our balancer.
@@ -41,6 +42,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     first_byte_ns: int = -1
     total_ns: int = -1
     reused: bool = False
+    resent: bool = False
     reason: str | None = None
     confidence: Literal["certain", "likely", "symptom"] = "certain"
     resolution_ns: int = 0

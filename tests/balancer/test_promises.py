@@ -1,9 +1,12 @@
 """The rules for zero drop, on real sockets: choice, drain, reuse, retries, waiting."""
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
 
+from balancer.access_log import AccessLog
 from balancer.affinity import Affinity
 from balancer.backend import State
 from balancer.config import Timeouts
@@ -271,8 +274,11 @@ async def test_a_refused_connect_goes_elsewhere(request_: bytes) -> None:
     assert local.balancer.data_plane.counters.failed == 0
 
 
-async def test_a_dead_idle_connection_costs_a_get_nothing() -> None:
-    """When a reused connection dies without a byte, a GET is sent again on a fresh one (T2)."""
+async def test_a_dead_idle_connection_costs_a_get_nothing(tmp_path: Path) -> None:
+    """When a reused connection dies without a byte, a GET is sent again on a fresh one (T2).
+
+    The log tells it apart from a request that was refused and never sent.
+    """
 
     async def handler(call: ReceivedRequest) -> None:
         if len(one.calls) == 2:
@@ -280,15 +286,19 @@ async def test_a_dead_idle_connection_costs_a_get_nothing() -> None:
         else:
             call.writer.write(response())
 
-    async with backend(handler) as one, local_balancer() as local:
-        await local.attach(a_1=one)
-        async with local.connection() as (reader, writer):
-            for _ in range(2):
-                writer.write(GET)
-                assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    path = tmp_path / "log"
+    with AccessLog(path) as log:
+        async with backend(handler) as one, local_balancer(log=log) as local:
+            await local.attach(a_1=one)
+            async with local.connection() as (reader, writer):
+                for _ in range(2):
+                    writer.write(GET)
+                    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
     assert len(one.calls) == 3
     assert one.calls[1].connection == one.calls[0].connection
     assert one.calls[2].connection != one.calls[1].connection
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["attempts"], line["resent"]) for line in lines] == [(1, False), (2, True)]
 
 
 async def test_a_get_that_died_is_sent_once_to_another() -> None:

@@ -42,7 +42,7 @@ class Exchanges:
         self._prefix = prefix
         self._wanted = wanted
         self._names, self._statuses = Column(scratch), Column(scratch, "i")
-        self._retried = self._held = 0
+        self._retried = self._closed = self._held = 0
 
     def read(self, lines: Iterable[ExchangeRecord]) -> None:
         """Take all lines."""
@@ -55,6 +55,7 @@ class Exchanges:
         self._names.merge(other._names)  # noqa: SLF001 - of the same class
         self._statuses.merge(other._statuses)  # noqa: SLF001 - of the same class
         self._retried += other._retried  # noqa: SLF001 - of the same class
+        self._closed += other._closed  # noqa: SLF001 - of the same class
         self._held += other._held  # noqa: SLF001 - of the same class
 
     def _add(self, batch: Sequence[ExchangeRecord]) -> None:
@@ -66,6 +67,7 @@ class Exchanges:
             for line in batch:
                 if line.status is not None and line.status < _SERVER_ERROR:
                     self._retried += line.attempts > 1
+                    self._closed += line.attempts > 1 and line.resent
                     self._held += line.wait_ns >= HELD_NS
         names: Iterable[int] = map(and_, map(hash, ids), repeat(KEY_MASK))
         known: Iterable[int] = statuses
@@ -89,7 +91,7 @@ class Exchanges:
         Args:
             died: how many replicas ended by themselves, in service.
         """
-        return Rescued(retried=self._retried, held=self._held, died=died)
+        return Rescued(retried=self._retried, closed=self._closed, held=self._held, died=died)
 
     def contradictions(self, requests: RequestColumns) -> int:
         """How many complete answers the balancer sent that the generator's record denies.

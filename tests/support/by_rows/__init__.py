@@ -35,17 +35,18 @@ def judge_by_rows(evidence: Evidence) -> Judgement:
 
 class _Rescues:
     def __init__(self) -> None:
-        self._retried = self._held = 0
+        self._retried = self._closed = self._held = 0
 
     def reading(self, lines: Iterable[ExchangeRecord]) -> Iterator[ExchangeRecord]:
         for line in lines:
             if line.status is not None and line.status < 500:
                 self._retried += line.attempts > 1
+                self._closed += line.attempts > 1 and line.resent
                 self._held += line.wait_ns >= HELD_NS
             yield line
 
     def rescued(self, died: int) -> Rescued:
-        return Rescued(retried=self._retried, held=self._held, died=died)
+        return Rescued(retried=self._retried, closed=self._closed, held=self._held, died=died)
 
 
 def _read(evidence: Evidence, _: object) -> Any:

@@ -35,6 +35,15 @@ def test_retries_and_held_requests_are_counted(
     assert ("Saved by the balancer" in summary(verdict)) == said
 
 
+def test_connections_that_were_closed_under_a_request_are_told_apart() -> None:
+    """A retry after a refusal is another one than a retry of what was sent already."""
+    lines = [line(attempts=2), line(attempts=2, resent=True), line(resent=True)]
+    verdict = clean().but(access_log=lines).judge()
+    assert (verdict.rescued.retried, verdict.rescued.closed) == (2, 1)
+    assert "2 answered by a retry" in verdict.rescued.words
+    assert "(1 of them on a connection that the replica closed" in verdict.rescued.words
+
+
 def test_a_retry_that_failed_as_well_saved_nothing() -> None:
     """Only an answer below 500 counts."""
     failed = clean().but(access_log=[line(attempts=3, status=502)])
