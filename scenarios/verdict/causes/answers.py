@@ -14,8 +14,9 @@ from operator import add
 from typing import NamedTuple
 
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.scratch import Scratch
 from scenarios.verdict.columns import order
-from scenarios.verdict.columns.column import NONE
+from scenarios.verdict.columns.column import NONE, Gathered
 from scenarios.verdict.columns.requests import Kind, RequestColumns, Step, key_of
 
 _TICK = 20
@@ -47,16 +48,15 @@ class _Answers:
 
     __slots__ = ("led_by", "times")
 
-    def __init__(self) -> None:
-        self.times = array("i")
-        self.led_by = array("q")
+    def __init__(self, scratch: Scratch) -> None:
+        self.times = Gathered(scratch, "i")
+        self.led_by = Gathered(scratch)
 
 
 class Answers:
     """Every request that succeeded and whose version is known.
 
-    Memory: once somebody asks, twelve bytes for each, and eight more for each request of a user who
-    stays.
+    Memory: once somebody asks, eight bytes for each request of a user who stays.
     """
 
     def __init__(self, columns: RequestColumns | None = None) -> None:
@@ -79,7 +79,7 @@ class Answers:
         found: dict[str, int] = {}
         for (_, replica), answers in self._by_step.items():
             if answers.times:
-                last = self._nanoseconds(max(answers.times))
+                last = self._nanoseconds(max(map(max, answers.times)))
                 found[replica] = max(found.get(replica, last), last)
         return found
 
@@ -109,7 +109,7 @@ class Answers:
         """
         names = {} if self._columns is None else self._columns.users
         looked_at = [
-            (replica, answers.times[::stride], answers.led_by[::stride])
+            (replica, answers.times.whole()[::stride], answers.led_by.whole()[::stride])
             for (asked, replica), answers in self._by_step.items()
             if asked == step
             for stride in (-(-len(answers.times) // MOST_LOOKED_AT) or 1,)
@@ -177,7 +177,7 @@ class Answers:
             return found
         columns = self._columns
         mine: list[_Answers | None] = [
-            found.setdefault((kind.step, kind.served_by), _Answers())
+            found.setdefault((kind.step, kind.served_by), _Answers(columns.scratch))
             if _answered(kind) and kind.served_by is not None
             else None
             for kind in columns.kinds
@@ -190,8 +190,13 @@ class Answers:
             for at_ns, number, led in zip(done, kinds, led_by, strict=True):
                 answers = mine[number]
                 if answers is not None:
-                    answers.times.append((at_ns >> _TICK) - base)
-                    answers.led_by.append(led)
+                    answers.times.latest.append((at_ns >> _TICK) - base)
+                    answers.led_by.latest.append(led)
+            for number in set(kinds):
+                answers = mine[number]
+                if answers is not None:
+                    answers.times.flush()
+                    answers.led_by.flush()
         return found
 
     @cached_property
@@ -230,7 +235,7 @@ class Answers:
         if mine is None:
             return None
         if user not in self._ordered:
-            mine = self._users[user] = order.ordered(mine)
+            mine = self._users[user] = array("q", sorted(mine))
             self._ordered.add(user)
         index = bisect_left(mine, before_ns << 8) - 1
         return self._versions[mine[index] & 255] if index >= 0 else None

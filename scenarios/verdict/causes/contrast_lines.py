@@ -14,6 +14,7 @@ from typing import NamedTuple
 from scenarios.verdict.causes.answers import Served, between, merged
 from scenarios.verdict.causes.contrast import Contrast, Line
 from scenarios.verdict.causes.surroundings import Surroundings
+from scenarios.verdict.columns import order
 from scenarios.verdict.columns.requests import Step
 from scenarios.verdict.measures.exact_test import Counts, fisher_greater
 
@@ -311,13 +312,13 @@ def _split_each(
         at_ns = moments.get(point.replica)
         side = before if at_ns is None or point.at_ns < at_ns else after
         side.failed.append(point)
+    parts: list[tuple[array[int], array[int]]] = []
     for one in served:
         at_ns = moments.get(one.replica)
         index = len(one.times) if at_ns is None else bisect_left(one.times, at_ns)
-        before.served.extend(one.times[:index])
-        after.served.extend(one.times[index:])
-    for side in (after, before):
-        side.served = array("q", sorted(side.served))
+        parts.append((one.times[index:], one.times[:index]))
+    after.served = order.merged(later for later, _ in parts)
+    before.served = order.merged(earlier for _, earlier in parts)
     return after, before
 
 

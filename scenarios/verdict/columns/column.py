@@ -14,6 +14,9 @@ T = TypeVar("T")
 BATCH: Final = 1024
 """So many records are read, counted and kept at once; their objects fit a processor's cache."""
 
+FULL: Final = 4096
+"""So many numbers that come one after the other are put away together."""
+
 NONE: Final = -(1 << 63)
 """Stands for a number that is not there."""
 
@@ -103,6 +106,43 @@ class Column:
             numbers = array(self._typecode)
             numbers.frombytes(data)
             yield numbers
+
+
+class Gathered:
+    """Whole numbers that come one after the other; most of them are kept outside of memory.
+
+    Attributes:
+        latest: those that came last; whoever adds to it calls `flush` now and then.
+    """
+
+    __slots__ = ("_kept", "_typecode", "latest")
+
+    def __init__(self, scratch: Scratch, typecode: str = "q") -> None:
+        self.latest = array(typecode)
+        self._kept = Column(scratch, typecode)
+        self._typecode = typecode
+
+    def __len__(self) -> int:
+        return len(self._kept) + len(self.latest)
+
+    def flush(self) -> None:
+        """Put the latest away if they are many."""
+        if len(self.latest) >= FULL:
+            self._kept.add(self.latest)
+            del self.latest[:]
+
+    def __iter__(self) -> "Iterator[array[int]]":
+        """The numbers, as they came, in batches."""
+        yield from self._kept
+        if self.latest:
+            yield self.latest
+
+    def whole(self) -> "array[int]":
+        """All of them, as they came."""
+        found: array[int] = array(self._typecode)
+        for batch in self:
+            found.extend(batch)
+        return found
 
 
 class Texts:

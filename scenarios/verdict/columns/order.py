@@ -28,12 +28,14 @@ def in_order(batches: Iterable[Sequence[int]], least: Sequence[int]) -> Iterator
         del pending[:cut]
 
 
-def ordered(values: "array[int]") -> "array[int]":
-    """The same numbers in order."""
-    found: array[int] = array(values.typecode)
-    starts = range(0, len(values), _CHUNK)
-    chunks = (values[start : start + _CHUNK] for start in starts)
-    for some in in_order(chunks, [min(values[start : start + _CHUNK]) for start in starts]):
+def ordered(batches: "Iterable[array[int]]") -> "array[int]":
+    """All numbers in order.
+
+    Args:
+        batches: the numbers; it is iterated twice.
+    """
+    found = array("q")
+    for some in in_order(batches, list(map(min, batches))):
         found.extend(some)
     return found
 

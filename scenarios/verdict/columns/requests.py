@@ -192,6 +192,7 @@ class RequestColumns:
     The columns have a number for each request, in the order of reading, in batches of one size.
 
     Attributes:
+        scratch: where they are kept.
         kinds: the kinds, by their numbers.
         failed: the requests that did not succeed, also those that were not sent.
         planned: when they were due.
@@ -210,6 +211,7 @@ class RequestColumns:
     """
 
     def __init__(self, scratch: Scratch, version_of: Callable[[str | None], str | None]) -> None:
+        self.scratch = scratch
         self._kinds = Kinds(version_of)
         self._arriving, self._staying = _Numbers(""), _Numbers("u")
         self.failed: list[Outcome] = []

@@ -19,7 +19,6 @@ MERGE_SECONDS = 1.0
 SLOT_SECONDS = 0.1
 
 _FRACTION_ERROR = 1e-14
-_CHUNK = 4096
 
 
 class Ordered(NamedTuple):
@@ -58,12 +57,6 @@ def ordered(batches: Iterable[Sequence[int]], earliest: Sequence[int]) -> Ordere
         planned.extend(map(rshift, marks, repeat(1)))
         failed += bytes(map(and_, marks, repeat(1)))
     return Ordered(planned, failed)
-
-
-def ordered_marks(marks: "array[int]") -> Ordered:
-    """The same of marks that are all in memory."""
-    chunks = [marks[start : start + _CHUNK] for start in range(0, len(marks), _CHUNK)]
-    return ordered(chunks, [min(chunk) >> 1 for chunk in chunks])
 
 
 class Window(NamedTuple):

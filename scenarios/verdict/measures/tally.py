@@ -1,7 +1,6 @@
 """One pass over the requests of a run: everything that a verdict counts."""
 
 import heapq
-from array import array
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import compress, repeat
@@ -11,11 +10,11 @@ from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.scratch import Scratch
 from scenarios.evidence.tick import Tick
-from scenarios.verdict.columns.column import NONE
+from scenarios.verdict.columns.column import NONE, Gathered
 from scenarios.verdict.columns.requests import Batch, Kind, RequestColumns
 from scenarios.verdict.data.effect import Effect, effect_of
 from scenarios.verdict.measures.durations import Durations
-from scenarios.verdict.measures.slo import Ordered, ordered, ordered_marks
+from scenarios.verdict.measures.slo import Ordered, ordered
 from scenarios.verdict.measures.summaries import (
     harness_of,
     phases_of,
@@ -245,7 +244,7 @@ class RequestTally:
         """The requests by endpoint and kind of connection, where some of them failed."""
         columns = self._columns
         keys = {
-            (kind.endpoint, kind.connection): array("q")
+            (kind.endpoint, kind.connection): Gathered(columns.scratch)
             for kind in columns.kinds
             if kind.dispatched and not kind.ok
         }
@@ -258,9 +257,12 @@ class RequestTally:
             for mark, number in zip(batch, numbers, strict=True):
                 into = mine[number]
                 if into is not None:
-                    into.append(mark)
-        for key in list(keys):
-            yield key, ordered_marks(keys.pop(key))
+                    into.latest.append(mark)
+            for into in map(mine.__getitem__, set(kinds)):
+                if into is not None:
+                    into.flush()
+        for key, gathered in keys.items():
+            yield key, ordered(gathered, [min(batch) >> 1 for batch in gathered])
 
     def longest_ns(self) -> dict[str, int]:
         """By endpoint, how long its longest successful request took from when it was sent."""

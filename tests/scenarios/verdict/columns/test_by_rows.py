@@ -1,6 +1,7 @@
 """The judge counts in columns; by definition each number comes from one request after the other."""
 
 import random
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,12 +19,14 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.scratch import FileScratch, Scratch
 from scenarios.evidence.subject import Subject
 from scenarios.verdict import Judgement, encode, judge
-from scenarios.verdict.columns import column, parts
+from scenarios.verdict.causes.answer_times import AnswerTimes
+from scenarios.verdict.columns import column, order, parts
 from scenarios.verdict.measures import exchanges, slo
 from scenarios.verdict.measures.budget import windowed
 from scenarios.verdict.measures.durations import Durations
 from scenarios.verdict.measures.slo import Ordered, downtime_windows, percentile
 from tests.support import evidence as make
+from tests.support.by_rows import causes as by_rows_causes
 from tests.support.by_rows import judge_by_rows
 from tests.support.by_rows import slo as by_rows
 
@@ -200,6 +203,7 @@ def test_columns_reach_the_verdict_of_rows(seed: int, number: int, *, small: boo
             patched.setattr(column, "BATCH", 7)
             patched.setattr(parts, "PAIRS_AT_ONCE", 16)
             patched.setattr(parts, "FULL", 3)
+            patched.setattr(column, "FULL", 3)
             patched.setattr(exchanges, "MOST_WAITING", 5)
             evidence = replace(evidence, scratch=FileScratch(100), workers=InParts())
         columns = judge(evidence)
@@ -253,6 +257,34 @@ def test_percentiles_are_exact(several: list[list[int]], shares: list[float]) ->
     together = sorted(value for values in several for value in values)
     wanted = [percentile(together, share) for share in shares]
     assert Durations.percentiles(kept, shares) == wanted
+
+
+@given(
+    several=st.lists(st.lists(st.integers(0, 60), max_size=30), max_size=4),
+    chunk=st.integers(1, 9),
+)
+def test_arrays_are_put_in_order(several: list[list[int]], chunk: int) -> None:
+    """In chunks of whatever size, all numbers come out in order, each as often as it was there."""
+    together = sorted(number for numbers in several for number in numbers)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(order, "_CHUNK", chunk)
+        assert list(order.merged(array("q", sorted(one)) for one in several)) == together
+    assert list(order.ordered([array("q", one) for one in several if one])) == together
+
+
+@given(
+    answers=st.lists(st.integers(0, 40), max_size=40),
+    asked=st.lists(st.tuples(st.integers(-5, 50), st.integers(0, 40)), min_size=1),
+)
+def test_silence_is_that_of_rows(answers: list[int], asked: list[tuple[int, int]]) -> None:
+    """Of a replica's answers only its long gaps are kept, and they say the same of any time."""
+    columns, rows = AnswerTimes(), by_rows_causes.AnswerTimes()
+    for at_ns in answers:
+        columns.hear("a-1", at_ns)
+        rows.hear("a-1", at_ns)
+    for start, length in asked:
+        stretch = "a-1", start, start + length
+        assert columns.silent(*stretch) == rows.silent(*stretch)
 
 
 def test_scratch_keeps_what_it_was_given() -> None:
