@@ -143,6 +143,15 @@ class Answers:
             mine.append(outcome.done_ns << 8 | min(number, 255))
             self._ordered.discard(outcome.user)
 
+    @property
+    def last_served_ns(self) -> dict[str, int]:
+        """When the outcome of the last request was known that a replica answered, by replica."""
+        found: dict[str, int] = {}
+        for (_, replica), column in self._columns.items():
+            for at_ns in map(self._nanoseconds, column.times):
+                found[replica] = max(found.get(replica, at_ns), at_ns)
+        return found
+
     def of_step(self, step: Step) -> list[Served]:
         """The answers to a step, by replica."""
         return [
