@@ -20,7 +20,7 @@ def in_order(batches: Iterable[Sequence[int]], least: Sequence[int]) -> Iterator
     # What follows a batch cannot be below the least of all later ones, so the rest is in order.
     floors = [*accumulate(reversed(least), min)][::-1]
     pending: list[int] = []
-    for batch, floor in zip(batches, [*floors[1:], math.inf], strict=True):
+    for batch, floor in zip(batches, [*floors, math.inf][1:], strict=True):
         pending += batch
         pending.sort()
         cut = len(pending) if floor == math.inf else bisect_left(pending, floor)
