@@ -185,6 +185,61 @@ class Journal:
             listener(event)
 
 
+class SetJournal(Journal):
+    """The journal of a set of processes beside the web: its events go to the run's journal.
+
+    Each event has the name of the set in `detail`, as `processes`.
+    """
+
+    def __init__(self, journal: Journal, name: str, *, in_turn: bool) -> None:
+        """Write to another journal.
+
+        Args:
+            journal: the run's journal.
+            name: the name of the set.
+            in_turn: whether the release waits for the set, so that its floors count.
+        """
+        super().__init__()
+        self._journal = journal
+        self._name = name
+        self._in_turn = in_turn
+
+    def note(
+        self,
+        verb: Verb,
+        *,
+        version: str | None = None,
+        replicas: Iterable[str] = (),
+        error: str | None = None,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
+        """Record something that was observed, not done."""
+        detail = {**(detail or {}), "processes": self._name}
+        self._journal.note(verb, version=version, replicas=replicas, error=error, detail=detail)
+
+    @asynccontextmanager
+    async def verb(
+        self,
+        verb: Verb,
+        *,
+        version: str | None = None,
+        replicas: Iterable[str] = (),
+        detail: Mapping[str, object] | None = None,
+        encloses: bool = False,
+        background: bool = False,
+    ) -> AsyncIterator[JournalEntry]:
+        """Record `started` now, and `completed` or `failed` at the end of the block."""
+        async with self._journal.verb(
+            verb,
+            version=version,
+            replicas=replicas,
+            detail={**(detail or {}), "processes": self._name},
+            encloses=encloses,
+            background=background or not self._in_turn,
+        ) as entry:
+            yield entry
+
+
 def _cause(reason: BaseException) -> str:
     # CancelledError, GeneratorExit and KeyboardInterrupt have no text and are no errors.
     return "cancelled" if not isinstance(reason, Exception) else type(reason).__name__

@@ -37,6 +37,12 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
             the router, and before a rollback to this version on a changed schema; absent: no check.
         liveness_path: a path that a replica must always answer with a 2xx, or it is replaced;
             absent: no check.
+        listens: whether a replica listens on `{port}`. One that does not, such as a worker, is
+            ready once it runs, and its log says `ready_log`.
+        ready_log: a regular expression that a line of its log must match before it is ready;
+            absent: no check.
+        whole_family: whether all processes that a replica has started end with it, also those in
+            process groups of their own; otherwise only those of its own group do.
     """
 
     name: str
@@ -51,6 +57,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     warm_up: tuple[str, ...] = ()
     readiness_path: str | None = None
     liveness_path: str | None = None
+    listens: bool = True
+    ready_log: str | None = None
+    whole_family: bool = False
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ __all__ = [
     "PolicyError",
     "Positive",
     "Preview",
+    "Quantity",
     "TerminationPolicy",
 ]
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +63,25 @@ def group_members(group: int) -> list[int]:
                 # After the name in parentheses: the state, the parent, the process group.
                 state, _, owner = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
                 if int(owner) == group and state not in ("Z", "X"):
+                    found.append(int(entry.name))
+    return found
+
+
+def family_members(variables: Mapping[str, str]) -> list[int]:
+    """Return the processes whose environment has all these variables; empty without `/proc`.
+
+    What a process starts inherits its environment, also in a group or session of its own. A
+    program that overwrites its environment, as nginx does for its title, is not found.
+    """
+    wanted = {f"{name}={value}".encode() for name, value in variables.items()}
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError):
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            # It may have ended meanwhile, or belong to another user. A zombie has no environment.
+            with contextlib.suppress(OSError):
+                if wanted <= set((entry / "environ").read_bytes().split(b"\0")):
                     found.append(int(entry.name))
     return found
 

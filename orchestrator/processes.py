@@ -22,7 +22,13 @@ from typing import Self
 
 from orchestrator import guardian
 from orchestrator.errors import ProcessError
-from orchestrator.process_groups import ProcessExit, end_group, group_members, last_lines
+from orchestrator.process_groups import (
+    ProcessExit,
+    end_group,
+    family_members,
+    group_members,
+    last_lines,
+)
 
 
 class ChildProcess:
@@ -49,6 +55,7 @@ class ChildProcess:
         signal_group: bool,
         keep_group: bool,
         started_ns: int,
+        family: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.pid = process.pid
@@ -62,6 +69,7 @@ class ChildProcess:
         self._signal_group = signal_group
         self._reaped = asyncio.Event()
         self.keep_group = keep_group
+        self._family = family
 
     @property
     def returncode(self) -> int | None:
@@ -86,13 +94,17 @@ class ChildProcess:
         """Wait until it has ended; returns its exit status."""
         return await self._process.wait()
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal, to the process group if `signal_group` is set; fine if it has ended."""
+    def signal_to(self, number: signal.Signals, *, group: bool) -> None:
+        """Send a signal to the process alone, or to its group; fine if it has ended."""
         with contextlib.suppress(ProcessLookupError):
-            if self._signal_group:
+            if group:
                 os.killpg(self.pid, number)
             elif self.returncode is None:
                 self._process.send_signal(number)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, to the process group if `signal_group` is set; fine if it has ended."""
+        self.signal_to(number, group=self._signal_group)
 
     async def stop(self, grace: float) -> ProcessExit:
         """Send the stop signal; kill the process group when it still runs after `grace` seconds."""
@@ -126,11 +138,18 @@ class ChildProcess:
         await self.wait()
         self.ended_ns = time.monotonic_ns()
         self.close_stdin()
-        left = group_members(self.pid)
+        left = {*group_members(self.pid), *self.family()}
         self.left_behind = len(left)
         await end_group(self.pid, left)
         self.group_ended_ns = time.monotonic_ns()
         self._reaped.set()
+
+    def family(self) -> list[int]:
+        """The processes that it has started and that end with it; empty where only its group does.
+
+        The process itself is one of them while it runs.
+        """
+        return [] if self._family is None else family_members(self._family)
 
     def close_stdin(self) -> None:
         """Close its standard input, if it was started with `dialogue=True`."""
@@ -204,6 +223,7 @@ class Processes:
         signal_group: bool = False,
         keep_group: bool = False,
         dialogue: bool = False,
+        family: str | None = None,
     ) -> ChildProcess:
         """Start a process.
 
@@ -219,6 +239,8 @@ class Processes:
                 `kill` or the end of the block; else they are killed at once. `stop` is not for it.
             dialogue: whether `stdin` and `stdout` are pipes to this process; the log then gets only
                 its standard error.
+            family: a variable of `env`. All processes of this run with the same value end with this
+                one, also those in groups of their own. Absent: only its group ends with it.
 
         Raises:
             ProcessError: the program cannot be started.
@@ -260,6 +282,9 @@ class Processes:
             signal_group=signal_group,
             keep_group=keep_group,
             started_ns=started_ns,
+            family=None
+            if family is None
+            else {guardian.MARK: self._mark, family: environment[family]},
         )
         self._tell_guardian(f"group {child.pid}")
         self._children[child.pid] = child

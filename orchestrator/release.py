@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from orchestrator.errors import (
     MigrationFailed,
@@ -28,7 +28,7 @@ from orchestrator.model import (
 from orchestrator.policy import WHOLE
 from orchestrator.rollout import Replicas, Rollout
 from orchestrator.strategies import Strategy
-from orchestrator.tasks import first_error
+from orchestrator.tasks import each_to_its_end, first_error
 from orchestrator.termination import DRAIN_FIRST
 from orchestrator.verbs import Verb
 
@@ -96,6 +96,33 @@ async def restore(
         await rollout.stop(others)
 
 
+class Beside(Protocol):
+    """What is deployed beside the web: see `orchestrator.process_sets.ProcessSet`.
+
+    Attributes:
+        place: when it is deployed: `before` the web, `with` it at the same time, or `after` it.
+        rollout: its processes.
+    """
+
+    @property
+    def place(self) -> str:
+        """When it is deployed."""
+        ...
+
+    @property
+    def rollout(self) -> Rollout:
+        """Its processes."""
+        ...
+
+    async def deploy(self, version: str) -> None:
+        """Replace the processes by those of another version."""
+        ...
+
+    async def restore(self, version: str) -> None:
+        """Let only this version's processes run."""
+        ...
+
+
 @dataclass(slots=True)
 class DeploymentHistory:
     """Which versions have served, and on which schema.
@@ -155,6 +182,7 @@ class ReleaseRun:
         rehearsal: Rehearsal | None = None,
         history: DeploymentHistory | None = None,
         done: int = 0,
+        beside: Sequence[Beside] = (),
     ) -> None:
         """Prepare the run of a release; nothing happens yet.
 
@@ -166,7 +194,9 @@ class ReleaseRun:
             rehearsal: tries a schema before migrations are taken back; absent: none are taken back.
             history: what served before; absent: only the release's start version.
             done: how many of its steps are already done.
+            beside: the sets of processes that are deployed with the web.
         """
+        self._beside = tuple(beside)
         self.result: ReleaseResult | None = None
         self._release = release
         self._rollout = rollout
@@ -340,12 +370,36 @@ class ReleaseRun:
                     detail={"replaces": self._history.served[-1].name},
                     encloses=True,
                 ):
-                    await self._strategy(rollout, version, rollout.policy)
+                    await self._deploy_everything(version)
         except OrchestratorError as error:
             return await self._go_back(version, error)
         self._history.served.append(version)
         self._history.schemas.append(self._history.schema)
         return None
+
+    async def _deploy_everything(self, version: Version) -> None:
+        """Deploy the web and what runs beside it, each in its place."""
+        rollout = self._rollout
+        for one in self._beside:
+            if one.place == "before":
+                await one.deploy(version.name)
+        together = [one.deploy(version.name) for one in self._beside if one.place == "with"]
+        web = self._strategy(rollout, version, rollout.policy)
+        if together:
+            await each_to_its_end(self._with_the_others(one, version) for one in (web, *together))
+        else:
+            await web
+        for one in self._beside:
+            if one.place == "after":
+                await one.deploy(version.name)
+
+    async def _with_the_others(self, work: Awaitable[None], version: Version) -> None:
+        """Do one of several deployments; if it fails, the others end at their next verb."""
+        try:
+            await work
+        except OrchestratorError as error:
+            self._rollout.control.fail_deployment(version.name, str(error))
+            raise
 
     async def _undo(self) -> _End | None:
         if len(self._history.served) == 1:
@@ -371,6 +425,8 @@ class ReleaseRun:
                     self._rollout, before, self._history, self._history.schemas[-1]
                 )
                 await restore(self._rollout, before, pace=pace)
+                for one in self._beside:
+                    await one.restore(before.name)
         except RollbackRefused as refused:
             await self._keep_serving(version)
             return "failed", f"{reason}; rollback to {before.name}: {refused}"
@@ -380,9 +436,10 @@ class ReleaseRun:
 
     async def _keep_serving(self, version: Version) -> None:
         """Keep the serving replicas; drain and stop all others."""
-        serving = set(self._rollout.serving())
-        idle = [one for one in self._rollout.all() if one not in serving]
         with self._rollout.in_mode("rollback"):
-            async with self._rollout.verb("keep_serving", version=version.name, encloses=True):
-                await self._rollout.drain(idle)
-                await self._rollout.stop(idle)
+            for rollout in (self._rollout, *(one.rollout for one in self._beside)):
+                serving = set(rollout.serving())
+                idle = [one for one in rollout.all() if one not in serving]
+                async with rollout.verb("keep_serving", version=version.name, encloses=True):
+                    await rollout.drain(idle)
+                    await rollout.stop(idle)

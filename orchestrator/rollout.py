@@ -55,6 +55,7 @@ class Rollout(TrafficVerbs):
         hooks: Hooks | None = None,
         first_number: int = 1,
         seed: int = 0,
+        prefix: str = "",
     ) -> None:
         """Make the rollout of one run.
 
@@ -66,6 +67,7 @@ class Rollout(TrafficVerbs):
             hooks: runs the policy's hooks; absent: they are ignored.
             first_number: the number of the first replica.
             seed: the run's seed; the lags of its replicas follow from it.
+            prefix: what the ids of its replicas begin with, before the name of the version.
         """
         super().__init__(router, journal, policy, hooks)
         self._platform = platform
@@ -73,6 +75,7 @@ class Rollout(TrafficVerbs):
         self._gates = ReadinessGates(platform, router)
         self._leaving = Leaving(platform, router, self.deregister)
         self._seed = seed
+        self._prefix = prefix
 
     # The fleet
 
@@ -98,7 +101,7 @@ class Rollout(TrafficVerbs):
 
     async def start(self, version: Version, count: int) -> Replicas:
         """Start `count` replicas; they are not ready yet and get no traffic."""
-        names = [f"{version.name}-{next(self._numbers)}" for _ in range(count)]
+        names = [f"{self._prefix}{version.name}-{next(self._numbers)}" for _ in range(count)]
         if not names:
             return ()
         async with self.verb("start", version=version.name, names=names) as entry:

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import os
+import re
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +27,9 @@ OnExit = Callable[[Replica, ReplicaExit], None]
 REPLICA = "HITLESS_REPLICA"
 """The environment variable that has a replica's id."""
 
+VERSION = "HITLESS_VERSION"
+"""The environment variable that has the name of a replica's version."""
+
 _LISTEN_PROBE_SECONDS = 0.02
 _CLOSE_SECONDS = 0.5
 _LOG_LINES = 5
@@ -44,6 +50,7 @@ class LocalPlatform:
         values: Mapping[str, str] | None = None,
         on_exit: OnExit | None = None,
         host: str = "127.0.0.1",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Make the platform; nothing is started yet.
 
@@ -55,6 +62,7 @@ class LocalPlatform:
             values: further placeholders for commands and environments, such as `database_url`.
             on_exit: called when a replica ends that nobody stopped.
             host: the host that replicas listen on.
+            env: environment variables of all replicas.
         """
         self._processes = processes
         self._logs = log_directory
@@ -62,9 +70,10 @@ class LocalPlatform:
         self._values = dict(values or {})
         self._on_exit = on_exit
         self._host = host
+        self._env = dict(env or {})
         self._ports = PortAllocator(host)
         self._children: dict[str, ChildProcess | AdoptedProcess] = {}
-        self._warm_ups: dict[str, tuple[str, ...]] = {}
+        self._versions: dict[str, Version] = {}
         self._waiting_for: dict[str, str] = {}
         self._stopping: set[str] = set()
         self._watchers = asyncio.TaskGroup()
@@ -115,11 +124,14 @@ class LocalPlatform:
                     # libpq names the replica's sessions by this, also in the server's log.
                     "PGAPPNAME": replica_id,
                     REPLICA: replica_id,
+                    VERSION: version.name,
+                    **self._env,
                     **{name: fill(value, values) for name, value in version.env.items()},
                 },
                 cwd=version.cwd,
                 stop_signal=version.stop_signal,
                 signal_group=version.signal_group,
+                family=REPLICA if version.whole_family else None,
             )
         except (ProcessError, PlaceholderError, EnvironmentFailure, OSError) as error:
             raise PlatformError(f"{replica_id}: {error}") from error
@@ -151,7 +163,7 @@ class LocalPlatform:
         self, replica: Replica, version: Version, child: ChildProcess | AdoptedProcess
     ) -> None:
         self._children[replica.id] = child
-        self._warm_ups[replica.id] = version.warm_up
+        self._versions[replica.id] = version
         watcher = self._watchers.create_task(self._watch(replica), name=f"watch {replica.id}")
         self._watching.add(watcher)
         watcher.add_done_callback(self._watching.discard)
@@ -161,13 +173,19 @@ class LocalPlatform:
         return self._child(replica).returncode is None
 
     async def wait_listening(self, replica: Replica) -> None:
-        """Wait, without a limit, until the replica accepts connections and is warmed up."""
-        self._tell(replica, f"it does not listen on {replica.address}")
-        while not await _accepts(replica.host, replica.port):  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(_LISTEN_PROBE_SECONDS)
-        await warm_up(
-            replica, self._warm_ups.get(replica.id, ()), lambda why: self._tell(replica, why)
-        )
+        """Wait, without a limit, until the replica accepts connections and is warmed up.
+
+        One that does not listen is ready when its log says so.
+        """
+        version = self._versions[replica.id]
+        if version.listens:
+            self._tell(replica, f"it does not listen on {replica.address}")
+            while not await accepts(replica.host, replica.port):  # noqa: ASYNC110 - there is no event to wait for
+                await asyncio.sleep(_LISTEN_PROBE_SECONDS)
+        if version.ready_log is not None:
+            self._tell(replica, f"no line of its log matches {version.ready_log!r}")
+            await logged(self._logs / f"{replica.id}.log", version.ready_log)
+        await warm_up(replica, version.warm_up, lambda why: self._tell(replica, why))
 
     def why_not_listening(self, replica: Replica) -> str:
         """What `wait_listening` still waits for."""
@@ -209,6 +227,21 @@ class LocalPlatform:
             left_behind=end.left_behind,
         )
 
+    def send_signal(self, replica: Replica, number: signal.Signals, *, group: bool) -> None:
+        """Send a signal to a replica that this run has started: to it alone, or to its group."""
+        child = self._child(replica)
+        if isinstance(child, ChildProcess):
+            child.signal_to(number, group=group)
+
+    def kill_family(self, replica: Replica) -> None:
+        """Kill a replica of this run with all that it has started, also in groups of their own."""
+        child = self._child(replica)
+        if isinstance(child, ChildProcess):
+            child.kill()
+            for process in child.family():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+
     async def _watch(self, replica: Replica) -> None:
         ended = await self.wait_ended(replica)
         if replica.id not in self._stopping and self._on_exit is not None:
@@ -224,7 +257,19 @@ class LocalPlatform:
             raise PlatformError(f"{replica.id} was not started here") from None
 
 
-async def _accepts(host: str, port: int) -> bool:
+async def logged(log: Path, pattern: str) -> None:
+    """Wait, without a limit, until a line of a log matches a regular expression."""
+    wanted = re.compile(pattern)
+    while not any(wanted.search(line) for line in _lines(log)):  # noqa: ASYNC110 - the same
+        await asyncio.sleep(_LISTEN_PROBE_SECONDS)
+
+
+def _lines(log: Path) -> list[str]:
+    return log.read_text(errors="replace").splitlines() if log.is_file() else []
+
+
+async def accepts(host: str, port: int) -> bool:
+    """Whether something accepts a connection on this address."""
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.event import Event
 from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.evidence.jobs import JobError, JobEvent, StoredJob
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.logged_error import LoggedError
 from scenarios.evidence.machine import MachineSample
@@ -44,6 +45,9 @@ class Evidence:
         logged_errors: the errors in the replicas' logs; empty if the run did not follow them.
         session_clients: which replica had which session of the database; empty if nobody looked.
         reads: the same reads through each replica, after the run; empty if there were none.
+        jobs: what the application told of its jobs; None if the run did not look at jobs.
+        stored_jobs: what the queue still had after the run; None if the run did not come to that.
+        job_errors: the errors in the logs of processes that name a job.
         profiles: by version, what was found out about its server before the run, as the JSON of a
             probe's profile; empty where no version asked for it.
         scratch: where a judgement keeps what it needs again later.
@@ -65,6 +69,9 @@ class Evidence:
     logged_errors: Iterable[LoggedError] = ()
     session_clients: Iterable[SessionClient] = ()
     reads: Iterable[Read] = ()
+    jobs: Iterable[JobEvent] | None = None
+    stored_jobs: Iterable[StoredJob] | None = None
+    job_errors: Iterable[JobError] = ()
     profiles: Mapping[str, bytes] = field(default_factory=dict)
     scratch: Scratch = field(default_factory=MemoryScratch)
     workers: Workers = field(default_factory=OneProcess)

@@ -9,6 +9,7 @@ import msgspec
 
 from scenarios.errors import EvidenceError
 from scenarios.evidence.control_run import ControlRun, Role
+from scenarios.evidence.jobs import JobSettings, ProcessSet
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 
 Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
@@ -82,6 +83,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         handling: how our own balancer handled requests; absent with another router.
         role: whether this is a release, or the control run of one.
         control: the control run with which the release is compared; absent if there was none.
+        processes: the sets of processes that ran beside the web.
+        jobs: how the run looked at jobs; absent if it did not.
         files: the SHA-256 of each evidence file, by name; it shows whether a file is damaged.
     """
 
@@ -118,6 +121,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     handling: RequestHandling | None = None
     role: Role = "release"
     control: ControlRun | None = None
+    processes: tuple[ProcessSet, ...] = ()
+    jobs: JobSettings | None = None
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 

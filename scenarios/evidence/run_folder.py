@@ -5,7 +5,7 @@ Nothing else in the project spells the name of one of these files or opens one f
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.event import Event
 from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.evidence.jobs import JobError, JobEvent, StoredJob
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.logged_error import LoggedError
 from scenarios.evidence.machine import MachineSample
@@ -180,6 +181,21 @@ class RunFolder:
         """How busy the machine was."""
         return RecordFile(self.path / "machine.ndjson", MachineSample)
 
+    @property
+    def jobs(self) -> RecordFile[JobEvent]:
+        """What the application told of its jobs."""
+        return RecordFile(self.path / "jobs.ndjson", JobEvent)
+
+    @property
+    def stored_jobs(self) -> RecordFile[StoredJob]:
+        """What the queue still had after the run."""
+        return RecordFile(self.path / "stored-jobs.ndjson", StoredJob)
+
+    @property
+    def job_errors(self) -> RecordFile[JobError]:
+        """The errors in the logs of processes that name a job which has not ended."""
+        return RecordFile(self.path / "job-errors.ndjson", JobError)
+
     # What is derived from the evidence, and what a run needs while it is under way.
 
     @property
@@ -252,6 +268,16 @@ class RunFolder:
         return self.path / "hooks.log"
 
     @property
+    def store_log(self) -> Path:
+        """What the command that asks the queue for its jobs printed besides."""
+        return self.path / "jobs-store.log"
+
+    def process_logs(self, names: Iterable[str]) -> dict[str, Path]:
+        """The logs of the processes of these sets, by the ids of the processes."""
+        found = [path for name in names for path in self.path.glob(f"{name}-*.log")]
+        return {path.stem: path for path in sorted(found)}
+
+    @property
     def command_log(self) -> Path:
         """What the command printed that a watched deployment was made by."""
         return self.path / "command.log"
@@ -288,6 +314,7 @@ class RunFolder:
             self.load_log,
             self.migrator_log,
             self.hooks_log,
+            self.store_log,
             self.command_log,
             self.server_log,
             self.path / "initdb.log",
@@ -362,6 +389,9 @@ class RunFolder:
             logged_errors=_if_there(self.logged_errors, manifest) or (),
             session_clients=_if_there(self.session_clients, manifest) or (),
             reads=_if_there(self.reads, manifest) or (),
+            jobs=_if_there(self.jobs, manifest),
+            stored_jobs=_if_there(self.stored_jobs, manifest),
+            job_errors=_if_there(self.job_errors, manifest) or (),
             profiles=self.profiles(),
             scratch=FileScratch(),
             workers=ForkedProcesses(),
@@ -380,6 +410,7 @@ class RunFolder:
             *(self.subjects_before, self.subjects_after, self.lock_waits, self.server_lines),
             *(self.logged_errors, self.session_clients),
             *(self.backend_changes, self.machine_samples),
+            *(self.jobs, self.stored_jobs, self.job_errors),
         )
 
     def _check_unread(self, recorded: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from scenarios.cli.questions.control_run import controlled
 from scenarios.cli.running import Reviewed, Silence, run_and_review
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.reports import jobs as job_words
 from scenarios.reports import words
 from scenarios.runner.environment import Environment, environment
 from scenarios.scenario.experiment import Experiment
@@ -64,10 +65,13 @@ class Report:
 
     @property
     def causes(self) -> dict[str, int]:
-        """How many requests failed for each cause."""
+        """How many requests and jobs failed for each cause; accepted causes are left out."""
         counts: Counter[str] = Counter()
         for cause in self.verdict.causes:
             counts[cause.cause] += cause.count
+        for found in self.verdict.jobs.causes if self.verdict.jobs else ():
+            if not found.accepted:
+                counts[found.cause] += found.count
         return dict(counts)
 
     @property
@@ -86,6 +90,9 @@ class Report:
         for cause in verdict.causes[:CAUSES_SHOWN]:
             example = ", ".join(cause.evidence.requests[:3])
             lines.append(f"  {cause.count:,} of {cause.cause}: {cause.title} (e.g. {example})")
+        for found in verdict.jobs.causes[:CAUSES_SHOWN] if verdict.jobs else ():
+            lines.append(f"  {found.count:,} of {found.cause}: {found.title}")
+            lines += [f"    {line}" for line in job_words.cause_lines(found)]
         if verdict.downtime:
             lines.append(f"  downtime: {words.downtime_text(verdict)}")
         lines += [

@@ -6,7 +6,7 @@ What explains a failure is in the element's text, since some systems show nothin
 
 from xml.etree import ElementTree as ET
 
-from scenarios.reports import words
+from scenarios.reports import jobs, words
 from scenarios.verdict.model import Check, Invariant, Verdict
 
 SHOWN_CAUSES = 5
@@ -68,6 +68,15 @@ def _objective(suite: ET.Element, name: str, check: Check, verdict: Verdict) -> 
 def _explanation(check: Check, verdict: Verdict) -> list[str]:
     if check.check == "termination":
         return [f"{one.replica}: {one.words}" for one in verdict.replica_ends if one.broken]
+    if check.check == "jobs" and verdict.jobs is not None:
+        return [
+            line
+            for cause in verdict.jobs.causes
+            for line in (
+                f"{cause.count:,} {jobs.cause_line(cause)}",
+                *(f"    {told}" for told in jobs.cause_lines(cause)),
+            )
+        ]
     if check.check not in ("failed_requests", "availability"):
         return []
     lines = [] if verdict.control is None else words.control_facts(verdict.control)

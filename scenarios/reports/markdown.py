@@ -5,7 +5,7 @@ A step summary over 1,024 KiB is refused as a whole, so the text is cut before t
 
 from collections.abc import Iterable, Sequence
 
-from scenarios.reports import words
+from scenarios.reports import jobs, words
 from scenarios.verdict.model import Cause, ControlComparison, ControlRow, Verdict
 
 LIMIT_BYTES = 1_000_000
@@ -36,6 +36,7 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         *_rescued(verdict),
         *_ways_out(verdict),
         *_probed(verdict),
+        *_jobs(verdict),
         *_violations(verdict),
         "### What this run could not detect",
         "",
@@ -139,6 +140,19 @@ def _advice(verdict: Verdict) -> list[str]:
         return []
     lines = (f"- {escape(one.sentence)}" for one in verdict.advice)
     return ["### Settings that would have prevented failures", "", *lines, ""]
+
+
+def _jobs(verdict: Verdict) -> list[str]:
+    found = verdict.jobs
+    if found is None:
+        return []
+    lines = ["### Jobs", "", escape(jobs.jobs_text(found)), ""]
+    if found.causes:
+        rows = [tuple(map(escape, jobs.cause_row(one))) for one in found.causes[:SHOWN_CAUSES]]
+        lines += _table(jobs.CAUSES, rows)
+    if found.stops:
+        lines += _table(jobs.STOPS, [tuple(map(escape, jobs.stop_row(one))) for one in found.stops])
+    return lines
 
 
 def _violations(verdict: Verdict) -> list[str]:

@@ -13,11 +13,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.reports import words
+from scenarios.reports import jobs, words
 from scenarios.verdict.model import (
     Cause,
     ControlComparison,
     Downtime,
+    Jobs,
     Locks,
     ProbedVersion,
     ReplicaEnd,
@@ -74,6 +75,7 @@ def _sections(verdict: Verdict) -> Iterable[tuple[str, Sequence[RenderableType]]
     yield "How replicas ended", _ways_out(verdict.replica_ends)
     for probed in verdict.probed:
         yield words.probed_title(probed), _probed(probed)
+    yield "Jobs", _jobs(verdict.jobs)
     yield "Data", _violations(verdict)
     yield "What this run could not detect", _sentences(verdict.limits, "· ", "dim")
 
@@ -130,6 +132,9 @@ def _numbers(verdict: Verdict) -> Table:
     grid.add_row("Latency", Text(words.latency_text(verdict.latency)))
     data = "red" if verdict.integrity.violation_count else ""
     grid.add_row("Data", Text(words.integrity_text(verdict), data))
+    if verdict.jobs is not None:
+        broken = "red" if verdict.jobs.broken else ""
+        grid.add_row("Jobs", Text(words.clean(jobs.jobs_text(verdict.jobs)), broken))
     grid.add_row("Release", Text(words.release_text(verdict)))
     platform = words.platform_text(verdict)
     if platform:
@@ -276,6 +281,26 @@ def _ways_out(replica_ends: Sequence[ReplicaEnd]) -> list[RenderableType]:
             table.add_row(*(words.clean(cell) for cell in words.way_out(one)), style=style)
         parts.append(table)
     return parts
+
+
+def _jobs(found: Jobs | None) -> list[RenderableType]:
+    """Each cause with its jobs and what helps, and the longest stops."""
+    if found is None:
+        return []
+    parts: list[RenderableType] = []
+    for cause in found.causes:
+        grid = Table.grid(padding=0)
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        line = Text(words.clean(cause.cause), "bold")
+        line.append(f"  {words.clean(cause.title)}", "not bold")
+        if cause.accepted:
+            line.append(" (accepted)", "not bold dim")
+        style = "yellow" if cause.accepted else "bold red"
+        grid.add_row(Text(f"  {cause.count:>6,}  ", style), line)
+        told = [Text(words.clean(line)) for line in jobs.cause_lines(cause)]
+        parts += [grid, Padding(Group(*told), (0, 0, 0, 10))]
+    return [*parts, *_sentences(map(jobs.stop_sentence, found.stops), "· ", "")]
 
 
 def _probed(probed: ProbedVersion) -> list[RenderableType]:

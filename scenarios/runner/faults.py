@@ -19,6 +19,9 @@ from orchestrator.model import JournalEvent, Replica
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.rollout import Rollout
 from scenarios.runner.environment import Environment
+from scenarios.runner.process_faults import ProcessFaults
+from scenarios.runner.process_sets import BesideWeb
+from scenarios.scenario.process_checks import OF_PROCESSES
 from scenarios.scenario.spec import FaultSpec, Scenario
 
 APPLICATION_NAME = "hitless-fault"
@@ -57,6 +60,7 @@ class Faults:
         load_pid: int,
         url: str,
         environment: Environment,
+        beside: BesideWeb | None = None,
     ) -> None:
         """Describe them; `run` makes them when their time comes."""
         self._scenario = scenario
@@ -66,6 +70,7 @@ class Faults:
         self._load_pid = load_pid
         self._url = url
         self._environment = environment
+        self._processes = ProcessFaults(beside or BesideWeb(), journal)
         self._waiting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -90,11 +95,16 @@ class Faults:
         await self._clock.begin(spec.phase)
         await asyncio.sleep(spec.after_seconds)
         replica = await self._victim(spec) if spec.do in ("kill", "freeze") else None
+        if spec.do in OF_PROCESSES:
+            replica = await self._processes.wait(spec)
         if task is not None:
             self._waiting.discard(task)
         await self._make(spec, replica)
 
     async def _make(self, spec: FaultSpec, replica: Replica | None) -> None:
+        if spec.do in OF_PROCESSES:
+            await self._processes.make(spec, replica)
+            return
         match spec.do:
             case "kill" | "freeze" | "freeze-load":
                 async with self._verb(spec, replica):

@@ -10,6 +10,7 @@ import msgspec
 from orchestrator.model import ReleaseResult
 from orchestrator.policy import Policy
 from orchestrator.termination import Lag
+from scenarios.evidence.jobs import JobSettings, ProcessSet
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.evidence.manifest import Manifest, this_machine
 from scenarios.scenario.experiment import Experiment
@@ -37,6 +38,7 @@ def manifest_of(
     started_at: datetime,
     interrupted: bool,
     digests: Mapping[str, str],
+    jobs: JobSettings | None = None,
 ) -> Manifest:
     """What `run.json` says of an experiment that was run.
 
@@ -48,6 +50,7 @@ def manifest_of(
         started_at: wall-clock time.
         interrupted: whether it was cut short.
         digests: of its evidence, by file.
+        jobs: how it looked at jobs, if it did.
     """
     scenario = experiment.scenario
     integrity = scenario.integrity or IntegritySpec(subjects="")
@@ -86,6 +89,19 @@ def manifest_of(
         handling=request_handling(scenario),
         role=experiment.role,
         control=experiment.control,
+        processes=tuple(
+            ProcessSet(
+                name=one.name,
+                shared=one.shared,
+                replicas=one.replicas,
+                place=one.place,
+                stop_signal=one.stop_signal,
+                stop_to=one.stop_to,
+                grace_seconds=one.termination_grace_seconds,
+            )
+            for one in scenario.application.processes
+        ),
+        jobs=jobs,
         files=digests,
     )
 

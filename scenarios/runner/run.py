@@ -95,6 +95,7 @@ class Run:
             await self._record_after(integrity, parts.url, parts.rollout.serving())
         async with _phase(parts.journal, "teardown"):
             await take_down(parts.rollout)
+            await parts.beside.take_down()
 
     async def _under_traffic(self, parts: RunParts) -> None:
         """Bring the first version up, send traffic, release, and let the traffic end."""
@@ -114,6 +115,7 @@ class Run:
             )
             await self._start_traffic(parts)
             supervising = group.create_task(_supervise(parts), name="healing and scaling")
+            besides = group.create_task(parts.beside.supervise(), name="healing beside the web")
             async with _phase(journal, "baseline"):
                 await asyncio.sleep(self._scenario.phases.baseline_seconds)
             async with _phase(journal, "rollout"):
@@ -125,12 +127,18 @@ class Run:
                 await self._settle(parts)
             showing.cancel()
             supervising.cancel()
+            besides.cancel()
             checking.cancel()
 
     async def _bring_up(self, parts: RunParts) -> None:
         version = parts.release.start
         try:
+            await parts.beside.bring_up(version.name, before=True)
             await bring_up(parts.rollout, version)
+            await parts.beside.bring_up(version.name, before=False)
+            await parts.beside.check_store()
+        except EnvironmentFailure:
+            raise
         except OrchestratorError as error:
             raise EnvironmentFailure(
                 f"version {version.name} did not become ready, so there is nothing to release: "
@@ -178,6 +186,7 @@ class Run:
             if not settled:
                 waited = f"not settled after {integrity.settle_timeout_seconds:g} s"
                 parts.journal.note("phase", error=waited, detail={"name": "settle"})
+        await parts.beside.settle(self._files)
         await parts.load.finish()
 
     async def _record_after(
@@ -195,6 +204,9 @@ class Run:
             started_at=self._started_at,
             interrupted=interrupted,
             digests=self._files.digests(),
+            jobs=None
+            if self._starter.beside.jobs is None
+            else self._starter.beside.jobs.settings(),
         )
         self._files.write_manifest(manifest)
 

@@ -11,11 +11,10 @@ import msgspec
 
 from orchestrator.control_socket import serve_control_socket
 from orchestrator.hooks import CommandHooks
-from orchestrator.interfaces import ReplicaExit
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
-from orchestrator.model import JournalEvent, Release, Replica
-from orchestrator.platforms.local import LocalPlatform, OnExit
+from orchestrator.model import JournalEvent, Release
+from orchestrator.platforms.local import LocalPlatform
 from orchestrator.processes import Processes
 from orchestrator.recovery import FleetPlan
 from orchestrator.rehearsal import CopyRehearsal
@@ -34,36 +33,14 @@ from scenarios.runner.environment import Environment
 from scenarios.runner.faults import Faults, PhaseClock
 from scenarios.runner.manifest import RouterFacts
 from scenarios.runner.operator_commands import OperatorCommands
+from scenarios.runner.process_sets import BesideStarter, BesideWeb
+from scenarios.runner.replica_exits import ReplicaExits
 from scenarios.runner.router import described, health_of, running_router
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.placeholders import database_values, run_values
 from scenarios.scenario.spec import DatabaseSpec
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.process.driver import LoadGenerator, load_generator
-
-
-class ReplicaExits:
-    """Journals each replica that ends by itself, and tells one listener."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._listener: OnExit | None = None
-
-    def tell(self, listener: OnExit) -> None:
-        """Tell this listener, too, from now on."""
-        self._listener = listener
-
-    def hear(self, replica: Replica, ended: ReplicaExit) -> None:
-        """Take the news from the platform."""
-        self._journal.note(
-            "replica",
-            version=replica.version,
-            replicas=[replica.id],
-            error=ended.reason,
-            detail={"log": list(ended.log)},
-        )
-        if self._listener is not None:
-            self._listener(replica, ended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +60,7 @@ class RunParts:
         release: the release.
         release_run: carries it out.
         faults: carries out the scenario's faults.
+        beside: what runs beside the web.
     """
 
     url: str
@@ -97,6 +75,7 @@ class RunParts:
     release: Release
     release_run: ReleaseRun
     faults: Faults
+    beside: BesideWeb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +88,7 @@ class _Services:
     router: RunningRouter
     load: LoadGenerator
     values: Mapping[str, str]
+    starter: BesideStarter
 
     @property
     def replica_values(self) -> dict[str, str]:
@@ -122,6 +102,7 @@ class Starter:
     Attributes:
         database: the name of the run's database; None until it exists.
         router: what the manifest says of the router; None until it runs.
+        beside: what runs beside the web; nothing until it is made.
     """
 
     def __init__(
@@ -143,6 +124,7 @@ class Starter:
         """
         self.database: str | None = None
         self.router: RouterFacts | None = None
+        self.beside = BesideWeb()
         self._experiment = experiment
         self._scenario = experiment.scenario
         self._environment = environment
@@ -180,9 +162,13 @@ class Starter:
                 replica_directories=services.private,
                 values=services.values,
                 on_exit=exits.hear,
+                env=services.starter.env,
             )
         )
         rollout = self._rollout(services, platform, journal)
+        self.beside = beside = await services.starter.start_sets(
+            stack, journal, rollout.control, services.values
+        )
         await stack.enter_async_context(self._control_socket(services.private))
         release = application.release(self._experiment.loaded, services.replica_values)
         self._keep(stack, services, rollout, release)
@@ -198,7 +184,8 @@ class Starter:
             exits=exits,
             supervisor=Supervisor(rollout, platform, router.router),
             release=release,
-            release_run=self._release_run(services, rollout, release),
+            release_run=self._release_run(services, rollout, release, beside),
+            beside=beside,
             faults=Faults(
                 self._scenario,
                 clock,
@@ -207,6 +194,7 @@ class Starter:
                 services.load.pid,
                 services.url,
                 self._environment,
+                beside,
             ),
         )
 
@@ -222,13 +210,17 @@ class Starter:
         self.router = described(router)
         load = await stack.enter_async_context(self._load_generator(processes, router.address))
         private = await stack.enter_async_context(processes.directory("hitless-run-"))
+        values = run_values(database_url=url, smtp=load.smtp, address=router.address)
+        starter = BesideStarter(self._experiment, processes, self._files, private)
+        await starter.start_shared(stack, values)
         return _Services(
             url=url,
             processes=processes,
             private=private,
             router=router,
             load=load,
-            values=run_values(database_url=url, smtp=load.smtp, address=router.address),
+            values={**values, **starter.values},
+            starter=starter,
         )
 
     async def _start_database(self, stack: AsyncExitStack) -> str:
@@ -312,13 +304,16 @@ class Starter:
         )
         stack.enter_context(plan.in_force(self._files.path))
 
-    def _release_run(self, services: _Services, rollout: Rollout, release: Release) -> ReleaseRun:
+    def _release_run(
+        self, services: _Services, rollout: Rollout, release: Release, beside: BesideWeb
+    ) -> ReleaseRun:
         return ReleaseRun(
             release,
             rollout,
             STRATEGIES[self._experiment.strategy],
             self._migrator(services.processes, services.url),
             rehearsal=self._rehearsal(services, rollout.policy.progress_deadline_seconds),
+            beside=[one.set for one in beside.sets],
         )
 
     def _migrator(self, processes: Processes, url: str) -> YoyoMigrator:

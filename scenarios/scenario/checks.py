@@ -8,7 +8,8 @@ from orchestrator.placeholders import PlaceholderError, fill
 from orchestrator.strategies import STRATEGIES
 from scenarios.errors import ScenarioError, near
 from scenarios.scenario.paths import migrations_directory
-from scenarios.scenario.placeholders import PLACEHOLDERS
+from scenarios.scenario.placeholders import PLACEHOLDERS, shared_names
+from scenarios.scenario.process_checks import check_processes
 from scenarios.scenario.spec import (
     DatabaseSpec,
     Expectation,
@@ -58,6 +59,7 @@ def check(scenario: Scenario, at: At) -> None:
     _check_expectation(scenario.expect, at)
     for number, fault in enumerate(scenario.faults):
         _check_fault(fault, scenario, at(["faults", str(number)]))
+    check_processes(scenario, at, lambda texts, where: check_placeholders(texts, scenario, where))
 
 
 def _check_fault(fault: FaultSpec, scenario: Scenario, at: str) -> None:
@@ -86,18 +88,24 @@ def _check_versions(scenario: Scenario, at: At) -> None:
             raise ScenarioError(
                 at(["versions", name]) + "neither this version nor [application] has a 'command'"
             )
-        _check_placeholders(version.command or (), at(["versions", name, "command"]))
+        check_placeholders(version.command or (), scenario, at(["versions", name, "command"]))
         for variable, value in version.env.items():
-            _check_placeholders([value], at(["versions", name, "env", variable]))
-    _check_placeholders(application.command or (), at(["application", "command"]))
+            check_placeholders([value], scenario, at(["versions", name, "env", variable]))
+    check_placeholders(application.command or (), scenario, at(["application", "command"]))
     for variable, value in application.env.items():
-        _check_placeholders([value], at(["application", "env", variable]))
+        check_placeholders([value], scenario, at(["application", "env", variable]))
 
 
-def _check_placeholders(texts: Sequence[str], where: str) -> None:
+def check_placeholders(texts: Sequence[str], scenario: Scenario, where: str) -> None:
+    """Refuse a placeholder that has no value in this scenario.
+
+    Raises:
+        ScenarioError: there is one.
+    """
+    known = (*PLACEHOLDERS, *shared_names(scenario.application.processes))
     for text in texts:
         try:
-            fill(text, dict.fromkeys(PLACEHOLDERS, ""))
+            fill(text, dict.fromkeys(known, ""))
         except PlaceholderError as error:
             raise ScenarioError(f"{where}{error}") from error
 
@@ -139,7 +147,7 @@ def _check_step(step: ReleaseStep, scenario: Scenario, where: str) -> None:
             "cannot tell whether a version works with the resulting schema"
         )
     if isinstance(migration, tuple):
-        _check_placeholders(migration, f"{where}: ")
+        check_placeholders(migration, scenario, f"{where}: ")
     for name in (step.deploy, step.using):
         _check_version(name, scenario.versions, f"{where}: ")
 
@@ -147,7 +155,7 @@ def _check_step(step: ReleaseStep, scenario: Scenario, where: str) -> None:
 def _check_database(database: DatabaseSpec, scenario: Scenario, at: At) -> None:
     _check_version(database.using, scenario.versions, at(["database", "using"]))
     if isinstance(database.migrate, tuple):
-        _check_placeholders(database.migrate, at(["database", "migrate"]))
+        check_placeholders(database.migrate, scenario, at(["database", "migrate"]))
     elif database.using is not None:
         raise ScenarioError(
             at(["database", "using"]) + "belongs to a 'migrate' that is a command (an array)"

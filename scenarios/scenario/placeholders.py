@@ -1,7 +1,9 @@
 """The placeholders of commands and environments, and the values that a run has for them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
+
+from scenarios.scenario.process_spec import ProcessSpec
 
 PLACEHOLDERS: Mapping[str, str] = {
     "host": "the address where a replica listens",
@@ -9,6 +11,7 @@ PLACEHOLDERS: Mapping[str, str] = {
     "version": "the name of its version",
     "replica_id": "its id",
     "replica_dir": "a private directory",
+    "shared_dir": "a directory that all processes of the run share",
     "python": "the version's Python interpreter",
     "database_url": "the URL of the application's database",
     "database_host": "the host in that URL",
@@ -23,6 +26,13 @@ PLACEHOLDERS: Mapping[str, str] = {
 
 OF_A_REPLICA = frozenset({"host", "port", "version", "replica_id", "replica_dir", "python"})
 """Those whose values differ from replica to replica, or from version to version."""
+
+
+def shared_names(processes: Iterable[ProcessSpec]) -> tuple[str, ...]:
+    """The placeholders that lead to the shared processes, such as `redis_port`."""
+    return tuple(
+        f"{one.name}_{part}" for one in processes if one.shared for part in ("host", "port")
+    )
 
 
 def database_values(url: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from orchestrator.personas import PersonaName
 from orchestrator.policy import Command, Count, HttpPath, NotNegative, Policy, Positive
 from orchestrator.routers.capabilities import Kind
 from scenarios.evidence.manifest import Objectives, Outcome
+from scenarios.scenario.process_spec import JobsSpec, ProcessSpec, StopSignal
 from scenarios.traffic.settings import PathText, TrafficSettings
 
 Program = Annotated[str, msgspec.Meta(extra={"path": "program"})]
@@ -20,8 +21,6 @@ Program = Annotated[str, msgspec.Meta(extra={"path": "program"})]
 
 Migrations = Annotated[str, msgspec.Meta(extra={"path": "migrations"})]
 """A directory of migrations: its path, or `package:folder`."""
-
-StopSignal = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]
 
 
 class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,10 +31,12 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Attributes:
         command: the program and its arguments. It runs without a shell. It may contain
             placeholders, and so may `env`: `{host}` and `{port}` (where the replica must listen),
-            `{version}`, `{replica_id}`, `{replica_dir}` (a private folder), `{python}`,
-            `{database_url}` and its parts `{database_host}`, `{database_port}`, `{database_user}`,
-            `{database_password}`, `{database_name}`, `{smtp_url}` (the users' mailbox) and
-            `{base_url}` (the balancer's URL, for links). Write two braces for a literal brace.
+            `{version}`, `{replica_id}`, `{replica_dir}` (a private folder), `{shared_dir}` (a
+            folder that all processes of the run share), `{python}`, `{NAME_host}` and `{NAME_port}`
+            (where the shared process NAME listens), `{database_url}` and its parts
+            `{database_host}`, `{database_port}`, `{database_user}`, `{database_password}`,
+            `{database_name}`, `{smtp_url}` (the users' mailbox) and `{base_url}` (the balancer's
+            URL, for links). Write two braces for a literal brace.
         python: the interpreter for `{python}`, such as `../venv-b/bin/python`. Default: the
             interpreter that runs hitless.
         cwd: the working directory. Default: the folder of the scenario file.
@@ -52,6 +53,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         signal_group: whether the signal goes to the whole process group of the replica. This is for
             programs that leave worker processes behind.
         termination_grace_seconds: how long a replica may take to stop before it is killed.
+        processes: what runs beside the web, such as workers, a scheduler or a cache.
     """
 
     command: Command | None = None
@@ -65,6 +67,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     stop_signal: StopSignal = "SIGTERM"
     signal_group: bool = False
     termination_grace_seconds: Positive = 10.0
+    processes: tuple[ProcessSpec, ...] = ()
 
 
 class VersionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,6 +78,8 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         python: the interpreter for `{python}`. Default: the application's.
         cwd: the working directory. Default: the application's.
         env: environment variables, in addition to the application's.
+        commands: the commands of sets of processes in this version, by their names. Default: those
+            in `application.processes`.
         probe: whether a run first finds out how the server of this version stops, as
             `hitless probe` does. This takes about twenty seconds. `probe-NAME.json` in the run's
             folder has the result.
@@ -84,6 +89,7 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     python: Program | None = None
     cwd: PathText | None = None
     env: Mapping[str, str] = msgspec.field(default_factory=dict)
+    commands: Mapping[str, Command] = msgspec.field(default_factory=dict)
     probe: bool = False
 
 
@@ -302,9 +308,9 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Attributes:
         outcome: how the release must end. With any other outcome, the verdict is fail.
         outcomes: the expected outcome for single strategies, if it differs.
-        fails_with: the negative controls. These are the strategies under which requests must fail,
-            each with a list of causes. At least one of these causes must be found. Under all other
-            strategies, no request may fail.
+        fails_with: the negative controls. These are the strategies under which requests or jobs
+            must fail, each with a list of causes. At least one of these causes must be found. Under
+            all other strategies, none may fail.
         elsewhere: what is different behind other routers, or on personas.
     """
 
@@ -322,10 +328,19 @@ class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             `restart-postgres` (fast shutdown, then start), `crash-postgres` (immediate shutdown:
             crash recovery follows), `block` (a transaction that holds a lock on a table), `sql`
             (statements on the application's database), `freeze-load` (SIGSTOP of the load
-            generator, then SIGCONT: a planted fault of the harness itself).
+            generator, then SIGCONT: a planted fault of the harness itself). These are for a set of
+            `application.processes`: `term` (the stop signal to the process alone), `term-group` (to
+            each process of its group), `term-twice` (to the process, and again after `seconds`),
+            `kill-all` (SIGKILL of the process and of everything that it has started), `restart` (a
+            shared process stops, and starts again after `seconds`), `restart-in-minute` (all
+            processes of the set stop and start again within one minute of the clock). What does
+            not stop within its grace period is killed, and a new process takes its place.
+        process: the set that the fault affects.
+        when: `job-begun`: the fault waits, after `after_seconds`, until a process of the set has a
+            job in hand, and affects that process.
         phase: the phase in which the fault happens: `baseline`, `rollout` or `settle`.
         after_seconds: the time from the start of the phase to the fault.
-        seconds: how long a freeze or a block lasts.
+        seconds: how long a freeze or a block lasts; the gap of `term-twice` and of `restart`.
         version: the version of the affected replica. Default: any. Of several replicas, the one
             that has served for the longest time is affected.
         table: the table that a block locks. Default: the table of `database.rows`.
@@ -334,8 +349,22 @@ class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     do: Literal[
-        "kill", "freeze", "restart-postgres", "crash-postgres", "block", "sql", "freeze-load"
+        "kill",
+        "freeze",
+        "restart-postgres",
+        "crash-postgres",
+        "block",
+        "sql",
+        "freeze-load",
+        "term",
+        "term-group",
+        "term-twice",
+        "kill-all",
+        "restart",
+        "restart-in-minute",
     ]
+    process: str | None = None
+    when: Literal["job-begun"] | None = None
     phase: Literal["baseline", "rollout", "settle"] = "rollout"
     after_seconds: NotNegative = 1.0
     seconds: Positive = 2.0
@@ -365,6 +394,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         router: which router sends the requests to the replicas.
         traffic: what users do.
         integrity: how acknowledged data is checked.
+        jobs: how the application's jobs are checked.
         phases: how long the traffic runs before and after the release.
         objectives: the limits that the run must meet.
         faults: the faults to inject.
@@ -385,6 +415,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     router: RouterSpec = RouterSpec()
     traffic: TrafficSettings
     integrity: IntegritySpec | None = None
+    jobs: JobsSpec | None = None
     phases: PhasesSpec = PhasesSpec()
     objectives: Objectives = Objectives()
     faults: tuple[FaultSpec, ...] = ()

@@ -27,6 +27,7 @@ from scenarios.verdict.model import (
     ControlComparison,
     Harness,
     Integrity,
+    Jobs,
     Locks,
     Phase,
     ReplicaEnd,
@@ -71,6 +72,7 @@ class Findings:
     replica_ends: tuple[ReplicaEnd, ...] = ()
     rescued: Rescued = field(default_factory=Rescued)
     control: ControlComparison | None = None
+    jobs: Jobs | None = None
 
 
 def decide(
@@ -80,7 +82,7 @@ def decide(
     ground = (*_no_ground(findings), *_contradicted(findings), *_not_made(findings))
     behind = tuple(fell_behind(findings))
     breaches = tuple(check.sentence for check in checks if check.held is False)
-    blind = (*behind, *_starved(findings), *_saw_nothing(findings))
+    blind = (*behind, *_starved(findings), *_saw_nothing(findings), *_unsure_of_jobs(findings))
     if ground:
         return "invalid", ground, (*blind, *breaches)
     if breaches:
@@ -215,6 +217,25 @@ def _saw_nothing(findings: Findings) -> Iterable[str]:
     for phase in findings.phases:
         if phase.name == "rollout" and not phase.requests.planned and findings.requests.planned:
             yield "no request was made during the release"
+
+
+def _unsure_of_jobs(findings: Findings) -> Iterable[str]:
+    jobs = findings.jobs
+    if jobs is None:
+        return
+    if jobs.doubt is not None:
+        yield jobs.doubt
+    if not jobs.asked:
+        yield (
+            "the scenario has a [jobs] table, but the application told of no job; see docs/jobs.md "
+            "for how it does"
+        )
+    elif jobs.unfinished:
+        yield (
+            f"{number(jobs.unfinished, 'job')} of {jobs.asked:,} had not ended when the run did, "
+            "so it cannot tell what would have become of them; give it more time with "
+            "jobs.settle_timeout_seconds"
+        )
 
 
 def number(count: int, thing: str) -> str:

@@ -32,6 +32,7 @@ from scenarios.verdict.columns.requests import RequestColumns, Step
 from scenarios.verdict.data.agreement import with_reads
 from scenarios.verdict.data.integrity import Ledger
 from scenarios.verdict.decision import Findings, decide
+from scenarios.verdict.jobs.summary import jobs_of
 from scenarios.verdict.limits import limits_of
 from scenarios.verdict.measures.budget import budget_of, users_of
 from scenarios.verdict.measures.downtime import availability_of, downtime_by_endpoint, downtime_of
@@ -41,7 +42,7 @@ from scenarios.verdict.measures.probed import probed_of
 from scenarios.verdict.measures.replica_ends import CUT_SHORT, replica_ends_of
 from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
-from scenarios.verdict.model import Advice, Integrity, Rollout, Users, Verdict
+from scenarios.verdict.model import Advice, Integrity, Jobs, Rollout, Users, Verdict
 from scenarios.verdict.objectives import check_objectives
 from scenarios.verdict.reading import count_requests, read_exchanges, read_mails, read_rows
 
@@ -87,6 +88,7 @@ class _Read:
         heard: whether the database server's log was read.
         profiles: by version, what was found out about its server before the run.
         sent: how many requests of each step were sent.
+        jobs: what became of the jobs; None if the run did not look at them.
     """
 
     manifest: Manifest
@@ -104,6 +106,7 @@ class _Read:
     heard: bool
     profiles: Mapping[str, bytes]
     sent: Counter[Step]
+    jobs: Jobs | None
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -195,6 +198,7 @@ def _read(evidence: Evidence, meanwhile: ExitStack) -> _Read:
         heard=evidence.server_lines is not None,
         profiles=evidence.profiles,
         sent=_sent(columns),
+        jobs=jobs_of(evidence, around.timeline, tally.origin_ns),
     )
 
 
@@ -289,6 +293,7 @@ def _verdict(
             ),
             origin_ns,
         ),
+        jobs=read.jobs,
     )
     checks = check_objectives(findings)
     word, reasons, doubts = decide(findings, checks)
@@ -358,6 +363,7 @@ def _verdict(
         handling=manifest.handling,
         advice=_advice(failed, manifest, tally),
         control=comparison.control,
+        jobs=read.jobs,
     )
 
 

@@ -15,7 +15,7 @@ from scenarios.verdict.decision import (
 )
 from scenarios.verdict.measures import replica_ends
 from scenarios.verdict.measures.slo import percent_down
-from scenarios.verdict.model import Cause, Check, ControlComparison, Integrity
+from scenarios.verdict.model import Cause, Check, ControlComparison, Integrity, Jobs
 
 ENDED: Mapping[str, str] = {
     "completed": "completed",
@@ -44,6 +44,7 @@ def check_objectives(findings: Findings) -> tuple[Check, ...]:
             _check_locks(findings),
             _check_termination(findings),
             _check_integrity(findings.integrity, late=unfinished(findings) is not None),
+            _check_jobs(findings.jobs),
             _check_outcome(findings, starved=findings.stalled is not None),
         )
         if check is not None
@@ -216,6 +217,30 @@ def _check_integrity(integrity: Integrity, *, late: bool) -> Check:
         check="integrity",
         title="no data is lost, duplicated or invented",
         held=None if late else {"held": True, "violated": False}.get(integrity.status),
+        sentence=sentence,
+    )
+
+
+def _check_jobs(jobs: Jobs | None) -> Check | None:
+    if jobs is None:
+        return None
+    own = [one for one in jobs.causes if not one.accepted]
+    accepted = sum(one.count for one in jobs.causes if one.accepted)
+    beside = f"; {accepted:,} more with a cause that the scenario accepts" if accepted else ""
+    if own:
+        first = own[0]
+        example = first.examples[0] if first.examples else None
+        said = f" (job {example.job}: {example.sentence})" if example else ""
+        sentence = (
+            f"{jobs.broken:,} of {number(jobs.asked, 'job')} did not end as they should have "
+            f"(none allowed); most frequent cause: {first.title} ({first.count:,}){said}{beside}"
+        )
+    else:
+        sentence = f"each of {number(jobs.ended, 'job')} was done once{beside}"
+    return Check(
+        check="jobs",
+        title="each job is done once, by a version that understands it",
+        held=False if own else True if jobs.asked and not jobs.unfinished else None,
         sentence=sentence,
     )
 

@@ -97,6 +97,8 @@ class Timeline:
         events: in order of time.
         phases: in order of time.
         lives: by replica id.
+        processes: the same of the processes beside the web, which get no requests.
+        sets: the set of each of these processes.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -109,6 +111,8 @@ class Timeline:
         self._phase_starts = [phase.start_ns for phase in self.phases]
         self._event_stamps = [event.at_ns for event in self.events]
         self.lives: dict[str, Life] = {}
+        self.processes: dict[str, Life] = {}
+        self.sets: dict[str, str] = {}
         self._steps: list[tuple[int, str]] = [(0, BEFORE)]
         self._schemas: list[tuple[int, str | None]] = [(0, None)]
         self._release: Event | None = None
@@ -156,7 +160,7 @@ class Timeline:
         """The version of a replica: from the journal, else from its id (`bridge-4`)."""
         if replica is None:
             return None
-        life = self.lives.get(replica)
+        life = self.lives.get(replica) or self.processes.get(replica)
         if life is not None and life.version is not None:
             return life.version
         return replica.rpartition("-")[0] or None
@@ -191,8 +195,12 @@ class Timeline:
         self._schemas.append((event.at_ns, f"{migration}{undone}"))
 
     def _read_life(self, event: Event) -> None:
+        owner = event.detail.get("processes")
+        lives = self.lives if owner is None else self.processes
         for replica in event.replicas:
-            life = self.lives.setdefault(replica, Life())
+            if owner is not None:
+                self.sets[replica] = str(owner)
+            life = lives.setdefault(replica, Life())
             life.come(event)
             life.go(event)
             life.departure = departure_of(event, replica) or life.departure

@@ -42,7 +42,7 @@ def surprise(expect: Expectation, verdict: Verdict) -> str | None:
     must, may = declared(
         expect, strategy=verdict.strategy, router=verdict.router, persona=verdict.persona
     )
-    found = [cause.cause for cause in (*verdict.causes, *verdict.slow_causes)]
+    found = verdict.cause_ids
     if must is None:
         if verdict.verdict == "pass" or (_failed_requests_only(verdict) and {*found} <= {*may}):
             return None
@@ -53,7 +53,7 @@ def surprise(expect: Expectation, verdict: Verdict) -> str | None:
     if must and not set(must) & set(found):
         return (
             f"the run should fail with {' or '.join(must)}, "
-            f"but it failed with {', '.join(found) or 'no failed request'}"
+            f"but it failed with {', '.join(found) or 'no failed request or job'}"
         )
     return None
 
@@ -67,5 +67,7 @@ def _holds(one: ExpectationElsewhere, *, strategy: str, router: str, persona: st
 
 
 def _failed_requests_only(verdict: Verdict) -> bool:
-    """Whether requests failed, and no data was lost; a canary is then rightly rolled back."""
-    return bool(verdict.causes) and not verdict.integrity.violation_count
+    """Whether requests failed, and no data or job; a canary is then rightly rolled back."""
+    jobs = verdict.jobs
+    lost = verdict.integrity.violation_count or (jobs is not None and jobs.broken)
+    return bool(verdict.causes) and not lost

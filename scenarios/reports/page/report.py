@@ -60,6 +60,7 @@ def html_report(
             sections.rescued(verdict),
             sections.replica_ends(verdict),
             sections.probed(verdict),
+            sections.jobs(verdict),
             _data(verdict),
             _latency(verdict),
             sections.users(verdict),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from scenarios.reports import jobs as job_words
 from scenarios.reports import words
 from scenarios.reports.page.frame import NOTHING, bullets, table
 from scenarios.reports.page.markup import Html
@@ -64,6 +65,24 @@ def replica_ends(verdict: Verdict) -> Html:
     caption = "The way out of each replica, in seconds since the first request"
     return Html("<section><h2>How replicas ended</h2>{}</section>").format(
         table(words.WAY_OUT, rows, caption)
+    )
+
+
+def jobs(verdict: Verdict) -> Html:
+    """What became of the application's jobs."""
+    found = verdict.jobs
+    if found is None:
+        return NOTHING
+    causes = [job_words.cause_row(one) for one in found.causes]
+    examples = [job_words.example(one) for cause in found.causes for one in cause.examples][
+        :MOST_ROWS
+    ]
+    stops = [job_words.stop_row(one) for one in found.stops]
+    return Html("<section><h2>Jobs</h2><p>{}</p>{}{}{}</section>").format(
+        job_words.jobs_text(found),
+        table(job_words.CAUSES, causes, "Why jobs did not end as they should have"),
+        bullets(examples, "") if examples else "",
+        table(job_words.STOPS, stops, "The longest stop of each set, beside its grace period"),
     )
 
 

@@ -22,6 +22,7 @@ from scenarios.verdict.model.causes import (
 )
 from scenarios.verdict.model.control_comparison import ControlComparison, ControlRow
 from scenarios.verdict.model.data import Integrity, Invariant, Violation
+from scenarios.verdict.model.jobs import JobCauseFound, JobFinding, Jobs, JobStop
 from scenarios.verdict.model.locks import Blocker, Locks, Rewrite
 from scenarios.verdict.model.measures import (
     Availability,
@@ -52,6 +53,10 @@ __all__ = [
     "Harness",
     "Integrity",
     "Invariant",
+    "JobCauseFound",
+    "JobFinding",
+    "JobStop",
+    "Jobs",
     "Latency",
     "Locks",
     "Phase",
@@ -204,7 +209,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         check: its id: `failed_requests`, `availability`, `slow_requests`, `longest_outage`,
-            `lock_wait`, `integrity`, `outcome`.
+            `lock_wait`, `termination`, `integrity`, `jobs`, `outcome`.
         title: the objective in words.
         held: whether the run met it; absent if this run cannot tell.
         sentence: the result, with its number and its limit.
@@ -267,6 +272,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         advice: the settings that would have saved requests which met stopped replicas.
         rescued: the requests that only the balancer saved.
         control: how the release compares with its control run; absent if there was none.
+        jobs: what became of the application's jobs; absent if the run did not look at them.
     """
 
     schema: int = 1
@@ -313,6 +319,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     advice: tuple[Advice, ...] = ()
     rescued: Rescued = Rescued()
     control: ControlComparison | None = None
+    jobs: Jobs | None = None
+
+    @property
+    def cause_ids(self) -> tuple[str, ...]:
+        """The ids of all causes: of failed and slow requests, and of jobs that are not accepted."""
+        jobs = () if self.jobs is None else self.jobs.causes
+        return (
+            *(cause.cause for cause in (*self.causes, *self.slow_causes)),
+            *(one.cause for one in jobs if not one.accepted),
+        )
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -1,0 +1,24 @@
+"""What the first version asks for, and what it can do."""
+
+import time
+
+from queue_app import app
+from tell import tell
+
+
+@app.task(bind=True, name="send_mail")
+def send_mail(self, to):
+    tell("begun", self.request.id, name="send_mail")
+    time.sleep(0.02)
+    tell("ended", self.request.id, name="send_mail")
+
+
+@app.task(bind=True, name="write_report")
+def write_report(self, seconds):
+    tell("begun", self.request.id, name="write_report")
+    time.sleep(seconds)
+    tell("ended", self.request.id, name="write_report")
+
+
+def mail(to):
+    return send_mail, {"to": to}

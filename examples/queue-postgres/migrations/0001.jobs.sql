@@ -1,0 +1,12 @@
+CREATE TABLE jobs (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name TEXT NOT NULL,
+    arguments JSONB NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting',
+    held_by TEXT,
+    held_until TIMESTAMPTZ,
+    error TEXT,
+    due TEXT,
+    UNIQUE (name, due)
+);
+CREATE INDEX jobs_to_do ON jobs (id) WHERE state IN ('waiting', 'held');

@@ -1,0 +1,22 @@
+"""What the first version asks for, and what it can do."""
+
+import time
+
+
+def send_mail(to):
+    time.sleep(0.02)
+
+
+def write_report(seconds):
+    time.sleep(seconds)
+
+
+def send_digest(due=None):
+    time.sleep(0.02)
+
+
+def arguments_of_mail(to):
+    return {"to": to}
+
+
+JOBS = {"send_mail": send_mail, "write_report": write_report, "send_digest": send_digest}

@@ -1,0 +1,384 @@
+"""What runs beside the web in one run: shared processes, sets of processes, and their jobs."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.journal import Journal, SetJournal
+from orchestrator.model import Version
+from orchestrator.placeholders import fill
+from orchestrator.platforms.local import LocalPlatform
+from orchestrator.process_sets import Intake, ProcessSet
+from orchestrator.processes import Processes
+from orchestrator.rollout import Rollout
+from orchestrator.rollout_control import RolloutControl
+from orchestrator.strategies import STRATEGIES
+from orchestrator.supervisor import Supervisor
+from scenarios.evidence.jobs import KNOWN_SYSTEMS, JobSettings
+from scenarios.evidence.run_folder import RunFolder
+from scenarios.recording.job_account import JobAccount, account_socket
+from scenarios.recording.job_errors import read_job_errors
+from scenarios.recording.job_store import stored_jobs, wait_for_jobs
+from scenarios.recording.ndjson_command import NdjsonCommand
+from scenarios.runner import release as application
+from scenarios.runner.replica_exits import ReplicaExits
+from scenarios.runner.shared_process import SharedProcess
+from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.process_checks import set_policy
+from scenarios.scenario.process_spec import JobsSpec, ProcessSpec
+
+ACCOUNT = "HITLESS_JOBS"
+"""The environment variable that has the path of the account of jobs."""
+
+SOCKET = "HITLESS_JOBS_SOCKET"
+"""The environment variable that has the path of the socket that takes the same lines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningSet:
+    """A set of processes of the run.
+
+    Attributes:
+        set: the processes, and how they are deployed.
+        platform: runs them.
+        supervisor: replaces those that end.
+        exits: hears of those that end.
+        spec: what the scenario says of them.
+        journal: gets their events.
+    """
+
+    set: ProcessSet
+    platform: LocalPlatform
+    supervisor: Supervisor
+    exits: ReplicaExits
+    spec: ProcessSpec
+    journal: Journal
+
+
+@dataclass(slots=True)
+class Jobs:
+    """The jobs of one run.
+
+    Attributes:
+        spec: what the scenario says of them.
+        account: what the application tells of them.
+        store: says what the queue has; None: nobody can be asked.
+        system: the queue system, if it is known.
+        settled: whether the queue was empty in the end; None: the run did not come to that.
+    """
+
+    spec: JobsSpec
+    account: JobAccount
+    store: NdjsonCommand | None
+    system: str | None
+    settled: bool | None = None
+
+    def settings(self) -> JobSettings:
+        """What the manifest says of them."""
+        return JobSettings(
+            system=self.system,
+            stored=self.store is not None,
+            settled=self.settled,
+            may=self.spec.may,
+            unreadable=self.account.unreadable,
+            first_unreadable=self.account.first_unreadable,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BesideWeb:
+    """Everything that runs beside the web.
+
+    Attributes:
+        shared: the shared processes, by name.
+        sets: the sets of processes, in the order of the scenario.
+        jobs: the jobs; None: the scenario does not ask for them.
+    """
+
+    shared: Mapping[str, SharedProcess] = field(default_factory=dict)
+    sets: tuple[RunningSet, ...] = ()
+    jobs: Jobs | None = None
+
+    def named(self, name: str) -> RunningSet:
+        """The set with this name."""
+        return next(one for one in self.sets if one.set.name == name)
+
+    def running(self) -> set[str]:
+        """The ids of all processes of sets that run."""
+        return {
+            replica.id
+            for one in self.sets
+            for replica in one.set.rollout.all()
+            if one.platform.is_running(replica)
+        }
+
+    async def bring_up(self, version: str, *, before: bool) -> None:
+        """Start the sets of the first version: those before the web, or the others.
+
+        Raises:
+            OrchestratorError: one of them does not become ready.
+        """
+        for one in self.sets:
+            if (one.set.place == "before") == before:
+                await one.set.bring_up(version)
+
+    async def take_down(self) -> None:
+        """Stop all sets, at the end of the run, in the reverse order."""
+        for one in reversed(self.sets):
+            await one.set.take_down()
+
+    async def check_store(self) -> None:
+        """See that the store command prints what it should, before anything depends on it.
+
+        Raises:
+            EnvironmentFailure: it does not.
+        """
+        if self.jobs is not None and self.jobs.store is not None:
+            await stored_jobs(self.jobs.store)
+
+    async def settle(self, files: RunFolder) -> None:
+        """Wait until no job is left to do, and record what the queue has then.
+
+        Raises:
+            EnvironmentFailure: the queue cannot be asked.
+        """
+        jobs = self.jobs
+        if jobs is None:
+            return
+        stored, jobs.settled = await wait_for_jobs(
+            jobs.account, jobs.store, self.running, jobs.spec.settle_timeout_seconds
+        )
+        with files.stored_jobs.recorder() as recorder:
+            for one in stored:
+                recorder.write(one)
+
+    async def supervise(self) -> None:
+        """Replace processes that end, as far as the policy asks for it, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for one in self.sets:
+                if one.set.rollout.policy.healing.enabled:
+                    one.exits.tell(one.supervisor.exited)
+                    group.create_task(one.supervisor.run(), name=f"healing of {one.set.name}")
+
+
+@asynccontextmanager
+async def recorded_jobs(beside: BesideWeb, files: RunFolder) -> AsyncIterator[None]:
+    """Record the account of jobs when the block ends, however it ends."""
+    try:
+        yield
+    finally:
+        jobs = beside.jobs
+        if jobs is not None:
+            jobs.account.record(files.jobs.path)
+            logs = files.process_logs([one.set.name for one in beside.sets])
+            wanted = {event.job for event in jobs.account.events} - jobs.account.ended()
+            with files.job_errors.recorder() as recorder:
+                for error in read_job_errors(logs, wanted):
+                    recorder.write(error)
+
+
+class BesideStarter:
+    """Starts what runs beside the web: first what is shared, later the sets."""
+
+    def __init__(
+        self, experiment: Experiment, processes: Processes, files: RunFolder, private: Path
+    ) -> None:
+        """Describe it.
+
+        Args:
+            experiment: what is run.
+            processes: owns the processes.
+            files: the run's folder.
+            private: a folder that is removed at the end.
+        """
+        self._experiment = experiment
+        self._scenario = experiment.scenario
+        self._processes = processes
+        self._files = files
+        self._private = private
+        self.shared: dict[str, SharedProcess] = {}
+        self.values: dict[str, str] = {"shared_dir": str(private / "shared")}
+        self.env: dict[str, str] = {}
+
+    async def start_shared(self, stack: AsyncExitStack, values: Mapping[str, str]) -> None:
+        """Start the shared processes, in order, each once the one before is ready.
+
+        Args:
+            stack: stops them when it is closed.
+            values: the placeholders of their commands.
+
+        Raises:
+            EnvironmentFailure: one of them does not become ready.
+        """
+        (self._private / "shared").mkdir(mode=0o700)
+        if self._scenario.jobs is not None:
+            account, socket = self._private / "jobs.ndjson", self._private / "jobs.sock"
+            await stack.enter_async_context(account_socket(socket, account))
+            self.env = {ACCOUNT: str(account), SOCKET: str(socket)}
+        application_ = self._scenario.application
+        for spec in application_.processes:
+            if not spec.shared:
+                continue
+            folder = self._private / f"process-{spec.name}"
+            folder.mkdir(mode=0o700)
+            one = SharedProcess(
+                spec,
+                self._processes,
+                log=self._files.path / f"{spec.name}.log",
+                folder=folder,
+                values={
+                    **values,
+                    **self.values,
+                    "python": application_.python or sys.executable,
+                    "version": "",
+                },
+                env={**application_.env, **spec.env, **self.env},
+                cwd=Path(application_.cwd or self._experiment.loaded.path.parent),
+                start_seconds=self._scenario.policy.progress_deadline_seconds,
+            )
+            await stack.enter_async_context(one)
+            self.shared[spec.name] = one
+            self.values |= {f"{spec.name}_host": one.host, f"{spec.name}_port": str(one.port)}
+
+    async def start_sets(
+        self,
+        stack: AsyncExitStack,
+        journal: Journal,
+        control: RolloutControl,
+        values: Mapping[str, str],
+    ) -> BesideWeb:
+        """Make the sets of processes; none of their processes is started yet.
+
+        Args:
+            stack: ends them when it is closed.
+            journal: the run's journal.
+            control: the commands of people to the rollout, which are for all sets.
+            values: the placeholders of their commands.
+        """
+        jobs = self._jobs(values)
+        sets = []
+        for spec in self._scenario.application.processes:
+            if spec.shared:
+                continue
+            sets.append(await self._set(stack, spec, journal, control, values, jobs))
+        beside = BesideWeb(shared=self.shared, sets=tuple(sets), jobs=jobs)
+        await stack.enter_async_context(recorded_jobs(beside, self._files))
+        return beside
+
+    async def _set(  # noqa: PLR0917 - what it is made of
+        self,
+        stack: AsyncExitStack,
+        spec: ProcessSpec,
+        journal: Journal,
+        control: RolloutControl,
+        values: Mapping[str, str],
+        jobs: Jobs | None,
+    ) -> RunningSet:
+        own = SetJournal(journal, spec.name, in_turn=spec.place != "with")
+        exits = ReplicaExits(own)
+        platform = await stack.enter_async_context(
+            LocalPlatform(
+                self._processes,
+                log_directory=self._files.path,
+                replica_directories=self._private,
+                values=values,
+                on_exit=exits.hear,
+                env=self.env,
+            )
+        )
+        drain = None if spec.drain_signal is None else signal.Signals[spec.drain_signal]
+        intake = Intake(platform, drain, (lambda _: 0) if jobs is None else jobs.account.in_hand)
+        rollout = Rollout(
+            platform,
+            intake,
+            own,
+            set_policy(spec, self._scenario.policy),
+            seed=self._experiment.seed,
+            prefix=f"{spec.name}-",
+        )
+        rollout.control = control
+        versions = {
+            name: set_version(self._experiment, spec, name) for name in self._scenario.versions
+        }
+        return RunningSet(
+            set=ProcessSet(
+                name=spec.name,
+                place=spec.place,
+                rollout=rollout,
+                strategy=STRATEGIES[spec.strategy or self._experiment.strategy],
+                versions=versions,
+            ),
+            platform=platform,
+            supervisor=Supervisor(rollout, platform, intake),
+            exits=exits,
+            spec=spec,
+            journal=own,
+        )
+
+    def _jobs(self, values: Mapping[str, str]) -> Jobs | None:
+        spec = self._scenario.jobs
+        if spec is None:
+            return None
+        store = None
+        if spec.store is not None:
+            last = [step.deploy for step in self._scenario.release.steps if step.deploy][-1]
+            version = application.version(self._experiment.loaded, spec.using or last)
+            known = {
+                **values,
+                "host": "127.0.0.1",
+                "port": application.ANY_PORT,
+                "version": version.name,
+                "replica_id": "store",
+                "python": version.python or sys.executable,
+            }
+            store = NdjsonCommand(
+                key="jobs.store",
+                processes=self._processes,
+                command=[fill(word, known) for word in spec.store],
+                env={name: fill(value, known) for name, value in version.env.items()},
+                cwd=version.cwd,
+                log=self._files.store_log,
+                timeout_seconds=spec.store_timeout_seconds,
+            )
+        return Jobs(
+            spec=spec,
+            account=JobAccount(Path(self.env[ACCOUNT])),
+            store=store,
+            system=spec.system or system_of(self._scenario.application.processes),
+        )
+
+
+def set_version(experiment: Experiment, spec: ProcessSpec, name: str) -> Version:
+    """One version of a set of processes; its placeholders are not filled yet."""
+    web = application.version(experiment.loaded, name)
+    own = experiment.scenario.versions[name].commands.get(spec.name)
+    return msgspec.structs.replace(
+        web,
+        command=own or spec.command,
+        env={**web.env, **spec.env},
+        stop_signal=signal.Signals[spec.stop_signal],
+        signal_group=spec.stop_to == "group",
+        termination_grace_seconds=spec.termination_grace_seconds,
+        warm_up=(),
+        readiness_path=spec.readiness_path,
+        liveness_path=None,
+        listens=spec.listens or spec.readiness_path is not None,
+        ready_log=spec.ready_log,
+        whole_family=True,
+    )
+
+
+def system_of(processes: Sequence[ProcessSpec]) -> str | None:
+    """PURE: the queue system that a command names; None if none does."""
+    for spec in processes:
+        for word in spec.command:
+            known = KNOWN_SYSTEMS.get(word.rpartition("/")[2])
+            if known is not None:
+                return known
+    return None
