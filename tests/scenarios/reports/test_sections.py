@@ -24,6 +24,10 @@ from scenarios.verdict.model import (
     Advice,
     Blocker,
     Budget,
+    JobCauseFound,
+    JobFinding,
+    Jobs,
+    JobStop,
     Latency,
     Locks,
     ReplicaEnd,
@@ -72,6 +76,25 @@ ENDS = (
         children_ended=6.54,
         exit_status=-9,
     ),
+)
+JOBS = Jobs(
+    system="celery",
+    asked=31,
+    ended=29,
+    stored=True,
+    causes=(
+        JobCauseFound(
+            cause="job:hidden",
+            kind="job:hidden",
+            title="nobody began the job",
+            count=2,
+            examples=(
+                JobFinding(job="17", name="mail", sentence="the queue holds it for worker-b-7"),
+            ),
+            remedy="lower the visibility_timeout",
+        ),
+    ),
+    stops=(JobStop(processes="worker", process="worker-a-1", seconds=14.2, grace_seconds=20.0),),
 )
 ADVICE = Advice(
     setting="policy.termination.pre_stop_seconds",
@@ -168,6 +191,14 @@ EVERYWHERE = tuple(VIEWS)
             (
                 *("How replicas ended", "a-2", "+3.41 s", "+3.52 s", "+6.43 s", "+6.54 s", "-9"),
                 *("killed after its grace period", "stopped as asked"),
+            ),
+        ),
+        (
+            {"jobs": JOBS},
+            EVERYWHERE,
+            (
+                *("Jobs", "31 asked for", "29 done", "job:hidden", "visibility_timeout"),
+                *("17", "holds it for worker-b-7", "14.2 s", "worker-a-1", "20.0 s"),
             ),
         ),
         (
