@@ -218,7 +218,7 @@ class BesideStarter:
         """
         (self._private / "shared").mkdir(mode=0o700)
         if self._scenario.jobs is not None:
-            account, socket = self._private / "jobs.ndjson", self._private / "jobs.sock"
+            account, socket = self._private / "account", self._private / "account.sock"
             await stack.enter_async_context(account_socket(socket, account))
             self.env = {ACCOUNT: str(account), SOCKET: str(socket)}
         application_ = self._scenario.application
