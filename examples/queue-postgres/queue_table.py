@@ -16,16 +16,21 @@ def connect():
 
 
 def ask(connection, name, arguments, due=None):
-    """Put a job into the queue; None if there is one of this name for this time already."""
-    row = connection.execute(
-        "INSERT INTO jobs (name, arguments, due) VALUES (%s, %s, %s)"
-        " ON CONFLICT (name, due) DO NOTHING RETURNING id",
-        (name, Jsonb(arguments), due),
+    """Put a job into the queue."""
+    (job,) = connection.execute(
+        "INSERT INTO jobs (name, arguments) VALUES (%s, %s) RETURNING id",
+        (name, Jsonb(arguments)),
     ).fetchone()
-    if row is None:
-        return None
-    tell("asked", row[0], name=name, due=due)
-    return row[0]
+    tell("asked", job, name=name, due=due)
+    return job
+
+
+def is_first(connection, name, due):
+    """Whether nobody has asked for this job for this time before."""
+    found = connection.execute(
+        "INSERT INTO scheduled (name, due) VALUES (%s, %s) ON CONFLICT DO NOTHING", (name, due)
+    )
+    return found.rowcount == 1
 
 
 def take(connection, worker):

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 
-from queue_table import ask, connect
+from queue_table import ask, connect, is_first
 
 EVERY_SECONDS = 2
 stopping = threading.Event()
@@ -16,8 +16,6 @@ print("ready", flush=True)
 with connect() as connection:
     while not stopping.is_set():
         due = int(time.time() // EVERY_SECONDS * EVERY_SECONDS)
-        if asks_once:
+        if not asks_once or is_first(connection, "send_digest", str(due)):
             ask(connection, "send_digest", {}, due=str(due))
-        else:  # without the promise of the table, each scheduler asks for itself
-            ask(connection, "send_digest", {"due": due}, due=f"{due}")
         stopping.wait(due + EVERY_SECONDS - time.time())

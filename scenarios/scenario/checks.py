@@ -56,6 +56,7 @@ def check(scenario: Scenario, at: At) -> None:
         raise ScenarioError(at(["integrity"]) + "needs a [database] table")
     _check_traffic(scenario, at)
     _check_router(scenario.router, at)
+    _check_affinity(scenario, at)
     _check_expectation(scenario.expect, at)
     for number, fault in enumerate(scenario.faults):
         _check_fault(fault, scenario, at(["faults", str(number)]))
@@ -218,6 +219,20 @@ def _check_router(router: RouterSpec, at: At) -> None:
             )
         if not Path(value).is_file():
             raise ScenarioError(f"{where}there is no file {value}")
+
+
+def _check_affinity(scenario: Scenario, at: At) -> None:
+    """Refuse a cookie that nobody would ever send back, so that it would keep nobody anywhere."""
+    if scenario.balancer.affinity_cookie is None:
+        return
+    for journey in scenario.traffic.journeys:
+        later = any(step.after == "step" for step in journey.steps[1:])
+        if journey.stays or journey.python is not None or later:
+            return
+    raise ScenarioError(
+        f"{at(['balancer', 'affinity_cookie'])}no user sends a second request that could bring the "
+        "cookie back; give a journey a second step, or users who stay"
+    )
 
 
 def _check_expectation(expect: Expectation, at: At) -> None:

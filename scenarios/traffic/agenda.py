@@ -10,6 +10,7 @@ from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.arrivals import schedule
 from scenarios.traffic.schedule.staying import Start, visits
+from scenarios.traffic.wire.cookies import CookieJar
 
 
 class PlannedRequest(msgspec.Struct, frozen=True):
@@ -25,6 +26,7 @@ class PlannedRequest(msgspec.Struct, frozen=True):
         link: the path and query of the mailed link, once a mail has come.
         cause_id: the request that led to it.
         captured: what the steps before it captured.
+        cookies: what the answers to the steps before it set, for a user who comes once.
     """
 
     planned_ns: int
@@ -35,6 +37,7 @@ class PlannedRequest(msgspec.Struct, frozen=True):
     link: str | None = None
     cause_id: str | None = None
     captured: Mapping[str, str] | None = None
+    cookies: CookieJar | None = None
 
 
 class Agenda:
@@ -107,6 +110,7 @@ class Agenda:
         link: str | None = None,
         cause_id: str | None = None,
         captured: Mapping[str, str] | None = None,
+        cookies: CookieJar | None = None,
     ) -> None:
         """Plan a journey's step, for the end of the reader's pause after `cause_ns`."""
         journey = self._population.journey(number)
@@ -115,7 +119,7 @@ class Agenda:
             compiled_step = journey.steps[step]
             pause, close = self._population.details(number, step, repetition, compiled_step)
         planned = PlannedRequest(
-            cause_ns + pause, number, step, repetition, close, link, cause_id, captured
+            cause_ns + pause, number, step, repetition, close, link, cause_id, captured, cookies
         )
         heapq.heappush(self._later, (planned.planned_ns, next(self._order), planned))
 

@@ -45,6 +45,19 @@ class Location(NamedTuple):
         return PlanError(f"{self.label}: {problem}", (*self.keys, *keys))
 
 
+def declared_location(where: Location, number: int, login: int) -> Location:
+    """Where a step is that comes behind those of a login, which have a key of their own.
+
+    Args:
+        where: the journey.
+        number: which step, from 1 on; those of the login come first.
+        login: how many steps the login has.
+    """
+    if number <= login:
+        return where.part(f"login step {number}", "login", str(number - 1))
+    return step_location(where, number - login)
+
+
 def step_location(steps_of: Location, number: int) -> Location:
     """The location of a step of a journey, or of the set-up; numbers count from 1."""
     within = () if steps_of.keys == ("set_up",) else ("steps",)

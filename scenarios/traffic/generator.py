@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 from typing import Self
 
+import msgspec
+
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
@@ -22,13 +24,13 @@ from scenarios.traffic.client_exchanges import AwaitedExchange, JourneyExchange
 from scenarios.traffic.coroutine_users import CoroutineUsers
 from scenarios.traffic.errors import PlanError, TrafficError
 from scenarios.traffic.intervals import Interval, IntervalCounter
-from scenarios.traffic.journeys.compiled import CompiledJourney
 from scenarios.traffic.journeys.links import first_target
 from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.clock import Alarm
 from scenarios.traffic.wire.client import Address, Client
 from scenarios.traffic.wire.connection import Browser, ClientExchange
+from scenarios.traffic.wire.cookies import CookieJar
 
 # After a stall many requests are due at once. Between such batches the loop reads responses, so
 # that catching up does not itself delay what has already arrived.
@@ -260,11 +262,16 @@ class Generator:
         if journey.python is not None:
             self._users.begin(planned, journey)
             return
+        browser = self._browser(planned.number)
+        if browser is not None and planned.step == 0 and browser.logged_in:
+            planned = msgspec.structs.replace(
+                planned, step=journey.login, captured=browser.captured
+            )
         step = journey.steps[planned.step]
         values = self._population.values(planned.number, journey, planned.link, planned.captured)
         request_id = self._population.request_id(planned.number, planned.step, planned.repetition)
-        browser = self._browser(planned.number)
-        cookies = "" if browser is None else browser.cookies.field(time.time())
+        jar = planned.cookies if browser is None else browser.cookies
+        cookies = "" if jar is None else jar.field(time.time())
         exchange = JourneyExchange(
             step.request(values, request_id=request_id, close=planned.close, cookies=cookies),
             is_head=step.method == "HEAD",
@@ -318,19 +325,25 @@ class Generator:
         outcome = exchange.outcome(mismatch)
         self.record(outcome)
         if outcome.ok:
-            self._go_on(exchange.planned, exchange.journey, outcome, captured)
+            self._go_on(exchange, outcome, captured)
         self._send_between(outcome.done_ns)
         self._look_for_the_end()
 
     def _go_on(
         self,
-        planned: PlannedRequest,
-        journey: CompiledJourney,
+        exchange: JourneyExchange,
         outcome: Outcome,
         captured: Mapping[str, str] | None,
     ) -> None:
         """Plan the journey's next step, unless that one waits for mail."""
+        planned, journey, browser = exchange.planned, exchange.journey, exchange.browser
         step = planned.step + 1
+        cookies = planned.cookies
+        if browser is None and exchange.set_cookies:
+            cookies = cookies or CookieJar()
+            cookies.take(exchange.set_cookies, time.time())
+        if browser is not None and 0 < journey.login == step:
+            browser.logged_in, browser.captured = True, captured
         if step < len(journey.steps) and step != journey.mail_step:
             self._agenda.plan(
                 outcome.done_ns,
@@ -340,6 +353,7 @@ class Generator:
                 link=planned.link,
                 cause_id=outcome.request_id,
                 captured=captured,
+                cookies=cookies,
             )
             self._set_alarm()
 

@@ -86,6 +86,9 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pattern: str | None = None
 
 
+DEFAULT_EXPECT = (200,)
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request of a journey.
 
@@ -122,7 +125,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             request with a limited speed has a connection of its own.
         timeout_seconds: after how long the user gives up on this request. Default:
             `traffic.timeout_seconds`.
-        websocket: opens a WebSocket. Then the status 101 counts as success.
+        websocket: opens a WebSocket. Then the status 101 counts as success, and nothing else.
     """
 
     path: str
@@ -131,7 +134,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     form: Mapping[str, str] | None = None
     json: dict[str, Any] | list[Any] | None = None
     body: str | None = None
-    expect: tuple[int, ...] = (200,)
+    expect: tuple[int, ...] = DEFAULT_EXPECT
     expect_body: BodyCheck | None = None
     expect_headers: Mapping[str, str | HeaderCheck] = msgspec.field(default_factory=dict)
     capture: Mapping[str, Capture] = msgspec.field(default_factory=dict)
@@ -152,11 +155,15 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `every_seconds`, users stay for the whole run instead. Each of them repeats the journey on its
     own schedule, even if the last visit failed. It is the same user (`{unique}`, `{user}`,
     `{uuid}`) in all visits. It keeps its cookies, and it keeps an idle connection for up to four
-    seconds.
+    seconds. A user who comes once keeps its cookies from step to step; a step that waits for mail
+    begins without them, as on another device.
 
     Attributes:
         name: the name of the journey in the evidence.
         steps: the requests, in order. Users who stay cannot wait for mail.
+        login: requests that a user who stays makes once, before its first visit. What they capture
+            and the cookies that they set hold for all of its visits. If one of them fails, the user
+            begins again with its next visit.
         python: `file.py:function`, instead of steps. It is a coroutine that is called with a
             `scenarios.traffic.journeys.user.User`, for journeys that templates cannot express. The
             path is relative to the scenario file.
@@ -167,6 +174,7 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     name: str
     steps: tuple[Step, ...] = ()
+    login: tuple[Step, ...] = ()
     python: PathText | None = None
     weight: float | None = None
     users: int | None = None

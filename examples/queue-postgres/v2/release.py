@@ -11,7 +11,7 @@ def write_report(seconds):
     time.sleep(seconds)
 
 
-def send_digest(due=None):
+def send_digest():
     time.sleep(0.02)
 
 

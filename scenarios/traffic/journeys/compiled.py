@@ -6,12 +6,12 @@ from urllib.parse import quote_plus
 
 import msgspec
 
-from scenarios.traffic.errors import Location, step_location
+from scenarios.traffic.errors import Location, declared_location, step_location
 from scenarios.traffic.journeys.examination import Examination
 from scenarios.traffic.journeys.header_checks import TOKEN
 from scenarios.traffic.journeys.templates import NAMES, PLACEHOLDER, Template
 from scenarios.traffic.journeys.validation import check_numbers, check_websocket
-from scenarios.traffic.settings import Journey, Pace, Step
+from scenarios.traffic.settings import DEFAULT_EXPECT, Journey, Pace, Step
 from scenarios.traffic.wire.frames import key_for
 
 # RFC 9110, section 5.6.2.
@@ -66,7 +66,10 @@ class CompiledStep:
             raise where.error("form, json and body exclude each other")
         if step.websocket is not None:
             check_websocket(step, where=where)
-        if not step.expect or not all(status in _STATUSES for status in step.expect):
+        if step.websocket is not None:
+            if step.expect not in (DEFAULT_EXPECT, (_SWITCHING,)):
+                raise where.error("a websocket begins with the status 101 alone", "expect")
+        elif not step.expect or not all(status in _STATUSES for status in step.expect):
             raise where.error("expect must name statuses from 200 to 599", "expect")
         check_numbers(step, where=where)
         self.method = step.method
@@ -173,9 +176,9 @@ class CompiledStep:
 
 
 class CompiledJourney:
-    """A journey, checked: its compiled steps, and which of them waits for mail."""
+    """A journey, checked: its compiled steps, those of its login first, and what they wait for."""
 
-    __slots__ = ("mail_step", "name", "needs_uuid", "python", "steps")
+    __slots__ = ("login", "mail_step", "name", "needs_uuid", "python", "steps")
 
     def __init__(
         self, journey: Journey, *, host: str, where: Location, known: frozenset[str] = frozenset()
@@ -186,9 +189,13 @@ class CompiledJourney:
             raise where.error("steps and python exclude each other")
         self.name = journey.name
         self.python = journey.python
-        self.steps = tuple(compiled_steps(journey.steps, host=host, where=where, known=known))
+        self.login = len(journey.login)
+        declared = (*journey.login, *journey.steps)
+        self.steps = tuple(
+            compiled_steps(declared, host=host, where=where, known=known, login=self.login)
+        )
         self.needs_uuid = any("uuid" in compiled_step.names for compiled_step in self.steps)
-        mail_steps = [index for index, step in enumerate(journey.steps) if step.after == "mail"]
+        mail_steps = [index for index, step in enumerate(declared) if step.after == "mail"]
         if mail_steps[:1] == [0]:
             raise step_location(where, 1).error(
                 'after = "mail" needs an earlier step, which leads to the mail', "after"
@@ -206,7 +213,7 @@ class CompiledJourney:
 
 
 def compiled_steps(
-    steps: Sequence[Step], *, host: str, where: Location, known: frozenset[str]
+    steps: Sequence[Step], *, host: str, where: Location, known: frozenset[str], login: int = 0
 ) -> Iterator[CompiledStep]:
     """The compiled steps, in order; each knows what the steps before it captured.
 
@@ -215,7 +222,7 @@ def compiled_steps(
     """
     captured: frozenset[str] = frozenset()
     for number, step in enumerate(steps, start=1):
-        step_at = step_location(where, number)
+        step_at = declared_location(where, number, login)
         if step.after == "mail":
             captured = frozenset()  # nothing is kept while a journey waits for its mail
         yield CompiledStep(step, host=host, where=step_at, known=known | captured)

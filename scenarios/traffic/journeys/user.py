@@ -28,6 +28,7 @@ from scenarios.traffic.errors import Location, TrafficError
 from scenarios.traffic.journeys.compiled import WITH_CONTENT, with_cookies
 from scenarios.traffic.journeys.examination import Answer
 from scenarios.traffic.wire.connection import Browser, ClientExchange
+from scenarios.traffic.wire.cookies import CookieJar
 
 
 class RequestFailed(Exception):  # noqa: N818 - an outcome: it is recorded already
@@ -116,6 +117,7 @@ class User:
         self._journey = journey
         self._host = host
         self._browser = browser
+        self._cookies = CookieJar() if browser is None else browser.cookies
         self._planned_ns: int | None = planned_ns
         self._number = 0
         self._last: Outcome | None = None
@@ -170,6 +172,8 @@ class User:
             close=new_connection,
             browser=self._browser,
         )
+        if self._browser is None and exchange.set_cookies:
+            self._cookies.take(exchange.set_cookies, time.time())
         outcome = Outcome(
             request_id=request_id,
             journey=self._journey,
@@ -204,7 +208,7 @@ class User:
         """The whole request as it goes over the wire (RFC 9112)."""
         if content is not None or method in WITH_CONTENT:
             fields["Content-Length"] = str(len(content or b""))
-        cookies = "" if self._browser is None else self._browser.cookies.field(time.time())
+        cookies = self._cookies.field(time.time())
         lines = (f"{key}: {text}" for key, text in with_cookies(fields.items(), cookies))
         head = [f"{method} {path} HTTP/1.1", *lines]
         return "\r\n".join([*head, "", ""]).encode("latin-1") + (content or b"")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import inf
 
-from scenarios.traffic.errors import Location, PlanError, step_location
+from scenarios.traffic.errors import Location, PlanError, declared_location
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.settings import Journey, Step
 
@@ -95,6 +95,11 @@ def _check_journeys(journeys: Sequence[Journey]) -> None:
 
 def _check_staying(journey: Journey, where: Location) -> None:
     users, seconds = journey.users, journey.every_seconds
+    if journey.login and (users is None or journey.python is not None):
+        raise where.error(
+            "login is for users who stay and have steps; others log in with a step of their own",
+            "login",
+        )
     if users is None and seconds is None:
         return
     if users is None or seconds is None:
@@ -111,9 +116,10 @@ def _check_staying(journey: Journey, where: Location) -> None:
         raise where.error(
             "weight is only for arrivals; a journey whose users stay has none", "weight"
         )
-    for number, step in enumerate(journey.steps, start=1):
+    for number, step in enumerate((*journey.login, *journey.steps), start=1):
         if step.after == "mail":
-            raise step_location(where, number).error("users who stay wait for no mail", "after")
+            at = declared_location(where, number, len(journey.login))
+            raise at.error("users who stay wait for no mail", "after")
 
 
 def check_numbers(step: Step, *, where: Location) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import socket
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from scenarios.traffic.journeys.examination import Answer
@@ -24,14 +25,18 @@ class Browser:
         user: the user's word.
         cookies: what the answers set.
         connection: one that is kept for the next request, while there is one.
+        logged_in: whether the steps of its journey's login have succeeded.
+        captured: what these steps captured.
     """
 
-    __slots__ = ("connection", "cookies", "user")
+    __slots__ = ("captured", "connection", "cookies", "logged_in", "user")
 
     def __init__(self, user: str) -> None:
         self.user = user
         self.cookies = CookieJar()
         self.connection: Connection | None = None
+        self.logged_in = False
+        self.captured: Mapping[str, str] | None = None
 
 
 class ClientExchange:

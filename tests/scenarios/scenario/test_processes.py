@@ -90,3 +90,13 @@ def test_a_set_follows_the_policy_of_the_web_without_its_judgement_of_requests()
     assert (policy.replicas, policy.surge, policy.min_ready_seconds) == (4, 2, 1.5)
     assert [step.weight or step.pause for step in policy.canary_plan] == [50.0, 1.0, 100.0, 1.0]
     assert all(isinstance(step, CanaryStep) and not step.analysis for step in policy.canary_steps)
+
+
+def test_an_affinity_cookie_that_nobody_sends_back_is_refused(tmp_path: Path) -> None:
+    """It would keep nobody on a version, and the run would not show that."""
+    use = '[balancer]\naffinity_cookie = "v"\n[[traffic.journeys]]\nname = "one"\n'
+    once = use + 'steps = [{ path = "/" }]\n'
+    with pytest.raises(ScenarioError, match="no user sends a second request"):
+        load(written(tmp_path, once))
+    load(written(tmp_path, use + 'steps = [{ path = "/" }, { path = "/" }]\n'))
+    load(written(tmp_path, once + "users = 3\nevery_seconds = 1\n"))

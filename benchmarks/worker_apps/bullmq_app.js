@@ -1,0 +1,68 @@
+// BullMQ with its defaults: `web` asks for jobs, `worker` does them, `store` says what Redis has.
+const fs = require("node:fs");
+const http = require("node:http");
+const { Queue, Worker } = require("bullmq");
+
+const url = new URL(process.env.BROKER_URL);
+const connection = { host: url.hostname, port: Number(url.port) };
+
+function tell(what, job, more = {}) {
+  const path = process.env.HITLESS_JOBS;
+  if (!path) return;
+  const who = { by: process.env.HITLESS_REPLICA, version: process.env.HITLESS_VERSION };
+  const line = { what, job, at_ns: Number(process.hrtime.bigint()), ...who, ...more };
+  fs.appendFileSync(path, JSON.stringify(line) + "\n");
+}
+
+const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+
+function web(port) {
+  const queue = new Queue("bench", { connection });
+  const server = http.createServer(async (request, response) => {
+    if (request.method === "POST") {
+      let text = "";
+      for await (const part of request) text += part;
+      const body = JSON.parse(text);
+      for (let n = 0; n < (body.count ?? 1); n++) {
+        const job = await queue.add(body.name, { seconds: body.seconds ?? 0 });
+        tell("asked", job.id, { name: body.name, key: body.key });
+      }
+    }
+    response.writeHead(request.method === "POST" ? 202 : 200).end("{}");
+  });
+  server.listen(port, "127.0.0.1");
+  process.on("SIGTERM", () => server.close(() => process.exit(0)));
+}
+
+function worker() {
+  const done = new Worker(
+    "bench",
+    async (job) => {
+      tell("begun", job.id, { name: job.name });
+      await sleep(job.data.seconds);
+      tell("ended", job.id, { name: job.name });
+    },
+    { connection },
+  );
+  done.on("ready", () => console.log("ready"));
+  done.on("error", (error) => console.error(error.message));
+  if (process.env.CLOSES) {
+    process.on("SIGTERM", async () => {
+      await done.close();
+      process.exit(0);
+    });
+  }
+}
+
+async function store() {
+  const queue = new Queue("bench", { connection });
+  const states = { waiting: "waiting", prioritized: "waiting", active: "held", delayed: "scheduled", failed: "failed" };
+  for (const [type, state] of Object.entries(states)) {
+    for (const job of await queue.getJobs([type])) {
+      console.log(JSON.stringify({ job: job.id, name: job.name, state, error: job.failedReason }));
+    }
+  }
+  await queue.close();
+}
+
+({ web: () => web(Number(process.argv[3])), worker, store })[process.argv[2]]();
