@@ -75,6 +75,14 @@ def test_a_replica_that_does_not_stop_fails_the_run(
     assert said in summary(verdict)
 
 
+@pytest.mark.parametrize("departure", [KILLED, UNHEARD, WRAPPED])
+def test_its_neighbours_are_silent(departure: dict[str, Any]) -> None:
+    """Where no request was lost, only the objective `termination` is missed; no cause is told."""
+    verdict = ending(departure).judge()
+    assert [check.check for check in verdict.checks if check.held is False] == ["termination"]
+    assert (verdict.causes, verdict.rescued.died) == ((), 0)
+
+
 def test_the_scenario_can_allow_it() -> None:
     """With `termination = false` it is told, and does not fail the run."""
     run = ending(KILLED).asked(objectives=Objectives(termination=False))
