@@ -361,11 +361,11 @@ class LockWatch:
         at_ns: int,
         waiting: Iterable[DatabaseSession],
     ) -> None:
-        """List the sessions five times a second, and once somebody waits who is not known."""
+        """List the sessions now and then, and once somebody waits who is not known."""
         watch = self._clients
         if watch is None:
             return
-        due = at_ns - self._listed_ns >= IDLE_SECONDS * 1e9
+        due = at_ns - self._listed_ns >= watch.pause_ns
         new = any(
             not (one.application.startswith(OURS) or watch.clients.knows(one.pid))
             for one in waiting

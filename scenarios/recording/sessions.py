@@ -9,6 +9,7 @@ of a process. A process belongs to a replica if its environment says so, or its 
 import asyncio
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -36,6 +37,9 @@ _PROC = Path("/proc")
 _LOOKS = 5
 """So often a session's client is looked for."""
 
+_LEAST_PAUSE_NS, _MOST_PAUSE_NS = 200_000_000, 2_000_000_000
+_PAUSES = 30
+_NEW_NS = 1_000_000_000
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 _ORDER = 1 if sys.byteorder == "big" else -1
 
@@ -101,32 +105,50 @@ def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 class ReplicaProcesses:
-    """The processes of a run's replicas, their children included."""
+    """The processes of a run's replicas, their children included.
+
+    A process gets the environment of its replica when it begins its program, so a new process is
+    looked at again for a second; then it is known for good what it is.
+    """
 
     def __init__(self, marks: Iterable[str], proc: Path = _PROC) -> None:
         """Take the marks of the run's processes, as `Processes.mark` says them."""
         self._marks = tuple(f"{MARK}={mark}".encode() for mark in marks)
         self._proc = proc
+        self._parents: dict[int, int] = {}
         self._named: dict[int, str] = {}
+        self._new: dict[int, int] = {}
 
-    def all(self) -> dict[int, str]:
-        """The replica of each of them, by process id."""
-        parents = dict(self._parents())
-        self._named = {pid: name for pid, name in self._named.items() if pid in parents}
-        for pid in parents:
-            if pid not in self._named and (name := self._name(pid)) is not None:
+    def all(self, now_ns: int) -> dict[int, str]:
+        """The replica of each of them, by process id.
+
+        Args:
+            now_ns: the instant, on any one clock.
+        """
+        living = {int(entry.name) for entry in self._proc.iterdir() if entry.name.isdigit()}
+        for known in (self._parents, self._named, self._new):
+            for pid in known.keys() - living:
+                del known[pid]
+        for pid in living - self._parents.keys():
+            self._new[pid] = now_ns
+            self._parents[pid] = self._parent(pid)
+        for pid, since_ns in list(self._new.items()):
+            name = self._name(pid)
+            if name is not None:
                 self._named[pid] = name
-        found = ((pid, self._inherited(pid, parents)) for pid in parents)
+            if name is not None or now_ns - since_ns > _NEW_NS:
+                del self._new[pid]
+        found = ((pid, self._inherited(pid)) for pid in living)
         return {pid: name for pid, name in found if name is not None}
 
-    def _parents(self) -> Iterator[tuple[int, int]]:
-        for entry in self._proc.iterdir():
-            if entry.name.isdigit():
-                try:
-                    parent, _ = parse_process((entry / "stat").read_text("utf-8", "replace"))
-                except (OSError, ValueError, IndexError):
-                    continue  # it ended while we looked
-                yield int(entry.name), parent
+    def _parent(self, pid: int) -> int:
+        try:
+            parent, _ = parse_process(
+                (self._proc / str(pid) / "stat").read_text("utf-8", "replace")
+            )
+        except (OSError, ValueError, IndexError):
+            return 0  # it ended while we looked
+        return parent
 
     def _name(self, pid: int) -> str | None:
         """The replica that a process's environment names, if it also has a mark of this run."""
@@ -140,14 +162,14 @@ class ReplicaProcesses:
         found = (one.removeprefix(prefix) for one in environment if one.startswith(prefix))
         return next((name.decode(errors="replace") for name in found), None)
 
-    def _inherited(self, pid: int, parents: Mapping[int, int]) -> str | None:
+    def _inherited(self, pid: int) -> str | None:
         """Its own name, else the nearest ancestor's: a program may overwrite its environment."""
         seen: set[int] = set()
-        while pid in parents and pid not in seen:
+        while pid in self._parents and pid not in seen:
             if pid in self._named:
                 return self._named[pid]
             seen.add(pid)
-            pid = parents[pid]
+            pid = self._parents[pid]
         return None
 
 
@@ -180,7 +202,8 @@ class SessionClients:
         self._open = {key: one for key, one in self._open.items() if key in living}
         self._known &= living.keys()
         sought = [one for key, one in living.items() if key not in self._known]
-        owners = self._owners([one for one in sought if one.port is not None]) if sought else {}
+        named = [one for one in sought if one.port is not None]
+        owners = self._owners(named, at_ns) if named else {}
         for one in sought:
             key = one.pid, one.port
             fresh = SessionClient(
@@ -201,12 +224,12 @@ class SessionClients:
         self._open = {}
         return rest
 
-    def _owners(self, clients: Sequence[SeenSession]) -> dict[_Key, str]:
+    def _owners(self, clients: Sequence[SeenSession], now_ns: int) -> dict[_Key, str]:
         sockets = sockets_from(self._tables(), clients)
         found: dict[_Key, str] = {}
         if not sockets:
             return found
-        for pid, replica in self._processes.all().items():
+        for pid, replica in self._processes.all(now_ns).items():
             for inode in self._sockets_of(pid):
                 if inode in sockets:
                     found[sockets[inode].pid, sockets[inode].port] = replica
@@ -229,12 +252,20 @@ class SessionClients:
             return  # it ended while we looked
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClientsWatch:
-    """What is asked about the clients of sessions, and where the answers go."""
+    """What is asked about the clients of sessions, and where the answers go.
+
+    Attributes:
+        clients: looks for them.
+        recorder: gets what was found.
+        pause_ns: how long to wait before the next look, so that looks cost little: the kernel's
+            table is long on a busy machine.
+    """
 
     clients: SessionClients
     recorder: Recorder[SessionClient]
+    pause_ns: int = _LEAST_PAUSE_NS
 
     async def look(self, at_ns: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Look for the clients of the sessions in these rows."""
@@ -242,7 +273,11 @@ class ClientsWatch:
             SeenSession(row["pid"], row["application_name"] or "", row["host"], client_port(row))
             for row in rows
         ]
-        for one in await asyncio.to_thread(self.clients.look, at_ns, seen):
+        began_ns = time.monotonic_ns()
+        found = await asyncio.to_thread(self.clients.look, at_ns, seen)
+        took_ns = time.monotonic_ns() - began_ns
+        self.pause_ns = min(max(_LEAST_PAUSE_NS, _PAUSES * took_ns), _MOST_PAUSE_NS)
+        for one in found:
             self.recorder.write(one)
 
     def close(self) -> None:
