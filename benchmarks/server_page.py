@@ -24,7 +24,7 @@ INTRODUCTION = """
 Whether a deployment drops something is decided by what one server process does between the stop
 signal and its end. This page is what [`hitless probe`](own-app.md#how-your-server-stops) saw of
 servers as they come, on raw sockets on loopback. Measured {measured} on {machine}.
-{waits}
+{busy}{waits}
 
 Each cell is an experiment on a process of its own. `@` is seconds after SIGTERM; `exit -15` is an
 end by SIGTERM itself, which a shell shows as 143; FIN is an orderly end of a connection, RST a
@@ -169,6 +169,7 @@ class Record(msgspec.Struct, frozen=True):
         machine: what it was measured on.
         versions: what was installed.
         servers: what was seen of each server.
+        busy: by server, during which share of its sitting somebody waited for a core.
         wrappers: what was seen of each wrapper.
         left_out: what could not be measured, and why.
         predicted: what runs showed of what the probe predicts.
@@ -179,6 +180,7 @@ class Record(msgspec.Struct, frozen=True):
     machine: str
     versions: Mapping[str, str] = msgspec.field(default_factory=dict)
     servers: Mapping[str, Profile] = msgspec.field(default_factory=dict)
+    busy: Mapping[str, float] = msgspec.field(default_factory=dict)
     wrappers: Mapping[str, Wrapped] = msgspec.field(default_factory=dict)
     left_out: Mapping[str, str] = msgspec.field(default_factory=dict)
     predicted: tuple[Predicted, ...] = ()
@@ -196,7 +198,10 @@ def page(record: Record) -> str:
         "<!-- Written by python -m benchmarks.servers; `make servers` does it anew. -->",
         "# How servers start and stop",
         INTRODUCTION.format(
-            measured=record.measured, machine=record.machine, waits=_waits(record.servers)
+            measured=record.measured,
+            machine=record.machine,
+            busy=_busy(record.busy),
+            waits=_waits(record.servers),
         ),
         "## What stands out",
         *(f"- **{what}**: {', '.join(names)}." for what, names in _groups(record) if names),
@@ -224,6 +229,15 @@ def page(record: Record) -> str:
         lines += ["", "## Left out", ""]
         lines += [f"- {name}: {why}" for name, why in record.left_out.items()]
     return "\n".join(lines) + "\n"
+
+
+def _busy(shares: Mapping[str, float]) -> str:
+    """How busy the machine was."""
+    if not shares:
+        return ""
+    least, most = min(shares.values()), max(shares.values())
+    share = f"{most:.0%}" if round(least, 2) == round(most, 2) else f"{least:.0%} to {most:.0%}"
+    return f"Meanwhile somebody waited for a core during {share} of the time.\n"
 
 
 def _waits(servers: Mapping[str, Profile]) -> str:

@@ -240,13 +240,10 @@ async def measure_all(
                 group.create_task(one_wrapper(name, words))
 
 
-def machine(versions: Mapping[str, str], pressure: float | None) -> str:
+def machine(versions: Mapping[str, str]) -> str:
     """What it is measured on."""
-    busy = (
-        "" if pressure is None else f" (somebody waited for one during {pressure:.0%} of the time)"
-    )
     return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{busy}, "
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
         f"Python {versions.get('python')}, Node {versions.get('node', '(none)')}"
     )
 
@@ -333,22 +330,25 @@ def main() -> None:
             except KeyboardInterrupt:
                 interrupted = True
                 print("interrupted: what was measured by then is kept")
-            about = machine(versions, pressure.share())
-            print(about)
+            share = pressure.share()
+            waited = (
+                "" if share is None else f"; somebody waited for a core {share:.0%} of the time"
+            )
+            print(f"{machine(versions)}{waited}")
             changed += report_differences(before, found.servers)
             if interrupted:
                 break
     if not asked.check:
         # Others may have measured something else meanwhile.
-        record = merged(read_record() or before, found)
-        record = msgspec.structs.replace(record, machine=about, versions=versions)
+        record = merged(read_record() or before, found, share)
+        record = msgspec.structs.replace(record, machine=machine(versions), versions=versions)
         RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
         PAGE.write_text(page(record), encoding="utf-8")
     sys.exit(ExitStatus.INTERRUPTED if interrupted else changed > 0)
 
 
-def merged(before: Record, found: Measured) -> Record:
-    """The record with what was measured now."""
+def merged(before: Record, found: Measured, share: float | None = None) -> Record:
+    """The record with what was measured now, and how busy the machine was."""
     every = {**before.servers, **found.servers}
     done = {**found.servers, **found.wrappers}
     still = {name: why for name, why in before.left_out.items() if name not in done}
@@ -356,6 +356,7 @@ def merged(before: Record, found: Measured) -> Record:
         before,
         measured=datetime.now(UTC).date().isoformat(),
         servers={one.name: every[one.name] for one in SUBJECTS if one.name in every},
+        busy={**before.busy, **({} if share is None else dict.fromkeys(found.servers, share))},
         wrappers={**before.wrappers, **found.wrappers},
         left_out={**still, **found.left_out},
     )
