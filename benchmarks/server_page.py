@@ -7,9 +7,9 @@ from statistics import median
 import msgspec
 
 from benchmarks.server_reference import (
-    EXPLAINED,
     contradictions,
     count_cells,
+    explanation,
     read_by_hand,
 )
 from benchmarks.server_subjects import SUBJECTS
@@ -256,7 +256,7 @@ def _by_hand(record: Record) -> Iterable[str]:
     """What the probe says beside what was seen without it."""
     seen = {name: cells for name, cells in read_by_hand().items() if name in record.servers}
     differing = [
-        f"- {name}: {one} ({EXPLAINED.get((name, one.cell), 'not explained')})"
+        f"- {name}: {one} ({explanation(name, one.cell) or 'not explained'})"
         for name, cells in seen.items()
         for one in contradictions(cells, record.servers[name])
     ]

@@ -33,9 +33,28 @@ EXPLAINED: Mapping[tuple[str, str], str] = {
     ("gunicorn asgi", "new_connections.tries[0].fate"): _ONE_SECOND,
     ("gunicorn asgi", "new_connections.tries[0].status"): _ONE_SECOND,
     ("gunicorn asgi", "new_connections.tries[0].connection"): _ONE_SECOND,
+    ("daphne", "second_signal.effect"): (
+        "the first signal cuts everything, and by hand the process still ended at the second one"
+    ),
+    ("daphne", "second_signal.seconds"): "the same",
+    ("sanic", "idle.exit.seconds"): _BUSY,
     ("gunicorn + uvicorn-worker", "long_request.exit.seconds"): f"it is killed after 30 s; {_BUSY}",
 }
 """Why a server's cell may differ from what was seen by hand."""
+BY_CHANCE: Mapping[tuple[str, str], str] = {
+    ("sanic --single-process", "second_signal"): (
+        "while it waits it runs its loop for a tenth of a second at a time: a second signal within "
+        "such a turn ends it at once with status 1, and one between two turns is lost"
+    ),
+}
+"""By server and finding, why it is one thing or another at the server's own whim."""
+
+
+def explanation(server: str, cell: str) -> str | None:
+    """Why a cell such as `second_signal.effect` may differ; None: nobody knows."""
+    return EXPLAINED.get((server, cell)) or BY_CHANCE.get((server, cell.partition(".")[0]))
+
+
 UNENDING = ("silent", "open", "running")
 
 

@@ -32,7 +32,13 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.server_page import PAGE, RECORD, Record, Wrapped, page, read_record
-from benchmarks.server_reference import contradictions, count_cells, read_by_hand
+from benchmarks.server_reference import (
+    BY_CHANCE,
+    contradictions,
+    count_cells,
+    explanation,
+    read_by_hand,
+)
 from benchmarks.server_subjects import (
     NODE_PACKAGES,
     PYTHON_PACKAGES,
@@ -285,19 +291,25 @@ def report_differences(before: Record, servers: Mapping[str, Profile]) -> int:
     """Print what differs from the record and from what was seen by hand; returns how much does."""
     by_hand, changed, cells = read_by_hand(), 0, 0
     for name, profile in servers.items():
-        for one in differences(before.servers[name], profile) if name in before.servers else ():
-            changed += 1
-            print(f"  {name}: {one}")
         cells += count_cells(by_hand.get(name, {}))
+        known = before.servers.get(name)
+        for one in differences(known, profile) if known is not None else ():
+            changed += _told(name, one, BY_CHANCE.get((name, one.cell)))
         for contradiction in contradictions(by_hand.get(name, {}), profile):
-            changed += 1
-            print(f"  {name}: {contradiction}")
+            changed += _told(name, contradiction, explanation(name, contradiction.cell))
+    # What has an explanation is printed, and is no difference.
     waits = [max(profile.core_wait.values(), default=0.0) for profile in servers.values()]
     print(
         f"{len(servers)} servers, {cells} values seen by hand, {changed} differences; a server "
         f"waited for a core for up to {max(waits, default=0.0):.1f} s"
     )
     return changed
+
+
+def _told(server: str, difference: object, why: str | None) -> bool:
+    """Print a difference; returns whether it has no explanation."""
+    print(f"  {server}: {difference}{'' if why is None else f' ({why})'}")
+    return why is None
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.server_page import read_record
 from benchmarks.server_reference import (
-    EXPLAINED,
     contradictions,
     count_cells,
+    explanation,
     read_by_hand,
 )
 from scenarios.probe.profile import Delivery, Exit, KeepAlive
@@ -34,12 +34,16 @@ SEEN: dict[str, Any] = {
 
 @pytest.mark.parametrize("server", HELD)
 def test_the_table_is_what_was_seen_by_hand(server: str) -> None:
-    """Of these servers each value in docs/servers.md is the one that was seen by hand."""
+    """Of these servers each value in docs/servers.md is the one that was seen by hand.
+
+    The page says why, where one is not.
+    """
     record = read_record()
     assert record is not None
     by_hand = read_by_hand()[server]
     assert count_cells(by_hand) > 0
-    assert [str(one) for one in contradictions(by_hand, record.servers[server])] == []
+    found = contradictions(by_hand, record.servers[server])
+    assert [str(one) for one in found if not explanation(server, one.cell)] == []
 
 
 def test_every_value_that_differs_is_explained() -> None:
@@ -49,7 +53,7 @@ def test_every_value_that_differs_is_explained() -> None:
     by_hand = read_by_hand()
     for name in by_hand.keys() & record.servers.keys():
         for one in contradictions(by_hand[name], record.servers[name]):
-            assert (name, one.cell) in EXPLAINED, f"{name}: {one}"
+            assert explanation(name, one.cell), f"{name}: {one}"
 
 
 def test_what_agrees_is_no_contradiction() -> None:
