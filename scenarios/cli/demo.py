@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from scenarios.cli.interrupts import run_interruptibly
+from scenarios.cli.measuring import measured
 from scenarios.cli.options import (
+    AutoRateOption,
     JsonOption,
     NoLiveOption,
     OutOption,
@@ -21,22 +23,32 @@ from scenarios.reports.matrix import comparison
 from scenarios.reports.terminal import print_verdict
 from scenarios.runner.environment import environment
 from scenarios.scenario.experiment import Experiment
-from scenarios.scenario.overrides import Changes
+from scenarios.scenario.overrides import AUTO, Changes
 from scenarios.verdict import Verdict
 
 DEMO = (("big-bang", "rolling"), ("expand-contract", "rolling"))
 
 
 def demo_command(
-    out: OutOption = Path("runs"), no_live: NoLiveOption = False, as_json: JsonOption = False
+    rate: AutoRateOption = AUTO,
+    out: OutOption = Path("runs"),
+    no_live: NoLiveOption = False,
+    as_json: JsonOption = False,
 ) -> int:
-    """Deploy one release twice: with a plan that breaks it, and with a safe plan."""
+    """Deploy one release twice: with a plan that breaks it, and with a safe plan.
+
+    The machine is measured first, and both plans get the traffic that it carries.
+    """
     console = progress_console(as_json=as_json)
-    changes = Changes()
-    experiments = [changes.experiment(scenario, strategy, 1) for scenario, strategy in DEMO]
+    changes = Changes().with_rate(rate)
+    experiments: list[Experiment] = []
 
     async def work() -> list[tuple[Verdict, Path]]:
         async with environment() as place:
+            (first, how), *_ = DEMO
+            asked = changes.experiment(first, how, 1)
+            fitting = await measured(changes, asked, place, out, console)
+            experiments.extend(fitting.experiment(name, how, 1) for name, how in DEMO)
             done = []
             for experiment in experiments:
                 console.rule(
@@ -49,7 +61,8 @@ def demo_command(
                 done.append((verdict, folder))
             return done
 
-    return show_demo(console, experiments, run_interruptibly(work()), as_json=as_json)
+    done = run_interruptibly(work())
+    return show_demo(console, experiments, done, as_json=as_json)
 
 
 def show_demo(

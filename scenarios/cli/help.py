@@ -11,6 +11,7 @@ import typer
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "run": (
         "hitless run",
+        "hitless run scenario.toml --dry-run",
         "hitless run big-bang --strategy rolling --seed 7",
         "hitless run scenario.toml --strategy canary --replicas 4 --rate 500",
         "hitless run --persona kubernetes --set policy.termination.pre_stop_seconds=5",
@@ -21,7 +22,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless matrix big-bang expand-contract --rate 100",
         "hitless matrix expand-contract --persona kubernetes --persona ecs",
     ),
-    "demo": ("hitless demo",),
+    "demo": ("hitless demo", "hitless demo --rate 200"),
     "help": ("hitless help exit-status", "hitless help run"),
     "list": ("hitless list", "hitless list --json", "hitless list --personas"),
     "report": (

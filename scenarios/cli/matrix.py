@@ -31,8 +31,9 @@ from scenarios.cli.options import (
     StrategiesOption,
 )
 from scenarios.cli.questions.expectation import surprise
-from scenarios.cli.running import Silence, progress_console, run_one
+from scenarios.cli.running import progress_console, run_one
 from scenarios.errors import LoadError
+from scenarios.evidence.progress import Silence
 from scenarios.exit_status import ExitStatus
 from scenarios.reports.github import MOST, annotation
 from scenarios.reports.matrix import (

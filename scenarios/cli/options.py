@@ -61,6 +61,23 @@ ReplicasOption = Annotated[
     int | None, typer.Option(min=1, max=1000, help="The number of replicas.")
 ]
 RateOption = Annotated[float | None, typer.Option(help="The number of user arrivals per second.")]
+AutoRateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rate",
+        metavar="NUMBER|auto",
+        help="The number of user arrivals per second. With `auto`, hitless first measures what "
+        "this machine carries. Default: the scenario's rate, or auto if it says none.",
+    ),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Check the scenario, start the old version, request each journey once, and stop "
+        "there: nothing is deployed.",
+    ),
+]
 RowsOption = Annotated[
     int | None,
     typer.Option(min=0, help="The number of rows in the database before the run."),

@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+from rich.console import Console
+
 from scenarios.cli.conclusion import conclude
 from scenarios.cli.files import check_junit
 from scenarios.cli.interrupts import run_interruptibly
+from scenarios.cli.measuring import measured, tried_out, with_auto_rate
 from scenarios.cli.options import (
+    AutoRateOption,
     BaselineOption,
     ControlOption,
     CounterfactualOption,
     DatabaseLogOption,
     DatabaseOption,
+    DryRunOption,
     FaultOption,
     HoldOption,
     JsonOption,
@@ -19,7 +24,6 @@ from scenarios.cli.options import (
     NoLiveOption,
     OutOption,
     PersonaOption,
-    RateOption,
     RepeatOption,
     ReplicasOption,
     RouterOption,
@@ -41,7 +45,9 @@ from scenarios.cli.questions.series import (
 )
 from scenarios.cli.running import progress, progress_console, run_one
 from scenarios.errors import UsageError
+from scenarios.exit_status import ExitStatus
 from scenarios.runner.environment import environment
+from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.overrides import Changes
 from scenarios.verdict import Verdict
 
@@ -50,7 +56,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     scenario: ScenarioArgument = "expand-contract",
     strategy: StrategyOption = "rolling",
     replicas: ReplicasOption = None,
-    rate: RateOption = None,
+    rate: AutoRateOption = None,
     existing_rows: RowsOption = None,
     seed: SeedOption = 1,
     baseline: BaselineOption = None,
@@ -67,6 +73,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     runs: RunsOption = 1,
     counterfactual: CounterfactualOption = False,
     control: ControlOption = False,
+    dry_run: DryRunOption = False,
     out: OutOption = Path("runs"),
     junit: JunitOption = None,
     as_json: JsonOption = False,
@@ -79,7 +86,6 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     """
     changes = Changes(
         replicas=replicas,
-        rate=rate,
         existing_rows=existing_rows,
         baseline=baseline,
         settle=settle,
@@ -92,7 +98,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         router=router,
         persona=persona,
         control=control,
-    )
+    ).with_rate(rate)
     experiment = changes.experiment(scenario, strategy, seed)
     check_junit(junit)
     if keep and experiment.scenario.application.processes:
@@ -104,6 +110,9 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         raise UsageError("--runs cannot be combined with --counterfactual, --hold or --junit")
     if control and counterfactual:
         raise UsageError("--control cannot be combined with --counterfactual")
+    if dry_run:
+        return _dry_run(experiment, changes, out, console)
+    changes = with_auto_rate(changes, experiment)
     if runs > 1:
         many = run_series(changes, scenario, strategy, seed, runs, out, console)
         return show_series(console, series_of(run_interruptibly(many)), as_json=as_json)
@@ -113,10 +122,20 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
 
     async def work() -> tuple[Verdict, Path]:
         async with environment(database, keep=keep) as place:
-            judged = experiment
+            fitting = await measured(changes, experiment, place, out, console)
+            judged = fitting.experiment(scenario, strategy, seed)
             if control:
                 judged = await controlled_and_told(judged, place, out, console, no_live=no_live)
             return await run_one(judged, place, out, progress(console, judged, no_live=no_live))
 
     verdict, folder = run_interruptibly(work())
     return conclude(console, verdict, folder, as_json=as_json, junit=junit)
+
+
+def _dry_run(experiment: Experiment, changes: Changes, out: Path, console: Console) -> ExitStatus:
+    async def work() -> None:
+        async with environment(changes.database) as place:
+            await tried_out(experiment, place, out, console)
+
+    run_interruptibly(work())
+    return ExitStatus.PASS

@@ -1,11 +1,12 @@
 """What commands that run experiments share: the folder, the progress, the verdict."""
 
+import asyncio
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple, Self, TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from rich.console import Console
 from rich.text import Text
@@ -13,22 +14,23 @@ from rich.text import Text
 from scenarios.cli.console import output
 from scenarios.cli.files import new_folder
 from scenarios.cli.keyboard import Key, can_hear, listening
-from scenarios.evidence.event import Event
-from scenarios.evidence.locks import LockWait
-from scenarios.evidence.progress import PlannedStep, Progress, ReplicaView, RunHeader
-from scenarios.evidence.tick import Tick
+from scenarios.evidence.progress import PlannedStep, Progress, RunHeader
 from scenarios.reports.live.dashboard import Dashboard
 from scenarios.reports.live.plain import PlainProgress
 from scenarios.review import review, write_reports
 from scenarios.runner.environment import Environment
 from scenarios.runner.manifest import leaving_settings, request_handling
 from scenarios.runner.operator_commands import COMMANDS, OperatorCommands
+from scenarios.runner.programs import check_programs
 from scenarios.runner.release import command_name, commands_without_lock_timeout
 from scenarios.runner.router import need_router
 from scenarios.runner.run import run
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import ReleaseStep
 from scenarios.verdict import Judgement, Verdict
+
+BEAT_SECONDS = 0.2
+"""How often a display hears that time passes."""
 
 KEYS = {"p": "pause", "r": "resume", "P": "promote", "a": "abort", "q": "quit"}
 LEGEND = "   ".join(f"{letter} {word}" for letter, word in KEYS.items())
@@ -89,40 +91,43 @@ async def run_and_review(
         StorageError: the machine refuses the folder.
         EnvironmentFailure: the run could not begin, or something that it stands on broke.
     """
+    check_programs(experiment.loaded)
     await need_router(experiment, keep=place.keep)
     folder = new_folder(out, experiment.scenario.name, experiment.strategy)
     operator = OperatorCommands()
     keys = nullcontext() if not _has_keys(watcher) else listening(_keys(operator, watcher))
     with keys, watcher as looking_on:
-        await run(experiment, place, folder, looking_on, operator)
-    judgement = review(folder)
-    write_reports(folder, judgement)
-    return Reviewed(judgement, folder)
+        async with passing_time(looking_on):
+            await run(experiment, place, folder, looking_on, operator)
+            return Reviewed(await judged(folder, looking_on), folder)
 
 
-class Silence:
-    """A display that shows nothing."""
+async def judged(folder: Path, watcher: Progress) -> Judgement:
+    """Judge a run and write its reports, in a thread: the display goes on meanwhile."""
 
-    def __enter__(self) -> Self:
-        return self
+    def work() -> Judgement:
+        judgement = review(folder)
+        write_reports(folder, judgement)
+        return judgement
 
-    def __exit__(self, *_: object) -> None:
-        pass
+    watcher.on_stage("judging what was recorded")
+    return await asyncio.to_thread(work)
 
-    def on_probe(self, version: str, line: str) -> None:
-        """Say nothing."""
 
-    def on_event(self, event: Event) -> None:
-        """Say nothing."""
+@asynccontextmanager
+async def passing_time(watcher: Progress) -> AsyncIterator[None]:
+    """Tell a display inside the block that time passes."""
 
-    def on_tick(self, tick: Tick) -> None:
-        """Say nothing."""
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            watcher.on_wait()
 
-    def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
-        """Say nothing."""
-
-    def on_waits(self, waits: Sequence[LockWait]) -> None:
-        """Say nothing."""
+    beat = asyncio.create_task(tell(), name="time for the display")
+    try:
+        yield
+    finally:
+        beat.cancel()
 
 
 def progress_console(*, as_json: bool) -> Console:

@@ -13,16 +13,16 @@ from scenarios.cli.conclusion import conclude
 from scenarios.cli.files import check_junit, new_folder
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import JsonOption, JunitOption, NoLiveOption, OutOption
-from scenarios.cli.running import progress_console, view_of
+from scenarios.cli.running import judged, passing_time, progress_console, view_of
 from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.progress import PlannedStep, RunHeader
-from scenarios.review import review, write_reports
 from scenarios.runner.watch import STRATEGY, Watch, target_of, visits, watch
 from scenarios.scenario.overrides import at_rate
 from scenarios.scenario.reader import load
 from scenarios.scenario.spec import PhasesSpec
 from scenarios.traffic.settings import TrafficSettings
+from scenarios.verdict import Judgement
 
 _SEEDS = 1_000_000
 _RATE = 20.0
@@ -126,14 +126,14 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     )
     stop = asyncio.Event()
 
-    async def work() -> None:
+    async def work() -> Judgement:
         with view_of(console, header, no_live=no_live) as view:
-            await watch(about, folder, view, stop)
+            async with passing_time(view):
+                await watch(about, folder, view, stop)
+                return await judged(folder, view)
 
-    run_interruptibly(work(), instead=None if about.command else stop.set)
-    judgement = review(folder)
-    write_reports(folder, judgement)
-    verdict = judgement.verdict
+    ended = run_interruptibly(work(), instead=None if about.command else stop.set)
+    verdict = ended.verdict
     return conclude(console, verdict, folder, as_json=as_json, junit=junit)
 
 

@@ -85,6 +85,12 @@ class Progress(Protocol):
     def on_probe(self, version: str, line: str) -> None:
         """One line of the probe of a version's server, before the run."""
 
+    def on_stage(self, text: str) -> None:
+        """What is done now, such as `starting Postgres`: nothing else is told meanwhile."""
+
+    def on_wait(self) -> None:
+        """Time has passed: called a few times a second, also while nothing else happens."""
+
     def on_tick(self, tick: Tick) -> None:
         """The load generator's account of the last fraction of a second."""
 
@@ -96,3 +102,34 @@ class Progress(Protocol):
 
     def on_waits(self, waits: Sequence[LockWait]) -> None:
         """All sessions of the database that wait for a lock now."""
+
+
+class Silence:
+    """A display that shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def on_probe(self, version: str, line: str) -> None:
+        """Say nothing."""
+
+    def on_stage(self, text: str) -> None:
+        """Say nothing."""
+
+    def on_wait(self) -> None:
+        """Say nothing."""
+
+    def on_event(self, event: Event) -> None:
+        """Say nothing."""
+
+    def on_tick(self, tick: Tick) -> None:
+        """Say nothing."""
+
+    def on_replicas(self, replicas: Sequence[ReplicaView]) -> None:
+        """Say nothing."""
+
+    def on_waits(self, waits: Sequence[LockWait]) -> None:
+        """Say nothing."""

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from scenarios.cli.questions.control_run import controlled
-from scenarios.cli.running import Reviewed, Silence, run_and_review
+from scenarios.cli.running import Reviewed, run_and_review
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.progress import Silence
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports import jobs as job_words
 from scenarios.reports import words

@@ -51,6 +51,11 @@ class Environment:
         self._starting = asyncio.Lock()
         self._databases = 0
 
+    @property
+    def has_server(self) -> bool:
+        """Whether the Postgres server runs already."""
+        return self._server is not None
+
     def own_processes(self) -> Processes:
         """An owner for one run's processes; with `keep` they carry the mark of all of it."""
         return Processes(keep=self.keep, mark=self.processes.mark if self.keep else None)

@@ -68,7 +68,7 @@ def release(loaded: Loaded, values: Mapping[str, str]) -> Release:
                 Migrate(directory=migrations_directory(step.migrate), through=step.through)
             )
         elif step.migrate is not None:
-            using = step.using or _next_deployed(scenario, number)
+            using = step.using or next_deployed(scenario, number)
             steps.append(command(loaded, step.migrate, using, values))
         elif isinstance(step.migrate_down, str):
             directory = migrations_directory(step.migrate_down)
@@ -128,7 +128,7 @@ def commands_without_lock_timeout(loaded: Loaded) -> list[str]:
         return []
     steps = scenario.release.steps
     commands = [
-        (step.migrate or step.migrate_down, step.using or _next_deployed(scenario, number))
+        (step.migrate or step.migrate_down, step.using or next_deployed(scenario, number))
         for number, step in enumerate(steps)
     ]
     found = []
@@ -152,7 +152,7 @@ def command_name(words: Sequence[str]) -> str:
     return " ".join(short)
 
 
-def _next_deployed(scenario: Scenario, number: int) -> str:
+def next_deployed(scenario: Scenario, number: int) -> str:
     """The version that a step's command belongs to: the next one, else the last one deployed."""
     after = [step.deploy for step in scenario.release.steps[number:] if step.deploy]
     before = [step.deploy for step in scenario.release.steps[:number] if step.deploy]

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.errors import EnvironmentFailure, OrchestratorError
 from orchestrator.journal import Journal
 from orchestrator.model import ReleaseResult, Replica
-from orchestrator.release import ReleaseRun, bring_up, take_down
+from orchestrator.release import ReleaseRun, take_down
 from orchestrator.rollout_control import RolloutControl
 from orchestrator.tasks import first_error
 from scenarios.evidence.progress import Progress
@@ -17,6 +17,8 @@ from scenarios.evidence.run_folder import RunFolder
 from scenarios.probe.profile import Profile
 from scenarios.recording.reads import record_reads
 from scenarios.recording.subjects import record_subjects, wait_settled
+from scenarios.runner.beginning import begin
+from scenarios.runner.early import hopeless
 from scenarios.runner.environment import Environment
 from scenarios.runner.keep_alive import check_keep_alive
 from scenarios.runner.manifest import manifest_of
@@ -27,7 +29,6 @@ from scenarios.runner.run_parts import RunParts, Starter
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import IntegritySpec
 from scenarios.traffic.errors import TrafficError
-from scenarios.traffic.journeys.set_up import set_up
 
 
 class Run:
@@ -108,16 +109,16 @@ class Run:
             )
             fault_task = group.create_task(parts.faults.run(), name="faults")
             async with _phase(journal, "setup"):
-                await self._bring_up(parts)
+                captured = await begin(self._experiment, parts, self._files)
             checking = group.create_task(
                 check_keep_alive(self._scenario, self._profiles, rollout.serving, journal),
                 name="keep-alive",
             )
-            await self._start_traffic(parts)
+            await parts.load.start(captured)
             supervising = group.create_task(_supervise(parts), name="healing and scaling")
             besides = group.create_task(parts.beside.supervise(), name="healing beside the web")
             async with _phase(journal, "baseline"):
-                await asyncio.sleep(self._scenario.phases.baseline_seconds)
+                await self._baseline(parts)
             async with _phase(journal, "rollout"):
                 self._result = await parts.release_run.run()
             async with _phase(journal, "settle"):
@@ -130,34 +131,18 @@ class Run:
             besides.cancel()
             checking.cancel()
 
-    async def _bring_up(self, parts: RunParts) -> None:
-        version = parts.release.start
-        try:
-            await parts.beside.bring_up(version.name, before=True)
-            await bring_up(parts.rollout, version)
-            await parts.beside.bring_up(version.name, before=False)
-            await parts.beside.check_store()
-        except EnvironmentFailure:
-            raise
-        except OrchestratorError as error:
-            raise EnvironmentFailure(
-                f"version {version.name} did not become ready, so there is nothing to release: "
-                f"{error} (its logs: {self.folder})"
-            ) from error
+    async def _baseline(self, parts: RunParts) -> None:
+        """Let the traffic go on before the release, unless it fails from the start.
 
-    async def _start_traffic(self, parts: RunParts) -> None:
-        """Record what is in the database, send the set-up's requests, and let users arrive."""
-        scenario = self._scenario
-        if scenario.integrity is not None:
-            before = self._files.subjects_before.path
-            await record_subjects(parts.url, scenario.integrity.subjects, before)
-        captured = await set_up(
-            *parts.address,
-            scenario.traffic.set_up,
-            seed=self._experiment.seed,
-            timeout_seconds=scenario.traffic.timeout_seconds,
-        )
-        await parts.load.start(captured)
+        Raises:
+            EnvironmentFailure: it does.
+        """
+        try:
+            async with asyncio.timeout(self._scenario.phases.baseline_seconds):
+                await parts.baseline.hopeless.wait()
+        except TimeoutError:
+            return
+        raise hopeless(self._experiment.loaded, self.folder)
 
     async def _run_commands_until_finished(
         self, releasing: ReleaseRun, control: RolloutControl

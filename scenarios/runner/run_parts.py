@@ -27,8 +27,10 @@ from scenarios.evidence.control_file import ControlFile
 from scenarios.evidence.event import Event
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.evidence.tick import Tick
 from scenarios.recording.observers import Observers
 from scenarios.runner import release as application
+from scenarios.runner.early import BaselineWatch, check_queries
 from scenarios.runner.environment import Environment
 from scenarios.runner.faults import Faults, PhaseClock
 from scenarios.runner.manifest import RouterFacts
@@ -61,6 +63,7 @@ class RunParts:
         release_run: carries it out.
         faults: carries out the scenario's faults.
         beside: what runs beside the web.
+        baseline: sees when the traffic fails from its start.
     """
 
     url: str
@@ -76,6 +79,7 @@ class RunParts:
     release_run: ReleaseRun
     faults: Faults
     beside: BesideWeb
+    baseline: BaselineWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +135,7 @@ class Starter:
         self._files = files
         self._watcher = watcher
         self._operator = operator
+        self._baseline = BaselineWatch(allow_some=experiment.is_compared)
 
     async def start(self, stack: AsyncExitStack) -> RunParts:
         """Start the database, the router and the load generator; no replica and no traffic yet.
@@ -196,12 +201,14 @@ class Starter:
                 self._environment,
                 beside,
             ),
+            baseline=self._baseline,
         )
 
     async def _start_services(self, stack: AsyncExitStack) -> _Services:
         url = await self._start_database(stack)
         # The run's own, so that none of them outlives it when it fails: the server is shared.
         processes = await stack.enter_async_context(self._environment.own_processes())
+        self._watcher.on_stage("starting the router and the load generator")
         router = await stack.enter_async_context(
             running_router(
                 self._experiment, processes, self._files, private=self._environment.private
@@ -227,9 +234,19 @@ class Starter:
         """The URL of the application's database; empty where it has none."""
         if self._scenario.database is None:
             return ""
+        await self._start_server()
+        rows = self._scenario.database.rows
+        count = f" and {rows.count:,} rows" if rows is not None and rows.count else ""
+        self._watcher.on_stage(f"making the database, its schema{count}")
         url = await stack.enter_async_context(self._database(self._scenario.database))
         self.database = database_values(url)["database_name"]
+        await check_queries(self._experiment.loaded, url, started=False)
         return url
+
+    async def _start_server(self) -> None:
+        if not self._environment.has_server:
+            self._watcher.on_stage("starting Postgres")
+            await self._environment.server()
 
     def _database(self, spec: DatabaseSpec) -> AbstractAsyncContextManager[str]:
         """A database as it is before the release."""
@@ -252,8 +269,12 @@ class Starter:
             plan,
             python=sys.executable,
             folder=self._files.path,
-            on_tick=self._watcher.on_tick,
+            on_tick=self._on_tick,
         )
+
+    def _on_tick(self, tick: Tick) -> None:
+        self._baseline.hear(tick)
+        self._watcher.on_tick(tick)
 
     def _rollout(self, services: _Services, platform: LocalPlatform, journal: Journal) -> Rollout:
         """The rollout, which `hitless ctl` and the keys of the dashboard can steer from now on."""

@@ -33,6 +33,11 @@ class Experiment:
     control: ControlRun | None = None
 
     @property
+    def is_compared(self) -> bool:
+        """Whether this is a control run, or a release that is judged beside one."""
+        return self.role == "control" or self.control is not None
+
+    @property
     def scenario(self) -> Scenario:
         """The scenario as data."""
         return self.loaded.scenario

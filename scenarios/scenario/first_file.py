@@ -145,7 +145,7 @@ steps = [{{ path = {_text(path)}, expect = [200] }}]
     )
     return f"""\
 [traffic]
-rate = 50 # journeys that start per second, no matter how long they take
+# rate = 50 # journeys that start per second; without it, hitless measures what this machine carries
 
 {journeys}
 # A journey can have several steps. It can check a response, and use parts of it in later steps:

@@ -2,8 +2,9 @@
 
 import re
 import shlex
+from dataclasses import replace as replaced
 from pathlib import Path
-from typing import get_args
+from typing import Self, get_args
 
 import msgspec
 
@@ -13,7 +14,7 @@ from orchestrator.routers.capabilities import Kind
 from scenarios.errors import UsageError, near
 from scenarios.scenario.checks import NEED_DATABASE
 from scenarios.scenario.experiment import STRATEGY_NAMES, Experiment
-from scenarios.scenario.reader import Loaded, load
+from scenarios.scenario.reader import load
 from scenarios.scenario.repeat import repeated
 from scenarios.scenario.spec import FaultSpec, Scenario
 from scenarios.traffic.settings import TrafficSettings
@@ -26,6 +27,9 @@ FAULTS = ("kill", "freeze", "restart-postgres", "crash-postgres", "block", "free
 
 ROUTERS: tuple[str, ...] = get_args(Kind)
 """The routers that `--router` accepts."""
+
+AUTO = "auto"
+"""The value of `--rate` that lets the machine decide."""
 
 SERVER_FAULTS = frozenset({"restart-postgres", "crash-postgres"})
 
@@ -82,7 +86,10 @@ def _of_size(scenario: Scenario, replicas: int) -> Scenario:
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What flags change in a scenario; a field that is None changes nothing."""
+    """What flags change in a scenario; a field that is None changes nothing.
+
+    With `auto_rate`, the machine is measured first, and its rate is then set here.
+    """
 
     replicas: int | None = None
     rate: float | None = None
@@ -98,6 +105,23 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     persona: str | None = None
     control: bool = False
     database_log: Path | None = None
+    auto_rate: bool = False
+
+    def with_rate(self, text: str | None) -> Self:
+        """The same with what `--rate` says: a number, or `auto`; None changes nothing.
+
+        Raises:
+            UsageError: it is neither.
+        """
+        if text is None:
+            return self
+        if text == AUTO:
+            return msgspec.structs.replace(self, rate=None, auto_rate=True)
+        try:
+            rate = float(text)
+        except ValueError:
+            raise UsageError(f"--rate {text}: expected a number above 0, or {AUTO}") from None
+        return msgspec.structs.replace(self, rate=rate, auto_rate=False)
 
     def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
         """The experiment that the command asks for.
@@ -134,7 +158,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         if self.repeat > 1:
             scenario = self._repeated(scenario, reference)
         return Experiment(
-            loaded=Loaded(scenario, loaded.path),
+            loaded=replaced(loaded, scenario=scenario),
             strategy=strategy,
             seed=seed,
             replay=self._command(reference, strategy, seed),

@@ -6,7 +6,7 @@ An error names the file, the line and the key.
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,10 +42,20 @@ class Loaded:
     Attributes:
         scenario: the scenario as data; its paths are absolute.
         path: the file; hooks run in its folder.
+        locations: where its keys are set.
     """
 
     scenario: Scenario
     path: Path
+    locations: KeyLocations = field(default_factory=lambda: KeyLocations("the scenario"))
+
+    def at(self, *keys: str) -> str:
+        """How a message about a key begins: `file:line: key 'name': `."""
+        return self.locations.at(list(keys))
+
+    def sets(self, *keys: str) -> bool:
+        """Whether the file, one that it extends, or a flag sets a key."""
+        return keys in self.locations.found
 
 
 def builtin_names() -> list[str]:
@@ -107,8 +117,9 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
         raise ScenarioError(
             _explain(error, document, replace(locations, source=str(path)))
         ) from error
-    check(scenario, replace(locations, source=str(path)).at)
-    return Loaded(scenario, path)
+    locations = replace(locations, source=str(path))
+    check(scenario, locations.at)
+    return Loaded(scenario, path, locations)
 
 
 def _with_persona(document: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from scenarios.reports.words import clean, control_text
 from scenarios.runner.environment import Environment
 from scenarios.scenario.control_run import control_of
 from scenarios.scenario.experiment import Experiment
-from scenarios.scenario.reader import Loaded
 
 
 def control_experiment(experiment: Experiment) -> Experiment:
@@ -24,7 +23,7 @@ def control_experiment(experiment: Experiment) -> Experiment:
         UsageError: its release deploys nothing.
     """
     scenario = control_of(experiment.scenario)
-    loaded = Loaded(scenario, experiment.loaded.path)
+    loaded = replace(experiment.loaded, scenario=scenario)
     return replace(experiment, loaded=loaded, hold=False, role="control")
 
 

@@ -11,7 +11,6 @@ import msgspec
 
 from orchestrator.policy import Policy
 from scenarios.scenario.experiment import Experiment
-from scenarios.scenario.reader import Loaded
 from scenarios.scenario.spec import DatabaseSpec, Scenario
 from scenarios.verdict import Verdict
 from scenarios.verdict.causes import drain, undrained
@@ -259,4 +258,4 @@ def _plan(
 
 
 def _with(experiment: Experiment, scenario: Scenario) -> Experiment:
-    return replace(experiment, loaded=Loaded(scenario, experiment.loaded.path))
+    return replace(experiment, loaded=replace(experiment.loaded, scenario=scenario))

@@ -7,6 +7,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from scenarios.cli.measuring import measured
 from scenarios.cli.questions.control_run import controlled_and_told
 from scenarios.cli.questions.counterfactual import Tried, experiments, tried
 from scenarios.cli.running import progress, run_one
@@ -89,6 +90,8 @@ async def run_series(  # noqa: PLR0917 - what to run, and where to show it
     """Run the experiment as many times as `runs` says, each with another seed."""
     done = []
     async with environment(changes.database) as place:
+        first = changes.experiment(reference, strategy, seed)
+        changes = await measured(changes, first, place, out, console)
         for number in range(runs):
             experiment = changes.experiment(reference, strategy, seed + number)
             console.rule(f"run {number + 1} of {runs}, seed {experiment.seed}")
@@ -125,6 +128,8 @@ async def try_counterfactual(  # noqa: PLR0917 - what to run, and where to show 
     """Run the experiment, repeat it with the suspected mechanism changed, and compare both."""
     experiment = changes.experiment(reference, strategy, seed)
     async with environment(changes.database) as place:
+        changes = await measured(changes, experiment, place, out, console)
+        experiment = changes.experiment(reference, strategy, seed)
         verdict, folder = await run_one(
             experiment, place, out, progress(console, experiment, no_live=True)
         )

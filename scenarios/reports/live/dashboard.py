@@ -29,6 +29,7 @@ from scenarios.verdict.timeline import describe
 REDRAW_SECONDS = 0.2
 QUIET_SECONDS = 0.5
 """Without a tick for so long, events and replicas draw the screen; else the next tick does."""
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 LEVELS = "▁▂▃▄▅▆▇█"
 WIDE = 120
 TALL = 40
@@ -72,8 +73,8 @@ def _known(value: float | None) -> str:
 class Dashboard:
     """Shows a run on the whole screen, at most five times a second.
 
-    It draws when it is told something and never by itself, so it needs neither a thread nor a
-    timer; ticks come a few times a second for as long as a run lasts.
+    It draws when it is told something, or that time has passed, and never by itself. So it needs
+    neither a thread nor a timer.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Dashboard:
         self._said = ""
         self._clock = clock
         self._drawn = float("-inf")
+        self._stage_began = clock()
         self._live = Live(self, console=console, auto_refresh=False, screen=True)
 
     def __enter__(self) -> Self:
@@ -116,6 +118,18 @@ class Dashboard:
         """One line of the probe of a version's server, before the run."""
         self.state.phase = f"probe of {version}: {line}"
         self._redraw(0.0)
+
+    def on_stage(self, text: str) -> None:
+        """What is done now, before there is traffic or after it."""
+        self.state.stage = text
+        self._stage_began = self._clock()
+        self._redraw(0.0)
+
+    def on_wait(self) -> None:
+        """Time has passed: let the spinner and its seconds move on while nothing else does."""
+        self.state.stage_seconds = self._clock() - self._stage_began
+        if self.state.stage is not None:
+            self._redraw(0.0)
 
     def on_tick(self, tick: Tick) -> None:
         """The load generator's account of the last fraction of a second."""
@@ -203,7 +217,7 @@ def _header(state: LiveState, width: int) -> list[Text]:
     platform = words.platform_text(header)
     step = state.step
     total = len(header.steps)
-    where = Text.assemble((state.phase, "bold"))
+    where = Text.assemble((state.phase, "bold")) if state.stage is None else _stage(state)
     if step is not None:
         where.append(f"  step {step[0]} of {total}: ", "dim").append(words.clean(step[1]))
     doing = state.doing
@@ -215,6 +229,13 @@ def _header(state: LiveState, width: int) -> list[Text]:
         _fit(where, width) if doing is None else _ends(where, _countdown(doing), width),
         Text("─" * width, "dim"),
     ]
+
+
+def _stage(state: LiveState) -> Text:
+    """What is done before there is traffic or after it, with something that moves."""
+    frame = SPINNER[int(state.stage_seconds / REDRAW_SECONDS) % len(SPINNER)]
+    seconds = f"  {state.stage_seconds:.0f} s"
+    return Text.assemble((f"{frame} ", "cyan"), (state.stage or "", "bold"), (seconds, "dim"))
 
 
 def _countdown(doing: Countdown) -> Text:

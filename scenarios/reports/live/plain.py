@@ -53,6 +53,13 @@ class PlainProgress:
         """One line of the probe of a version's server, before the run."""
         self._say(f"probe of {version}: {line}")
 
+    def on_stage(self, text: str) -> None:
+        """What is done now, before there is traffic or after it."""
+        self._say(text)
+
+    def on_wait(self) -> None:
+        """Time passes; lines tell it only when something happens."""
+
     def on_tick(self, tick: Tick) -> None:
         """The load generator's account of the last fraction of a second."""
         self.state.tick(tick)

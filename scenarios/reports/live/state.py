@@ -83,6 +83,8 @@ class LiveState:
         answered: answers so far, by replica.
         journal: the last events.
         phase: the current phase.
+        stage_seconds: for how long that has been done.
+        stage: what is done before there is traffic or after it; None while a phase is under way.
         migrations: those that were applied and not rolled back, in order.
         waits: the sessions that wait for a lock now.
         longest: the longest wait so far.
@@ -103,7 +105,9 @@ class LiveState:
         self._versions: dict[str, str] = {}
         self._served: deque[tuple[int, Mapping[str, int]]] = deque()
         self.journal: list[Event] = []
-        self.phase = "starting the database, the balancer and the load generator"
+        self.phase = "starting"
+        self.stage: str | None = None
+        self.stage_seconds = 0.0
         self.migrations: list[str] = []
         self.waits: tuple[LockWait, ...] = ()
         self.longest: LockWait | None = None
@@ -139,6 +143,7 @@ class LiveState:
         del self.journal[:-JOURNAL]
         if event.verb == "phase":
             if event.state == "started":
+                self.stage = None
                 self.phase = str(event.detail.get("name", "?"))
             return
         if event.version is not None:

@@ -45,9 +45,7 @@ async def set_up(
         payload = compiled_step.request(filled, request_id=f"set-up-{number}-s{seed}", close=True)
         try:
             async with asyncio.timeout(timeout_seconds):
-                reader = await _exchange(
-                    host, port, payload, is_head=compiled_step.method == "HEAD"
-                )
+                reader = await exchange(host, port, payload, is_head=compiled_step.method == "HEAD")
         except TimeoutError:
             raise SetUpError(f"{what}: no answer in {timeout_seconds:g} s") from None
         except (OSError, MalformedResponse) as error:
@@ -70,7 +68,13 @@ def _examine(
         raise SetUpError(f"{what}: {mismatch}") from None
 
 
-async def _exchange(host: str, port: int, payload: bytes, *, is_head: bool) -> ResponseReader:
+async def exchange(host: str, port: int, payload: bytes, *, is_head: bool) -> ResponseReader:
+    """Send one request on a connection of its own; returns its complete response.
+
+    Raises:
+        OSError: there is no connection, or it ended before the response did.
+        MalformedResponse: what came is no response.
+    """
     stream, writer = await asyncio.open_connection(host, port)
     response = ResponseReader()
     response.begin(is_head=is_head, keep=True)

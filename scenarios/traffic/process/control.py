@@ -17,7 +17,7 @@ import resource
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -35,6 +35,7 @@ from scenarios.traffic.errors import PlanError, TrafficError
 from scenarios.traffic.generator import Generator
 from scenarios.traffic.histogram import Histogram
 from scenarios.traffic.intervals import Interval
+from scenarios.traffic.journeys.first_try import is_try
 from scenarios.traffic.journeys.mailbox import mailbox
 from scenarios.traffic.plan import Plan, host_and_port
 from scenarios.traffic.process.dialogue import (
@@ -143,8 +144,18 @@ async def _traffic(plan: Plan) -> AsyncIterator[tuple[Traffic, str]]:
             sender = Shards(plan, mails=mails)
         else:
             sender = Generator(plan, requests=requests, mails=mails)
-        async with sender as traffic, mailbox(traffic.deliver) as (host, port):
+        async with sender as traffic, mailbox(_to_users(traffic)) as (host, port):
             yield traffic, host_and_port(host, port)
+
+
+def _to_users(traffic: Traffic) -> Callable[[Mail], None]:
+    """Delivers the mails of the run's users; those who only tried a journey are none of them."""
+
+    def deliver(mail: Mail) -> None:
+        if not is_try(mail.recipient):
+            traffic.deliver(mail)
+
+    return deliver
 
 
 class _Totals:

@@ -53,10 +53,10 @@ def test_junit_that_cannot_be_written(run_folder: Path, capsys: pytest.CaptureFi
 def test_reports_that_cannot_be_written(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder in which a report cannot be written is one line, status 2."""
+    """A folder in which a report cannot be written is one line, status 4."""
     report = RunFolder(run_folder).report
     report.mkdir()
-    assert status(["report", str(run_folder)]) == 2
+    assert status(["report", str(run_folder)]) == 4
     assert capsys.readouterr().err == f"hitless: {report}: Is a directory\n"
 
 
