@@ -4,12 +4,14 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+INSTALLED := .venv/.installed
 # Tests of real processes mostly wait, so a few more of them than cores run at once.
 WORKERS ?= 3
 
 .PHONY: demo test routers soak check servers compiled test-compiled clean
 
-demo: $(READY)
+# With what the tests need, if that is here already; else with no more than a run needs.
+demo: $(or $(wildcard $(READY)),$(INSTALLED))
 	$(BIN)/hitless demo
 
 test: check
@@ -45,6 +47,15 @@ test-compiled: compiled
 	PYTHONPATH=build/compiled $(BIN)/python -P -c "from balancer.proxy import exchange; assert exchange.__file__.endswith('.so')"
 	PYTHONPATH=build/compiled $(BIN)/pytest tests/balancer -m "not soak" --override-ini "pythonpath=build/compiled ." --numprocesses $(WORKERS) --dist worksteal
 
+# What a run needs, and no more: pip shows what it downloads and how far it is.
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "hitless needs Python 3.11 or later; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Making .venv, and installing hitless with its libraries and Postgres (about 60 MB to download, once):"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --editable .
+	@touch $@
+
+# What tests and checks need, too.
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "hitless needs Python 3.11 or later; set PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv .venv

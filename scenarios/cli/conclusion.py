@@ -11,7 +11,13 @@ from scenarios.verdict import Verdict, encode
 
 
 def conclude(
-    console: Console, verdict: Verdict, folder: Path, *, as_json: bool, junit: Path | None
+    console: Console,
+    verdict: Verdict,
+    folder: Path,
+    *,
+    as_json: bool,
+    junit: Path | None,
+    verbose: bool = False,
 ) -> int:
     """Print a verdict, write the files of CI systems, and return the exit status.
 
@@ -21,11 +27,12 @@ def conclude(
         folder: the run's folder.
         as_json: whether standard output gets the verdict as JSON.
         junit: the file for the JUnit XML report, if one is wanted.
+        verbose: whether all numbers and all evidence are printed.
     """
     if as_json:
         sys.stdout.buffer.write(encode(verdict))
     else:
-        print_verdict(console, verdict, str(folder))
+        print_verdict(console, verdict, str(folder), verbose=verbose)
     write_junit(junit, verdict)
     tell_github(verdict, folder, console.file)
     return verdict.exit_status

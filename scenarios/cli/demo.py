@@ -15,6 +15,7 @@ from scenarios.cli.options import (
     JsonOption,
     NoLiveOption,
     OutOption,
+    VerboseOption,
 )
 from scenarios.cli.questions.expectation import surprise
 from scenarios.cli.running import progress, progress_console, run_one
@@ -33,6 +34,7 @@ def demo_command(
     rate: AutoRateOption = AUTO,
     out: OutOption = Path("runs"),
     no_live: NoLiveOption = False,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Deploy one release twice: with a plan that breaks it, and with a safe plan.
@@ -57,7 +59,7 @@ def demo_command(
                 )
                 watcher = progress(console, experiment, no_live=no_live)
                 verdict, folder = await run_one(experiment, place, out, watcher)
-                print_verdict(console, verdict, str(folder))
+                print_verdict(console, verdict, str(folder), verbose=verbose)
                 done.append((verdict, folder))
             return done
 

@@ -185,6 +185,9 @@ JunitOption = Annotated[
     typer.Option("--junit", help="Also write the JUnit XML report to this file."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print all numbers and all evidence of the verdict.")
+]
 NoLiveOption = Annotated[
     bool, typer.Option("--no-live", help="Print plain lines instead of the live dashboard.")
 ]

@@ -11,6 +11,7 @@ from scenarios.cli.files import check_junit
 from scenarios.cli.options import (
     JsonOption,
     JunitOption,
+    VerboseOption,
 )
 from scenarios.reports.terminal import print_verdict
 from scenarios.review import review, write_reports
@@ -22,6 +23,7 @@ def report_command(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
     junit: JunitOption = None,
     as_json: JsonOption = False,
+    verbose: VerboseOption = False,
 ) -> int:
     """Compute the verdict of a run again from its evidence, and rewrite its reports."""
     check_junit(junit)
@@ -32,5 +34,5 @@ def report_command(
     if as_json:
         sys.stdout.buffer.write(encode(verdict))
     else:
-        print_verdict(output(), verdict, str(folder))
+        print_verdict(output(), verdict, str(folder), verbose=verbose)
     return verdict.exit_status

@@ -34,6 +34,7 @@ from scenarios.cli.options import (
     SetOption,
     SettleOption,
     StrategyOption,
+    VerboseOption,
 )
 from scenarios.cli.questions.control_run import controlled_and_told
 from scenarios.cli.questions.series import (
@@ -78,6 +79,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     junit: JunitOption = None,
     as_json: JsonOption = False,
     no_live: NoLiveOption = False,
+    verbose: VerboseOption = False,
 ) -> int:
     """Deploy one release under traffic, show it live, and judge it.
 
@@ -129,7 +131,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             return await run_one(judged, place, out, progress(console, judged, no_live=no_live))
 
     verdict, folder = run_interruptibly(work())
-    return conclude(console, verdict, folder, as_json=as_json, junit=junit)
+    return conclude(console, verdict, folder, as_json=as_json, junit=junit, verbose=verbose)
 
 
 def _dry_run(experiment: Experiment, changes: Changes, out: Path, console: Console) -> ExitStatus:

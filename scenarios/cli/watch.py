@@ -12,7 +12,7 @@ import typer
 from scenarios.cli.conclusion import conclude
 from scenarios.cli.files import check_junit, new_folder
 from scenarios.cli.interrupts import run_interruptibly
-from scenarios.cli.options import JsonOption, JunitOption, NoLiveOption, OutOption
+from scenarios.cli.options import JsonOption, JunitOption, NoLiveOption, OutOption, VerboseOption
 from scenarios.cli.running import judged, passing_time, progress_console, view_of
 from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
@@ -68,6 +68,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     junit: JunitOption = None,
     as_json: JsonOption = False,
     no_live: NoLiveOption = False,
+    verbose: VerboseOption = False,
 ) -> int:
     """Send traffic to a URL while any command deploys, and judge the result.
 
@@ -134,7 +135,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
 
     ended = run_interruptibly(work(), instead=None if about.command else stop.set)
     verdict = ended.verdict
-    return conclude(console, verdict, folder, as_json=as_json, junit=junit)
+    return conclude(console, verdict, folder, as_json=as_json, junit=junit, verbose=verbose)
 
 
 def _replay(command: Sequence[str], **flags: object) -> str:

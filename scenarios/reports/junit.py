@@ -46,7 +46,7 @@ def _case(suite: ET.Element, name: str, title: str) -> ET.Element:
 
 
 def _measurement(suite: ET.Element, name: str, verdict: Verdict) -> None:
-    case = _case(suite, name, "the measurement is sound")
+    case = _case(suite, name, "the run can be judged")
     if verdict.verdict == "invalid":
         _end(case, "error", verdict.reasons[0], [*verdict.reasons, f"run again: {verdict.replay}"])
     elif verdict.doubts:

@@ -1,83 +1,75 @@
 """The verdict in a terminal, or as plain text where there is none.
 
+It has three layers: one causal sentence, what fits a screen, and with `verbose` all numbers and all
+evidence (`terminal_details`). The human words come first, and the ids of causes behind them.
+
 Rich leaves out colours and styles by itself when the output is no terminal, or `NO_COLOR` is set.
 Nothing that came over the wire is ever read as markup.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import io
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from scenarios.reports import jobs, words
-from scenarios.verdict.model import (
-    Cause,
-    ControlComparison,
-    Downtime,
-    Jobs,
-    Locks,
-    ProbedVersion,
-    ReplicaEnd,
-    Verdict,
-    Violation,
-)
+from scenarios.reports.sentence import Summary, delayed_by_locks, fine, in_words, summary_of
+from scenarios.reports.terminal_details import details
+from scenarios.verdict.model import Cause, Verdict
 
 STYLE = {"pass": "bold white on green", "fail": "bold white on red", "invalid": "bold on yellow"}
 COLOUR = {"pass": "green", "fail": "red", "invalid": "yellow"}
-SHOWN_WINDOWS = 5
-SHOWN_CAUSES = 6
-SHOWN_VIOLATIONS = 5
-SHOWN_BLOCKERS = 4
+SHOWN_CAUSES = 3
+_ANY_WIDTH = 100_000
+
+Row = tuple[str, Text]
+"""A line of the screen: its name, and what it says."""
 
 
-def print_verdict(console: Console, verdict: Verdict, folder: str | None = None) -> None:
-    """Print the verdict: its word and reasons first, then the numbers, then what explains them.
+def print_verdict(
+    console: Console, verdict: Verdict, folder: str | None = None, *, verbose: bool = False
+) -> None:
+    """Print the verdict: a sentence, a screenful, and, if wanted, the rest.
+
+    Where there is no terminal, no line is wrapped or padded, so that lines can be searched.
 
     Args:
         console: where to.
         verdict: what.
         folder: where the evidence is.
+        verbose: whether all numbers and all evidence follow.
     """
-    console.print(verdict_view(verdict, folder))
+    view = verdict_view(verdict, verbose=verbose)
+    if console.is_terminal:
+        console.print(view)
+    else:
+        print_unwrapped(console, view)
+    for name, text in _to_copy(verdict, folder):
+        line = Text.assemble((f"{name:<{_WIDTH}}", "bold"), text)
+        console.print(line, soft_wrap=True)
 
 
-def verdict_view(verdict: Verdict, folder: str | None = None) -> RenderableType:
-    """The same as something that rich can print."""
-    parts: list[RenderableType] = [
-        _headline(verdict),
-        *_sentences(verdict.reasons, "• ", COLOUR[verdict.verdict]),
-        *_sentences(verdict.doubts, "? ", "yellow"),
-        Text(),
-        _numbers(verdict),
-    ]
-    for title, section in _sections(verdict):
-        if section:
-            parts += [Text(), _title(title), *section]
-    parts += [Text(), _foot(verdict, folder)]
+def print_unwrapped(console: Console, view: RenderableType) -> None:
+    """Print without wrapping and without spaces at the ends of lines."""
+    out = io.StringIO()
+    Console(file=out, width=_ANY_WIDTH, color_system=None, force_terminal=False).print(view)
+    for line in out.getvalue().splitlines():
+        console.print(Text(line.rstrip()), soft_wrap=True)
+
+
+def verdict_view(verdict: Verdict, *, verbose: bool = False) -> RenderableType:
+    """The same as something that rich can print, without the lines that are there to be copied."""
+    summary = summary_of(verdict)
+    parts: list[RenderableType] = [_headline(verdict), _sentence(verdict, summary), Text()]
+    parts.append(_screenful(verdict, summary))
+    if verbose:
+        parts += [Text(), *details(verdict)]
+    parts.append(Text())
     return Group(*parts)
-
-
-def _sections(verdict: Verdict) -> Iterable[tuple[str, Sequence[RenderableType]]]:
-    """What explains the numbers, each part under its title; empty parts are not shown."""
-    yield "Downtime", [_windows(verdict.downtime)] if verdict.downtime else []
-    yield "Why requests failed", _causes(verdict.causes)
-    yield "Compared with the control run", _control(verdict.control)
-    advice = (one.sentence for one in verdict.advice)
-    yield "Settings that would have prevented failures", _sentences(advice, "→ ", "")
-    yield "Why requests were slow", _causes(verdict.slow_causes)
-    yield "Locks", _locks(verdict.locks)
-    saved = verdict.rescued.words
-    yield "Saved by the balancer", [Text(f"  {saved}")] if saved else []
-    yield "How replicas ended", _ways_out(verdict.replica_ends)
-    for probed in verdict.probed:
-        yield words.probed_title(probed), _probed(probed)
-    yield "Jobs", _jobs(verdict.jobs)
-    yield "Data", _violations(verdict)
-    yield "What this run could not detect", _sentences(verdict.limits, "· ", "dim")
 
 
 def badge(word: str) -> Text:
@@ -98,258 +90,151 @@ def _headline(verdict: Verdict) -> Text:
     return line
 
 
-def _title(text: str) -> Text:
-    return Text(text, style="bold")
+def _sentence(verdict: Verdict, summary: Summary) -> Text:
+    text = Text(summary.sentence, COLOUR[verdict.verdict])
+    if summary.safe_way:
+        text.append(f" {summary.safe_way}", "default")
+    return text
 
 
-def _sentences(sentences: Iterable[str], mark: str, style: str) -> list[RenderableType]:
-    """Each sentence with a mark before it, indented also where it wraps."""
-    lines: list[RenderableType] = []
-    for sentence in sentences:
-        grid = Table.grid(padding=0)
-        grid.add_column(no_wrap=True)
-        grid.add_column(overflow="fold")
-        grid.add_row(Text(f"  {mark}", style), Text(words.clean(sentence), style))
-        lines.append(grid)
-    return lines
+_WIDTH = 12
 
 
-def _numbers(verdict: Verdict) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="bold", no_wrap=True)
+def _screenful(verdict: Verdict, summary: Summary) -> Table:
+    grid = Table.grid(padding=0)
+    grid.add_column(style="bold", no_wrap=True, width=_WIDTH)
     grid.add_column(overflow="fold")
-    failed = "red" if verdict.requests.failed else ""
-    grid.add_row("Requests", Text(words.requests_text(verdict), failed))
-    grid.add_row("Availability", Text(verdict.availability.text))
-    grid.add_row("", Text(words.slots_text(verdict.availability)))
-    if verdict.budget is not None:
-        spent = "red" if (verdict.budget.spent or 0) > 1 else ""
-        grid.add_row("Budget", Text(words.budget_text(verdict.budget), spent))
-    if not verdict.downtime:
-        grid.add_row("Downtime", Text(words.downtime_text(verdict)))
-    if verdict.users.staying:
-        grid.add_row("Users", Text(words.users_text(verdict.users)))
-    grid.add_row("Latency", Text(words.latency_text(verdict.latency)))
-    data = "red" if verdict.integrity.violation_count else ""
-    grid.add_row("Data", Text(words.integrity_text(verdict), data))
-    if verdict.jobs is not None:
-        broken = "red" if verdict.jobs.broken else ""
-        grid.add_row("Jobs", Text(words.clean(jobs.jobs_text(verdict.jobs)), broken))
-    grid.add_row("Release", Text(words.release_text(verdict)))
-    platform = words.platform_text(verdict)
-    if platform:
-        grid.add_row("Platform", Text(platform))
-    grid.add_row("Harness", Text(words.harness_text(verdict)))
+    for name, text in _rows(verdict, summary):
+        grid.add_row(name, text)
     return grid
 
 
-def _windows(windows: tuple[Downtime, ...]) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, padding=(0, 1))
-    for name in ("start", "lasted at least", "at most", "peak failure rate", "failed"):
-        table.add_column(name, justify="right")
-    shown = sorted(windows, key=lambda window: -window.seconds_lower)[:SHOWN_WINDOWS]
-    for window in sorted(shown, key=lambda window: window.start):
-        table.add_row(
-            words.instant(window.start),
-            words.duration(window.seconds_lower),
-            "unknown" if window.seconds_upper is None else words.duration(window.seconds_upper),
-            words.share(window.peak_error_ratio),
-            f"{window.failed:,} of {window.requests:,}",
-        )
-    hidden = len(windows) - len(shown)
-    if hidden > 0:
-        return Group(table, Text(f"  and {hidden} shorter ones", "dim"))
-    return table
+def _rows(verdict: Verdict, summary: Summary) -> Iterator[Row]:
+    if verdict.requests.failed:
+        yield from _failures(verdict)
+    else:
+        yield "Requests", Text(verdict.availability.text)
+    if unsent := verdict.requests.undispatched:
+        yield "Not sent", Text(f"{unsent:,} requests, by the load generator's own fault", "yellow")
+    yield from _objectives(verdict, summary)
+    for doubt in verdict.doubts:
+        yield "Doubt", Text(words.clean(doubt), "yellow")
+    if verdict.control is not None:
+        for fact in words.control_facts(verdict.control):
+            yield "Control run", Text(words.clean(fact))
+    yield from _measures(verdict)
+    for one in verdict.advice:
+        yield "What to do", Text(words.clean(one.sentence))
+    if well := fine(verdict):
+        yield "Fine", Text(" · ".join(well), "dim")
+    if verdict.limits:
+        text = f"{words.clean(verdict.limits[0])} (--verbose shows all limits and all evidence)"
+        yield "Not seen", Text(text, "dim")
 
 
-def _causes(causes: tuple[Cause, ...]) -> list[RenderableType]:
-    parts: list[RenderableType] = []
-    for cause in causes[:SHOWN_CAUSES]:
-        line = Text(words.clean(cause.cause), "bold")
-        line.append(f"  {words.clean(cause.title)}", "not bold")
-        if cause.confidence != "certain":
-            line.append(f" ({cause.confidence})", "not bold dim")
-        if cause.excused:
-            line.append(f" ({words.excused_text(cause)})", "not bold dim")
-        grid = Table.grid(padding=0)
-        grid.add_column(no_wrap=True)
-        grid.add_column(overflow="fold")
-        grid.add_row(Text(f"  {cause.count:>6,}  ", "bold red"), line)
-        parts += [grid, Padding(Group(*_evidence(cause)), (0, 0, 0, 10))]
-    if len(causes) > SHOWN_CAUSES:
-        rest = sum(cause.count for cause in causes[SHOWN_CAUSES:])
-        parts.append(Text(f"  {rest:>6,}  of {len(causes) - SHOWN_CAUSES} other causes", "dim"))
-    return parts
+def _measures(verdict: Verdict) -> Iterator[Row]:
+    """Data, latency, locks and the release itself."""
+    if verdict.integrity.status != "held":
+        violated = "red" if verdict.integrity.violation_count else ""
+        yield "Data", Text(words.integrity_text(verdict), violated)
+    yield from _jobs(verdict)
+    yield "Latency", Text(words.latency_text(verdict.latency))
+    if verdict.slow_causes:
+        yield "Slow", Text(_slow(verdict))
+    if delayed_by_locks(verdict):
+        yield "Locks", Text(_locks(verdict), "yellow")
+    yield "Release", Text(words.release_text(verdict))
+    if platform := words.platform_text(verdict):
+        yield "Platform", Text(platform)
 
 
-def _evidence(cause: Cause) -> Iterable[Text]:
-    evidence = cause.evidence
-    if evidence.note:
-        yield Text(words.clean(evidence.note))
-    if evidence.replicas:
-        counted = (
-            words.counted(evidence.replicas) if evidence.requests else ", ".join(evidence.replicas)
-        )
-        yield _fact("replicas", words.clean(counted))
-    if not evidence.requests:
-        return  # it is why a replica did not start, and no request failed for it
-    yield _fact("endpoints", words.counted(evidence.endpoints))
-    yield _fact("during", words.counted(evidence.steps))
-    if evidence.schemas:
-        yield _fact("schema", words.counted(evidence.schemas))
-    if evidence.contributing:
-        yield _fact("possibly also", words.counted(evidence.contributing))
-    yield _fact("time", f"{words.instant(evidence.first)} to {words.instant(evidence.last)}")
-    yield _fact("examples", " ".join(words.clean(request) for request in evidence.requests[:3]))
-
-
-def _fact(name: str, text: str) -> Text:
-    return Text.assemble((f"{name}: ", "dim"), text)
-
-
-def _control(control: ControlComparison | None) -> list[RenderableType]:
-    """What is the release's own, and each kind of failure in both runs."""
-    if control is None:
-        return []
-    parts = _sentences(words.control_facts(control), "· ", "")
-    rows = (*control.rows, *control.slow_rows)
-    if rows:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-        for name in words.CONTROL:
-            table.add_column(name, overflow="fold")
-        for row in rows[:SHOWN_CAUSES]:
-            cells = (words.clean(cell) for cell in words.control_row(row))
-            table.add_row(*cells, style="red" if row.own else "")
-        parts.append(table)
-    if len(rows) > SHOWN_CAUSES:
-        parts.append(Text(f"  and {len(rows) - SHOWN_CAUSES} more in verdict.json", "dim"))
-    return parts
-
-
-def _locks(locks: Locks) -> list[RenderableType]:
-    parts: list[RenderableType] = []
-    for blocker in locks.blockers[:SHOWN_BLOCKERS]:
-        line = Text(f"  {blocker.requests:>6,}  ", "bold yellow")
-        holder = words.clean(blocker.application or "a session")
-        noun = "request" if blocker.requests == 1 else "requests"
-        line.append(f"{noun} delayed by locks of {holder}", "bold")
-        about = f" on {blocker.relation}" if blocker.relation else ""
-        waits = "wait" if blocker.waits == 1 else "waits"
-        facts = [
-            _fact("during", words.clean(blocker.during)),
-            Text(
-                words.clean(
-                    f"{blocker.waits:,} {waits} for {blocker.mode}{about}, "
-                    f"up to {words.duration(blocker.seconds)}"
-                )
-            ),
-        ]
-        if blocker.queue and "head of the queue" in blocker.queue:
-            facts.append(_fact("queue", words.clean(blocker.queue)))
-        if blocker.query:
-            state = f" ({blocker.state})" if blocker.state else ""
-            facts.append(_fact("its query", words.clean(f"{blocker.query}{state}")))
-        if blocker.examples:
-            facts.append(_fact("examples", words.clean(" ".join(blocker.examples[:3]))))
-        parts += [line, Padding(Group(*facts), (0, 0, 0, 10))]
-    if locks.deadlocks:
-        parts.append(Text(f"  {locks.deadlocks:>6,}  deadlocks (40P01)", "yellow"))
-    if locks.gave_way:
-        text = f"  {locks.gave_way:>6,}  migration attempts gave up waiting for a lock (55P03)"
-        parts.append(Text(text, "yellow"))
-    for rewrite in locks.rewrites:
-        text = f"          {rewrite.table} was rewritten during {rewrite.during}"
-        parts.append(Text(words.clean(text), "yellow"))
-    for index in locks.invalid_indexes:
-        parts.append(Text(words.clean(f"          the index {index} was left invalid"), "yellow"))
-    return parts
-
-
-def _ways_out(replica_ends: Sequence[ReplicaEnd]) -> list[RenderableType]:
-    """Those that stopped as they were asked as one number, and each of the others in a row."""
-    others = [one for one in replica_ends if one.way != "stopped"]
-    orderly = len(replica_ends) - len(others)
-    parts: list[RenderableType] = []
-    if orderly:
-        parts.append(Text(f"  {orderly:>6,}  stopped as asked"))
-    if others:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-        for name in words.WAY_OUT:
-            table.add_column(name)
-        for one in others:
-            style = "red" if one.broken else "yellow"
-            table.add_row(*(words.clean(cell) for cell in words.way_out(one)), style=style)
-        parts.append(table)
-    return parts
-
-
-def _jobs(found: Jobs | None) -> list[RenderableType]:
-    """Each cause with its jobs and what helps, and the longest stops."""
+def _jobs(verdict: Verdict) -> Iterator[Row]:
+    """What became of jobs, and what helps those that did not end as they should have."""
+    found = verdict.jobs
     if found is None:
-        return []
-    parts: list[RenderableType] = []
-    for cause in found.causes:
-        grid = Table.grid(padding=0)
-        grid.add_column(no_wrap=True)
-        grid.add_column(overflow="fold")
-        line = Text(words.clean(cause.cause), "bold")
-        line.append(f"  {words.clean(cause.title)}", "not bold")
-        if cause.accepted:
-            line.append(" (accepted)", "not bold dim")
-        style = "yellow" if cause.accepted else "bold red"
-        grid.add_row(Text(f"  {cause.count:>6,}  ", style), line)
-        told = [Text(words.clean(line)) for line in jobs.cause_lines(cause)]
-        parts += [grid, Padding(Group(*told), (0, 0, 0, 10))]
-    return [*parts, *_sentences(map(jobs.stop_sentence, found.stops), "· ", "")]
+        return
+    yield "Jobs", Text(words.clean(jobs.jobs_text(found)), "red" if found.broken else "")
+    for cause in found.causes[:SHOWN_CAUSES]:
+        line = Text.assemble((f"{cause.count:,}  ", "bold red"), words.clean(cause.title))
+        line.append(f"  [{words.clean(cause.cause)}]", "dim")
+        yield "", line
+        if cause.remedy is not None:
+            yield "", Text(f"what helps: {words.clean(cause.remedy)}")
 
 
-def _probed(probed: ProbedVersion) -> list[RenderableType]:
-    """What was predicted, and then what was seen."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for title, text in probed.findings.items():
-        grid.add_row(f"  {title}", Text(words.clean(text)))
-    return [*_sentences(words.predicted(probed), "• ", ""), grid]
+def _failures(verdict: Verdict) -> Iterator[Row]:
+    """What failed, for whom, for how long, and why."""
+    requests = verdict.requests
+    first = min((cause.evidence.first for cause in verdict.causes), default=None)
+    last = max((cause.evidence.last for cause in verdict.causes), default=None)
+    when = (
+        ""
+        if first is None or last is None
+        else f", from {words.instant(first)} to {words.instant(last)}"
+    )
+    yield (
+        "Failed",
+        Text(f"{requests.failed:,} of {requests.ok + requests.failed:,} requests{when}", "red"),
+    )
+    endpoints: dict[str, int] = {}
+    for cause in verdict.causes:
+        for endpoint, count in cause.evidence.endpoints.items():
+            endpoints[endpoint] = endpoints.get(endpoint, 0) + count
+    most = dict(sorted(endpoints.items(), key=lambda item: (-item[1], item[0])))
+    yield "For whom", Text(words.counted(most))
+    if verdict.users.staying:
+        yield "", Text(words.users_text(verdict.users))
+    yield "How long", Text(words.downtime_text(verdict))
+    name = "Why"
+    for cause in verdict.causes[:SHOWN_CAUSES]:
+        yield name, _why(cause)
+        name = ""
+    if more := verdict.causes[SHOWN_CAUSES:]:
+        rest = sum(cause.count for cause in more)
+        noun = "cause" if len(more) == 1 else "causes"
+        yield "", Text(f"{rest:,} for {len(more)} more {noun} (--verbose)", "dim")
 
 
-def _violations(verdict: Verdict) -> list[RenderableType]:
-    integrity = verdict.integrity
-    parts: list[RenderableType] = [
-        Text.assemble(
-            (f"  {invariant.violations:>6,}  ", "bold red"),
-            (invariant.invariant, "bold"),
-            f"  violated: {invariant.title}",
-        )
-        for invariant in integrity.invariants
-        if invariant.violations
-    ]
-    for violation in _first_of_each(integrity.violations):
-        asked = f" ({' '.join(violation.requests[:3])})" if violation.requests else ""
-        text = f"{violation.subject}: expected {violation.expected}, found {violation.found}{asked}"
-        parts.append(Padding(Text(words.clean(text)), (0, 0, 0, 10)))
-    for said in integrity.logged:
-        text = f"not from a failed request: {said}"
-        parts.append(Padding(Text(words.clean(text)), (0, 0, 0, 10)))
-    return parts
+def _why(cause: Cause) -> Text:
+    line = Text.assemble((f"{cause.count:,}  ", "bold red"), in_words(cause))
+    sure = "" if cause.confidence == "certain" else f", {cause.confidence}"
+    excused = f", {words.excused_text(cause)}" if cause.excused else ""
+    return line.append(f"  [{words.clean(cause.cause)}{sure}{excused}]", "dim")
 
 
-def _first_of_each(violations: tuple[Violation, ...]) -> Iterable[Violation]:
-    """A few violations, in turn from each invariant, so that none of them is left out."""
-    seen: Counter[str] = Counter()
-    ranked = []
-    for index, violation in enumerate(violations):
-        ranked.append((seen[violation.invariant], index, violation))
-        seen[violation.invariant] += 1
-    chosen = sorted(ranked, key=lambda item: item[:2])[: max(SHOWN_VIOLATIONS, len(seen))]
-    return [violation for _, _, violation in sorted(chosen, key=lambda item: item[1])]
+def _objectives(verdict: Verdict, summary: Summary) -> Iterator[Row]:
+    """What else decided: the other objectives that were missed, or why the run says nothing."""
+    if verdict.verdict == "pass":
+        return
+    counted = {check.sentence for check in verdict.checks if check.check == "failed_requests"}
+    for reason in verdict.reasons:
+        if reason not in counted and words.clean(reason) not in summary.sentence:
+            yield "Also", Text(words.clean(reason), COLOUR[verdict.verdict])
 
 
-def _foot(verdict: Verdict, folder: str | None) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row("Run again", Text(words.clean(verdict.replay)))
+def _slow(verdict: Verdict) -> str:
+    cause = verdict.slow_causes[0]
+    number = verdict.requests.slow
+    noun = "request was" if number == 1 else "requests were"
+    return f"{number:,} {noun} slow: {in_words(cause)} ({cause.count:,})"
+
+
+def _locks(verdict: Verdict) -> str:
+    blocker = verdict.locks.blockers[0]
+    holder = words.clean(blocker.application or "a session")
+    noun = "request" if blocker.requests == 1 else "requests"
+    return (
+        f"{blocker.requests:,} {noun} delayed by locks of {holder}, up to "
+        f"{words.duration(blocker.seconds)}, during {words.clean(blocker.during)}"
+    )
+
+
+def _to_copy(verdict: Verdict, folder: str | None) -> Iterable[tuple[str, str]]:
+    """Commands and paths, each on a line of its own that a terminal never breaks."""
     if folder is not None:
-        grid.add_row("Evidence", Text(words.clean(folder)))
-    return grid
+        example = next((one for cause in verdict.causes for one in cause.evidence.requests), None)
+        if example is not None:
+            told = shlex.join(["hitless", "explain", folder, example])
+            yield "Look at one", words.clean(told)
+        yield "Report", words.clean(str(Path(folder) / "report.html"))
+    yield "Run again", words.clean(verdict.replay)

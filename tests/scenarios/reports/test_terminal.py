@@ -16,6 +16,7 @@ from scenarios.reports.matrix import (
     matrix_table,
 )
 from scenarios.reports.page.report import html_report
+from scenarios.reports.sentence import summary_of
 from scenarios.reports.terminal import print_verdict, verdict_view
 from scenarios.verdict import Verdict
 from scenarios.verdict.model import ProbedVersion
@@ -39,24 +40,66 @@ def test_what_was_probed_is_shown(passed: Verdict) -> None:
         version="b", findings={"GET in flight": "cut | (FIN)"}, predicted=("it cuts",)
     )
     verdict = msgspec.structs.replace(passed, probed=(one,))
-    for text in (shown(verdict_view(verdict)), summary(verdict), html_report(verdict, (), ())):
+    screen = shown(verdict_view(verdict, verbose=True))
+    for text in (screen, summary(verdict), html_report(verdict, (), ())):
         assert "How the server of b stops" in text
         assert "GET in flight" in text
         assert "the probe predicted: it cuts" in text
 
 
-def test_verdict_comes_first(failed: Verdict) -> None:
-    """The first line has the verdict, the scenario and the strategy; the second the reason."""
-    first, second, *_ = shown(verdict_view(failed)).splitlines()
+def test_the_sentence_comes_first(failed: Verdict) -> None:
+    """The first line has verdict, scenario and strategy; then comes the sentence, then numbers."""
+    first, second, *_ = shown(verdict_view(failed), 1000).splitlines()
     assert first.split()[0] == "FAIL"
     assert "expand-contract · rolling" in first
-    assert f"failed {failed.requests.failed:,} of" in second
-    assert "(none allowed)" in second
+    assert second.rstrip() == " ".join(summary_of(failed)).rstrip()
+
+
+def test_a_verdict_fits_a_screen(failed: Verdict, passed: Verdict, invalid: Verdict) -> None:
+    """What is printed without `--verbose` fits a screen of forty lines."""
+    for verdict in (failed, passed, invalid):
+        out = io.StringIO()
+        print_verdict(Console(file=out, width=100, force_terminal=True), verdict, "runs/x")
+        assert len(out.getvalue().splitlines()) <= 40
+
+
+def test_lines_for_copying_are_whole(failed: Verdict) -> None:
+    """The command that runs it again is one line, however narrow the terminal is."""
+    long = msgspec.structs.replace(failed, replay="hitless run " + "x" * 300 + " --seed 1")
+    for terminal in (True, False):
+        out = io.StringIO()
+        print_verdict(Console(file=out, width=60, force_terminal=terminal), long, "runs/x")
+        (line,) = [one for one in out.getvalue().splitlines() if "Run again" in one]
+        assert line.endswith(long.replay)
+        assert any(
+            f"hitless explain runs/x {failed.causes[0].evidence.requests[0]}" in one
+            for one in out.getvalue().splitlines()
+        )
+
+
+@pytest.mark.parametrize("layers", ["all", "screen"])
+def test_piped_lines_are_neither_padded_nor_wrapped(failed: Verdict, layers: str) -> None:
+    """In a pipe each fact is one line without spaces at its end, also on a narrow console."""
+    out = io.StringIO()
+    print_verdict(Console(file=out, width=40), failed, "runs/x", verbose=layers == "all")
+    lines = out.getvalue().splitlines()
+    assert all(line == line.rstrip() for line in lines)
+    assert any(summary_of(failed).sentence in line for line in lines)
+    assert any(failed.causes[0].evidence.requests[0] in line for line in lines)
+
+
+def test_no_pass_beside_a_doubt(failed: Verdict) -> None:
+    """Where the load generator fell behind, nothing says that it was on schedule."""
+    doubtful = msgspec.structs.replace(failed, doubts=("the load generator fell behind",))
+    assert "load generator on schedule" in flat(shown(verdict_view(failed)))
+    text = flat(shown(verdict_view(doubtful)))
+    assert "load generator on schedule" not in text
+    assert "Doubt the load generator fell behind" in text
 
 
 def test_facts_of_a_failure(failed: Verdict) -> None:
     """Numbers, bounds, windows, causes with their evidence, data and limits are all there."""
-    text = flat(shown(verdict_view(failed, "runs/x")))
+    text = flat(shown(verdict_view(failed, verbose=True)))
     requests = failed.requests
     assert f"{requests.planned:,} planned · {requests.ok:,} ok · {requests.failed:,} failed" in text
     assert failed.availability.text in text
@@ -70,8 +113,6 @@ def test_facts_of_a_failure(failed: Verdict) -> None:
     assert "u0@example.com: expected exactly one row, found no row" in text
     for limit in failed.limits:
         assert flat(limit) in text
-    assert failed.replay in text
-    assert "runs/x" in text
 
 
 def test_a_pass_claims_no_hundred_per_cent(passed: Verdict) -> None:
@@ -79,7 +120,7 @@ def test_a_pass_claims_no_hundred_per_cent(passed: Verdict) -> None:
     text = flat(shown(verdict_view(passed)))
     assert text.startswith("PASS")
     assert "628 of 628 succeeded; failure rate below 0.48 % (95 % confidence)" in text
-    assert "Downtime none seen" in text
+    assert "no downtime seen" in text
     assert "100 %" not in text
     assert "100%" not in text
 
@@ -95,7 +136,8 @@ def test_invalid_is_no_pass(invalid: Verdict) -> None:
 def test_fits_the_width(failed: Verdict, passed: Verdict, width: int) -> None:
     """No line is wider than the screen."""
     views = [
-        verdict_view(failed, "runs/" + "x" * 100),
+        verdict_view(failed),
+        verdict_view(failed, verbose=True),
         comparison([failed, passed]),
         matrix_table([matrix_row(v) for v in (failed, passed)]),
     ]
@@ -216,8 +258,12 @@ def test_replicas_that_stopped_as_asked_are_one_number(passed: Verdict) -> None:
     """What is fine is one line; a replica that was killed has a row of its own."""
     fine = [ReplicaEnd(replica=f"a-{number}", way="stopped", exit_status=0) for number in (1, 2)]
     killed = ReplicaEnd(replica="a-3", way="killed", exit_status=-9)
-    calm = shown(verdict_view(msgspec.structs.replace(passed, replica_ends=tuple(fine))))
+    calm = shown(
+        verdict_view(msgspec.structs.replace(passed, replica_ends=tuple(fine)), verbose=True)
+    )
     assert "2 stopped as asked" in flat(calm)
     assert "a-1" not in calm
-    broken = shown(verdict_view(msgspec.structs.replace(passed, replica_ends=(*fine, killed))))
+    broken = shown(
+        verdict_view(msgspec.structs.replace(passed, replica_ends=(*fine, killed)), verbose=True)
+    )
     assert "a-3" in broken

@@ -204,7 +204,7 @@ def test_a_replica_that_does_not_start_says_why(clean_run: Evidence, tmp_path: P
     for report in (RunFolder(folder).summary, RunFolder(folder).report, RunFolder(folder).junit):
         assert "did not become ready" in report.read_text()
     console = Console(file=io.StringIO(), width=300)
-    print_verdict(console, verdict)
+    print_verdict(console, verdict, verbose=True)
     assert "did not become ready" in console.file.getvalue()  # type: ignore[attr-defined]
     logged = [error(4.3, "no port", source="b-9"), error(4.4, "bye", source="b-9")]
     (cause,) = run.judge(logged_errors=logged).causes
