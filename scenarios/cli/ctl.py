@@ -1,6 +1,7 @@
 """`hitless ctl`: sends a command to a run."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +14,13 @@ from orchestrator.errors import RollbackRefused
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.recovery import PLAN, recovering
 from scenarios.cli.console import output
+from scenarios.cli.options import JsonOption
 from scenarios.errors import UsageError, near
 from scenarios.evidence.control_file import ControlFile
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.runner.operator_commands import COMMANDS
+from scenarios.evidence.run_status import RunStatus
+from scenarios.reports.live.status import status_lines
+from scenarios.runner.operator_commands import COMMANDS, STATUS_JSON
 
 # The commands that need no orchestrator: they also work after it was killed.
 _RECOVERY_COMMANDS = ("resume", "retry", "undo", "abort", "finish")
@@ -25,12 +29,14 @@ _RECOVERY_COMMANDS = ("resume", "retry", "undo", "abort", "finish")
 def ctl_command(
     run: Annotated[Path, typer.Argument(help="The folder of the run.")],
     command: Annotated[str, typer.Argument(help=f"What to do: {', '.join(COMMANDS)}.")],
+    as_json: JsonOption = False,
 ) -> int:
     """Pause, resume, promote, abort, retry or undo the release of a run.
 
     `promote` ends the current pause; `promote-full` skips all further pauses and analyses.
     `abort` shifts the traffic back to the previous version, at the pace of the rollout. `retry`
     and `undo` work after a release, while the run settles or waits (`hitless run --hold`).
+    `status` shows the release, its step, its next pause and the fleet.
 
     These also work after the run was killed (`kill -9`), if it was started with `--keep`: `resume`
     and `retry` finish the release; `abort` returns all traffic to the version that was serving when
@@ -46,13 +52,32 @@ def ctl_command(
     except msgspec.DecodeError as error:
         raise UsageError(f"{RunFolder(run).control} is damaged: {error}") from error
     try:
-        response = asyncio.run(send_command(Path(control.socket), command))
+        sent = STATUS_JSON if command == "status" else command
+        response = asyncio.run(send_command(Path(control.socket), sent))
     except ControlSocketError:
         if not (run / PLAN).is_file():
             raise
         response = CommandResponse(*asyncio.run(_recover(run, command)))
-    output().print(Text(response.message, "" if response.ok else "red"))
+    if command == "status" and response.ok:
+        _show_status(msgspec.json.decode(response.message, type=RunStatus), as_json=as_json)
+    elif as_json:
+        _write_json(response)
+    else:
+        output().print(Text(response.message, "" if response.ok else "red"), soft_wrap=True)
     return 0 if response.ok else 1
+
+
+def _show_status(status: RunStatus, *, as_json: bool) -> None:
+    if as_json:
+        _write_json(status)
+        return
+    console = output(highlight=False)
+    for line in status_lines(status):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _write_json(what: msgspec.Struct) -> None:
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(what), indent=2) + b"\n")
 
 
 async def _recover(run: Path, command: str) -> tuple[bool, str]:

@@ -44,6 +44,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "ctl": (
         "hitless ctl runs/20260101-120000-big-bang-rolling pause",
         "hitless ctl runs/20260101-120000-big-bang-rolling promote",
+        "hitless ctl runs/20260101-120000-big-bang-rolling status --json",
     ),
     "init": (
         "hitless init",

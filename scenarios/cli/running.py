@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
@@ -11,16 +11,20 @@ from typing import NamedTuple, TypeGuard
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.rollout_control import RolloutControl
 from scenarios.cli.console import output
 from scenarios.cli.files import new_folder
 from scenarios.cli.keyboard import Key, can_hear, listening
 from scenarios.evidence.progress import PlannedStep, Progress, RunHeader
+from scenarios.evidence.run_status import RunStatus
 from scenarios.reports.live.dashboard import Dashboard
 from scenarios.reports.live.plain import PlainProgress
+from scenarios.reports.live.status import with_state
 from scenarios.review import review, write_reports
 from scenarios.runner.environment import Environment
 from scenarios.runner.manifest import leaving_settings, request_handling
 from scenarios.runner.operator_commands import COMMANDS, OperatorCommands
+from scenarios.runner.pauses import ahead, pauses_of
 from scenarios.runner.programs import check_programs
 from scenarios.runner.release import command_name, commands_without_lock_timeout
 from scenarios.runner.router import need_router
@@ -95,11 +99,34 @@ async def run_and_review(
     await need_router(experiment, keep=place.keep)
     folder = new_folder(out, experiment.scenario.name, experiment.strategy)
     operator = OperatorCommands()
+    if isinstance(watcher, Dashboard | PlainProgress):
+        operator.describe_by(_describer(experiment, watcher))
     keys = nullcontext() if not _has_keys(watcher) else listening(_keys(operator, watcher))
     with keys, watcher as looking_on:
         async with passing_time(looking_on):
             await run(experiment, place, folder, looking_on, operator)
             return Reviewed(await judged(folder, looking_on), folder)
+
+
+def _describer(
+    experiment: Experiment, view: Dashboard | PlainProgress
+) -> Callable[[RolloutControl], RunStatus]:
+    """What says the status of a run, from what its view knows of it."""
+    pauses = pauses_of(experiment.scenario.policy, experiment.strategy)
+
+    def describe(control: RolloutControl) -> RunStatus:
+        new = control.deploying
+        share = 0.0 if new is None else 100 * view.state.wanted.get(new, 0.0)
+        release = RunStatus(
+            release=control.status(),
+            waits_for=control.waiting,
+            next_pauses=()
+            if new is None
+            else ahead(pauses, share, pausing=view.state.is_doing("pause")),
+        )
+        return with_state(release, view.state)
+
+    return describe
 
 
 async def judged(folder: Path, watcher: Progress) -> Judgement:

@@ -2,7 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from orchestrator.rollout_control import ControlError, RolloutControl
+from scenarios.evidence.run_status import RunStatus
+
+STATUS_JSON = "status-json"
+"""What `hitless ctl RUN status` asks for: the status as a `RunStatus` in JSON."""
 
 COMMANDS: Mapping[str, Callable[[RolloutControl], str]] = {
     "pause": RolloutControl.pause,
@@ -22,6 +28,11 @@ class OperatorCommands:
 
     def __init__(self) -> None:
         self._control: RolloutControl | None = None
+        self._describe: Callable[[RolloutControl], RunStatus] = _release_alone
+
+    def describe_by(self, describe: Callable[[RolloutControl], RunStatus]) -> None:
+        """Let this say what is under way, when `status-json` asks."""
+        self._describe = describe
 
     def connect(self, control: RolloutControl) -> None:
         """Send commands to this rollout from now on."""
@@ -42,6 +53,12 @@ class OperatorCommands:
         """
         if self._control is None:
             raise ControlError("the run has not begun yet")
+        if command == STATUS_JSON:
+            return msgspec.json.encode(self._describe(self._control)).decode()
         if command not in COMMANDS:
             raise ControlError(f"unknown command {command!r}; there are: {', '.join(COMMANDS)}")
         return COMMANDS[command](self._control)
+
+
+def _release_alone(control: RolloutControl) -> RunStatus:
+    return RunStatus(release=control.status(), waits_for=control.waiting)

@@ -176,6 +176,10 @@ class LiveState:
         steps = self.header.steps
         return (self._step + 1, steps[self._step].text) if 0 <= self._step < len(steps) else None
 
+    def is_doing(self, verb: str) -> bool:
+        """Whether this verb is under way."""
+        return any(event.verb == verb for event in self._running.values())
+
     @property
     def doing(self) -> Countdown | None:
         """The innermost verb under way; None between verbs."""
