@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from scenarios.evidence.control_run import ControlRun
@@ -73,6 +74,15 @@ def clock(seconds: float) -> str:
 def instant(seconds: float) -> str:
     """An instant of the run, such as `+5.21 s`."""
     return f"{seconds:+.2f} s"
+
+
+def moment(text: str) -> str:
+    """A wall-clock time for people, such as `28 Nov 2026, 02:34:20 UTC`; as it is if it is none."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return clean(text)
+    return f"{at.day} {at:%b %Y, %H:%M:%S} {at.tzname() or ''}".rstrip()
 
 
 def share(ratio: float) -> str:

@@ -80,6 +80,14 @@ class Page:
             raise AssertionError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
+    def wait(self, condition: str) -> None:
+        """Wait until an expression is true."""
+        until = f"new Promise((done) => {{ const look = () => ({condition}) ? done(true) : "
+        until += "requestAnimationFrame(look); look(); })"
+        answer = self.send("Runtime.evaluate", expression=until, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise AssertionError(f"{condition}: {answer['exceptionDetails']}")
+
     def press(self, key: str) -> None:
         """Press a key and let it go."""
         text = "\r" if key == "Enter" else key if len(key) == 1 else None

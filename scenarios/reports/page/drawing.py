@@ -27,8 +27,30 @@ from scenarios.reports.page.markup import Html
 from scenarios.verdict.model import Downtime, Verdict
 from scenarios.verdict.timeline import Timeline
 
-LEFT = 118
-WIDTH = 1000
+
+class Size(NamedTuple):
+    """The proportions of a drawing, in units of its view box.
+
+    Attributes:
+        name: tells its parts from those of another drawing on the same page.
+        left: where the axis begins, behind the names of the lanes.
+        width: of the axis.
+        letters: how many letters of a name fit before the axis.
+        marks: how many instants the axis names.
+    """
+
+    name: str
+    left: int
+    width: int
+    letters: int
+    marks: int
+
+
+SCREEN = Size("", 118, 1000, 18, 8)
+PHONE = Size("-phone", 66, 280, 10, 3)
+"""Of a phone's width, so that its letters are as large as those of the text around it."""
+
+LEFT, WIDTH = SCREEN.left, SCREEN.width
 RIGHT = 14
 LANE = 17
 BAR = 12
@@ -75,8 +97,9 @@ def draw(
     events: Iterable[Event],
     ticks: Iterable[Tick],
     locks: Iterable[LockWait] = (),
+    size: Size = SCREEN,
 ) -> Drawing:
-    """Draw the timeline of a run."""
+    """Draw the timeline of a run in a size."""
     timeline = Timeline(events)
     columns = merge(sorted(ticks, key=lambda tick: tick.at_ns), verdict.origin_ns)
     start, end = bounds(verdict, timeline, columns)
@@ -86,7 +109,7 @@ def draw(
         *lock_lanes(locks, verdict.origin_ns),
         *replica_lanes(verdict, timeline, versions, end),
     ]
-    canvas = _Canvas(start, end)
+    canvas = _Canvas(start, end, size)
     for lane in lanes:
         canvas.lane(lane)
     canvas.traffic(columns, verdict.downtime)
@@ -98,8 +121,9 @@ def draw(
 class _Canvas:
     """Draws from the top down."""
 
-    def __init__(self, start: float, end: float) -> None:
+    def __init__(self, start: float, end: float, size: Size) -> None:
         self.floor = 4
+        self._size = size
         self._start, self._end = start, end
         self.labels: list[Label] = []
         self._moving: list[Html] = []
@@ -166,7 +190,7 @@ class _Canvas:
 
     def latency(self, columns: list[TrafficColumn]) -> None:
         """Median and 99th percentile on a logarithmic scale."""
-        top, base = self._chart("latency")
+        top, base = self._chart("latency", "log scale")
         values = [value for c in columns for value in (c.p50, c.p99) if value]
         if not values:
             return
@@ -187,39 +211,50 @@ class _Canvas:
 
     def svg(self) -> Html:
         """The whole drawing."""
-        right, height = LEFT + WIDTH, self.floor + 22
+        left, width, name = self._size.left, self._size.width, self._size.name
+        right, height = left + width, self.floor + 36
         return Html(
             '<svg viewBox="0 0 {} {}" role="img" '
-            'aria-labelledby="timeline-title timeline-text" xmlns="http://www.w3.org/2000/svg">'
-            '<title id="timeline-title">Timeline of the run</title>'
-            '<desc id="timeline-text">Phases, steps and verbs of the release, the life of each '
+            'aria-labelledby="timeline-title{} timeline-text{}" '
+            'xmlns="http://www.w3.org/2000/svg">'
+            '<title id="timeline-title{}">Timeline of the run</title>'
+            '<desc id="timeline-text{}">Phases, steps and verbs of the release, the life of each '
             "replica, answers per second with failures, and latency, over the same time axis. "
             "The tables below say the same in words.</desc>"
-            '<defs><clipPath id="area"><rect x="{}" y="0" width="{}" '
+            '<defs><clipPath id="area{}"><rect x="{}" y="0" width="{}" '
             'height="{}"/></clipPath></defs>'
-            '<g id="axis">{}</g>'
-            '<g clip-path="url(#area)"><g class="zoom">{}</g>'
-            '<g id="labels">{}</g></g>'
+            '<g class="axis" id="axis{}">{}</g>'
+            '<g clip-path="url(#area{})"><g class="zoom">{}</g>'
+            '<g class="labels" id="labels{}">{}</g></g>'
             "{}"
+            '<text class="unit" x="{}" y="{}" text-anchor="middle">{}</text>'
             '<line class="cursor" x1="0" x2="0" y1="0" y2="{}"/></svg>'
         ).format(
             right + RIGHT,
             height,
-            LEFT,
-            WIDTH,
+            *[name] * 5,
+            left,
+            width,
             self.floor,
+            name,
             self._axis(),
+            name,
             Html().join(self._moving),
+            name,
             self._names(),
             Html().join(self._still),
+            left + width / 2,
+            self.floor + 30,
+            "seconds since the first request",
             self.floor,
         )
 
     def _axis(self) -> Html:
         """The axis for those who have no script; the script draws it again."""
         parts = []
-        for number in range(9):
-            at = self._start + (self._end - self._start) * number / 8
+        marks = self._size.marks
+        for number in range(marks + 1):
+            at = self._start + (self._end - self._start) * number / marks
             x = self._x(at)
             parts.append(
                 Html(
@@ -239,14 +274,16 @@ class _Canvas:
             if self._x(label.end) - self._x(label.start) > LETTER * len(label.text) + 8
         )
 
-    def _chart(self, name: str) -> tuple[int, int]:
+    def _chart(self, name: str, about: str = "") -> tuple[int, int]:
         top = self.floor + GAP
         base = top + CHART
         self.floor = base + 2
         self._name(name, top + CHART / 2)
+        if about:
+            self._name(about, top + CHART / 2 + 13, "about")
         self._still.append(
             Html('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-                LEFT, LEFT + WIDTH, base, base
+                self._size.left, self._size.left + self._size.width, base, base
             )
         )
         return top, base
@@ -254,15 +291,21 @@ class _Canvas:
     def _scale(self, top: int, base: int, high: str, low: str) -> None:
         for y, text in ((top + 9, high), (base - 1, low)):
             self._still.append(
-                Html('<text x="{}" y="{}" text-anchor="end">{}</text>').format(LEFT - 6, y, text)
+                Html('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
+                    self._size.left - 6, y, text
+                )
             )
 
-    def _name(self, name: str, y: float) -> None:
-        shown = name if len(name) <= 18 else f"{name[:17]}…"  # noqa: PLR2004 - what fits the margin
-        self._still.append(Html('<text class="name" x="2" y="{:.1f}">{}</text>').format(y, shown))
+    def _name(self, name: str, y: float, style: str = "name") -> None:
+        most = self._size.letters
+        shown = name if len(name) <= most else f"{name[: most - 1]}…"
+        self._still.append(
+            Html('<text class="{}" x="2" y="{:.1f}">{}</text>').format(style, y, shown)
+        )
 
     def _x(self, at: float) -> float:
-        return LEFT + (at - self._start) / (self._end - self._start) * WIDTH
+        share = (at - self._start) / (self._end - self._start)
+        return self._size.left + share * self._size.width
 
 
 def _unbroken(columns: list[TrafficColumn], name: str) -> Iterable[list[tuple[float, float]]]:

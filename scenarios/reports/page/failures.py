@@ -1,9 +1,12 @@
 """Sections of the report on failed and slow requests: when, why, and each one by itself."""
 
+import shlex
+
 from scenarios.reports import words
-from scenarios.reports.page.frame import NOTHING, table
+from scenarios.reports.page.frame import NOTHING, bullets, table, to_copy
 from scenarios.reports.page.markup import Html
 from scenarios.reports.page.stories import Stories
+from scenarios.reports.sentence import in_words
 from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
 
 SHOWN_WINDOWS = 50
@@ -42,12 +45,52 @@ def _window_row(window: Downtime) -> tuple[str, ...]:
     )
 
 
-def causes(verdict: Verdict) -> Html:
-    """Why requests failed."""
+def why(verdict: Verdict, folder: str | None) -> Html:
+    """Why requests failed: the first failure as it was seen, each cause, and what would help."""
     if not verdict.causes:
+        return _advice(verdict)
+    causes = Html().join(
+        _cause(cause, number, told=number > 0) for number, cause in enumerate(verdict.causes)
+    )
+    return Html("<section><h2>Why requests failed</h2>{}{}{}</section>").format(
+        _first(verdict, folder), causes, _advice(verdict)
+    )
+
+
+def _first(verdict: Verdict, folder: str | None) -> Html:
+    """The first failed request, its response, and what the logs say of its cause."""
+    main = verdict.causes[0]
+    example = next(iter(main.evidence.examples), None)
+    if example is None:
         return NOTHING
-    return Html("<section><h2>Why requests failed</h2>{}</section>").format(
-        Html().join((_cause(cause, number) for number, cause in enumerate(verdict.causes)))
+    note = Html('<p class="logs">{}</p>').format(main.evidence.note) if main.evidence.note else ""
+    explain = (
+        ""
+        if folder is None
+        else to_copy(
+            "In a terminal:", shlex.join(["hitless", "explain", folder, example.request_id])
+        )
+    )
+    return Html(
+        '<div class="first"><p><b>The first of them</b> at {}: {} got <b>{}</b>{} '
+        '(<a href="#{}">{}</a>)</p>{}{}</div>'
+    ).format(
+        words.instant(example.at),
+        example.endpoint,
+        _got(example),
+        "" if example.replica is None else f" from {example.replica}",
+        example.request_id,
+        example.request_id,
+        note,
+        explain,
+    )
+
+
+def _advice(verdict: Verdict) -> Html:
+    if not verdict.advice:
+        return NOTHING
+    return Html("<h3>Settings that would have prevented failures</h3>{}").format(
+        bullets([one.sentence for one in verdict.advice], "")
     )
 
 
@@ -103,10 +146,11 @@ def stories(stories: Stories | None) -> Html:
     )
 
 
-def _cause(cause: Cause, number: int) -> Html:
+def _cause(cause: Cause, number: int, *, told: bool = True) -> Html:
+    """One cause, folded unless it is the first; its note unless that is told above it."""
     evidence = cause.evidence
     facts = {
-        "note": evidence.note,
+        "note": evidence.note if told else None,
         "replicas": words.counted(evidence.replicas, 12),
         "versions": words.counted(evidence.versions),
         "endpoints": words.counted(evidence.endpoints),
@@ -134,21 +178,22 @@ def _cause(cause: Cause, number: int) -> Html:
     rows = [_example_row(example) for example in evidence.examples]
     return Html(
         "<details{}><summary><b>{:,}</b>"
-        "<code>{}</code> {} "
+        "{} <code>{}</code> "
         '<span class="soft">({})</span></summary><div><dl>{}</dl>'
         "{}</div></details>"
     ).format(
         " open" if number == 0 else "",
         cause.count,
+        in_words(cause),
         cause.cause,
-        cause.title,
         cause.confidence,
         known,
         table(head, rows, "The first of these requests"),
     )
 
 
-def _example_row(example: FailedRequest) -> tuple[str, ...]:
+def _got(example: FailedRequest) -> str:
+    """What the client got."""
     got = (
         example.status and f"HTTP {example.status}",
         example.error,
@@ -157,12 +202,16 @@ def _example_row(example: FailedRequest) -> tuple[str, ...]:
         example.proxy_status,
         example.error_detail,
     )
+    return "; ".join(str(part) for part in got if part)
+
+
+def _example_row(example: FailedRequest) -> tuple[str, ...]:
     return (
         example.request_id,
         words.instant(example.at),
         words.duration(example.seconds),
         f"{example.endpoint} ({example.connection})",
-        "; ".join(str(part) for part in got if part),
+        _got(example),
         example.replica or words.MISSING,
         example.step,
         example.schema or words.MISSING,

@@ -41,14 +41,27 @@ def bullets(sentences: Sequence[str], style: str) -> Html:
     return Html('<ul class="{}">{}</ul>').format(style, items)
 
 
+def to_copy(name: str, text: str) -> Html:
+    """A command or a path, with a button that copies it; the page's script shows the button."""
+    return Html(
+        '<p class="copy">{} <code>{}</code> <button type="button" data-copy="{}" hidden>'
+        "copy</button></p>"
+    ).format(name, text, text)
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Html:
-    """Rows as a table; nothing where there is none."""
+    """Rows as a table; nothing where there is none. On a narrow screen each row is a card."""
     if not rows:
         return NOTHING
     title = Html("<caption>{}</caption>").format(caption) if caption else ""
     top = Html().join(Html('<th scope="col">{}</th>').format(name) for name in head)
     body = Html().join(
-        Html("<tr>{}</tr>").format(Html().join(Html("<td>{}</td>").format(cell) for cell in row))
+        Html("<tr>{}</tr>").format(
+            Html().join(
+                Html('<td data-label="{}">{}</td>').format(name, cell)
+                for name, cell in zip(head, row, strict=True)
+            )
+        )
         for row in rows
     )
     return Html(

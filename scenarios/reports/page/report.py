@@ -5,6 +5,7 @@ without it everything can still be read.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,11 +14,12 @@ from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.reports import words
 from scenarios.reports.page import failures, sections
-from scenarios.reports.page.drawing import LEFT, LETTER, WIDTH, Drawing, draw
-from scenarios.reports.page.frame import asset, bullets, page, table
+from scenarios.reports.page.drawing import LEFT, LETTER, PHONE, WIDTH, Drawing, draw
+from scenarios.reports.page.frame import asset, bullets, page, table, to_copy
 from scenarios.reports.page.lanes import COLOURS
 from scenarios.reports.page.markup import Html
 from scenarios.reports.page.stories import FIELDS, Stories
+from scenarios.reports.sentence import summary_of
 from scenarios.reports.story import ABOUT
 from scenarios.verdict.model import Verdict
 
@@ -44,28 +46,17 @@ def html_report(
         stories: of the failed and slow requests.
         locks: the waits for locks of the database.
     """
-    drawing = draw(verdict, events, ticks, locks)
+    drawing = draw(verdict, events := tuple(events), ticks := tuple(ticks), locks := tuple(locks))
+    phone = draw(verdict, events, ticks, locks, PHONE)
     title = f"{verdict.verdict.upper()}: {' · '.join(words.run_name(verdict))}"
+    parts = _parts(verdict, (drawing, phone), stories, folder)
     body = Html().join(
         (
             _head(verdict),
+            _navigation(parts),
+            Html("<main>"),
             _facts(verdict),
-            _timeline(drawing),
-            failures.downtime(verdict),
-            failures.causes(verdict),
-            sections.control(verdict),
-            failures.stories(stories),
-            failures.slow(verdict),
-            sections.locks(verdict),
-            sections.rescued(verdict),
-            sections.replica_ends(verdict),
-            sections.probed(verdict),
-            sections.jobs(verdict),
-            _data(verdict),
-            _latency(verdict),
-            sections.users(verdict),
-            _advice(verdict),
-            _limits(verdict),
+            *(part.html for part in parts),
             _foot(verdict, folder),
         )
     )
@@ -77,6 +68,74 @@ def html_report(
             "<script>{}</script><script>{}</script>"
         ).format(_json(drawing, stories), asset("report.js"), asset("stories.js")),
     )
+
+
+class _Part(NamedTuple):
+    """A part of the page that the navigation leads to.
+
+    Attributes:
+        anchor: its id.
+        name: its name in the navigation.
+        html: what it says; empty if it has nothing to say.
+    """
+
+    anchor: str
+    name: str
+    html: Html
+
+
+def _parts(
+    verdict: Verdict,
+    drawings: tuple[Drawing, Drawing],
+    stories: Stories | None,
+    folder: str | None,
+) -> list[_Part]:
+    """The parts in the order in which they are read; those that say nothing are left out."""
+    locked = verdict.locks.blockers or verdict.locks.deadlocks or verdict.locks.gave_way
+    rest = (
+        () if locked else (sections.locks(verdict),),
+        (sections.rescued(verdict),),
+        (sections.replica_ends(verdict),),
+        (sections.probed(verdict),),
+        (sections.users(verdict),),
+        (_limits(verdict),),
+    )
+    parts = (
+        _Part("why", "Why", failures.why(verdict, folder)),
+        _Part("time", "Timeline", _timeline(*drawings)),
+        _Part("down", "Downtime", failures.downtime(verdict)),
+        _Part("jobs", "Jobs", sections.jobs(verdict)),
+        _Part("data", "Data", _data(verdict)),
+        _Part("latency", "Latency", _latency(verdict)),
+        _Part("slow", "Slow", failures.slow(verdict)),
+        _Part("locks", "Locks", sections.locks(verdict) if locked else Html("")),
+        _Part("control", "Control run", sections.control(verdict)),
+        _Part("requests", "Requests", failures.stories(stories)),
+        _Part("rest", "More", _rest([one for some in rest for one in some])),
+    )
+    return [
+        part._replace(html=Html('<div id="part-{}">{}</div>').format(part.anchor, part.html))
+        for part in parts
+        if part.html
+    ]
+
+
+def _rest(found: list[Html]) -> Html:
+    """What few people look for, folded."""
+    told = Html().join(one for one in found if one)
+    return Html(
+        '<details class="rest"><summary>More: users, replicas, and what this run could not '
+        "detect</summary><div>{}</div></details>"
+    ).format(told)
+
+
+def _navigation(parts: list[_Part]) -> Html:
+    links = Html().join(
+        Html('<a href="#part-{}">{}</a>').format(part.anchor, part.name) for part in parts
+    )
+    return Html(
+        '<nav aria-label="Parts of this page">{}<a href="#again">Run again</a></nav>'
+    ).format(links)
 
 
 def _json(drawing: Drawing, stories: Stories | None) -> Html:
@@ -101,19 +160,24 @@ def _json(drawing: Drawing, stories: Stories | None) -> Html:
 def _head(verdict: Verdict) -> Html:
     platform = words.platform_text(verdict)
     doubts = bullets(verdict.doubts, "reasons doubts") if verdict.doubts else ""
+    summary = summary_of(verdict)
+    safe = Html('<p class="safe">{}</p>').format(summary.safe_way) if summary.safe_way else ""
     return Html(
         '<header><h1><span class="badge {}">{}</span>'
         "{}</h1>"
+        '<p class="sentence">{}</p>{}'
         '<p class="soft">{} · seed {} · {} '
         "replicas · {} · "
         "{:,} existing rows · "
         "{} · {}</p>{}"
-        "{}{}</header><main>"
+        "{}{}</header>"
     ).format(
         verdict.verdict,
         verdict.verdict.upper(),
         " · ".join(words.run_name(verdict)),
-        verdict.started_at,
+        summary.sentence,
+        safe,
+        words.moment(verdict.started_at),
         verdict.seed,
         verdict.replicas,
         words.traffic_text(verdict.rate, verdict.users.stayed),
@@ -166,7 +230,7 @@ def _data_word(verdict: Verdict) -> str:
     )
 
 
-def _timeline(drawing: Drawing) -> Html:
+def _timeline(drawing: Drawing, phone: Drawing) -> Html:
     versions = Html().join(
         Html('<span><i style="background:var(--v{})"></i>{}</span>').format(
             index % COLOURS, version
@@ -174,13 +238,13 @@ def _timeline(drawing: Drawing) -> Html:
         for index, version in enumerate(drawing.versions)
     )
     colours = (
-        ("--ok", "succeeded"),
-        ("--bad", "failed"),
-        ("--p50", "p50"),
-        ("--p99", "p99"),
+        ("--verb", "steps and verbs of the rollout"),
         ("--migrate", "migrations"),
         ("--lock", "lock waits"),
-        ("--v3", "steps and verbs of the rollout"),
+        ("--ok", "succeeded"),
+        ("--bad", "failed"),
+        ("--p50", "median latency (p50)"),
+        ("--p99", "99th percentile (p99)"),
     )
     rest = Html().join(
         Html('<span><i style="background:var({})"></i>{}</span>').format(colour, name)
@@ -200,13 +264,13 @@ def _timeline(drawing: Drawing) -> Html:
     )
     return Html(
         "<section><h2>Timeline</h2>"
-        '<div class="tools">{}<span class="legend">{}{}</span></div>'
+        '<div class="tools">{}</div><p class="legend">{}{}</p>'
         '<div id="timeline" tabindex="0" aria-label="Timeline; plus, minus and arrows zoom and '
-        'move">{}<div id="tip" role="status"></div></div>'
+        'move">{}<div id="tip" role="status"></div></div><div class="phone">{}</div>'
         '<p class="soft">A replica is drawn pale while it is starting, ready, draining or '
-        "stopping. Drag to zoom in; double-click to see the whole run. Times are seconds since the "
-        "first planned request.</p></section>"
-    ).format(buttons, versions, rest, drawing.svg)
+        'stopping. Latency has a logarithmic scale. <span class="tools">Drag to zoom in; '
+        "double-click to see the whole run.</span></p></section>"
+    ).format(buttons, versions, rest, drawing.svg, phone.svg)
 
 
 def _data(verdict: Verdict) -> Html:
@@ -267,23 +331,13 @@ def _latency(verdict: Verdict) -> Html:
     )
 
 
-def _advice(verdict: Verdict) -> Html:
-    if not verdict.advice:
-        return Html("")
-    advice = bullets([one.sentence for one in verdict.advice], "")
-    return Html("<section><h2>Settings that would have prevented failures</h2>{}</section>").format(
-        advice
-    )
-
-
 def _limits(verdict: Verdict) -> Html:
     limits = bullets(verdict.limits, "")
     return Html("<section><h2>What this run could not detect</h2>{}</section>").format(limits)
 
 
 def _foot(verdict: Verdict, folder: str | None) -> Html:
-    where = Html("<p>Evidence: <code>{}</code></p>").format(folder) if folder is not None else ""
+    where = "" if folder is None else to_copy("Evidence:", folder)
     return Html(
-        "</main><footer><p>Run again: <code>{}</code></p>{}"
-        "<p>hitless {}; verdict.json schema {}</p></footer>"
-    ).format(verdict.replay, where, verdict.hitless, verdict.schema)
+        '</main><footer id="again">{}{}<p>hitless {}; verdict.json schema {}</p></footer>'
+    ).format(to_copy("Run again:", verdict.replay), where, verdict.hitless, verdict.schema)

@@ -18,7 +18,7 @@ from scenarios.reports.junit import junit
 from scenarios.reports.markdown import summary
 from scenarios.reports.page.report import html_report
 from scenarios.reports.prometheus import metrics
-from scenarios.reports.terminal import verdict_view
+from scenarios.reports.terminal import print_verdict
 from scenarios.verdict import Verdict
 from scenarios.verdict.model import (
     Advice,
@@ -128,7 +128,7 @@ def flat(text: str) -> str:
 
 def terminal(verdict: Verdict) -> str:
     out = io.StringIO()
-    Console(file=out, width=160).print(verdict_view(verdict, "runs/x"))
+    print_verdict(Console(file=out, width=160), verdict, "runs/x", verbose=True)
     return flat(out.getvalue())
 
 

@@ -137,7 +137,25 @@
     show(from, to);
     for (const part of document.querySelectorAll("details")) part.open = true;
   });
+  const copied = async (text) => {
+    try { await navigator.clipboard.writeText(text); return true; } catch { /* not allowed here */ }
+    const field = document.createElement("textarea");
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  };
+  const copying = (button, text) => button.addEventListener("click", async () => {
+    button.textContent = (await copied(text())) ? "copied" : "not allowed";
+    setTimeout(() => { button.textContent = button.dataset.name ?? "copy"; }, 1500);
+  });
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.hidden = false;
+    copying(button, () => button.dataset.copy);
+  }
   // For the other script: shows a stretch of time, with a mark at an instant.
-  window.hitless = { data, told, duration, look: (at, before, after) => { marked = at; show(at - before, at + after); } };
+  window.hitless = { data, told, duration, copying, look: (at, before, after) => { marked = at; show(at - before, at + after); } };
   draw();
 })();

@@ -1,7 +1,7 @@
 "use strict";
 // Shows the story of each failed or slow request. Texts are inserted as text, never as markup.
 (() => {
-  const { data, look, duration } = window.hitless;
+  const { data, look, duration, copying } = window.hitless;
   const section = document.getElementById("stories");
   if (!section) return;
   const { texts, facts, sets, moments, sequences, rows } = data.stories;
@@ -16,6 +16,7 @@
   const text = document.getElementById("story-text");
   const body = document.getElementById("story-rows");
   const count = document.getElementById("story-count");
+  const heads = [...section.querySelectorAll("th")].map((head) => head.textContent);
   let found = rows, first = 0;
 
   const make = (tag, content, style) => {
@@ -54,7 +55,11 @@
     });
     const cell = make("td", list);
     cell.colSpan = 8;
-    const tools = make("div", mark, "tools");
+    const tools = make("div", mark, "tools"), copy = make("button", "copy a link to it");
+    copy.type = "button";
+    copy.dataset.name = "copy a link to it";
+    copying(copy, () => `${location.href.split("#")[0]}#${get(row, "id")}`);
+    tools.append(copy);
     cell.append(tools);
     const line = make("tr", cell, "story");
     return line;
@@ -64,17 +69,24 @@
     const tr = make("tr"), open = make("button", get(row, "id"), "link");
     open.type = "button";
     open.setAttribute("aria-expanded", "false");
+    open.dataset.id = get(row, "id");
     let opened = null;
     open.addEventListener("click", () => {
       if (opened) { opened.remove(); opened = null; }
-      else { opened = story(row); tr.after(opened); }
+      else {
+        opened = story(row);
+        tr.after(opened);
+        history.replaceState(null, "", `#${get(row, "id")}`);
+      }
       open.setAttribute("aria-expanded", String(opened !== null));
     });
-    tr.append(make("td", open));
-    const cells = [instant(get(row, "at")), duration(get(row, "took")), get(row, "asked"), get(row, "got"),
-      get(row, "replica"), get(row, "step")];
-    for (const words of cells) tr.append(make("td", words));
-    tr.append(make("td", make("code", get(row, "cause"))));
+    const cells = [open, instant(get(row, "at")), duration(get(row, "took")), get(row, "asked"), get(row, "got"),
+      get(row, "replica"), get(row, "step"), make("code", get(row, "cause"))];
+    cells.forEach((content, index) => {
+      const cell = make("td", content);
+      cell.dataset.label = heads[index];
+      tr.append(cell);
+    });
     return tr;
   };
 
@@ -97,6 +109,21 @@
   text.addEventListener("input", filter);
   document.getElementById("story-back").addEventListener("click", () => turn(-PAGE));
   document.getElementById("story-on").addEventListener("click", () => turn(PAGE));
+  // `#s1-000632-1` leads to that request: its page of the table, opened.
+  const follow = () => {
+    const id = decodeURIComponent(location.hash.slice(1));
+    const index = rows.findIndex((row) => get(row, "id") === id);
+    if (index < 0) return;
+    cause.value = text.value = "";
+    found = rows;
+    first = Math.floor(index / PAGE) * PAGE;
+    fill();
+    const open = [...body.querySelectorAll(".link")].find((button) => button.dataset.id === id);
+    open.click();
+    open.closest("tr").scrollIntoView({ block: "start" });
+  };
+  window.addEventListener("hashchange", follow);
   for (const part of section.querySelectorAll("[hidden]")) part.hidden = false;
   fill();
+  follow();
 })();

@@ -1,7 +1,9 @@
 """The report in a real browser: everything is drawn, nothing is fetched, and keys are enough."""
 
+import base64
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.reports.page.comparison import Compared, compare_report
 from scenarios.reports.page.report import html_report
 from scenarios.reports.page.stories import MOST_STORIES, Stories, pack
+from scenarios.reports.sentence import summary_of
 from scenarios.reports.words import duration
 from scenarios.verdict import Verdict
 from tests.support import evidence as make
@@ -163,6 +166,70 @@ def test_print_shows_everything(page: Page) -> None:
     page.media("print")
     assert page.run("[...document.querySelectorAll('details')].every((d) => d.open)")
     assert page.run("getComputedStyle(document.querySelector('.tools')).display") == "none"
+
+
+def test_print_takes_two_pages(page: Page) -> None:
+    """On A4 the page takes two sheets: what happened and why, the timeline, data and latency."""
+    printed = page.send("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"]
+    assert len(re.findall(rb"/Type /Page\b", base64.b64decode(printed))) <= 2
+    page.media("print")
+    for part, shown in (("why", True), ("time", True), ("data", True), ("requests", False)):
+        box = f"document.getElementById('part-{part}').getBoundingClientRect()"
+        assert (page.run(f"{box}.height") > 0) is shown, part
+
+
+@pytest.mark.parametrize("dark", ["dark", "light"])
+def test_a_phone_shows_all_of_it(page: Page, dark: str) -> None:
+    """At 390 px nothing is cut off, rows are cards, and the chart's letters are readable."""
+    page.size(390, 844)
+    page.media(dark=dark == "dark")
+    assert page.run("document.documentElement.scrollWidth") <= 390
+    letters = (
+        "(() => { const t = document.querySelector('.phone text'), b = t.getBoundingClientRect(); "
+        "return b.height })()"
+    )
+    assert page.run(letters) >= 9
+    assert page.run("getComputedStyle(document.getElementById('timeline')).display") == "none"
+    cell = "document.querySelector('#story-rows td')"
+    assert page.run(f"getComputedStyle({cell}, '::before').content") == '"request"'
+    assert page.run(f"{cell}.getBoundingClientRect().width") > 250
+
+
+def test_a_link_leads_to_a_single_failure(page: Page, failed: Verdict) -> None:
+    """`#ID` opens that request, whatever was filtered; opening one makes such an address."""
+    last = failed.causes[-1].evidence.requests[-1]
+    page.run(
+        "(() => { const t = document.getElementById('story-text'); t.value = 'nothing of it'; "
+        "t.dispatchEvent(new Event('input')) })()"
+    )
+    page.run(f"location.hash = {json.dumps(last)}")
+    page.wait("document.querySelector('.story') !== null")
+    assert page.run("document.querySelector('.story').previousSibling.innerText").startswith(last)
+    assert page.run("document.querySelector('.story').getBoundingClientRect().top") < 900
+    first = page.run("document.querySelector('#story-rows .link').dataset.id")
+    page.run("document.querySelector('#story-rows .link').click()")
+    assert page.run("location.hash") == f"#{first}"
+    page.run("history.replaceState(null, '', '#')")
+
+
+def test_commands_can_be_copied(page: Page, failed: Verdict) -> None:
+    """The button beside a command copies the whole command."""
+    page.run("navigator.clipboard.writeText = async (text) => { window.hitless.copied = text }")
+    page.run("document.querySelector('#again [data-copy]').click()")
+    page.wait("window.hitless.copied !== undefined")
+    assert page.run("window.hitless.copied") == failed.replay
+    assert page.run("document.querySelectorAll('[data-copy][hidden]').length") == 0
+
+
+def test_the_sentence_comes_first_and_the_parts_can_be_reached(page: Page, failed: Verdict) -> None:
+    """The causal sentence and the safe way come before all numbers; links lead to every part."""
+    summary = summary_of(failed)
+    text = page.run("document.querySelector('header').innerText")
+    assert summary.sentence in text
+    assert text.index(summary.sentence) < text.index("replicas")
+    links = page.run("[...document.querySelectorAll('nav a')].map((a) => a.getAttribute('href'))")
+    assert {"#part-why", "#part-time", "#part-data", "#part-rest", "#again"} <= set(links)
+    assert page.run(f"{json.dumps(links)}.every((l) => document.querySelector(l) !== null)")
 
 
 def test_a_screen_reader_has_names_for_everything(page: Page) -> None:
