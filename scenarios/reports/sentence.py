@@ -120,6 +120,15 @@ def _without_failures(verdict: Verdict) -> Summary:
             f"No request failed, but {broken.violations:,} {rows} broke a promise: "
             f"{words.clean(broken.title)}."
         )
+    jobs = verdict.jobs
+    lost = None if jobs is None else next((one for one in jobs.causes if not one.accepted), None)
+    if lost is not None:
+        noun = "job" if lost.count == 1 else "jobs"
+        return Summary(
+            f"No request failed, but {lost.count:,} {noun} did not end as they should have: "
+            f"{_plain(lost.title)}.",
+            "" if lost.remedy is None else f"What helps: {_plain(lost.remedy)}.",
+        )
     if rollout.outcome != rollout.expected:
         ended = words.clean(rollout.outcome.replace("_", " "))
         why = f": {words.clean(rollout.reason)}" if rollout.reason else ""
