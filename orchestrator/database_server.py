@@ -66,12 +66,15 @@ class DatabaseServer:
         with contextlib.suppress(ValueError):
             self._created.remove(name)
 
-    async def template(self, key: str, build: Callable[[str], Awaitable[None]]) -> str:
+    async def template(
+        self, key: str, build: Callable[[str], Awaitable[None]], *, base: str | None = None
+    ) -> str:
         """Return the name of the template for the key, building it the first time.
 
         Args:
             key: everything that its contents depend on, such as migrations and number of rows.
-            build: gets the URL of an empty database, fills it, and leaves no connection open.
+            build: gets the URL of a database, fills it, and leaves no connection open.
+            base: another template, of which the database is a copy; absent: it is empty.
 
         Raises:
             EnvironmentFailure: the server refuses or does not answer.
@@ -79,7 +82,7 @@ class DatabaseServer:
         async with self._building:
             if key not in self._templates:
                 name = f"template_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-                url = await self.create_database(name)
+                url = await self.create_database(name, template=base)
                 try:
                     await build(url)
                     # So each clone has statistics, and no autovacuum that is due.

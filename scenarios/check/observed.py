@@ -144,6 +144,57 @@ class ChangeResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sqlstate: str | None = None
 
 
+class MigratorResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the migration tool of one step does, compared with a single run.
+
+    An exit status is absent where a process did not end in time.
+
+    Attributes:
+        step: the number of the step, from 1 on.
+        tool: what was run.
+        exit_alone: the exit status of a single run.
+        said_alone: the last line that it printed; absent if it succeeded.
+        changed_something: whether a single run changed anything at all.
+        exits_at_once: the exit statuses of three that were started at the same instant.
+        differences_at_once: in what the database then differs from that of a single run.
+        killed: whether one could be killed while it waited for a lock.
+        left_by_killed: what the killed one changed all the same, because Postgres went on.
+        exit_after_kill: the exit status of a run afterwards.
+        said_after_kill: the last line that it printed; absent if it succeeded.
+        differences_after_kill: in what the database then differs from that of a single run.
+    """
+
+    step: int
+    tool: str
+    exit_alone: int | None
+    said_alone: str | None = None
+    changed_something: bool = True
+    exits_at_once: tuple[int | None, ...] = ()
+    differences_at_once: tuple[str, ...] = ()
+    killed: bool = False
+    left_by_killed: tuple[str, ...] = ()
+    exit_after_kill: int | None = None
+    said_after_kill: str | None = None
+    differences_after_kill: tuple[str, ...] = ()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether three at once do something else to the database than one."""
+        return bool(self.differences_at_once)
+
+    @property
+    def recovers(self) -> bool:
+        """Whether a run after a kill leads to what a single run leads to."""
+        return self.exit_after_kill == 0 and not self.differences_after_kill
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong with the tool."""
+        return (
+            self.exit_alone == 0 and self.changed_something and not self.repeats and self.recovers
+        )
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that the trials saw.
 
@@ -151,11 +202,13 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cells: versions on schemas.
         crossings: journeys across two versions.
         changes: changes of the schema.
+        migrators: migration tools that were started three times at once, and killed.
     """
 
     cells: tuple[CellResult, ...] = ()
     crossings: tuple[CrossingResult, ...] = ()
     changes: tuple[ChangeResult, ...] = ()
+    migrators: tuple[MigratorResult, ...] = ()
 
     def joined(self, other: "Observed") -> "Observed":
         """Both together."""
@@ -163,6 +216,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             cells=self.cells + other.cells,
             crossings=self.crossings + other.crossings,
             changes=self.changes + other.changes,
+            migrators=self.migrators + other.migrators,
         )
 
     def cell(

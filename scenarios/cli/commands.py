@@ -35,6 +35,7 @@ class CommandEntry(NamedTuple):
 
 COMMANDS = {
     "run": CommandEntry("run", "Deploy one release under traffic, show it live, and judge it."),
+    "check": CommandEntry("check", "Find out which versions can live on which schema."),
     "matrix": CommandEntry("matrix", "Run every plan under every strategy, into one table."),
     "demo": CommandEntry("demo", "Deploy one release twice: a plan that breaks it, a safe plan."),
     "ctl": CommandEntry("ctl", "Pause, promote, abort or undo the release of a run."),

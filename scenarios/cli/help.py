@@ -17,6 +17,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless run --persona kubernetes --set policy.termination.pre_stop_seconds=5",
         "hitless run scenario.toml --junit results.xml --json > verdict.json",
     ),
+    "check": (
+        "hitless check big-bang",
+        "hitless check scenario.toml --strategy canary --junit check.xml",
+        "hitless check with-default --graph mermaid",
+    ),
     "matrix": (
         "hitless matrix",
         "hitless matrix big-bang expand-contract --rate 100",

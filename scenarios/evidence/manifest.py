@@ -30,6 +30,9 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             limit.
         termination: whether each replica must stop when it is asked: it must not be killed after
             its grace period, and the stop signal must reach the process that listens.
+        fresh_start: whether a version that serves must be able to start after each migration. One
+            replica of it is started away from the traffic, and its `readiness_path` is requested.
+            Without that path, nobody can tell.
         schedule_lag_p99_seconds: the highest allowed p99 lag of the load generator. Above it, the
             generator was the bottleneck, and the run is invalid.
         schedule_lag_max_seconds: the longest allowed stall of the load generator. A longer stall
@@ -43,6 +46,7 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     longest_outage_seconds: float | None = None
     lock_wait_seconds: float | None = None
     termination: bool = True
+    fresh_start: bool = True
     schedule_lag_p99_seconds: float = 0.1
     schedule_lag_max_seconds: float = 0.4
 

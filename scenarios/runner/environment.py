@@ -91,28 +91,7 @@ class Environment:
             MigrationFailed: its base cannot be applied.
         """
         server = await self.server()
-        using = spec.using or loaded.scenario.release.serving
-        base = migrations_directory(spec.migrate) if isinstance(spec.migrate, str) else spec.migrate
-
-        async def build(url: str) -> None:
-            migrator = YoyoMigrator(
-                self.processes,
-                url,
-                log=log,
-                deadline=spec.migration_deadline_seconds,
-                server_log=self.server_log,
-            )
-            with Journal() as journal:
-                if isinstance(base, Path):
-                    await migrator.apply(base, None, journal)
-                elif base is not None:
-                    step = application.command(loaded, base, using, self._values(url))
-                    await migrator.run(step, journal)
-            if spec.rows is not None and spec.rows.count:
-                await fill(url, spec.rows)
-
-        whose = "" if isinstance(base, Path) else f"{application.version(loaded, using)}"
-        template = await server.template(f"{base} {whose} {spec.rows}", build)
+        template = await self.template(loaded, spec, log)
         self._databases += 1
         name = f"run_{self._databases}"
         url = await server.create_database(name, template=template)
@@ -124,6 +103,56 @@ class Environment:
                 await server.drop_database(name)
             raise
         await server.drop_database(name)
+
+    async def template(self, loaded: Loaded, spec: DatabaseSpec, log: Path) -> str:
+        """The template of the databases that the scenario wants before a run.
+
+        Args:
+            loaded: the scenario.
+            spec: what its database is to be.
+            log: what the output of the migrator is appended to.
+
+        Raises:
+            EnvironmentFailure: it cannot be made.
+            MigrationFailed: its base cannot be applied.
+        """
+        server = await self.server()
+        using = spec.using or loaded.scenario.release.serving
+        base = migrations_directory(spec.migrate) if isinstance(spec.migrate, str) else spec.migrate
+
+        async def build(url: str) -> None:
+            migrator = self.migrator(url, spec, log)
+            with Journal() as journal:
+                if isinstance(base, Path):
+                    await migrator.apply(base, None, journal)
+                elif base is not None:
+                    step = application.command(loaded, base, using, self._values(url))
+                    await migrator.run(step, journal)
+            if spec.rows is not None and spec.rows.count:
+                await fill(url, spec.rows)
+
+        whose = "" if isinstance(base, Path) else f"{application.version(loaded, using)}"
+        return await server.template(f"{base} {whose} {spec.rows}", build)
+
+    def migrator(
+        self, url: str, spec: DatabaseSpec, log: Path, *, lock_timeout: float | None = None
+    ) -> YoyoMigrator:
+        """What migrates the database with this URL.
+
+        Args:
+            url: the database.
+            spec: its settings.
+            log: what the output of the migrator is appended to.
+            lock_timeout: how many seconds a statement waits for a lock; absent: without a limit.
+        """
+        return YoyoMigrator(
+            self.processes,
+            url,
+            log=log,
+            lock_timeout=lock_timeout,
+            deadline=spec.migration_deadline_seconds,
+            server_log=self.server_log,
+        )
 
     def _values(self, url: str) -> dict[str, str]:
         """What fills the placeholders of a command that runs before there is anything else."""

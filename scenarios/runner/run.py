@@ -117,6 +117,7 @@ class Run:
             await parts.load.start(captured)
             supervising = group.create_task(_supervise(parts), name="healing and scaling")
             besides = group.create_task(parts.beside.supervise(), name="healing beside the web")
+            fresh = group.create_task(self._start_fresh(parts), name="fresh replicas")
             async with _phase(journal, "baseline"):
                 await self._baseline(parts)
             async with _phase(journal, "rollout"):
@@ -125,11 +126,19 @@ class Run:
                 await self._run_commands_until_finished(parts.release_run, rollout.control)
                 parts.faults.close()
                 await fault_task
+                parts.fresh_starts.close()
+                await fresh
                 await self._settle(parts)
             showing.cancel()
             supervising.cancel()
             besides.cancel()
             checking.cancel()
+
+    async def _start_fresh(self, parts: RunParts) -> None:
+        """Try fresh replicas after each migration, if the scenario does not forbid it."""
+        if self._scenario.objectives.fresh_start:
+            with first_error():
+                await parts.fresh_starts.run()
 
     async def _baseline(self, parts: RunParts) -> None:
         """Let the traffic go on before the release, unless it fails from the start.

@@ -13,7 +13,7 @@ from orchestrator.control_socket import serve_control_socket
 from orchestrator.hooks import CommandHooks
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
-from orchestrator.model import JournalEvent, Release
+from orchestrator.model import JournalEvent, Release, Version
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.processes import Processes
 from orchestrator.recovery import FleetPlan
@@ -33,6 +33,7 @@ from scenarios.runner import release as application
 from scenarios.runner.early import BaselineWatch, check_queries
 from scenarios.runner.environment import Environment
 from scenarios.runner.faults import Faults, PhaseClock
+from scenarios.runner.fresh_starts import FreshStarts
 from scenarios.runner.manifest import RouterFacts
 from scenarios.runner.operator_commands import OperatorCommands
 from scenarios.runner.process_sets import BesideStarter, BesideWeb
@@ -64,6 +65,7 @@ class RunParts:
         faults: carries out the scenario's faults.
         beside: what runs beside the web.
         baseline: sees when the traffic fails from its start.
+        fresh_starts: tries whether serving versions could still start after each migration.
     """
 
     url: str
@@ -80,6 +82,7 @@ class RunParts:
     faults: Faults
     beside: BesideWeb
     baseline: BaselineWatch
+    fresh_starts: FreshStarts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,7 @@ class Starter:
         self._watcher = watcher
         self._operator = operator
         self._baseline = BaselineWatch(allow_some=experiment.is_compared)
+        self._fresh: FreshStarts | None = None
 
     async def start(self, stack: AsyncExitStack) -> RunParts:
         """Start the database, the router and the load generator; no replica and no traffic yet.
@@ -202,7 +206,28 @@ class Starter:
                 beside,
             ),
             baseline=self._baseline,
+            fresh_starts=self._fresh_starts(services, rollout, release, journal),
         )
+
+    def _fresh_starts(
+        self, services: _Services, rollout: Rollout, release: Release, journal: Journal
+    ) -> FreshStarts:
+        def serving() -> list[Version]:
+            return [rollout.version_of(one) for one in rollout.serving()]
+
+        self._fresh = FreshStarts(
+            release,
+            journal,
+            platform=lambda: LocalPlatform(
+                services.processes,
+                log_directory=self._files.path,
+                replica_directories=services.private,
+                values=services.values,
+            ),
+            serving=serving,
+            start_seconds=rollout.policy.progress_deadline_seconds,
+        )
+        return self._fresh
 
     async def _start_services(self, stack: AsyncExitStack) -> _Services:
         url = await self._start_database(stack)
@@ -369,4 +394,6 @@ class Starter:
         )
 
     def _hear(self, event: JournalEvent) -> None:
+        if self._fresh is not None:
+            self._fresh.hear(event)
         self._watcher.on_event(msgspec.convert(event, Event, from_attributes=True))

@@ -19,6 +19,7 @@ Which of them wins, when several could be said:
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest
 from scenarios.verdict.causes.machine import Starved
 from scenarios.verdict.model import (
@@ -48,6 +49,7 @@ class Findings:
     Attributes:
         starved: how far other processes had the machine, over the whole run.
         stalled: the same when the release ended since replicas did not answer.
+        fresh_starts: whether serving versions could still start after each migration.
     """
 
     manifest: Manifest
@@ -73,6 +75,7 @@ class Findings:
     rescued: Rescued = field(default_factory=Rescued)
     control: ControlComparison | None = None
     jobs: Jobs | None = None
+    fresh_starts: tuple[Event, ...] = ()
 
 
 def decide(

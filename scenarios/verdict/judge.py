@@ -274,6 +274,7 @@ def _verdict(
         control=comparison.control,
         faults=sum(one.verb == "fault" and one.state == "completed" for one in timeline.events),
         locks=read.waiting.locks(watched=read.watched, origin_ns=origin_ns),
+        fresh_starts=tuple(one for one in timeline.events if one.verb == "fresh_start"),
         seconds=timeline.release_seconds,
         floor_seconds=timeline.floor_seconds,
         paced=tally.paced,

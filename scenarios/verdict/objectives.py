@@ -43,6 +43,7 @@ def check_objectives(findings: Findings) -> tuple[Check, ...]:
             _check_outage(findings),
             _check_locks(findings),
             _check_termination(findings),
+            _check_fresh_starts(findings),
             _check_integrity(findings.integrity, late=unfinished(findings) is not None),
             _check_jobs(findings.jobs),
             _check_outcome(findings, starved=findings.stalled is not None),
@@ -196,6 +197,27 @@ def _check_termination(findings: Findings) -> Check | None:
         title="each replica stops when it is asked to",
         held=not (broken and must),
         sentence=replica_ends.sentence(findings.replica_ends, allowed=not must),
+    )
+
+
+def _check_fresh_starts(findings: Findings) -> Check | None:
+    found = findings.fresh_starts
+    if not found:
+        return None
+    bad = [one for one in found if one.error is not None]
+    versions = " and ".join(dict.fromkeys(str(one.version) for one in found))
+    sentence = f"a fresh replica of {versions} became ready after each step that migrated"
+    if bad:
+        first = bad[0]
+        sentence = (
+            f"after step {first.detail.get('step')}, while version {first.version} served, no "
+            f"fresh replica of it could start: {first.error}"
+        )
+    return Check(
+        check="fresh_start",
+        title="a version that serves can start after each migration",
+        held=not bad,
+        sentence=sentence,
     )
 
 

@@ -7,7 +7,7 @@ from scenarios.evidence.locks import DatabaseSession
 from scenarios.evidence.server_log import ServerLine
 
 OURS = "hitless-"
-"""What the names of our own sessions begin with: migrator, harness, watch, faults."""
+"""What the names of our own sessions begin with: migrator, harness, watch, faults, fresh."""
 
 _NOWHERE = (None, "", "[unknown]")
 """How the server calls the database of a session that has not got to one."""
@@ -116,4 +116,4 @@ def words(application: str) -> list[str]:
 
 def is_ours(application: str) -> bool:
     """Whether a session is one of the harness's own."""
-    return application.startswith(OURS)
+    return any(word.startswith(OURS) for word in words(application))

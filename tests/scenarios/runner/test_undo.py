@@ -57,6 +57,12 @@ def test_migrations_that_nobody_needs_are_taken_back(postgres_url: str, tmp_path
     assert (code, verdict.rollout.outcome) == (0, "completed"), verdict.reasons
     assert verdict.requests.failed == 0
     assert verdict.integrity.violations == ()
+    # Version a served after the first and the last step, and could have been started then.
+    fresh = [one for one in run.events if one.verb == "fresh_start"]
+    assert [(one.version, one.error, one.detail["step"]) for one in fresh] == [
+        ("a", None, 1),
+        ("a", None, 4),
+    ]
     assert taken_back(run) == [
         "expand_contract.0004.tokens-foreign-key-valid",
         "expand_contract.0003.tokens-foreign-key",

@@ -50,6 +50,21 @@ def test_without_limits_only_what_must_hold_is_checked(clean_run: Evidence) -> N
     assert reasons[-1] == "the release completed, as expected"
 
 
+def test_a_version_that_serves_must_be_able_to_start(clean_run: Evidence) -> None:
+    """No request failed, and still no replica that dies after the migration could be replaced."""
+    started = event(3.0, "fresh_start", "noted", 90, version="a", detail={"step": 1})
+    why = "it answered GET /ready with 503"
+    refused = event(3.5, "fresh_start", "noted", 91, version="a", error=why, detail={"step": 3})
+    events = clean_run.events
+    good = clean_run.but(events=[*events, started]).judge()
+    assert check(good, "fresh_start").held is True
+    bad = clean_run.but(events=[*events, started, refused]).judge()
+    assert check(bad, "fresh_start").held is False
+    assert bad.verdict == "fail"
+    assert "after step 3, while version a served" in check(bad, "fresh_start").sentence
+    assert why in check(bad, "fresh_start").sentence
+
+
 @pytest.mark.parametrize(
     ("availability", "held"), [(0.983, True), (0.985, False), (1.0, False), (0.5, True)]
 )

@@ -1,0 +1,75 @@
+"""What a JSON answer looks like: which values it has, and of which types."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+
+_NULL = "null"
+
+
+def shape_of(body: bytes) -> tuple[str, ...]:
+    """The values of a JSON document, each as `path type`; empty if it is not JSON.
+
+    All elements of an array share the path with `[]` at its end.
+    """
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return ()
+    return tuple(sorted({f"{path} {kind}" for path, kind in _values(document, "$")}))
+
+
+def differences(before: Iterable[str], now: Iterable[str]) -> tuple[str, ...]:
+    """In what answers now differ from those before, as a client would notice it.
+
+    New values are fine: a client ignores what it does not know (RFC 9413, section 4).
+
+    Args:
+        before: the shape that clients know.
+        now: the shape now.
+    """
+    old, new = _types(before), _types(now)
+    found = []
+    for path, kinds in sorted(old.items()):
+        if path not in new:
+            if _parent_is_there(path, new):
+                found.append(f"{path} is missing")
+        elif not kinds & new[path] and _NULL not in kinds | new[path]:
+            found.append(f"{path} is now {_either(new[path])}, and was {_either(kinds)}")
+    return tuple(found)
+
+
+def _values(value: object, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        yield path, "object"
+        for key, part in value.items():
+            yield from _values(part, f"{path}.{key}")
+    elif isinstance(value, list):
+        yield path, "array"
+        for part in value:
+            yield from _values(part, f"{path}[]")
+    elif value is None:
+        yield path, _NULL
+    elif isinstance(value, bool):
+        yield path, "boolean"
+    elif isinstance(value, str):
+        yield path, "string"
+    else:
+        yield path, "number"
+
+
+def _types(shape: Iterable[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for one in shape:
+        path, _, kind = one.rpartition(" ")
+        found.setdefault(path, set()).add(kind)
+    return found
+
+
+def _parent_is_there(path: str, shape: Mapping[str, set[str]]) -> bool:
+    """Whether a value could have been there; an empty array has no elements to miss."""
+    parent = path.removesuffix("[]") if path.endswith("[]") else path.rpartition(".")[0]
+    return not path.endswith("[]") and parent in shape
+
+
+def _either(kinds: set[str]) -> str:
+    return " or ".join(sorted(kinds))

@@ -1,0 +1,146 @@
+"""The result of a check as data: what `hitless check --json` prints."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from scenarios.check.observed import CellResult, Observed, SchemaKey
+from scenarios.check.reachable import FLEETS, reachable
+from scenarios.check.release_plan import ReleasePlan
+from scenarios.check.safety import Safety, judge_safety
+from scenarios.check.trial_plan import all_advances, schema_after
+from scenarios.evidence.manifest import Outcome as ReleaseOutcome
+
+
+class SchemaRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One schema of the release.
+
+    Attributes:
+        name: its short name, such as `S1`.
+        schema: the changes that are in force.
+        title: its last change.
+    """
+
+    name: str
+    schema: SchemaKey
+    title: str
+
+
+class OldAndNew(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The first and the last version on each other's schema, as people try them by hand.
+
+    Attributes:
+        old_warm_on_new: the old version with warm connections on the new schema.
+        old_fresh_on_new: a fresh replica of it there: can it restart, heal and scale?
+        new_on_old: the new version on the old schema.
+        new_on_new: the new version on its own schema.
+    """
+
+    old_warm_on_new: CellResult | None = None
+    old_fresh_on_new: CellResult | None = None
+    new_on_old: CellResult | None = None
+    new_on_new: CellResult | None = None
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The result of a check.
+
+    Attributes:
+        scenario: the scenario's name.
+        strategy: the strategy that decides the exit status.
+        passed: whether the release is safe under that strategy and ends as expected, and nothing
+            is wrong with the migration tools that were tried.
+        expected: how the release must end under that strategy.
+        versions: the versions, in the order in which they serve.
+        schemas: the schemas, in the order of the release.
+        strategies: each strategy's result.
+        old_and_new: the first and the last version on each other's schema.
+        observed: all that the trials saw.
+        trials: how many trials there were.
+        cached: how many of their results came from an earlier check.
+    """
+
+    scenario: str
+    strategy: str
+    passed: bool
+    expected: ReleaseOutcome
+    versions: tuple[str, ...]
+    schemas: tuple[SchemaRow, ...]
+    strategies: Mapping[str, Safety]
+    old_and_new: OldAndNew
+    observed: Observed
+    trials: int
+    cached: int
+
+    @property
+    def chosen(self) -> Safety:
+        """The result under the strategy that decides."""
+        return self.strategies[self.strategy]
+
+    @property
+    def verdict(self) -> str:
+        """`safe` or `unsafe`."""
+        return "safe" if self.passed else "unsafe"
+
+
+def check_report(
+    plan: ReleasePlan,
+    observed: Observed,
+    *,
+    strategy: str,
+    expected: ReleaseOutcome = "completed",
+    with_ways_back: bool = False,
+    trials: int = 0,
+    cached: int = 0,
+) -> CheckReport:
+    """Judge a release under every strategy.
+
+    Args:
+        plan: the release.
+        observed: what the trials saw.
+        strategy: the strategy that decides.
+        expected: how the release must end under it.
+        with_ways_back: whether each version that has served must be able to return, too.
+        trials: how many trials there were.
+        cached: how many of their results are from an earlier check.
+    """
+    strategies = {name: judge_safety(reachable(plan, name), observed) for name in FLEETS}
+    chosen = strategies[strategy]
+    passed = chosen.safe and chosen.outcome == expected
+    if with_ways_back:
+        passed = passed and chosen.can_be_taken_back
+    passed = passed and all(one.ok for one in observed.migrators)
+    schemas = schema_rows(plan)
+    last = schemas[-1].schema
+    return CheckReport(
+        scenario=plan.name,
+        strategy=strategy,
+        passed=passed,
+        expected=expected,
+        versions=plan.versions,
+        schemas=schemas,
+        strategies=strategies,
+        old_and_new=OldAndNew(
+            old_warm_on_new=observed.cell(last, plan.start, "warm"),
+            old_fresh_on_new=observed.cell(last, plan.start, "fresh"),
+            new_on_old=observed.cell((), plan.last, "fresh"),
+            new_on_new=observed.cell(last, plan.last, "fresh"),
+        ),
+        observed=observed,
+        trials=trials,
+        cached=cached,
+    )
+
+
+def schema_rows(plan: ReleasePlan) -> tuple[SchemaRow, ...]:
+    """The schemas of a release, in the order in which it reaches them; each only once."""
+    changes = all_advances(plan)
+    keys = [schema_after(changes[:count]).key for count in range(len(changes) + 1)]
+    return tuple(
+        SchemaRow(name=f"S{number}", schema=key, title=_title(key))
+        for number, key in enumerate(dict.fromkeys(keys))
+    )
+
+
+def _title(schema: Sequence[str]) -> str:
+    return schema[-1] if schema else "base schema"

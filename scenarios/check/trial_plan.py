@@ -1,0 +1,218 @@
+"""Which trials a check makes: as few processes as the cells of all strategies need."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from scenarios.check.observed import SchemaKey
+from scenarios.check.reachable import FLEETS, SchemaState, reachable
+from scenarios.check.release_plan import Apply, Deployment, ReleasePlan, TakeBack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """The schema goes on by one change.
+
+    Attributes:
+        change: the change.
+        taken_back: whether it is taken back instead of being applied.
+    """
+
+    change: str
+    taken_back: bool = False
+
+    def apply_to(self, schema: SchemaState) -> SchemaState:
+        """The schema afterwards."""
+        done = schema.without if self.taken_back else schema.with_change
+        return done(self.change)
+
+
+Advances: TypeAlias = tuple[Advance, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivingTrial:
+    """A version lives through the schemas of its time, with warm connections and a fresh replica.
+
+    Attributes:
+        version: the version.
+        before: what was done to the base schema when it is deployed.
+        advances: what is done to the schema while it serves.
+        successor: the version that replaces it; None if it serves at the end.
+        rest: what is done to the schema afterwards, while its replicas wait without requests.
+        last: the version that serves at the end of the release; None if that is the successor, or
+            the version itself.
+    """
+
+    version: str
+    before: Advances
+    advances: Advances
+    successor: str | None = None
+    rest: Advances = ()
+    last: str | None = None
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions that are started."""
+        found = (self.version, self.successor, self.last)
+        return tuple(dict.fromkeys(one for one in found if one is not None))
+
+    @property
+    def schemas(self) -> tuple[SchemaKey, ...]:
+        """The schemas on which a fresh replica of the version is tried."""
+        return tuple(
+            schema_after((*self.before, *self.advances[:count])).key
+            for count in range(len(self.advances) + 1)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreshTrial:
+    """A version is started on a schema on which it does not serve as planned.
+
+    Attributes:
+        version: the version.
+        before: what was done to the base schema.
+    """
+
+    version: str
+    before: Advances
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions that are started."""
+        return (self.version,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigratorTrial:
+    """The migration tool of a step is started three times at once, and is killed.
+
+    Attributes:
+        step: the number of the step, from 1 on.
+        before: what was done to the base schema before the step.
+        changes: what the step applies.
+    """
+
+    step: int
+    before: Advances
+    changes: tuple[str, ...]
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions that are started: none."""
+        return ()
+
+
+PlannedTrial: TypeAlias = LivingTrial | FreshTrial | MigratorTrial
+
+
+def schema_after(advances: Iterable[Advance]) -> SchemaState:
+    """The schema after these changes of the base schema."""
+    schema = SchemaState()
+    for advance in advances:
+        schema = advance.apply_to(schema)
+    return schema
+
+
+def planned_trials(plan: ReleasePlan, *, everything: bool = False) -> tuple[PlannedTrial, ...]:
+    """The trials of a release, for all strategies.
+
+    Args:
+        plan: the release.
+        everything: whether each version is tried on each schema, also where it never lives.
+    """
+    living = tuple(_living(plan))
+    done = {(schema, trial.version) for trial in living for schema in trial.schemas}
+    wanted = _needed(plan)
+    histories = _histories(plan)
+    if everything:
+        wanted |= {(schema, version) for schema in histories for version in plan.versions}
+    fresh = [
+        FreshTrial(version=version, before=advances)
+        for schema, advances in histories.items()
+        for version in plan.versions
+        if (schema, version) in wanted - done
+    ]
+    return (*living, *fresh)
+
+
+def migrator_trials(plan: ReleasePlan) -> tuple[MigratorTrial, ...]:
+    """A trial for each step that applies changes."""
+    found: list[MigratorTrial] = []
+    done = 0
+    everything = all_advances(plan)
+    for step in plan.steps:
+        if isinstance(step, Apply) and step.changes:
+            names = tuple(change.name for change in step.changes)
+            found.append(MigratorTrial(step=step.step, before=everything[:done], changes=names))
+            done += len(names)
+        elif isinstance(step, TakeBack):
+            done += len(step.names)
+    return tuple(found)
+
+
+def all_advances(plan: ReleasePlan) -> Advances:
+    """Everything that the release does to the schema, in order."""
+    return tuple(one for one in _events(plan) if isinstance(one, Advance))
+
+
+def _events(plan: ReleasePlan) -> Iterator[Advance | Deployment]:
+    for step in plan.steps:
+        match step:
+            case Apply():
+                yield from (Advance(change=change.name) for change in step.changes)
+            case TakeBack():
+                yield from (Advance(change=name, taken_back=True) for name in step.names)
+            case Deployment():
+                yield step
+
+
+def _living(plan: ReleasePlan) -> Iterator[LivingTrial]:
+    """A trial for each time that a version serves, from its deployment to the next one."""
+    everything = all_advances(plan)
+    times = _times(plan)
+    for (version, begun, ended), following in zip(times, [*times[1:], None], strict=True):
+        successor = None if following is None else following[0]
+        yield LivingTrial(
+            version=version,
+            before=everything[:begun],
+            advances=everything[begun:ended],
+            successor=successor,
+            rest=everything[ended:],
+            last=plan.last if plan.last not in (version, successor) else None,
+        )
+
+
+def _times(plan: ReleasePlan) -> list[tuple[str, int, int]]:
+    """Which version serves from which number of changes to which."""
+    found: list[tuple[str, int, int]] = []
+    version, begun, done = plan.start, 0, 0
+    for event in _events(plan):
+        if isinstance(event, Advance):
+            done += 1
+        elif event.version != version:
+            found.append((version, begun, done))
+            version, begun = event.version, done
+    return [*found, (version, begun, done)]
+
+
+def _histories(plan: ReleasePlan) -> dict[SchemaKey, Advances]:
+    """How each schema of the release is reached first."""
+    everything = all_advances(plan)
+    found: dict[SchemaKey, Advances] = {}
+    for count in range(len(everything) + 1):
+        found.setdefault(schema_after(everything[:count]).key, everything[:count])
+    return found
+
+
+def _needed(plan: ReleasePlan) -> set[tuple[SchemaKey, str]]:
+    """Which versions serve on which schemas under any strategy, and the new one on the old."""
+    graphs = [reachable(plan, strategy) for strategy in FLEETS]
+    needed = {
+        (state.schema.key, version)
+        for graph in graphs
+        for state in graph.states
+        for version in state.serving
+    }
+    return needed | {((), plan.last)}

@@ -1,0 +1,149 @@
+"""`hitless check`: which versions of a release can live on which schema, tried before a rollout."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from scenarios.check.check_junit import check_junit
+from scenarios.check.check_report import CheckReport, check_report
+from scenarios.check.check_screen import print_check
+from scenarios.check.reachable import reachable
+from scenarios.check.release_plan import ReleasePlan
+from scenarios.check.state_graph import mermaid, text
+from scenarios.cli.interrupts import run_interruptibly
+from scenarios.cli.options import (
+    DatabaseOption,
+    JsonOption,
+    JunitOption,
+    RowsOption,
+    ScenarioArgument,
+    SetOption,
+    StrategyOption,
+)
+from scenarios.errors import UsageError, near
+from scenarios.exit_status import ExitStatus
+from scenarios.runner.checking.check_run import Checked, check_release, with_fewer_rows
+from scenarios.runner.checking.planned_release import planned_release
+from scenarios.runner.checking.result_cache import cache_folder
+from scenarios.runner.environment import environment
+from scenarios.scenario.overrides import Changes
+from scenarios.scenario.reader import Loaded
+
+_GRAPHS = {"text": text, "mermaid": mermaid}
+
+GraphOption = Annotated[
+    str | None,
+    typer.Option(
+        "--graph",
+        metavar="FORMAT",
+        help="Print the states that the release can reach, as `text` or `mermaid`; try nothing.",
+    ),
+]
+AllOption = Annotated[
+    bool, typer.Option("--all", help="Try each version on each schema, also where it never lives.")
+]
+WaysBackOption = Annotated[
+    bool,
+    typer.Option("--ways-back", help="Demand that each version can return at each moment."),
+]
+MigratorsOption = Annotated[
+    bool,
+    typer.Option(
+        "--migrators",
+        help="Also try the migration tool of each step: three at once, and killed in the middle.",
+    ),
+]
+CacheOption = Annotated[
+    bool, typer.Option(help="Use the results of earlier checks of the same files.")
+]
+
+
+def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
+    scenario: ScenarioArgument = "expand-contract",
+    strategy: StrategyOption = "rolling",
+    graph: GraphOption = None,
+    everything: AllOption = False,
+    ways_back: WaysBackOption = False,
+    migrators: MigratorsOption = False,
+    existing_rows: RowsOption = None,
+    settings: SetOption = None,
+    cache: CacheOption = True,
+    database: DatabaseOption = None,
+    junit_file: JunitOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Find out which versions can live on which schema, before anything is deployed.
+
+    It starts each version on each schema that it can meet under any strategy, with warm and with
+    fresh connections, and plays each journey of the scenario once. Then it says which strategies
+    are safe, what fails first elsewhere, and at which moment which version can no longer return.
+    There is no load and no balancer: see `hitless run` for what happens under traffic.
+
+    Exit status 0 says that nothing fails under the chosen strategy.
+    """
+    if graph is not None and graph not in _GRAPHS:
+        raise UsageError(f"--graph {graph}: {near(graph, _GRAPHS)}")
+    changes = Changes(
+        existing_rows=existing_rows, settings=tuple(settings or ()), database=database
+    )
+    loaded = changes.experiment(scenario, strategy, 1).loaded
+    if graph is not None:
+        plan = run_interruptibly(_plan(loaded))
+        sys.stdout.write(_GRAPHS[graph](reachable(plan, strategy)))
+        return ExitStatus.PASS
+    progress = Console(stderr=True, highlight=False)
+
+    def tell(line: str) -> None:
+        progress.print(line, style="dim", soft_wrap=True, markup=False)
+
+    loaded = with_fewer_rows(loaded, existing_rows)
+    # Another server may be another version of Postgres, so its results are not kept.
+    folder = cache_folder() if cache and database is None else None
+
+    async def work() -> Checked:
+        async with environment(database) as place:
+            return await check_release(
+                loaded,
+                place,
+                everything=everything,
+                migrators=migrators,
+                cache=folder,
+                tell=tell,
+            )
+
+    checked = run_interruptibly(work())
+    expect = loaded.scenario.expect
+    report = check_report(
+        checked.release.plan,
+        checked.observed,
+        strategy=strategy,
+        expected=expect.outcomes.get(strategy, expect.outcome),
+        with_ways_back=ways_back,
+        trials=checked.trials,
+        cached=checked.cached,
+    )
+    _write(report, junit_file, as_json=as_json)
+    return ExitStatus.PASS if report.passed else ExitStatus.FAIL
+
+
+async def _plan(loaded: Loaded) -> ReleasePlan:
+    async with environment() as place:
+        release = await planned_release(loaded, place.processes, place.private / "migrator.log")
+        return release.plan
+
+
+def _write(report: CheckReport, junit_file: Path | None, *, as_json: bool) -> None:
+    if junit_file is not None:
+        try:
+            junit_file.parent.mkdir(parents=True, exist_ok=True)
+            junit_file.write_bytes(check_junit(report))
+        except OSError as error:
+            raise UsageError(f"--junit {junit_file}: {error.strerror}") from error
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    else:
+        print_check(Console(highlight=False), report)

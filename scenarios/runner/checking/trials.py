@@ -1,0 +1,496 @@
+"""Carries out the trials of a check: each has a database and replicas of its own."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.database_server import ExternalServer
+from orchestrator.errors import (
+    EnvironmentFailure,
+    MigrationFailed,
+    PlatformError,
+    RolloutFailed,
+)
+from orchestrator.gates import fail_at_end, readiness_refusal
+from orchestrator.model import Replica
+from orchestrator.platforms.local import LocalPlatform
+from orchestrator.postgres import EmbeddedServer
+from orchestrator.tasks import first_error
+from scenarios.check.observed import (
+    CellResult,
+    ChangeResult,
+    Connections,
+    CrossingResult,
+    EndpointResult,
+    Observed,
+    SchemaKey,
+)
+from scenarios.check.reachable import SchemaState
+from scenarios.check.trial_plan import Advance, FreshTrial, LivingTrial, schema_after
+from scenarios.recording.subjects import wait_settled
+from scenarios.runner import release as application
+from scenarios.runner.checking.journey_player import (
+    JourneyPlayer,
+    Mailboxes,
+    OpenJourney,
+    PlayedRequest,
+    ReplicaClient,
+)
+from scenarios.runner.checking.planned_release import PlannedRelease
+from scenarios.runner.checking.replica_errors import (
+    ReplicaErrors,
+    endpoint_results,
+    refused_elsewhere,
+)
+from scenarios.runner.environment import Environment
+from scenarios.scenario.placeholders import database_values, run_values
+from scenarios.scenario.reader import Loaded
+from scenarios.scenario.spec import DatabaseSpec
+from scenarios.traffic.journeys.set_up import SetUpError, set_up
+
+AT_ONCE = 3
+"""How many plays of all journeys share a replica, so that it has several warm connections."""
+
+WARM_ROUNDS = 5
+"""How many more there are before the schema changes: psycopg prepares a statement at its sixth."""
+
+_ROUNDS_AFTER = 2
+_SETTLE_SECONDS = 5.0
+_SET_UP = "set-up"
+_HOST = "check.localhost"
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    """What all trials of a check share.
+
+    Attributes:
+        loaded: the scenario.
+        release: its release.
+        environment: where the processes run.
+        server: the database server; None if the application has no database.
+        player: plays the journeys.
+        mails: what the application mails.
+        smtp: the address of the users' mailbox.
+        folder: for logs.
+        template: waits for the template of the databases with a schema.
+        numbers: for unique names.
+    """
+
+    loaded: Loaded
+    release: PlannedRelease
+    environment: Environment
+    server: EmbeddedServer | ExternalServer | None
+    player: JourneyPlayer
+    mails: Mailboxes
+    smtp: str
+    folder: Path
+    template: Callable[[SchemaKey], Awaitable[str]]
+    numbers: "count[int]" = field(default_factory=lambda: count(1))
+
+    @asynccontextmanager
+    async def database(self, schema: SchemaKey) -> AsyncIterator[str]:
+        """A database with this schema; yields its URL, or nothing if there is no database.
+
+        Raises:
+            EnvironmentFailure: it cannot be made.
+        """
+        if self.server is None:
+            yield ""
+            return
+        name = f"check_{next(self.numbers)}"
+        template = await self.template(schema)
+        url = await self.server.create_database(name, template=template)
+        try:
+            yield url
+        except BaseException:
+            with suppress(EnvironmentFailure):  # the first error is the news
+                await self.server.drop_database(name)
+            raise
+        await self.server.drop_database(name)
+
+    @asynccontextmanager
+    async def at(self, schema: SchemaKey) -> AsyncIterator["Trial"]:
+        """A trial on a database with this schema.
+
+        Raises:
+            EnvironmentFailure: it cannot be made.
+        """
+        folder = self.folder / f"trial-{next(self.numbers)}"
+        folder.mkdir()
+        async with self.database(schema) as url, AsyncExitStack() as stack:
+            values = run_values(database_url=url, smtp=self.smtp, address=_HOST)
+            platform = await stack.enter_async_context(
+                LocalPlatform(
+                    self.environment.processes,
+                    log_directory=folder,
+                    replica_directories=folder,
+                    values=values,
+                )
+            )
+            yield Trial(self, url, platform=platform, values=values, stack=stack)
+
+
+@dataclass(slots=True)
+class _Tried:
+    """A replica that runs.
+
+    Attributes:
+        client: sends to it.
+        not_ready: why it is not ready; None if it is.
+        shared: what the set-up captured.
+        failed_set_up: what failed in the set-up; None if nothing did.
+        began_ns: when it was started.
+    """
+
+    client: ReplicaClient | None
+    name: str
+    version: str
+    not_ready: str | None
+    began_ns: int
+    shared: Mapping[str, str] = field(default_factory=dict)
+    failed_set_up: str | None = None
+
+
+class Trial:
+    """One database with replicas; made by `Desk.at`."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        url: str,
+        *,
+        platform: LocalPlatform,
+        values: Mapping[str, str],
+        stack: AsyncExitStack,
+    ) -> None:
+        self._desk = desk
+        self._url = url
+        self._platform = platform
+        self._values = values
+        self._stack = stack
+        self._started: list[str] = []
+        spec = desk.loaded.scenario.integrity
+        self._settled: Callable[[], Awaitable[bool]] | None = None
+        if spec is not None and spec.settled_when is not None and url:
+            query = spec.settled_when
+            self._settled = lambda: wait_settled(url, query, _SETTLE_SECONDS)
+
+    async def fresh(self, schema: SchemaKey, version: str) -> tuple[_Tried, CellResult]:
+        """Start a replica of the version, and play each journey once."""
+        tried = await self.start(version)
+        return tried, await self.cell(schema, tried, "fresh", rounds=1, at_once=1)
+
+    async def start(self, version: str, *, shared: Mapping[str, str] | None = None) -> _Tried:
+        """Start a replica of the version; it runs until the trial ends.
+
+        Args:
+            version: the version.
+            shared: what the set-up captured on another version; absent: the set-up is played.
+        """
+        name = f"{version}-check-{next(self._desk.numbers)}"
+        self._started.append(name)
+        loaded, began = self._desk.loaded, time.monotonic_ns()
+        settings = application.version(loaded, version)
+        try:
+            replica = await self._platform.start(settings, name)
+        except PlatformError as error:
+            return _Tried(None, name, version, str(error), began)
+        self._stack.push_async_callback(self._platform.stop, replica, 0.0)
+        why = await self._why_not_ready(replica)
+        traffic = loaded.scenario.traffic
+        client = self._stack.enter_context(ReplicaClient(replica, traffic.timeout_seconds))
+        tried = _Tried(client, name, version, why, began, shared or {})
+        if why is None and shared is None:
+            try:
+                tried.shared = await set_up(
+                    replica.host,
+                    replica.port,
+                    traffic.set_up,
+                    seed=next(self._desk.numbers),
+                    timeout_seconds=traffic.timeout_seconds,
+                )
+            except SetUpError as error:
+                tried.failed_set_up = str(error)
+        return tried
+
+    async def cell(
+        self,
+        schema: SchemaKey,
+        tried: _Tried,
+        connections: Connections,
+        *,
+        rounds: int = _ROUNDS_AFTER,
+        at_once: int = AT_ONCE,
+        opened: Sequence[OpenJourney] = (),
+    ) -> CellResult:
+        """Play the journeys on a replica, and tell what became of them.
+
+        Args:
+            schema: the present schema.
+            tried: the replica.
+            connections: whether its connections are warm.
+            rounds: how often each journey is played alone.
+            at_once: how many plays share the replica before that; 1 for none.
+            opened: journeys that it began on the schema before.
+        """
+        empty = CellResult(schema=schema, version=tried.version, connections=connections)
+        replace = msgspec.structs.replace
+        if tried.client is None or tried.not_ready is not None:
+            return replace(empty, not_ready=tried.not_ready)
+        if tried.failed_set_up is not None:
+            failed = EndpointResult(
+                endpoint=_SET_UP, requests=1, failed=1, mismatch=tried.failed_set_up
+            )
+            return replace(empty, endpoints=(failed,))
+        errors = self._errors()
+        start = tried.began_ns if connections == "fresh" else time.monotonic_ns()
+        played: list[PlayedRequest] = []
+        if at_once > 1:
+            played += await self._burst(tried, at_once, opened)
+        for _ in range(rounds):
+            played += await self._play(tried)
+        end = time.monotonic_ns()
+        found = await errors.read()
+        endpoints = endpoint_results(played, found, tried.name)
+        if connections == "warm":
+            endpoints += await self._health(tried.client.replica)
+        return replace(
+            empty,
+            endpoints=endpoints,
+            refused=refused_elsewhere(played, found, tried.name, start, end),
+            answers=_shapes(played),
+        )
+
+    async def warm_up(self, tried: _Tried) -> None:
+        """Let a replica use several connections, and prepare its statements."""
+        if tried.client is None or tried.not_ready or tried.failed_set_up:
+            return
+        await self._burst(tried, AT_ONCE)
+        for _ in range(WARM_ROUNDS):
+            await self._play(tried, wait_for_mail=False)
+
+    async def open_journeys(self, tried: _Tried) -> list[OpenJourney]:
+        """Begin journeys on a replica, for somebody to go on with."""
+        if tried.client is None or tried.not_ready or tried.failed_set_up:
+            return []
+        player = self._desk.player
+        return await player.begin_all(tried.client, tried.shared, self._settled)
+
+    async def crossing(
+        self, schema: SchemaKey, began: _Tried, went_on: _Tried, opened: Sequence[OpenJourney]
+    ) -> CrossingResult | None:
+        """Let a replica go on with journeys that another one began; None if it cannot serve."""
+        client = went_on.client
+        if client is None or went_on.not_ready is not None:
+            return None
+        errors = self._errors()
+        played: list[PlayedRequest] = []
+        for one in opened:
+            played += await one.play(client)
+        if began.shared:  # such as a token that the other version issued
+            played += await self._desk.player.play_all(client, began.shared, self._settled)
+        found = await errors.read()
+        return CrossingResult(
+            schema=schema,
+            began=began.version,
+            went_on=went_on.version,
+            endpoints=endpoint_results(played, found, went_on.name),
+        )
+
+    async def advance(
+        self, schema: SchemaState, advances: Sequence[Advance]
+    ) -> tuple[SchemaState, ChangeResult]:
+        """Change the schema; returns what it is then, and what became of the last change made.
+
+        Args:
+            schema: the schema before.
+            advances: what is done, in order.
+        """
+        began = time.monotonic()
+        failure: MigrationFailed | None = None
+        try:
+            await carry_out(self._desk, self._url, advances, self._values)
+        except MigrationFailed as error:
+            failure = error
+        names = [one.change for one in advances]
+        failed = None if failure is None else failure.migration
+        made = names.index(failed) if failed in names else len(advances) - 1
+        for advance in advances[:made]:
+            schema = advance.apply_to(schema)
+        result = ChangeResult(
+            schema=schema.key,
+            change=names[made],
+            taken_back=advances[made].taken_back,
+            seconds=time.monotonic() - began,
+            failed=None if failure is None else str(failure),
+            sqlstate=None if failure is None else failure.sqlstate,
+        )
+        return (schema if failure else advances[made].apply_to(schema)), result
+
+    def _errors(self) -> ReplicaErrors:
+        server = self._desk.server
+        embedded = server if isinstance(server, EmbeddedServer) else None
+        name = database_values(self._url)["database_name"] if self._url else ""
+        return ReplicaErrors(embedded, name, self._started)
+
+    async def _play(self, tried: _Tried, *, wait_for_mail: bool = True) -> list[PlayedRequest]:
+        if tried.client is None:
+            return []
+        return await self._desk.player.play_all(
+            tried.client, tried.shared, self._settled, wait_for_mail=wait_for_mail
+        )
+
+    async def _burst(
+        self, tried: _Tried, at_once: int, opened: Sequence[OpenJourney] = ()
+    ) -> list[PlayedRequest]:
+        """Several plays at the same time, so that several connections are used."""
+        if tried.client is None:
+            return []
+        work = [one.play(tried.client) for one in opened]
+        work += [self._play(tried) for _ in range(at_once)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_whole(one)) for one in work]
+        return [one for task in tasks for one in task.result()]
+
+    async def _why_not_ready(self, replica: Replica) -> str | None:
+        """Why the replica is not ready, by its health and readiness paths; None if it is."""
+        scenario = self._desk.loaded.scenario
+        paths = [scenario.application.health_path]
+        if scenario.application.readiness_path is not None:
+            paths.append(scenario.application.readiness_path)
+        seconds = scenario.policy.progress_deadline_seconds
+        try:
+            with first_error():
+                async with asyncio.TaskGroup() as group:
+                    watcher = group.create_task(fail_at_end(self._platform, replica))
+                    for path in dict.fromkeys(paths):
+                        why = await readiness_refusal(self._platform, replica, path, seconds)
+                        if why is not None:
+                            break
+                    watcher.cancel()
+        except RolloutFailed as failure:
+            return str(failure)
+        return why
+
+    async def _health(self, replica: Replica) -> tuple[EndpointResult, ...]:
+        """Whether a router would still send requests to the replica."""
+        path = self._desk.loaded.scenario.application.health_path
+        answer = await self._platform.probe(replica, path, _SETTLE_SECONDS)
+        if answer.good:
+            return ()
+        failed = EndpointResult(
+            endpoint=f"GET {path} (health check)",
+            requests=1,
+            failed=1,
+            expected=(200,),
+            status=answer.status,
+            message=answer.text,
+        )
+        return (failed,)
+
+
+def values_of(desk: Desk, url: str) -> dict[str, str]:
+    """What fills the placeholders of a command that migrates the database with this URL."""
+    known = run_values(database_url=url, smtp=desk.smtp, address=_HOST)
+    return {**known, "replica_dir": str(desk.folder)}
+
+
+async def carry_out(
+    desk: Desk, url: str, advances: Sequence[Advance], values: Mapping[str, str] | None = None
+) -> None:
+    """Change the schema of a database.
+
+    Raises:
+        MigrationFailed: a migration failed.
+    """
+    spec = desk.loaded.scenario.database or DatabaseSpec()
+    known = values or values_of(desk, url)
+    release = application.release(desk.loaded, {**known, "replica_dir": str(desk.folder)})
+    migrator = desk.environment.migrator(
+        url, spec, desk.folder / "migrator.log", lock_timeout=spec.lock_timeout_seconds
+    )
+    await desk.release.carry_out(advances, release.steps, migrator)
+
+
+async def try_fresh(desk: Desk, trial: FreshTrial) -> Observed:
+    """A version that is started on a schema.
+
+    Raises:
+        OrchestratorError: the trial itself failed.
+    """
+    schema = schema_after(trial.before).key
+    async with desk.at(schema) as place:
+        _, cell = await place.fresh(schema, trial.version)
+    return Observed(cells=(cell,))
+
+
+async def try_living(desk: Desk, trial: LivingTrial) -> Observed:
+    """A version that lives through changes of the schema.
+
+    Raises:
+        OrchestratorError: the trial itself failed.
+    """
+    schema = schema_after(trial.before)
+    cells: list[CellResult] = []
+    crossings: list[CrossingResult | None] = []
+    changes: list[ChangeResult] = []
+
+    def observed() -> Observed:
+        found = tuple(one for one in crossings if one is not None)
+        return Observed(cells=tuple(cells), crossings=found, changes=tuple(changes))
+
+    async with desk.at(schema.key) as place:
+        old, cell = await place.fresh(schema.key, trial.version)
+        cells.append(cell)
+        await place.warm_up(old)
+        opened = await place.open_journeys(old)
+        for advance in trial.advances:
+            schema, change = await place.advance(schema, [advance])
+            changes.append(change)
+            if change.failed is not None:
+                return observed()
+            cells.append(await place.cell(schema.key, old, "warm", opened=opened))
+            cells.append((await place.fresh(schema.key, trial.version))[1])
+            opened = await place.open_journeys(old)
+        if trial.successor is not None:
+            crossings += await _both_ways(place, schema.key, old, trial.successor, opened)
+        if trial.rest:
+            opened = await place.open_journeys(old)
+            schema, change = await place.advance(schema, trial.rest)
+            if change.failed is not None:
+                changes.append(change)
+                return observed()
+            cells.append(await place.cell(schema.key, old, "warm"))
+            if trial.last is not None:
+                crossings += await _both_ways(place, schema.key, old, trial.last, opened)
+    return observed()
+
+
+async def _both_ways(
+    place: Trial, schema: SchemaKey, old: _Tried, version: str, opened: Sequence[OpenJourney]
+) -> list[CrossingResult | None]:
+    """Journeys of the old version that a new one goes on with, and the reverse."""
+    new = await place.start(version)
+    there = await place.crossing(schema, old, new, opened)
+    back = await place.crossing(schema, new, old, await place.open_journeys(new))
+    return [there, back]
+
+
+async def _whole(work: Awaitable[Sequence[PlayedRequest]]) -> Sequence[PlayedRequest]:
+    return await work
+
+
+def _shapes(played: Sequence[PlayedRequest]) -> dict[str, tuple[str, ...]]:
+    """What the JSON answers of each endpoint look like, if they are as expected."""
+    found: dict[str, set[str]] = {}
+    for one in played:
+        if one.shape and one.outcome.ok:
+            found.setdefault(one.outcome.endpoint, set()).update(one.shape)
+    return {endpoint: tuple(sorted(shape)) for endpoint, shape in found.items()}
