@@ -18,7 +18,7 @@ from scenarios.verdict.columns import order
 from scenarios.verdict.columns.requests import Step
 from scenarios.verdict.measures.exact_test import Counts, fisher_greater
 
-WARM_SECONDS = (1, 2, 5, 10, 30)
+WARM_SECONDS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30)
 """How long a replica may be called young; all of them are tested."""
 
 _STRAY = 0.05

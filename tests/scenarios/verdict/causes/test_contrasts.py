@@ -11,6 +11,7 @@ from hypothesis import given, settings
 
 from scenarios.evidence.event import Event
 from scenarios.evidence.outcome import Outcome
+from scenarios.verdict.causes.contrast_lines import WARM_SECONDS
 from scenarios.verdict.model import Cause, Verdict
 from tests.support import evidence as make
 from tests.support.evidence import Evidence
@@ -233,6 +234,19 @@ def test_every_kind_of_symptom_is_contrasted(fields: dict[str, Any]) -> None:
     fault, _ = FAULTS["mixed_fleet:after_write"]
     cause = only(run(fault, **fields).judge())
     assert cause.cause == "mixed_fleet:after_write"
+
+
+@pytest.mark.parametrize("seconds", [2.8, 3.4, 6.5, 8.0])
+def test_a_replica_may_be_young_for_any_time(seconds: float) -> None:
+    """The smallest of the times is told in which it fails, also if it hardly lives longer."""
+
+    def fault(one: Asked) -> bool:
+        return one.version == "b" and one.step == 2 and one.age < seconds
+
+    cause = only(run(fault).judge())
+    assert cause.cause == "lifecycle:warming"
+    wanted = min(one for one in WARM_SECONDS if one >= seconds)
+    assert f"only within {wanted} s of a replica's start" in cause.title
 
 
 def test_only_one_direction_of_two() -> None:
