@@ -93,6 +93,8 @@ def predict(profile: Profile, terms: Terms, *, longest_seconds: float) -> Predic
     if new_ones_meet:
         lost += _queue_losses(profile, terms)
     lost += _killed(profile, terms, left)
+    if kept:
+        lost += _served_until_killed(profile, terms)
     names = {loss.kind for loss in lost}
     considered: list[tuple[Kind, object]] = [
         ("new_connections", profile.new_connections),
@@ -158,7 +160,11 @@ def _meets_the_signal(profile: Profile, terms: Terms, longest_seconds: float) ->
     """What is lost on kept connections, which no wait spares the signal; None: nothing."""
     if not keeps_connections(profile, terms):
         return None
-    lost = [*_stop_losses(profile, terms, longest_seconds), *_kept_losses(profile, terms)]
+    lost = [
+        *_stop_losses(profile, terms, longest_seconds),
+        *_kept_losses(profile, terms),
+        *_served_until_killed(profile, terms),
+    ]
     return lost[0].why if lost else None
 
 
@@ -285,6 +291,19 @@ def _kept_losses(profile: Profile, terms: Terms) -> list[Loss]:
         return []
     why = f"it {_does(late.idle)} requests on kept connections after SIGTERM"
     return [Loss("kept_connections", why)]
+
+
+def _served_until_killed(profile: Profile, terms: Terms) -> list[Loss]:
+    """Requests on connections that a server goes on serving, and that never ends by itself."""
+    late, idle = profile.new_connections, profile.idle
+    if late is None or late.idle is None or idle is None or _is_orphaned(profile, terms):
+        return []
+    goes_on = late.idle.fate == "served" and late.idle.connection != "close"
+    if not goes_on or idle.exit.status is not None:
+        return []
+    return [
+        Loss("killed", "it serves kept connections until it is killed, with what is in flight then")
+    ]
 
 
 def _does(late: LateResponses) -> str:

@@ -140,8 +140,10 @@ def _about_the_wrapper(profile: Profile) -> list[str]:
     if signalled is None or signalled.reaches_server:
         return []
     server = " and ".join(signalled.listening) or "the server"
-    if signalled.started in ("npm", "npx", "pnpm", "yarn"):
-        cure = f"start {server} itself instead of by {signalled.started}"
+    # npm writes what it runs over its own arguments: `npm start`, `npm exec CMD`.
+    program = signalled.started.partition(" ")[0]
+    if program in ("npm", "npx", "pnpm", "yarn"):
+        cure = f"start {server} itself instead of by {program}"
     else:
         cure = f"write `exec` before the command that {signalled.started} runs"
     if signalled.fate == "orphaned":

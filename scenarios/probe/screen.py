@@ -60,7 +60,8 @@ def cure(report: ProbeReport) -> str:
     """With which settings nothing is lost on the platform that is asked about."""
     best = report.settings_of(report.terms.platform)
     if best.impossible is not None:
-        return f"No setting of {best.platform} saves this server: {best.impossible}. {_saves(best)}"
+        saves = _saves(best, reached=report.profile.signal_reaches_server)
+        return f"No setting of {best.platform} saves this server: {best.impossible}. {saves}"
     lines = best.lines if report.prediction.lost else ()
     if report.race is not None and report.behind is not None:
         server = keep_alive_setting(report.profile, [report.behind])
@@ -69,13 +70,14 @@ def cure(report: ProbeReport) -> str:
     return f"Loses nothing with  {'   '.join(lines)}"
 
 
-def _saves(best: Settings) -> str:
+def _saves(best: Settings, *, reached: bool) -> str:
     """What saves a server that no setting of the platform does."""
     if not best.behind_router:
         return "What does: a router that takes a replica out, and waits, before it is stopped."
+    server = "a server that loses nothing at SIGTERM" if reached else "a signal that reaches it"
     return (
-        "What does: a server that loses nothing at SIGTERM; or a router that chooses a replica for "
-        f"each request (--behind), with  {'   '.join(best.behind_router)}"
+        f"What does: {server}; or a router that chooses a replica for each request (--behind), "
+        f"with  {'   '.join(best.behind_router)}"
     )
 
 

@@ -181,6 +181,12 @@ KEPT_AND_CUT = {
             REFUSES, idle=LateResponses(at=0.3, fate="reset"), idle_closed=False
         )
     },
+    "it serves kept connections until it is killed": {
+        "idle": Idle(fate="open", exit=Exit(None, 15.0)),
+        "new_connections": msgspec.structs.replace(
+            REFUSES, idle=LateResponses(at=0.3, fate="served", status=200), idle_closed=False
+        ),
+    },
     "the signal ends sh": {
         "signalled": Signalled(fate="orphaned", started="sh", listening=("server",), count=2)
     },
@@ -270,6 +276,15 @@ def test_a_wrapper_that_dies_alone_loses_everything() -> None:
     }
     assert kinds == {"new_connections", "in_flight"}
     assert "exec" in advice(profile(signalled=orphan))[0]
+
+
+@pytest.mark.parametrize("title", ["npm start", "npm exec node server.js", "yarn"])
+def test_a_runner_of_scripts_is_left_out(title: str) -> None:
+    """`exec` helps in a shell; who starts a server by npm starts it by itself instead."""
+    orphan = Signalled(fate="orphaned", started=title, listening=("server.js",), count=3)
+    (sentence,) = advice(profile(signalled=orphan))[:1]
+    assert sentence.endswith(f"start server.js itself instead of by {title.partition(' ')[0]}.")
+    assert "exec`" not in sentence
 
 
 def test_systemd_signals_every_process() -> None:
