@@ -25,7 +25,7 @@ _STRAY = 0.05
 """So few of a step's failures may lie beyond the line: they have another cause, and keep it."""
 
 _PIECES = 8
-_CONTROLS = 8
+CONTROLS = 8
 """From so many requests on, the other side of a line was seen at the same time."""
 
 _NEAR_NS = 1_000_000_000
@@ -124,7 +124,7 @@ class StepGroup:
             return None
         gone_ns = max(last_ns, failed_ns)
         later = len(here.served) - bisect_right(here.served, gone_ns)
-        return gone_ns if later >= _CONTROLS else None
+        return gone_ns if later >= CONTROLS else None
 
     def _others(self, version: str) -> "array[int]":
         """The times of the other versions' answers."""
@@ -241,7 +241,7 @@ class StepGroup:
         controls += between(self._others(version), first_ns, last_ns)
         if strays > _STRAY * len(inside.failed):
             return False
-        if controls < _CONTROLS and not _spread(inside, _PIECES - 2):
+        if controls < CONTROLS and not _spread(inside, _PIECES - 2):
             return False
         return self._many_replicas(version, inside.failed)
 
@@ -253,7 +253,7 @@ class StepGroup:
         often = {
             one.replica
             for one in self._by_version.get(version, ())
-            if between(one.times, first_ns, last_ns) >= _CONTROLS
+            if between(one.times, first_ns, last_ns) >= CONTROLS
         }
         return 2 * len(failing) > len(failing | often)
 
@@ -267,8 +267,9 @@ def _chance(inside: _Side, outside: _Side) -> float:
     """
     first_ns, last_ns = _span(inside.failed)
     controls = between(outside.served, first_ns, last_ns)
-    if controls >= _CONTROLS and not _spread(inside, _PIECES - 2):
-        if not _spread(inside, _PIECES // 2):
+    if controls >= CONTROLS and not _spread(inside, _PIECES - 2):
+        # Where every request failed, there is no time in which they did not.
+        if inside.served and not _spread(inside, _PIECES // 2):
             return 1.0
         near = Counts(len(inside.failed), between(inside.served, first_ns, last_ns))
         strays = sum(first_ns <= point.at_ns <= last_ns for point in outside.failed)

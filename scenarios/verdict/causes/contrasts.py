@@ -28,7 +28,7 @@ from dataclasses import replace
 
 from scenarios.verdict.causes.attribution import Attributed
 from scenarios.verdict.causes.contrast import LINES, Contrast, finding_of
-from scenarios.verdict.causes.contrast_lines import FailurePoint, StepGroup
+from scenarios.verdict.causes.contrast_lines import CONTROLS, FailurePoint, StepGroup
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.columns.requests import Step, step_of
 from scenarios.verdict.measures.exact_test import fisher_greater, holm
@@ -120,7 +120,8 @@ def _without_exception(
         if contrast.line != "previous_version" or key[1] == _POOLED:
             continue
         inside, outside = contrast.inside, contrast.outside.plus(contrast.beside)
-        if inside.served or outside.failed:
+        # The version itself must have served well what it had led to, or it fails by itself.
+        if inside.served or outside.failed or contrast.outside.served < CONTROLS:
             continue
         if fisher_greater(inside, outside) <= ALONE_LEVEL:
             yield (key, contrast.version), contrast

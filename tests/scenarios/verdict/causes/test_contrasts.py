@@ -320,6 +320,19 @@ def test_a_canary_that_is_taken_back_has_harmed_the_stable_version() -> None:
     assert " before and after that" in cause.title
 
 
+def test_a_canary_whose_few_requests_all_fail_is_a_version_that_fails() -> None:
+    """Three of three failed on b, and none on a at that time; nobody waits for more of them."""
+
+    def fault(one: Asked) -> bool:
+        return one.version == "b" and one.step == 2
+
+    cause = only(run(fault, shares_b=(0.05, 0.0)).judge())
+    assert (cause.cause, cause.count) == ("mixed_fleet:version", 3)
+    # Of so few nobody knows whether they fail by themselves, or since a had answered before.
+    few = only(run(fault, seed=7, shares_b=(0.03, 0.0)).judge())
+    assert (few.cause, few.count, few.confidence) == ("status:500", 2, "symptom")
+
+
 @pytest.mark.parametrize(
     "fault",
     [
