@@ -1,14 +1,15 @@
 """Write what the documentation takes from the program itself.
 
 python docs/generate.py             # schemas and reference pages; a test holds them
-python docs/generate.py RUN_FOLDER  # and the pictures, from a recorded run
+python docs/generate.py RUN_FOLDER [OTHER_RUN]  # and the pictures, from recorded runs
 """
 
 import io
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -26,7 +27,9 @@ from scenarios.evidence.tick import Tick
 from scenarios.json_schema import documented
 from scenarios.reports.live.dashboard import screen
 from scenarios.reports.live.state import LiveState
+from scenarios.reports.page.comparison import compare_report
 from scenarios.reports.verdict_schema import verdict_schema
+from scenarios.review import recall
 from scenarios.scenario.spec import Scenario
 from scenarios.verdict.timeline import Life, Timeline
 from tests.support.browser import browser, chromium
@@ -244,7 +247,8 @@ def pictures(folder: Path) -> None:
         svg = console.export_svg(title=title)
         svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # they are elsewhere
         (DOCS / "images" / f"dashboard-{width}.svg").write_text(svg)
-    _photograph(run.report)
+    _photograph(run.report, "report", (1200, 1250))
+    _photograph(run.report, "report-phone", (390, 844))
 
 
 def _moment(events: Iterable[Event]) -> int:
@@ -291,16 +295,24 @@ def _state(life: Life) -> str:
     return "up" if life.drain_started_ns is None else "draining"
 
 
-def _photograph(report: Path) -> None:
+def compared(folders: Sequence[Path]) -> None:
+    """The page of `hitless compare`, which shows what two plans of one release do to users."""
+    runs = [recall(folder) for folder in folders]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "compare.html"
+        path.write_text(compare_report(runs), encoding="utf-8")
+        _photograph(path, "compare", (1200, 840))
+
+
+def _photograph(report: Path, name: str, size: tuple[int, int]) -> None:
     program = chromium()
     if program is None:
         sys.exit("there is no chromium on this machine")
     with browser(program) as page:
-        for name, dark in (("report", False), ("report-dark", True)):
-            page.size(1200, 1150)
-            page.media(dark=dark)
-            page.open(report.resolve().as_uri())
-            (DOCS / "images" / f"{name}.png").write_bytes(page.picture())
+        page.size(*size)
+        page.media()
+        page.open(report.resolve().as_uri())
+        (DOCS / "images" / f"{name}.png").write_bytes(page.picture())
 
 
 def main() -> None:
@@ -310,8 +322,11 @@ def main() -> None:
         path = DOCS / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    for folder in sys.argv[1:]:
-        pictures(Path(folder))
+    folders = [Path(name) for name in sys.argv[1:]]
+    for folder in folders[:1]:
+        pictures(folder)
+    if len(folders) > 1:
+        compared(folders)
 
 
 if __name__ == "__main__":

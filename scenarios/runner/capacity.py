@@ -6,6 +6,7 @@ are late, slow or failing, or until twice the wanted rate is carried.
 """
 
 import asyncio
+import math
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -123,6 +124,7 @@ class Ramp(Silence):
 
     Args:
         slow_seconds: from which latency (p99) on a tick is slow.
+        top: the highest rate that comes; a tick may count some more, by chance.
         tell: told the rate, for people.
 
     Attributes:
@@ -131,11 +133,12 @@ class Ramp(Silence):
         overloaded: set when it went wrong twice in a row.
     """
 
-    def __init__(self, slow_seconds: float, tell: Tell) -> None:
+    def __init__(self, slow_seconds: float, tell: Tell, top: float = math.inf) -> None:
         self.carried = 0.0
         self.limit = ""
         self.overloaded = asyncio.Event()
         self._slow_seconds = slow_seconds
+        self._top = top
         self._tell = tell
         self._seconds = 0.0
         self._bad = 0
@@ -147,7 +150,7 @@ class Ramp(Silence):
     def on_tick(self, tick: Tick) -> None:
         """Take in a tick; the first ones only warm the application up."""
         self._seconds += tick.seconds
-        rate = tick.planned / tick.seconds if tick.seconds else 0.0
+        rate = min(tick.planned / tick.seconds if tick.seconds else 0.0, self._top)
         self._tell(f"measuring what this machine carries: {rate:.0f}/s")
         limit = self._limit_of(tick)
         if limit is None:
@@ -198,7 +201,8 @@ async def measure(experiment: Experiment, place: Environment, folder: Path, tell
         EnvironmentFailure: it does not become ready or does not answer.
     """
     scenario = rising(experiment.scenario)
-    ramp = Ramp(_SLOW_SHARE * scenario.objectives.latency_seconds, tell)
+    slow_seconds = _SLOW_SHARE * scenario.objectives.latency_seconds
+    ramp = Ramp(slow_seconds, tell, top=scenario.traffic.rate)
     tried = replace(experiment, loaded=replace(experiment.loaded, scenario=scenario), control=None)
     async with _tried(tried, place, folder, ramp) as (parts, captured):
         async with asyncio.TaskGroup() as group:
