@@ -23,6 +23,10 @@ Kind = Literal[
 ]
 
 
+_STAYS_SECONDS = 1.5
+"""So long a process may take to end after its last answer, without waiting for a connection."""
+
+
 class Loss(msgspec.Struct, frozen=True):
     """Something that is lost.
 
@@ -294,16 +298,38 @@ def _kept_losses(profile: Profile, terms: Terms) -> list[Loss]:
 
 
 def _served_until_killed(profile: Profile, terms: Terms) -> list[Loss]:
-    """Requests on connections that a server goes on serving, and that never ends by itself."""
+    """Requests on connections that clients go on using until the server is killed."""
     late, idle = profile.new_connections, profile.idle
-    if late is None or late.idle is None or idle is None or _is_orphaned(profile, terms):
+    if _is_orphaned(profile, terms):
         return []
-    goes_on = late.idle.fate == "served" and late.idle.connection != "close"
-    if not goes_on or idle.exit.status is not None:
+    asked = None if late is None else late.idle
+    serves = asked is not None and asked.fate == "served" and asked.connection != "close"
+    if serves and idle is not None and idle.exit.status is None:
+        why = "it serves kept connections until it is killed, with what is in flight then"
+    elif _leaves_open(profile):
+        why = (
+            "it leaves connections open after its late answers, and clients go on using them until "
+            "it is killed"
+        )
+    else:
         return []
-    return [
-        Loss("killed", "it serves kept connections until it is killed, with what is in flight then")
-    ]
+    return [Loss("killed", why)]
+
+
+def _leaves_open(profile: Profile) -> bool:
+    """Whether a connection outlives the late answer on it, so that its client goes on using it.
+
+    The answer does not say that it closes it, and the process stays for a while after it. Who says
+    it in the next answer, loses nothing.
+    """
+    first, late = profile.in_flight, profile.new_connections
+    if first is None or first.fate != "delivered" or first.connection == "close":
+        return False
+    if late is not None and late.idle is not None and late.idle.connection == "close":
+        return False
+    waited = profile.core_wait.get("in_flight", 0.0)
+    stays = first.exit.seconds - first.seconds
+    return first.exit.status is None or stays > _STAYS_SECONDS + waited
 
 
 def _does(late: LateResponses) -> str:

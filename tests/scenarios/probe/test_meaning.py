@@ -187,6 +187,12 @@ KEPT_AND_CUT = {
             REFUSES, idle=LateResponses(at=0.3, fate="served", status=200), idle_closed=False
         ),
     },
+    "it leaves connections open after its late answers": {
+        "in_flight": Delivery(
+            fate="delivered", seconds=2.5, connection="keep-alive", exit=Exit(0, 8.5)
+        ),
+        "new_connections": REFUSES,
+    },
     "the signal ends sh": {
         "signalled": Signalled(fate="orphaned", started="sh", listening=("server",), count=2)
     },
@@ -227,6 +233,39 @@ def test_a_server_that_closes_each_connection_keeps_none() -> None:
     )
     best = settings(server, KUBERNETES, longest_seconds=5.0)
     assert best.pre_stop_seconds == KUBERNETES.lag_seconds + 5.0
+
+
+@pytest.mark.parametrize(
+    ("connection", "end", "next_says", "core_wait", "left_open"),
+    [
+        ("keep-alive", Exit(0, 8.5), None, 0.0, True),
+        ("keep-alive", Exit(None, 15.0), None, 0.0, True),
+        (None, Exit(0, 8.5), None, 0.0, True),
+        ("close", Exit(0, 8.5), None, 0.0, False),
+        ("keep-alive", Exit(0, 3.0), None, 0.0, False),
+        ("keep-alive", Exit(0, 8.5), "close", 0.0, False),
+        ("keep-alive", Exit(0, 5.0), None, 2.0, False),
+    ],
+)
+def test_a_connection_that_outlives_its_late_answer_is_used_again(
+    *, connection: str | None, end: Exit, next_says: str | None, core_wait: float, left_open: bool
+) -> None:
+    """A client goes on using it, unless an answer says `Connection: close` or the server ends."""
+    served = LateResponses(at=0.3, fate="served", status=200, connection=next_says)
+    late = msgspec.structs.replace(
+        REFUSES,
+        idle=served if next_says else REFUSES.idle,
+        idle_closed=next_says is None,
+    )
+    server = profile(
+        in_flight=Delivery(fate="delivered", seconds=2.5, connection=connection, exit=end),
+        new_connections=late,
+        core_wait={"in_flight": core_wait},
+    )
+    waits = msgspec.structs.replace(KUBERNETES, pre_stop_seconds=5.0, grace_seconds=60.0)
+    lost = predict(server, waits, longest_seconds=5.0).lost
+    assert ("killed" in {loss.kind for loss in lost}) is left_open
+    assert predict(server, behind_router(waits), longest_seconds=5.0).lossless
 
 
 def test_the_moment_of_closing_is_told_and_is_no_loss() -> None:
