@@ -110,3 +110,13 @@ def test_who_was_watched_longer_is_read_as_if_not(
     after = profile(**{name: brief})
     assert differences(before, after) == []
     assert shortened(name, long, 65.0 * 2) == long
+
+
+@pytest.mark.parametrize(("status", "same"), [(-15, True), (0, False)])
+def test_how_a_killed_process_leaves_its_connections_is_chance(status: int, *, same: bool) -> None:
+    """The kernel resets a connection of which the process had not read everything."""
+    before, after = (
+        profile(long_request=Delivery(fate="cut", seconds=0.1, ending=how, exit=Exit(status, 0.2)))
+        for how in ("FIN", "RST")
+    )
+    assert (differences(before, after) == []) is same
