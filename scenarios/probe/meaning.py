@@ -11,32 +11,23 @@ comes. A server that closes each connection after its answer keeps none.
 """
 
 import math
-from typing import Literal
 
 import msgspec
 
-from scenarios.probe.profile import LateResponses, Profile
-from scenarios.probe.terms import Router, Terms, behind_router
-
-Kind = Literal[
-    "new_connections", "kept_connections", "in_flight", "upload", "queue", "killed", "keep_alive"
-]
-
-
-_STAYS_SECONDS = 1.5
-"""So long a process may take to end after its last answer, without waiting for a connection."""
-
-
-class Loss(msgspec.Struct, frozen=True):
-    """Something that is lost.
-
-    Attributes:
-        kind: what kind of request.
-        why: one sentence.
-    """
-
-    kind: Kind
-    why: str
+from scenarios.probe.losses import (
+    Kind,
+    Loss,
+    is_orphaned,
+    kept_losses,
+    killed_losses,
+    late_losses,
+    own_limit,
+    queue_losses,
+    served_until_killed,
+    stop_losses,
+)
+from scenarios.probe.profile import Profile
+from scenarios.probe.terms import Terms, behind_router
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,18 +78,18 @@ def predict(profile: Profile, terms: Terms, *, longest_seconds: float) -> Predic
     exposure, quiet, kept = _exposure(terms), _quiet(terms), keeps_connections(profile, terms)
     left = longest_seconds if kept else longest_seconds - quiet
     if exposure > 0:
-        lost += _late_losses(profile, terms)
+        lost += late_losses(profile, terms)
     elif kept:
-        lost += _kept_losses(profile, terms)
+        lost += kept_losses(profile, terms)
     new_ones_meet = exposure > 0 or quiet < longest_seconds
     meets = kept or new_ones_meet
     if meets:
-        lost += _stop_losses(profile, terms, left)
+        lost += stop_losses(profile, terms, left)
     if new_ones_meet:
-        lost += _queue_losses(profile, terms)
-    lost += _killed(profile, terms, left)
+        lost += queue_losses(profile, terms)
+    lost += killed_losses(profile, terms, left)
     if kept:
-        lost += _served_until_killed(profile, terms)
+        lost += served_until_killed(profile, terms)
     names = {loss.kind for loss in lost}
     considered: list[tuple[Kind, object]] = [
         ("new_connections", profile.new_connections),
@@ -165,9 +156,9 @@ def _meets_the_signal(profile: Profile, terms: Terms, longest_seconds: float) ->
     if not keeps_connections(profile, terms):
         return None
     lost = [
-        *_stop_losses(profile, terms, longest_seconds),
-        *_kept_losses(profile, terms),
-        *_served_until_killed(profile, terms),
+        *stop_losses(profile, terms, longest_seconds),
+        *kept_losses(profile, terms),
+        *served_until_killed(profile, terms),
     ]
     return lost[0].why if lost else None
 
@@ -176,12 +167,12 @@ def _least_wait(profile: Profile, terms: Terms, longest_seconds: float) -> int:
     """For how many seconds to wait before the signal, at least."""
     if terms.order != "together":
         return 0
-    wait = terms.lag_seconds if _late_losses(profile, terms) else 0.0
+    wait = terms.lag_seconds if late_losses(profile, terms) else 0.0
     rest = longest_seconds - max(0.0, wait - terms.lag_seconds)
     # Whether it finishes requests in flight may not be known: then it is not relied on.
-    cuts = [*_stop_losses(profile, terms, rest), *_queue_losses(profile, terms)]
+    cuts = [*stop_losses(profile, terms, rest), *queue_losses(profile, terms)]
     if cuts or profile.in_flight is None:
-        limit = _own_limit(profile) if _begins_well(profile, terms) else 0.0
+        limit = own_limit(profile) if _begins_well(profile, terms) else 0.0
         wait = terms.lag_seconds + max(0.0, longest_seconds - (limit or 0.0))
     return math.ceil(wait)
 
@@ -195,19 +186,6 @@ def _least_grace(profile: Profile, terms: Terms, longest_seconds: float, wait: i
         left = max(0.0, longest_seconds - max(0.0, wait - terms.lag_seconds))
     after = left + _tail(profile)
     return math.ceil(after + (wait if terms.grace_includes_pre_stop else 0.0)) + 1
-
-
-def keep_alive_race(profile: Profile, router: Router) -> Loss | None:
-    """Whether the server closes idle connections that the router would still use."""
-    kept = profile.keep_alive
-    if kept is None or kept.fate != "closed" or kept.seconds > router.idle_seconds + 1:
-        return None
-    what = "a POST" if router.repeats_get else "a request"
-    return Loss(
-        "keep_alive",
-        f"it closes idle connections after {kept.seconds:.0f} s and {router.name} uses them for "
-        f"{router.idle_seconds:.0f} s: {what} that meets the closing is lost",
-    )
 
 
 def retried_methods(profile: Profile) -> tuple[str, ...]:
@@ -247,102 +225,6 @@ def _quiet(terms: Terms) -> float:
             return 0.0
 
 
-def _late_losses(profile: Profile, terms: Terms) -> list[Loss]:
-    """What comes after the signal."""
-    if terms.order in ("stop-first", "checks-only"):
-        return [Loss("new_connections", "nobody serves from its end until the new one is there")]
-    late, lost = profile.new_connections, []
-    if _is_orphaned(profile, terms):
-        return [
-            Loss(
-                "new_connections",
-                "the server is killed with what started it, while routers "
-                "still send new connections",
-            )
-        ]
-    if late is None:
-        return []
-    fine = ("served", "refused") if terms.retry else ("served",)
-    bad = [one for one in late.tries if one.fate not in fine]
-    if bad:
-        lost.append(
-            Loss(
-                "new_connections",
-                f"routers send new connections for {terms.lag_seconds:g} s after the stop begins, "
-                f"and it {_does(bad[0])} them",
-            )
-        )
-    if late.idle is not None and late.idle.fate != "served":
-        how = "closes" if late.idle_closed or late.idle.fate == "closed" else "does not answer on"
-        lost.append(
-            Loss(
-                "kept_connections",
-                f"it {how} the connections that routers keep, while they still use them",
-            )
-        )
-    return lost
-
-
-def _kept_losses(profile: Profile, terms: Terms) -> list[Loss]:
-    """Requests on connections that it keeps after the signal, and does not serve any more.
-
-    When it closes a connection first, its client opens another one, to another replica.
-    """
-    late = profile.new_connections
-    if late is None or late.idle is None or _is_orphaned(profile, terms):
-        return []  # an orphan is killed with all that is in flight
-    if late.idle_closed or late.idle.fate == "served":
-        return []
-    why = f"it {_does(late.idle)} requests on kept connections after SIGTERM"
-    return [Loss("kept_connections", why)]
-
-
-def _served_until_killed(profile: Profile, terms: Terms) -> list[Loss]:
-    """Requests on connections that clients go on using until the server is killed."""
-    late, idle = profile.new_connections, profile.idle
-    if _is_orphaned(profile, terms):
-        return []
-    asked = None if late is None else late.idle
-    serves = asked is not None and asked.fate == "served" and asked.connection != "close"
-    if serves and idle is not None and idle.exit.status is None:
-        why = "it serves kept connections until it is killed, with what is in flight then"
-    elif _leaves_open(profile):
-        why = (
-            "it leaves connections open after its late answers, and clients go on using them until "
-            "it is killed"
-        )
-    else:
-        return []
-    return [Loss("killed", why)]
-
-
-def _leaves_open(profile: Profile) -> bool:
-    """Whether a connection outlives the late answer on it, so that its client goes on using it.
-
-    The answer does not say that it closes it, and the process stays for a while after it. Who says
-    it in the next answer, loses nothing.
-    """
-    first, late = profile.in_flight, profile.new_connections
-    if first is None or first.fate != "delivered" or first.connection == "close":
-        return False
-    if late is not None and late.idle is not None and late.idle.connection == "close":
-        return False
-    waited = profile.core_wait.get("in_flight", 0.0)
-    stays = first.exit.seconds - first.seconds
-    return first.exit.status is None or stays > _STAYS_SECONDS + waited
-
-
-def _does(late: LateResponses) -> str:
-    return {
-        "refused": "refuses",
-        "reset": "accepts and resets",
-        "closed": "accepts and closes",
-        "silent": "accepts and never answers",
-        "unavailable": "answers 503 to",
-        "error": f"answers {late.status} to",
-    }.get(late.fate, "serves")
-
-
 def _begins_well(profile: Profile, terms: Terms) -> bool:
     """Whether what is in flight is finished, for a while at least."""
     kept = (profile.in_flight, profile.upload)
@@ -350,79 +232,7 @@ def _begins_well(profile: Profile, terms: Terms) -> bool:
     queue = profile.queue
     waits = queue is None or queue.reset + queue.closed + queue.silent == 0
     known = profile.in_flight is not None
-    return known and fine and waits and not _is_orphaned(profile, terms)
-
-
-def _is_orphaned(profile: Profile, terms: Terms) -> bool:
-    """Whether the signal ends what started the server, which in a container ends everything."""
-    signalled = profile.signalled
-    return terms.signals == "first" and signalled is not None and signalled.fate == "orphaned"
-
-
-def _own_limit(profile: Profile) -> float | None:
-    """How long after the signal it still works on a request; None: no limit was seen."""
-    long = profile.long_request
-    if long is None or long.fate in ("delivered", "silent"):
-        return None
-    return long.seconds
-
-
-def _stop_losses(profile: Profile, terms: Terms, left: float) -> list[Loss]:
-    """What is in flight at the signal, or waits, and takes up to `left` more seconds."""
-    lost: list[Loss] = []
-    if _is_orphaned(profile, terms) and profile.signalled is not None:
-        name = profile.signalled.started
-        return [
-            Loss(
-                "in_flight",
-                f"the signal ends {name} and never reaches the server, which is "
-                "killed with all that is in flight",
-            )
-        ]
-    first, half = profile.in_flight, profile.upload
-    limit = _own_limit(profile)
-    if first is not None and first.fate != "delivered":
-        how = {"cut": "cuts", "error": "answers an error to", "silent": "never answers"}
-        why = f"it {how[first.fate]} requests that are in flight at SIGTERM"
-        lost.append(Loss("in_flight", why))
-    elif limit is not None and limit < left:
-        lost.append(
-            Loss("in_flight", f"it cuts requests that take longer than {limit:.0f} s after SIGTERM")
-        )
-    if half is not None and half.fate in ("cut", "silent"):
-        does = "cuts" if half.fate == "cut" else "never answers"
-        lost.append(Loss("upload", f"it {does} uploads that are half there at SIGTERM"))
-    return lost
-
-
-def _queue_losses(profile: Profile, terms: Terms) -> list[Loss]:
-    """Who waits to be accepted at the signal."""
-    queue = profile.queue
-    if queue is None or _is_orphaned(profile, terms):
-        return []  # an orphan is killed with all of that
-    count = queue.reset + queue.closed + queue.silent
-    if not count:
-        return []
-    why = f"{count} of {queue.sent} connections that waited for a busy worker were dropped"
-    return [Loss("queue", why)]
-
-
-def _killed(profile: Profile, terms: Terms, left: float) -> list[Loss]:
-    """What is still in flight when the platform kills."""
-    after = terms.grace_seconds
-    if terms.grace_includes_pre_stop:
-        after -= terms.pre_stop_seconds
-    first = profile.in_flight
-    works_on = first is None or first.fate == "delivered"
-    if works_on and left > after and terms.order != "drain-first":
-        return [
-            Loss(
-                "killed",
-                f"{terms.platform} kills it after {after:g} s, and requests take up "
-                f"to {left:g} s more",
-            )
-        ]
-    return []
+    return known and fine and waits and not is_orphaned(profile, terms)
 
 
 def _tail(profile: Profile) -> float:

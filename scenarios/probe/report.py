@@ -6,11 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from scenarios.probe.losses import Loss, keep_alive_race
 from scenarios.probe.meaning import (
-    Loss,
     Prediction,
     Settings,
-    keep_alive_race,
     keeps_connections,
     predict,
     retried_methods,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrator.personas import PERSONAS
 from orchestrator.termination import longest
-from scenarios.probe.meaning import keep_alive_race, predict, settings
+from scenarios.probe.losses import keep_alive_race
+from scenarios.probe.meaning import predict, settings
 from scenarios.probe.profile import (
     Delivery,
     Exit,
