@@ -55,6 +55,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless init",
         "hitless init --old 'node server.js' --old-cwd old --new-cwd new --health /health",
         "hitless init --old '{python} app.py' --postgres --migrate 'alembic upgrade head'",
+        "hitless init --from openapi.json --old 'node server.js' --health /health",
     ),
     "schema": ("hitless schema > scenario.schema.json", "hitless schema verdict"),
     "compare": (

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from scenarios.errors import UsageError
+from scenarios.scenario.drafts.source import draft_from
 from scenarios.scenario.first_file import FirstFileAnswers, first_file
 from scenarios.scenario.reader import load
 
@@ -29,6 +30,14 @@ NewCwdOption = Annotated[str | None, typer.Option(help="The working directory of
 HealthOption = Annotated[str | None, typer.Option("--health", help="The health-check path.")]
 VisitOption = Annotated[
     list[str] | None, typer.Option(help="A path that users request. May be repeated.")
+]
+FromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        help="Make the journeys from this file: an OpenAPI 3 document (JSON or YAML), a recording "
+        "of a browser (HAR), or an access log.",
+    ),
 ]
 PostgresOption = Annotated[
     bool | None,
@@ -53,6 +62,7 @@ def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     new_cwd: NewCwdOption = None,
     health: HealthOption = None,
     visit: VisitOption = None,
+    from_file: FromOption = None,
     postgres: PostgresOption = None,
     base: BaseOption = None,
     migrate: MigrateOption = None,
@@ -68,6 +78,9 @@ def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         raise UsageError(f"{file}: the name of a scenario file must end in .toml")
     if file.exists() and not force:
         raise UsageError(f"{file} already exists; --force overwrites it")
+    if from_file is not None and visit:
+        raise UsageError("--from and --visit exclude each other: both say what users request")
+    draft = draft_from(from_file) if from_file is not None else None
     ask = _Questions(asks=sys.stdin.isatty())
     old_words = ask.command("--old", "The command that starts the old version", old)
     answers = FirstFileAnswers(
@@ -79,10 +92,9 @@ def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         old_cwd=ask.text("The working directory of the old version", old_cwd, "."),
         new_cwd=ask.text("The working directory of the new version", new_cwd, "."),
         health_path=_path("--health", ask.text("The health-check path", health, "/")),
-        visits=[
-            _path("--visit", path)
-            for path in (visit or ask.text("Paths that users request", None, "/").split())
-        ],
+        visits=[] if draft else _visits(visit, ask),
+        draft=draft,
+        draft_file=from_file.name if from_file is not None else "",
         has_database=ask.yes("Does the application use Postgres?", postgres, bool(base or migrate)),
         base=_words("--base", base or ""),
         migrate=_words("--migrate", migrate or ""),
@@ -103,8 +115,16 @@ def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         else:
             file.write_bytes(before)
         raise
+    if draft is not None:
+        for note in draft.notes:
+            sys.stdout.write(f"Note: {note}.\n")
     sys.stdout.write(f"Wrote {file}. Run it with: hitless run {shlex.quote(str(file))}\n")
     return 0
+
+
+def _visits(given: list[str] | None, ask: "_Questions") -> list[str]:
+    paths = given or ask.text("Paths that users request", None, "/").split()
+    return [_path("--visit", path) for path in paths]
 
 
 class _Questions:

@@ -1,8 +1,10 @@
 """The first scenario file for a user's own application; its comments show further settings."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from scenarios.scenario.drafts import toml
+from scenarios.scenario.drafts.draft import Draft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +18,9 @@ class FirstFileAnswers:
         old_cwd: the working directory of the old version, relative to the file.
         new_cwd: the working directory of the new version, likewise.
         health_path: the path of the health check.
-        visits: the paths that users request.
+        visits: the paths that users request, unless there is a draft.
+        draft: journeys from a file of another tool.
+        draft_file: the name of that file.
         has_database: whether the application uses Postgres.
         base: the command that creates the old version's schema in an empty database; may be empty.
         migrate: the command that migrates that schema for the new version; may be empty.
@@ -32,6 +36,8 @@ class FirstFileAnswers:
     has_database: bool = False
     base: Sequence[str] = ()
     migrate: Sequence[str] = ()
+    draft: Draft | None = None
+    draft_file: str = ""
 
 
 def first_file(answers: FirstFileAnswers) -> str:
@@ -43,13 +49,8 @@ def first_file(answers: FirstFileAnswers) -> str:
     return "\n".join(parts)
 
 
-def _text(value: str) -> str:
-    """A TOML basic string. All escapes of JSON are valid in TOML; TOML also wants DEL escaped."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
 def _array(values: Sequence[str]) -> str:
-    return "[" + ", ".join(_text(value) for value in values) + "]"
+    return "[" + ", ".join(toml.text(value) for value in values) + "]"
 
 
 def _head(answers: FirstFileAnswers) -> str:
@@ -63,12 +64,13 @@ def _head(answers: FirstFileAnswers) -> str:
 # Deploys a release of this application under traffic. Run it with:
 #     hitless run scenario.toml --strategy rolling
 # Paths are relative to the folder of this file. `hitless schema` describes every key.
-name = {_text(answers.name)}
+name = {toml.text(answers.name)}
 
 [application]
 # A replica must listen on {{host}} and {{port}}. Further placeholders: {{version}}, {{replica_id}},
 # {{replica_dir}} (a private folder), {{python}}, {{smtp_url}} and {{base_url}}.
-health_path = {_text(answers.health_path)} # a replica gets traffic once it answers this with a 2xx
+# A replica gets traffic once it answers this with a 2xx.
+health_path = {toml.text(answers.health_path)}
 # warm_up = ["/"] # paths that a new replica must answer before the balancer knows it
 # stop_signal = "SIGTERM"
 # signal_group = true # if the parent process ends without stopping its workers
@@ -87,11 +89,11 @@ def _versions(answers: FirstFileAnswers) -> str:
 # environment. The key python, such as "old/.venv/bin/python", fills the placeholder {{python}}.
 [versions.old]
 command = {_array(answers.old)}
-cwd = {_text(answers.old_cwd)}
+cwd = {toml.text(answers.old_cwd)}
 
 [versions.new]
 command = {_array(new)}
-cwd = {_text(answers.new_cwd)}
+cwd = {toml.text(answers.new_cwd)}
 """
 
 
@@ -133,19 +135,48 @@ replicas = 3
 """
 
 
+_NO_RATE = """\
+# rate = 50 # journeys that start per second; absent: what this machine carries, as measured"""
+
+
 def _traffic(answers: FirstFileAnswers) -> str:
+    if answers.draft is None:
+        return _visits(answers)
+    return _drafted(answers.draft.without_visits_to(answers.health_path), answers.draft_file)
+
+
+def _drafted(draft: Draft, file: str) -> str:
+    notes = "".join(f"# - {' '.join(note.split())}\n" for note in draft.notes)
+    rate = (
+        _NO_RATE
+        if draft.rate is None
+        else f"rate = {toml.value(draft.rate)} # journeys that start per second"
+    )
+    parts = [
+        f"""\
+# The journeys come from {" ".join(file.split())}. Read them, and remove what your users do not do.
+{notes}[traffic]
+{rate}
+""",
+        toml.set_up(draft.set_up),
+        *(toml.journey(each) for each in draft.journeys),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _visits(answers: FirstFileAnswers) -> str:
     journeys = "\n".join(
         f"""\
 [[traffic.journeys]]
-name = {_text(f"visit {path}")}
+name = {toml.text(f"visit {path}")}
 weight = 1
-steps = [{{ path = {_text(path)}, expect = [200] }}]
+steps = [{{ path = {toml.text(path)}, expect = [200] }}]
 """
         for path in answers.visits
     )
     return f"""\
 [traffic]
-# rate = 50 # journeys that start per second; without it, hitless measures what this machine carries
+{_NO_RATE}
 
 {journeys}
 # A journey can have several steps. It can check a response, and use parts of it in later steps:
