@@ -13,7 +13,7 @@ SAME_CONCEPT = {
     # A command has the name of what it runs or shows.
     "matrix", "report", "run", "story", "watch", "machine",
     # The record, and the module that makes or judges it.
-    "locks", "manifest", "probed", "control_run", "control_comparison",
+    "locks", "manifest", "probed", "jobs", "control_run", "control_comparison",
     # The errors of a package, and of one within it.
     "errors",
     # A command, and what carries it out.

@@ -62,7 +62,7 @@ class RunningSet:
 
 
 @dataclass(slots=True)
-class Jobs:
+class WatchedJobs:
     """The jobs of one run.
 
     Attributes:
@@ -103,7 +103,7 @@ class BesideWeb:
 
     shared: Mapping[str, SharedProcess] = field(default_factory=dict)
     sets: tuple[RunningSet, ...] = ()
-    jobs: Jobs | None = None
+    jobs: WatchedJobs | None = None
 
     def named(self, name: str) -> RunningSet:
         """The set with this name."""
@@ -278,7 +278,7 @@ class BesideStarter:
         journal: Journal,
         control: RolloutControl,
         values: Mapping[str, str],
-        jobs: Jobs | None,
+        jobs: WatchedJobs | None,
     ) -> RunningSet:
         own = SetJournal(journal, spec.name, in_turn=spec.place != "with")
         exits = ReplicaExits(own)
@@ -321,7 +321,7 @@ class BesideStarter:
             journal=own,
         )
 
-    def _jobs(self, values: Mapping[str, str]) -> Jobs | None:
+    def _jobs(self, values: Mapping[str, str]) -> WatchedJobs | None:
         spec = self._scenario.jobs
         if spec is None:
             return None
@@ -346,7 +346,7 @@ class BesideStarter:
                 log=self._files.store_log,
                 timeout_seconds=spec.store_timeout_seconds,
             )
-        return Jobs(
+        return WatchedJobs(
             spec=spec,
             account=JobAccount(Path(self.env[ACCOUNT])),
             store=store,
