@@ -114,7 +114,8 @@ class HitlessRouter:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 return Drained(0, 0.0)
-        return Drained(drained.cut, drained.seconds)
+        # For whoever waits, an upgraded connection that was ended is as lost as a request.
+        return Drained(drained.cut + drained.cut_tunnels, drained.seconds)
 
     async def remove(self, replica_id: str) -> None:
         """Forget the replica; fine if it is unknown."""
