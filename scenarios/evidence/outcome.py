@@ -44,6 +44,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         user: the user who sent it, if that user stays for the whole run; absent for arrivals.
         paced: whether the user made it slow (a throttled upload or download, a websocket); its
             duration then says nothing about the service.
+        closed: the close code with which the server ended a websocket whose client reconnects;
+            1006 if it broke off. Absent if the client closed it.
+        reopens: whether the client reconnected with it; `cause_id` is the request before.
+        missed: how many messages its client missed, by their numbers.
     """
 
     request_id: str
@@ -68,6 +72,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     user: str | None = None
     paced: bool = False
     errno: int | None = None
+    closed: int | None = None
+    reopens: bool = False
+    missed: int = 0
 
     @property
     def ok(self) -> bool:

@@ -71,6 +71,8 @@ def _numbers(verdict: Verdict) -> Iterable[tuple[str, str]]:
     yield "Downtime", escape(words.downtime_text(verdict))
     if verdict.users.staying:
         yield "Users", escape(words.users_text(verdict.users))
+    if verdict.streams.words:
+        yield "Streams", escape(verdict.streams.words)
     yield "Latency", escape(words.latency_text(verdict.latency))
     yield "Data", escape(words.integrity_text(verdict))
     if verdict.budget is not None:

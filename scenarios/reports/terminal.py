@@ -138,6 +138,8 @@ def _measures(verdict: Verdict) -> Iterator[Row]:
         violated = "red" if verdict.integrity.violation_count else ""
         yield "Data", Text(words.integrity_text(verdict), violated)
     yield from _jobs(verdict)
+    if verdict.streams.words:
+        yield "Streams", Text(verdict.streams.words)
     yield "Latency", Text(words.latency_text(verdict.latency))
     if verdict.slow_causes:
         yield "Slow", Text(_slow(verdict))

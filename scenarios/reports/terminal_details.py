@@ -90,6 +90,8 @@ def _numbers(verdict: Verdict) -> Table:
     grid.add_row("Latency", Text(words.latency_text(verdict.latency)))
     data = "red" if verdict.integrity.violation_count else ""
     grid.add_row("Data", Text(words.integrity_text(verdict), data))
+    if verdict.streams.words:
+        grid.add_row("Streams", Text(verdict.streams.words))
     if verdict.jobs is not None:
         broken = "red" if verdict.jobs.broken else ""
         grid.add_row("Jobs", Text(words.clean(jobs.jobs_text(verdict.jobs)), broken))

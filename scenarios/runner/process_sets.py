@@ -20,6 +20,7 @@ from orchestrator.rollout import Rollout
 from orchestrator.rollout_control import RolloutControl
 from orchestrator.strategies import STRATEGIES
 from orchestrator.supervisor import Supervisor
+from orchestrator.tcp_ports import PortAllocator
 from scenarios.evidence.jobs import KNOWN_SYSTEMS, JobSettings
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.job_account import JobAccount, account_socket
@@ -28,7 +29,7 @@ from scenarios.recording.job_store import stored_jobs, wait_for_jobs
 from scenarios.recording.ndjson_command import NdjsonCommand
 from scenarios.runner import release as application
 from scenarios.runner.replica_exits import ReplicaExits
-from scenarios.runner.shared_process import SharedProcess
+from scenarios.runner.shared_process import HOST, SharedProcess
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.process_checks import set_policy
 from scenarios.scenario.process_spec import JobsSpec, ProcessSpec
@@ -222,14 +223,18 @@ class BesideStarter:
             await stack.enter_async_context(account_socket(socket, account))
             self.env = {ACCOUNT: str(account), SOCKET: str(socket)}
         application_ = self._scenario.application
-        for spec in application_.processes:
-            if not spec.shared:
-                continue
+        shared = [spec for spec in application_.processes if spec.shared]
+        ports = stack.enter_context(PortAllocator(HOST))
+        taken = {spec.name: ports.take() for spec in shared}
+        for name, port in taken.items():
+            self.values |= {f"{name}_host": HOST, f"{name}_port": str(port)}
+        for spec in shared:
             folder = self._private / f"process-{spec.name}"
             folder.mkdir(mode=0o700)
             one = SharedProcess(
                 spec,
                 self._processes,
+                port=taken[spec.name],
                 log=self._files.path / f"{spec.name}.log",
                 folder=folder,
                 values={
@@ -244,7 +249,6 @@ class BesideStarter:
             )
             await stack.enter_async_context(one)
             self.shared[spec.name] = one
-            self.values |= {f"{spec.name}_host": one.host, f"{spec.name}_port": str(one.port)}
 
     async def start_sets(
         self,

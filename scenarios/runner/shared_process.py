@@ -1,7 +1,6 @@
 """A shared process of a run, such as a broker: all versions use it, and no release replaces it."""
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +12,9 @@ from orchestrator.http_probe import probe
 from orchestrator.placeholders import PlaceholderError, fill
 from orchestrator.platforms.local import REPLICA, accepts, logged
 from orchestrator.processes import ChildProcess, Processes
-from orchestrator.tcp_ports import PortAllocator
 from scenarios.scenario.process_spec import ProcessSpec
 
+HOST = "127.0.0.1"
 _PAUSE_SECONDS = 0.05
 _PROBE_SECONDS = 1.0
 
@@ -33,6 +32,7 @@ class SharedProcess:
         spec: ProcessSpec,
         processes: Processes,
         *,
+        port: int,
         log: Path,
         folder: Path,
         values: Mapping[str, str],
@@ -45,6 +45,7 @@ class SharedProcess:
         Args:
             spec: what the scenario says of it.
             processes: owns the process.
+            port: where it listens; nobody else is given it.
             log: gets its output.
             folder: its own, `{replica_dir}`.
             values: further placeholders.
@@ -52,8 +53,8 @@ class SharedProcess:
             cwd: its working directory.
             start_seconds: how long it may take until it is ready.
         """
-        self.host = "127.0.0.1"
-        self.port = 0
+        self.host = HOST
+        self.port = port
         self._spec = spec
         self._processes = processes
         self._log = log
@@ -62,15 +63,10 @@ class SharedProcess:
         self._env = env
         self._cwd = cwd
         self._start_seconds = start_seconds
-        self._ports = PortAllocator(self.host)
         self._child: ChildProcess | None = None
 
     async def __aenter__(self) -> Self:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._ports)
-            self.port = self._ports.take()
-            await self.start()
-            stack.pop_all()
+        await self.start()
         return self
 
     async def __aexit__(
@@ -79,10 +75,7 @@ class SharedProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            await self.stop()
-        finally:
-            self._ports.__exit__(None, None, None)
+        await self.stop()
 
     async def start(self) -> None:
         """Start it, and wait until it is ready.

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterator, Mapping
 from itertools import count
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,6 +12,20 @@ from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.arrivals import schedule
 from scenarios.traffic.schedule.staying import Start, visits
 from scenarios.traffic.wire.cookies import CookieJar
+
+
+class Reopened(NamedTuple):
+    """A websocket whose client reconnects.
+
+    Attributes:
+        times: how often it has done so, this time included.
+        until_ns: until when the client wants to stay.
+        last_id: the number of the last message that it has; None if none came.
+    """
+
+    times: int
+    until_ns: int
+    last_id: int | None
 
 
 class PlannedRequest(msgspec.Struct, frozen=True):
@@ -27,6 +42,7 @@ class PlannedRequest(msgspec.Struct, frozen=True):
         cause_id: the request that led to it.
         captured: what the steps before it captured.
         cookies: what the answers to the steps before it set, for a user who comes once.
+        reopened: what it continues, if it is a client that reconnects.
     """
 
     planned_ns: int
@@ -38,6 +54,7 @@ class PlannedRequest(msgspec.Struct, frozen=True):
     cause_id: str | None = None
     captured: Mapping[str, str] | None = None
     cookies: CookieJar | None = None
+    reopened: Reopened | None = None
 
 
 class Agenda:
@@ -122,6 +139,13 @@ class Agenda:
             cause_ns + pause, number, step, repetition, close, link, cause_id, captured, cookies
         )
         heapq.heappush(self._later, (planned.planned_ns, next(self._order), planned))
+
+    def reopen(self, planned: PlannedRequest, at_ns: int, reopened: Reopened, cause: str) -> None:
+        """Plan the step of a client that reconnects, for this time."""
+        again = msgspec.structs.replace(
+            planned, planned_ns=at_ns, reopened=reopened, cause_id=cause
+        )
+        heapq.heappush(self._later, (at_ns, next(self._order), again))
 
     def _find_next(self) -> None:
         self._next = next(self._starts, None)

@@ -58,6 +58,9 @@ class JourneyExchange(ClientExchange):
             cause_id=self.planned.cause_id,
             paced=step.is_paced or step.websocket is not None,
             user=None if self.browser is None else self.browser.user,
+            closed=self.closed,
+            reopens=self.planned.reopened is not None,
+            missed=self.missed,
         )
 
 

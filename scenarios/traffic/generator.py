@@ -19,7 +19,7 @@ import msgspec
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
-from scenarios.traffic.agenda import Agenda, PlannedRequest
+from scenarios.traffic.agenda import Agenda, PlannedRequest, Reopened
 from scenarios.traffic.client_exchanges import AwaitedExchange, JourneyExchange
 from scenarios.traffic.coroutine_users import CoroutineUsers
 from scenarios.traffic.errors import PlanError, TrafficError
@@ -269,7 +269,15 @@ class Generator:
             )
         step = journey.steps[planned.step]
         values = self._population.values(planned.number, journey, planned.link, planned.captured)
-        request_id = self._population.request_id(planned.number, planned.step, planned.repetition)
+        before, websocket = planned.reopened, step.websocket
+        if websocket is not None:
+            values["last"] = "" if before is None or before.last_id is None else str(before.last_id)
+            if before is not None:
+                left = max(0.0, (before.until_ns - time.monotonic_ns()) / 1e9)
+                websocket = msgspec.structs.replace(websocket, seconds=left)
+        request_id = self._population.request_id(
+            planned.number, planned.step, planned.repetition, before.times if before else 0
+        )
         jar = planned.cookies if browser is None else browser.cookies
         cookies = "" if jar is None else jar.field(time.time())
         exchange = JourneyExchange(
@@ -278,7 +286,7 @@ class Generator:
             close=planned.close,
             pace=step.pace if step.is_paced else None,
             timeout_seconds=step.timeout_seconds,
-            websocket=step.websocket,
+            websocket=websocket,
             keep=not step.examination.is_empty,
             browser=browser,
         )
@@ -287,6 +295,7 @@ class Generator:
         exchange.request_id = request_id
         exchange.subject = step.subject(values)
         exchange.values = values if exchange.keep else None
+        exchange.last_id = before.last_id if before else None
         self._dispatch(exchange, planned.planned_ns)
 
     def _browser(self, number: int) -> Browser | None:
@@ -324,10 +333,30 @@ class Generator:
         mismatch, captured = exchange.examine()
         outcome = exchange.outcome(mismatch)
         self.record(outcome)
-        if outcome.ok:
+        if outcome.closed is not None:
+            self._reopen(exchange, outcome)
+        elif outcome.ok:
             self._go_on(exchange, outcome, captured)
         self._send_between(outcome.done_ns)
         self._look_for_the_end()
+
+    def _reopen(self, exchange: JourneyExchange, outcome: Outcome) -> None:
+        """Plan that a client reconnects, if it wants to stay for longer."""
+        planned, websocket = exchange.planned, exchange.websocket
+        if websocket is None or self._finishing:
+            return
+        opened_ns = outcome.first_byte_ns or outcome.planned_ns
+        before = planned.reopened
+        until_ns = opened_ns + round(websocket.seconds * 1e9) if before is None else before.until_ns
+        times = 1 if before is None else before.times + 1
+        pause = self._population.reconnect_pause(
+            planned.number, planned.step, times, websocket.reconnect_seconds
+        )
+        at_ns = outcome.done_ns + pause
+        if at_ns < until_ns:
+            reopened = Reopened(times, until_ns, exchange.last_id)
+            self._agenda.reopen(planned, at_ns, reopened, outcome.request_id)
+            self._set_alarm()
 
     def _go_on(
         self,

@@ -28,15 +28,27 @@ class WebSocket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A WebSocket connection that stays open for some time (RFC 6455).
 
     The request fails if the connection breaks, if a ping is not answered within the request's
-    timeout, or if the server closes the connection early, even with a close frame.
+    timeout, or if the server closes the connection early, even with a close frame. A client that
+    reconnects takes that for no failure, as browsers' libraries do.
 
     Attributes:
         seconds: how long the connection stays open before the client closes it.
         ping_seconds: the time between two pings.
+        reconnect: whether the client opens a new connection when the server closes the old one with
+            1001 (going away) or 1012 (service restart), or when it breaks off. The new connection
+            stays open for the rest of the time. The verdict has the gap, and how many clients came
+            back at once.
+        reconnect_seconds: how long the client waits before that at most; the seed decides.
+        ids: the key of a number in each message, which is a JSON object, such as `id`. The numbers
+            count up by one, so the verdict can tell how many messages a client missed. The path may
+            then contain `{last}`, the last number that the client has; it is empty at first.
     """
 
     seconds: float
     ping_seconds: float = 1.0
+    reconnect: bool = False
+    reconnect_seconds: float = 0.0
+    ids: str | None = None
 
 
 class BodyCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -42,7 +42,7 @@ from scenarios.verdict.measures.probed import probed_of
 from scenarios.verdict.measures.replica_ends import CUT_SHORT, replica_ends_of
 from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
-from scenarios.verdict.model import Advice, Integrity, Jobs, Rollout, Users, Verdict
+from scenarios.verdict.model import Advice, Integrity, Jobs, Rollout, Streams, Users, Verdict
 from scenarios.verdict.objectives import check_objectives
 from scenarios.verdict.reading import count_requests, read_exchanges, read_mails, read_rows
 
@@ -89,6 +89,7 @@ class _Read:
         profiles: by version, what was found out about its server before the run.
         sent: how many requests of each step were sent.
         jobs: what became of the jobs; None if the run did not look at them.
+        streams: what became of clients that reconnect.
     """
 
     manifest: Manifest
@@ -107,6 +108,7 @@ class _Read:
     profiles: Mapping[str, bytes]
     sent: Counter[Step]
     jobs: Jobs | None
+    streams: Streams
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -199,6 +201,7 @@ def _read(evidence: Evidence, meanwhile: ExitStack) -> _Read:
         profiles=evidence.profiles,
         sent=_sent(columns),
         jobs=jobs_of(evidence, around.timeline, tally.origin_ns),
+        streams=counted.streams.streams(tally.origin_ns),
     )
 
 
@@ -365,6 +368,7 @@ def _verdict(
         advice=_advice(failed, manifest, tally),
         control=comparison.control,
         jobs=read.jobs,
+        streams=read.streams,
     )
 
 

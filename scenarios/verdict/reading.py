@@ -18,6 +18,7 @@ from scenarios.verdict.data.facts import Facts
 from scenarios.verdict.data.integrity import Ledger
 from scenarios.verdict.measures.exchanges import Exchanges
 from scenarios.verdict.measures.locking import LockLedger
+from scenarios.verdict.measures.streams import StreamTally
 from scenarios.verdict.measures.tally import RequestTally
 
 
@@ -30,12 +31,14 @@ class Counted:
         tally: what a verdict counts.
         ledger: what was asked about the data.
         waiting: which of them were delayed by locks.
+        streams: what became of clients that reconnect.
     """
 
     columns: RequestColumns
     tally: RequestTally
     ledger: Ledger
     waiting: LockLedger
+    streams: StreamTally
 
     @classmethod
     def of(
@@ -48,11 +51,13 @@ class Counted:
             RequestTally(manifest, around.timeline, columns, scratch),
             Ledger(manifest, columns, scratch),
             LockLedger(around),
+            StreamTally(columns),
         )
         for batch in columns.reading(requests):
             found.tally.add(batch)
             found.ledger.add(batch)
             found.waiting.add_batch(batch)
+            found.streams.add(batch)
         return found
 
     def merge(self, other: "Counted") -> None:
@@ -61,6 +66,7 @@ class Counted:
         self.tally.merge(other.tally)
         self.ledger.merge(other.ledger, kinds)
         self.waiting.merge(other.waiting)
+        self.streams.merge(other.streams)
 
 
 @dataclass(frozen=True, slots=True)

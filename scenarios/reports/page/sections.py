@@ -131,6 +131,8 @@ def users(verdict: Verdict) -> Html:
     lines = []
     if verdict.budget is not None:
         lines.append(f"Error budget: {words.budget_text(verdict.budget)}.")
+    if verdict.streams.words:
+        lines.append(f"Clients that reconnect: {verdict.streams.words}.")
     seen = verdict.users
     if seen.staying:
         lines.append(f"Users who stay: {words.users_text(seen)}.")

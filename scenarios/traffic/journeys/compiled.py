@@ -225,7 +225,9 @@ def compiled_steps(
         step_at = declared_location(where, number, login)
         if step.after == "mail":
             captured = frozenset()  # nothing is kept while a journey waits for its mail
-        yield CompiledStep(step, host=host, where=step_at, known=known | captured)
+        heard = step.websocket is not None and step.websocket.ids is not None
+        more = captured | {"last"} if heard else captured
+        yield CompiledStep(step, host=host, where=step_at, known=known | more)
         for name in step.capture:
             if name in NAMES or not PLACEHOLDER.fullmatch(f"{{{name}}}"):
                 raise step_at.part(f"capture {name}", "capture", name).error(

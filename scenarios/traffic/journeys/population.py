@@ -26,6 +26,7 @@ from scenarios.traffic.settings import Journey
 # The first keys of the streams for a journey's choice and for the details of its requests.
 _CHOICE = 2
 _REQUEST = 3
+_RECONNECT = 5
 _HALF = 0.5
 
 
@@ -99,10 +100,16 @@ class Population:
         number = int(match[2])
         return number if match[1] == self.unique(number) else None
 
-    def request_id(self, number: int, step: int, repetition: int = 0) -> str:
-        """The id of a journey's request; steps and repetitions count from 0 here."""
+    def request_id(self, number: int, step: int, repetition: int = 0, again: int = 0) -> str:
+        """The id of a journey's request; steps, repetitions and reconnects count from 0 here."""
         visit = self.visit(number, repetition)
-        return id_of(visit, step + 1, 0 if number < 0 else repetition)
+        return id_of(visit, step + 1, again + (0 if number < 0 else repetition))
+
+    def reconnect_pause(self, number: int, step: int, again: int, most_seconds: float) -> int:
+        """How long a client waits before it reconnects, in ns; the seed decides."""
+        return round(
+            Stream(_RECONNECT, self.seed, number, step, again).uniform() * most_seconds * 1e9
+        )
 
     def visit(self, number: int, repetition: int) -> str:
         """The word for one visit: a staying user's `s7-u000123-45`, or that of who comes once."""

@@ -148,6 +148,15 @@ def check_websocket(step: Step, *, where: Location) -> None:
         raise where.error("a websocket has no bytes per second")
     websocket = step.websocket
     if websocket is not None:
+        if not 0 <= websocket.reconnect_seconds < inf:
+            raise where.error(
+                "websocket.reconnect_seconds must be 0 or more", "websocket", "reconnect_seconds"
+            )
+        if websocket.reconnect_seconds and not websocket.reconnect:
+            raise where.error(
+                "websocket.reconnect_seconds also needs websocket.reconnect",
+                *("websocket", "reconnect_seconds"),
+            )
         for name in ("seconds", "ping_seconds"):
             value = getattr(websocket, name)
             if not 0 < value < inf:

@@ -62,6 +62,10 @@ class ClientExchange:
         error_detail: the error's own words.
         served_by, proxy_status, sqlstate, problem, set_cookies: what the response says of itself;
             also of one that broke off after its head.
+        closed: the code with which the server ended a websocket whose client reconnects; 1006 if
+            it broke off.
+        last_id: the number of the last message that came; None if none did.
+        missed: how many messages were missing among those that came.
         connection, deadline_ns: the client's own notes, while it is under way.
     """
 
@@ -69,6 +73,7 @@ class ClientExchange:
         "answer",
         "browser",
         "close",
+        "closed",
         "connection",
         "deadline_ns",
         "done_ns",
@@ -78,6 +83,8 @@ class ClientExchange:
         "first_byte_ns",
         "is_head",
         "keep",
+        "last_id",
+        "missed",
         "opened",
         "pace",
         "payload",
@@ -126,6 +133,9 @@ class ClientExchange:
         self.sqlstate: str | None = None
         self.problem: str | None = None
         self.set_cookies: tuple[str, ...] = ()
+        self.closed: int | None = None
+        self.last_id: int | None = None
+        self.missed = 0
         self.connection: Connection | None = None
         self.deadline_ns = 0
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MASK_SIZE = 4
 _MAX_CONTROL = 125  # RFC 6455, section 5.5
+_LONGEST_TEXT = 65_536
 _LENGTH_16 = 126
 _LENGTH_64 = 127
 
@@ -32,7 +33,7 @@ class Opcode(IntEnum):
 
 
 class Control(NamedTuple):
-    """A control frame: close, ping or pong."""
+    """A control frame: close, ping or pong; for who listens, also a text."""
 
     opcode: Opcode
     payload: bytes
@@ -56,6 +57,11 @@ def control_frame(opcode: Opcode, payload: bytes = b"") -> bytes:
     return struct.pack("!BB", 0x80 | opcode, 0x80 | len(payload)) + mask + masked
 
 
+def close_code(payload: bytes) -> int | None:
+    """The code of a close frame; None if it has none."""
+    return struct.unpack_from("!H", payload)[0] if len(payload) >= struct.calcsize("!H") else None
+
+
 def close_reason(payload: bytes) -> str:
     """What a close frame says: its code, and its reason if it gives one (section 5.5.1)."""
     if len(payload) < struct.calcsize("!H"):
@@ -68,10 +74,12 @@ def close_reason(payload: bytes) -> str:
 class FrameReader:
     """Reads a server's frames: yields the control frames, and lets messages pass unseen.
 
-    Messages are not kept, so that memory does not depend on what the server sends.
+    Messages are not kept, so that memory does not depend on what the server sends. Who listens is
+    given short texts that come in one frame, too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, listens: bool = False) -> None:
+        self._listens = listens
         self._buffer = bytearray()
         self._skip = 0  # what is still to come of a message's frame
 
@@ -92,7 +100,8 @@ class FrameReader:
             if header is None:
                 return
             opcode, start, length = header
-            if opcode < Opcode.CLOSE:
+            heard = self._listens and opcode is Opcode.TEXT and length <= _LONGEST_TEXT
+            if opcode < Opcode.CLOSE and not heard:
                 del self._buffer[:start]
                 self._skip = length
                 continue

@@ -6,6 +6,8 @@ import socket
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from scenarios.traffic.settings import WebSocket
 from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner
 from scenarios.traffic.wire.frames import (
@@ -14,12 +16,16 @@ from scenarios.traffic.wire.frames import (
     FrameReader,
     Opcode,
     accept_for,
+    close_code,
     close_reason,
     control_frame,
 )
 
 _SWITCHING = 101
 _NORMAL = (1000).to_bytes(2)  # RFC 6455, section 7.4.1
+_COME_BACK = frozenset({1001, 1012})
+"""Going away (RFC 6455, section 7.4.1), and service restart (IANA's registry of close codes)."""
+_ABNORMAL = 1006  # RFC 6455, section 7.4.1: the connection broke off
 _KEY = b"\r\nSec-WebSocket-Key: "
 
 
@@ -35,7 +41,9 @@ class WebSocketConnection(Connection):
     __slots__ = (
         "_end_ns",
         "_frames",
+        "_ids",
         "_ping_seconds",
+        "_reconnects",
         "_seconds",
         "_state",
         "_timeout_seconds",
@@ -57,7 +65,9 @@ class WebSocketConnection(Connection):
         self._seconds = websocket.seconds
         self._ping_seconds = websocket.ping_seconds
         self._timeout_seconds = timeout_seconds
-        self._frames = FrameReader()
+        self._reconnects = websocket.reconnect
+        self._ids = websocket.ids
+        self._frames = FrameReader(listens=websocket.ids is not None)
         self._state = _State.OPENING
         self._end_ns = 0
         self._unanswered_ns: int | None = None  # when the oldest ping without an answer was sent
@@ -113,8 +123,14 @@ class WebSocketConnection(Connection):
             self._say(control_frame(Opcode.PONG, control.payload))
         elif control.opcode is Opcode.PONG:
             self._unanswered_ns = None
+        elif control.opcode is Opcode.TEXT:
+            self._hear(exchange, control.payload)
         elif self._state is _State.CLOSING:
             super()._succeed(exchange)
+        elif self._reconnects and close_code(control.payload) in _COME_BACK:
+            self._say(control_frame(Opcode.CLOSE, control.payload))
+            if self._exchange is not None:
+                self._drop(exchange, close_code(control.payload) or _ABNORMAL)
         else:
             self._say(control_frame(Opcode.CLOSE, control.payload))
             if self._exchange is not None:
@@ -126,8 +142,27 @@ class WebSocketConnection(Connection):
             super()._succeed(self._exchange)
         elif self._state is _State.OPENING:
             super()._ended(error, detail)
+        elif self._reconnects and self._state is _State.OPEN and self._exchange is not None:
+            self._drop(self._exchange, _ABNORMAL)
         else:
             self._fail(error, detail)
+
+    def _drop(self, exchange: ClientExchange, code: int) -> None:
+        """The server has ended it, and the client is about to reconnect."""
+        exchange.closed = code
+        super()._succeed(exchange)
+
+    def _hear(self, exchange: ClientExchange, payload: bytes) -> None:
+        """Take note of the number of a message."""
+        try:
+            message = msgspec.json.decode(payload)
+            number = message[self._ids]
+        except (msgspec.DecodeError, KeyError, TypeError):
+            return  # another kind of message
+        if isinstance(number, int) and not isinstance(number, bool):
+            if exchange.last_id is not None:
+                exchange.missed += max(0, number - exchange.last_id - 1)
+            exchange.last_id = max(number, exchange.last_id or number)
 
     def _tick(self) -> None:
         """Send the next ping, or close when the time has come."""

@@ -35,6 +35,7 @@ from scenarios.verdict.model.measures import (
 from scenarios.verdict.model.probed import ProbedVersion
 from scenarios.verdict.model.replica_end import ReplicaEnd
 from scenarios.verdict.model.rescued import Rescued
+from scenarios.verdict.model.streams import Streams
 
 __all__ = [
     "Advice",
@@ -68,6 +69,7 @@ __all__ = [
     "Rollout",
     "Slots",
     "SlowRequest",
+    "Streams",
     "Undrained",
     "Users",
     "Verdict",
@@ -273,6 +275,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         rescued: the requests that only the balancer saved.
         control: how the release compares with its control run; absent if there was none.
         jobs: what became of the application's jobs; absent if the run did not look at them.
+        streams: what became of clients that stay connected and reconnect.
     """
 
     schema: int = 1
@@ -320,6 +323,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     rescued: Rescued = Rescued()
     control: ControlComparison | None = None
     jobs: Jobs | None = None
+    streams: Streams = Streams()
 
     @property
     def cause_ids(self) -> tuple[str, ...]:
