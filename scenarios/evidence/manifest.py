@@ -28,6 +28,9 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             limit.
         lock_wait_seconds: how long a session of the application may wait for a lock. Default: no
             limit.
+        missed_messages: how many messages clients that reconnect may miss.
+        reconnect_seconds: how long a client that reconnects may be without a connection. Default:
+            no limit.
         termination: whether each replica must stop when it is asked: it must not be killed after
             its grace period, and the stop signal must reach the process that listens.
         fresh_start: whether a version that serves must be able to start after each migration. One
@@ -45,6 +48,8 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     availability: float | None = None
     longest_outage_seconds: float | None = None
     lock_wait_seconds: float | None = None
+    missed_messages: int = 0
+    reconnect_seconds: float | None = None
     termination: bool = True
     fresh_start: bool = True
     schedule_lag_p99_seconds: float = 0.1

@@ -34,6 +34,7 @@ from scenarios.verdict.model import (
     ReplicaEnd,
     Requests,
     Rescued,
+    Streams,
     VersionShare,
     Word,
 )
@@ -76,6 +77,7 @@ class Findings:
     control: ControlComparison | None = None
     jobs: Jobs | None = None
     fresh_starts: tuple[Event, ...] = ()
+    streams: Streams = field(default_factory=Streams)
 
 
 def decide(

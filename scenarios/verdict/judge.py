@@ -298,6 +298,7 @@ def _verdict(
             origin_ns,
         ),
         jobs=read.jobs,
+        streams=read.streams,
     )
     checks = check_objectives(findings)
     word, reasons, doubts = decide(findings, checks)

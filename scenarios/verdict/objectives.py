@@ -46,6 +46,8 @@ def check_objectives(findings: Findings) -> tuple[Check, ...]:
             _check_fresh_starts(findings),
             _check_integrity(findings.integrity, late=unfinished(findings) is not None),
             _check_jobs(findings.jobs),
+            _check_missed(findings),
+            _check_reconnects(findings),
             _check_outcome(findings, starved=findings.stalled is not None),
         )
         if check is not None
@@ -240,6 +242,34 @@ def _check_integrity(integrity: Integrity, *, late: bool) -> Check:
         title="no data is lost, duplicated or invented",
         held=None if late else {"held": True, "violated": False}.get(integrity.status),
         sentence=sentence,
+    )
+
+
+def _check_missed(findings: Findings) -> Check | None:
+    streams, may = findings.streams, findings.manifest.objectives.missed_messages
+    if not streams.closed and not streams.missed:
+        return None
+    return Check(
+        check="missed_messages",
+        title=f"clients that reconnect miss {at_most(may, 'message')}",
+        held=streams.missed <= may,
+        sentence=(
+            f"clients that reconnected missed {number(streams.missed, 'message')} ({allowed(may)})"
+        ),
+    )
+
+
+def _check_reconnects(findings: Findings) -> Check | None:
+    streams, may = findings.streams, findings.manifest.objectives.reconnect_seconds
+    if may is None or not streams.closed:
+        return None
+    gap = streams.longest_gap
+    told = "no client was connected again" if gap is None else f"the longest took {gap:.2f} s"
+    return Check(
+        check="reconnect",
+        title=f"each client is connected again within {may:g} s",
+        held=gap is not None and gap <= may,
+        sentence=f"{number(streams.reopened, 'client')} reconnected; {told} (at most {may:g} s)",
     )
 
 

@@ -15,7 +15,7 @@ needs_node = pytest.mark.skipif(
     shutil.which("node") is None, reason="the Node example needs `node` on PATH"
 )
 AS_TESTS = "plain"  # both of its scenarios are run as `test_release.py`: see test_pytest_plugin.py
-WITH_JOBS = ("queue-celery", "queue-postgres")  # see test_queues.py
+OF_THEIR_OWN = ("feed", "queue-celery", "queue-postgres")  # see test_queues.py and test_feed.py
 ALL = [
     pytest.param("node", marks=needs_node),
     pytest.param("flask-alembic"),
@@ -32,7 +32,7 @@ def test_every_example_is_tested() -> None:
     """Each folder of examples has a scenario, a broken variant, and its place in this list."""
     folders = {path.parent.name for path in EXAMPLES.glob("*/scenario.toml")}
     assert folders == {path.parent.name for path in EXAMPLES.glob("*/broken.toml")}
-    assert folders == {AS_TESTS, *WITH_JOBS, *(str(each.values[0]) for each in ALL)}
+    assert folders == {AS_TESTS, *OF_THEIR_OWN, *(str(each.values[0]) for each in ALL)}
     assert (EXAMPLES / AS_TESTS / "test_release.py").is_file()
 
 

@@ -211,7 +211,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         check: its id: `failed_requests`, `availability`, `slow_requests`, `longest_outage`,
-            `lock_wait`, `termination`, `integrity`, `jobs`, `outcome`.
+            `lock_wait`, `termination`, `integrity`, `jobs`, `missed_messages`, `reconnect`,
+            `outcome`.
         title: the objective in words.
         held: whether the run met it; absent if this run cannot tell.
         sentence: the result, with its number and its limit.
@@ -327,11 +328,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cause_ids(self) -> tuple[str, ...]:
-        """The ids of all causes: of failed and slow requests, and of jobs that are not accepted."""
+        """The ids of all causes: of failed and slow requests, of jobs, and of missed messages.
+
+        Causes of jobs that the scenario accepts are left out.
+        """
         jobs = () if self.jobs is None else self.jobs.causes
         return (
             *(cause.cause for cause in (*self.causes, *self.slow_causes)),
             *(one.cause for one in jobs if not one.accepted),
+            *(("stream:missed",) if self.streams.missed else ()),
         )
 
     @property
