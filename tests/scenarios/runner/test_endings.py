@@ -148,3 +148,65 @@ def test_a_first_version_that_does_not_come_up(
     (folder,) = out.iterdir()
     assert str(folder) in line
     assert not RunFolder(folder).verdict.exists()
+
+
+WITH_PROCESSES = """
+extends = "good"
+name = "with-processes"
+
+[[application.processes]]
+name = "broker"
+command = ["{python}", "-c", '''
+import socket, sys, time
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))):
+    time.sleep(600)
+''', "{port}"]
+shared = true
+listens = true
+
+[[application.processes]]
+name = "worker"
+command = ["{python}", "-c", '''
+import subprocess, sys, time
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+children = [subprocess.Popen(sleep, process_group=0)]
+children += [subprocess.Popen(sleep, start_new_session=True)]
+print("ready", flush=True)
+time.sleep(600)
+''']
+ready_log = "^ready"
+"""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_runs_beside_the_web_ends_with_the_run(number: signal.Signals, tmp_path: Path) -> None:
+    """Also the children that workers have put into groups and sessions of their own."""
+    mark = uuid.uuid4().hex
+    path = tmp_path / "scenario.toml"
+    path.write_text(WITH_PROCESSES)
+    options = ("--no-live", "--rate", "20", "--out", str(tmp_path / "runs"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "hitless", "run", str(path), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, MARK: mark},
+    ) as run:
+        assert run.stdout is not None
+        assert any("phase baseline" in line for line in run.stdout), run.communicate()
+        pids = carriers(mark)
+        sleeping = [pid for pid in pids if b"time.sleep(600)" in _command(pid)]
+        assert len(sleeping) == 1 + 3, "a broker, a worker, and its two children"
+        with ends([pid for pid in pids if pid != run.pid]) as descriptors:
+            run.send_signal(number)
+            run.communicate()
+            for descriptor in descriptors:
+                assert select.select([descriptor], [], [], 60)[0], "a process is left"
+    assert carriers(mark) == []
+
+
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
