@@ -56,7 +56,7 @@ class JourneyExchange(ClientExchange):
             mismatch=mismatch,
             subject=self.subject,
             cause_id=self.planned.cause_id,
-            paced=step.is_paced or step.websocket is not None,
+            paced=step.is_paced or step.lasting is not None,
             user=None if self.browser is None else self.browser.user,
             closed=self.closed,
             reopens=self.planned.reopened is not None,

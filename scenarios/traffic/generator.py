@@ -269,24 +269,31 @@ class Generator:
             )
         step = journey.steps[planned.step]
         values = self._population.values(planned.number, journey, planned.link, planned.captured)
-        before, websocket = planned.reopened, step.websocket
-        if websocket is not None:
-            values["last"] = "" if before is None or before.last_id is None else str(before.last_id)
-            if before is not None:
-                left = max(0.0, (before.until_ns - time.monotonic_ns()) / 1e9)
-                websocket = msgspec.structs.replace(websocket, seconds=left)
+        before, lasting, last = planned.reopened, step.lasting, ""
+        if before is not None and lasting is not None:
+            last = "" if before.last_id is None else str(before.last_id)
+            left = max(0.0, (before.until_ns - time.monotonic_ns()) / 1e9)
+            lasting = msgspec.structs.replace(lasting, seconds=left)
+        if lasting is not None:
+            values["last"] = last
         request_id = self._population.request_id(
             planned.number, planned.step, planned.repetition, before.times if before else 0
         )
         jar = planned.cookies if browser is None else browser.cookies
         cookies = "" if jar is None else jar.field(time.time())
         exchange = JourneyExchange(
-            step.request(values, request_id=request_id, close=planned.close, cookies=cookies),
+            step.request(
+                values,
+                request_id=request_id,
+                close=planned.close,
+                cookies=cookies,
+                last_event_id=last,
+            ),
             is_head=step.method == "HEAD",
             close=planned.close,
             pace=step.pace if step.is_paced else None,
             timeout_seconds=step.timeout_seconds,
-            websocket=websocket,
+            lasting=lasting,
             keep=not step.examination.is_empty,
             browser=browser,
         )
@@ -342,15 +349,15 @@ class Generator:
 
     def _reopen(self, exchange: JourneyExchange, outcome: Outcome) -> None:
         """Plan that a client reconnects, if it wants to stay for longer."""
-        planned, websocket = exchange.planned, exchange.websocket
-        if websocket is None or self._finishing:
+        planned, lasting = exchange.planned, exchange.lasting
+        if lasting is None or self._finishing:
             return
         opened_ns = outcome.first_byte_ns or outcome.planned_ns
         before = planned.reopened
-        until_ns = opened_ns + round(websocket.seconds * 1e9) if before is None else before.until_ns
+        until_ns = opened_ns + round(lasting.seconds * 1e9) if before is None else before.until_ns
         times = 1 if before is None else before.times + 1
         pause = self._population.reconnect_pause(
-            planned.number, planned.step, times, websocket.reconnect_seconds
+            planned.number, planned.step, times, lasting.reconnect_seconds
         )
         at_ns = outcome.done_ns + pause
         if at_ns < until_ns:

@@ -51,6 +51,25 @@ class WebSocket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ids: str | None = None
 
 
+class EventStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stream of server-sent events that stays open for some time (HTML Living Standard, 9.2).
+
+    The request fails if the server ends the stream before its client does, unless the client
+    reconnects. Ids of events that are numbers count up by one; the verdict then tells how many
+    events a client missed. A client that reconnects sends the last id as `Last-Event-ID`.
+
+    Attributes:
+        seconds: how long the client listens before it closes the connection.
+        reconnect: whether the client opens a new connection when the stream ends or breaks off, as
+            `EventSource` does. It then listens for the rest of the time.
+        reconnect_seconds: how long the client waits before that at most; the seed decides.
+    """
+
+    seconds: float
+    reconnect: bool = False
+    reconnect_seconds: float = 0.0
+
+
 class BodyCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Checks of the response body, in addition to the expected status.
 
@@ -137,6 +156,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             request with a limited speed has a connection of its own.
         timeout_seconds: after how long the user gives up on this request. Default:
             `traffic.timeout_seconds`.
+        events: listens to a stream of server-sent events. Then the status 200 counts as success.
         websocket: opens a WebSocket. Then the status 101 counts as success, and nothing else.
     """
 
@@ -158,6 +178,12 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     download_bytes_per_second: float | None = None
     timeout_seconds: float | None = None
     websocket: WebSocket | None = None
+    events: EventStream | None = None
+
+    @property
+    def lasting(self) -> WebSocket | EventStream | None:
+        """What stays open for some time, if the step is such a connection."""
+        return self.websocket or self.events
 
 
 class Journey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -115,7 +115,7 @@ class Asker:
             close=close,
             pace=pace,
             timeout_seconds=timeout_seconds,
-            websocket=websocket,
+            lasting=websocket,
         )
         future: asyncio.Future[ClientExchange] = asyncio.get_running_loop().create_future()
         self._waiting[exchange] = future

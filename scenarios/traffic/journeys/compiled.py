@@ -10,7 +10,7 @@ from scenarios.traffic.errors import Location, declared_location, step_location
 from scenarios.traffic.journeys.examination import Examination
 from scenarios.traffic.journeys.header_checks import TOKEN
 from scenarios.traffic.journeys.templates import NAMES, PLACEHOLDER, Template
-from scenarios.traffic.journeys.validation import check_numbers, check_websocket
+from scenarios.traffic.journeys.validation import check_events, check_numbers, check_websocket
 from scenarios.traffic.settings import DEFAULT_EXPECT, Journey, Pace, Step
 from scenarios.traffic.wire.frames import key_for
 
@@ -47,6 +47,7 @@ class CompiledStep:
         "examination",
         "expect",
         "is_paced",
+        "lasting",
         "method",
         "names",
         "needs_link",
@@ -58,27 +59,16 @@ class CompiledStep:
     def __init__(
         self, step: Step, *, host: str, where: Location, known: frozenset[str] = frozenset()
     ) -> None:
-        if not TOKEN.fullmatch(step.method) or step.method == "CONNECT":
-            raise where.error(f"method {step.method!r} cannot be sent", "method")
-        if not step.path.startswith(("/", "{link}")):
-            raise where.error(f"path {step.path!r} must begin with / or be {{link}}", "path")
-        if sum(body is not None for body in (step.form, step.json, step.body)) > 1:
-            raise where.error("form, json and body exclude each other")
-        if step.websocket is not None:
-            check_websocket(step, where=where)
-        if step.websocket is not None:
-            if step.expect not in (DEFAULT_EXPECT, (_SWITCHING,)):
-                raise where.error("a websocket begins with the status 101 alone", "expect")
-        elif not step.expect or not all(status in _STATUSES for status in step.expect):
-            raise where.error("expect must name statuses from 200 to 599", "expect")
+        _check(step, where)
         check_numbers(step, where=where)
         self.method = step.method
         self.websocket = step.websocket
+        self.lasting = step.lasting
         self.expect = step.expect if step.websocket is None else (_SWITCHING,)
         self.timeout_seconds = step.timeout_seconds
         self.pace = Pace(step.upload_bytes_per_second, step.download_bytes_per_second)
         self.is_paced = self.pace != Pace()
-        alone = self.is_paced or step.websocket is not None
+        alone = self.is_paced or step.lasting is not None
         self.connection = "new" if alone else step.connection
         self.delay_seconds = step.delay_seconds
         self._path = Template(step.path, where=where.part("path", "path"), known=known)
@@ -87,6 +77,8 @@ class CompiledStep:
             step.subject or "", where=where.part("subject", "subject"), known=known
         )
         fields = {"Host": host, "User-Agent": "hitless", "Accept": "*/*"}
+        if step.events is not None:
+            fields |= {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if step.form is not None:
             fields["Content-Type"] = "application/x-www-form-urlencoded"
         if step.json is not None:
@@ -140,7 +132,13 @@ class CompiledStep:
         return self._subject.render(values) or None
 
     def request(
-        self, values: Mapping[str, str], *, request_id: str, close: bool, cookies: str = ""
+        self,
+        values: Mapping[str, str],
+        *,
+        request_id: str,
+        close: bool,
+        cookies: str = "",
+        last_event_id: str = "",
     ) -> bytes:
         """The whole request as it goes over the wire (RFC 9112).
 
@@ -150,11 +148,14 @@ class CompiledStep:
             close: whether the connection is for this request alone.
             cookies: what its user has been given; behind the step's own, since there may be but
                 one such field (RFC 6265, section 5.4).
+            last_event_id: the last event that a client which reconnects to a stream has.
         """
         lines = [f"{self.method} {self._path.render(values)} HTTP/1.1"]
         fields = [(name, value.render(values)) for name, value in self._fields]
         lines += [f"{name}: {text}" for name, text in with_cookies(fields, cookies)]
         lines.append(f"X-Request-Id: {request_id}")
+        if last_event_id and self.websocket is None:
+            lines.append(f"Last-Event-ID: {last_event_id}")
         if self.websocket is not None:
             lines += ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
             lines.append(f"Sec-WebSocket-Key: {key_for(request_id)}")
@@ -173,6 +174,25 @@ class CompiledStep:
             body = text.encode()
             lines.append(f"Content-Length: {len(body)}")
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def _check(step: Step, where: Location) -> None:
+    """Refuse a step that cannot be sent, or that no response could satisfy."""
+    if not TOKEN.fullmatch(step.method) or step.method == "CONNECT":
+        raise where.error(f"method {step.method!r} cannot be sent", "method")
+    if not step.path.startswith(("/", "{link}")):
+        raise where.error(f"path {step.path!r} must begin with / or be {{link}}", "path")
+    if sum(body is not None for body in (step.form, step.json, step.body)) > 1:
+        raise where.error("form, json and body exclude each other")
+    if step.websocket is not None:
+        check_websocket(step, where=where)
+    if step.events is not None:
+        check_events(step, where=where)
+    if step.websocket is not None:
+        if step.expect not in (DEFAULT_EXPECT, (_SWITCHING,)):
+            raise where.error("a websocket begins with the status 101 alone", "expect")
+    elif not step.expect or not all(status in _STATUSES for status in step.expect):
+        raise where.error("expect must name statuses from 200 to 599", "expect")
 
 
 class CompiledJourney:

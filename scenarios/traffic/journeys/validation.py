@@ -7,7 +7,7 @@ from math import inf
 
 from scenarios.traffic.errors import Location, PlanError, declared_location
 from scenarios.traffic.plan import Plan
-from scenarios.traffic.settings import Journey, Step
+from scenarios.traffic.settings import EventStream, Journey, Step, WebSocket
 
 # RFC 1035, section 2.3.1, and digits first, as RFC 1123, section 2.1, allows.
 _DOMAIN = re.compile(r"(?i)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -136,6 +136,37 @@ def check_numbers(step: Step, *, where: Location) -> None:
             raise where.error(f"{name} must be above 0, not {value}", name)
 
 
+def check_events(step: Step, *, where: Location) -> None:
+    """Check a step that is a stream of events.
+
+    Raises:
+        PlanError: it cannot be one; the message begins with `where`.
+    """
+    events = step.events
+    if events is None:
+        return
+    if step.method != "GET" or step.websocket is not None:
+        raise where.error("a stream of events begins with a GET, and is no websocket", "events")
+    if (step.upload_bytes_per_second, step.download_bytes_per_second) != (None, None):
+        raise where.error("a stream of events has no bytes per second", "events")
+    if step.expect_body is not None or step.capture:
+        raise where.error("a stream of events has no body to look at", "events")
+    if not 0 < events.seconds < inf:
+        raise where.error(
+            f"events.seconds must be above 0, not {events.seconds}", "events", "seconds"
+        )
+    _check_reconnect(events, where, "events")
+
+
+def _check_reconnect(lasting: WebSocket | EventStream, where: Location, key: str) -> None:
+    if not 0 <= lasting.reconnect_seconds < inf:
+        raise where.error(f"{key}.reconnect_seconds must be 0 or more", key, "reconnect_seconds")
+    if lasting.reconnect_seconds and not lasting.reconnect:
+        raise where.error(
+            f"{key}.reconnect_seconds also needs {key}.reconnect", key, "reconnect_seconds"
+        )
+
+
 def check_websocket(step: Step, *, where: Location) -> None:
     """Check a step that is a websocket.
 
@@ -148,15 +179,7 @@ def check_websocket(step: Step, *, where: Location) -> None:
         raise where.error("a websocket has no bytes per second")
     websocket = step.websocket
     if websocket is not None:
-        if not 0 <= websocket.reconnect_seconds < inf:
-            raise where.error(
-                "websocket.reconnect_seconds must be 0 or more", "websocket", "reconnect_seconds"
-            )
-        if websocket.reconnect_seconds and not websocket.reconnect:
-            raise where.error(
-                "websocket.reconnect_seconds also needs websocket.reconnect",
-                *("websocket", "reconnect_seconds"),
-            )
+        _check_reconnect(websocket, where, "websocket")
         for name in ("seconds", "ping_seconds"):
             value = getattr(websocket, name)
             if not 0 < value < inf:

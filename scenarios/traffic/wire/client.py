@@ -14,6 +14,7 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Final, TypeAlias
 
+from scenarios.traffic.settings import EventStream
 from scenarios.traffic.wire.connection import (
     Browser,
     ClientExchange,
@@ -21,6 +22,7 @@ from scenarios.traffic.wire.connection import (
     connect_error,
     words,
 )
+from scenarios.traffic.wire.event_stream import EventStreamConnection
 from scenarios.traffic.wire.paced import PacedConnection, limit_receive_buffer
 from scenarios.traffic.wire.websocket import WebSocketConnection
 
@@ -150,8 +152,8 @@ class Client:
         timeout_ns = self._timeout_ns
         if exchange.timeout_seconds is not None:
             timeout_ns = round(exchange.timeout_seconds * 1e9)
-        if exchange.websocket is not None:
-            timeout_ns += round(exchange.websocket.seconds * 1e9)
+        if exchange.lasting is not None:
+            timeout_ns += round(exchange.lasting.seconds * 1e9)
         return timeout_ns
 
     def _open(self, exchange: ClientExchange) -> Connection:
@@ -178,13 +180,17 @@ class Client:
             raise
         if exchange.pace is not None:
             return PacedConnection(self._loop, sock, owner=self, pace=exchange.pace)
-        if exchange.websocket is not None:
+        if isinstance(exchange.lasting, EventStream):
+            return EventStreamConnection(
+                self._loop, sock, buffer=self._buffer, owner=self, stream=exchange.lasting
+            )
+        if exchange.lasting is not None:
             return WebSocketConnection(
                 self._loop,
                 sock,
                 buffer=self._buffer,
                 owner=self,
-                websocket=exchange.websocket,
+                websocket=exchange.lasting,
                 timeout_seconds=exchange.timeout_seconds or self._timeout_ns / 1e9,
             )
         return Connection(self._loop, sock, buffer=self._buffer, owner=self)

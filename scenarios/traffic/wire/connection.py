@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from scenarios.traffic.journeys.examination import Answer
-from scenarios.traffic.settings import Pace, WebSocket
+from scenarios.traffic.settings import EventStream, Pace, WebSocket
 from scenarios.traffic.wire.cookies import CookieJar
 from scenarios.traffic.wire.response import MalformedResponse, ResponseReader
 
@@ -48,7 +48,7 @@ class ClientExchange:
         close: whether it opens a connection for itself alone.
         pace: how slowly it is sent and read; None for as fast as the kernel takes it.
         timeout_seconds: how long it may take; None for as long as the client gives each.
-        websocket: makes it a websocket that stays open, for longer than that.
+        lasting: makes it a websocket or a stream of events that stays open, for longer than that.
         keep: whether its answer is wanted.
         browser: whose connection carries it; None for any that is idle.
         answer: the fields and the body of the complete response, if they are.
@@ -84,6 +84,7 @@ class ClientExchange:
         "is_head",
         "keep",
         "last_id",
+        "lasting",
         "missed",
         "opened",
         "pace",
@@ -96,7 +97,6 @@ class ClientExchange:
         "sqlstate",
         "status",
         "timeout_seconds",
-        "websocket",
     )
 
     def __init__(
@@ -107,7 +107,7 @@ class ClientExchange:
         close: bool,
         pace: Pace | None = None,
         timeout_seconds: float | None = None,
-        websocket: WebSocket | None = None,
+        lasting: WebSocket | EventStream | None = None,
         keep: bool = False,
         browser: Browser | None = None,
     ) -> None:
@@ -116,7 +116,7 @@ class ClientExchange:
         self.close = close
         self.pace = pace
         self.timeout_seconds = timeout_seconds
-        self.websocket = websocket
+        self.lasting = lasting
         self.keep = keep
         self.browser = browser
         self.answer: Answer | None = None
@@ -138,6 +138,12 @@ class ClientExchange:
         self.missed = 0
         self.connection: Connection | None = None
         self.deadline_ns = 0
+
+    def heard(self, number: int) -> None:
+        """Take note of a numbered message; a number that is left out was missed."""
+        if self.last_id is not None:
+            self.missed += max(0, number - self.last_id - 1)
+        self.last_id = max(number, self.last_id or number)
 
 
 class Owner(Protocol):

@@ -5,6 +5,8 @@ HEAD has no body, a body without a length ends with the connection, interim resp
 answer, trailers are not header fields, and impossible versions and statuses are refused.
 """
 
+from collections.abc import Callable
+
 import httptools
 import msgspec
 
@@ -72,6 +74,7 @@ class ResponseReader:
         "accept",
         "complete",
         "keep_alive",
+        "listener",
         "proxy_status",
         "rest",
         "served_by",
@@ -95,6 +98,7 @@ class ResponseReader:
         """
         self._is_head = is_head
         self._keep = keep
+        self.listener: Callable[[bytes], None] | None = None
         self.complete = False
         self.keep_alive = False
         self._reset()
@@ -215,6 +219,8 @@ class ResponseReader:
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
+        if self.listener is not None:
+            self.listener(body)
         if self.complete or not (self._is_problem or self._keep):
             return
         if len(self._body) < (_MAX_BODY if self._keep else _MAX_PROBLEM):

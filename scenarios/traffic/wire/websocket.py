@@ -160,9 +160,7 @@ class WebSocketConnection(Connection):
         except (msgspec.DecodeError, KeyError, TypeError):
             return  # another kind of message
         if isinstance(number, int) and not isinstance(number, bool):
-            if exchange.last_id is not None:
-                exchange.missed += max(0, number - exchange.last_id - 1)
-            exchange.last_id = max(number, exchange.last_id or number)
+            exchange.heard(number)
 
     def _tick(self) -> None:
         """Send the next ping, or close when the time has come."""

@@ -8,15 +8,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from scenarios.evidence.outcome import Outcome
-from scenarios.traffic.settings import Journey, Step, WebSocket
+from scenarios.traffic.settings import EventStream, Journey, Step, WebSocket
+from scenarios.traffic.wire.event_stream import EventIds
 from scenarios.verdict.columns.requests import RequestColumns
 from scenarios.verdict.measures.streams import StreamTally
 from tests.support.evidence import columns_of
 from tests.support.generator import Run, outcomes
+from tests.support.servers import Site, serving
 
 Behave = Callable[[ServerConnection, int], Awaitable[None]]
 
@@ -195,3 +199,99 @@ def test_the_gap_and_the_storm_are_measured() -> None:
     assert found.missed == 45
     assert "10 ended by servers (1012: 10) · 9 connected again" in found.words
     assert StreamTally(columns_of([])).streams(0).words == ""
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Events(Site):
+    """Sends two events to each client, from the first that it lacks; then does what it is told."""
+
+    def __init__(self, ends: list[str], skips: int = 0) -> None:
+        super().__init__(b"")
+        self.ends = ends
+        self.skips = skips
+
+    async def respond(self, request: bytes, writer: asyncio.StreamWriter) -> None:
+        last = request.partition(b"Last-Event-ID: ")[2].partition(b"\r\n")[0]
+        first = int(last) + 1 + self.skips if last else 1
+        writer.write(HEAD)
+        for number in range(first, first + 2):
+            text = b"id: %d\ndata: news\n\n" % number
+            writer.write(chunk(text[:3]) + chunk(text[3:]))
+        await writer.drain()
+        end = self.ends.pop(0) if self.ends else "stay"
+        if end == "end":
+            writer.write(b"0\r\n\r\n")
+        elif end == "break":
+            await asyncio.sleep(0.05)
+            writer.transport.abort()
+
+
+def listening(**events: object) -> Journey:
+    settings = EventStream(**{"seconds": 60.0, "reconnect": True, **events})  # type: ignore[arg-type]
+    return Journey(name="listen", steps=(Step(path="/events", events=settings),))
+
+
+@pytest.mark.parametrize(("skips", "missed"), [(0, 0), (2, 4)])
+async def test_a_listener_comes_back_as_an_event_source_does(
+    skips: int, missed: int, tmp_path: Path, run: Run
+) -> None:
+    """After a stream that ended and one that broke off, it sends the last id that it has."""
+    site = Events(["end", "break"], skips)
+    async with (
+        serving(site) as server,
+        run(server.port, listening(seconds=1.5), **once(tmp_path)) as running,
+    ):
+        running.generator.start()
+        await running.requests.until(3)
+        await running.finish()
+    made = sorted(outcomes(tmp_path), key=lambda one: one.planned_ns)
+    assert [one.closed for one in made] == [1000, 1006, None]
+    assert [one.reopens for one in made] == [False, True, True]
+    assert all(one.ok and one.status == 200 for one in made)
+    assert sum(one.missed for one in made) == missed
+    assert b"Last-Event-ID" not in site.requests[0]
+    assert b"\r\nLast-Event-ID: 2\r\n" in site.requests[1]
+    assert all(b"\r\nAccept: text/event-stream\r\n" in each for each in site.requests)
+
+
+async def test_a_listener_without_reconnect_is_cut_off(tmp_path: Path, run: Run) -> None:
+    """A stream that the server ends before its time is a failure, whichever way it ends."""
+    site = Events(["end", "break"])
+    one = listening(reconnect=False)
+    arrivals = once(tmp_path)
+    (tmp_path / "arrivals").write_text("0\n0.1\n")
+    async with serving(site) as server, run(server.port, one, **arrivals) as running:
+        running.generator.start()
+        await running.requests.until(2)
+        await running.finish()
+    assert {one.error for one in outcomes(tmp_path)} <= {"eof", "reset"}
+    assert all(not one.ok for one in outcomes(tmp_path))
+
+
+async def test_a_listener_leaves_when_its_time_is_over(tmp_path: Path, run: Run) -> None:
+    """It closes the connection by itself, and that is a success."""
+    one = listening(seconds=0.2)
+    async with serving(Events([])) as server, run(server.port, one, **once(tmp_path)) as running:
+        running.generator.start()
+        await running.requests.until(1)
+        await running.finish()
+    (only,) = outcomes(tmp_path)
+    assert (only.ok, only.closed, only.status) == (True, None, 200)
+    assert only.done_ns - (only.first_byte_ns or 0) >= 190_000_000
+
+
+@given(cuts=st.lists(st.integers(0, 60), max_size=5))
+def test_ids_are_found_however_a_stream_is_cut(cuts: list[int]) -> None:
+    """An id is heard once, whole, and only from its own field."""
+    data = b": hello\r\nid: 7\r\ndata: id: 9\r\n\r\nid:8\nevent: x\nid: no\n\nid: 10\n"
+    ids, found, at = EventIds(), [], 0
+    for cut in (*sorted(cuts), len(data)):
+        found += ids.feed(data[at:cut])
+        at = max(at, cut)
+    assert found == [7, 8, 10]
