@@ -38,6 +38,15 @@ class NdjsonCommand:
     log: Path
     timeout_seconds: float
 
+    async def succeeds(self) -> bool:
+        """Run it, and return whether it exited with status 0.
+
+        Raises:
+            EnvironmentFailure: it cannot be started, or took too long.
+        """
+        _, status, _ = await self._run()
+        return status == 0
+
     async def lines(self, kind: type[T], example: str) -> list[T]:
         """Run it, and return what it printed.
 
@@ -49,6 +58,15 @@ class NdjsonCommand:
             EnvironmentFailure: it cannot be started, took too long, exited with another status than
                 0, or printed a line that is none; one line says which.
         """
+        printed, status, last = await self._run()
+        if status:
+            raise EnvironmentFailure(
+                f"{self.key}: {self._name} exited with status {status}: {last}"
+            )
+        return self._parsed(printed, kind, example)
+
+    async def _run(self) -> tuple[bytes, int, str]:
+        """What it printed, its exit status, and the last line of its standard error."""
         child = await self.processes.start(
             self.command,
             name=self.key,
@@ -67,11 +85,7 @@ class NdjsonCommand:
             raise EnvironmentFailure(
                 f"{self.key}: {self._name} did not end within {self.timeout_seconds:g} s"
             ) from None
-        if status:
-            raise EnvironmentFailure(
-                f"{self.key}: {self._name} exited with status {status}: {child.last_lines(1)}"
-            )
-        return self._parsed(printed, kind, example)
+        return printed, status, child.last_lines(1)
 
     def _parsed(self, printed: bytes, kind: type[T], example: str) -> list[T]:
         found = []

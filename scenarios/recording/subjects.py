@@ -9,17 +9,27 @@ import msgspec
 
 from orchestrator.database import connected
 from scenarios.evidence.subject import Subject
+from scenarios.recording.ndjson_command import NdjsonCommand
 
 _POLL_SECONDS = 0.05
+_PAUSE_SECONDS = 0.3  # a command costs more than a query
 _NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 
 
-async def record_subjects(url: str, query: str, path: Path) -> None:
-    """Write the query's rows as a subjects file.
+EXAMPLE = '{"subject": "x@example.com", "state": "active"}'
+
+
+async def record_subjects(url: str, query: str | NdjsonCommand, path: Path) -> None:
+    """Write the query's rows as a subjects file; a command prints them instead.
 
     Raises:
-        EnvironmentFailure: the database refuses the query or does not answer.
+        EnvironmentFailure: the database refuses the query or does not answer, or the command
+            failed or printed something else.
     """
+    if isinstance(query, NdjsonCommand):
+        rows = await query.lines(Subject, EXAMPLE)
+        path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        return
     async with connected(url) as connection:
         with path.open("wb") as file:
             async with connection.transaction(readonly=True):
@@ -31,8 +41,10 @@ async def record_subjects(url: str, query: str, path: Path) -> None:
                     file.write(msgspec.json.encode(subject) + b"\n")
 
 
-async def wait_settled(url: str, query: str, timeout_seconds: float) -> bool:
-    """Wait until the query says that the application has no work left; whether it came to that.
+async def wait_settled(url: str, query: str | NdjsonCommand, timeout_seconds: float) -> bool:
+    """Wait until the application has no work left; whether it came to that.
+
+    A query says so, or a command that then exits with status 0.
 
     While the query's table or column does not exist, nothing can be left.
 
@@ -40,6 +52,13 @@ async def wait_settled(url: str, query: str, timeout_seconds: float) -> bool:
         EnvironmentFailure: the database refuses the query or does not answer.
     """
     deadline = time.monotonic() + timeout_seconds
+    if isinstance(query, NdjsonCommand):
+        while True:
+            if await query.succeeds():
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_PAUSE_SECONDS)
     async with connected(url) as connection:
         while True:
             try:

@@ -48,9 +48,8 @@ async def begin(experiment: Experiment, parts: RunParts, files: RunFolder) -> di
         timeout_seconds=scenario.traffic.timeout_seconds,
     )
     await _try(experiment, parts, files, captured)
-    if scenario.integrity is not None:
-        before = files.subjects_before.path
-        await record_subjects(parts.url, scenario.integrity.subjects, before)
+    if parts.subjects is not None:
+        await record_subjects(parts.url, parts.subjects, files.subjects_before.path)
     return captured
 
 

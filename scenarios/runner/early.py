@@ -61,12 +61,11 @@ async def check_queries(loaded: Loaded, url: str, *, started: bool) -> None:
 def _queries(
     integrity: IntegritySpec,
 ) -> list[tuple[str, str, Callable[[Any], str | None]]]:
-    found: list[tuple[str, str, Callable[[Any], str | None]]] = [
-        ("subjects", integrity.subjects, _no_subject)
-    ]
-    if integrity.settled_when is not None:
-        found.append(("settled_when", integrity.settled_when, _no_answer))
-    return found
+    asked = (
+        ("subjects", integrity.subjects, _no_subject),
+        ("settled_when", integrity.settled_when, _no_answer),
+    )
+    return [(key, query, refuse) for key, query, refuse in asked if isinstance(query, str)]
 
 
 def _no_subject(statement: Any) -> str | None:  # noqa: ANN401 - asyncpg ships no types

@@ -12,7 +12,6 @@ import msgspec
 
 from orchestrator.journal import Journal, SetJournal
 from orchestrator.model import Version
-from orchestrator.placeholders import fill
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.process_sets import Intake, ProcessSet
 from orchestrator.processes import Processes
@@ -325,30 +324,48 @@ class BesideStarter:
             journal=own,
         )
 
+    def command(
+        self,
+        key: str,
+        words: Sequence[str],
+        using: str | None,
+        values: Mapping[str, str],
+        timeout_seconds: float,
+    ) -> NdjsonCommand:
+        """A command of the scenario that asks a store of the application.
+
+        Args:
+            key: the key of the scenario that has it.
+            words: the program and its arguments.
+            using: the version whose environment it has; None: the one that is deployed last.
+            values: the placeholders.
+            timeout_seconds: how long it may take.
+        """
+        last = [step.deploy for step in self._scenario.release.steps if step.deploy][-1]
+        step = application.command(
+            self._experiment.loaded,
+            words,
+            using or last,
+            {**values, "replica_dir": str(self._private)},
+        )
+        return NdjsonCommand(
+            key=key,
+            processes=self._processes,
+            command=step.command,
+            env=step.env,
+            cwd=step.cwd,
+            log=self._files.store_log,
+            timeout_seconds=timeout_seconds,
+        )
+
     def _jobs(self, values: Mapping[str, str]) -> WatchedJobs | None:
         spec = self._scenario.jobs
         if spec is None:
             return None
         store = None
         if spec.store is not None:
-            last = [step.deploy for step in self._scenario.release.steps if step.deploy][-1]
-            version = application.version(self._experiment.loaded, spec.using or last)
-            known = {
-                **values,
-                "host": "127.0.0.1",
-                "port": application.ANY_PORT,
-                "version": version.name,
-                "replica_id": "store",
-                "python": version.python or sys.executable,
-            }
-            store = NdjsonCommand(
-                key="jobs.store",
-                processes=self._processes,
-                command=[fill(word, known) for word in spec.store],
-                env={name: fill(value, known) for name, value in version.env.items()},
-                cwd=version.cwd,
-                log=self._files.store_log,
-                timeout_seconds=spec.store_timeout_seconds,
+            store = self.command(
+                "jobs.store", spec.store, spec.using, values, spec.store_timeout_seconds
             )
         return WatchedJobs(
             spec=spec,

@@ -1,14 +1,14 @@
 """The course of a run: set-up, traffic, the release, and the end of both; then its manifest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentFailure, OrchestratorError
 from orchestrator.journal import Journal
-from orchestrator.model import ReleaseResult, Replica
+from orchestrator.model import ReleaseResult
 from orchestrator.release import ReleaseRun, take_down
 from orchestrator.rollout_control import RolloutControl
 from orchestrator.tasks import first_error
@@ -93,7 +93,7 @@ class Run:
         async with parts.observers.watching(parts.journal):
             await self._under_traffic(parts)
         if integrity is not None:
-            await self._record_after(integrity, parts.url, parts.rollout.serving())
+            await self._record_after(integrity, parts)
         async with _phase(parts.journal, "teardown"):
             await take_down(parts.rollout)
             await parts.beside.take_down()
@@ -173,9 +173,9 @@ class Run:
         """End the traffic: first the arrivals, then what the application owes, then the rest."""
         await parts.load.stop()
         integrity = self._scenario.integrity
-        if integrity is not None and integrity.settled_when is not None:
+        if integrity is not None and parts.settled_when is not None:
             settled = await wait_settled(
-                parts.url, integrity.settled_when, integrity.settle_timeout_seconds
+                parts.url, parts.settled_when, integrity.settle_timeout_seconds
             )
             if not settled:
                 waited = f"not settled after {integrity.settle_timeout_seconds:g} s"
@@ -183,11 +183,10 @@ class Run:
         await parts.beside.settle(self._files)
         await parts.load.finish()
 
-    async def _record_after(
-        self, integrity: IntegritySpec, url: str, serving: Sequence[Replica]
-    ) -> None:
-        await record_subjects(url, integrity.subjects, self._files.subjects_after.path)
-        await record_reads(serving, integrity.reads, self.folder)
+    async def _record_after(self, integrity: IntegritySpec, parts: RunParts) -> None:
+        if parts.subjects is not None:
+            await record_subjects(parts.url, parts.subjects, self._files.subjects_after.path)
+        await record_reads(parts.rollout.serving(), integrity.reads, self.folder)
 
     def _write_manifest(self, *, interrupted: bool) -> None:
         manifest = manifest_of(

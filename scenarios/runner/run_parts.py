@@ -28,6 +28,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.tick import Tick
+from scenarios.recording.ndjson_command import NdjsonCommand
 from scenarios.recording.observers import Observers
 from scenarios.runner import release as application
 from scenarios.runner.early import BaselineWatch, check_queries
@@ -66,6 +67,8 @@ class RunParts:
         beside: what runs beside the web.
         baseline: sees when the traffic fails from its start.
         fresh_starts: tries whether serving versions could still start after each migration.
+        subjects: how the rows of the subjects are read; None: nobody asks for them.
+        settled_when: how it is known that the application has no work left; None: it is not asked.
     """
 
     url: str
@@ -83,6 +86,8 @@ class RunParts:
     beside: BesideWeb
     baseline: BaselineWatch
     fresh_starts: FreshStarts
+    subjects: str | NdjsonCommand | None
+    settled_when: str | NdjsonCommand | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +200,8 @@ class Starter:
             release=release,
             release_run=self._release_run(services, rollout, release, beside),
             beside=beside,
+            subjects=self._asking(services, "subjects"),
+            settled_when=self._asking(services, "settled_when"),
             faults=Faults(
                 self._scenario,
                 clock,
@@ -228,6 +235,17 @@ class Starter:
             start_seconds=rollout.policy.progress_deadline_seconds,
         )
         return self._fresh
+
+    def _asking(self, services: _Services, key: str) -> str | NdjsonCommand | None:
+        """The query or the command of `[integrity]` with this key."""
+        integrity = self._scenario.integrity
+        value = None if integrity is None else getattr(integrity, key)
+        if integrity is None or not isinstance(value, tuple):
+            return value
+        seconds = integrity.settle_timeout_seconds
+        return services.starter.command(
+            f"integrity.{key}", value, integrity.using, services.values, seconds
+        )
 
     async def _start_services(self, stack: AsyncExitStack) -> _Services:
         url = await self._start_database(stack)

@@ -14,6 +14,7 @@ from scenarios.scenario.spec import (
     DatabaseSpec,
     Expectation,
     FaultSpec,
+    IntegritySpec,
     ReleaseStep,
     RouterSpec,
     Scenario,
@@ -52,8 +53,8 @@ def check(scenario: Scenario, at: At) -> None:
     if scenario.database is not None:
         _check_database(scenario.database, scenario, at)
     _check_directories(scenario, at)
-    if scenario.integrity is not None and scenario.database is None:
-        raise ScenarioError(at(["integrity"]) + "needs a [database] table")
+    if scenario.integrity is not None:
+        _check_integrity(scenario.integrity, scenario, at)
     _check_traffic(scenario, at)
     _check_router(scenario.router, at)
     _check_affinity(scenario, at)
@@ -61,6 +62,19 @@ def check(scenario: Scenario, at: At) -> None:
     for number, fault in enumerate(scenario.faults):
         _check_fault(fault, scenario, at(["faults", str(number)]))
     check_processes(scenario, at, lambda texts, where: check_placeholders(texts, scenario, where))
+
+
+def _check_integrity(integrity: IntegritySpec, scenario: Scenario, at: At) -> None:
+    _check_version(integrity.using, scenario.versions, at(["integrity", "using"]))
+    for key in ("subjects", "settled_when"):
+        value = getattr(integrity, key)
+        if isinstance(value, tuple):
+            check_placeholders(value, scenario, at(["integrity", key]))
+        elif value is not None and scenario.database is None:
+            raise ScenarioError(
+                f"{at(['integrity', key])}a query needs a [database] table; a command (an array) "
+                "needs none"
+            )
 
 
 def _check_fault(fault: FaultSpec, scenario: Scenario, at: str) -> None:

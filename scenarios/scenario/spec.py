@@ -249,9 +249,14 @@ class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How acknowledged data is checked against the database after the run.
 
     Attributes:
-        subjects: a query that returns the columns `subject` and `state` for every row to check.
+        subjects: a query that returns the columns `subject` and `state` for every row to check. An
+            array is a command that prints the same, one JSON object a line, such as
+            `{"subject": "x", "state": "active"}`; so any store can be checked.
         settled_when: a query that returns one boolean: whether the application has completed its
-            background work. If the table of the query does not exist, there is no such work.
+            background work. If the table of the query does not exist, there is no such work. An
+            array is a command that exits with status 0 once that is so.
+        using: the version whose directory, interpreter and environment these commands use. Default:
+            the version that is deployed last.
         settle_timeout_seconds: how long to wait until the application has settled.
         states: the states of a subject, in the order in which a subject moves through them.
         subject_endpoint: the endpoint whose success promises that the subject exists.
@@ -261,8 +266,9 @@ class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             same answer. `{link}` stands for the links of some mails.
     """
 
-    subjects: str
-    settled_when: str | None = None
+    subjects: str | Command
+    settled_when: str | Command | None = None
+    using: str | None = None
     settle_timeout_seconds: Positive = 30.0
     states: tuple[str, ...] = ()
     subject_endpoint: str | None = None

@@ -274,7 +274,7 @@ class Generator:
             last = "" if before.last_id is None else str(before.last_id)
             left = max(0.0, (before.until_ns - time.monotonic_ns()) / 1e9)
             lasting = msgspec.structs.replace(lasting, seconds=left)
-        if lasting is not None:
+        if last:
             values["last"] = last
         request_id = self._population.request_id(
             planned.number, planned.step, planned.repetition, before.times if before else 0

@@ -359,7 +359,7 @@ class _StepsOfUser:
             is_head=step.method == "HEAD",
             close=close,
             timeout_seconds=step.timeout_seconds,
-            websocket=step.websocket,
+            lasting=step.lasting,
             keep=True,
         )
         planned_ns = time.monotonic_ns()

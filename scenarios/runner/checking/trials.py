@@ -178,7 +178,7 @@ class Trial:
         self._started: list[str] = []
         spec = desk.loaded.scenario.integrity
         self._settled: Callable[[], Awaitable[bool]] | None = None
-        if spec is not None and spec.settled_when is not None and url:
+        if spec is not None and isinstance(spec.settled_when, str) and url:
             query = spec.settled_when
             self._settled = lambda: wait_settled(url, query, _SETTLE_SECONDS)
 

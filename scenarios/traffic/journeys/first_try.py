@@ -59,7 +59,7 @@ async def first_try(
 ) -> FailedTry | None:
     """Make each journey once, all of them at the same time.
 
-    A journey is tried up to its first step that waits for mail, opens a WebSocket or takes long.
+    A journey is tried up to its first step that waits for mail or the release, or stays connected.
     Coroutines are not tried. What fails is tried again, twice: only what fails each time counts.
 
     Args:
@@ -135,13 +135,15 @@ class _Try:
 
     def _steps(self) -> Iterator[CompiledStep]:
         """The steps that follow one another without a mail and without a wait."""
+        declared = (*self._journey.login, *self._journey.steps)
         quick = compiled_steps(
-            list(takewhile(lambda step: step.after == "step", self._journey.steps)),
+            list(takewhile(lambda step: step.after == "step", declared)),
             host=host_and_port(self._host, self._port),
             where=Location(self._journey.name, ("journeys", str(self._number))),
             known=frozenset(self._traffic.known),
+            login=len(self._journey.login),
         )
-        return takewhile(lambda step: step.websocket is None, quick)
+        return takewhile(lambda step: step.lasting is None, quick)
 
     def _values(self, attempt: int) -> dict[str, str]:
         unique = f"s{self._seed}-{_MEMBER}-{self._number * _ATTEMPTS + attempt}"
@@ -154,13 +156,16 @@ class _Try:
             "seed": str(self._seed),
             "worker": "0",
             "link": "",
+            "last": "",
         }
 
     def _failed(
         self, index: int, step: CompiledStep, problem: str, reader: ResponseReader | None = None
     ) -> FailedTry:
+        login = len(self._journey.login)
+        where = ("login", str(index)) if index < login else ("steps", str(index - login))
         return FailedTry(
-            keys=("journeys", str(self._number), "steps", str(index), "path"),
+            keys=("journeys", str(self._number), *where, "path"),
             request=step.endpoint_for(None),
             problem=problem,
             status=None if reader is None else reader.status,

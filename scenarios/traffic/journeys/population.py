@@ -137,6 +137,7 @@ class Population:
             "journey": compiled.name,
             "seed": str(self.seed),
             "worker": self._worker,
+            "last": "",  # nothing yet, of a client that may reconnect
         }
         if compiled.needs_uuid:
             values["uuid"] = self.uuid(number)

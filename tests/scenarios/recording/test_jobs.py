@@ -16,10 +16,12 @@ from orchestrator.errors import EnvironmentFailure
 from orchestrator.processes import Processes
 from scenarios.evidence.jobs import JobEvent, StoredJob
 from scenarios.evidence.run_folder import RecordFile
+from scenarios.evidence.subject import Subject
 from scenarios.recording.job_account import JobAccount, account_socket, event_of
 from scenarios.recording.job_errors import job_errors
 from scenarios.recording.job_store import left_of, stored_jobs, wait_for_jobs
 from scenarios.recording.ndjson_command import NdjsonCommand
+from scenarios.recording.subjects import record_subjects, wait_settled
 
 LINES = (
     b'{"job": "1", "what": "asked", "at_ns": 1, "by": "a-1", "name": "mail", "key": 7}\n'
@@ -190,3 +192,22 @@ KeyError: 'tasks.html'
     assert [(one.job, one.by, one.error) for one in found] == [
         ("bb-2", "worker-a-1", "KeyError: 'tasks.html'")
     ]
+
+
+async def test_subjects_can_come_from_any_command(tmp_path: Path) -> None:
+    """What keeps the data need not be Postgres: a command prints the rows, and tells the end."""
+    script = """
+import json, os, sys
+print(json.dumps({"subject": "x", "state": "active"}))
+print(json.dumps({"subject": "y"}))
+"""
+    path = tmp_path / "subjects.ndjson"
+    async with store(tmp_path, script) as command:
+        await record_subjects("", command, path)
+        assert await wait_settled("", command, 30)
+    rows = list(RecordFile(path, Subject).read())
+    assert rows == [Subject(subject="x", state="active"), Subject(subject="y")]
+    async with store(tmp_path, "raise SystemExit(1)") as command:
+        assert not await wait_settled("", command, 0.0)
+        with pytest.raises(EnvironmentFailure, match="exited with status 1"):
+            await record_subjects("", command, path)

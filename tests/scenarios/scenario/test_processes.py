@@ -100,3 +100,12 @@ def test_an_affinity_cookie_that_nobody_sends_back_is_refused(tmp_path: Path) ->
         load(written(tmp_path, once))
     load(written(tmp_path, use + 'steps = [{ path = "/" }, { path = "/" }]\n'))
     load(written(tmp_path, once + "users = 3\nevery_seconds = 1\n"))
+
+
+def test_integrity_by_a_command_needs_no_database(tmp_path: Path) -> None:
+    """A query does; the message says what would be right."""
+    with pytest.raises(ScenarioError, match="a command \\(an array\\) needs none"):
+        load(written(tmp_path, '[integrity]\nsubjects = "SELECT 1"\n'))
+    load(written(tmp_path, '[integrity]\nsubjects = ["{python}", "rows.py"]\n'))
+    with pytest.raises(ScenarioError, match=r"no placeholder \{nothing\}"):
+        load(written(tmp_path, '[integrity]\nsubjects = ["{nothing}"]\n'))

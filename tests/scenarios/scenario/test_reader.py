@@ -144,7 +144,10 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
         ("name = 'x'", "key 'versions': this key is required, but absent"),
         ("x = [", "not TOML: "),
         (OWN.replace("from =", "form ="), "key 'release.form': unknown key; did you mean 'from'?"),
-        (OWN + '[integrity]\nsubjects = "SELECT 1"', "key 'integrity': needs a [database] table"),
+        (
+            OWN + '[integrity]\nsubjects = "SELECT 1"',
+            "key 'integrity.subjects': a query needs a [database] table",
+        ),
         (OWN.replace('"{port}"', '"{prot}"', 1), ":5: key 'versions.one.command': no placeholder"),
         (OWN + "[application.env]\nA = '{url}'", "key 'application.env.A': no placeholder {url} "),
         (OWN.replace('command = ["serve", "{port}"]', ""), "'versions.one': neither this version"),
