@@ -122,6 +122,7 @@ class Run:
                 await self._baseline(parts)
             async with _phase(journal, "rollout"):
                 self._result = await parts.release_run.run()
+                await parts.load.released()
             async with _phase(journal, "settle"):
                 await self._run_commands_until_finished(parts.release_run, rollout.control)
                 parts.faults.close()

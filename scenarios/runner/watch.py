@@ -189,6 +189,7 @@ async def _inside(
             await asyncio.sleep(about.phases.baseline_seconds)
         async with journal.verb("phase", detail={"name": "rollout"}, encloses=True):
             ended = await _deploy(about, journal, RunFolder(folder).command_log, stop)
+            await load.released()
         async with journal.verb("phase", detail={"name": "settle"}, encloses=True):
             await asyncio.sleep(about.phases.settle_seconds)
             await load.stop()

@@ -240,7 +240,7 @@ def _check_affinity(scenario: Scenario, at: At) -> None:
     if scenario.balancer.affinity_cookie is None:
         return
     for journey in scenario.traffic.journeys:
-        later = any(step.after == "step" for step in journey.steps[1:])
+        later = any(step.after != "mail" for step in journey.steps[1:])
         if journey.stays or journey.python is not None or later:
             return
     raise ScenarioError(

@@ -126,18 +126,21 @@ class Agenda:
         repetition: int = 0,
         link: str | None = None,
         cause_id: str | None = None,
-        captured: Mapping[str, str] | None = None,
-        cookies: CookieJar | None = None,
     ) -> None:
         """Plan a journey's step, for the end of the reader's pause after `cause_ns`."""
+        self.go_on(
+            PlannedRequest(cause_ns, number, step, repetition, False, link, cause_id), cause_ns
+        )
+
+    def go_on(self, following: PlannedRequest, cause_ns: int) -> None:
+        """Plan a request that follows from others, for the end of the pause after `cause_ns`."""
+        number, step, repetition = following.number, following.step, following.repetition
         journey = self._population.journey(number)
         pause, close = 0, False
         if journey.python is None:
             compiled_step = journey.steps[step]
             pause, close = self._population.details(number, step, repetition, compiled_step)
-        planned = PlannedRequest(
-            cause_ns + pause, number, step, repetition, close, link, cause_id, captured, cookies
-        )
+        planned = msgspec.structs.replace(following, planned_ns=cause_ns + pause, close=close)
         heapq.heappush(self._later, (planned.planned_ns, next(self._order), planned))
 
     def reopen(self, planned: PlannedRequest, at_ns: int, reopened: Reopened, cause: str) -> None:

@@ -65,6 +65,8 @@ class Generator:
         self._started = False
         self._stopped = False
         self._finishing = False
+        self._released = False
+        self._waiting: list[PlannedRequest] = []  # for the end of the release
         self._sending = False
         self._drained = asyncio.Event()
         self._users = CoroutineUsers(
@@ -127,6 +129,15 @@ class Generator:
         now = time.monotonic_ns()
         self._counter = IntervalCounter(at_ns=now, cpu_ns=time.process_time_ns())
         self._agenda.start(now if at_ns is None else at_ns)
+        self._set_alarm()
+
+    def released(self) -> None:
+        """Let those go on who wait for the end of the release, and everybody who comes later."""
+        self._released = True
+        waiting, self._waiting = self._waiting, []
+        now_ns = time.monotonic_ns()
+        for planned in waiting:
+            self._agenda.go_on(planned, now_ns)
         self._set_alarm()
 
     def stop(self) -> None:
@@ -381,16 +392,21 @@ class Generator:
         if browser is not None and 0 < journey.login == step:
             browser.logged_in, browser.captured = True, captured
         if step < len(journey.steps) and step != journey.mail_step:
-            self._agenda.plan(
+            following = PlannedRequest(
                 outcome.done_ns,
-                number=planned.number,
-                step=step,
-                repetition=planned.repetition,
+                planned.number,
+                step,
+                planned.repetition,
+                close=False,
                 link=planned.link,
                 cause_id=outcome.request_id,
                 captured=captured,
                 cookies=cookies,
             )
+            if journey.steps[step].after_release and not self._released:
+                self._waiting.append(following)
+                return
+            self._agenda.go_on(following, outcome.done_ns)
             self._set_alarm()
 
     def _look_for_the_end(self) -> None:

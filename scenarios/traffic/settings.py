@@ -148,7 +148,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         subject: the subject of the request, whose state in the database is checked after the run.
         after: what starts the step. `step`: the end of the previous step, if it succeeded. `mail`:
             each mail to `{user}`; the step runs once for each mail. A journey can wait for mail
-            only once, and not in its first step.
+            only once, and not in its first step. `release`: the end of the release, as in a
+            browser's tab that was opened before it; who comes later does not wait.
         delay_seconds: the mean of an exponentially distributed pause before the step, such as the
             time to read.
         upload_bytes_per_second: the speed at which the body is sent. Default: no limit.
@@ -172,7 +173,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     capture: Mapping[str, Capture] = msgspec.field(default_factory=dict)
     connection: Literal["new", "reused", "any"] = "reused"
     subject: str | None = None
-    after: Literal["step", "mail"] = "step"
+    after: Literal["step", "mail", "release"] = "step"
     delay_seconds: float = 0.0
     upload_bytes_per_second: float | None = None
     download_bytes_per_second: float | None = None

@@ -42,6 +42,7 @@ class CompiledStep:
         "_is_json",
         "_path",
         "_subject",
+        "after_release",
         "connection",
         "delay_seconds",
         "examination",
@@ -64,6 +65,7 @@ class CompiledStep:
         self.method = step.method
         self.websocket = step.websocket
         self.lasting = step.lasting
+        self.after_release = step.after == "release"
         self.expect = step.expect if step.websocket is None else (_SWITCHING,)
         self.timeout_seconds = step.timeout_seconds
         self.pace = Pace(step.upload_bytes_per_second, step.download_bytes_per_second)
@@ -216,6 +218,10 @@ class CompiledJourney:
         )
         self.needs_uuid = any("uuid" in compiled_step.names for compiled_step in self.steps)
         mail_steps = [index for index, step in enumerate(declared) if step.after == "mail"]
+        if declared and declared[0].after == "release":
+            raise step_location(where, 1).error(
+                'after = "release" needs an earlier step, which comes before the release', "after"
+            )
         if mail_steps[:1] == [0]:
             raise step_location(where, 1).error(
                 'after = "mail" needs an earlier step, which leads to the mail', "after"

@@ -117,6 +117,9 @@ def _check_staying(journey: Journey, where: Location) -> None:
             "weight is only for arrivals; a journey whose users stay has none", "weight"
         )
     for number, step in enumerate((*journey.login, *journey.steps), start=1):
+        if step.after == "release":
+            at = declared_location(where, number, len(journey.login))
+            raise at.error("users who stay come again by themselves, also later", "after")
         if step.after == "mail":
             at = declared_location(where, number, len(journey.login))
             raise at.error("users who stay wait for no mail", "after")

@@ -65,6 +65,9 @@ class Traffic(Protocol):
     ) -> None:
         """Let arrivals begin."""
 
+    def released(self) -> None:
+        """The release has ended."""
+
     def stop(self) -> None:
         """End the arrivals."""
 
@@ -236,6 +239,8 @@ async def _execute_commands(reader: CommandReader, ticker: _Ticker, traffic: Tra
             case "start":
                 traffic.start(command.at_ns, command.values)
                 ticker.started.set()
+            case "released":
+                traffic.released()
             case "stop":
                 traffic.stop()
             case "finish":

@@ -17,13 +17,14 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line on standard input, after the first.
 
     Attributes:
-        do: what to do. `deliver` is for shards, whose mail reaches another process.
+        do: what to do. `deliver` is for shards, whose mail reaches another process. `released`: the
+            release has ended.
         at_ns: for `start`: what the arrivals' offsets count from; absent: now.
         mail: for `deliver`: the mail.
         values: for `start`: what fills the plan's `known` placeholders.
     """
 
-    do: Literal["start", "stop", "finish", "deliver"]
+    do: Literal["start", "released", "stop", "finish", "deliver"]
     at_ns: int | None = None
     mail: Mail | None = None
     values: Mapping[str, str] = msgspec.field(default_factory=dict)

@@ -49,6 +49,10 @@ class LoadGenerator:
         """
         await self._send(Command(do="start", values=values))
 
+    async def released(self) -> None:
+        """Let those go on who wait for the end of the release."""
+        await self._send(Command(do="released"))
+
     async def stop(self) -> None:
         """Let no further arrival come; what follows from earlier ones goes on."""
         await self._send(Command(do="stop"))

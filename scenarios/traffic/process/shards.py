@@ -81,6 +81,10 @@ class Shards:
         begin_ns = self._since_ns if at_ns is None else at_ns
         self._tell(Command(do="start", at_ns=begin_ns, values=values))
 
+    def released(self) -> None:
+        """Let those go on who wait for the end of the release."""
+        self._tell(Command(do="released"))
+
     def stop(self) -> None:
         """End the arrivals; what follows from those before, mails included, goes on."""
         self._stopped = True

@@ -134,3 +134,46 @@ def test_a_websocket_may_say_that_it_expects_101() -> None:
         )
     with pytest.raises(PlanError, match="statuses from 200 to 599"):
         compiled(Journey(name="feed", steps=(Step(path="/", expect=(101,)),)))
+
+
+async def test_a_tab_outlives_the_release(tmp_path: Path, run: Run) -> None:
+    """What was captured before the release is used after it; who comes later does not wait."""
+
+    class Builds(Site):
+        """Names an asset of its build, and answers every request."""
+
+        build = b"old"
+
+        async def respond(self, request: bytes, writer: asyncio.StreamWriter) -> None:
+            del request
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Asset: /assets/%b.js\r\n\r\n"
+            writer.write(head % self.build)
+
+    steps = (
+        Step(path="/", capture={"asset": Capture(header="X-Asset")}),
+        Step(path="/from{asset}", after="release"),
+        Step(path="/more"),
+    )
+    site = Builds(OK)
+    one = Journey(name="read", steps=steps)
+    (tmp_path / "arrivals").write_text("0\n0\n")
+    arrivals = {"arrivals": "recorded", "arrivals_path": str(tmp_path / "arrivals")}
+    async with serving(site) as server, run(server.port, one, **arrivals) as running:
+        running.generator.start()
+        await running.requests.until(2)
+        assert len(site.requests) == 2
+        site.build = b"new"
+        running.generator.released()
+        await running.requests.until(6)
+        await running.finish()
+    made = outcomes(tmp_path)
+    assert all(one.ok for one in made)
+    assert sum(b"GET /from/assets/old.js" in each for each in site.requests) == 2
+    assert sum(b"GET /more" in each for each in site.requests) == 2
+
+
+def test_a_step_after_the_release_needs_one_before() -> None:
+    """A first step that waits for the end of the release would be a user who comes late."""
+    first = (Step(path="/", after="release"),)
+    with pytest.raises(PlanError, match="needs an earlier step"):
+        compiled(Journey(name="late", steps=first))
