@@ -12,7 +12,7 @@ from scenarios.evidence.jobs import JobCause
 
 TITLES: Mapping[JobCause, str] = {
     "job:lost": "the job did not end, and the queue does not have it",
-    "job:cut": "a stop cut the job, and it is done again from its beginning",
+    "job:cut": "a stop cut the job, so that its work begins anew",
     "job:done_twice": "the job was done more than once",
     "job:will_repeat": "the job ended, but the queue will give it to a worker again",
     "job:hidden": "nobody began the job, and the queue holds it for a dead process",

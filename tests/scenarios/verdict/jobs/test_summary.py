@@ -144,3 +144,12 @@ def test_processes_beside_the_web_are_no_replicas_in_service() -> None:
     verdict = judged(DONE)
     assert {share.version for share in verdict.versions} == {"a", "b"}
     assert "worker-a-1" in {one.replica for one in verdict.replica_ends}
+
+
+def test_processes_without_a_look_at_their_jobs_are_a_limit() -> None:
+    """Whoever reads the verdict knows that nobody would have noticed a lost job."""
+    said = "nobody looked at their jobs"
+    run = clean().asked(processes=(ProcessSet(name="worker"),))
+    assert any(said in limit for limit in run.judge().limits)
+    assert not any(said in limit for limit in clean().judge().limits)
+    assert not any(said in limit for limit in judged(DONE).limits)
