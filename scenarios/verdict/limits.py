@@ -59,11 +59,6 @@ def limits_of(
     yield from _unseen(findings)
     if findings.control is not None:
         yield from _about_control(findings.control)
-    if findings.manifest.processes and findings.jobs is None:
-        yield (
-            "processes ran beside the web, and without a [jobs] table nobody looked at their jobs, "
-            "so a lost job cannot be detected"
-        )
     if not heard and findings.manifest.database is not None:
         yield (
             "the database server's log was not read, because the server is not the run's own and "
@@ -102,6 +97,11 @@ def _about_control(control: ControlComparison) -> Iterable[str]:
 
 
 def _about_data(findings: Findings) -> Iterable[str]:
+    if findings.manifest.processes and findings.jobs is None:
+        yield (
+            "processes ran beside the web, and without a [jobs] table nobody looked at their jobs, "
+            "so a lost job cannot be detected"
+        )
     integrity = findings.integrity
     if integrity.status == "unchecked":
         yield "the database was not read, so lost or duplicated data cannot be detected"
