@@ -17,7 +17,7 @@ from scenarios.probe.profile import Profile
 from scenarios.probe.server import Target
 from scenarios.runner import release as application
 from scenarios.runner.environment import Environment
-from scenarios.scenario.placeholders import database_values, run_values
+from scenarios.scenario.placeholders import database_values, run_values, without_processes
 from scenarios.scenario.reader import Loaded
 
 _NOWHERE = "127.0.0.1:9"
@@ -52,7 +52,11 @@ async def probe_version(
     path = scenario.application.health_path
     asked = asked or Asked()
     asked = msgspec.structs.replace(asked, health=asked.health or path, get=asked.get or path)
-    values = {"version": name, **run_values(database_url="", smtp=_NOWHERE, address=_NOWHERE)}
+    values = {
+        "version": name,
+        **without_processes(scenario.application.processes),
+        **run_values(database_url="", smtp=_NOWHERE, address=_NOWHERE),
+    }
     if version.python is not None:
         values["python"] = version.python
     async with AsyncExitStack() as stack:

@@ -22,7 +22,7 @@ from orchestrator.model import (
 from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.errors import ScenarioError
 from scenarios.scenario.paths import migrations_directory
-from scenarios.scenario.placeholders import shared_names
+from scenarios.scenario.placeholders import without_processes
 from scenarios.scenario.reader import Loaded
 from scenarios.scenario.spec import Scenario
 
@@ -97,8 +97,7 @@ def command(
     runner = version(loaded, using)
     known = {
         # Before the run, a schema is made where no shared process runs yet.
-        **dict.fromkeys(shared_names(loaded.scenario.application.processes), ""),
-        "shared_dir": "",
+        **without_processes(loaded.scenario.application.processes),
         "host": "127.0.0.1",
         "port": ANY_PORT,
         "version": using,

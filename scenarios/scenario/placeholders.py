@@ -35,6 +35,11 @@ def shared_names(processes: Iterable[ProcessSpec]) -> tuple[str, ...]:
     )
 
 
+def without_processes(processes: Iterable[ProcessSpec]) -> dict[str, str]:
+    """The values where no shared process runs: their placeholders stand for nothing."""
+    return {**dict.fromkeys(shared_names(processes), ""), "shared_dir": ""}
+
+
 def database_values(url: str) -> dict[str, str]:
     """The values for a database: its URL, and the parts of it that drivers ask for."""
     parts = urlsplit(url)

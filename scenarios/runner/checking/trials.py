@@ -49,7 +49,7 @@ from scenarios.runner.checking.replica_errors import (
     refused_elsewhere,
 )
 from scenarios.runner.environment import Environment
-from scenarios.scenario.placeholders import database_values, run_values
+from scenarios.scenario.placeholders import database_values, run_values, without_processes
 from scenarios.scenario.reader import Loaded
 from scenarios.scenario.spec import DatabaseSpec
 from scenarios.traffic.journeys.set_up import SetUpError, set_up
@@ -125,7 +125,10 @@ class Desk:
         folder = self.folder / f"trial-{next(self.numbers)}"
         folder.mkdir()
         async with self.database(schema) as url, AsyncExitStack() as stack:
-            values = run_values(database_url=url, smtp=self.smtp, address=_HOST)
+            values = {
+                **without_processes(self.loaded.scenario.application.processes),
+                **run_values(database_url=url, smtp=self.smtp, address=_HOST),
+            }
             platform = await stack.enter_async_context(
                 LocalPlatform(
                     self.environment.processes,
@@ -398,7 +401,10 @@ class Trial:
 
 def values_of(desk: Desk, url: str) -> dict[str, str]:
     """What fills the placeholders of a command that migrates the database with this URL."""
-    known = run_values(database_url=url, smtp=desk.smtp, address=_HOST)
+    known = {
+        **without_processes(desk.loaded.scenario.application.processes),
+        **run_values(database_url=url, smtp=desk.smtp, address=_HOST),
+    }
     return {**known, "replica_dir": str(desk.folder)}
 
 
