@@ -18,7 +18,7 @@ from scenarios.verdict.data.facts import Facts
 from scenarios.verdict.data.integrity import Ledger
 from scenarios.verdict.measures.exchanges import Exchanges
 from scenarios.verdict.measures.locking import LockLedger
-from scenarios.verdict.measures.streams import StreamTally
+from scenarios.verdict.measures.reconnecting import StreamTally
 from scenarios.verdict.measures.tally import RequestTally
 
 

@@ -33,9 +33,9 @@ from scenarios.verdict.model.measures import (
     SlowRequest,
 )
 from scenarios.verdict.model.probed import ProbedVersion
+from scenarios.verdict.model.reconnects import Streams
 from scenarios.verdict.model.replica_end import ReplicaEnd
 from scenarios.verdict.model.rescued import Rescued
-from scenarios.verdict.model.streams import Streams
 
 __all__ = [
     "Advice",

@@ -17,7 +17,7 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.traffic.settings import EventStream, Journey, Step, WebSocket
 from scenarios.traffic.wire.event_stream import EventIds
 from scenarios.verdict.columns.requests import RequestColumns
-from scenarios.verdict.measures.streams import StreamTally
+from scenarios.verdict.measures.reconnecting import StreamTally
 from tests.support.evidence import columns_of
 from tests.support.generator import Run, outcomes
 from tests.support.servers import Site, serving

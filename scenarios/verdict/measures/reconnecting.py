@@ -6,7 +6,7 @@ from statistics import median
 
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.columns.requests import Batch, RequestColumns
-from scenarios.verdict.model.streams import Streams
+from scenarios.verdict.model.reconnects import Streams
 
 _SECOND = 1_000_000_000
 
