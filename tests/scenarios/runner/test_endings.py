@@ -178,6 +178,7 @@ ready_log = "^ready"
 """
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_what_runs_beside_the_web_ends_with_the_run(number: signal.Signals, tmp_path: Path) -> None:

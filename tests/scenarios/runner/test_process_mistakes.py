@@ -22,6 +22,7 @@ ready_log = "^ready"
 WAITS = "import time; print('ready', flush=True); time.sleep(600)"
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("scenario", "said"),
