@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from scenarios.check.lint import LintFinding, held_to
 from scenarios.check.observed import CellResult, Observed, SchemaKey
 from scenarios.check.reachable import FLEETS, reachable
 from scenarios.check.release_plan import ReleasePlan
@@ -58,6 +59,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         observed: all that the trials saw.
         trials: how many trials there were.
         cached: how many of their results came from an earlier check.
+        lint: what the linter says of the migrations, held to what the trials saw.
     """
 
     scenario: str
@@ -71,6 +73,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     observed: Observed
     trials: int
     cached: int
+    lint: tuple[LintFinding, ...] = ()
 
     @property
     def chosen(self) -> Safety:
@@ -92,6 +95,7 @@ def check_report(
     with_ways_back: bool = False,
     trials: int = 0,
     cached: int = 0,
+    lint: Sequence[LintFinding] = (),
 ) -> CheckReport:
     """Judge a release under every strategy.
 
@@ -103,6 +107,7 @@ def check_report(
         with_ways_back: whether each version that has served must be able to return, too.
         trials: how many trials there were.
         cached: how many of their results are from an earlier check.
+        lint: what the linter says of the migrations.
     """
     strategies = {name: judge_safety(reachable(plan, name), observed) for name in FLEETS}
     chosen = strategies[strategy]
@@ -129,7 +134,18 @@ def check_report(
         observed=observed,
         trials=trials,
         cached=cached,
+        lint=held_to(lint, observed, _schema_before(plan)),
     )
+
+
+def _schema_before(plan: ReleasePlan) -> dict[str, SchemaKey]:
+    """The schema before each change that is applied."""
+    changes = all_advances(plan)
+    return {
+        change.change: schema_after(changes[:number]).key
+        for number, change in enumerate(changes)
+        if not change.taken_back
+    }
 
 
 def schema_rows(plan: ReleasePlan) -> tuple[SchemaRow, ...]:

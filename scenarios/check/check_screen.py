@@ -8,6 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.check.check_report import CheckReport
+from scenarios.check.lint import LintFinding
+from scenarios.check.lock_result import BLOCKING, HeldLock
 from scenarios.check.observed import CellResult, MigratorResult, RefusedStatement
 from scenarios.check.safety import ANSWER_CHANGED, NO_BACKEND, Hazard, Safety, WayBack
 
@@ -16,8 +18,14 @@ _MOST_DIFFERENCES = 3
 _GOOD, _BAD, _DIM = "green", "bold red", "dim"
 
 
-def print_check(console: Console, report: CheckReport) -> None:
-    """Print a check: the verdict and its story, the matrix, the strategies, the ways back."""
+def print_check(console: Console, report: CheckReport, *, at_rows: int | None = None) -> None:
+    """Print a check: the verdict and its story, the matrix, the strategies, the ways back.
+
+    Args:
+        console: where.
+        report: the result.
+        at_rows: for how many rows the locks are extrapolated; None: they are not.
+    """
     chosen = report.chosen
     style = "bold white on green" if report.passed else "bold white on red"
     console.print(
@@ -40,6 +48,8 @@ def print_check(console: Console, report: CheckReport) -> None:
     console.print(_strategies(report))
     _print_ways_back(console, chosen.ways_back)
     _print_migrators(console, report.observed.migrators)
+    _print_locks(console, report.observed.locks, at_rows)
+    _print_lint(console, report.lint)
     _print_notes(console, report)
 
 
@@ -234,6 +244,45 @@ def _differences(found: tuple[str, ...]) -> str:
     more = len(found) - _MOST_DIFFERENCES
     rest = f" and {more} more" if more > 0 else ""
     return "; ".join(found[:_MOST_DIFFERENCES]) + rest
+
+
+def _print_locks(console: Console, locks: Iterable[HeldLock], at_rows: int | None) -> None:
+    """The locks that hold up writes: on which table, for how long, with which statement."""
+    locks = [one for one in locks if one.blocks]
+    if not locks:
+        return
+    rows = locks[0].seconds[-1][0]
+    console.print()
+    console.print(f"Locks that hold up requests, with {rows:,} rows", style="bold")
+    for one in locks:
+        whom = "reads and writes" if one.mode == BLOCKING[-1] else "writes"
+        text = f"{one.change}: {one.mode} on {one.table} for {_time(one.seconds[-1][1])} ({whom})"
+        if one.rewrites:
+            text += ", and rewrites the table"
+        if at_rows is not None:
+            least, most = one.at(at_rows)
+            text += f"; with {at_rows:,} rows {_time(least)} to {_time(most)}"
+        console.print(Padding(Text(text), (0, 0, 0, 2)))
+        console.print(Padding(Text(one.statement, _DIM), (0, 0, 0, 4)))
+
+
+def _print_lint(console: Console, findings: Iterable[LintFinding]) -> None:
+    """What the linter says, and what the trials say to it."""
+    findings = list(findings)
+    if not findings:
+        return
+    styles = {"confirmed": _BAD, "refuted": _GOOD, "open": _DIM}
+    console.print()
+    console.print("squawk, held to what was observed", style="bold")
+    for one in findings:
+        head = f"{one.file.rpartition('/')[2]}:{one.line} {one.rule}: "
+        why = f": {one.why}" if one.why else ""
+        text = Text.assemble(head, (one.judged, styles[one.judged]), why)
+        console.print(Padding(text, (0, 0, 0, 2)))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _print_notes(console: Console, report: CheckReport) -> None:

@@ -5,6 +5,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from scenarios.check.lock_result import HeldLock
+
 SchemaKey: TypeAlias = tuple[str, ...]
 """The changes of the schema that are in force, in order."""
 
@@ -203,12 +205,14 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         crossings: journeys across two versions.
         changes: changes of the schema.
         migrators: migration tools that were started three times at once, and killed.
+        locks: the locks that the changes of the schema hold.
     """
 
     cells: tuple[CellResult, ...] = ()
     crossings: tuple[CrossingResult, ...] = ()
     changes: tuple[ChangeResult, ...] = ()
     migrators: tuple[MigratorResult, ...] = ()
+    locks: tuple[HeldLock, ...] = ()
 
     def joined(self, other: "Observed") -> "Observed":
         """Both together."""
@@ -217,6 +221,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             crossings=self.crossings + other.crossings,
             changes=self.changes + other.changes,
             migrators=self.migrators + other.migrators,
+            locks=self.locks + other.locks,
         )
 
     def cell(

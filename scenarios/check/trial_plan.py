@@ -104,7 +104,56 @@ class MigratorTrial:
         return ()
 
 
-PlannedTrial: TypeAlias = LivingTrial | FreshTrial | MigratorTrial
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockTrial:
+    """The locks of all changes are measured at several sizes of the tables.
+
+    Attributes:
+        advances: what the release does to the schema.
+        sizes: the numbers of existing rows, in ascending order.
+    """
+
+    advances: Advances
+    sizes: tuple[int, ...]
+
+    @property
+    def before(self) -> Advances:
+        """What was done to the base schema before: nothing."""
+        return ()
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions that are started: none."""
+        return ()
+
+
+PlannedTrial: TypeAlias = LivingTrial | FreshTrial | MigratorTrial | LockTrial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedTrials:
+    """Which trials a check makes.
+
+    Attributes:
+        everything: whether each version is tried on each schema, also where it never lives.
+        migrators: whether the migration tools are tried, too.
+        locks_at: with how many rows the locks of the changes are measured; None: they are not.
+        lint: whether the linter reads the migrations.
+    """
+
+    everything: bool = False
+    migrators: bool = False
+    locks_at: int | None = None
+    lint: bool = False
+
+    def of(self, plan: ReleasePlan) -> tuple[PlannedTrial, ...]:
+        """The trials of a release."""
+        trials = planned_trials(plan, everything=self.everything)
+        if self.migrators:
+            trials += migrator_trials(plan)
+        if self.locks_at is not None:
+            trials += (lock_trial(plan, self.locks_at),)
+        return trials
 
 
 def schema_after(advances: Iterable[Advance]) -> SchemaState:
@@ -135,6 +184,12 @@ def planned_trials(plan: ReleasePlan, *, everything: bool = False) -> tuple[Plan
         if (schema, version) in wanted - done
     ]
     return (*living, *fresh)
+
+
+def lock_trial(plan: ReleasePlan, rows: int) -> LockTrial:
+    """The trial of a release's locks, with so many rows, half of them, and a quarter."""
+    sizes = tuple(sorted({max(1, rows // part) for part in (4, 2, 1)}))
+    return LockTrial(advances=all_advances(plan), sizes=sizes)
 
 
 def migrator_trials(plan: ReleasePlan) -> tuple[MigratorTrial, ...]:

@@ -14,6 +14,7 @@ from scenarios.check.check_screen import print_check
 from scenarios.check.reachable import reachable
 from scenarios.check.release_plan import ReleasePlan
 from scenarios.check.state_graph import mermaid, text
+from scenarios.check.trial_plan import WantedTrials
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     DatabaseOption,
@@ -29,6 +30,7 @@ from scenarios.exit_status import ExitStatus
 from scenarios.runner.checking.check_run import Checked, check_release, with_fewer_rows
 from scenarios.runner.checking.planned_release import planned_release
 from scenarios.runner.checking.result_cache import cache_folder
+from scenarios.runner.checking.squawk import EXTRA, squawk_program
 from scenarios.runner.environment import environment
 from scenarios.scenario.overrides import Changes
 from scenarios.scenario.reader import Loaded
@@ -57,6 +59,26 @@ MigratorsOption = Annotated[
         help="Also try the migration tool of each step: three at once, and killed in the middle.",
     ),
 ]
+LocksOption = Annotated[
+    int | None,
+    typer.Option(
+        "--locks",
+        metavar="ROWS",
+        min=1,
+        help="Also measure the locks of each migration, with this many existing rows and fewer.",
+    ),
+]
+LintOption = Annotated[
+    bool,
+    typer.Option(
+        "--lint",
+        help="Also let squawk read the migrations, and say which findings the trials confirm.",
+    ),
+]
+RowsInProductionOption = Annotated[
+    int | None,
+    typer.Option("--at-rows", metavar="ROWS", min=1, help="With --locks: extrapolate to this."),
+]
 CacheOption = Annotated[
     bool, typer.Option(help="Use the results of earlier checks of the same files.")
 ]
@@ -69,6 +91,9 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     everything: AllOption = False,
     ways_back: WaysBackOption = False,
     migrators: MigratorsOption = False,
+    locks: LocksOption = None,
+    at_rows: RowsInProductionOption = None,
+    lint: LintOption = False,
     existing_rows: RowsOption = None,
     settings: SetOption = None,
     cache: CacheOption = True,
@@ -85,12 +110,19 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
 
     Exit status 0 says that nothing fails under the chosen strategy.
     """
+    if lint and squawk_program() is None:
+        raise UsageError(f"--lint needs squawk: {EXTRA}")
+    if at_rows is not None and locks is None:
+        raise UsageError("--at-rows needs --locks ROWS: the rows to measure with")
     if graph is not None and graph not in _GRAPHS:
         raise UsageError(f"--graph {graph}: {near(graph, _GRAPHS)}")
     changes = Changes(
         existing_rows=existing_rows, settings=tuple(settings or ()), database=database
     )
     loaded = changes.experiment(scenario, strategy, 1).loaded
+    database_of = loaded.scenario.database
+    if locks is not None and (database_of is None or database_of.rows is None):
+        raise UsageError(f"--locks: scenario {scenario} has no [database.rows]")
     if graph is not None:
         plan = run_interruptibly(_plan(loaded))
         sys.stdout.write(_GRAPHS[graph](reachable(plan, strategy)))
@@ -109,8 +141,9 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             return await check_release(
                 loaded,
                 place,
-                everything=everything,
-                migrators=migrators,
+                wanted=WantedTrials(
+                    everything=everything, migrators=migrators, locks_at=locks, lint=lint
+                ),
                 cache=folder,
                 tell=tell,
             )
@@ -125,8 +158,9 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         with_ways_back=ways_back,
         trials=checked.trials,
         cached=checked.cached,
+        lint=checked.lint,
     )
-    _write(report, junit_file, as_json=as_json)
+    _write(report, junit_file, as_json=as_json, at_rows=at_rows)
     return ExitStatus.PASS if report.passed else ExitStatus.FAIL
 
 
@@ -136,7 +170,9 @@ async def _plan(loaded: Loaded) -> ReleasePlan:
         return release.plan
 
 
-def _write(report: CheckReport, junit_file: Path | None, *, as_json: bool) -> None:
+def _write(
+    report: CheckReport, junit_file: Path | None, *, as_json: bool, at_rows: int | None
+) -> None:
     if junit_file is not None:
         try:
             junit_file.parent.mkdir(parents=True, exist_ok=True)
@@ -146,4 +182,4 @@ def _write(report: CheckReport, junit_file: Path | None, *, as_json: bool) -> No
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     else:
-        print_check(Console(highlight=False), report)
+        print_check(Console(highlight=False), report, at_rows=at_rows)

@@ -13,21 +13,25 @@ from orchestrator.database_server import ExternalServer
 from orchestrator.errors import EnvironmentFailure, MigrationFailed, OrchestratorError
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.tasks import first_error
+from scenarios.check.lint import LintFinding
+from scenarios.check.lock_result import HeldLock
 from scenarios.check.observed import ChangeResult, Observed, SchemaKey
 from scenarios.check.trial_plan import (
     Advances,
     FreshTrial,
+    LockTrial,
     MigratorTrial,
     PlannedTrial,
-    migrator_trials,
-    planned_trials,
+    WantedTrials,
     schema_after,
 )
 from scenarios.errors import ScenarioError
 from scenarios.runner.checking.journey_player import JourneyPlayer, Mailboxes
+from scenarios.runner.checking.lock_trials import try_locks
 from scenarios.runner.checking.migrator_trials import try_migrator
 from scenarios.runner.checking.planned_release import PlannedRelease, planned_release
 from scenarios.runner.checking.result_cache import ResultCache
+from scenarios.runner.checking.squawk import lint
 from scenarios.runner.checking.trials import Desk, carry_out, try_fresh, try_living
 from scenarios.runner.environment import Environment
 from scenarios.scenario.paths import migrations_directory
@@ -50,12 +54,14 @@ class Checked:
         observed: what its trials saw.
         trials: how many trials there are.
         cached: how many of their results came from the cache.
+        lint: what the linter says of the migrations.
     """
 
     release: PlannedRelease
     observed: Observed
     trials: int
     cached: int
+    lint: tuple[LintFinding, ...] = ()
 
 
 def _migration_files(loaded: Loaded, release: PlannedRelease) -> list[Path]:
@@ -91,8 +97,7 @@ async def check_release(
     loaded: Loaded,
     place: Environment,
     *,
-    everything: bool,
-    migrators: bool = False,
+    wanted: WantedTrials,
     cache: Path | None,
     tell: Callable[[str], None],
 ) -> Checked:
@@ -101,8 +106,7 @@ async def check_release(
     Args:
         loaded: the scenario.
         place: where the processes run.
-        everything: whether each version is tried on each schema.
-        migrators: whether the migration tools are tried, too.
+        wanted: which trials are made.
         cache: the folder of earlier results; None: there is none.
         tell: told what happens.
 
@@ -112,9 +116,7 @@ async def check_release(
     """
     log = place.private / "migrator.log"
     release = await planned_release(loaded, place.processes, log)
-    trials: tuple[PlannedTrial, ...] = planned_trials(release.plan, everything=everything)
-    if migrators:
-        trials += migrator_trials(release.plan)
+    trials = wanted.of(release.plan)
     results = None
     if cache is not None:
         results = ResultCache(cache, loaded, _migration_files(loaded, release))
@@ -124,7 +126,7 @@ async def check_release(
     if missing:
         try:
             with first_error():
-                tried = await _try_all(loaded, place, release, missing, tell)
+                tried = await try_trials(loaded, place, release, missing, tell)
         except PlanError as error:
             raise ScenarioError(f"{loaded.path}: {error}") from error
         except (OrchestratorError, TrafficError) as error:
@@ -135,6 +137,9 @@ async def check_release(
             if results is not None:
                 results.write(trial, found)
         known |= tried
+    linted: tuple[LintFinding, ...] = ()
+    if wanted.lint:
+        linted = await lint(place.processes, release.files, place.private)
     observed = Observed()
     for trial in trials:
         observed = observed.joined(known[trial])
@@ -143,16 +148,30 @@ async def check_release(
         observed=observed,
         trials=len(trials),
         cached=len(trials) - len(missing),
+        lint=linted,
     )
 
 
-async def _try_all(
+async def try_trials(
     loaded: Loaded,
     place: Environment,
     release: PlannedRelease,
     trials: Sequence[PlannedTrial],
     tell: Callable[[str], None],
 ) -> dict[PlannedTrial, Observed]:
+    """Carry out trials, as many at the same time as there are cores.
+
+    Args:
+        loaded: the scenario.
+        place: where the processes run.
+        release: the scenario's release.
+        trials: which.
+        tell: told what happens.
+
+    Raises:
+        OrchestratorError: a trial itself failed.
+        TrafficError: a journey cannot be played.
+    """
     async with AsyncExitStack() as stack:
         mails = Mailboxes()
         host, port = await stack.enter_async_context(mailbox(mails.deliver))
@@ -195,6 +214,9 @@ async def _one(
     if failed is not None:
         return Observed(changes=(failed,))
     async with cores:
+        if isinstance(trial, LockTrial):
+            tell(f"locks of the migrations at {', '.join(f'{one:,}' for one in trial.sizes)} rows")
+            return Observed(locks=await _locks(desk, trial))
         if isinstance(trial, MigratorTrial):
             migrator = await try_migrator(desk, trial)
             tell(f"step {trial.step}: {migrator.tool}: {'ok' if migrator.ok else 'not ok'}")
@@ -207,6 +229,13 @@ async def _one(
     where = f"after {schema[-1]}" if schema else "on the base schema"
     tell(f"{trial.version} {where}: {sum(results)} of {len(results)} ok")
     return observed
+
+
+async def _locks(desk: Desk, trial: LockTrial) -> tuple[HeldLock, ...]:
+    try:
+        return await try_locks(desk, trial)
+    except MigrationFailed:
+        return ()  # what fails is seen by the other trials
 
 
 class _Templates:
