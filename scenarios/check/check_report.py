@@ -9,6 +9,7 @@ from scenarios.check.observed import CellResult, Observed, SchemaKey
 from scenarios.check.reachable import FLEETS, reachable
 from scenarios.check.release_plan import ReleasePlan
 from scenarios.check.safety import Safety, judge_safety
+from scenarios.check.step_order import safe_order
 from scenarios.check.trial_plan import all_advances, schema_after
 from scenarios.evidence.manifest import Outcome as ReleaseOutcome
 
@@ -60,6 +61,8 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         trials: how many trials there were.
         cached: how many of their results came from an earlier check.
         lint: what the linter says of the migrations, held to what the trials saw.
+        safe_orders: for strategies that are unsafe, an order of the same steps that would be safe;
+            the numbers of the steps.
     """
 
     scenario: str
@@ -74,6 +77,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     trials: int
     cached: int
     lint: tuple[LintFinding, ...] = ()
+    safe_orders: Mapping[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
 
     @property
     def chosen(self) -> Safety:
@@ -135,6 +139,11 @@ def check_report(
         trials=trials,
         cached=cached,
         lint=held_to(lint, observed, _schema_before(plan)),
+        safe_orders={
+            name: order
+            for name, safety in strategies.items()
+            if not safety.safe and (order := safe_order(plan, observed, name)) is not None
+        },
     )
 
 

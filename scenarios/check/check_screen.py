@@ -46,6 +46,11 @@ def print_check(console: Console, report: CheckReport, *, at_rows: int | None = 
     console.print(_matrix(report))
     console.print(_old_and_new(report))
     console.print(_strategies(report))
+    for name, order in report.safe_orders.items():
+        steps = ", then ".join(f"step {number}" for number in order)
+        console.print(
+            Padding(Text(f"{name} would be safe in another order: {steps}"), (0, 0, 0, 2))
+        )
     _print_ways_back(console, chosen.ways_back)
     _print_migrators(console, report.observed.migrators)
     _print_locks(console, report.observed.locks, at_rows)

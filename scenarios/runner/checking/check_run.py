@@ -124,15 +124,7 @@ async def check_release(
     missing = [trial for trial in trials if trial not in known]
     tell(f"{len(trials)} trials, {len(known)} of them known from an earlier check")
     if missing:
-        try:
-            with first_error():
-                tried = await try_trials(loaded, place, release, missing, tell)
-        except PlanError as error:
-            raise ScenarioError(f"{loaded.path}: {error}") from error
-        except (OrchestratorError, TrafficError) as error:
-            if isinstance(error, EnvironmentFailure):
-                raise
-            raise EnvironmentFailure(str(error)) from error
+        tried = await _tried(loaded, place, release, missing, tell)
         for trial, found in tried.items():
             if results is not None:
                 results.write(trial, found)
@@ -150,6 +142,28 @@ async def check_release(
         cached=len(trials) - len(missing),
         lint=linted,
     )
+
+
+async def _tried(
+    loaded: Loaded,
+    place: Environment,
+    release: PlannedRelease,
+    trials: Sequence[PlannedTrial],
+    tell: Callable[[str], None],
+) -> dict[PlannedTrial, Observed]:
+    """Carry out trials; their errors become those of a check."""
+    if loaded.scenario.application.processes:
+        names = ", ".join(one.name for one in loaded.scenario.application.processes)
+        tell(f"a check starts only the web, and not what runs beside it: {names}")
+    try:
+        with first_error():
+            return await try_trials(loaded, place, release, trials, tell)
+    except PlanError as error:
+        raise ScenarioError(f"{loaded.path}: {error}") from error
+    except EnvironmentFailure:
+        raise
+    except (OrchestratorError, TrafficError) as error:
+        raise EnvironmentFailure(str(error)) from error
 
 
 async def try_trials(

@@ -51,6 +51,9 @@ PLANS = {
     "with-default": ReleasePlan(
         name="with-default", start=A, steps=(apply(1, "default", "tokens"), deploy(2, B))
     ),
+    "default-later": ReleasePlan(
+        name="default-later", start=A, steps=(deploy(1, B), apply(2, "default", "tokens"))
+    ),
     "expand-contract": ReleasePlan(
         name="expand-contract",
         start=A,
