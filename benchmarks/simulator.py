@@ -22,18 +22,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from balancer.backend import Backend
 from balancer.proxy.error_responses import ErrorResponse
 from orchestrator.model import Deploy, Release, Version
 from orchestrator.policy import Policy
 from orchestrator.rollout import Rollout
-from orchestrator.simulated.arrays import Ints
-from orchestrator.simulated.request import Request
+from orchestrator.simulated.request import AnsweredMany, Request
 from orchestrator.simulated.world import SimulatedRun, SimulatedWorld, simulate
 from orchestrator.simulated.world_settings import ReplicaModel, Spread, World
 
@@ -63,17 +61,9 @@ class Account:
         del request
         self.ends["gave up"] += 1
 
-    def answered_many(
-        self,
-        backends: Sequence[Backend],
-        places: Ints,
-        endpoints: Ints,
-        at_ns: Ints,
-        answered_ns: Ints,
-    ) -> None:
+    def answered_many(self, many: AnsweredMany) -> None:
         """Count many answers."""
-        del backends, endpoints, at_ns, answered_ns
-        self.ends["200"] += len(places)
+        self.ends["200"] += len(many.places)
 
 
 class Measured(msgspec.Struct):

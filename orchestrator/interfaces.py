@@ -111,6 +111,15 @@ class Platform(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsWhoAnswers(Protocol):
+    """A platform that knows without a probe that a replica would answer it with a 2xx."""
+
+    def would_answer(self, replica: Replica, path: str) -> bool:
+        """Whether a probe of this path would succeed now; False also if only a probe can tell."""
+        ...
+
+
 class Router(Protocol):
     """Sends requests to replicas. Each method raises `RouterError` when the router refuses.
 

@@ -191,7 +191,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How versions are deployed; names and rounding as in Kubernetes.
 
     Attributes:
-        replicas: how many replicas serve.
+        replicas: how many replicas serve: at most 1,000, and more only in a simulated run.
         start_in_turn: whether the replicas of the first version start one after the other, each
             once the one before is ready. This is for applications that initialise their database
             when they start, and must not do so twice at the same time.
@@ -221,7 +221,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         termination: how replicas are started and stopped: the order of the steps, and their delays.
     """
 
-    replicas: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 3
     start_in_turn: bool = False
     max_surge: Quantity = 1
     max_unavailable: Quantity = 0

@@ -19,7 +19,7 @@ import msgspec
 
 from orchestrator.errors import OrchestratorError, RouterError
 from orchestrator.fleet import Member
-from orchestrator.interfaces import Platform, ReplicaExit, Router
+from orchestrator.interfaces import KnowsWhoAnswers, Platform, ReplicaExit, Router
 from orchestrator.model import Replica, Version
 from orchestrator.policy import Autoscaling, Healing
 from orchestrator.request_statistics import RequestCounts
@@ -162,7 +162,11 @@ class Supervisor:
     async def _replace_hanging(self, group: asyncio.TaskGroup) -> None:
         while True:
             await asyncio.sleep(self._healing.liveness_interval_seconds)
-            members = [one for one in self._rollout.fleet if self._is_probed(one)]
+            members = [
+                one
+                for one in self._rollout.fleet
+                if self._is_probed(one) and not self._answers(one)
+            ]
             async with asyncio.TaskGroup() as asking:
                 for member in members:
                     asking.create_task(self._ask(member))
@@ -171,6 +175,16 @@ class Supervisor:
                 if missed >= self._healing.liveness_failures and self._ours(member):
                     path = member.version.liveness_path
                     self._replace(member, f"it failed {missed} checks of {path} in a row", group)
+
+    def _answers(self, member: Member) -> bool:
+        """Whether the platform knows without a probe that a member answers."""
+        if not isinstance(self._platform, KnowsWhoAnswers):
+            return False
+        path = member.version.liveness_path or "/"
+        if not self._platform.would_answer(member.replica, path):
+            return False
+        self._misses.pop(member.replica.id, None)
+        return True
 
     async def _ask(self, member: Member) -> None:
         name, path = member.replica.id, member.version.liveness_path or "/"

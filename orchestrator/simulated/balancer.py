@@ -1,7 +1,7 @@
 """The simulated balancer: the real pool, health policy and outlier detection in virtual time."""
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, Protocol
 
@@ -37,6 +37,10 @@ class Flush(Protocol):
         ...
 
 
+def _ignore(_change: Change) -> None:
+    pass
+
+
 def _nothing_to_flush(*, latencies: bool) -> None:
     del latencies
 
@@ -47,7 +51,7 @@ class SimulatedBalancer:
     Attributes:
         pool: the backends.
         exchanges: the requests under way.
-        changes: gets each change of the pool; None: nobody wants them.
+        on_change: told of each change of the pool.
         flush: completes the counters before they are read.
     """
 
@@ -87,7 +91,7 @@ class SimulatedBalancer:
         self._probers: dict[Backend, SimulatedProber] = {}
         self._up: dict[str, list[asyncio.Future[None]]] = {}
         self._idle: dict[Backend, asyncio.Event] = {}
-        self.changes: list[Change] | None = None
+        self.on_change: Callable[[Change], None] = _ignore
         self.flush: Flush = _nothing_to_flush
 
     @property
@@ -233,8 +237,7 @@ class SimulatedBalancer:
     # What follows from a change
 
     def _changed(self, change: Change) -> None:
-        if self.changes is not None:
-            self.changes.append(change)
+        self.on_change(change)
         backend = change.backend
         if backend is not None:
             what = change.what

@@ -11,8 +11,7 @@ One thing is simpler than request by request: a round uses kept connections if t
 requests to one replica allows it, all of them or none.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from orchestrator.simulated.arrays import Floats, Ints, at_many
 from orchestrator.simulated.events import Events
 from orchestrator.simulated.exchanges import Exchanges
 from orchestrator.simulated.replica import Behaviour, SimulatedReplica
-from orchestrator.simulated.request import Request
+from orchestrator.simulated.request import AnsweredMany, EndedMany, Request
 from orchestrator.simulated.users import Users
 
 _LEAST = 64  # fewer arrivals than this are quicker one by one
@@ -44,30 +43,6 @@ class _Sent(NamedTuple):
     at_ns: Ints
     arrives: Ints
     done: Ints
-
-
-@runtime_checkable
-class EndedMany(Protocol):
-    """Takes what became of many requests at once."""
-
-    def answered_many(
-        self,
-        backends: Sequence[Backend],
-        places: Ints,
-        endpoints: Ints,
-        at_ns: Ints,
-        answered_ns: Ints,
-    ) -> None:
-        """Replicas answered, all with success.
-
-        Args:
-            backends: the ring.
-            places: for each request, the place of its backend in the ring.
-            endpoints: the numbers of their kinds.
-            at_ns: when they were sent.
-            answered_ns: when they were answered.
-        """
-        ...
 
 
 class Batches:
@@ -128,7 +103,7 @@ class Batches:
             return False
         replicas = [exchanges.replica_of(one) for one in ring]
         behaviours = {one.behaviour for one in replicas}
-        if len({one.workers for one in behaviours}) > 1:
+        if len({one.workers for one in behaviours}) > 1 or any(one.fail_rate for one in behaviours):
             return False
         if any(status != 200 for one in behaviours for status, _ in one.answers):  # noqa: PLR2004
             return False
@@ -201,7 +176,10 @@ class Batches:
         places, at_ns, answered = sent.places[over], sent.at_ns[over], answered[over]
         self._count(places, answered - at_ns)
         self.requests += len(places)
-        self._ended.answered_many(self._ring or (), places, sent.kinds[over], at_ns, answered)
+        numbers, kinds = sent.numbers[over], sent.kinds[over]
+        self._ended.answered_many(
+            AnsweredMany(self._ring or (), numbers, places, kinds, at_ns, answered)
+        )
         rest: list[Any] = [column[~over] for column in sent]
         left = _Sent(*rest)
         self._under_way, self._sent = [left], len(left.at_ns)
@@ -236,6 +214,11 @@ class Batches:
         # Integers below 2^53 are exact in the sums of floats that bincount makes.
         self._sums += np.bincount(places, weights=latencies, minlength=size).astype(np.int64)
         self._latencies, self._noted = [], 0
+
+    def collect(self) -> None:
+        """Tell of everything that is answered by now."""
+        if self._open:
+            self._finish(self._events.clock.ns)
 
     # In and out
 

@@ -22,6 +22,15 @@ def stream(seed: int, *names: str | int) -> random.Random:
     return random.Random("/".join(map(str, (seed, *names))))  # noqa: S311 - reproducible, not secret
 
 
+def derived(share: float, number: int) -> float:
+    """Another random number from 0 to 1, which follows from a drawn one and a number.
+
+    A multiple of a uniform number, modulo 1, is uniform as well; large multiples of the same number
+    have next to nothing to do with each other. So a request needs one draw, whatever becomes of it.
+    """
+    return share * (7919 + 104_729 * number) % 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """How long something takes, as its quantiles.

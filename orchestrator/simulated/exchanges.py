@@ -6,6 +6,7 @@ connections are the balancer's own objects.
 """
 
 import random
+from collections.abc import Callable
 from heapq import heapreplace
 
 from balancer.backend import Backend
@@ -17,6 +18,7 @@ from balancer.proxy import error_responses
 from balancer.proxy.error_responses import ErrorResponse
 from balancer.retry_budget import RetryBudget
 from balancer.statistics import complete
+from orchestrator.simulated.chance import derived
 from orchestrator.simulated.events import NEVER, Events
 from orchestrator.simulated.replica import SimulatedReplica
 from orchestrator.simulated.request import Ended, Handling, Passive, Request, SteadyStretch
@@ -63,7 +65,7 @@ class Exchanges:
         self._plain = [
             one.method in _IDEMPOTENT and one.lock is None and not network.loss for one in endpoints
         ]
-        self._acquire = pool.acquire
+        self._acquire: Callable[..., Backend | None] = pool.acquire
         self._on_answer = events.answer = self._answer
         self.steady: SteadyStretch | None = None
         self.epoch = 0
@@ -76,6 +78,7 @@ class Exchanges:
         self._arrived = 0
         self._hold: HoldQueue[Request] = HoldQueue(HoldPolicy(seconds=handling.hold_seconds))
         self._replicas: dict[Backend, SimulatedReplica] = {}
+        self._backends: dict[SimulatedReplica, Backend] = {}
         self._locks: dict[str, int] = {}
         self.in_flight = 0
         self.retries = 0
@@ -85,7 +88,9 @@ class Exchanges:
     def attach(self, backend: Backend, replica: SimulatedReplica) -> None:
         """A backend is known from now on."""
         self._replicas[backend] = replica
+        self._backends[replica] = backend
         replica.on_lost = self._lost
+        replica.on_resume = self._resumed
         replica.before_change = self.settle
         replica.on_calm = lambda: self._calm_changed(backend)
         replica.behaviour.reusable_ns = min(
@@ -109,6 +114,14 @@ class Exchanges:
     def all_plain(self) -> bool:
         """Whether any request may go on any kept connection, and none waits for a lock."""
         return all(self._plain)
+
+    def choose_with(self, acquire: Callable[..., Backend | None]) -> None:
+        """Choose backends with this in place of the pool's own `acquire`, which it calls."""
+        self._acquire = acquire
+
+    def is_unsafe(self, request: Request) -> bool:
+        """Whether a request must not be sent twice."""
+        return not self._safe[request.endpoint]
 
     def passed(self, count: int, at_ns: int) -> None:
         """So many requests have come in a steady stretch, the last one at this instant."""
@@ -227,9 +240,9 @@ class Exchanges:
 
     def _choose(self, request: Request) -> None:
         if request.tried:
-            backend = self._pool.acquire(request.tried, fresh=request.fresh)
+            backend = self._acquire(request.tried, fresh=request.fresh)
         else:
-            backend = self._pool.acquire(fresh=request.fresh)
+            backend = self._acquire(fresh=request.fresh)
         if backend is None:
             self._none_left(request)
         else:
@@ -311,11 +324,16 @@ class Exchanges:
         request.over = True
         request.answered_ns = NEVER
         self.in_flight -= 1
-        status, sqlstate = replica.behaviour.answers[request.endpoint]
+        behaviour = replica.behaviour
+        status, sqlstate = behaviour.answers[request.endpoint]
+        if behaviour.fail_rate and derived(request.share, 1) < behaviour.fail_rate:
+            status = 500
         complete(status, now - request.at_ns, 0, backend.counters)
         if replica.accepts:
             replica.idle.append(now)
         self._pool.release(backend)
+        if backend.keeps_idle and not replica.accepts:
+            self._forget_idle(replica)
         self._ended.answered(request, status, sqlstate)
 
     def _give_up(self, sent: tuple[Request, int]) -> None:
@@ -384,7 +402,7 @@ class Exchanges:
         again = self._handling.retry and self._safe[request.endpoint]
         if reused:
             if again:
-                self._retry(request)
+                self.retry(request)
                 return
             if not again:
                 backend.reuse.request_lost()
@@ -395,11 +413,12 @@ class Exchanges:
         if again and not request.second and self._budget.allow(self._clock.ns, self._arrived):
             request.second = True
             request.tried = (*request.tried, backend)
-            self._retry(request)
+            self.retry(request)
             return
         self._refuse(request, error_responses.TERMINATED)
 
-    def _retry(self, request: Request) -> None:
+    def retry(self, request: Request) -> None:
+        """Send a request again that a replica had already."""
         self.retries += 1
         request.fresh = True
         request.raced = False
@@ -423,9 +442,27 @@ class Exchanges:
             what = self._connection_refused if unsent else self._reset
             self._events.at(max(now, one.arrives_ns) + delay, what, (one, one.turn))
 
+    def _resumed(self, replica: SimulatedReplica) -> None:
+        """A replica that has hung answers again."""
+        now, delay = self._clock.ns, self._delay_ns
+        for one in list(replica.pending):
+            if one.answered_ns != NEVER or one.raced:
+                continue
+            one.turn += 1
+            arrives = max(now, one.arrives_ns)
+            one.done_ns = done = replica.work_on(arrives, one.endpoint, one.share)
+            one.answered_ns = answered = done + delay
+            if answered > one.due_ns:
+                self._events.at(one.due_ns, self._give_up, (one, one.turn))
+            else:
+                self._events.at(answered, self._answer, one)
+
     def _forget_idle(self, replica: SimulatedReplica) -> None:
         if not replica.accepts:
             replica.idle.clear()
+            backend = self._backends.get(replica)
+            if backend is not None and backend.keeps_idle and not backend.busy:
+                self._pool.close_idle(backend)  # the last connection to it has closed
 
     def _passive_failure(self, backend: Backend) -> None:
         backend.counters.fail()

@@ -38,6 +38,11 @@ class SimulatedPlatform:
         self.on_exit: OnExit = lambda _replica, _ended: None
         self.on_behaviour: Callable[[Behaviour], None] = lambda _behaviour: None
 
+    @property
+    def now_ns(self) -> int:
+        """The virtual time."""
+        return self._events.clock.ns
+
     def behaviour(self, version: str) -> Behaviour:
         """What the replicas of a version do; the same object for all of them."""
         known = self._behaviours.get(version)
@@ -78,8 +83,7 @@ class SimulatedPlatform:
         return f"it does not listen on {replica.address}"
 
     async def probe(self, replica: Replica, path: str, timeout: float) -> ProbeResult:  # noqa: ASYNC109 - a limit on the request
-        """Send the replica one GET directly; every path is answered as its health check is."""
-        del path
+        """Send the replica one GET directly."""
         simulated = self.of(replica)
         if not simulated.accepts:
             return ProbeResult(None, "the connection was refused")
@@ -89,7 +93,15 @@ class SimulatedPlatform:
         await asyncio.sleep(2 * self._world.network.delay_seconds)
         if simulated.ended is not None:
             return ProbeResult(None, "the connection was reset")
-        return ProbeResult(200, "") if simulated.ready else ProbeResult(503, "not ready")
+        good = self.would_answer(replica, path)
+        return ProbeResult(200, "") if good else ProbeResult(503, "not ready")
+
+    def would_answer(self, replica: Replica, path: str) -> bool:
+        """Whether a probe of this path would succeed now."""
+        simulated = self.of(replica)
+        return simulated.has_started and (
+            simulated.behaviour.ready or not self._world.checks_schema(path)
+        )
 
     async def wait_ended(self, replica: Replica) -> ReplicaExit:
         """Wait until the replica has ended."""

@@ -27,6 +27,7 @@ class Behaviour:
         answers: by the number of an endpoint, the status and SQLSTATE of its answer; the schema
             changes them.
         ready: whether its readiness check succeeds on the present schema.
+        healthy: whether the balancer's health check does.
         services: by the number of an endpoint, how long its work takes.
         keep_alive_ns: for how long a replica keeps an idle connection open.
         reusable_ns: for how long one may have been idle to be safe for another request.
@@ -35,6 +36,8 @@ class Behaviour:
     __slots__ = (
         "answers",
         "cuts",
+        "fail_rate",
+        "healthy",
         "ignores",
         "keep_alive_ns",
         "model",
@@ -57,7 +60,8 @@ class Behaviour:
             for factor in factors
         ]
         self.answers: list[tuple[int, str | None]] = [(200, None)] * len(factors)
-        self.ready = True
+        self.ready = self.healthy = True
+        self.fail_rate = model.fail_rate
         self.workers = model.workers
         self.starts = distribution(model.start_seconds)
         self.readies = distribution(model.ready_seconds)
@@ -85,14 +89,15 @@ class SimulatedReplica:
         before_change: told before it closes, hangs or ends, so that `pending` can be made complete.
         on_calm: told when `calm` may have changed.
         on_end: told when it has ended.
-        on_lost: told of requests that it had or was about to get when it closed or ended, with
-            whether it had ended.
+        on_lost: told of requests that it had or was about to get when it closed or ended.
+        on_resume: told when it answers again after it has hung.
     """
 
     __slots__ = (
         "_asked_ns", "_chance", "_closed_ns", "_ends", "_events", "_killed", "_listening",
         "_ready_ns", "_warm_ns", "accepts", "before_change", "behaviour", "calm", "ended", "free",
-        "hangs", "idle", "on_calm", "on_change", "on_end", "on_lost", "pending", "replica",
+        "hangs", "idle", "on_calm", "on_change", "on_end", "on_lost", "on_resume", "pending",
+        "replica",
     )  # fmt: skip
 
     def __init__(self, replica: Replica, behaviour: Behaviour, events: Events, seed: int) -> None:
@@ -108,6 +113,7 @@ class SimulatedReplica:
         self.ended: ReplicaExit | None = None
         self.on_change: Callable[[SimulatedReplica], None] = _ignore
         self.on_lost: Callable[[SimulatedReplica, list[Request]], None] = _ignore_lost
+        self.on_resume: Callable[[SimulatedReplica], None] = _ignore
         self.before_change: Callable[[], None] = _nothing
         self.on_calm: Callable[[], None] = _nothing
         self.on_end: Callable[[SimulatedReplica], None] = _ignore
@@ -127,12 +133,12 @@ class SimulatedReplica:
     @property
     def ready(self) -> bool:
         """Whether its health check succeeds now."""
-        return (
-            self.accepts
-            and not self.hangs
-            and self._events.clock.ns >= self._ready_ns
-            and self.behaviour.ready
-        )
+        return self.has_started and self.behaviour.healthy
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it answers, and is ready as far as the schema does not matter."""
+        return self.accepts and not self.hangs and self._events.clock.ns >= self._ready_ns
 
     def _listen(self, _about: None) -> None:
         if self.ended is not None or self._asked_ns is not None:
@@ -166,7 +172,7 @@ class SimulatedReplica:
             self.end(_CRASHED)
 
     def hang(self) -> None:
-        """Stop answering, for good: its port stays open (SIGSTOP, a deadlock)."""
+        """Stop answering until `resume`: its port stays open (SIGSTOP, a deadlock)."""
         if self.ended is None:
             self.before_change()
             self.hangs = True
@@ -175,19 +181,36 @@ class SimulatedReplica:
             self.on_lost(self, [])
             self.on_change(self)
 
+    def resume(self) -> None:
+        """Answer again, and what was sent meanwhile, too (SIGCONT)."""
+        if self.ended is not None or not self.hangs:
+            return
+        now = self._events.clock.ns
+        self.hangs = False
+        self.calm = self.accepts and now >= self._warm_ns
+        self.on_resume(self)
+        self.on_calm()
+        self.on_change(self)
+        if self._asked_ns is not None and not self.behaviour.ignores:
+            self._obey(now)
+
     def ask_to_stop(self) -> None:
         """Send it its stop signal."""
         if self.ended is not None or self._asked_ns is not None:
             return
         self.before_change()
-        now, model = self._events.clock.ns, self.behaviour.model
+        now = self._events.clock.ns
         self._asked_ns = now
-        if self.hangs or self.behaviour.ignores:
-            return
+        if not (self.hangs or self.behaviour.ignores):
+            self._obey(now)
+
+    def _obey(self, now: int) -> None:
+        """Do what its version does with a stop signal."""
         if self.behaviour.cuts or not self.accepts:
             self.end(0)
             return
-        self._events.at(now + round(model.stop_listening_seconds * _NS), self._close)
+        wait = round(self.behaviour.model.stop_listening_seconds * _NS)
+        self._events.at(now + wait, self._close)
 
     def _close(self, _about: None) -> None:
         """Close its port and its idle connections; what it has already is answered."""

@@ -1,7 +1,8 @@
 """One simulated request, and what the parts around it say to each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from balancer.backend import Backend
 from balancer.proxy.error_responses import ErrorResponse
@@ -10,16 +11,34 @@ from orchestrator.simulated.replica import SimulatedReplica
 FIRST_BACKOFF_NS = 25_000_000
 
 
+class Origin(NamedTuple):
+    """Whose request it is, unless it is the first one of a user who comes once.
+
+    Attributes:
+        user: negative for users who stay: ~0 is the first one, ~1 the second one; else 0.
+        visit: how often a user who stays has come before.
+        mail: the endpoint whose mail led to it, at whatever distance; 0 also if none did.
+        led_by: the endpoint that led to it; -1 if none did.
+        led_by_mail: the `mail` of the request that led to it.
+    """
+
+    user: int
+    visit: int
+    mail: int
+    led_by: int
+    led_by_mail: int
+
+
 class Request:
     """One request under way.
 
     Attributes:
-        number: counts the requests of a run.
+        number: of its user, from 1; 0 for users who stay.
         endpoint: the number of its kind.
         at_ns: when its user planned it, and the balancer got it.
         share: a random number from 0 to 1, which decides how long its work takes.
         due_ns: when its user gives up.
-        user: what its user wants to have back.
+        user: an `Origin`; None for the first request of a user who comes once.
         backend: who has it now.
         replica: the same, as the simulated world knows it.
         connected_ns: when its connection to the replica is open.
@@ -73,6 +92,36 @@ class Ended(Protocol):
 
     def gave_up(self, request: Request) -> None:
         """Its user waited for too long."""
+        ...
+
+
+class AnsweredMany(NamedTuple):
+    """Requests of a steady stretch that replicas answered, all with success.
+
+    Attributes:
+        backends: the ring.
+        numbers: of each request, the number of its user; this and the following are arrays of
+            numpy.
+        places: the place of its backend in the ring.
+        endpoints: the number of its kind.
+        at_ns: when it was sent.
+        answered_ns: when it was answered.
+    """
+
+    backends: Sequence[Backend]
+    numbers: Any
+    places: Any
+    endpoints: Any
+    at_ns: Any
+    answered_ns: Any
+
+
+@runtime_checkable
+class EndedMany(Protocol):
+    """Takes what became of many requests at once."""
+
+    def answered_many(self, many: AnsweredMany) -> None:
+        """Replicas answered, all with success."""
         ...
 
 

@@ -1,7 +1,7 @@
 """The simulated users: who sends what, and when. They do not wait for answers (an open loop)."""
 
-from collections.abc import Callable
-from itertools import accumulate
+from collections.abc import Callable, Iterator
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.simulated.chance import Distribution, stream
@@ -34,21 +34,28 @@ class Users:
         timeout_seconds: float,
         even: bool,
         send: Callable[[Request], None],
+        offsets: Iterator[int] | None = None,
     ) -> None:
         """Prepare them.
 
         Args:
-            rate: how many come a second.
+            rate: how many come a second; 0: nobody does.
             endpoints: what they ask for.
             seed: the run's.
             timeout_seconds: after how long they give up.
             even: whether the gaps between them are equal; else they are exponential.
             send: takes their requests.
+            offsets: when they come instead, in ns from the begin, in order.
         """
+        self._offsets = offsets
+        self._begun_ns = 0
+        self._nobody = not rate and offsets is None
+        rate = rate or 1.0
         self._gap = Distribution.constant(1 / rate) if even else Distribution.exponential(1 / rate)
-        total = sum(one.weight for one in endpoints)
+        total = sum(one.weight for one in endpoints) or 1.0
         self._bounds = [*accumulate(one.weight / total for one in endpoints)]
-        self._bounds[-1] = 1.0
+        begun = max((n for n, one in enumerate(endpoints) if one.weight), default=0)
+        self._bounds[begun:] = [1.0] * (len(endpoints) - begun)
         # One draw of each kind for a user, whatever becomes of the others.
         self._draw = _Draws(seed, min(max(_LEAST_CHUNK, round(rate / 2)), _MOST_CHUNK))
         self._send = send
@@ -64,8 +71,9 @@ class Users:
 
     def begin(self, at_ns: int) -> None:
         """Let them come from now on."""
-        self._last_ns = at_ns
-        self._refill()
+        self._last_ns = self._begun_ns = at_ns
+        if not self._nobody:
+            self._refill()
 
     def end(self) -> None:
         """Let nobody come any more."""
@@ -114,6 +122,9 @@ class Users:
         return first, at, kinds, shares
 
     def _refill(self) -> None:
+        if self._offsets is not None:
+            self._refill_from(self._offsets)
+            return
         found = self._draw.chunk(self._last_ns, self._gap, self._bounds)
         self._drawn, self._place = len(found[0]), 0
         self._last_ns, self.next_ns = int(found[0][-1]), int(found[0][0])
@@ -122,6 +133,17 @@ class Users:
         else:
             self._arrays = found
             self._at, self._kinds, self._shares = [], [], []
+
+    def _refill_from(self, offsets: Iterator[int]) -> None:
+        at = [self._begun_ns + one for one in islice(offsets, _LEAST_CHUNK)]
+        _, kinds, shares = self._draw.chunk(self._begun_ns, self._gap, self._bounds)
+        self._at = at
+        self._kinds, self._shares = (
+            one if isinstance(one, list) else one.tolist() for one in (kinds, shares)
+        )
+        self._arrays = None
+        self._drawn, self._place = len(at), 0
+        self.next_ns = at[0] if at else NEVER
 
     def _list(self) -> None:
         """Turn the arrays into lists, which single users take less time to read."""

@@ -1,10 +1,10 @@
 """What a simulated world is like: how long things take, and what breaks.
 
-The table `[simulation]` of a scenario file is read directly into these structs.
+The table `[simulation]` of a scenario file holds most of these structs.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -72,6 +72,7 @@ class ReplicaModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         stop_seconds: how long a replica takes to end once it has answered everything.
         keep_alive_seconds: for how long a replica keeps an idle connection open.
         crash_rate: how many times an hour a serving replica ends by itself.
+        fail_rate: the share of its requests that a replica answers with the status 500.
     """
 
     start_seconds: Time = 1.0
@@ -85,6 +86,7 @@ class ReplicaModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     stop_seconds: Time = 0.05
     keep_alive_seconds: Positive = 75.0
     crash_rate: NotNegative = 0.0
+    fail_rate: Rate = 0.0
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -108,25 +110,52 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         check_numbers(self)
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of request.
 
     Attributes:
         name: such as `POST /subscriptions`; the method decides whether it may be sent twice.
-        weight: how often users send it, relative to the others.
+        weight: how often users begin with it, relative to the others; 0: nobody does.
         service_factor: how long it takes, relative to its version's `service_seconds`.
         lock: the table whose lock it needs; it waits while a migration holds that lock.
+        follows: the numbers of the endpoints of which each success leads to this request; empty:
+            users begin with it.
+        pause_seconds: the mean of the pause before it, which is exponentially distributed.
+        mailed: whether not the success itself leads to it, but the mail that a version sends then.
+        refused: whether it is refused on purpose, before it reaches the schema; nothing breaks it.
     """
 
     name: str
-    weight: Positive = 1.0
+    weight: NotNegative = 1.0
     service_factor: NotNegative = 1.0
     lock: str | None = None
+    follows: tuple[int, ...] = ()
+    pause_seconds: NotNegative = 0.0
+    mailed: bool = False
+    refused: bool = False
 
     @property
     def method(self) -> str:
         """The HTTP method."""
         return self.name.partition(" ")[0]
+
+
+class Staying(msgspec.Struct, frozen=True, kw_only=True):
+    """Users who stay for the whole run and come back on a schedule, whatever became of a request.
+
+    Attributes:
+        endpoint: the number of the endpoint that they begin each visit with.
+        users: how many there are.
+        every_seconds: the time between two visits of one user.
+    """
+
+    endpoint: int
+    users: Count
+    every_seconds: Positive
+
+
+Names = str | tuple[str, ...]
+"""One name, or several."""
 
 
 class Breaks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,8 +164,8 @@ class Breaks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         version: the version.
         endpoint: the kind of request that fails; absent: all of them.
-        since: the first migration after which it fails; absent: from the beginning.
-        until: the first migration after which it works again; absent: never.
+        since: the migration after which it fails; of several, any one. Absent: from the beginning.
+        until: the migration after which it works again; of several, any one. Absent: never.
         status: the status of the answer.
         sqlstate: what Postgres calls it.
         ready: whether the version's readiness check still succeeds.
@@ -144,11 +173,24 @@ class Breaks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     version: str
     endpoint: str | None = None
-    since: str | None = None
-    until: str | None = None
+    since: Names | None = None
+    until: Names | None = None
     status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 500
     sqlstate: str | None = None
     ready: bool = True
+
+    def holds(self, version: str, applied: Collection[str]) -> bool:
+        """Whether it fails for this version once these migrations are applied."""
+        return (
+            self.version == version
+            and (self.since is None or _any_of(self.since, applied))
+            and (self.until is None or not _any_of(self.until, applied))
+        )
+
+
+def _any_of(names: Names, applied: Collection[str]) -> bool:
+    several = (names,) if isinstance(names, str) else names
+    return any(name in applied for name in several)
 
 
 class MigrationModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,7 +209,7 @@ class MigrationModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     fails: str | None = None
 
 
-class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class World(msgspec.Struct, frozen=True, kw_only=True):
     """The simulated world.
 
     Attributes:
@@ -175,9 +217,15 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         versions: the versions whose replicas behave differently.
         network: the network between balancer and replicas.
         endpoints: what users ask for.
+        staying: users who stay for the whole run.
+        mails: by version, the endpoints whose success makes it send the user a mail.
+        mail_seconds: how long a mail takes.
         breaks: which version cannot do what on which schema.
         migrations: what the migrations of the release do; one that is not named takes 0.1 s and
             holds no lock.
+        health_path: the path of the balancer's health checks.
+        schema_paths: the paths that a version answers with an error while it is not ready for the
+            schema; absent: every path that is probed.
     """
 
     replica: ReplicaModel = ReplicaModel()
@@ -186,9 +234,23 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     endpoints: Annotated[tuple[Endpoint, ...], msgspec.Meta(min_length=1)] = (
         Endpoint(name="GET /"),
     )
+    staying: tuple[Staying, ...] = ()
+    mails: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    mail_seconds: Time = 0.05
     breaks: tuple[Breaks, ...] = ()
     migrations: tuple[MigrationModel, ...] = ()
+    health_path: str = "/"
+    schema_paths: tuple[str, ...] | None = None
 
     def model_of(self, version: str) -> ReplicaModel:
         """How the replicas of a version behave."""
         return self.versions.get(version, self.replica)
+
+    def checks_schema(self, path: str) -> bool:
+        """Whether the answer to this path depends on the schema."""
+        return self.schema_paths is None or path in self.schema_paths
+
+    @property
+    def has_journeys(self) -> bool:
+        """Whether some requests lead to others."""
+        return any(one.follows for one in self.endpoints)

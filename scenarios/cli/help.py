@@ -16,6 +16,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless run scenario.toml --strategy canary --replicas 4 --rate 500",
         "hitless run --persona kubernetes --set policy.termination.pre_stop_seconds=5",
         "hitless run scenario.toml --junit results.xml --json > verdict.json",
+        "hitless run good --platform simulated --replicas 10000 --rate 100000",
     ),
     "check": (
         "hitless check big-bang",
@@ -26,8 +27,14 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless matrix",
         "hitless matrix big-bang expand-contract --rate 100",
         "hitless matrix expand-contract --persona kubernetes --persona ecs",
+        "hitless matrix --platform simulated",
     ),
     "demo": ("hitless demo", "hitless demo --rate 200"),
+    "fuzz": (
+        "hitless fuzz",
+        "hitless fuzz --seconds 600 --seed 100000",
+        "hitless fuzz --replay runs/fuzz-17.json",
+    ),
     "help": ("hitless help exit-status", "hitless help run"),
     "list": ("hitless list", "hitless list --json", "hitless list --personas"),
     "report": (

@@ -21,6 +21,7 @@ from scenarios.cli.options import (
     JsonOption,
     OutOption,
     PersonasOption,
+    PlatformOption,
     RateOption,
     ReplicasOption,
     RoutersOption,
@@ -65,6 +66,7 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     settle: SettleOption = None,
     database: DatabaseOption = None,
     database_log: DatabaseLogOption = None,
+    platform: PlatformOption = "local",
     strategy: StrategiesOption = None,
     router: RoutersOption = None,
     persona: PersonasOption = None,
@@ -90,6 +92,7 @@ def matrix_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         database=database,
         database_log=database_log,
         settings=tuple(setting or ()),
+        platform=platform,
     )
     experiments = [
         msgspec.structs.replace(changes, router=where, persona=one).experiment(plan, how, seed)
@@ -164,7 +167,7 @@ async def _matrix(
     experiments: Sequence[Experiment], database: str | None, out: Path, console: Console
 ) -> list[Cell]:
     for experiment in experiments:  # a mistake is found before the first run, not amid them
-        if why_incapable(experiment) is None:
+        if experiment.platform == "local" and why_incapable(experiment) is None:
             await need_router(experiment, keep=False)
     cells: list[Cell] = []
     async with environment(database) as place:

@@ -58,7 +58,12 @@ RoutersOption = Annotated[
     ),
 ]
 ReplicasOption = Annotated[
-    int | None, typer.Option(min=1, max=1000, help="The number of replicas.")
+    int | None,
+    typer.Option(
+        min=1,
+        max=1_000_000,
+        help="The number of replicas: at most 1,000, and more only with --platform simulated.",
+    ),
 ]
 RateOption = Annotated[float | None, typer.Option(help="The number of user arrivals per second.")]
 AutoRateOption = Annotated[
@@ -175,6 +180,14 @@ FaultOption = Annotated[
         metavar="KIND[:SECONDS][@AFTER]",
         help="Inject a fault during the rollout, such as kill, freeze:3, block:2, "
         "restart-postgres or crash-postgres. May be repeated.",
+    ),
+]
+PlatformOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="local: real processes. simulated: a model of them in virtual time, which predicts "
+        "the verdict in seconds, also for thousands of replicas.",
     ),
 ]
 OutOption = Annotated[

@@ -24,6 +24,7 @@ from scenarios.cli.options import (
     NoLiveOption,
     OutOption,
     PersonaOption,
+    PlatformOption,
     RepeatOption,
     ReplicasOption,
     RouterOption,
@@ -64,6 +65,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     settle: SettleOption = None,
     database: DatabaseOption = None,
     database_log: DatabaseLogOption = None,
+    platform: PlatformOption = "local",
     router: RouterOption = None,
     persona: PersonaOption = None,
     settings: SetOption = None,
@@ -100,6 +102,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         router=router,
         persona=persona,
         control=control,
+        platform=platform,
     ).with_rate(rate)
     experiment = changes.experiment(scenario, strategy, seed)
     check_junit(junit)

@@ -15,6 +15,7 @@ from orchestrator.rollout_control import RolloutControl
 from scenarios.cli.console import output
 from scenarios.cli.files import new_folder
 from scenarios.cli.keyboard import Key, can_hear, listening
+from scenarios.errors import UsageError
 from scenarios.evidence.progress import PlannedStep, Progress, RunHeader
 from scenarios.evidence.run_status import RunStatus
 from scenarios.reports.live.dashboard import Dashboard
@@ -31,6 +32,7 @@ from scenarios.runner.router import need_router
 from scenarios.runner.run import run
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import ReleaseStep
+from scenarios.simulation.run import run_simulated
 from scenarios.verdict import Judgement, Verdict
 
 BEAT_SECONDS = 0.2
@@ -95,6 +97,13 @@ async def run_and_review(
         StorageError: the machine refuses the folder.
         EnvironmentFailure: the run could not begin, or something that it stands on broke.
     """
+    if experiment.platform == "simulated":
+        if place.keep:
+            raise UsageError("--keep has no meaning with --platform simulated")
+        folder = new_folder(out, experiment.scenario.name, experiment.strategy)
+        with watcher as looking_on:
+            await run_simulated(experiment, folder, looking_on)
+            return Reviewed(await judged(folder, looking_on), folder)
     check_programs(experiment.loaded)
     await need_router(experiment, keep=place.keep)
     folder = new_folder(out, experiment.scenario.name, experiment.strategy)
@@ -178,8 +187,10 @@ def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Prog
         persona=scenario.policy.persona,
         termination=leaving_settings(scenario.policy),
         handling=request_handling(scenario),
+        predicted=experiment.platform == "simulated",
     )
-    return view_of(console, header, no_live=no_live)
+    # Virtual time passes too fast to be looked at.
+    return view_of(console, header, no_live=no_live or header.predicted)
 
 
 def view_of(console: Console, header: RunHeader, *, no_live: bool) -> Progress:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from scenarios.evidence.backend import BackendChange
+from scenarios.evidence.counted import CountedRequests
 from scenarios.evidence.event import Event
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.jobs import JobError, JobEvent, StoredJob
@@ -31,7 +32,8 @@ class Evidence:
 
     Attributes:
         manifest: the description of the run, with its objectives.
-        requests: every planned request.
+        requests: every planned request, but for those that are only counted.
+        counted: requests that succeeded, where they were too many for a line each.
         events: the journal.
         ticks: the load generator's account of itself.
         mails: the mails that reached the users' mailbox.
@@ -56,6 +58,7 @@ class Evidence:
 
     manifest: Manifest
     requests: Iterable[Outcome]
+    counted: Iterable[CountedRequests] = ()
     events: Iterable[Event] = ()
     ticks: Iterable[Tick] = ()
     mails: Iterable[Mail] = ()

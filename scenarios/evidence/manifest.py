@@ -12,6 +12,9 @@ from scenarios.evidence.control_run import ControlRun, Role
 from scenarios.evidence.jobs import JobSettings, ProcessSet
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 
+PREDICTED = "simulated"
+"""The platform of a run in virtual time: what it says is predicted, not measured."""
+
 Outcome = Literal["completed", "rolled_back", "aborted", "failed"]
 
 
@@ -62,7 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         scenario: the name of the scenario.
         strategy: the deployment strategy.
-        platform: where the replicas ran, such as `local`.
+        platform: where the replicas ran, such as `local`; `simulated`: in virtual time.
         router: the router, such as `hitless`.
         router_version: its name and version, such as `HAProxy 2.8.25`.
         router_config: the path of the user's own configuration of it; absent if it had ours.
@@ -133,6 +136,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessSet, ...] = ()
     jobs: JobSettings | None = None
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the run took place in virtual time."""
+        return self.platform == PREDICTED
 
 
 def this_machine() -> dict[str, str]:

@@ -38,6 +38,7 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
         persona: the platform whose defaults start and stop replicas; absent if there is none.
         termination: how replicas are started and stopped; absent if the run does not decide it.
         handling: how our own balancer handles requests; absent with another router.
+        predicted: whether the run takes place in virtual time.
     """
 
     scenario: str
@@ -50,6 +51,7 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     persona: str | None = None
     termination: LeavingSettings | None = None
     handling: RequestHandling | None = None
+    predicted: bool = False
 
 
 class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import msgspec
 
 from scenarios.errors import EvidenceError
 from scenarios.evidence.backend import BackendChange
+from scenarios.evidence.counted import CountedRequests
 from scenarios.evidence.event import Event
 from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.exchange import ExchangeRecord
@@ -115,6 +116,11 @@ class RunFolder:
     def requests(self) -> RecordFile[Outcome]:
         """Every planned request, by the load generator."""
         return RecordFile(self.path / "requests.ndjson", Outcome)
+
+    @property
+    def counted(self) -> RecordFile[CountedRequests]:
+        """Requests that succeeded, where they were too many for a line each."""
+        return RecordFile(self.path / "counted.ndjson", CountedRequests)
 
     @property
     def mails(self) -> RecordFile[Mail]:
@@ -378,6 +384,7 @@ class RunFolder:
             requests=self._requests(manifest),
             events=_reading(self.events, manifest),
             ticks=_reading(self.ticks, manifest),
+            counted=_if_there(self.counted, manifest) or iter(()),
             mails=_reading(self.mails, manifest),
             exchanges=_if_there(self.exchanges, manifest) or (),
             subjects_before=_if_there(self.subjects_before, manifest),
@@ -407,6 +414,7 @@ class RunFolder:
     def _judged_files(self) -> tuple[RecordFile[Any], ...]:
         return (
             *(self.requests, self.events, self.ticks, self.mails, self.exchanges, self.reads),
+            self.counted,
             *(self.subjects_before, self.subjects_after, self.lock_waits, self.server_lines),
             *(self.logged_errors, self.session_clients),
             *(self.backend_changes, self.machine_samples),

@@ -14,7 +14,7 @@ MOST = 10
 
 def annotations(verdict: Verdict) -> list[str]:
     """Workflow commands: an error for each reason and cause of a fail, else warnings."""
-    run = f"{verdict.scenario}, {verdict.strategy}"
+    run = ", ".join(words.run_name(verdict)[: 3 if verdict.predicted else 2])
     if verdict.verdict == "pass":
         return [annotation("warning", f"hitless doubts: {run}", text) for text in verdict.doubts]
     kind = "error" if verdict.verdict == "fail" else "warning"

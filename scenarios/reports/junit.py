@@ -15,12 +15,16 @@ SHOWN_CAUSES = 5
 def junit(verdict: Verdict) -> bytes:
     """One test case for the measurement, one for each objective, one for each invariant."""
     name = words.clean(f"{verdict.scenario}.{verdict.strategy}")
+    if verdict.predicted:
+        name += ".predicted"
     suite = ET.Element("testsuite", name=name, timestamp=verdict.started_at)
     properties = ET.SubElement(suite, "properties")
     for key, value in (
         ("seed", verdict.seed),
         ("replicas", verdict.replicas),
         ("rate", verdict.rate),
+        ("platform", verdict.platform),
+        ("predicted", str(verdict.predicted).lower()),
         ("hitless", verdict.hitless),
         ("replay", verdict.replay),
     ):

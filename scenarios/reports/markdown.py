@@ -123,8 +123,10 @@ def _rescued(verdict: Verdict) -> list[str]:
 def _ways_out(verdict: Verdict) -> list[str]:
     if not verdict.replica_ends:
         return []
-    rows = (tuple(map(escape, words.way_out(one))) for one in verdict.replica_ends)
-    return ["### How replicas ended", "", *_table(words.WAY_OUT, rows)]
+    shown, more = words.shown_ends(verdict)
+    rows = (tuple(map(escape, words.way_out(one))) for one in shown)
+    rest = [f"{more:,} more replicas are in `verdict.json`.", ""] if more else []
+    return ["### How replicas ended", "", *_table(words.WAY_OUT, rows), *rest]
 
 
 def _probed(verdict: Verdict) -> list[str]:

@@ -37,6 +37,7 @@ class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
         error: why there is no verdict.
         persona: the platform whose way to stop replicas was used, if any.
         router: who sent the requests to the replicas.
+        predicted: whether the run took place in virtual time.
         limits: what that router cannot do of what the strategy relies on, one sentence each.
     """
 
@@ -57,11 +58,13 @@ class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
     persona: str | None = None
     router: str = OURS
     limits: tuple[str, ...] = ()
+    predicted: bool = False
 
     @property
     def how(self) -> str:
-        """The strategy, and the persona where there is one."""
-        return f"{self.strategy} on {self.persona}" if self.persona else self.strategy
+        """The strategy, the persona where there is one, and whether the result is predicted."""
+        how = f"{self.strategy} on {self.persona}" if self.persona else self.strategy
+        return f"{how} (predicted)" if self.predicted else how
 
     @property
     def where(self) -> str:
@@ -91,6 +94,7 @@ def matrix_row(
         persona=verdict.persona,
         router=verdict.router,
         limits=limits,
+        predicted=verdict.predicted,
     )
 
 

@@ -44,6 +44,11 @@ def _families(verdict: Verdict) -> Iterable[tuple[str, str, list[Sample]]]:
         ],
     )
     yield (
+        "predicted",
+        "1 if the run took place in virtual time, so that nothing was measured.",
+        [({}, float(verdict.predicted))],
+    )
+    yield (
         "requests",
         "Planned requests by outcome; slow requests also count as ok.",
         [

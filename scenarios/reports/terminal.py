@@ -81,6 +81,8 @@ def badge(word: str) -> Text:
 def _headline(verdict: Verdict) -> Text:
     line = badge(verdict.verdict)
     line.append(f" {words.clean(verdict.scenario)} · {words.clean(verdict.strategy)}", "bold")
+    if verdict.predicted:
+        line.append(" · predicted", "bold magenta")
     line.append(
         f"   {words.leaving_prefix(verdict)}seed {verdict.seed} · {verdict.replicas} replicas · "
         f"{words.rate_text(verdict.rate, verdict.users.stayed)} · "

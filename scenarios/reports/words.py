@@ -26,6 +26,7 @@ from scenarios.verdict.model import (
 MISSING = "-"
 SHOWN_NAMES = 4
 SHOWN_IDS = 10
+SHOWN_ENDS = 200
 _UNITS = (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1))
 
 
@@ -35,6 +36,11 @@ def clean(text: object) -> str:
     if said.isprintable():
         return said
     return "".join(letter if letter.isprintable() else "·" for letter in said)
+
+
+def clean_lines(text: str) -> str:
+    """The same for a text of several lines."""
+    return "\n".join(map(clean, text.split("\n")))
 
 
 def duration(seconds: float | None) -> str:
@@ -205,6 +211,8 @@ def release_text(verdict: Verdict) -> str:
 
 def harness_text(verdict: Verdict) -> str:
     """How the load generator kept up, in one line."""
+    if verdict.predicted:
+        return "predicted in virtual time; no load generator and no application ran"
     harness = verdict.harness
     cpu = MISSING if harness.cpu_max is None else share(harness.cpu_max)
     return (
@@ -218,6 +226,8 @@ def integrity_text(verdict: Verdict) -> str:
     integrity = verdict.integrity
     unknown = f"; effect unknown for {integrity.unknown:,}" if integrity.unknown else ""
     match integrity.status:
+        case "unchecked" if verdict.predicted:
+            return "not predicted, because a simulated run has no rows"
         case "unchecked":
             return "not checked, because the database was not read"
         case "unknown":
@@ -328,7 +338,8 @@ def handling_text(handling: RequestHandling | None) -> str:
 def run_name(verdict: Verdict) -> tuple[str, ...]:
     """The parts of a run's name: its scenario, its strategy, and how replicas left."""
     text = leaving_text(verdict)
-    return (verdict.scenario, verdict.strategy, *((text,) if text else ()))
+    predicted = ("predicted",) if verdict.predicted else ()
+    return (verdict.scenario, verdict.strategy, *predicted, *((text,) if text else ()))
 
 
 def cause_words(cause: str) -> str:
@@ -354,6 +365,18 @@ def predicted(probed: ProbedVersion) -> list[str]:
 
 WAY_OUT = ("replica", "asked", "stopped listening", "children gone", "ended", "status", "way out")
 """The columns of the table of replicas' ends."""
+
+
+def shown_ends(verdict: Verdict) -> tuple[Sequence[ReplicaEnd], int]:
+    """How replicas ended, as far as a page has room, and how many more there are.
+
+    Of thousands of replicas, those that were not stopped as asked come first.
+    """
+    ends = verdict.replica_ends
+    if len(ends) <= SHOWN_ENDS:
+        return ends, 0
+    ordered = sorted(ends, key=lambda one: one.way == "stopped")
+    return ordered[:SHOWN_ENDS], len(ends) - SHOWN_ENDS
 
 
 def way_out(one: ReplicaEnd) -> tuple[str, ...]:

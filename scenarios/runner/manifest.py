@@ -36,6 +36,8 @@ def manifest_of(
     database: str | None,
     router: RouterFacts | None,
     started_at: datetime,
+    platform: str = "local",
+    environment: Mapping[str, str] | None = None,
     interrupted: bool,
     digests: Mapping[str, str],
     jobs: JobSettings | None = None,
@@ -48,6 +50,8 @@ def manifest_of(
         database: the name of the application's database, if it had one.
         router: what is known of the router; None when it did not start.
         started_at: wall-clock time.
+        platform: where the replicas ran.
+        environment: the machine; None: this one.
         interrupted: whether it was cut short.
         digests: of its evidence, by file.
         jobs: how it looked at jobs, if it did.
@@ -59,7 +63,7 @@ def manifest_of(
     return Manifest(
         scenario=scenario.name,
         strategy=experiment.strategy,
-        platform="local",
+        platform=platform,
         router=scenario.router.kind,
         router_version=router.version if router else None,
         router_config=scenario.router.config,
@@ -81,7 +85,7 @@ def manifest_of(
         hitless=distribution_version("hitless"),
         started_at=started_at.isoformat(timespec="seconds"),
         interrupted=interrupted,
-        environment=this_machine(),
+        environment=this_machine() if environment is None else environment,
         faults=tuple(fault.do for fault in scenario.faults),
         database=database,
         persona=scenario.policy.persona,

@@ -1,6 +1,6 @@
 """What the types of a scenario cannot say: names that must exist, and what excludes what."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from scenarios.errors import ScenarioError, near
 from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.placeholders import PLACEHOLDERS, shared_names
 from scenarios.scenario.process_checks import check_processes
+from scenarios.scenario.simulation_checks import At, PlatformName, check_simulation
 from scenarios.scenario.spec import (
     DatabaseSpec,
     Expectation,
@@ -25,11 +26,11 @@ from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.journeys.set_up import SET_UP
 from scenarios.traffic.plan import Plan
 
-At = Callable[[list[str]], str]
-"""Says where a key is set: `file:line: key 'name': `."""
-
 NEED_DATABASE = frozenset({"restart-postgres", "crash-postgres", "block", "sql"})
 LOCK_WORDS = frozenset({"ACCESS", "ROW", "SHARE", "UPDATE", "EXCLUSIVE"})
+MOST_REAL = 1000
+"""The most replicas of a run with real processes."""
+
 _ANY_PORT = 80
 OWN_ROUTER = "hitless"
 BALANCER_ONLY = frozenset(
@@ -38,18 +39,20 @@ BALANCER_ONLY = frozenset(
 """The keys of `[balancer]` that say what our own balancer does with requests."""
 
 
-def check(scenario: Scenario, at: At) -> None:
+def check(scenario: Scenario, at: At, platform: PlatformName = "local") -> None:
     """Refuse what would only be found out in the middle of a run.
 
     Args:
         scenario: what was read.
         at: says where it was read.
+        platform: where it is to run.
 
     Raises:
         ScenarioError: something does not fit.
     """
-    _check_versions(scenario, at)
+    _check_versions(scenario, at, started=platform != "simulated")
     _check_release(scenario, at)
+    check_size(scenario.policy.replicas, at(["policy", "replicas"]), platform)
     if scenario.database is not None:
         _check_database(scenario.database, scenario, at)
     _check_directories(scenario, at)
@@ -62,6 +65,20 @@ def check(scenario: Scenario, at: At) -> None:
     for number, fault in enumerate(scenario.faults):
         _check_fault(fault, scenario, at(["faults", str(number)]))
     check_processes(scenario, at, lambda texts, where: check_placeholders(texts, scenario, where))
+    check_simulation(scenario, at, platform)
+
+
+def check_size(replicas: int, where: str, platform: PlatformName) -> None:
+    """Refuse a fleet that no machine can run.
+
+    Raises:
+        ScenarioError: it has too many replicas.
+    """
+    if replicas > MOST_REAL and platform != "simulated":
+        raise ScenarioError(
+            f"{where}{replicas:,} replicas are too many for real processes; a run has at most "
+            f"{MOST_REAL:,}, and more only with --platform simulated"
+        )
 
 
 def _check_integrity(integrity: IntegritySpec, scenario: Scenario, at: At) -> None:
@@ -96,10 +113,10 @@ def _check_fault(fault: FaultSpec, scenario: Scenario, at: str) -> None:
         )
 
 
-def _check_versions(scenario: Scenario, at: At) -> None:
+def _check_versions(scenario: Scenario, at: At, *, started: bool) -> None:
     application = scenario.application
     for name, version in scenario.versions.items():
-        if application.command is None and version.command is None:
+        if application.command is None and version.command is None and started:
             raise ScenarioError(
                 at(["versions", name]) + "neither this version nor [application] has a 'command'"
             )

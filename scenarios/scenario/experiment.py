@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from orchestrator.strategies import STRATEGIES
 from scenarios.evidence.control_run import ControlRun, Role
 from scenarios.scenario.reader import Loaded
+from scenarios.scenario.simulation_checks import PlatformName
 from scenarios.scenario.spec import Scenario
 
 STRATEGY_NAMES = tuple(STRATEGIES)
@@ -22,6 +23,7 @@ class Experiment:
         hold: whether the traffic continues after the release until somebody says `finish`.
         role: whether this is a release, or the control run of one.
         control: the control run with which the release is compared; None if there is none.
+        platform: `local`: real processes; `simulated`: a model of them, in virtual time.
     """
 
     loaded: Loaded
@@ -31,6 +33,7 @@ class Experiment:
     hold: bool = False
     role: Role = "release"
     control: ControlRun | None = None
+    platform: PlatformName = "local"
 
     @property
     def is_compared(self) -> bool:

@@ -12,10 +12,11 @@ from orchestrator.personas import PERSONAS
 from orchestrator.policy import PolicyError
 from orchestrator.routers.capabilities import Kind
 from scenarios.errors import UsageError, near
-from scenarios.scenario.checks import NEED_DATABASE
+from scenarios.scenario.checks import NEED_DATABASE, OWN_ROUTER, check_size
 from scenarios.scenario.experiment import STRATEGY_NAMES, Experiment
 from scenarios.scenario.reader import load
 from scenarios.scenario.repeat import repeated
+from scenarios.scenario.simulation_checks import PLATFORMS, SIMULATED_FAULTS, PlatformName
 from scenarios.scenario.spec import FaultSpec, Scenario
 from scenarios.traffic.settings import TrafficSettings
 
@@ -105,6 +106,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     persona: str | None = None
     control: bool = False
     database_log: Path | None = None
+    platform: str = "local"
     auto_rate: bool = False
 
     def with_rate(self, text: str | None) -> Self:
@@ -135,10 +137,14 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         if self.router is not None and self.router not in ROUTERS:
             raise UsageError(f"--router {self.router}: {near(self.router, ROUTERS)}")
         chosen = () if self.router is None else (f"router.kind={self.router}",)
-        loaded = load(reference, (*self._persona(), *self.settings, *chosen))
+        platform = self._platform()
+        loaded = load(
+            reference, (*self._persona(), *self.settings, *chosen), platform, self.replicas
+        )
         scenario = loaded.scenario
         replace = msgspec.structs.replace
         if self.replicas is not None:
+            check_size(self.replicas, f"--replicas {self.replicas}: ", platform)
             scenario = _of_size(scenario, self.replicas)
         if self.rate is not None:
             scenario = replace(scenario, traffic=at_rate(scenario.traffic, self.rate))
@@ -163,7 +169,28 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             seed=seed,
             replay=self._command(reference, strategy, seed),
             hold=self.hold,
+            platform=platform,
         )
+
+    def _platform(self) -> PlatformName:
+        if self.platform not in PLATFORMS:
+            raise UsageError(f"--platform {self.platform}: {near(self.platform, PLATFORMS)}")
+        platform: PlatformName = "simulated" if self.platform == "simulated" else "local"
+        if platform == "local":
+            return platform
+        for flag, given in (
+            ("--hold", self.hold),
+            ("--database", self.database),
+            ("--database-log", self.database_log),
+            ("--existing-rows", self.existing_rows),
+        ):
+            if given:
+                raise UsageError(f"{flag} has no meaning with --platform simulated")
+        if self.router not in (None, OWN_ROUTER):
+            raise UsageError(
+                f"--router {self.router}: --platform simulated knows only the router {OWN_ROUTER}"
+            )
+        return platform
 
     def _with_log(self, scenario: Scenario, reference: str) -> Scenario:
         """The scenario with the log of the user's own server that the flag names, if it does."""
@@ -206,6 +233,10 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         kinds = {fault.do for fault in faults}
         if scenario.database is None and NEED_DATABASE & kinds:
             raise UsageError(f"--fault: scenario {reference} has no database")
+        for kind in kinds.difference(SIMULATED_FAULTS) if self.platform == "simulated" else ():
+            raise UsageError(
+                f"--fault: {kind!r} is not simulated; {', '.join(SIMULATED_FAULTS)} are"
+            )
         if self.database is not None and SERVER_FAULTS & kinds:
             raise UsageError("--fault: hitless restarts only the embedded Postgres, not --database")
         return msgspec.structs.replace(scenario, faults=faults)
@@ -222,6 +253,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         for fault in self.faults:
             words += ["--fault", fault]
         words += _option("--router", self.router)
+        if self.platform != "local":
+            words += ["--platform", self.platform]
         if self.repeat > 1:
             words += ["--repeat", str(self.repeat)]
         if self.control:

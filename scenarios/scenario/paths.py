@@ -72,6 +72,18 @@ def migrations_directory(reference: str, through: str | None = None) -> Path:
     return directory
 
 
+def migrations_in(directory: Path) -> list[str]:
+    """The names of the migrations in a directory, in the order of their names."""
+    rollback = ".rollback"
+    found = {
+        path.name.removesuffix(end)
+        for end in _MIGRATIONS
+        for path in directory.glob(f"*{end}")
+        if not path.name.startswith(("_", "."))
+    }
+    return sorted(name for name in found if not name.endswith(rollback))
+
+
 def _absolute(value: object, kind: object, folder: Path) -> object:
     struct = struct_in(kind)
     if isinstance(value, str):

@@ -23,11 +23,15 @@ from scenarios.scenario.key_locations import (
     flag_locations,
 )
 from scenarios.scenario.paths import with_absolute_paths, with_working_directory
+from scenarios.scenario.simulation_checks import PlatformName
 from scenarios.scenario.spec import Scenario
 from scenarios.scenario.spec_types import field_names, step_into
 
 CATALOG = Path(__file__).parent / "catalog"
 """The built-in scenarios. A file whose name begins with `_` only serves others as a base."""
+
+_LARGE_FLEET = 100
+_PACE = frozenset({"max_surge", "max_unavailable"})
 
 # msgspec tells the place and the kind of a mistake only in its messages.
 _PATH = re.compile(r" - at `\$(?P<path>.*)`$")
@@ -81,13 +85,20 @@ def builtin_names() -> list[str]:
     return sorted(names, key=lambda name: (order.index(name) if name in order else 99, name))
 
 
-def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
+def load(
+    reference: str,
+    settings: Sequence[str] = (),
+    platform: PlatformName = "local",
+    replicas: int | None = None,
+) -> Loaded:
     """Read a scenario: a built-in one by its name, or a file by its path.
 
     Args:
         reference: its name or path.
         settings: settings that replace those of the file, each as `key.of.tables=value`. A value is
             TOML; a value that is no TOML is text.
+        platform: where the scenario is to run.
+        replicas: how many replicas a flag asks for, if one does.
 
     Raises:
         ScenarioError: the scenario does not exist, or something in it is wrong.
@@ -111,6 +122,9 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
     document = with_working_directory(document, path.parent)
     check_balancer_keys(document, replace(locations, source=str(path)).at)
     document = _with_persona(document)
+    document = _with_replica_models(document)
+    if platform == "simulated":
+        document = _of_fleet(document, replicas)
     try:
         scenario = msgspec.convert(document, Scenario)
     except msgspec.ValidationError as error:
@@ -118,7 +132,7 @@ def load(reference: str, settings: Sequence[str] = ()) -> Loaded:
             _explain(error, document, replace(locations, source=str(path)))
         ) from error
     locations = replace(locations, source=str(path))
-    check(scenario, locations.at)
+    check(scenario, locations.at, platform)
     return Loaded(scenario, path, locations)
 
 
@@ -139,6 +153,35 @@ def _with_persona(document: dict[str, Any]) -> dict[str, Any]:
     if router_kind(document) == OWN_ROUTER:
         values["balancer"] = msgspec.to_builtins(persona.handling)
     return _merged(values, document)
+
+
+def _with_replica_models(document: dict[str, Any]) -> dict[str, Any]:
+    """Fill in `simulation.replica` where a version of `simulation.versions` says nothing else."""
+    simulation = document.get("simulation")
+    if not isinstance(simulation, dict):
+        return document
+    base, versions = simulation.get("replica"), simulation.get("versions")
+    if not (isinstance(base, dict) and isinstance(versions, dict)):
+        return document
+    merged = {
+        name: {**base, **model} if isinstance(model, dict) else model
+        for name, model in versions.items()
+    }
+    return {**document, "simulation": {**simulation, "versions": merged}}
+
+
+def _of_fleet(document: dict[str, Any], replicas: int | None) -> dict[str, Any]:
+    """Replace a share of a large fleet at a time, as Kubernetes does, unless the policy says more.
+
+    The default of `policy.max_surge` is one replica, which would take hours with thousands.
+    """
+    policy = document.get("policy", {})
+    if not isinstance(policy, dict):
+        return document
+    size = replicas if replicas is not None else policy.get("replicas")
+    if not isinstance(size, int) or size <= _LARGE_FLEET or _PACE & policy.keys():
+        return document
+    return {**document, "policy": {**policy, "max_surge": "25%"}}
 
 
 def _setting(text: str) -> tuple[dict[str, Any], KeyLocations]:

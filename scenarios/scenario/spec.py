@@ -14,6 +14,7 @@ from orchestrator.policy import Command, Count, HttpPath, NotNegative, Policy, P
 from orchestrator.routers.capabilities import Kind
 from scenarios.evidence.manifest import Objectives, Outcome
 from scenarios.scenario.process_spec import JobsSpec, ProcessSpec, StopSignal
+from scenarios.scenario.simulation import SimulationSpec
 from scenarios.traffic.settings import PathText, TrafficSettings
 
 Program = Annotated[str, msgspec.Meta(extra={"path": "program"})]
@@ -405,6 +406,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         objectives: the limits that the run must meet.
         faults: the faults to inject.
         safer: a scenario with the same versions and a safer plan, which `--counterfactual` tries.
+        simulation: what a simulated run has to know of the application.
     """
 
     name: str
@@ -426,3 +428,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     objectives: Objectives = Objectives()
     faults: tuple[FaultSpec, ...] = ()
     safer: str | None = None
+    simulation: SimulationSpec = SimulationSpec()

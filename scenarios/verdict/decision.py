@@ -51,6 +51,7 @@ class Findings:
         starved: how far other processes had the machine, over the whole run.
         stalled: the same when the release ended since replicas did not answer.
         fresh_starts: whether serving versions could still start after each migration.
+        counted: how many requests were counted, and have no line each.
     """
 
     manifest: Manifest
@@ -78,6 +79,7 @@ class Findings:
     jobs: Jobs | None = None
     fresh_starts: tuple[Event, ...] = ()
     streams: Streams = field(default_factory=Streams)
+    counted: int = 0
 
 
 def decide(

@@ -90,6 +90,7 @@ class _Read:
         sent: how many requests of each step were sent.
         jobs: what became of the jobs; None if the run did not look at them.
         streams: what became of clients that reconnect.
+        counted: how many requests have no line each.
     """
 
     manifest: Manifest
@@ -109,6 +110,7 @@ class _Read:
     sent: Counter[Step]
     jobs: Jobs | None
     streams: Streams
+    counted: int = 0
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -171,6 +173,10 @@ def _read(evidence: Evidence, meanwhile: ExitStack) -> _Read:
     around = Surroundings.of(evidence)
     counted = count_requests(evidence, around)
     columns, tally = counted.columns, counted.tally
+    lines = tuple(evidence.counted)
+    if lines:
+        columns.count(lines)
+        tally.count(lines)
     around.use(columns)
     integrity = meanwhile.enter_context(_integrity(evidence, around, counted.ledger))
     exchanges = read_exchanges(evidence, tally)
@@ -202,6 +208,7 @@ def _read(evidence: Evidence, meanwhile: ExitStack) -> _Read:
         sent=_sent(columns),
         jobs=jobs_of(evidence, around.timeline, tally.origin_ns),
         streams=counted.streams.streams(tally.origin_ns),
+        counted=sum(line.total for line in lines),
     )
 
 
@@ -275,6 +282,7 @@ def _verdict(
             default=0.0,
         ),
         control=comparison.control,
+        counted=read.counted,
         faults=sum(one.verb == "fault" and one.state == "completed" for one in timeline.events),
         locks=read.waiting.locks(watched=read.watched, origin_ns=origin_ns),
         fresh_starts=tuple(one for one in timeline.events if one.verb == "fresh_start"),
@@ -363,6 +371,7 @@ def _verdict(
             read.requests.span_ns / 1e9,
         ),
         users=read.users,
+        predicted=manifest.predicted,
         persona=manifest.persona,
         termination=manifest.termination,
         handling=manifest.handling,

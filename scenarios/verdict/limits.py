@@ -25,6 +25,7 @@ def limits_of(
         heard: whether the database server's log was read.
         unmatched: how many errors that the server logged are of no known replica's session.
     """
+    yield from _about_model(findings)
     whole = availability.smallest_detectable_outage_seconds
     one = availability.smallest_detectable_outage_one_replica_seconds
     if whole is not None and one is not None:
@@ -80,6 +81,20 @@ def limits_of(
         )
 
 
+def _about_model(findings: Findings) -> Iterable[str]:
+    if findings.manifest.predicted:
+        yield (
+            "this verdict is predicted: no process, socket, database or router ran. The model "
+            "knows only what [simulation] of the scenario says, and nothing of kernel queues, "
+            "garbage collection, memory or query plans"
+        )
+    if findings.counted:
+        yield (
+            f"{number(findings.counted, 'successful request')} were counted by tenths of a second, "
+            "so the begin and the end of an outage are known to 0.1 s"
+        )
+
+
 def _about_control(control: ControlComparison) -> Iterable[str]:
     if not control.usable:
         yield (
@@ -103,7 +118,9 @@ def _about_data(findings: Findings) -> Iterable[str]:
             "so a lost job cannot be detected"
         )
     integrity = findings.integrity
-    if integrity.status == "unchecked":
+    if integrity.status == "unchecked" and findings.manifest.predicted:
+        yield "a predicted run has no rows, so lost or duplicated data cannot be detected"
+    elif integrity.status == "unchecked":
         yield "the database was not read, so lost or duplicated data cannot be detected"
     elif integrity.status == "unknown":
         yield "no request promised anything about the data, so no promise was checked"
@@ -131,7 +148,7 @@ def _unseen(findings: Findings) -> Iterable[str]:
             f"{number(findings.paced, 'request')} {was} not judged for slowness, because {its} "
             "sent or read slowly on purpose, or stayed connected"
         )
-    if not findings.locks.watched:
+    if not findings.locks.watched and not findings.manifest.predicted:
         yield "lock waits in the database were not recorded, so no delay is attributed to a lock"
 
 

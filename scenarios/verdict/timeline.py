@@ -18,6 +18,9 @@ CONTAINERS = frozenset({"phase", "release", "deploy"})
 """Verbs that contain others: they say less of an instant than what runs within them."""
 
 
+_SHOWN_REPLICAS = 10
+
+
 class PhaseStart(NamedTuple):
     """A phase and when it began."""
 
@@ -232,4 +235,6 @@ def object_of(event: Event) -> str:
         return str(event.detail.get("name", ""))
     if event.verb == "fault":
         return " ".join((str(event.detail.get("name", "")), *event.replicas)).strip()
-    return " ".join(event.replicas) or event.version or ""
+    shown = " ".join(event.replicas[:_SHOWN_REPLICAS])
+    more = len(event.replicas) - _SHOWN_REPLICAS
+    return (f"{shown} and {more} more" if more > 0 else shown) or event.version or ""

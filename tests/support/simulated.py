@@ -2,16 +2,14 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from balancer.backend import Backend
 from balancer.proxy.error_responses import ErrorResponse
 from orchestrator.model import Deploy, JournalEvent, Release, ReleaseResult, Step, Version
 from orchestrator.policy import Policy
 from orchestrator.rollout import Rollout
-from orchestrator.simulated.request import Request
+from orchestrator.simulated.request import AnsweredMany, Request
 from orchestrator.simulated.world import SimulatedRun, SimulatedWorld, simulate
 
 A, B = Version(name="a", command=("a",)), Version(name="b", command=("b",))
@@ -51,13 +49,11 @@ class Account:
             self.failed.append((request.at_ns, word))
         self.digest.update(f"{request.number} {request.at_ns} {word} {who}\n".encode())
 
-    def answered_many(
-        self, backends: Sequence[Backend], places: Any, endpoints: Any, at_ns: Any, answered_ns: Any
-    ) -> None:
-        assert len(places) == len(endpoints) == len(at_ns) == len(answered_ns)
-        self.ends["200"] += len(places)
-        for place in places.tolist():
-            self.by_backend[backends[place].id] += 1
+    def answered_many(self, many: AnsweredMany) -> None:
+        assert len({len(column) for column in many[1:]}) == 1
+        self.ends["200"] += len(many.places)
+        for place in many.places.tolist():
+            self.by_backend[many.backends[place].id] += 1
 
 
 @dataclass
@@ -106,7 +102,7 @@ def release(*steps: Step, strategy: str = "rolling", **settings: Any) -> Simulat
         account=account,
         result=result,
         events=events,
-        planned=world.users.planned,
+        planned=world.planned,
         batched=getattr(steady, "requests", 0),
         phases=phases,
         left=[name for name, one in world.platform.replicas.items() if one.ended is None],

@@ -36,6 +36,7 @@ class PlainProgress:
         self._say(
             f"{header.scenario} · {header.strategy}, seed {header.seed}, {header.replicas} "
             f"replicas, {words.traffic_text(header.rate, header.users)}"
+            + (" (predicted, in virtual time)" if header.predicted else "")
         )
         if platform := words.platform_text(header):
             self._say(platform)

@@ -71,7 +71,7 @@ def compare_report(runs: Sequence[Compared]) -> str:
 
 
 def _name(run: Compared) -> str:
-    return f"{run.verdict.scenario} · {run.verdict.strategy}"
+    return " · ".join(words.run_name(run.verdict)[: 3 if run.verdict.predicted else 2])
 
 
 def _cell(text: str) -> Html:

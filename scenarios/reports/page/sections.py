@@ -61,8 +61,11 @@ def replica_ends(verdict: Verdict) -> Html:
     """How each replica ended."""
     if not verdict.replica_ends:
         return NOTHING
-    rows = [words.way_out(one) for one in verdict.replica_ends]
+    shown, more = words.shown_ends(verdict)
+    rows = [words.way_out(one) for one in shown]
     caption = "The way out of each replica, in seconds since the first request"
+    if more:
+        caption += f"; {more:,} more replicas are in verdict.json"
     return Html("<section><h2>How replicas ended</h2>{}</section>").format(
         table(words.WAY_OUT, rows, caption)
     )

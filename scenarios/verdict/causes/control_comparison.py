@@ -96,7 +96,7 @@ class BesideControl:
             clear = bad and gone[planned_ns] > 0
             gone[planned_ns] -= clear
             failed.append(bad and not clear)
-        return Ordered(requests.planned, bytes(failed))
+        return requests._replace(failed=bytes(failed))
 
 
 def kinds_of(requests: Iterable[Attributed]) -> list[FailureKind]:

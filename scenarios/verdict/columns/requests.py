@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec.structs import astuple
 
+from scenarios.evidence.counted import CountedRequests
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.request_id import place_of
 from scenarios.evidence.scratch import Scratch
@@ -142,10 +143,26 @@ class Kinds(dict[tuple[Any, ...], int]):
         return numbers
 
     def __missing__(self, key: tuple[Any, ...]) -> int:
-        kind = Kind(len(self.all), key, self._version_of(key[7]))
+        return self._add(key, key, self._version_of(key[7])).number
+
+    def counted(self, line: CountedRequests) -> Kind:
+        """The kind of requests that were only counted: their replicas are not known."""
+        key = (
+            *(line.journey, line.step, line.endpoint, line.connection, line.expected, line.status),
+            *(None, None, False, True),
+        )
+        known = self.get((*key, line.version))
+        return (
+            self._add((*key, line.version), key, line.version)
+            if known is None
+            else (self.all[known])
+        )
+
+    def _add(self, name: tuple[Any, ...], key: tuple[Any, ...], version: str | None) -> Kind:
+        kind = Kind(len(self.all), key, version)
         self.all.append(kind)
-        self[key] = kind.number
-        return kind.number
+        self[name] = kind.number
+        return kind
 
 
 class Batch(NamedTuple):
@@ -255,6 +272,11 @@ class RequestColumns:
         self.earliest += other.earliest
         self.least_lag = min(self.least_lag, other.least_lag)
         return numbers
+
+    def count(self, lines: Iterable[CountedRequests]) -> None:
+        """Take requests that were only counted; they are in the kinds, but not in the columns."""
+        for line in lines:
+            self._kinds.counted(line).count += line.total
 
     def marked(self, wanted: Callable[[Kind], bool]) -> list[bool]:
         """For each kind, by its number, whether it is wanted."""

@@ -5,7 +5,7 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import compress, pairwise, repeat
+from itertools import accumulate, compress, pairwise, repeat
 from operator import and_, lshift, or_
 
 from scenarios.evidence.scratch import Scratch
@@ -70,7 +70,9 @@ def windowed(requests: Ordered, lengths: Sequence[float] = WINDOWS) -> tuple[Win
     Lengths beyond the run's are left out. Tells one hole of five seconds from fifty blips: the
     first is bad over five seconds, the second over none.
     """
-    planned, failed = requests
+    planned, failed, weights = requests
+    # How many requests there are up to each item, where an item may stand for several.
+    sums = None if weights is None else array("q", accumulate(weights, initial=0))
     bad = array("q", compress(range(len(planned)), failed))
     found = []
     for seconds in lengths:
@@ -85,8 +87,9 @@ def windowed(requests: Ordered, lengths: Sequence[float] = WINDOWS) -> tuple[Win
                 while planned[end] < until:
                     inside += failed[end]
                     end += 1
-                if inside * of > most * (end - index):
-                    most, of, start = inside, end - index, begin
+                size = end - index if sums is None else sums[end] - sums[index]
+                if inside * of > most * size:
+                    most, of, start = inside, size, begin
                 inside -= failed[index]
         found.append(
             WindowedUptime(seconds=seconds, worst=1 - most / of, start=(start - planned[0]) / 1e9)

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from operator import rshift
 from typing import Final
@@ -21,13 +21,14 @@ class Durations:
     def __init__(self, scratch: Scratch) -> None:
         self._values = Column(scratch)
         self._steps: Counter[int] = Counter()
+        self._counted: Counter[int] = Counter()
         self.largest: int | None = None
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._values) + self._counted.total()
 
     def __iter__(self) -> "Iterator[array[int]]":
-        """All of them, batch by batch."""
+        """Those that were added one by one, batch by batch."""
         return iter(self._values)
 
     def add(self, values: Sequence[int]) -> None:
@@ -45,6 +46,13 @@ class Durations:
         self.largest = max(known, default=None)
         self._values.merge(other._values)  # noqa: SLF001 - of the same class
         self._steps.update(other._steps)  # noqa: SLF001 - of the same class
+
+    def add_counted(self, counts: Mapping[int, int]) -> None:
+        """Add durations of which only is known how many there are of each."""
+        for value, count in counts.items():
+            self._counted[value] += count
+            self._steps[value >> _BITS] += count
+            self.largest = value if self.largest is None else max(self.largest, value)
 
     @staticmethod
     def percentiles(several: Sequence["Durations"], shares: Iterable[float]) -> list[int | None]:
@@ -65,7 +73,33 @@ class Durations:
                     found[value >> _BITS].append(value)
         for values in found.values():
             values.sort()
-        return [found[step][index] for step, index in places]
+        if not any(one._counted for one in several):  # noqa: SLF001 - the same
+            return [found[step][index] for step, index in places]
+        more: Counter[int] = Counter()
+        for one in several:
+            more.update(one._counted)  # noqa: SLF001 - the same
+        return _with_counted(places, found, more)
+
+
+def _with_counted(
+    places: Iterable[tuple[int, int]], found: dict[int, list[int]], counted: Counter[int]
+) -> list[int | None]:
+    """The values at their places, where some values are only counted."""
+    by_step: dict[int, Counter[int]] = {step: Counter(values) for step, values in found.items()}
+    for value, count in counted.items():
+        if value >> _BITS in by_step:
+            by_step[value >> _BITS][value] += count
+    return [_nth(index, by_step[step]) for step, index in places]
+
+
+def _nth(index: int, values: Counter[int]) -> int:
+    """The value at an index, in order of the values."""
+    before = 0
+    for value in sorted(values):
+        before += values[value]
+        if index < before:
+            return value
+    raise IndexError(index)
 
 
 def _places(ranks: Iterable[int], steps: Counter[int]) -> Iterator[tuple[int, int]]:

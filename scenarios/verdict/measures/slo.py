@@ -27,10 +27,18 @@ class Ordered(NamedTuple):
     Attributes:
         planned: their planned times in nanoseconds.
         failed: for each, 1 if it failed, else 0.
+        weights: for each, how many requests it stands for: several where they were only counted.
+            None: each stands for itself.
     """
 
     planned: Sequence[int]
     failed: Sequence[int]
+    weights: Sequence[int] | None = None
+
+    @property
+    def total(self) -> int:
+        """How many requests there are."""
+        return len(self.planned) if self.weights is None else sum(self.weights)
 
     @property
     def span_ns(self) -> int:
@@ -40,7 +48,7 @@ class Ordered(NamedTuple):
     @property
     def gap_ns(self) -> int:
         """The mean distance of two requests; 0 with fewer than two."""
-        return self.span_ns // (len(self.planned) - 1) if len(self.planned) > 1 else 0
+        return self.span_ns // (self.total - 1) if self.total > 1 else 0
 
 
 def ordered(batches: Iterable[Sequence[int]], earliest: Sequence[int]) -> Ordered:
@@ -205,7 +213,7 @@ def downtime_windows(requests: Ordered, gap_ns: int) -> list[Window]:
     between them: then nothing shows that the service was back.
     """
     return [
-        window_of(requests, first, last, _peak(requests.failed, first, last))
+        window_of(requests, first, last, _peak_of(requests, first, last))
         for first, last in _runs(requests, gap_ns)
     ]
 
@@ -219,14 +227,14 @@ def window_of(requests: Ordered, first: int, last: int, peak: float) -> Window:
         last: the index of the last one.
         peak: see `Window`.
     """
-    planned, failed = requests
+    planned, failed, weights = requests
     return Window(
         first_ns=planned[first],
         last_ns=planned[last],
         before_ns=planned[first - 1] if first > 0 else None,
         after_ns=planned[last + 1] if last + 1 < len(planned) else None,
         failed=sum(failed[first : last + 1]),
-        requests=last + 1 - first,
+        requests=last + 1 - first if weights is None else sum(weights[first : last + 1]),
         peak=peak,
     )
 
@@ -245,6 +253,14 @@ def _runs(requests: Ordered, gap_ns: int) -> Iterator[tuple[int, int]]:
         yield first, last
 
 
+def _peak_of(requests: Ordered, first: int, last: int) -> float:
+    """The highest share of failures among `PEAK_OVER` requests in a row that touch the window."""
+    _, failed, weights = requests
+    if weights is None:
+        return _peak(failed, first, last)
+    return _weighted_peak(failed, weights, first, last)
+
+
 def _peak(failed: Sequence[int], first: int, last: int) -> float:
     """The highest share of failures among `PEAK_OVER` requests in a row that touch the window."""
     low, high = max(0, first - PEAK_OVER + 1), min(len(failed), last + PEAK_OVER)
@@ -252,6 +268,23 @@ def _peak(failed: Sequence[int], first: int, last: int) -> float:
     sums = [*accumulate(failed[low:high], initial=0)]
     best: int = max(map(sub, sums[width:], sums))
     return best / width
+
+
+def _weighted_peak(failed: Sequence[int], weights: Sequence[int], first: int, last: int) -> float:
+    """The same where an item may stand for several requests: the fewest that are `PEAK_OVER`."""
+    low, high = max(0, first - PEAK_OVER + 1), min(len(failed), last + PEAK_OVER)
+    best, end, size, bad = 0.0, low, 0, 0
+    for begin in range(low, high):
+        while size < PEAK_OVER and end < high:
+            size += weights[end]
+            bad += weights[end] * failed[end]
+            end += 1
+        if size < PEAK_OVER and begin > low:
+            break  # the rest is too short to tell a share
+        best = max(best, bad / size)
+        size -= weights[begin]
+        bad -= weights[begin] * failed[begin]
+    return best
 
 
 def availability_text(ok: int, total: int, confidence: str = "95 % confidence") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import compress, repeat
 from operator import lshift, or_
 
+from scenarios.evidence.counted import CountedRequests
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.scratch import Scratch
@@ -13,6 +14,7 @@ from scenarios.evidence.tick import Tick
 from scenarios.verdict.columns.column import NONE, Gathered
 from scenarios.verdict.columns.requests import Batch, Kind, RequestColumns
 from scenarios.verdict.data.effect import Effect, effect_of
+from scenarios.verdict.measures.counted import with_counted
 from scenarios.verdict.measures.durations import Durations
 from scenarios.verdict.measures.slo import Ordered, ordered
 from scenarios.verdict.measures.summaries import (
@@ -126,6 +128,23 @@ class RequestTally:
         self._buckets = [Bucket(scratch) for _ in range(len(timeline.phases) + 1)]  # 0: before them
         self._lags = Durations(scratch)
         self._slowest: list[tuple[int, str, Outcome]] = []
+        self._counted: tuple[CountedRequests, ...] = ()
+
+    def count(self, lines: Sequence[CountedRequests]) -> None:
+        """Count requests that have no line each; called once."""
+        self._counted = tuple(lines)
+        phases = [phase.name for phase in self._timeline.phases]
+        for line in lines:
+            number = phases.index(line.phase) + 1 if line.phase in phases else 0
+            bucket = self._buckets[number]
+            bucket.ok += line.total
+            bucket.latencies.add_counted(line.latencies)
+        slots = [slot for line in lines for slot in line.slots()]
+        if slots:
+            first = min(slot.at_ns for slot in slots)
+            last = max(slot.at_ns for slot in slots)
+            self.origin_ns = min(self.origin_ns or first, first)
+            self.end_ns = max(self.end_ns, last)
 
     def add(self, batch: Batch) -> None:
         """Count some requests."""
@@ -238,7 +257,8 @@ class RequestTally:
         columns = self._columns
         sent = columns.marked(lambda kind: kind.dispatched)
         bad = columns.marked(lambda kind: not kind.ok)
-        return ordered(_marks(columns, sent, bad), columns.earliest)
+        single = ordered(_marks(columns, sent, bad), columns.earliest)
+        return with_counted(single, self._counted) if self._counted else single
 
     def failing_endpoints(self) -> Iterator[tuple[tuple[str, str], Ordered]]:
         """The requests by endpoint and kind of connection, where some of them failed."""
@@ -262,7 +282,9 @@ class RequestTally:
                 if into is not None:
                     into.flush()
         for key, gathered in keys.items():
-            yield key, ordered(gathered, [min(batch) >> 1 for batch in gathered])
+            single = ordered(gathered, [min(batch) >> 1 for batch in gathered])
+            more = [one for one in self._counted if (one.endpoint, one.connection) == key]
+            yield key, with_counted(single, more) if more else single
 
     def longest_ns(self) -> dict[str, int]:
         """By endpoint, how long its longest successful request took from when it was sent."""
@@ -276,6 +298,9 @@ class RequestTally:
                     took_ns = took if lag == NONE else took - lag
                     if took_ns > found.get(endpoint, 0):
                         found[endpoint] = took_ns
+        for line in self._counted:
+            longest = max(line.latencies, default=0)
+            found[line.endpoint] = max(found.get(line.endpoint, 0), longest)
         return found
 
     def versions(self) -> tuple[VersionShare, ...]:

@@ -266,6 +266,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         locks: which sessions of the database waited for which others.
         budget: how much of the error budget was spent.
         users: availability as users saw it.
+        predicted: whether the run took place in virtual time, so that nothing was measured.
         persona: the platform whose defaults the run used to start and stop replicas; absent if it
             used none.
         termination: how replicas were started and stopped; absent if the run did not decide it.
@@ -315,6 +316,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     locks: Locks = Locks()
     budget: Budget | None = None
     users: Users = Users()
+    predicted: bool = False
     persona: str | None = None
     replica_ends: tuple[ReplicaEnd, ...] = ()
     probed: tuple[ProbedVersion, ...] = ()

@@ -22,7 +22,30 @@ from scenarios.scenario.reader import builtin_names
         (["run", "expand-contact"], "unknown scenario 'expand-contact'; did you mean 'expand-"),
         (["run", "--strategy", "roling"], "unknown strategy 'roling'; did you mean 'rolling'?"),
         (["run", "--replicas", "0"], "Invalid value for '--replicas': "),
-        (["run", "--replicas", "1001"], "Invalid value for '--replicas': "),
+        (["run", "--replicas", "1001"], "--replicas 1001: 1,001 replicas are too many for real"),
+        (
+            ["run", "--set", "policy.replicas=1001"],
+            "--set policy.replicas=1001: key 'policy.replicas': 1,001 replicas are too many",
+        ),
+        (["run", "--platform", "simulatd"], "--platform simulatd: did you mean 'simulated'?"),
+        (["run", "--platform", "simulated", "--replicas", "0"], "Invalid value for '--replicas': "),
+        (["run", "--platform", "simulated", "--hold"], "--hold has no meaning with --platform sim"),
+        (
+            ["run", "--platform", "simulated", "--router", "haproxy"],
+            "--router haproxy: --platform simulated knows only the router hitless",
+        ),
+        (
+            ["run", "--platform", "simulated", "--fault", "crash-postgres"],
+            "--fault: 'crash-postgres' is not simulated; kill, freeze, block are",
+        ),
+        (
+            ["run", "--platform", "simulated", "--set", "simulation.replica.start_seconds=-1"],
+            "--set simulation.replica.start_seconds=-1: key 'simulation.replica.start_seconds': ",
+        ),
+        (
+            ["run", "--platform", "simulated", "--set", "policy.auto_promotion=false"],
+            "--set policy.auto_promotion=false: key 'policy.auto_promotion': false waits for a pe",
+        ),
         (["run", "--set", "policy.x=1"], "--set policy.x=1: key 'policy.x': unknown key; "),
         (["run", "--set", "policy.replicas=0"], "--set policy.replicas=0: key 'policy.replicas': "),
         (["run", "--replicas", "three"], "Invalid value for '--replicas': "),

@@ -408,6 +408,8 @@ def test_junit_tells_what_explains_a_failure(failed: Verdict) -> None:
         "seed": "7",
         "replicas": "3",
         "rate": "100.0",
+        "platform": "local",
+        "predicted": "false",
         "hitless": failed.hitless,
         "replay": failed.replay,
     }

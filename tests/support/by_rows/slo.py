@@ -101,7 +101,7 @@ def windowed(requests: Ordered, lengths: Sequence[float] = WINDOWS) -> tuple[Win
     Lengths beyond the run's are left out. Tells one hole of five seconds from fifty blips: the
     first is bad over five seconds, the second over none.
     """
-    planned, failed = requests
+    planned, failed, _ = requests
     found = []
     for seconds in lengths:
         length = int(seconds * 1e9)
