@@ -1,6 +1,5 @@
 """The live dashboard: a run on one screen while it happens."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -16,58 +15,23 @@ from scenarios.evidence.locks import LockWait
 from scenarios.evidence.progress import ReplicaView, RunHeader
 from scenarios.evidence.tick import Tick
 from scenarios.reports import words
-from scenarios.reports.live.state import (
-    Countdown,
-    LiveState,
-    Point,
-    ReplicaLine,
-    waited_for,
-)
-from scenarios.verdict.measures.slo import percent_down
+from scenarios.reports.live.charts import charts, locks
+from scenarios.reports.live.fitting import ends, fit
+from scenarios.reports.live.fleet import replicas
+from scenarios.reports.live.state import Countdown, LiveState
 from scenarios.verdict.timeline import describe
 
 REDRAW_SECONDS = 0.2
 QUIET_SECONDS = 0.5
 """Without a tick for so long, events and replicas draw the screen; else the next tick does."""
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-LEVELS = "▁▂▃▄▅▆▇█"
 WIDE = 120
+LEFT_PERCENT = 45
+FIXED_LINES = 10
+"""The lines of the charts that are no bars."""
+PLAN = {"done": ("✓", "green"), "now": ("▸", "bold"), "ahead": ("·", "dim")}
 TALL = 40
 MAX_ROWS = 8
-INDENT = 11
-STATE_STYLE = {
-    "starting": "cyan",
-    "new": "cyan",
-    "up": "green",
-    "draining": "yellow",
-    "stopping": "yellow",
-    "down": "red",
-    "died": "bold red",
-    "removed": "dim",
-}
-
-
-Shown = tuple[str, int, Callable[[ReplicaLine], str], int]
-LEFT = ("version", "state")
-COLUMNS: Sequence[Shown] = (
-    ("version", 8, lambda line: line.version, 8),
-    ("state", 8, lambda line: line.state, 1),
-    ("ready", 7, lambda line: _after(line.ready_after), 5),
-    ("weight", 6, lambda line: _known(line.weight), 3),
-    ("under way", 9, lambda line: _known(line.in_flight), 2),
-    ("answered", 8, lambda line: f"{line.answered:,}", 4),
-    ("restarts", 8, lambda line: str(line.restarts), 7),
-    ("age", 7, lambda line: "" if line.age is None else words.clock(line.age), 6),
-)
-"""Name, width, what it shows, and how soon it is left out on a narrow screen: the highest first."""
-
-
-def _after(seconds: float | None) -> str:
-    return "not yet" if seconds is None else words.duration(seconds)
-
-
-def _known(value: float | None) -> str:
-    return words.MISSING if value is None else f"{value:,g}"
 
 
 class Dashboard:
@@ -171,23 +135,58 @@ class Dashboard:
 def screen(state: LiveState, width: int, height: int, keys: str = "") -> Sequence[Text | Table]:
     """The parts of the dashboard for a screen of this size, at most `height` lines in all."""
     head = _header(state, width)
-    room = height - len(head) - 1 - bool(keys)
-    foot = [_fit(Text(keys, "dim"), width)] if keys else []
+    room = height - len(head) - bool(keys)
+    foot = [fit(Text(keys, "dim"), width)] if keys else []
     if width >= WIDE:
-        half = width // 2
-        rows = min(max((room - 9) // 3, 1), MAX_ROWS)
-        charts = _charts(state, half - 2, rows)[:room]
-        return [*head, _beside(charts, _details(state, width - half, room), half, width), *foot]
+        left = width * LEFT_PERCENT // 100
+        rows = min(max((room - FIXED_LINES) // 3, 1), MAX_ROWS)
+        shown = charts(state, left - 2, rows) if state.points else _before(state, left - 2)
+        plan = _plan(state, width - left) if state.points else []
+        beside = [*plan, *_details(state, width - left, room - len(plan))]
+        return [*head, _beside(shown[:room], beside[:room], left, width), *foot]
     rows = 1 if height < TALL else 4
-    charts = _charts(state, width, rows)
-    details = _details(state, width, room - len(charts) - 1)
-    return [*[*head, *charts, Text(), *details][: height - len(foot)], *foot]
+    shown = charts(state, width, rows) if state.points else _before(state, width)
+    if state.points and height >= TALL:
+        shown += [Text(), *_plan(state, width)]
+    details = _details(state, width, room - len(shown) - 1)
+    return [*[*head, *shown, Text(), *details][: height - len(foot)], *foot]
+
+
+def _before(state: LiveState, width: int) -> list[Text]:
+    """What will happen, while there is no traffic yet."""
+    header = state.header
+    lines = [
+        Text("What comes", "bold"),
+        Text(f"  {header.replicas} replicas start behind the router"),
+        Text(f"  {words.rate_text(header.rate, header.users)}, from one phase to the next:"),
+        Text("  baseline → rollout → settle", "cyan"),
+        Text(),
+        *_plan(state, width),
+        Text("  then the verdict, from what was recorded", "dim"),
+        *locks(state),
+    ]
+    return [fit(line, width) for line in lines]
+
+
+def _plan(state: LiveState, width: int) -> list[Text]:
+    """The steps of the release: what is done, what is under way, and what is ahead."""
+    if not state.plan:
+        return []
+    lines = [Text("release", "bold")]
+    for number, (when, text) in enumerate(state.plan, 1):
+        mark, style = PLAN[when]
+        lines.append(fit(Text(f"  {mark} {number} {words.clean(text)}", style), width))
+    return [*lines, Text()]
 
 
 def _details(state: LiveState, width: int, room: int) -> list[Text]:
     """Replicas, failures and journal in so many lines; the journal gives way first."""
     causes = _causes(state, width)
-    lines = [*_replicas(state, max(room - len(causes) - 1, 2), width), Text(), *causes]
+    lines: list[Text] = []
+    if state.lines:
+        lines = [*replicas(state, max(room - len(causes) - 1, 2), width), Text()]
+    if state.points:
+        lines += causes
     left = room - len(lines) - 1
     if left > 0:
         lines += [Text(), *_journal(state, left, width)]
@@ -224,9 +223,9 @@ def _header(state: LiveState, width: int) -> list[Text]:
     if doing is not None:
         where.append("  now: ", "dim").append(words.clean(doing.text), "bold")
     return [
-        _ends(name, Text(words.clock(state.elapsed), "bold"), width),
-        *([_fit(Text(platform, "dim"), width)] if platform else []),
-        _fit(where, width) if doing is None else _ends(where, _countdown(doing), width),
+        ends(name, Text(words.clock(state.elapsed), "bold"), width),
+        *([fit(Text(platform, "dim"), width)] if platform else []),
+        fit(where, width) if doing is None else ends(where, _countdown(doing), width),
         Text("─" * width, "dim"),
     ]
 
@@ -249,137 +248,6 @@ def _countdown(doing: Countdown) -> Text:
     return Text(f"for {words.duration(doing.seconds)}", "dim")
 
 
-def _charts(state: LiveState, width: int, rows: int) -> list[Text]:
-    """What the users get: availability, latency and traffic, each as a number and over time."""
-    last = state.last
-    total = last.ok + last.failed
-    if not total:
-        now = Text("no answer in the last second", "bold yellow" if state.points else "dim")
-    elif last.failed:
-        now = Text(f"{percent_down(last.ok / total)} in the last second", "bold red")
-    else:
-        now = Text(f"{last.ok} of {total} in the last second", "bold green")
-    columns = state.columns(width - INDENT)
-    latency = Text(f"p50 {words.duration(last.p50)}   p99 {words.duration(last.p99)}")
-    slowest = max((column.p99 or 0.0 for column in columns), default=0.0)
-    if slowest:
-        latency.append(f"   chart: p99, up to {words.duration(slowest)}", "dim")
-    rate = total / last.seconds if last.seconds else 0.0
-    traffic = Text(f"{rate:,.0f}/s   {state.in_flight:,} under way")
-    if state.undispatched:
-        traffic.append(f"   {state.undispatched:,} not sent", "bold yellow")
-    counts = [float(column.ok + column.failed) for column in columns]
-    lines = [
-        _named("available", now),
-        *_bars([_level(column) for column in columns], rows, [_colour(c) for c in columns]),
-        _named("overall", Text(state.availability)),
-        _named("latency", latency),
-        *_bars(_scaled([column.p99 or 0.0 for column in columns]), rows, "magenta"),
-        _named("traffic", traffic),
-    ]
-    if rows > 1:
-        lines += _bars(_scaled(counts), rows, "blue")
-    lines += [_named("split", _split(state)), _named("schema", _schema(state))]
-    if state.longest is not None:
-        lines.append(_named("locks", _locks(state, state.longest)))
-    return [_fit(line, width) for line in lines]
-
-
-def _split(state: LiveState) -> Text:
-    """Each version's share of the last second's answers, and the share that it should have."""
-    actual, wanted = state.shares, state.wanted
-    line = Text()
-    for version in sorted({*actual, *wanted}):
-        line.append(f"{words.clean(version)} ", "bold cyan")
-        line.append(words.share(actual.get(version, 0.0)), "cyan")
-        line.append(f" ({words.share(wanted.get(version, 0.0))} by weight)   ", "dim")
-    return line or Text("no answers yet", "dim")
-
-
-def _schema(state: LiveState) -> Text:
-    """The migrations so far, and the one under way."""
-    done = state.migrations
-    if not done:
-        return Text("no migration yet", "dim")
-    number = f"{len(done)} migration{'' if len(done) == 1 else 's'}, last "
-    return Text.assemble((number, "dim"), words.clean(done[-1]))
-
-
-def _locks(state: LiveState, longest: LockWait) -> Text:
-    """Who waits for whom now, else the longest wait so far."""
-    if state.waits:
-        oldest = min(state.waits, key=lambda wait: wait.at_ns)
-        number = len(state.waits)
-        text = f"{number} wait{'s' if number == 1 else ''} for {waited_for(oldest)}"
-        return Text(f"{words.clean(text)}, for {words.duration(oldest.seconds)}", "bold yellow")
-    text = f"longest wait {words.duration(longest.seconds)}, for {waited_for(longest)}"
-    return Text(words.clean(text), "dim")
-
-
-def _named(name: str, text: Text) -> Text:
-    return Text.assemble((name.ljust(INDENT), "bold"), text)
-
-
-def _level(column: Point) -> float:
-    """How much of a stretch succeeded; even one failure in a thousand takes off a visible step."""
-    total = column.ok + column.failed
-    if not total:
-        return 0.0
-    return 1.0 if not column.failed else min(column.ok / total, 0.85)
-
-
-def _colour(column: Point) -> str:
-    return "green" if not column.failed else "red"
-
-
-def _scaled(values: Sequence[float]) -> list[float]:
-    top = max(values, default=0.0)
-    return [value / top if top else 0.0 for value in values]
-
-
-def _bars(values: Sequence[float], rows: int, style: str | Sequence[str]) -> list[Text]:
-    """A bar for each value from 0 to 1, so many lines high, in eighths of a line."""
-    steps = len(LEVELS)
-    lines = []
-    for row in reversed(range(rows)):
-        line = Text(" " * INDENT)
-        for index, value in enumerate(values):
-            eighths = math.ceil(value * rows * steps) - row * steps
-            letter = " " if eighths <= 0 else LEVELS[min(eighths, steps) - 1]
-            line.append(letter, style if isinstance(style, str) else style[index])
-        lines.append(line)
-    return lines
-
-
-def _replicas(state: LiveState, room: int, width: int) -> list[Text]:
-    """The table of replicas; on a narrow screen the columns that tell least are left out."""
-    every = state.lines
-    shown = every[: max(room - 1, 0)]
-    id_width = min(max([7, *(len(line.id) for line in every)]), 20)
-    columns = _fitting(id_width, width)
-    lines = [Text("replica".ljust(id_width), "bold")]
-    for name, size, _, _ in columns:
-        lines[0].append(f"  {name:>{size}}" if name not in LEFT else f"  {name:{size}}")
-    for replica in shown:
-        line = Text(words.clean(replica.id)[:id_width].ljust(id_width))
-        for name, size, show, _ in columns:
-            text = words.clean(show(replica))[:size]
-            style = STATE_STYLE.get(replica.state, "") if name == "state" else ""
-            line.append("  ").append(text.ljust(size) if name in LEFT else text.rjust(size), style)
-        lines.append(line)
-    hidden = len(every) - len(shown)
-    if hidden:
-        lines[-1] = Text(f"and {hidden + 1} more", "dim")
-    return lines
-
-
-def _fitting(id_width: int, width: int) -> list[Shown]:
-    columns = sorted(COLUMNS, key=lambda column: column[3])
-    while columns and id_width + sum(column[1] + 2 for column in columns) > width:
-        columns.pop()
-    return [column for column in COLUMNS if column in columns]
-
-
 def _causes(state: LiveState, width: int) -> list[Text]:
     if not state.failures:
         return [Text("no failures", "dim")]
@@ -387,7 +255,7 @@ def _causes(state: LiveState, width: int) -> list[Text]:
     for cause, count in sorted(state.failures.items(), key=lambda item: (-item[1], item[0]))[:5]:
         line = Text(f"{count:>7,}  ", "bold red")
         line.append(words.clean(cause), "bold").append(f"  {words.cause_words(cause)}")
-        lines.append(_fit(line, width))
+        lines.append(fit(line, width))
     return lines
 
 
@@ -403,17 +271,5 @@ def _journal(state: LiveState, room: int, width: int) -> list[Text]:
             line.append(f"  {words.duration(event.seconds)}", "dim")
         if event.error:
             line.append(f"  {words.clean(event.error)}", "red")
-        lines.append(_fit(line, width))
+        lines.append(fit(line, width))
     return lines
-
-
-def _ends(left: Text, right: Text, width: int) -> Text:
-    """Two texts at the two ends of a line."""
-    left.truncate(max(width - right.cell_len - 1, 0), overflow="ellipsis")
-    left.pad_right(max(width - left.cell_len - right.cell_len, 0))
-    return left.append_text(right)
-
-
-def _fit(text: Text, width: int) -> Text:
-    text.truncate(width, overflow="ellipsis")
-    return text

@@ -17,6 +17,18 @@ from scenarios.verdict.timeline import CONTAINERS, Life, describe
 
 LAST_SECONDS = 1.0
 JOURNAL = 50
+_WAITS = {
+    "start": "its process",
+    "wait_ready": "being ready",
+    "soak": "good answers",
+    "drain": "its requests",
+    "stop": "its end",
+    "attach": "the router",
+    "weigh": "the router",
+    "switch": "the router",
+    "preview": "the preview",
+}
+"""What each verb waits for on a replica, in few words."""
 
 
 class Countdown(msgspec.Struct, frozen=True):
@@ -48,6 +60,7 @@ class ReplicaLine(msgspec.Struct, frozen=True, kw_only=True):
         answered: how many it answered so far.
         age: for how many seconds it has been there.
         restarts: how many replicas ended by themselves in whose place it stands.
+        waits_for: what the release waits for on it, in few words; empty if nothing.
     """
 
     id: str
@@ -59,6 +72,7 @@ class ReplicaLine(msgspec.Struct, frozen=True, kw_only=True):
     answered: int
     age: float | None
     restarts: int
+    waits_for: str = ""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -83,6 +97,7 @@ class LiveState:
         answered: answers so far, by replica.
         journal: the last events.
         phase: the current phase.
+        phases: the phases so far, each with its beginning.
         stage_seconds: for how long that has been done.
         stage: what is done before there is traffic or after it; None while a phase is under way.
         migrations: those that were applied and not rolled back, in order.
@@ -106,6 +121,7 @@ class LiveState:
         self._served: deque[tuple[int, Mapping[str, int]]] = deque()
         self.journal: list[Event] = []
         self.phase = "starting"
+        self.phases: list[tuple[str, int]] = []
         self.stage: str | None = None
         self.stage_seconds = 0.0
         self.migrations: list[str] = []
@@ -145,6 +161,7 @@ class LiveState:
             if event.state == "started":
                 self.stage = None
                 self.phase = str(event.detail.get("name", "?"))
+                self.phases.append((self.phase, event.at_ns))
             return
         if event.version is not None:
             self._versions.update(dict.fromkeys(event.replicas, event.version))
@@ -156,6 +173,8 @@ class LiveState:
             self._advance(event.verb)
         elif event.state != "noted":
             self._running.pop(event.number, None)
+            if event.verb == "release" and event.state == "completed":
+                self._step = len(self.header.steps)
 
     def wait(self, waits: Sequence[LockWait]) -> None:
         """Take in who waits for a lock now."""
@@ -236,7 +255,42 @@ class LiveState:
             answered=self.answered[name],
             age=None if started is None else (self.now_ns - started) / 1e9,
             restarts=self._restarts[name],
+            waits_for=self._waits_for(name, replica),
         )
+
+    def _waits_for(self, name: str, replica: ReplicaView | None) -> str:
+        """What the innermost verb that is about this replica waits for."""
+        about = [
+            one
+            for one in self._running.values()
+            if name in one.replicas and one.verb not in CONTAINERS
+        ]
+        if not about:
+            return ""
+        event = max(about, key=lambda one: (one.at_ns, one.number))
+        seconds = (self.now_ns - event.at_ns) / 1e9
+        if event.verb == "drain" and replica is not None:
+            number = replica.in_flight
+            text = f"{number} request{'' if number == 1 else 's'}"
+        else:
+            text = _WAITS.get(event.verb, event.verb)
+        lasts = _number(event.detail.get("lasts_seconds"))
+        most = lasts if lasts is not None else _number(event.detail.get("at_most_seconds"))
+        if most is None:
+            return text
+        left = max(most - seconds, 0.0)
+        return f"{text}, {left:.1f} s" if lasts is not None else f"{text}, ≤ {left:.0f} s"
+
+    @property
+    def plan(self) -> list[tuple[str, str]]:
+        """The steps of the release, each as `done`, `now` or `ahead`, and its text."""
+        return [
+            (
+                "done" if number < self._step else "now" if number == self._step else "ahead",
+                one.text,
+            )
+            for number, one in enumerate(self.header.steps)
+        ]
 
     @property
     def last(self) -> Point:
