@@ -24,9 +24,10 @@ import msgspec
 
 from scenarios.cli.main import status
 from scenarios.cli.matrix import PLANS
-from scenarios.cli.running import Silence, run_one
+from scenarios.cli.running import run_one
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.progress import Silence
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.review import explain
 from scenarios.runner.environment import environment

@@ -23,7 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from scenarios.cli.running import Silence, run_one
+from scenarios.cli.running import run_one
+from scenarios.evidence.progress import Silence
 from scenarios.runner.environment import environment
 from scenarios.scenario.overrides import Changes
 from scenarios.verdict import Verdict
