@@ -44,6 +44,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "explain": ("hitless explain runs/20260101-120000-big-bang-rolling s1-000119-1",),
     "watch": (
         "hitless watch --url http://127.0.0.1:8080/ -- ./deploy.sh",
+        "hitless watch --url https://shop.test/ --bearer TOKEN -- ./deploy.sh",
         "hitless watch --url http://shop.test/ --scenario scenario.toml -- docker compose up -d",
         "hitless watch --url http://127.0.0.1:8080/health --rate 100",
     ),

@@ -1,13 +1,16 @@
 """`hitless watch`: the evidence and the verdict around any deployment."""
 
 import asyncio
+import os
+import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from scenarios.cli.conclusion import conclude
 from scenarios.cli.files import check_junit, new_folder
@@ -17,17 +20,27 @@ from scenarios.cli.running import judged, passing_time, progress_console, view_o
 from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.progress import PlannedStep, RunHeader
-from scenarios.runner.watch import STRATEGY, Watch, target_of, visits, watch
+from scenarios.runner.watch import (
+    NOT_CHECKED,
+    STRATEGY,
+    Watch,
+    WatchTarget,
+    check_over_tls,
+    target_of,
+    visits,
+    watch,
+    with_headers,
+)
 from scenarios.scenario.overrides import at_rate
 from scenarios.scenario.reader import load
 from scenarios.scenario.spec import PhasesSpec
-from scenarios.traffic.settings import TrafficSettings
+from scenarios.traffic.settings import TlsSettings, TrafficSettings
 from scenarios.verdict import Judgement
 
 _SEEDS = 1_000_000
 _RATE = 20.0
 
-UrlOption = Annotated[str, typer.Option(help="The URL that users request: http://host:port/path.")]
+UrlOption = Annotated[str, typer.Option(help="The URL that users request: https://host/path.")]
 CommandArgument = Annotated[
     list[str] | None,
     typer.Argument(help="The deploy command, after `--`. Without it, watch until Ctrl-C."),
@@ -55,6 +68,35 @@ SeedOption = Annotated[
 ]
 
 
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+CacertOption = Annotated[
+    Path | None,
+    typer.Option(help="A file of certificates to trust for https, instead of the system's."),
+]
+InsecureOption = Annotated[
+    bool,
+    typer.Option(
+        "--insecure", help="Do not check the certificate of an https service. The verdict says so."
+    ),
+]
+HeaderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="NAME=VARIABLE",
+        help="Send a header field with the value of an environment variable, which is not "
+        "recorded. May be repeated.",
+    ),
+]
+BearerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VARIABLE",
+        help="Send the bearer token in this environment variable, which is not recorded.",
+    ),
+]
+
+
 def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     url: UrlOption,
     command: CommandArgument = None,
@@ -64,6 +106,10 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     baseline: BaselineOption = None,
     settle: SettleOption = None,
     seed: SeedOption = None,
+    cacert: CacertOption = None,
+    insecure: InsecureOption = False,
+    header: HeaderOption = None,
+    bearer: BearerOption = None,
     out: OutOption = Path("runs"),
     junit: JunitOption = None,
     as_json: JsonOption = False,
@@ -77,6 +123,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     hitless controls only the traffic, so it derives causes from the responses alone.
     """
     target = target_of(url)
+    tls = _tls(target, cacert, insecure=insecure)
     traffic = TrafficSettings(rate=_RATE, journeys=visits(target.path, tuple(expect or (200,))))
     phases, objectives = PhasesSpec(), Objectives()
     if scenario is not None:
@@ -87,6 +134,9 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         phases, objectives = loaded.scenario.phases, loaded.scenario.objectives
     if rate is not None:
         traffic = at_rate(traffic, rate)
+    if tls is not None:
+        check_over_tls(traffic)
+    traffic = with_headers(traffic, headers_from(header or (), bearer, os.environ))
     # A service that outlives the run must not meet the same users again.
     number = int(time.time() * 10) % _SEEDS if seed is None else seed
     about = Watch(
@@ -109,12 +159,19 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             baseline=baseline,
             settle=settle,
             seed=seed,
+            cacert=cacert,
+            insecure=insecure or None,
+            header=header,
+            bearer=bearer,
         ),
+        tls=tls,
     )
     check_junit(junit)
     folder = new_folder(out, about.name, STRATEGY)
     console = progress_console(as_json=as_json)
-    header = RunHeader(
+    if insecure:
+        console.print(Text(f"warning: {NOT_CHECKED}", "yellow"))
+    shown = RunHeader(
         scenario=about.name,
         strategy=STRATEGY,
         seed=number,
@@ -128,7 +185,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     stop = asyncio.Event()
 
     async def work() -> Judgement:
-        with view_of(console, header, no_live=no_live) as view:
+        with view_of(console, shown, no_live=no_live) as view:
             async with passing_time(view):
                 await watch(about, folder, view, stop)
                 return await judged(folder, view)
@@ -138,12 +195,70 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     return conclude(console, verdict, folder, as_json=as_json, junit=junit, verbose=verbose)
 
 
+def _tls(target: WatchTarget, cacert: Path | None, *, insecure: bool) -> TlsSettings | None:
+    """How the traffic is encrypted; None for an `http://` URL.
+
+    Raises:
+        UsageError: flags that go together with https alone, or exclude each other.
+    """
+    if not target.secure:
+        if cacert is not None or insecure:
+            raise UsageError("--cacert and --insecure go with an https:// URL")
+        return None
+    if cacert is not None and insecure:
+        raise UsageError(
+            "--cacert cannot be combined with --insecure, which trusts any certificate"
+        )
+    if cacert is not None and not cacert.is_file():
+        raise UsageError(f"--cacert {cacert}: there is no such file")
+    return TlsSettings(
+        server_name=target.host,
+        ca_file=None if cacert is None else str(cacert),
+        verify=not insecure,
+    )
+
+
+def headers_from(
+    headers: Sequence[str], bearer: str | None, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """PURE: the header fields that flags name, with their values from environment variables.
+
+    Args:
+        headers: each as `NAME=VARIABLE`.
+        bearer: the variable with a bearer token (RFC 6750).
+        environ: the environment.
+
+    Raises:
+        UsageError: a flag names no field, or a variable that is not set.
+    """
+    found = {}
+    for text in headers:
+        name, separator, variable = text.partition("=")
+        if not (separator and _FIELD_NAME.fullmatch(name)):
+            raise UsageError(f"--header {text}: expected NAME=VARIABLE, such as X-Api-Key=API_KEY")
+        found[name] = _value_of(f"--header {text}", variable, environ)
+    if bearer is not None:
+        found["Authorization"] = f"Bearer {_value_of(f'--bearer {bearer}', bearer, environ)}"
+    return found
+
+
+def _value_of(flag: str, variable: str, environ: Mapping[str, str]) -> str:
+    value = environ.get(variable)
+    if not value:
+        raise UsageError(f"{flag}: the environment variable {variable!r} is not set")
+    if not value.isprintable() or "{" in value or not value.isascii():
+        raise UsageError(f"{flag}: the value of {variable!r} cannot stand in a header field")
+    return value
+
+
 def _replay(command: Sequence[str], **flags: object) -> str:
     """The command that watches the same again."""
     words = ["hitless", "watch"]
     for name, given in flags.items():
         for value in given if isinstance(given, list) else [given]:
-            if value is not None:
+            if value is True:
+                words.append(f"--{name}")
+            elif value is not None:
                 text = f"{value:g}" if isinstance(value, float) else str(value)
                 words += [f"--{name}", text]
     return shlex.join([*words, "--", *command] if command else words)

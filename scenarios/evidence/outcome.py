@@ -28,8 +28,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         status: the status of the complete response; absent if none arrived.
         expected: the statuses that count as success for this request.
         error: why there is no complete response: `connect_refused`, `connect_timeout`, `reset`,
-            `eof` (closed without a complete response), `timeout`, `malformed`, `undispatched`
-            (the generator never sent it). Absent when there is a complete response.
+            `eof` (closed without a complete response), `timeout`, `malformed`, `tls` (no
+            encrypted connection came about), `undispatched` (the generator never sent it). Absent
+            when there is a complete response.
         errno: the number of the generator's own error, such as 24 (EMFILE), if it had one.
         error_detail: the message of the error.
         served_by: the replica named by `X-Served-By`.

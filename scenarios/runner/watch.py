@@ -6,8 +6,9 @@ failed and when, and, where the answers themselves say so (RFC 9209, RFC 9457), 
 
 import asyncio
 import shlex
+import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from orchestrator.journal import Journal
 from orchestrator.model import JournalEvent
 from orchestrator.processes import Processes
 from orchestrator.tasks import first_error
-from scenarios.errors import ScenarioError
+from scenarios.errors import ScenarioError, UsageError
 from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine
 from scenarios.evidence.progress import Progress
@@ -31,14 +32,17 @@ from scenarios.recording.machine import record_machine
 from scenarios.scenario.spec import PhasesSpec
 from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.set_up import set_up
-from scenarios.traffic.plan import Plan
+from scenarios.traffic.plan import HTTPS_PORT, Plan, host_and_port
 from scenarios.traffic.process.driver import load_generator
-from scenarios.traffic.settings import Journey, Step, TrafficSettings
+from scenarios.traffic.settings import Journey, Step, TlsSettings, TrafficSettings
+from scenarios.traffic.wire.tls import tls_context
 
 STRATEGY = "command"
 
 _STOP_SECONDS = 10.0
 _LAST_LINES = 3
+_SHAKE_SECONDS = 10.0
+NOT_CHECKED = "the certificate of the server was not checked (--insecure)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,33 +53,95 @@ class WatchTarget:
         host: a name or an address.
         port: its port.
         path: the path and query of the URL that was given.
+        secure: whether it is an `https://` URL.
     """
 
     host: str
     port: int
     path: str
+    secure: bool = False
 
 
 def target_of(url: str) -> WatchTarget:
     """What a URL names.
 
     Raises:
-        ScenarioError: it is no `http://` URL.
+        ScenarioError: it is no `http://` or `https://` URL.
     """
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or 80
+        secure = parts.scheme == "https"
+        host, port = parts.hostname, parts.port or (HTTPS_PORT if secure else 80)
     except ValueError as error:
         raise ScenarioError(f"--url {url}: {error}") from error
-    if parts.scheme == "https":
-        raise ScenarioError(
-            f"--url {url}: hitless watch cannot send https requests; give the http:// address of "
-            "the proxy or service behind the TLS endpoint"
-        )
-    if parts.scheme != "http" or not host or parts.username is not None:
+    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
         raise ScenarioError(f"--url {url}: expected a URL such as http://127.0.0.1:8080/")
     query = f"?{parts.query}" if parts.query else ""
-    return WatchTarget(host=host, port=port, path=f"{parts.path or '/'}{query}")
+    path = f"{parts.path or '/'}{query}"
+    return WatchTarget(host=host, port=port, path=path, secure=secure)
+
+
+async def check_certificate(target: WatchTarget, tls: TlsSettings) -> None:
+    """Shake hands with an https service once, before anything is deployed.
+
+    A service that does not accept a connection is left to the traffic, which tells it as a failure.
+
+    Raises:
+        ScenarioError: its certificate is not accepted, or it does not speak TLS.
+    """
+    url = f"--url https://{host_and_port(target.host, target.port)}"
+    try:
+        async with asyncio.timeout(_SHAKE_SECONDS):
+            _, writer = await asyncio.open_connection(
+                target.host, target.port, ssl=tls_context(tls), server_hostname=tls.server_name
+            )
+    except ssl.SSLCertVerificationError as error:
+        raise ScenarioError(
+            f"{url}: the certificate is not accepted ({error.verify_message}); --cacert FILE "
+            "trusts another one, and --insecure any"
+        ) from error
+    except ssl.SSLError as error:
+        raise ScenarioError(
+            f"{url}: no encrypted connection came about ({error.reason or error})"
+        ) from error
+    except (OSError, TimeoutError):
+        return
+    writer.transport.abort()
+
+
+def check_over_tls(traffic: TrafficSettings) -> None:
+    """See that everything can be sent over TLS.
+
+    Raises:
+        UsageError: a step limits its speed, or opens a websocket.
+    """
+    for journey in traffic.journeys:
+        for step in journey.steps:
+            slow = step.upload_bytes_per_second or step.download_bytes_per_second
+            if slow or step.websocket is not None:
+                what = "a websocket" if step.websocket is not None else "a limited speed"
+                raise UsageError(f"journey {journey.name}: {what} cannot be sent over https")
+
+
+def with_headers(traffic: TrafficSettings, headers: Mapping[str, str]) -> TrafficSettings:
+    """The traffic with header fields in each request that does not set them itself.
+
+    Args:
+        traffic: the traffic.
+        headers: the fields; nothing of them is recorded.
+    """
+    if not headers:
+        return traffic
+
+    def added(step: Step) -> Step:
+        return msgspec.structs.replace(step, headers={**headers, **step.headers})
+
+    journeys = tuple(
+        msgspec.structs.replace(one, steps=tuple(map(added, one.steps))) for one in traffic.journeys
+    )
+    return msgspec.structs.replace(
+        traffic, journeys=journeys, set_up=tuple(map(added, traffic.set_up))
+    )
 
 
 def visits(path: str, expect: Sequence[int]) -> tuple[Journey, ...]:
@@ -102,6 +168,7 @@ class Watch:
         objectives: what the run is judged by.
         seed: of all randomness.
         replay: the command that watches again.
+        tls: how the traffic is encrypted; None: it is not.
     """
 
     name: str
@@ -112,6 +179,7 @@ class Watch:
     objectives: Objectives
     seed: int
     replay: str
+    tls: TlsSettings | None = None
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -152,6 +220,8 @@ async def _inside(
     def hear(event: JournalEvent) -> None:
         watcher.on_event(msgspec.convert(event, Event, from_attributes=True))
 
+    if about.tls is not None:
+        await check_certificate(about.target, about.tls)
     processes = await stack.enter_async_context(Processes())
     load = await stack.enter_async_context(
         load_generator(
@@ -163,6 +233,7 @@ async def _inside(
                 seed=about.seed,
                 requests_path=str(RunFolder(folder).requests.path),
                 mails_path=str(RunFolder(folder).mails.path),
+                tls=about.tls,
             ),
             python=sys.executable,
             folder=folder,
@@ -183,6 +254,7 @@ async def _inside(
                 about.traffic.set_up,
                 seed=about.seed,
                 timeout_seconds=about.traffic.timeout_seconds,
+                tls=about.tls,
             )
         await load.start(captured)
         async with journal.verb("phase", detail={"name": "baseline"}, encloses=True):
@@ -247,6 +319,7 @@ async def _run(command: Sequence[str], log: Path) -> _Ended:
 def _manifest(
     about: Watch, ended: _Ended, started_at: datetime, folder: Path, *, interrupted: bool
 ) -> Manifest:
+    unchecked = about.tls is not None and not about.tls.verify
     return Manifest(
         scenario=about.name,
         strategy=STRATEGY,
@@ -257,6 +330,8 @@ def _manifest(
         rate=about.traffic.asked_rate,
         existing_rows=0,
         versions=(),
+        router_version="the watched service" if unchecked else None,
+        router_lacks=(NOT_CHECKED,) if unchecked else (),
         outcome=ended.outcome,
         outcome_reason=ended.reason,
         objectives=about.objectives,

@@ -31,6 +31,7 @@ from scenarios.traffic.schedule.clock import Alarm
 from scenarios.traffic.wire.client import Address, Client
 from scenarios.traffic.wire.connection import Browser, ClientExchange
 from scenarios.traffic.wire.cookies import CookieJar
+from scenarios.traffic.wire.tls import tls_context
 
 # After a stall many requests are due at once. Between such batches the loop reads responses, so
 # that catching up does not itself delay what has already arrived.
@@ -83,6 +84,8 @@ class Generator:
             address=address,
             timeout_seconds=self._plan.timeout_seconds,
             on_done=self._ended,
+            tls=None if self._plan.tls is None else tls_context(self._plan.tls),
+            server_name="" if self._plan.tls is None else self._plan.tls.server_name,
         )
         self._alarm = Alarm(loop, self._send_due)
         await self._users.__aenter__()

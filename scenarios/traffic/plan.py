@@ -4,7 +4,9 @@ from typing import Self
 
 import msgspec
 
-from scenarios.traffic.settings import TrafficSettings
+from scenarios.traffic.settings import TlsSettings, TrafficSettings
+
+HTTPS_PORT = 443
 
 
 class Plan(TrafficSettings, frozen=True, kw_only=True):
@@ -18,6 +20,7 @@ class Plan(TrafficSettings, frozen=True, kw_only=True):
         mails_path: where mails are written.
         max_in_flight: above this an arrival is recorded as undispatched.
         tick_seconds: how often a tick is printed.
+        tls: how the traffic is encrypted; None: it is not.
         shard: which of the `processes` this one is, from 0 on; set by the generator itself.
     """
 
@@ -28,6 +31,7 @@ class Plan(TrafficSettings, frozen=True, kw_only=True):
     seed: int = 0
     max_in_flight: int = 4000
     tick_seconds: float = 0.25
+    tls: TlsSettings | None = None
     shard: int | None = None
 
     @classmethod
@@ -40,6 +44,7 @@ class Plan(TrafficSettings, frozen=True, kw_only=True):
         seed: int,
         requests_path: str,
         mails_path: str,
+        tls: TlsSettings | None = None,
     ) -> Self:
         """The plan that these settings make for one run."""
         return cls(
@@ -49,11 +54,14 @@ class Plan(TrafficSettings, frozen=True, kw_only=True):
             seed=seed,
             requests_path=requests_path,
             mails_path=mails_path,
+            tls=tls,
         )
 
     @property
     def address(self) -> str:
-        """Where the requests go, as `host:port`."""
+        """Where the requests go, as `host:port`; without the port that https has by itself."""
+        if self.tls is not None and self.port == HTTPS_PORT:
+            return host_and_port(self.host, self.port).rpartition(":")[0]
         return host_and_port(self.host, self.port)
 
 

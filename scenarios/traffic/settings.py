@@ -24,6 +24,20 @@ class Pace(NamedTuple):
     download: float | None = None
 
 
+class TlsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the traffic is encrypted.
+
+    Attributes:
+        server_name: the name that the server's certificate must have.
+        ca_file: a file of certificates to trust instead of the system's.
+        verify: whether the certificate is checked.
+    """
+
+    server_name: str
+    ca_file: str | None = None
+    verify: bool = True
+
+
 class WebSocket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A WebSocket connection that stays open for some time (RFC 6455).
 

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from scenarios.traffic.settings import Pace, WebSocket
 from scenarios.traffic.wire.client import Client
@@ -13,11 +15,23 @@ from scenarios.traffic.wire.connection import ClientExchange
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
+CERTIFICATE = Path(__file__).parent / "tls" / "localhost.pem"
+"""A certificate of `localhost` and 127.0.0.1 that nobody trusts, valid for a hundred years."""
+
+
+def encrypted() -> ssl.SSLContext:
+    """What a server with that certificate needs."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE, CERTIFICATE.with_suffix(".key"))
+    return context
+
+
 class Server:
     """A TCP server that does to each connection what a test wants done."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> None:
         self._behaviour = behaviour
+        self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self.connections = 0
         self.port = 0
@@ -39,7 +53,7 @@ class Server:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Server"]:
-        listener = await asyncio.start_server(self._handle, "127.0.0.1", 0)
+        listener = await asyncio.start_server(self._handle, "127.0.0.1", 0, ssl=self._tls)
         self.port = listener.sockets[0].getsockname()[1]
         try:
             yield self
@@ -52,8 +66,10 @@ class Server:
             await listener.wait_closed()
 
 
-def serving(behaviour: Behaviour) -> contextlib.AbstractAsyncContextManager[Server]:
-    return Server(behaviour).running()
+def serving(
+    behaviour: Behaviour, tls: ssl.SSLContext | None = None
+) -> contextlib.AbstractAsyncContextManager[Server]:
+    return Server(behaviour, tls).running()
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
@@ -89,7 +105,14 @@ def reset(writer: asyncio.StreamWriter) -> None:
 class Asker:
     """A client, and a way to wait for each outcome."""
 
-    def __init__(self, port: int, *, timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        timeout_seconds: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "localhost",
+    ) -> None:
         self._waiting: dict[ClientExchange, asyncio.Future[ClientExchange]] = {}
         self.client = Client(
             asyncio.get_running_loop(),
@@ -97,6 +120,8 @@ class Asker:
             address=("127.0.0.1", port),
             timeout_seconds=timeout_seconds,
             on_done=lambda exchange: self._waiting.pop(exchange).set_result(exchange),
+            tls=tls,
+            server_name=server_name,
         )
 
     def send(

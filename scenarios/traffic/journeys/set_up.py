@@ -9,8 +9,9 @@ from scenarios.traffic.journeys.compiled import CompiledStep, compiled_steps
 from scenarios.traffic.journeys.examination import Mismatch
 from scenarios.traffic.journeys.templates import NAMES
 from scenarios.traffic.plan import host_and_port
-from scenarios.traffic.settings import Step
+from scenarios.traffic.settings import Step, TlsSettings
 from scenarios.traffic.wire.response import MalformedResponse, ResponseReader
+from scenarios.traffic.wire.tls import tls_context
 
 SET_UP = Location("set-up", ("set_up",))
 
@@ -22,7 +23,13 @@ class SetUpError(TrafficError):
 
 
 async def set_up(
-    host: str, port: int, steps: Sequence[Step], *, seed: int, timeout_seconds: float
+    host: str,
+    port: int,
+    steps: Sequence[Step],
+    *,
+    seed: int,
+    timeout_seconds: float,
+    tls: TlsSettings | None = None,
 ) -> dict[str, str]:
     """Send the steps' requests one after the other; returns what they captured.
 
@@ -45,7 +52,9 @@ async def set_up(
         payload = compiled_step.request(filled, request_id=f"set-up-{number}-s{seed}", close=True)
         try:
             async with asyncio.timeout(timeout_seconds):
-                reader = await exchange(host, port, payload, is_head=compiled_step.method == "HEAD")
+                reader = await exchange(
+                    host, port, payload, is_head=compiled_step.method == "HEAD", tls=tls
+                )
         except TimeoutError:
             raise SetUpError(f"{what}: no answer in {timeout_seconds:g} s") from None
         except (OSError, MalformedResponse) as error:
@@ -68,14 +77,21 @@ def _examine(
         raise SetUpError(f"{what}: {mismatch}") from None
 
 
-async def exchange(host: str, port: int, payload: bytes, *, is_head: bool) -> ResponseReader:
+async def exchange(
+    host: str, port: int, payload: bytes, *, is_head: bool, tls: TlsSettings | None = None
+) -> ResponseReader:
     """Send one request on a connection of its own; returns its complete response.
 
     Raises:
         OSError: there is no connection, or it ended before the response did.
         MalformedResponse: what came is no response.
     """
-    stream, writer = await asyncio.open_connection(host, port)
+    if tls is None:
+        stream, writer = await asyncio.open_connection(host, port)
+    else:
+        stream, writer = await asyncio.open_connection(
+            host, port, ssl=tls_context(tls), server_hostname=tls.server_name
+        )
     response = ResponseReader()
     response.begin(is_head=is_head, keep=True)
     try:

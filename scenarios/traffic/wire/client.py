@@ -9,6 +9,7 @@ a second, finds the exchanges that have outlived their deadlines.
 import asyncio
 import errno
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from itertools import takewhile
@@ -24,6 +25,7 @@ from scenarios.traffic.wire.connection import (
 )
 from scenarios.traffic.wire.event_stream import EventStreamConnection
 from scenarios.traffic.wire.paced import PacedConnection, limit_receive_buffer
+from scenarios.traffic.wire.tls import TlsConnection
 from scenarios.traffic.wire.websocket import WebSocketConnection
 
 # How late a deadline may be noticed. The outcome is stamped with the time it was noticed at.
@@ -54,6 +56,8 @@ class Client:
         address: what a socket of that family connects to.
         timeout_seconds: how long an exchange may take from its sending.
         on_done: called once for each exchange, when its outcome is known; also from within `send`.
+        tls: encrypts each connection; None: none is.
+        server_name: the name that the server's certificate must have.
     """
 
     def __init__(
@@ -64,7 +68,11 @@ class Client:
         address: Address,
         timeout_seconds: float,
         on_done: Callable[[ClientExchange], None],
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
     ) -> None:
+        self._tls = tls
+        self._server_name = server_name
         self._loop = loop
         self._family = family
         self._address = address
@@ -178,6 +186,15 @@ class Client:
         except OSError:
             sock.close()
             raise
+        if self._tls is not None:
+            return TlsConnection(
+                self._loop,
+                sock,
+                buffer=self._buffer,
+                owner=self,
+                context=self._tls,
+                server_name=self._server_name,
+            )
         if exchange.pace is not None:
             return PacedConnection(self._loop, sock, owner=self, pace=exchange.pace)
         if isinstance(exchange.lasting, EventStream):

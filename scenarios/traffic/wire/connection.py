@@ -159,6 +159,19 @@ class Owner(Protocol):
         """The idle connection was closed by its other end."""
 
 
+class StreamSocket(Protocol):
+    """What a connection does with its socket once it stands."""
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Read."""
+
+    def send(self, data: memoryview, /) -> int:
+        """Write."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
 class Connection:
     """One socket: connecting, then exchange after exchange, idle between them, closed once."""
 
@@ -170,6 +183,7 @@ class Connection:
         "_fd",
         "_loop",
         "_owner",
+        "_plain_sock",
         "_reader",
         "_sock",
         "_unsent",
@@ -189,7 +203,8 @@ class Connection:
         self._loop = loop
         self._buffer = buffer
         self._owner = owner
-        self._sock = sock
+        self._sock: StreamSocket = sock
+        self._plain_sock = sock
         self._fd = sock.fileno()
         self._reader = ResponseReader()
         self._exchange: ClientExchange | None = None
@@ -203,7 +218,7 @@ class Connection:
     def usable(self) -> bool:
         """Whether the other end has neither closed it nor sent what nobody asked for."""
         try:
-            self._sock.recv(1, socket.MSG_PEEK)
+            self._plain_sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
         except OSError:

@@ -20,6 +20,7 @@ TRANSPORT = {
     "eof": "the connection was closed before a complete response",
     "timeout": "no complete response before the timeout",
     "malformed": "the response was not HTTP",
+    "tls": "no encrypted connection came about",
 }
 BALANCER = {
     "connection_refused": "the replica refused the balancer's connection",

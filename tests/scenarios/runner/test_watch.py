@@ -4,6 +4,7 @@ import os
 import select
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,12 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.routers.binaries import NGINX, find
 from scenarios.cli.main import status
 from scenarios.errors import UsageError
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.runner.watch import check_over_tls
 from scenarios.scenario.overrides import at_rate
-from scenarios.traffic.settings import Journey, RatePoint, Step, TrafficSettings
+from scenarios.traffic.settings import Journey, RatePoint, Step, TrafficSettings, WebSocket
 from scenarios.verdict import Verdict, decode
+from tests.support.servers import CERTIFICATE
 
 SERVER = """
 import socket, sys
@@ -293,7 +297,14 @@ def test_statuses_that_are_expected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--url", "https://a.test/"], "hitless watch cannot send https requests"),
+        (["--url", "http://a.test/", "--insecure"], "go with an https:// URL"),
+        (["--url", "https://a.test/", "--insecure", "--cacert", "x"], "cannot be combined with"),
+        (["--url", "https://a.test/", "--cacert", "none.pem"], "none.pem: there is no such file"),
+        (["--url", "http://a.test/", "--bearer", "NO_SUCH"], "'NO_SUCH' is not set"),
+        (
+            ["--url", "http://a.test/", "--header", "X Y=Z"],
+            "--header X Y=Z: expected NAME=VARIABLE",
+        ),
         (["--url", "a.test"], "expected a URL such as http://127.0.0.1:8080/"),
         (["--url", "http://a:99999/"], "--url http://a:99999/: Port out of range"),
         (["--url", "http://a/", "--rate", "0"], "--rate 0: expected a number above 0"),
@@ -320,3 +331,108 @@ def test_a_command_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_pat
         url = f"http://127.0.0.1:{port}"
         assert status(["watch", "--url", url, *SMALL, "--out", str(out), "--", "no-such"]) == 4
     assert "no-such cannot be started" in capsys.readouterr().err
+
+
+NGINX_CONF = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        location / {{
+            if ($http_authorization != "Bearer secret-word") {{ return 401; }}
+            proxy_pass http://127.0.0.1:{upstream};
+        }}
+    }}
+}}
+"""
+
+
+@contextmanager
+def behind_nginx(folder: Path, upstream: str) -> Iterator[str]:
+    """An nginx that serves https in front of a server, to whoever has a token; yields its URL."""
+    program = find(NGINX)
+    assert program is not None, "nginx is among the tests' packages"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    conf = folder / "nginx.conf"
+    conf.write_text(
+        NGINX_CONF.format(
+            folder=folder,
+            port=port,
+            certificate=CERTIFICATE,
+            key=CERTIFICATE.with_suffix(".key"),
+            upstream=upstream,
+        )
+    )
+    arguments = [str(program), "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(conf)]
+    with subprocess.Popen(arguments) as process:
+        try:
+            while process.poll() is None:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.02)
+            yield f"https://localhost:{port}/"
+        finally:
+            process.terminate()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("trust", ["--cacert", "--insecure"])
+def test_an_https_service_behind_nginx(
+    trust: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An https service is watched with a token that nothing records; `--insecure` is said aloud."""
+    monkeypatch.setenv("DEPLOY_TOKEN", "secret-word")
+    out = tmp_path / "runs"
+    with serving(tmp_path) as (_, port), behind_nginx(tmp_path, port) as url:
+        flags = ["--cacert", str(CERTIFICATE)] if trust == "--cacert" else [trust]
+        arguments = ["watch", "--url", url, *flags, "--bearer", "DEPLOY_TOKEN", *SMALL]
+        code = status([*arguments, "--out", str(out), "--", "sleep", "0.3"])
+    verdict = verdict_in(out)
+    assert_nothing_failed(code, verdict)
+    assert verdict.requests.ok > 20
+    said = capsys.readouterr().out
+    (folder,) = out.iterdir()
+    for path in folder.iterdir():
+        assert b"secret-word" not in path.read_bytes(), path
+    assert "secret-word" not in said
+    assert ("certificate of the server was not checked" in said) is (trust == "--insecure")
+    assert any("--insecure" in limit for limit in verdict.limits) is (trust == "--insecure")
+    assert f"{trust}" in verdict.replay
+    assert "--bearer DEPLOY_TOKEN" in verdict.replay
+
+
+def test_slow_requests_are_refused_over_https() -> None:
+    """What cannot be sent over TLS is said before anything is, and not sent in another way."""
+    slow = Step(path="/", upload_bytes_per_second=10.0)
+    for step in (slow, Step(path="/", websocket=WebSocket(seconds=1.0))):
+        traffic = TrafficSettings(journeys=(Journey(name="look", steps=(step,)),))
+        with pytest.raises(UsageError, match=r"journey look: .* cannot be sent over https"):
+            check_over_tls(traffic)
+
+
+def test_a_certificate_that_nobody_trusts_stops_before_the_deployment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The deploy command is not run; one line says why, and which flags would help."""
+    with serving(tmp_path) as (_, port), behind_nginx(tmp_path, port) as url:
+        arguments = ["watch", "--url", url, *SMALL, "--out", str(tmp_path / "runs")]
+        code = status([*arguments, "--", "touch", str(tmp_path / "deployed")])
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the certificate is not accepted (self" in line
+    assert "--cacert FILE" in line
+    assert not (tmp_path / "deployed").exists()
