@@ -75,12 +75,12 @@ def _clock(state: LiveState, columns: Sequence[Point]) -> Text:
 
 def _phases(state: LiveState, columns: Sequence[Point]) -> Text:
     """Where each phase began."""
-    marks = []
+    marks: dict[int, str] = {}  # a phase that ended before there was traffic has no column
     for name, at_ns in state.phases:
         index = next((i for i, one in enumerate(columns) if one.at_ns >= at_ns), None)
         if index is not None:
-            marks.append((index, f"╷{name}"))
-    return _marks(marks)
+            marks[index] = f"╷{name}"
+    return _marks(sorted(marks.items()))
 
 
 def _marks(marks: Sequence[tuple[int, str]]) -> Text:

@@ -27,6 +27,8 @@ _WAITS = {
     "weigh": "the router",
     "switch": "the router",
     "preview": "the preview",
+    "analyse": "its judgement",
+    "pause": "the pause",
 }
 """What each verb waits for on a replica, in few words."""
 

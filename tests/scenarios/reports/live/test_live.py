@@ -62,6 +62,7 @@ def tick(when: float, *, failed: int = 0, **fields: Any) -> Tick:
 
 def story() -> Iterator[Tick | Event | list[ReplicaView]]:
     """A migration, a deployment under way, and some failures."""
+    yield event(0.0, "phase", "started", 1, detail={"name": "setup"})
     yield event(0.0, "phase", "started", 1, detail={"name": "baseline"})
     for number in range(1, 9):
         yield tick(number / 4)
@@ -161,6 +162,7 @@ def test_plain_lines() -> None:
     lines = out.getvalue().splitlines()
     assert lines[0].startswith("big-bang [red] · rolling, seed 7")
     assert [line.split("s  ", 1)[1] for line in lines[1:]] == [
+        "phase setup",
         "phase baseline",
         "phase rollout",
         "migrate 0002.expand  400 ms",
