@@ -6,7 +6,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from scenarios.check.check_junit import check_junit
 from scenarios.check.check_report import CheckReport, check_report
@@ -15,6 +14,8 @@ from scenarios.check.reachable import reachable
 from scenarios.check.release_plan import ReleasePlan
 from scenarios.check.state_graph import mermaid, text
 from scenarios.check.trial_plan import WantedTrials
+from scenarios.cli.console import output
+from scenarios.cli.files import check_junit as check_junit_path
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     DatabaseOption,
@@ -27,6 +28,7 @@ from scenarios.cli.options import (
 )
 from scenarios.errors import UsageError, near
 from scenarios.exit_status import ExitStatus
+from scenarios.reports.terminal import draw_unwrapped
 from scenarios.runner.checking.check_run import Checked, check_release, with_fewer_rows
 from scenarios.runner.checking.planned_release import planned_release
 from scenarios.runner.checking.result_cache import cache_folder
@@ -119,6 +121,7 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     changes = Changes(
         existing_rows=existing_rows, settings=tuple(settings or ()), database=database
     )
+    check_junit_path(junit_file)
     loaded = changes.experiment(scenario, strategy, 1).loaded
     database_of = loaded.scenario.database
     if locks is not None and (database_of is None or database_of.rows is None):
@@ -127,7 +130,7 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         plan = run_interruptibly(_plan(loaded))
         sys.stdout.write(_GRAPHS[graph](reachable(plan, strategy)))
         return ExitStatus.PASS
-    progress = Console(stderr=True, highlight=False)
+    progress = output(stderr=True, highlight=False)
 
     def tell(line: str) -> None:
         progress.print(line, style="dim", soft_wrap=True, markup=False)
@@ -175,11 +178,14 @@ def _write(
 ) -> None:
     if junit_file is not None:
         try:
-            junit_file.parent.mkdir(parents=True, exist_ok=True)
             junit_file.write_bytes(check_junit(report))
         except OSError as error:
             raise UsageError(f"--junit {junit_file}: {error.strerror}") from error
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     else:
-        print_check(Console(highlight=False), report, at_rows=at_rows)
+        console = output(highlight=False)
+        if console.is_terminal:
+            print_check(console, report, at_rows=at_rows)
+        else:
+            draw_unwrapped(console, lambda wide: print_check(wide, report, at_rows=at_rows))

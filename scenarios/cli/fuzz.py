@@ -15,6 +15,7 @@ from orchestrator.simulated.search.invariants import Violation
 from orchestrator.simulated.search.schedule import Schedule, draw
 from orchestrator.simulated.search.shrinking import shrink
 from orchestrator.simulated.search.trial import violations_of
+from scenarios.cli.console import output
 from scenarios.cli.options import JsonOption
 from scenarios.errors import UsageError
 from scenarios.exit_status import ExitStatus
@@ -63,7 +64,7 @@ def fuzz_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     an invariant is made as small as possible, written to a file, and shown with the command that
     repeats it. The exit status is then 1.
     """
-    console = Console(stderr=as_json)
+    console = output(stderr=as_json)
     if seconds is not None and seeds is not None:
         raise UsageError("--seconds cannot be combined with --seeds")
     if replay is not None:

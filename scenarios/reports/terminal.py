@@ -9,7 +9,7 @@ Nothing that came over the wire is ever read as markup.
 
 import io
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -55,8 +55,13 @@ def print_verdict(
 
 def print_unwrapped(console: Console, view: RenderableType) -> None:
     """Print without wrapping and without spaces at the ends of lines."""
+    draw_unwrapped(console, lambda wide: wide.print(view))
+
+
+def draw_unwrapped(console: Console, draw: Callable[[Console], None]) -> None:
+    """The same for what prints itself on a console."""
     out = io.StringIO()
-    Console(file=out, width=_ANY_WIDTH, color_system=None, force_terminal=False).print(view)
+    draw(Console(file=out, width=_ANY_WIDTH, color_system=None, force_terminal=False))
     for line in out.getvalue().splitlines():
         console.print(Text(line.rstrip()), soft_wrap=True)
 

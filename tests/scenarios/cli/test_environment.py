@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import scenarios.cli
 from scenarios.cli.files import new_folder
 from scenarios.cli.main import status
 from scenarios.errors import StorageError
@@ -74,3 +76,14 @@ def test_a_file_in_a_folder_that_is_not_there(
     """`init` into a folder that has vanished is one line."""
     assert status(["init", str(tmp_path / "gone" / "x.toml"), "--old", "node a.js"]) == 2
     assert "gone/x.toml: No such file or directory" in told(capsys.readouterr().err.encode())
+
+
+def test_every_command_prints_on_the_same_kind_of_console() -> None:
+    """A console of rich's own ends a command with status 1 when a pipe is closed."""
+    folder = Path(scenarios.cli.__file__).parent
+    own = [
+        file.name
+        for file in folder.rglob("*.py")
+        if file.name != "console.py" and re.search(r"\bConsole\(", file.read_text())
+    ]
+    assert own == []
