@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from benchmarks.predictions import PERSONAS, SERVERS, cells
 from benchmarks.server_page import read_record
 from benchmarks.server_reference import (
     contradictions,
@@ -54,6 +55,19 @@ def test_every_value_that_differs_is_explained() -> None:
     for name in by_hand.keys() & record.servers.keys():
         for one in contradictions(by_hand[name], record.servers[name]):
             assert explanation(name, one.cell), f"{name}: {one}"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_updates_of_the_page_are_those_that_the_probe_predicts(server: str) -> None:
+    """Each update that the page tells was made as the code advises now, and showed what it says."""
+    record = read_record()
+    assert record is not None
+    told = [one for one in record.predicted if one.server == server]
+    wanted = [cell for persona in PERSONAS for cell in cells(record.servers[server], persona)]
+    assert [(one.persona, one.pre_stop_seconds, one.router, one.lossless) for one in told] == [
+        (one.persona, one.pre_stop_seconds, one.router, one.lossless) for one in wanted
+    ]
+    assert [str(one) for one in told if not one.right] == []
 
 
 def test_what_agrees_is_no_contradiction() -> None:
