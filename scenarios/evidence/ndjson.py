@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 _BLOCK: Final = 256 * 1024
 
-LEAST_TO_SPLIT: Final = 8 * 1024 * 1024
+LEAST_TO_SPLIT: Final = 16 * 1024 * 1024
 """A file of fewer bytes is read before a second process would have begun to."""
 
 

@@ -46,7 +46,7 @@ from scenarios.verdict.model import Advice, Integrity, Jobs, Rollout, Streams, U
 from scenarios.verdict.objectives import check_objectives
 from scenarios.verdict.reading import count_requests, read_exchanges, read_mails, read_rows
 
-LONG: Final = 20_000
+LONG: Final = 100_000
 """So many records take longer to count than it takes to begin another process."""
 
 

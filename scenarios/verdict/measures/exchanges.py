@@ -5,8 +5,6 @@ from collections.abc import Set as AbstractSet
 from itertools import compress, repeat, zip_longest
 from operator import and_, xor
 
-from msgspec.structs import astuple
-
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.scratch import Scratch
 from scenarios.verdict.columns.column import Column, batches
@@ -20,7 +18,6 @@ HELD_NS = 50_000_000
 """A request that waited for a replica for less was not held: the balancer was just busy."""
 
 _SERVER_ERROR = 500
-_FIELDS = ExchangeRecord.__struct_fields__
 
 
 class Exchanges:
@@ -59,20 +56,21 @@ class Exchanges:
         self._held += other._held  # noqa: SLF001 - of the same class
 
     def _add(self, batch: Sequence[ExchangeRecord]) -> None:
-        columns = dict(zip(_FIELDS, zip(*map(astuple, batch), strict=True), strict=True))
-        ids, statuses, ends = columns["request_id"], columns["status"], columns["end"]
+        ids, statuses = [one.request_id for one in batch], [one.status for one in batch]
+        ends = [one.end for one in batch]
         for line in compress(batch, map(self._wanted.__contains__, ids)):
             self.kept[line.request_id] = line
-        if max(columns["attempts"]) > 1 or max(columns["wait_ns"]) >= HELD_NS:
+        if (
+            max([one.attempts for one in batch]) > 1
+            or max([one.wait_ns for one in batch]) >= HELD_NS
+        ):
             for line in batch:
                 if line.status is not None and line.status < _SERVER_ERROR:
                     self._retried += line.attempts > 1
                     self._closed += line.attempts > 1 and line.resent
                     self._held += line.wait_ns >= HELD_NS
         names: Iterable[int] = map(and_, map(hash, ids), repeat(KEY_MASK))
-        known: Iterable[int] = statuses
-        if None in statuses:
-            known = [status or 0 for status in statuses]
+        known: Iterable[int] = [status or 0 for status in statuses]
         prefix = self._prefix
         # What lies between two texts with the same prefix has it as well.
         ours = min(ids).startswith(prefix) and max(ids).startswith(prefix)
