@@ -11,7 +11,7 @@ from scenarios.check.check_report import CheckReport
 from scenarios.check.lint import LintFinding
 from scenarios.check.lock_result import BLOCKING, HeldLock
 from scenarios.check.observed import CellResult, MigratorResult, RefusedStatement
-from scenarios.check.safety import ANSWER_CHANGED, NO_BACKEND, Hazard, Safety, WayBack
+from scenarios.check.safety import ANSWER_CHANGED, NO_BACKEND, WARM_DIFFERS, Hazard, Safety, WayBack
 
 _MOST_HAZARDS = 6
 _MOST_DIFFERENCES = 3
@@ -181,7 +181,7 @@ def _where(hazard: Hazard) -> str:
 
 
 def _what(hazard: Hazard) -> str:
-    if hazard.cause in (NO_BACKEND, ANSWER_CHANGED):
+    if hazard.cause in (NO_BACKEND, ANSWER_CHANGED, WARM_DIFFERS):
         return hazard.what
     return f"{hazard.version} {hazard.endpoint or ''} {short_cause(hazard.cause)}"
 

@@ -88,7 +88,9 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         not_ready: why it did not become ready; absent if it did.
         endpoints: what its endpoints answered.
         refused: statements that were refused without a failed request.
-        answers: what JSON answers look like: for each endpoint, `path type` for each value in them.
+        answers: what JSON answers look like: for each endpoint with its status, `path type` for
+            each value in them.
+        statuses: the statuses of the requests that succeeded, by the journey and its step.
     """
 
     schema: SchemaKey
@@ -98,6 +100,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     endpoints: tuple[EndpointResult, ...] = ()
     refused: tuple[RefusedStatement, ...] = ()
     answers: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    statuses: Mapping[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

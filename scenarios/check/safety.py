@@ -1,7 +1,7 @@
 """Which strategies are safe for a release: the states that they reach, and what was seen there."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -22,6 +22,9 @@ from scenarios.verdict.causes.sqlstates import describe
 NO_BACKEND = "no_backend"
 NOT_READY = "not_ready"
 ANSWER_CHANGED = "answer_changed"
+WARM_DIFFERS = "warm_connections"
+
+_REFUSED = 400  # RFC 9110, section 15: from here on, a status refuses the request
 
 
 class Hazard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -230,6 +233,11 @@ class _Walk:
                 self._add(
                     state, path, cause=ANSWER_CHANGED, what=what, version=version, where=where
                 )
+        for where, what in _warm_differs(found):
+            self._add(
+                state, path, cause=WARM_DIFFERS, what=what, version=version,
+                connections="warm", where=where,
+            )  # fmt: skip
         for other in state.served:
             crossing = observed.crossing(schema, other, version) if other != version else None
             for endpoint in crossing.endpoints if crossing else ():
@@ -350,6 +358,24 @@ def _changed_answers(observed: Observed, cell: CellResult) -> Iterator[tuple[str
         now = cell.answers.get(endpoint)
         for difference in differences(shape, now) if now is not None else ():
             yield f"{cell.version}: {endpoint} answers otherwise: {difference}", endpoint
+
+
+def _warm_differs(cells: Sequence[CellResult]) -> Iterator[tuple[str, str]]:
+    """Which steps are refused on warm connections, and not on fresh ones, both as expected.
+
+    Not all connections of a warm replica were used before, so others may accept the same.
+    """
+    warm = next((one for one in cells if one.connections == "warm"), None)
+    fresh = next((one for one in cells if one.connections == "fresh"), None)
+    if warm is None or fresh is None:
+        return
+    for where, statuses in warm.statuses.items():
+        now = fresh.statuses.get(where, statuses)
+        refused = {status for status in statuses if status >= _REFUSED} - set(now)
+        if refused:
+            told, others = (" or ".join(map(str, sorted(one))) for one in (refused, now))
+            words = f"with {told} on warm connections, and with {others} on fresh ones"
+            yield where, f"{warm.version} answers {where} {words}"
 
 
 def _why_failed(result: ChangeResult) -> str:

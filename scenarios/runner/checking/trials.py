@@ -269,6 +269,7 @@ class Trial:
             endpoints=endpoints,
             refused=refused_elsewhere(played, found, tried.name, start, end),
             answers=_shapes(played),
+            statuses=_statuses(played),
         )
 
     async def warm_up(self, tried: _Tried) -> None:
@@ -493,10 +494,20 @@ async def _whole(work: Awaitable[Sequence[PlayedRequest]]) -> Sequence[PlayedReq
     return await work
 
 
+def _statuses(played: Sequence[PlayedRequest]) -> dict[str, tuple[int, ...]]:
+    """The statuses of the requests that succeeded, by the journey and its step."""
+    found: dict[str, set[int]] = {}
+    for one in played:
+        if one.outcome.ok and one.outcome.status is not None:
+            found.setdefault(one.where, set()).add(one.outcome.status)
+    return {where: tuple(sorted(statuses)) for where, statuses in found.items()}
+
+
 def _shapes(played: Sequence[PlayedRequest]) -> dict[str, tuple[str, ...]]:
-    """What the JSON answers of each endpoint look like, if they are as expected."""
+    """What the JSON answers of each endpoint and status look like, if they are as expected."""
     found: dict[str, set[str]] = {}
     for one in played:
         if one.shape and one.outcome.ok:
-            found.setdefault(one.outcome.endpoint, set()).update(one.shape)
+            name = f"{one.outcome.endpoint} ({one.outcome.status})"
+            found.setdefault(name, set()).update(one.shape)
     return {endpoint: tuple(sorted(shape)) for endpoint, shape in found.items()}

@@ -191,6 +191,20 @@ def test_an_answer_that_loses_a_value_is_a_hazard_although_its_status_is_200() -
     assert judge_safety(reachable(plan, "rolling"), seen).safe
 
 
+def test_warm_connections_that_answer_otherwise_are_a_hazard_although_both_are_expected() -> None:
+    """A driver that knows the old type refuses what a fresh replica accepts."""
+    plan = ReleasePlan(
+        name="x", start="a", steps=(Apply(step=1, changes=(SchemaChange(name="m"),)),)
+    )
+    step = "measure, step 1"
+    cells_ = [cell("a"), cell("a", "m", statuses={step: [201]})]
+    bad = ("warm_connections",)
+    for warm, causes in (([422], bad), ([201, 422], bad), ([201], ()), ([200], ())):
+        one = cell("a", "m", connections="warm", statuses={step: warm})
+        found = judge_safety(reachable(plan, "rolling"), Observed(cells=(*cells_, one)))
+        assert found.causes == causes
+
+
 def report(name: str, strategy: str) -> CheckReport:
     return check_report(PLANS[name], observed(PLANS[name]), strategy=strategy)
 

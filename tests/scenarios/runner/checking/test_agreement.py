@@ -24,6 +24,7 @@ EXAMPLES = Path(__file__).parents[4] / "examples"
 RELEASES = (
     *("big-bang", "code-first", "with-default", "expand-contract", "code-first-gated"),
     *("undo", "undo-refused", "take-back", "take-back-refused", "good"),
+    *("renamed-under-star", "virtual-column"),
 )
 TOKEN = "t" * 25
 
@@ -178,6 +179,41 @@ def test_examples_are_predicted_too(
             assert "no_backend" in safety.causes
             continue
         assert safety.safe == (not causes), (strategy, safety.hazards)
+
+
+def test_a_widened_column_is_refused_on_warm_connections_only(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A fresh replica accepts the large value; under traffic nobody sees the difference."""
+    found = report(capfd, "widened-column")
+    assert found.chosen.causes == ("warm_connections",)
+    hazard = found.chosen.hazards[0]
+    assert (hazard.version, hazard.connections) == ("a", "warm")
+    assert "422 on warm connections, and with 201 on fresh ones" in hazard.what
+
+
+def test_a_tool_that_three_replicas_start_changes_the_rows_three_times(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Each of them exits with 0. Without `--migrators` the release is safe."""
+    assert report(capfd, "three-migrators").passed
+    found = report(capfd, "three-migrators", "--migrators")
+    (tool,) = found.observed.migrators
+    assert tool.exits_at_once == (0, 0, 0)
+    assert "readings has other values" in tool.differences_at_once
+    # The statement of a killed one is a transaction of its own, so Postgres committed it.
+    assert "readings has other values" in tool.left_by_killed
+    assert not found.passed
+
+
+def test_a_lock_row_outlives_the_killed_tool(capfd: pytest.CaptureFixture[str]) -> None:
+    """The next run ends with a LockTimeout, and changes nothing."""
+    assert report(capfd, "killed-migrator").passed
+    found = report(capfd, "killed-migrator", "--migrators")
+    (tool,) = found.observed.migrators
+    assert (tool.killed, tool.exit_after_kill) == (True, 1)
+    assert "LockTimeout" in (tool.said_after_kill or "")
+    assert not found.passed
 
 
 def test_the_environment_has_no_cache_of_its_own() -> None:
