@@ -15,7 +15,14 @@ from rich.text import Text
 from scenarios.cli.conclusion import conclude
 from scenarios.cli.files import check_junit, new_folder
 from scenarios.cli.interrupts import run_interruptibly
-from scenarios.cli.options import JsonOption, JunitOption, NoLiveOption, OutOption, VerboseOption
+from scenarios.cli.options import (
+    DatabaseLogOption,
+    JsonOption,
+    JunitOption,
+    NoLiveOption,
+    OutOption,
+    VerboseOption,
+)
 from scenarios.cli.running import judged, passing_time, progress_console, view_of
 from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
@@ -79,6 +86,15 @@ InsecureOption = Annotated[
         "--insecure", help="Do not check the certificate of an https service. The verdict says so."
     ),
 ]
+WatchedDatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        envvar="HITLESS_WATCHED_DATABASE",
+        help="The URL of the service's Postgres database: waits for locks, changes of the schema "
+        "and, with --scenario, its [integrity] are then evidence.",
+    ),
+]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -106,6 +122,8 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     baseline: BaselineOption = None,
     settle: SettleOption = None,
     seed: SeedOption = None,
+    database: WatchedDatabaseOption = None,
+    database_log: DatabaseLogOption = None,
     cacert: CacertOption = None,
     insecure: InsecureOption = False,
     header: HeaderOption = None,
@@ -120,22 +138,29 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
 
     The command may be anything that deploys: a script, kubectl, kamal, docker compose. Its output
     goes to command.log in the run's folder. If the command fails, the verdict is fail. Here
-    hitless controls only the traffic, so it derives causes from the responses alone.
+    hitless controls only the traffic. It derives causes from the responses and, with --database and
+    --database-log, from what it sees of the service's Postgres database.
     """
     target = target_of(url)
     tls = _tls(target, cacert, insecure=insecure)
     traffic = TrafficSettings(rate=_RATE, journeys=visits(target.path, tuple(expect or (200,))))
-    phases, objectives = PhasesSpec(), Objectives()
+    phases, objectives, integrity = PhasesSpec(), Objectives(), None
     if scenario is not None:
         if expect:
             raise UsageError("--expect cannot be combined with --scenario, whose steps define it")
         loaded = load(scenario)
         traffic = loaded.scenario.traffic
         phases, objectives = loaded.scenario.phases, loaded.scenario.objectives
+        integrity = None if database is None else loaded.scenario.integrity
     if rate is not None:
         traffic = at_rate(traffic, rate)
     if tls is not None:
         check_over_tls(traffic)
+    if database_log is not None:
+        if database is None:
+            raise UsageError("--database-log needs --database")
+        if not database_log.exists():
+            raise UsageError(f"--database-log {database_log}: there is no such file or folder")
     traffic = with_headers(traffic, headers_from(header or (), bearer, os.environ))
     # A service that outlives the run must not meet the same users again.
     number = int(time.time() * 10) % _SEEDS if seed is None else seed
@@ -159,12 +184,17 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             baseline=baseline,
             settle=settle,
             seed=seed,
+            **{} if database is None else {"database": "URL"},  # a URL may hold a password
+            database_log=database_log,
             cacert=cacert,
             insecure=insecure or None,
             header=header,
             bearer=bearer,
         ),
         tls=tls,
+        database=database,
+        database_log=database_log,
+        integrity=integrity,
     )
     check_junit(junit)
     folder = new_folder(out, about.name, STRATEGY)
@@ -257,8 +287,8 @@ def _replay(command: Sequence[str], **flags: object) -> str:
     for name, given in flags.items():
         for value in given if isinstance(given, list) else [given]:
             if value is True:
-                words.append(f"--{name}")
+                words.append(f"--{name.replace('_', '-')}")
             elif value is not None:
                 text = f"{value:g}" if isinstance(value, float) else str(value)
-                words += [f"--{name}", text]
+                words += [f"--{name.replace('_', '-')}", text]
     return shlex.join([*words, "--", *command] if command else words)

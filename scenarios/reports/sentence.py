@@ -162,6 +162,14 @@ def _missing(cause: Cause, verdict: Verdict) -> Told | None:
         return None
     version, migration = _version(cause), _migration(cause)
     what = f'the {noun} "{found["what"]}"'
+    if not cause.evidence.versions:
+        # Somebody else migrated, and a change is seen a moment after it was made.
+        migration = migration or next(map(words.clean, cause.evidence.schemas), None)
+        changed = "" if migration is None else f', since the schema changed ("{migration}")'
+        return Told(
+            f"the application uses {what}, which is not there{changed}",
+            "Safe way: first deploy a version that does not use it any more, and then remove it",
+        )
     if version != _oldest(verdict):
         return Told(
             f"version {version} served before the migration that makes {what}, which it needs",

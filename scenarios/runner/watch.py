@@ -28,8 +28,12 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.recording.machine import record_machine
-from scenarios.scenario.spec import PhasesSpec
+from scenarios.recording.observers import Observers
+from scenarios.recording.schema_watch import watch_schema
+from scenarios.recording.subjects import record_subjects
+from scenarios.runner.environment import environment
+from scenarios.scenario.placeholders import database_values
+from scenarios.scenario.spec import IntegritySpec, PhasesSpec
 from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.set_up import set_up
 from scenarios.traffic.plan import HTTPS_PORT, Plan, host_and_port
@@ -169,6 +173,9 @@ class Watch:
         seed: of all randomness.
         replay: the command that watches again.
         tls: how the traffic is encrypted; None: it is not.
+        database: the URL of the service's Postgres database; None: nobody looks at it.
+        database_log: the log of its server, as a file or a folder.
+        integrity: how acknowledged data is checked; None: it is not.
     """
 
     name: str
@@ -180,6 +187,9 @@ class Watch:
     seed: int
     replay: str
     tls: TlsSettings | None = None
+    database: str | None = None
+    database_log: Path | None = None
+    integrity: IntegritySpec | None = None
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -205,6 +215,10 @@ async def watch(about: Watch, folder: Path, watcher: Progress, stop: asyncio.Eve
     try:
         async with AsyncExitStack() as stack:
             stack.enter_context(first_error())
+            place = await stack.enter_async_context(environment(about.database))
+            if about.database is not None:
+                await place.server()  # one that does not answer is told before anything begins
+            await stack.enter_async_context(place.postgres_log(folder, about.database_log))
             ended = await _inside(stack, about, folder, watcher, stop)
         interrupted = False
     except TrafficError as error:
@@ -241,12 +255,18 @@ async def _inside(
         )
     )
     journal = stack.enter_context(Journal(RunFolder(folder).events.path, listeners=[hear]))
-    async with asyncio.TaskGroup() as group:
+    observers = Observers(
+        folder,
+        url=about.database,
+        admin=None,
+        marks=(processes.mark,),
+        on_waits=watcher.on_waits,
+    )
+    async with observers.watching(journal), asyncio.TaskGroup() as group:
         group.create_task(load.listen(), name="ticks of the load generator")
-        machine = group.create_task(
-            record_machine(RunFolder(folder).machine_samples.path, (processes.mark,)),
-            name="load of the machine",
-        )
+        schema = None
+        if about.database is not None:
+            schema = group.create_task(watch_schema(about.database, journal), name="schema")
         async with journal.verb("phase", detail={"name": "setup"}, encloses=True):
             captured = await set_up(
                 about.target.host,
@@ -256,6 +276,7 @@ async def _inside(
                 timeout_seconds=about.traffic.timeout_seconds,
                 tls=about.tls,
             )
+        await _record_rows(about, RunFolder(folder).subjects_before.path)
         await load.start(captured)
         async with journal.verb("phase", detail={"name": "baseline"}, encloses=True):
             await asyncio.sleep(about.phases.baseline_seconds)
@@ -266,8 +287,16 @@ async def _inside(
             await asyncio.sleep(about.phases.settle_seconds)
             await load.stop()
             await load.finish()
-        machine.cancel()
+            await _record_rows(about, RunFolder(folder).subjects_after.path)
+        if schema is not None:
+            schema.cancel()
     return ended
+
+
+async def _record_rows(about: Watch, path: Path) -> None:
+    query = None if about.integrity is None else about.integrity.subjects
+    if about.database is not None and isinstance(query, str):
+        await record_subjects(about.database, query, path)
 
 
 async def _deploy(about: Watch, journal: Journal, log: Path, stop: asyncio.Event) -> _Ended:
@@ -320,6 +349,7 @@ def _manifest(
     about: Watch, ended: _Ended, started_at: datetime, folder: Path, *, interrupted: bool
 ) -> Manifest:
     unchecked = about.tls is not None and not about.tls.verify
+    integrity = about.integrity or IntegritySpec(subjects="")
     return Manifest(
         scenario=about.name,
         strategy=STRATEGY,
@@ -330,6 +360,13 @@ def _manifest(
         rate=about.traffic.asked_rate,
         existing_rows=0,
         versions=(),
+        states=integrity.states,
+        confirmed_state=integrity.confirmed_state,
+        confirm_endpoint=integrity.confirm_endpoint,
+        subject_endpoint=integrity.subject_endpoint,
+        database=None
+        if about.database is None
+        else database_values(about.database)["database_name"],
         router_version="the watched service" if unchecked else None,
         router_lacks=(NOT_CHECKED,) if unchecked else (),
         outcome=ended.outcome,

@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from orchestrator.postgres import EmbeddedServer
 from orchestrator.routers.binaries import NGINX, find
 from scenarios.cli.main import status
 from scenarios.errors import UsageError
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.reports.sentence import summary_of
 from scenarios.runner.watch import check_over_tls
 from scenarios.scenario.overrides import at_rate
 from scenarios.traffic.settings import Journey, RatePoint, Step, TrafficSettings, WebSocket
@@ -436,3 +439,60 @@ def test_a_certificate_that_nobody_trusts_stops_before_the_deployment(
     assert "the certificate is not accepted (self" in line
     assert "--cacert FILE" in line
     assert not (tmp_path / "deployed").exists()
+
+
+DATABASE_SERVER = SERVER.replace("import socket, sys", "import os, psycopg, socket, sys").replace(
+    "        body = sys.argv[2].encode()\n        self.send_response(200)",
+    """        try:
+            with psycopg.connect(os.environ["DATABASE"]) as connection:
+                connection.execute("SELECT nickname FROM people").fetchall()
+            body, status = b"ok", 200
+        except psycopg.Error:
+            body, status = b"sorry", 500
+        self.send_response(status)""",
+)
+BREAKING = """
+import os, psycopg, time
+time.sleep(0.4)
+with psycopg.connect(os.environ["DATABASE"]) as connection:
+    connection.execute("ALTER TABLE people DROP COLUMN nickname")
+time.sleep(0.6)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_column_that_a_deployment_drops_is_the_cause(
+    postgres_server: tuple[EmbeddedServer, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the database and its log, a deploy script of one's own gets a cause: the lost column.
+
+    The application itself answers only 500, behind an nginx that nobody configured for it.
+    """
+    server, url = postgres_server
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS people")
+        connection.execute("CREATE TABLE people (id int PRIMARY KEY, nickname text)")
+    monkeypatch.setenv("DATABASE", url)
+    monkeypatch.setenv("DEPLOY_TOKEN", "secret-word")
+    monkeypatch.setitem(globals(), "SERVER", DATABASE_SERVER)
+    (tmp_path / "breaking.py").write_text(BREAKING)
+    out = tmp_path / "runs"
+    with serving(tmp_path) as (_, port), behind_nginx(tmp_path, port) as address:
+        arguments = [
+            *("watch", "--url", address, "--cacert", str(CERTIFICATE), "--bearer", "DEPLOY_TOKEN"),
+            *("--database", url, "--database-log", str(server.log)),
+            *("--rate", "30", "--baseline", "1", "--settle", "0.5", "--no-live"),
+        ]
+        code = status(
+            [*arguments, "--out", str(out), "--", sys.executable, str(tmp_path / "breaking.py")]
+        )
+    verdict = verdict_in(out)
+    assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
+    main = verdict.causes[0]
+    assert main.cause == "sqlstate:42703"
+    assert "drop column people.nickname" in main.evidence.schemas
+    sentence = summary_of(verdict).sentence
+    assert sentence.startswith('The application uses the column "nickname", which is not there')
+    assert 'since the schema changed ("drop column people.nickname")' in sentence
+    (folder,) = out.iterdir()
+    assert url.encode() not in (folder / "run.json").read_bytes()
