@@ -85,7 +85,7 @@ def _sentence(  # noqa: PLR0911 - one for each line
     line: Line, one: Contrast, inside: Counts, outside: Counts, beside: Counts, *, alike: bool
 ) -> str:
     version, other = one.version, one.other
-    elsewhere = f"; {_of(beside)} failed on other versions"
+    elsewhere = f"; {_of(beside)} failed on other versions" if beside.all else ""
     then, otherwise = "from then on", "before"
     if one.returned:
         then, otherwise = f"until {other} was gone", "before and after that"
