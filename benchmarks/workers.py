@@ -24,7 +24,7 @@ APPS = Path(__file__).parent / "worker_apps"
 PINNED: Mapping[str, tuple[str, ...]] = {
     "celery": ("celery[redis]==5.7.0",),
     "rq": ("rq==3.0.0",),
-    "huey": ("huey[redis]==3.5.4",),
+    "huey": ("huey==3.5.4", "redis==8.1.0"),
     "bullmq": ("bullmq@6.7.0",),
 }
 COMMANDS: Mapping[str, tuple[str, ...]] = {

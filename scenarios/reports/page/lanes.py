@@ -1,7 +1,7 @@
 """What the timeline of a report shows: rows of bars and columns of traffic, in seconds."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from scenarios.evidence.event import Event
@@ -85,7 +85,8 @@ def bounds(
 
 def versions_of(verdict: Verdict, timeline: Timeline) -> list[str]:
     """The versions of the run, in the order of their colours."""
-    seen = sorted({timeline.version_of(replica) or "?" for replica in timeline.lives})
+    everybody = (*timeline.lives, *timeline.processes)
+    seen = sorted({timeline.version_of(replica) or "?" for replica in everybody})
     return list(dict.fromkeys([*(share.version for share in verdict.versions), *seen]))
 
 
@@ -153,10 +154,9 @@ def _joined(root: str, waits: Sequence[LockWait], origin_ns: int) -> Iterable[Sp
 def replica_lanes(
     verdict: Verdict, timeline: Timeline, versions: list[str], end: float
 ) -> list[Lane]:
-    """The life of each replica, in the order of their starts."""
+    """The life of each replica, and then of each process beside the web, by their starts."""
     lanes = []
-    order = sorted(timeline.lives.items(), key=lambda item: (item[1].started_ns or 0, item[0]))
-    for replica, life in order[:MOST_REPLICAS]:
+    for replica, life in (*_first(timeline.lives), *_first(timeline.processes)):
         version = timeline.version_of(replica) or "?"
         colour = f"life v{versions.index(version) % COLOURS}"
         spans = tuple(
@@ -168,6 +168,13 @@ def replica_lanes(
             spans = (*spans, Span(at, at, f"{replica} died", "died"))
         lanes.append(Lane(replica, spans))
     return lanes
+
+
+def _first(lives: Mapping[str, Life]) -> list[tuple[str, Life]]:
+    """The lives that began first, in that order."""
+    return sorted(lives.items(), key=lambda item: (item[1].started_ns or 0, item[0]))[
+        :MOST_REPLICAS
+    ]
 
 
 def _states(life: Life, origin_ns: int, end: float) -> Iterable[tuple[str, float, float]]:

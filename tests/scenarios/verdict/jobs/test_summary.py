@@ -3,8 +3,10 @@
 from typing import Any
 
 from scenarios.evidence.jobs import JobEvent, JobSettings, ProcessSet, StoredJob
+from scenarios.reports.page.lanes import replica_lanes, versions_of
 from scenarios.verdict import Verdict
 from scenarios.verdict.model import Jobs
+from scenarios.verdict.timeline import Timeline
 from tests.support.evidence import at, clean, event
 
 OLD = {"version": "a", "replicas": ("worker-a-1",)}
@@ -153,3 +155,13 @@ def test_processes_without_a_look_at_their_jobs_are_a_limit() -> None:
     assert any(said in limit for limit in run.judge().limits)
     assert not any(said in limit for limit in clean().judge().limits)
     assert not any(said in limit for limit in judged(DONE).limits)
+
+
+def test_the_timeline_shows_the_lives_of_processes() -> None:
+    """A reader sees when which version's workers ran, below the replicas."""
+    timeline = Timeline([*clean().events, *JOURNAL])
+    verdict = judged(DONE)
+    lanes = replica_lanes(verdict, timeline, versions_of(verdict, timeline), 6.0)
+    names = [lane.name for lane in lanes]
+    assert names[-1] == "worker-a-1"
+    assert {"a-1", "b-2"} < set(names)
