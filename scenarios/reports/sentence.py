@@ -123,10 +123,10 @@ def _without_failures(verdict: Verdict) -> Summary:
     jobs = verdict.jobs
     lost = None if jobs is None else next((one for one in jobs.causes if not one.accepted), None)
     if lost is not None:
-        noun = "job" if lost.count == 1 else "jobs"
+        many = f"{lost.count:,} jobs did not end as they"
+        who = "1 job did not end as it" if lost.count == 1 else many
         return Summary(
-            f"No request failed, but {lost.count:,} {noun} did not end as they should have: "
-            f"{_plain(lost.title)}.",
+            f"No request failed, but {who} should have: {_plain(lost.title)}.",
             "" if lost.remedy is None else f"What helps: {_plain(lost.remedy)}.",
         )
     if rollout.outcome != rollout.expected:
