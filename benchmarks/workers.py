@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "celery": (
         *("{python}", "-m", "celery", "--app", "celery_app", "worker", "--concurrency", "1"),
         *("--hostname", "{replica_id}", "--without-gossip", "--without-mingle"),
+        *("--loglevel", "INFO"),
     ),
     "rq": ("{bin}/rq", "worker", "--url", "{broker}", "--name", "{replica_id}"),
     "huey": ("{bin}/huey_consumer", "huey_app.huey"),
