@@ -91,7 +91,10 @@ ROWS = (
     Row("rq", "TERM twice", "term-twice", ("job:dropped_after_1_stop",), ("job:cut", "job:lost")),
     Row("rq", "KILL", "kill-all", ("job:cut",), jobs=(LONG, MANY)),
     Row("rq", "a new argument", None, ("job:not_understood_by:v1",), jobs=(), env={"NEW": "1"}),
-    Row("rq", "the broker is away for 5 s", "restart", (), seconds=5.0),
+    Row(
+        *("rq", "the broker is away for 5 s while a job ends", "restart", ("job:will_repeat",)),
+        seconds=5.0,
+    ),
     Row("huey", "TERM to the parent", "term", ("job:lost",)),
     Row("huey", "KILL", "kill-all", ("job:lost",)),
     Row(
@@ -115,7 +118,8 @@ def installed(system: str, folder: Path) -> Path:
         return place
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
     words = [str(place / "bin/python"), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*words, "--disable-pip-version-check", *PINNED[system]], check=True)
+    words += ["--disable-pip-version-check", *PINNED[system]]
+    subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
     return place / "bin"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tell import tell
 
 ask = importlib.import_module(os.environ["SYSTEM"] + "_app").ask
+NEW = os.environ.get("HITLESS_VERSION") == "v2"
 one_at_a_time = threading.Lock()
 
 
@@ -32,8 +33,10 @@ class Handler(BaseHTTPRequestHandler):
             for _ in range(body.pop("count", 1)):
                 key = body.get("key")
                 name, arguments = body["name"], {"seconds": body.get("seconds", 0)}
-                if "language" in body:
+                if NEW and "language" in body:
                     arguments["language"] = body["language"]
+                if not NEW and name == "only_new":
+                    name = "job"
                 tell("asked", ask(name, arguments), name=name, key=key)
         self.answer(202, {})
 
