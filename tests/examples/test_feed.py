@@ -17,7 +17,6 @@ PATIENT = (
 """A busy machine may delay the users; that is not what is tested here."""
 
 
-@pytest.mark.soak
 def test_who_reconnects_and_says_what_it_has_misses_nothing(tmp_path: Path) -> None:
     """Replicas end their clients' connections, all of them come back, and no message is missed."""
     verdict = released(EXAMPLE / "scenario.toml", tmp_path, *PATIENT).verdict
