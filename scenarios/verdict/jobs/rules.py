@@ -131,7 +131,8 @@ class JobRules:
 
     def _failed(self, job: JobHistory, *, gone: bool) -> Found | None:
         marked = job.stored is not None and job.stored.state == "failed"
-        told = any(one.failed for one in job.attempts) or bool(job.failures) or bool(job.logged)
+        told = any(one.failed for one in job.attempts) or bool(job.failures)
+        told |= bool(job.logged) and not job.cut
         if not (marked or (told and (gone or job.stored is None))):
             return None
         error = next((text for _, text in reversed(_errors(job, self._lives))), None)
@@ -199,7 +200,7 @@ def _errors(job: JobHistory, lives: Mapping[str, ProcessLife]) -> list[tuple[str
     found = [
         (one.version, one.error or "an error") for one in job.attempts if one.failed
     ] + job.failures
-    for error in job.logged:
+    for error in job.logged if not job.cut else ():  # what a log says of a stop is no error
         life = lives.get(error.by)
         found.append((life.version if life else None, error.error))
     row = job.stored

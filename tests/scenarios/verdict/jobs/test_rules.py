@@ -62,6 +62,14 @@ def test_a_job_that_broke_off_and_is_nowhere_is_lost() -> None:
     assert "old was ended while it did the job" in found.sentence
 
 
+def test_what_a_log_says_of_a_stop_is_no_error_of_the_job() -> None:
+    """Celery logs a `WorkerLostError` for a job that a signal cut: it is lost, and not refused."""
+    logged = JobError(job="j", by="old", error="WorkerLostError: Worker exited: signal 15")
+    assert kind(cause([ASKED, told("begun", 11)], errors=[logged])) == "job:lost"
+    new = told("asked", 1, "web-2", name="mail")
+    assert kind(cause([new, told("begun", 11)], errors=[logged])) == "job:lost"
+
+
 def test_a_job_that_nobody_began_and_the_queue_does_not_have_is_lost() -> None:
     """It is gone without a trace."""
     assert kind(cause([ASKED])) == "job:lost"
