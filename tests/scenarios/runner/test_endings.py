@@ -178,9 +178,10 @@ ready_log = "^ready"
 """
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)]
+)
 def test_what_runs_beside_the_web_ends_with_the_run(number: signal.Signals, tmp_path: Path) -> None:
     """Also the children that workers have put into groups and sessions of their own."""
     mark = uuid.uuid4().hex

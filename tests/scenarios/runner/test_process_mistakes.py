@@ -22,14 +22,14 @@ ready_log = "^ready"
 WAITS = "import time; print('ready', flush=True); time.sleep(600)"
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("scenario", "said"),
     [
-        (
+        pytest.param(
             WORKER.replace("SCRIPT", "import time; time.sleep(600)"),
             "worker-a-1 (no line of its log matches '^ready')",
+            marks=pytest.mark.soak,
         ),
         (
             WORKER.replace("SCRIPT", "raise SystemExit('no queue here')"),
@@ -39,9 +39,10 @@ WAITS = "import time; print('ready', flush=True); time.sleep(600)"
             WORKER.replace("SCRIPT", WAITS) + '[jobs]\nstore = ["echo", "3 jobs"]\n',
             "jobs.store: line 1 of the output of echo 3 jobs is '3 jobs'",
         ),
-        (
+        pytest.param(
             WORKER.replace("SCRIPT", WAITS) + '[jobs]\nstore = ["no-such-program"]\n',
             "jobs.store cannot be started: no-such-program",
+            marks=pytest.mark.soak,
         ),
     ],
 )
