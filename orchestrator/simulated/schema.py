@@ -135,6 +135,7 @@ class SimulatedDatabase:
         return MigrationModel(name=name)
 
     async def _carry_out(self, migration: MigrationModel, journal: Journal) -> None:
+        await asyncio.sleep(migration.lead_seconds)
         detail = {"migration": migration.name, "direction": "apply"}
         async with journal.verb("migrate", detail=detail) as entry:
             if migration.locks is not None:

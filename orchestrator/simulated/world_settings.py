@@ -198,12 +198,14 @@ class MigrationModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     Attributes:
         name: its name, such as `0003.backfill`.
+        lead_seconds: how long its tool needs before it begins.
         seconds: how long it takes.
         locks: the table whose lock it holds meanwhile; requests that need it wait.
         fails: the SQLSTATE with which it is refused; absent: it succeeds.
     """
 
     name: str
+    lead_seconds: NotNegative = 0.0
     seconds: NotNegative = 0.1
     locks: str | None = None
     fails: str | None = None

@@ -45,6 +45,7 @@ COMMANDS = {
     "watch": CommandEntry("watch", "Send traffic while any command deploys, and judge."),
     "probe": CommandEntry("probe", "Find out how a server starts and stops."),
     "init": CommandEntry("init", "Write a scenario file for your own application."),
+    "calibrate": CommandEntry("calibrate", "Fit a simulation to a real run."),
     "fuzz": CommandEntry("fuzz", "Search for rollouts that break a promise, in virtual time."),
     "schema": CommandEntry("schema", "Print the JSON Schema of a published format."),
     "explain": CommandEntry("explain", "Show what the run recorded about one request."),

@@ -30,6 +30,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless matrix --platform simulated",
     ),
     "demo": ("hitless demo", "hitless demo --rate 200"),
+    "calibrate": (
+        "hitless calibrate runs/20260101-120000-big-bang-rolling --compare",
+        "hitless calibrate runs/20260101-120000-big-bang-rolling --out calibrated.toml",
+    ),
     "fuzz": (
         "hitless fuzz",
         "hitless fuzz --seconds 600 --seed 100000",
