@@ -15,6 +15,9 @@ takes time in the real world is modelled: processes, networks, queues and locks.
     prober         health checks: the real policy, and only the checks that matter
     schema         the database: what each version can do with it, and who waits for locks
     users          who sends what, when
+    journeys       what users do after their first request, and users who stay
+    faults         what is broken on purpose
+    search         searches for schedules in which a rollout breaks a promise
     batches        steady stretches of traffic, many requests at once (needs numpy)
     arrays         draws by the thousand (needs numpy)
     world          all of it together

@@ -47,6 +47,7 @@ COMMANDS = {
     "init": CommandEntry("init", "Write a scenario file for your own application."),
     "calibrate": CommandEntry("calibrate", "Fit a simulation to a real run."),
     "fuzz": CommandEntry("fuzz", "Search for rollouts that break a promise, in virtual time."),
+    "sweep": CommandEntry("sweep", "Vary settings in virtual time, and show the frontier."),
     "schema": CommandEntry("schema", "Print the JSON Schema of a published format."),
     "explain": CommandEntry("explain", "Show what the run recorded about one request."),
     "help": CommandEntry("topics", "Explain the exit statuses, or a command."),

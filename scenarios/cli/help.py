@@ -30,6 +30,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless matrix --platform simulated",
     ),
     "demo": ("hitless demo", "hitless demo --rate 200"),
+    "sweep": (
+        "hitless sweep good --vary policy.max_surge=1,25%,100% --vary balancer.rise=1,2,3",
+        "hitless sweep --vary policy.max_surge=1,50%,100% --vary policy.min_ready_seconds=0,1,5",
+        "hitless sweep good --vary traffic.rate=100..2000 --random 200 --plot sweep.svg",
+    ),
     "calibrate": (
         "hitless calibrate runs/20260101-120000-big-bang-rolling --compare",
         "hitless calibrate runs/20260101-120000-big-bang-rolling --out calibrated.toml",

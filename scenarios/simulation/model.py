@@ -1,6 +1,7 @@
 """PURE but for the names of migrations: a scenario as a simulated world."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ def model_of(experiment: Experiment) -> Model:
         seed=experiment.seed,
         rate=0.0 if uneven else traffic.asked_rate,
         even=traffic.arrivals == "constant",
-        offsets=(lambda: schedule(plan)) if uneven else None,
+        offsets=partial(schedule, plan) if uneven else None,
         timeout_seconds=traffic.timeout_seconds,
         baseline_seconds=scenario.phases.baseline_seconds,
         settle_seconds=scenario.phases.settle_seconds,
