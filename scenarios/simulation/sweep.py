@@ -1,7 +1,6 @@
 """Simulates one experiment with many combinations of settings, on any executor."""
 
 import itertools
-import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,12 +38,12 @@ class Knob(NamedTuple):
     values: tuple[str, ...]
     span: tuple[float, float] | None = None
 
-    def draw(self, chance: random.Random) -> str:
-        """One value at random."""
+    def draw(self, share: float) -> str:
+        """The value that belongs to a random number from 0 up to (not including) 1."""
         if self.span is None:
-            return chance.choice(self.values)
+            return self.values[int(share * len(self.values))]
         least, most = self.span
-        return f"{least + chance.random() * (most - least):.4g}"
+        return f"{least + share * (most - least):.4g}"
 
 
 def knob(text: str) -> Knob:
@@ -105,7 +104,7 @@ def combinations(knobs: Sequence[Knob], draws: int | None, seed: int) -> Iterato
     if draws is not None:
         chance = stream(seed, "sweep")
         for _ in range(draws):
-            yield {one.key: one.draw(chance) for one in knobs}
+            yield {one.key: one.draw(chance.random()) for one in knobs}
         return
     for one in knobs:
         if not one.values:
