@@ -97,16 +97,28 @@ class ReadinessGates:
 
 
 async def readiness_refusal(
-    platform: Platform, replica: Replica, path: str, seconds: float
+    platform: Platform,
+    replica: Replica,
+    path: str,
+    seconds: float,
+    *,
+    patience: float = _REHEARSAL_SECONDS,
 ) -> str | None:
     """Probe a replica until it is ready; return why it is not, or None when it is.
+
+    Args:
+        platform: runs the replica.
+        replica: the replica.
+        path: the path that it must answer with a 2xx.
+        seconds: how long it may take until it listens.
+        patience: how long it may take from then on until it is ready.
 
     Raises:
         RolloutFailed: it does not listen within `seconds`.
     """
     async with deadline(seconds, "it does not listen"):
         await platform.wait_listening(replica)
-    until = now() + _REHEARSAL_SECONDS
+    until = now() + patience
     while True:
         answer = await platform.probe(replica, path, _PROBE_SECONDS)
         if answer.good:

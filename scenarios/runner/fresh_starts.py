@@ -20,6 +20,9 @@ from orchestrator.tasks import first_error
 NAME = "hitless-fresh"
 """What the ids of such replicas begin with, so that their sessions are not those of the fleet."""
 
+# Longer than a rehearsal may take: nobody waits for this, and the release uses the machine.
+_READY_SECONDS = 10.0
+
 
 class FreshStarts:
     """Starts a replica of each serving version after each step that changes the schema."""
@@ -86,7 +89,9 @@ class FreshStarts:
                 with first_error():
                     async with asyncio.TaskGroup() as group:
                         watcher = group.create_task(fail_at_end(platform, replica))
-                        why = await readiness_refusal(platform, replica, path, self._start_seconds)
+                        why = await readiness_refusal(
+                            platform, replica, path, self._start_seconds, patience=_READY_SECONDS
+                        )
                         watcher.cancel()
             except RolloutFailed as failure:
                 return str(failure)

@@ -61,7 +61,8 @@ WARM_ROUNDS = 5
 """How many more there are before the schema changes: psycopg prepares a statement at its sixth."""
 
 _ROUNDS_AFTER = 2
-_SETTLE_SECONDS = 5.0
+_READY_SECONDS = 6.0  # a version that never becomes ready costs so much, each time
+_PROBE_SECONDS = 5.0
 _SET_UP = "set-up"
 _HOST = "check.localhost"
 
@@ -183,7 +184,8 @@ class Trial:
         self._settled: Callable[[], Awaitable[bool]] | None = None
         if spec is not None and isinstance(spec.settled_when, str) and url:
             query = spec.settled_when
-            self._settled = lambda: wait_settled(url, query, _SETTLE_SECONDS)
+            seconds = spec.settle_timeout_seconds
+            self._settled = lambda: wait_settled(url, query, seconds)
 
     async def fresh(self, schema: SchemaKey, version: str) -> tuple[_Tried, CellResult]:
         """Start a replica of the version, and play each journey once."""
@@ -375,7 +377,9 @@ class Trial:
                 async with asyncio.TaskGroup() as group:
                     watcher = group.create_task(fail_at_end(self._platform, replica))
                     for path in dict.fromkeys(paths):
-                        why = await readiness_refusal(self._platform, replica, path, seconds)
+                        why = await readiness_refusal(
+                            self._platform, replica, path, seconds, patience=_READY_SECONDS
+                        )
                         if why is not None:
                             break
                     watcher.cancel()
@@ -386,7 +390,7 @@ class Trial:
     async def _health(self, replica: Replica) -> tuple[EndpointResult, ...]:
         """Whether a router would still send requests to the replica."""
         path = self._desk.loaded.scenario.application.health_path
-        answer = await self._platform.probe(replica, path, _SETTLE_SECONDS)
+        answer = await self._platform.probe(replica, path, _PROBE_SECONDS)
         if answer.good:
             return ()
         failed = EndpointResult(

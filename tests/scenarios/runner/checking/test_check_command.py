@@ -187,7 +187,7 @@ def test_a_killed_check_leaves_nothing(tmp_path: Path) -> None:
     marks = {_mark(int(one)) for one in _children(check.pid)} - {None}
     assert marks
     check.send_signal(signal.SIGKILL)
-    check.wait()
+    check.communicate()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         left = [one.name for one in Path("/proc").glob("[0-9]*") if _mark(int(one.name)) in marks]
