@@ -169,7 +169,7 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
 
 async def _plan(loaded: Loaded) -> ReleasePlan:
     async with environment() as place:
-        release = await planned_release(loaded, place.processes, place.private / "migrator.log")
+        release = await planned_release(loaded, place.processes, place.private / "migrations.log")
         return release.plan
 
 

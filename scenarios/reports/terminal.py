@@ -16,6 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports import jobs, words
 from scenarios.reports.sentence import Summary, delayed_by_locks, fine, in_words, summary_of
 from scenarios.reports.terminal_details import details
@@ -245,5 +246,5 @@ def _to_copy(verdict: Verdict, folder: str | None) -> Iterable[tuple[str, str]]:
         if example is not None:
             told = shlex.join(["hitless", "explain", folder, example])
             yield "Look at one", words.clean(told)
-        yield "Report", words.clean(str(Path(folder) / "report.html"))
+        yield "Report", words.clean(str(RunFolder(Path(folder)).report))
     yield "Run again", words.clean(verdict.replay)

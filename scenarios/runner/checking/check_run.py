@@ -114,7 +114,7 @@ async def check_release(
         ScenarioError: a migration cannot be read, or a journey cannot be played.
         EnvironmentFailure: the check itself failed.
     """
-    log = place.private / "migrator.log"
+    log = place.private / "migrations.log"
     release = await planned_release(loaded, place.processes, log)
     trials = wanted.of(release.plan)
     results = None
@@ -290,7 +290,7 @@ class _Templates:
         database = self._loaded.scenario.database
         if self._server is None or database is None:
             return
-        log = self._place.private / "migrator.log"
+        log = self._place.private / "migrations.log"
         try:
             name = await self._place.template(self._loaded, database, log)
         except MigrationFailed as failure:

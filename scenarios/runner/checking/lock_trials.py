@@ -93,7 +93,7 @@ async def try_locks(desk: Desk, trial: LockTrial) -> tuple[HeldLock, ...]:
         spec = loaded.scenario.database
         if spec is None:
             continue
-        template = await desk.environment.template(loaded, spec, desk.folder / "migrator.log")
+        template = await desk.environment.template(loaded, spec, desk.folder / "migrations.log")
         name = f"check_{next(desk.numbers)}"
         url = await desk.server.create_database(name, template=template)
         try:

@@ -425,7 +425,7 @@ async def carry_out(
     known = values or values_of(desk, url)
     release = application.release(desk.loaded, {**known, "replica_dir": str(desk.folder)})
     migrator = desk.environment.migrator(
-        url, spec, desk.folder / "migrator.log", lock_timeout=spec.lock_timeout_seconds
+        url, spec, desk.folder / "migrations.log", lock_timeout=spec.lock_timeout_seconds
     )
     await desk.release.carry_out(advances, release.steps, migrator)
 
