@@ -67,6 +67,7 @@ class StoredJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
             worker may take it; absent if that is unknown.
         name: the name of the job's kind.
         error: why it failed.
+        at_ns: when the queue was asked, on the machine's monotonic clock; 0 if that is unknown.
     """
 
     job: str
@@ -75,6 +76,7 @@ class StoredJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     until_seconds: float | None = None
     name: str | None = None
     error: str | None = None
+    at_ns: int = 0
 
 
 class JobError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -34,6 +34,7 @@ async def stored_jobs(command: NdjsonCommand) -> list[StoredJob]:
     Raises:
         EnvironmentFailure: the command failed, or printed something else.
     """
+    at_ns = time.monotonic_ns()  # what has ended by now, the queue may know
     return [
         StoredJob(
             job=str(line.job),
@@ -42,6 +43,7 @@ async def stored_jobs(command: NdjsonCommand) -> list[StoredJob]:
             until_seconds=line.until_seconds,
             name=line.name,
             error=line.error,
+            at_ns=at_ns,
         )
         for line in await command.lines(_Line, EXAMPLE)
     ]

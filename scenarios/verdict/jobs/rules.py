@@ -26,6 +26,9 @@ from scenarios.verdict.jobs.history import JobHistory, ProcessLife
 AFTER_STOP_NS = 1_000_000_000
 """A job that is begun within this time after the stop signal was probably taken before it."""
 
+TOLD_NS = 1_000_000_000
+"""For so long after the end of a job, the worker may still be about to tell the queue."""
+
 _GIVEN_UP = 2
 """From so many cuts on, a job that is gone was given up, and not lost by chance."""
 
@@ -89,13 +92,21 @@ class JobRules:
         if times > 1:
             whom = " and ".join(one.by or "a worker" for one in job.ended)
             return Found("job:done_twice", "job:done_twice", f"done {times} times, by {whom}")
-        if job.stored is not None and job.stored.state != "failed":
+        if self._still_stored(job):
             said = f"it ended, but the queue still has it ({job.stored.state})"
             return Found("job:will_repeat", "job:will_repeat", said + _until(job))
         if job.cut:
             again = job.ended[0]
             return self._cut(job, f"then {again.by or 'a worker'} did it from its beginning")
         return self._begun_late(job) or self._reordered(job)
+
+    def _still_stored(self, job: JobHistory) -> bool:
+        """Whether the queue has a job long enough after its end to have been told of it."""
+        row = job.stored
+        if row is None or row.state == "failed":
+            return False
+        told_ns = max(one.ended_ns or 0 for one in job.ended)
+        return not row.at_ns or row.at_ns - told_ns >= TOLD_NS
 
     def _of_open(self, job: JobHistory) -> Found | None:
         gone = self._stored and job.stored is None and not job.under_way

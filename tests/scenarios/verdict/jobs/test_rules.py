@@ -109,6 +109,9 @@ def test_a_job_that_ended_and_is_still_held_will_repeat() -> None:
     events = [ASKED, told("begun", 2), told("ended", 3)]
     assert kind(cause(events, [row("held", until_seconds=14_400.0)])) == "job:will_repeat"
     assert cause(events, [row("failed")]) is None
+    look = 3 * SECOND + 500_000_000  # the worker may be about to tell the queue
+    assert cause(events, [row("held", at_ns=look)]) is None
+    assert kind(cause(events, [row("held", at_ns=look + SECOND)])) == "job:will_repeat"
 
 
 def test_a_job_that_nobody_began_and_a_dead_process_holds_is_hidden() -> None:
