@@ -41,7 +41,6 @@ def fails_as_declared(path: str, verdict: Verdict) -> None:
     assert verdict.requests.failed == 0, "every request was answered, and yet jobs were lost"
 
 
-@pytest.mark.soak
 @needs_redis
 def test_celery_loses_no_task_when_it_is_deployed_in_order(tmp_path: Path) -> None:
     """Workers first, a signal to the parent alone, late acknowledgement: each task is done once."""

@@ -20,7 +20,7 @@ A job has the first of these that applies:
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from scenarios.evidence.jobs import JobCause
+from scenarios.evidence.jobs import JobCause, StoredJob
 from scenarios.verdict.jobs.history import JobHistory, ProcessLife
 
 AFTER_STOP_NS = 1_000_000_000
@@ -92,21 +92,13 @@ class JobRules:
         if times > 1:
             whom = " and ".join(one.by or "a worker" for one in job.ended)
             return Found("job:done_twice", "job:done_twice", f"done {times} times, by {whom}")
-        if self._still_stored(job):
+        if job.stored is not None and _still_stored(job, job.stored):
             said = f"it ended, but the queue still has it ({job.stored.state})"
             return Found("job:will_repeat", "job:will_repeat", said + _until(job))
         if job.cut:
             again = job.ended[0]
             return self._cut(job, f"then {again.by or 'a worker'} did it from its beginning")
         return self._begun_late(job) or self._reordered(job)
-
-    def _still_stored(self, job: JobHistory) -> bool:
-        """Whether the queue has a job long enough after its end to have been told of it."""
-        row = job.stored
-        if row is None or row.state == "failed":
-            return False
-        told_ns = max(one.ended_ns or 0 for one in job.ended)
-        return not row.at_ns or row.at_ns - told_ns >= TOLD_NS
 
     def _of_open(self, job: JobHistory) -> Found | None:
         gone = self._stored and job.stored is None and not job.under_way
@@ -204,6 +196,14 @@ class JobRules:
             return None
         said = f"it was begun after job {later}, which has the same key and was asked for later"
         return Found("job:reordered", "job:reordered", said)
+
+
+def _still_stored(job: JobHistory, row: StoredJob) -> bool:
+    """Whether the queue has a job long enough after its end to have been told of it."""
+    if row.state == "failed":
+        return False
+    told_ns = max(one.ended_ns or 0 for one in job.ended)
+    return not row.at_ns or row.at_ns - told_ns >= TOLD_NS
 
 
 def _errors(job: JobHistory, lives: Mapping[str, ProcessLife]) -> list[tuple[str | None, str]]:
