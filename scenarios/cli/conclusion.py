@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
+from scenarios.cli.machine_words import machine_words
 from scenarios.reports.terminal import print_verdict
 from scenarios.review.publishing import tell_github, write_junit
 from scenarios.verdict import Verdict, encode
@@ -33,6 +35,8 @@ def conclude(
         sys.stdout.buffer.write(encode(verdict))
     else:
         print_verdict(console, verdict, str(folder), verbose=verbose)
+        if text := machine_words(verdict, folder):
+            console.print(Text(text, "yellow"), soft_wrap=True)
     write_junit(junit, verdict)
     tell_github(verdict, folder, console.file)
     return verdict.exit_status

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from scenarios.cli.interrupts import run_interruptibly
+from scenarios.cli.machine_words import machine_words
 from scenarios.cli.measuring import measured
 from scenarios.cli.options import (
     AutoRateOption,
@@ -86,11 +87,15 @@ def show_demo(
         for experiment, (verdict, _) in zip(experiments, done, strict=True)
         if (text := surprise(experiment.scenario.expect, verdict)) is not None
     ]
+    invalid = [(verdict, folder) for verdict, folder in done if verdict.verdict == "invalid"]
     for text in surprises:
-        console.print(Text(text, "red"))
+        # A run that says nothing is no failure: neither of the plan nor of whoever tries it.
+        console.print(Text(text, "yellow" if invalid else "red"), soft_wrap=True)
+    for text in dict.fromkeys(machine_words(*one) for one in invalid):
+        console.print(Text(text, "yellow"), soft_wrap=True)
     if as_json:
         verdicts = msgspec.json.encode([verdict for verdict, _ in done])
         sys.stdout.buffer.write(msgspec.json.format(verdicts, indent=2) + b"\n")
-    if any(verdict.verdict == "invalid" for verdict, _ in done):
+    if invalid:
         return ExitStatus.INVALID
     return ExitStatus.FAIL if surprises else ExitStatus.PASS
