@@ -118,8 +118,13 @@ class _Replay(msgspec.Struct, frozen=True):
 _LEAST_WORDS = 3
 
 
-def predict(run: Path, found: Calibration) -> Verdict:
+def predict(run: Path, found: Calibration, seed: int | None = None) -> Verdict:
     """Simulate what a real run has done, with the times that were fitted to it.
+
+    Args:
+        run: the folder of the real run.
+        found: what was fitted to it.
+        seed: of the simulated run; absent: that of the real one.
 
     Raises:
         ScenarioError: it cannot be simulated.
@@ -128,7 +133,8 @@ def predict(run: Path, found: Calibration) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="hitless-predicted-") as name:
         file = Path(name) / "calibrated.toml"
         _write(file, replay.scenario, document(found))
-        experiment = replay.changes.experiment(str(file), replay.strategy, replay.seed)
+        number = replay.seed if seed is None else seed
+        experiment = replay.changes.experiment(str(file), replay.strategy, number)
         folder = Path(name) / "run"
         folder.mkdir()
         SimulatedExperiment(experiment, folder, Silence()).run()
