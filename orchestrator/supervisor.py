@@ -92,6 +92,8 @@ class Supervisor:
     def __init__(self, rollout: Rollout, platform: Platform, router: Router) -> None:
         self._rollout = rollout
         self._platform = platform
+        # Looked up once: there may be ten thousand replicas to ask about, twice a second.
+        self._knows = platform if isinstance(platform, KnowsWhoAnswers) else None
         self._router = router
         self._healing = rollout.policy.healing
         self._scaling = rollout.policy.autoscaling
@@ -178,10 +180,8 @@ class Supervisor:
 
     def _answers(self, member: Member) -> bool:
         """Whether the platform knows without a probe that a member answers."""
-        if not isinstance(self._platform, KnowsWhoAnswers):
-            return False
         path = member.version.liveness_path or "/"
-        if not self._platform.would_answer(member.replica, path):
+        if self._knows is None or not self._knows.would_answer(member.replica, path):
             return False
         self._misses.pop(member.replica.id, None)
         return True

@@ -25,9 +25,25 @@ def generator(chance: random.Random) -> np.random.Generator:
     return np.random.Generator(twister)
 
 
+_MOST_KNOWN = 256
+_KNOWN: dict[int, tuple[Distribution, Ints]] = {}
+
+
+def _quantiles_of(distribution: Distribution) -> Ints:
+    """The quantiles as an array; made once, since that takes longer than a thousand draws."""
+    known = _KNOWN.get(id(distribution))
+    if known is None:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        # With the distribution, so that its id is not given to another one.
+        known = (distribution, np.array(distribution.quantiles, dtype=np.int64))
+        _KNOWN[id(distribution)] = known
+    return known[1]
+
+
 def at_many(distribution: Distribution, shares: Floats) -> Ints:
     """What `Distribution.at` gives for each share, bit for bit."""
-    quantiles = np.array(distribution.quantiles, dtype=np.int64)
+    quantiles = _quantiles_of(distribution)
     if distribution.is_constant:
         return np.full(len(shares), quantiles[0], dtype=np.int64)
     place = shares * (len(quantiles) - 1)
