@@ -41,3 +41,16 @@ def place_of(request_id: str) -> Place | None:
     if match["stays"] is None:
         return Place(match["user"], int(first))
     return Place(match["user"], int(second)) if second else None
+
+
+def try_user(seed: int, number: int) -> str:
+    """The word of a user who only tries a journey before the run, such as `s7-try-3`."""
+    return f"s{seed}-try-{number}"
+
+
+def is_try(text: str) -> bool:
+    """Whether a text, such as an address or a subject, holds the word of such a user."""
+    return "-try-" in text and _TRY.search(text) is not None
+
+
+_TRY = re.compile(r"\bs\d+-try-\d+\b")

@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 
 from orchestrator.database import connected
+from scenarios.evidence.request_id import is_try
 from scenarios.evidence.subject import Subject
 from scenarios.recording.ndjson_command import NdjsonCommand
 
@@ -22,13 +23,16 @@ EXAMPLE = '{"subject": "x@example.com", "state": "active"}'
 async def record_subjects(url: str, query: str | NdjsonCommand, path: Path) -> None:
     """Write the query's rows as a subjects file; a command prints them instead.
 
+    Rows of those who only tried a journey before the run are no part of the run, and left out.
+
     Raises:
         EnvironmentFailure: the database refuses the query or does not answer, or the command
             failed or printed something else.
     """
     if isinstance(query, NdjsonCommand):
         rows = await query.lines(Subject, EXAMPLE)
-        path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        kept = (row for row in rows if not is_try(row.subject))
+        path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
         return
     async with connected(url) as connection:
         with path.open("wb") as file:
@@ -38,7 +42,8 @@ async def record_subjects(url: str, query: str | NdjsonCommand, path: Path) -> N
                     subject = Subject(
                         subject=str(row["subject"]), state=None if state is None else str(state)
                     )
-                    file.write(msgspec.json.encode(subject) + b"\n")
+                    if not is_try(subject.subject):
+                        file.write(msgspec.json.encode(subject) + b"\n")
 
 
 async def wait_settled(url: str, query: str | NdjsonCommand, timeout_seconds: float) -> bool:

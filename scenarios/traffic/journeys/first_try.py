@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 
+from scenarios.evidence.request_id import try_user
 from scenarios.traffic.errors import Location
 from scenarios.traffic.journeys.compiled import CompiledStep, compiled_steps
 from scenarios.traffic.journeys.examination import Mismatch
@@ -24,7 +25,6 @@ ANSWER_SECONDS = 2.0
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.2
 _SHOWN = 200
-_MEMBER = "try"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +46,6 @@ class FailedTry:
     status: int | None = None
     body: str = ""
     replica: str | None = None
-
-
-def is_try(address: str) -> bool:
-    """Whether an email address is that of a user who only tried a journey."""
-    user = address.partition("@")[0].split("-")
-    return len(user) == 3 and user[1] == _MEMBER  # noqa: PLR2004 - `s7-try-1`, see `_values`
 
 
 async def first_try(
@@ -146,7 +140,7 @@ class _Try:
         return takewhile(lambda step: step.lasting is None, quick)
 
     def _values(self, attempt: int) -> dict[str, str]:
-        unique = f"s{self._seed}-{_MEMBER}-{self._number * _ATTEMPTS + attempt}"
+        unique = try_user(self._seed, self._number * _ATTEMPTS + attempt)
         return {
             **self._captured,
             "unique": unique,

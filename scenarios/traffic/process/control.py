@@ -30,12 +30,12 @@ from scenarios.errors import EvidenceError
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.request_id import is_try
 from scenarios.exit_status import ExitStatus
 from scenarios.traffic.errors import PlanError, TrafficError
 from scenarios.traffic.generator import Generator
 from scenarios.traffic.histogram import Histogram
 from scenarios.traffic.intervals import Interval
-from scenarios.traffic.journeys.first_try import is_try
 from scenarios.traffic.journeys.mailbox import mailbox
 from scenarios.traffic.plan import Plan, host_and_port
 from scenarios.traffic.process.dialogue import (

@@ -152,14 +152,14 @@ def test_faults_that_make_no_sense(text: str) -> None:
 PLANTED = {
     "stored": """
         DELETE FROM subscriptions WHERE email = (
-            SELECT email FROM subscriptions s WHERE email LIKE 's1-%' AND NOT EXISTS (
+            SELECT email FROM subscriptions s WHERE email LIKE 's1-0%' AND NOT EXISTS (
                 SELECT FROM subscription_tokens t WHERE t.subscriber_id = s.id
             ) LIMIT 1
         )""",
     "stored, twice": """
         CREATE TABLE doubles () INHERITS (subscriptions);
         INSERT INTO doubles SELECT * FROM ONLY subscriptions s
-        WHERE email LIKE 's1-%' AND NOT EXISTS (
+        WHERE email LIKE 's1-0%' AND NOT EXISTS (
             SELECT FROM subscription_tokens t WHERE t.subscriber_id = s.id
         ) LIMIT 1""",
     "confirmed": """

@@ -11,11 +11,12 @@ import pytest
 from orchestrator.errors import EnvironmentFailure
 from scenarios.cli.main import status
 from scenarios.errors import ScenarioError
+from scenarios.evidence.request_id import is_try, try_user
 from scenarios.evidence.tick import Tick
 from scenarios.runner.early import BaselineWatch, check_queries, failure_of
 from scenarios.runner.programs import check_programs
 from scenarios.scenario.reader import Loaded, load
-from scenarios.traffic.journeys.first_try import FailedTry, first_try, is_try
+from scenarios.traffic.journeys.first_try import FailedTry, first_try
 from scenarios.traffic.settings import Capture, Journey, Step, TrafficSettings
 from tests.support.servers import Server, read_request, serving
 
@@ -256,6 +257,8 @@ async def test_nobody_answers() -> None:
 def test_the_users_of_tries_are_none_of_the_run() -> None:
     """Mails to those who tried a journey are told from the mails of users."""
     assert is_try("s7-try-12@example.com")
+    assert is_try(f"item of {try_user(7, 3)}")
+    assert not is_try("s7-tryst-12 or entry-3 s77-retry-1")
     assert not is_try("s7-000012@example.com")
     assert not is_try("s7-u000012@example.com")
     assert not is_try("try@example.com")
