@@ -11,6 +11,7 @@ pinned version. The exit status is 1 if a row differs.
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ PINNED: Mapping[str, tuple[str, ...]] = {
     "celery": ("celery[redis]==5.7.0",),
     "rq": ("rq==3.0.0",),
     "huey": ("huey==3.5.4", "redis==8.1.0"),
-    "bullmq": ("bullmq@6.7.0",),
+    "bullmq": ("bullmq@6.7.0", "ioredis@5"),
 }
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "celery": (
@@ -249,6 +250,8 @@ def ran(row: Row, programs: Path, out: Path) -> tuple[bool, str]:
 
 def main() -> int:
     """Run the rows that were asked for."""
+    # Whoever ends this ends the run that is under way, whose guardian ends the rest.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("systems", nargs="*", default=[])
     parser.add_argument("--row", default="", help="only rows whose name has this text")

@@ -33,6 +33,7 @@ VERSION = "HITLESS_VERSION"
 _LISTEN_PROBE_SECONDS = 0.02
 _CLOSE_SECONDS = 0.5
 _LOG_LINES = 5
+_LOG_PART = 64 * 1024
 
 
 class LocalPlatform:
@@ -258,14 +259,29 @@ class LocalPlatform:
 
 
 async def logged(log: Path, pattern: str) -> None:
-    """Wait, without a limit, until a line of a log matches a regular expression."""
-    wanted = re.compile(pattern)
-    while not any(wanted.search(line) for line in _lines(log)):  # noqa: ASYNC110 - the same
-        await asyncio.sleep(_LISTEN_PROBE_SECONDS)
+    """Wait, without a limit, until a line of a log matches a regular expression.
+
+    Each line is read once, and a part of the log at a time: a program may log without end.
+    """
+    wanted, offset, rest = re.compile(pattern), 0, b""
+    while True:
+        data = _part(log, offset)
+        offset += len(data)
+        *lines, rest = (rest + data).split(b"\n")
+        rest = rest[-_LOG_PART:]
+        if any(wanted.search(line.decode(errors="replace")) for line in (*lines, rest)):
+            return
+        await asyncio.sleep(0 if data else _LISTEN_PROBE_SECONDS)
 
 
-def _lines(log: Path) -> list[str]:
-    return log.read_text(errors="replace").splitlines() if log.is_file() else []
+def _part(log: Path, offset: int) -> bytes:
+    """The next part of a log; empty where there is none yet."""
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            return file.read(_LOG_PART)
+    except FileNotFoundError:
+        return b""
 
 
 async def accepts(host: str, port: int) -> bool:

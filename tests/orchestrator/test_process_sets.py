@@ -1,5 +1,6 @@
 """Sets of processes beside the web follow a release as replicas do, and leave nothing behind."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ import pytest
 from orchestrator.errors import OrchestratorError
 from orchestrator.journal import Journal, SetJournal
 from orchestrator.model import JournalEvent, Version
-from orchestrator.platforms.local import LocalPlatform
+from orchestrator.platforms.local import LocalPlatform, logged
 from orchestrator.policy import Policy
 from orchestrator.process_sets import Intake, Place, ProcessSet
 from orchestrator.processes import Processes
@@ -174,3 +175,18 @@ def _runs(pid: int) -> bool:
 def test_this_process_is_not_one_of_them() -> None:
     """The helper above tells a running process from one that has ended."""
     assert _runs(os.getpid())
+
+
+async def test_a_line_is_found_in_a_log_that_grows_without_end(tmp_path: Path) -> None:
+    """Each line is read once, also one that is cut where a part of the log ends."""
+    log = tmp_path / "log"
+    waiting = asyncio.ensure_future(logged(log, "^ready$"))
+    await asyncio.sleep(0)
+    log.write_bytes(b"not ready\n" * 20_000)
+    with log.open("ab") as file:
+        file.write(b"x" * 100_000 + b"\nrea")
+        file.flush()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        file.write(b"dy\n")
+    await asyncio.wait_for(waiting, 30)
