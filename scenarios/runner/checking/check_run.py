@@ -26,13 +26,15 @@ from scenarios.check.trial_plan import (
     schema_after,
 )
 from scenarios.errors import ScenarioError
-from scenarios.runner.checking.journey_player import JourneyPlayer, Mailboxes
+from scenarios.runner.checking.journey_player import JourneyPlayer
 from scenarios.runner.checking.lock_trials import try_locks
 from scenarios.runner.checking.migrator_trials import try_migrator
 from scenarios.runner.checking.planned_release import PlannedRelease, planned_release
+from scenarios.runner.checking.replica_client import Mailboxes
 from scenarios.runner.checking.result_cache import ResultCache
 from scenarios.runner.checking.squawk import lint
-from scenarios.runner.checking.trials import Desk, carry_out, try_fresh, try_living
+from scenarios.runner.checking.trials import Desk, carry_out
+from scenarios.runner.checking.version_trials import try_fresh, try_living
 from scenarios.runner.environment import Environment
 from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.reader import Loaded

@@ -11,7 +11,7 @@ from scenarios.check.observed import EndpointResult, RefusedStatement
 from scenarios.evidence.locks import DatabaseSession
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine, parse_file
-from scenarios.runner.checking.journey_player import PlayedRequest
+from scenarios.runner.checking.replica_client import PlayedRequest
 from scenarios.verdict.causes.server_errors import ServerErrors, words
 
 _SERVER_ERRORS = range(500, 600)  # RFC 9110, section 15.6

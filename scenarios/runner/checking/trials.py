@@ -28,21 +28,15 @@ from scenarios.check.observed import (
     Connections,
     CrossingResult,
     EndpointResult,
-    Observed,
     SchemaKey,
 )
 from scenarios.check.reachable import SchemaState
-from scenarios.check.trial_plan import Advance, FreshTrial, LivingTrial, schema_after
+from scenarios.check.trial_plan import Advance
 from scenarios.recording.subjects import wait_settled
 from scenarios.runner import release as application
-from scenarios.runner.checking.journey_player import (
-    JourneyPlayer,
-    Mailboxes,
-    OpenJourney,
-    PlayedRequest,
-    ReplicaClient,
-)
+from scenarios.runner.checking.journey_player import JourneyPlayer, OpenJourney
 from scenarios.runner.checking.planned_release import PlannedRelease
+from scenarios.runner.checking.replica_client import Mailboxes, PlayedRequest, ReplicaClient
 from scenarios.runner.checking.replica_errors import (
     ReplicaErrors,
     endpoint_results,
@@ -142,7 +136,7 @@ class Desk:
 
 
 @dataclass(slots=True)
-class _Tried:
+class TriedReplica:
     """A replica that runs.
 
     Attributes:
@@ -187,12 +181,12 @@ class Trial:
             seconds = spec.settle_timeout_seconds
             self._settled = lambda: wait_settled(url, query, seconds)
 
-    async def fresh(self, schema: SchemaKey, version: str) -> tuple[_Tried, CellResult]:
+    async def fresh(self, schema: SchemaKey, version: str) -> tuple[TriedReplica, CellResult]:
         """Start a replica of the version, and play each journey once."""
         tried = await self.start(version)
         return tried, await self.cell(schema, tried, "fresh", rounds=1, at_once=1)
 
-    async def start(self, version: str, *, shared: Mapping[str, str] | None = None) -> _Tried:
+    async def start(self, version: str, *, shared: Mapping[str, str] | None = None) -> TriedReplica:
         """Start a replica of the version; it runs until the trial ends.
 
         Args:
@@ -206,12 +200,12 @@ class Trial:
         try:
             replica = await self._platform.start(settings, name)
         except PlatformError as error:
-            return _Tried(None, name, version, str(error), began)
+            return TriedReplica(None, name, version, str(error), began)
         self._stack.push_async_callback(self._platform.stop, replica, 0.0)
         why = await self._why_not_ready(replica)
         traffic = loaded.scenario.traffic
         client = self._stack.enter_context(ReplicaClient(replica, traffic.timeout_seconds))
-        tried = _Tried(client, name, version, why, began, shared or {})
+        tried = TriedReplica(client, name, version, why, began, shared or {})
         if why is None and shared is None:
             try:
                 tried.shared = await set_up(
@@ -228,7 +222,7 @@ class Trial:
     async def cell(
         self,
         schema: SchemaKey,
-        tried: _Tried,
+        tried: TriedReplica,
         connections: Connections,
         *,
         rounds: int = _ROUNDS_AFTER,
@@ -274,7 +268,7 @@ class Trial:
             statuses=_statuses(played),
         )
 
-    async def warm_up(self, tried: _Tried) -> None:
+    async def warm_up(self, tried: TriedReplica) -> None:
         """Let a replica use several connections, and prepare its statements."""
         if tried.client is None or tried.not_ready or tried.failed_set_up:
             return
@@ -282,7 +276,7 @@ class Trial:
         for _ in range(WARM_ROUNDS):
             await self._play(tried, wait_for_mail=False)
 
-    async def open_journeys(self, tried: _Tried) -> list[OpenJourney]:
+    async def open_journeys(self, tried: TriedReplica) -> list[OpenJourney]:
         """Begin journeys on a replica, for somebody to go on with."""
         if tried.client is None or tried.not_ready or tried.failed_set_up:
             return []
@@ -290,7 +284,11 @@ class Trial:
         return await player.begin_all(tried.client, tried.shared, self._settled)
 
     async def crossing(
-        self, schema: SchemaKey, began: _Tried, went_on: _Tried, opened: Sequence[OpenJourney]
+        self,
+        schema: SchemaKey,
+        began: TriedReplica,
+        went_on: TriedReplica,
+        opened: Sequence[OpenJourney],
     ) -> CrossingResult | None:
         """Let a replica go on with journeys that another one began; None if it cannot serve."""
         client = went_on.client
@@ -346,7 +344,9 @@ class Trial:
         name = database_values(self._url)["database_name"] if self._url else ""
         return ReplicaErrors(embedded, name, self._started)
 
-    async def _play(self, tried: _Tried, *, wait_for_mail: bool = True) -> list[PlayedRequest]:
+    async def _play(
+        self, tried: TriedReplica, *, wait_for_mail: bool = True
+    ) -> list[PlayedRequest]:
         if tried.client is None:
             return []
         return await self._desk.player.play_all(
@@ -354,7 +354,7 @@ class Trial:
         )
 
     async def _burst(
-        self, tried: _Tried, at_once: int, opened: Sequence[OpenJourney] = ()
+        self, tried: TriedReplica, at_once: int, opened: Sequence[OpenJourney] = ()
     ) -> list[PlayedRequest]:
         """Several plays at the same time, so that several connections are used."""
         if tried.client is None:
@@ -428,70 +428,6 @@ async def carry_out(
         url, spec, desk.folder / "migrations.log", lock_timeout=spec.lock_timeout_seconds
     )
     await desk.release.carry_out(advances, release.steps, migrator)
-
-
-async def try_fresh(desk: Desk, trial: FreshTrial) -> Observed:
-    """A version that is started on a schema.
-
-    Raises:
-        OrchestratorError: the trial itself failed.
-    """
-    schema = schema_after(trial.before).key
-    async with desk.at(schema) as place:
-        _, cell = await place.fresh(schema, trial.version)
-    return Observed(cells=(cell,))
-
-
-async def try_living(desk: Desk, trial: LivingTrial) -> Observed:
-    """A version that lives through changes of the schema.
-
-    Raises:
-        OrchestratorError: the trial itself failed.
-    """
-    schema = schema_after(trial.before)
-    cells: list[CellResult] = []
-    crossings: list[CrossingResult | None] = []
-    changes: list[ChangeResult] = []
-
-    def observed() -> Observed:
-        found = tuple(one for one in crossings if one is not None)
-        return Observed(cells=tuple(cells), crossings=found, changes=tuple(changes))
-
-    async with desk.at(schema.key) as place:
-        old, cell = await place.fresh(schema.key, trial.version)
-        cells.append(cell)
-        await place.warm_up(old)
-        opened = await place.open_journeys(old)
-        for advance in trial.advances:
-            schema, change = await place.advance(schema, [advance])
-            changes.append(change)
-            if change.failed is not None:
-                return observed()
-            cells.append(await place.cell(schema.key, old, "warm", opened=opened))
-            cells.append((await place.fresh(schema.key, trial.version))[1])
-            opened = await place.open_journeys(old)
-        if trial.successor is not None:
-            crossings += await _both_ways(place, schema.key, old, trial.successor, opened)
-        if trial.rest:
-            opened = await place.open_journeys(old)
-            schema, change = await place.advance(schema, trial.rest)
-            if change.failed is not None:
-                changes.append(change)
-                return observed()
-            cells.append(await place.cell(schema.key, old, "warm"))
-            if trial.last is not None:
-                crossings += await _both_ways(place, schema.key, old, trial.last, opened)
-    return observed()
-
-
-async def _both_ways(
-    place: Trial, schema: SchemaKey, old: _Tried, version: str, opened: Sequence[OpenJourney]
-) -> list[CrossingResult | None]:
-    """Journeys of the old version that a new one goes on with, and the reverse."""
-    new = await place.start(version)
-    there = await place.crossing(schema, old, new, opened)
-    back = await place.crossing(schema, new, old, await place.open_journeys(new))
-    return [there, back]
 
 
 async def _whole(work: Awaitable[Sequence[PlayedRequest]]) -> Sequence[PlayedRequest]:
