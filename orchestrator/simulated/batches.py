@@ -264,14 +264,17 @@ class Batches:
         now = self._events.clock.ns
         self.flush()
         self._open = False
+        kept = self._travel_ns == self._delay_ns
+        for replica, row in zip(self._replicas, np.sort(self._free, axis=1).tolist(), strict=True):
+            replica.free[:] = row
+            if kept:
+                # The connection that was used last was used all the while.
+                answered = [at + self._delay_ns for at in row if at + self._delay_ns <= now]
+                last = replica.idle.pop() if replica.idle else 0
+                replica.idle.append(max([last, *answered]))
         for sent in self._under_way:
             self._resume(sent)
         self._under_way, self._sent = [], 0
-        for replica, row in zip(self._replicas, np.sort(self._free, axis=1).tolist(), strict=True):
-            replica.free[:] = row
-            # One connection is kept for each request that was under way at the same time.
-            if not replica.idle and self._travel_ns == self._delay_ns:
-                replica.idle.append(min(now, row[-1] + self._delay_ns))
 
     def _resume(self, sent: _Sent) -> None:
         """Make single requests of what is under way."""
@@ -280,6 +283,8 @@ class Batches:
         for number, place, kind, share, at_ns, arrives, done in zip(
             *(column.tolist() for column in sent), strict=True
         ):
+            if reused and self._replicas[place].idle:
+                self._replicas[place].idle.pop()
             self._exchanges.under_way(
                 Request(number, kind, at_ns, share, at_ns + patience, None),
                 ring[place],

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import OrchestratorError
@@ -27,6 +27,18 @@ TERMINATIONS = (
 )
 
 
+@example(
+    replicas=39,
+    rate=2999,
+    strategy="rolling",
+    termination=TERMINATIONS[1],
+    retry=False,
+    spread=1.0,
+    workers=1,
+    endpoints=1,
+    crash_rate=0.0,
+    seed=0,
+)
 @settings(max_examples=15, deadline=None)
 @given(
     replicas=st.integers(2, 40),
