@@ -106,7 +106,9 @@ def load(
     if "/" in reference or reference.endswith(".toml"):
         path = Path(reference)
         if not path.is_file():
-            raise ScenarioError(f"{reference}: this scenario file does not exist")
+            others = sorted(one.name for one in path.parent.glob("*.toml"))
+            hint = f"; {near(path.name, others)}" if others else ""
+            raise ScenarioError(f"{reference}: this scenario file does not exist{hint}")
     else:
         path = CATALOG / f"{reference}.toml"
         if reference not in builtin_names():

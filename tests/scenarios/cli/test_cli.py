@@ -190,6 +190,17 @@ def test_the_help_of_a_command_is_where_it_is_looked_for(
     assert said[0].startswith("Usage: hitless run [OPTIONS]")
 
 
+def test_a_mistyped_file_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint names the file that is there."""
+    (tmp_path / "scenario.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert status(["run", "scenaro.toml"]) == 2
+    said = capsys.readouterr().err
+    assert "this scenario file does not exist; did you mean 'scenario.toml'?" in said
+
+
 def test_the_exit_statuses_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     """`hitless help exit-status` tells every exit status with its meaning."""
     assert status(["help", "exit-status"]) == 0
