@@ -22,7 +22,7 @@ from scenarios.exit_status import ExitStatus
 from scenarios.reports import words
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class FoundSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule that breaks an invariant.
 
     Attributes:
@@ -100,7 +100,7 @@ def _search(
     return None, seed - first
 
 
-def _smallest(seed: int, violation: Violation, out: Path) -> Found:
+def _smallest(seed: int, violation: Violation, out: Path) -> FoundSchedule:
     name = violation.invariant
 
     def breaks(schedule: Schedule) -> bool:
@@ -115,7 +115,7 @@ def _smallest(seed: int, violation: Violation, out: Path) -> Found:
         file.write_bytes(msgspec.json.format(text, indent=2) + b"\n")
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from error
-    return Found(
+    return FoundSchedule(
         seed=seed,
         invariant=name,
         violation=str(seen),
@@ -139,7 +139,7 @@ def _replayed(file: Path, console: Console) -> int:
     return ExitStatus.FAIL if broken else ExitStatus.PASS
 
 
-def _show(console: Console, found: Found) -> None:
+def _show(console: Console, found: FoundSchedule) -> None:
     console.print(Text(words.clean(found.violation), "bold red"))
     console.print("The smallest schedule differs from the defaults in:")
     text = msgspec.json.format(msgspec.json.encode(_without_defaults(found.schedule)), indent=2)

@@ -17,7 +17,7 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.read import Read
 from scenarios.evidence.scratch import MemoryScratch, Scratch
 from scenarios.evidence.server_log import ServerLine
-from scenarios.evidence.session import SessionClient
+from scenarios.evidence.session_client import SessionClient
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
 from scenarios.evidence.workers import OneProcess, Workers

@@ -32,7 +32,7 @@ from scenarios.evidence.recorder import Recorder
 from scenarios.evidence.scratch import FileScratch
 from scenarios.evidence.served import ServedBy
 from scenarios.evidence.server_log import ServerLine
-from scenarios.evidence.session import SessionClient
+from scenarios.evidence.session_client import SessionClient
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
 from scenarios.evidence.workers import ForkedProcesses

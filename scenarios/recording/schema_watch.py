@@ -25,7 +25,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdro
 _SHOWN = 3
 
 
-class Column(NamedTuple):
+class SchemaColumn(NamedTuple):
     """A column as the catalogs describe it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Column(NamedTuple):
     has_default: bool
 
 
-Schema = Mapping[str, Mapping[str, Column]]
+Schema = Mapping[str, Mapping[str, SchemaColumn]]
 """The columns of each table, by their names; a table outside of `public` has its schema's name."""
 
 
@@ -63,10 +63,10 @@ async def watch_schema(url: str, journal: Journal) -> None:
 
 
 def _schema(rows: list[tuple[str, str, str, str, bool, bool]]) -> Schema:
-    found: dict[str, dict[str, Column]] = {}
+    found: dict[str, dict[str, SchemaColumn]] = {}
     for namespace, table, column, kind, required, has_default in rows:
         name = table if namespace == "public" else f"{namespace}.{table}"
-        found.setdefault(name, {})[column] = Column(kind, required, has_default)
+        found.setdefault(name, {})[column] = SchemaColumn(kind, required, has_default)
     return found
 
 
@@ -88,7 +88,7 @@ def changes_of(before: Schema, now: Schema) -> Iterator[str]:
     yield from (f"create table {table}" for table in sorted(now.keys() - before.keys()))
 
 
-def _of_column(name: str, before: Column, now: Column) -> Iterator[str]:
+def _of_column(name: str, before: SchemaColumn, now: SchemaColumn) -> Iterator[str]:
     if before.kind != now.kind:
         yield f"change the type of {name} to {now.kind}"
     if before.required != now.required:

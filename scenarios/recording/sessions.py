@@ -21,7 +21,7 @@ import msgspec
 from orchestrator.guardian import MARK
 from orchestrator.platforms.local import REPLICA
 from scenarios.evidence.recorder import Recorder
-from scenarios.evidence.session import SessionClient
+from scenarios.evidence.session_client import SessionClient
 from scenarios.recording.machine import parse_process
 
 OURS = "hitless-"

@@ -28,7 +28,7 @@ class Bin(NamedTuple):
     version: str
 
 
-class Answers(NamedTuple):
+class CountedAnswers(NamedTuple):
     """Many requests that succeeded.
 
     Attributes:
@@ -78,7 +78,7 @@ class Counting:
         self._latencies[where][rounded(latency_ns)] += 1
         self.total += 1
 
-    def add_many(self, answers: Answers) -> None:
+    def add_many(self, answers: CountedAnswers) -> None:
         """Count many requests at once."""
         import numpy as np  # noqa: PLC0415 - whoever has many at once has it
 

@@ -24,7 +24,7 @@ from scenarios.evidence.progress import Progress
 from scenarios.evidence.request_id import id_of
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.tick import Tick
-from scenarios.simulation.counting import Answers, Counting
+from scenarios.simulation.counting import CountedAnswers, Counting
 from scenarios.simulation.model import Model, StepMeaning
 
 _OK = 200
@@ -156,7 +156,7 @@ class Recording:
         if not fast.all():
             self._write_slow(many, ~fast)
         self.counting.add_many(
-            Answers(
+            CountedAnswers(
                 versions,
                 codes[many.places[fast]],
                 many.endpoints[fast],

@@ -23,7 +23,7 @@ from scenarios.verdict.measures.tally import RequestTally
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class RequestReading:
     """Requests, with all that is counted while they pass.
 
     Attributes:
@@ -60,7 +60,7 @@ class Counted:
             found.streams.add(batch)
         return found
 
-    def merge(self, other: "Counted") -> None:
+    def merge(self, other: "RequestReading") -> None:
         """Add the requests that follow; the other must not be used again."""
         kinds = self.columns.merge(other.columns)
         self.tally.merge(other.tally)
@@ -82,12 +82,12 @@ class _Mailed:
         self.notes.extend(other.notes)
 
 
-def count_requests(evidence: Evidence, around: Surroundings) -> Counted:
+def count_requests(evidence: Evidence, around: Surroundings) -> RequestReading:
     """Read all requests."""
     manifest = evidence.manifest
 
-    def take(requests: Iterable[Outcome], scratch: Scratch) -> Counted:
-        return Counted.of(manifest, around, requests, scratch)
+    def take(requests: Iterable[Outcome], scratch: Scratch) -> RequestReading:
+        return RequestReading.of(manifest, around, requests, scratch)
 
     shared = (manifest, around, around.timeline, around.skew.version_of)
     return merged(evidence.workers.read(evidence.requests, take, evidence.scratch, shared))

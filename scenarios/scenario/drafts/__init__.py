@@ -5,8 +5,8 @@
 | `source` | which kind of file it is |
 | `openapi`, `openapi_document` | how operations become journeys |
 | `examples` | what is sent where a schema is all there is |
-| `recording` | how a recording becomes a journey |
-| `links` | which of its values come from responses |
+| `har` | how a recording becomes a journey |
+| `captures` | which of its values come from responses |
 | `access_log` | how a log becomes weighted visits |
 | `toml` | how journeys are written into a scenario file |
 

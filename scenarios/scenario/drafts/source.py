@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from scenarios.errors import UsageError
-from scenarios.scenario.drafts import access_log, openapi, recording
+from scenarios.scenario.drafts import access_log, har, openapi
 from scenarios.scenario.drafts.draft import Draft
 
 _KINDS = "an OpenAPI document (JSON or YAML), a HAR recording, or an access log"
@@ -41,7 +41,7 @@ def draft_from(path: Path) -> Draft:
                     f"{path}: swagger {document['swagger']} is too old; convert it to OpenAPI 3"
                 )
             if isinstance(document.get("log"), dict) and "entries" in document["log"]:
-                return recording.draft(document)
+                return har.draft(document)
         return access_log.draft(content.decode("utf-8", "replace").splitlines())
     except ValueError as error:
         words = str(error) or f"this is not {_KINDS}"

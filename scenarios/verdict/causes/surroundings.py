@@ -10,7 +10,7 @@ from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.server_log import ServerLine
-from scenarios.evidence.session import SessionClient
+from scenarios.evidence.session_client import SessionClient
 from scenarios.verdict.causes.answer_times import AnswerTimes
 from scenarios.verdict.causes.answers import Answers
 from scenarios.verdict.causes.lock_waits import Blocked, SessionWaits, covered_ns

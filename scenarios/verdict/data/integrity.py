@@ -16,7 +16,7 @@ from scenarios.verdict.columns.column import Column, Texts
 from scenarios.verdict.columns.requests import Batch, RequestColumns
 from scenarios.verdict.data.effect import Effect, effect_of
 from scenarios.verdict.data.facts import Fact, Facts
-from scenarios.verdict.data.invariants import Asked, Case, Invariants, Rows, Sums
+from scenarios.verdict.data.invariants import AskedSubject, Case, Invariants, SubjectRows, Sums
 from scenarios.verdict.model import Integrity
 
 _BY_ROW: Final = -1
@@ -182,7 +182,7 @@ class Ledger:
 
 def _case(subject: str, facts: Mapping[Fact, int]) -> Case:
     """A subject with so many of these facts."""
-    asked = Asked()
+    asked = AskedSubject()
     known = False
     mails = 0
     before: list[str | None] = []
@@ -203,5 +203,5 @@ def _case(subject: str, facts: Mapping[Fact, int]) -> Case:
     return Case(subject, asked if known else None, _rows(before), _rows(after), mails)
 
 
-def _rows(states: Sequence[str | None]) -> Rows:
-    return Rows(len(states), tuple(sorted(states, key=str)))
+def _rows(states: Sequence[str | None]) -> SubjectRows:
+    return SubjectRows(len(states), tuple(sorted(states, key=str)))

@@ -30,7 +30,7 @@ Checked = tuple[str, Violation | None]
 """An invariant that applies to a subject, and how it is violated; None: it holds."""
 
 
-class Asked:
+class AskedSubject:
     """What was asked about one subject.
 
     Attributes:
@@ -50,7 +50,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class SubjectRows:
     """What the database holds of one subject.
 
     Attributes:
@@ -75,9 +75,9 @@ class Case:
     """
 
     subject: str
-    asked: Asked | None
-    before: Rows
-    after: Rows
+    asked: AskedSubject | None
+    before: SubjectRows
+    after: SubjectRows
     mails: int
 
     @property

@@ -33,7 +33,7 @@ _GIVEN_UP = 2
 """From so many cuts on, a job that is gone was given up, and not lost by chance."""
 
 
-class Found(NamedTuple):
+class JudgedJob(NamedTuple):
     """The cause of one job.
 
     Attributes:
@@ -76,31 +76,31 @@ class JobRules:
             if version is not None and version == job.asked_version
         }
 
-    def cause(self, job: JobHistory) -> Found | None:
+    def cause(self, job: JobHistory) -> JudgedJob | None:
         """Why a job did not end as it should have; None if it did, or if nobody can tell."""
         if job.job in self._extra:
             what = f"{job.name or 'a job'} was made twice for {job.due}"
-            return Found("job:cron_twice", "job:cron_twice", what)
+            return JudgedJob("job:cron_twice", "job:cron_twice", what)
         return self._of_ended(job) if job.ended else self._of_open(job)
 
     def is_unfinished(self, job: JobHistory) -> bool:
         """Whether a job without a cause was still to be done at the end of the run."""
         return not job.ended
 
-    def _of_ended(self, job: JobHistory) -> Found | None:
+    def _of_ended(self, job: JobHistory) -> JudgedJob | None:
         times = len(job.ended)
         if times > 1:
             whom = " and ".join(one.by or "a worker" for one in job.ended)
-            return Found("job:done_twice", "job:done_twice", f"done {times} times, by {whom}")
+            return JudgedJob("job:done_twice", "job:done_twice", f"done {times} times, by {whom}")
         if job.stored is not None and _still_stored(job, job.stored):
             said = f"it ended, but the queue still has it ({job.stored.state})"
-            return Found("job:will_repeat", "job:will_repeat", said + _until(job))
+            return JudgedJob("job:will_repeat", "job:will_repeat", said + _until(job))
         if job.cut:
             again = job.ended[0]
             return self._cut(job, f"then {again.by or 'a worker'} did it from its beginning")
         return self._begun_late(job) or self._reordered(job)
 
-    def _of_open(self, job: JobHistory) -> Found | None:
+    def _of_open(self, job: JobHistory) -> JudgedJob | None:
         gone = self._stored and job.stored is None and not job.under_way
         return (
             self._dropped(job, gone=gone)
@@ -109,7 +109,7 @@ class JobRules:
             or (self._lost(job) if gone else self._kept(job))
         )
 
-    def _kept(self, job: JobHistory) -> Found | None:
+    def _kept(self, job: JobHistory) -> JudgedJob | None:
         """The cause of a job that the queue still has, or may have."""
         if job.stored is not None and job.stored.state == "held" and not job.attempts:
             return self._hidden(job)
@@ -118,13 +118,13 @@ class JobRules:
             return self._cut(job, unknown if job.stored is None else _stored(job))
         return self._begun_late(job) or self._reordered(job)
 
-    def _dropped(self, job: JobHistory, *, gone: bool) -> Found | None:
+    def _dropped(self, job: JobHistory, *, gone: bool) -> JudgedJob | None:
         row, cuts = job.stored, len(job.cut)
         failed = row is not None and row.state == "failed"
         if not (cuts and (failed or (gone and cuts >= _GIVEN_UP))):
             return None
         stops = f"{cuts} stop{'' if cuts == 1 else 's'}"
-        return Found(
+        return JudgedJob(
             "job:dropped",
             f"job:dropped_after_{stops.replace(' ', '_')}",
             f"{stops} cut it, and then the queue gave it up",
@@ -132,7 +132,7 @@ class JobRules:
             job.cut[-1].cut_ns,
         )
 
-    def _failed(self, job: JobHistory, *, gone: bool) -> Found | None:
+    def _failed(self, job: JobHistory, *, gone: bool) -> JudgedJob | None:
         marked = job.stored is not None and job.stored.state == "failed"
         told = any(one.failed for one in job.attempts) or bool(job.failures)
         told |= bool(job.logged) and not job.cut
@@ -140,19 +140,19 @@ class JobRules:
             return None
         error = next((text for _, text in reversed(_errors(job, self._lives))), None)
         said = f"it raised {error}" if error else "the queue has it as failed"
-        return Found("job:failed", "job:failed", said, error)
+        return JudgedJob("job:failed", "job:failed", said, error)
 
-    def _lost(self, job: JobHistory) -> Found:
+    def _lost(self, job: JobHistory) -> JudgedJob:
         if job.cut:
             cut = job.cut[-1]
             said = f"{cut.by} was ended while it did the job, and the queue does not have it"
-            return Found("job:lost", "job:lost", said, None, cut.cut_ns)
+            return JudgedJob("job:lost", "job:lost", said, None, cut.cut_ns)
         said = "nobody began it, and the queue does not have it"
         if job.attempts:
             said = "it was begun, it did not end, and the queue does not have it"
-        return Found("job:lost", "job:lost", said)
+        return JudgedJob("job:lost", "job:lost", said)
 
-    def _hidden(self, job: JobHistory) -> Found | None:
+    def _hidden(self, job: JobHistory) -> JudgedJob | None:
         row = job.stored
         holder = self._lives.get((row.by if row else None) or "")
         if holder is not None and holder.ended_ns is None:
@@ -161,14 +161,14 @@ class JobRules:
             return None
         by = (row.by if row else None) or "a process that has ended"
         said = f"nobody began it, and the queue holds it for {by}"
-        return Found("job:hidden", "job:hidden", said + _until(job))
+        return JudgedJob("job:hidden", "job:hidden", said + _until(job))
 
-    def _cut(self, job: JobHistory, then: str) -> Found:
+    def _cut(self, job: JobHistory, then: str) -> JudgedJob:
         cut = job.cut[-1]
         said = f"{cut.by} was ended while it did the job; {then}"
-        return Found("job:cut", "job:cut", said, None, cut.cut_ns)
+        return JudgedJob("job:cut", "job:cut", said, None, cut.cut_ns)
 
-    def _not_understood(self, job: JobHistory) -> Found | None:
+    def _not_understood(self, job: JobHistory) -> JudgedJob | None:
         for version, error in _errors(job, self._lives):
             if version is None or job.asked_version in (None, version):
                 continue
@@ -176,10 +176,10 @@ class JobRules:
                 continue
             said = f"version {job.asked_version} asked for it, and version {version} raised {error}"
             cause = f"job:not_understood_by:{version}"
-            return Found("job:not_understood", cause, said, error)
+            return JudgedJob("job:not_understood", cause, said, error)
         return None
 
-    def _begun_late(self, job: JobHistory) -> Found | None:
+    def _begun_late(self, job: JobHistory) -> JudgedJob | None:
         for attempt in job.attempts:
             life = self._lives.get(attempt.by or "")
             if life is None or life.asked_ns is None:
@@ -187,15 +187,15 @@ class JobRules:
             late = attempt.begun_ns - life.asked_ns
             if late > AFTER_STOP_NS:
                 said = f"{attempt.by} began it {late / 1e9:.1f} s after its stop signal"
-                return Found("job:begun_after_stop", "job:begun_after_stop", said)
+                return JudgedJob("job:begun_after_stop", "job:begun_after_stop", said)
         return None
 
-    def _reordered(self, job: JobHistory) -> Found | None:
+    def _reordered(self, job: JobHistory) -> JudgedJob | None:
         later = self._overtaken.get(job.job)
         if later is None:
             return None
         said = f"it was begun after job {later}, which has the same key and was asked for later"
-        return Found("job:reordered", "job:reordered", said)
+        return JudgedJob("job:reordered", "job:reordered", said)
 
 
 def _still_stored(job: JobHistory, row: StoredJob) -> bool:

@@ -12,7 +12,7 @@ from scenarios.verdict.jobs.history import (
     process_lives,
 )
 from scenarios.verdict.jobs.remedies import TITLES, remedy
-from scenarios.verdict.jobs.rules import Found, JobRules
+from scenarios.verdict.jobs.rules import JobRules, JudgedJob
 from scenarios.verdict.model.jobs import JobCauseFound, JobFinding, Jobs, JobStop
 from scenarios.verdict.timeline import Timeline
 
@@ -63,16 +63,16 @@ def _doubt(unreadable: int, first: str | None) -> str | None:
 
 
 def _by_cause(
-    found: Iterable[tuple[JobHistory, Found]],
-) -> Iterable[list[tuple[JobHistory, Found]]]:
-    groups: dict[str, list[tuple[JobHistory, Found]]] = {}
+    found: Iterable[tuple[JobHistory, JudgedJob]],
+) -> Iterable[list[tuple[JobHistory, JudgedJob]]]:
+    groups: dict[str, list[tuple[JobHistory, JudgedJob]]] = {}
     for job, cause in found:
         groups.setdefault(cause.cause, []).append((job, cause))
     return groups.values()
 
 
 def _cause(
-    group: list[tuple[JobHistory, Found]],
+    group: list[tuple[JobHistory, JudgedJob]],
     system: str | None,
     may: tuple[str, ...],
     timeline: Timeline,
@@ -98,7 +98,7 @@ def _cause(
     )
 
 
-def _finding(job: JobHistory, found: Found, origin_ns: int) -> JobFinding:
+def _finding(job: JobHistory, found: JudgedJob, origin_ns: int) -> JobFinding:
     def at(stamp: int) -> float:
         return (stamp - origin_ns) / 1e9
 

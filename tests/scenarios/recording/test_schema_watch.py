@@ -7,10 +7,10 @@ import pytest
 
 from orchestrator.journal import Journal
 from orchestrator.model import JournalEvent
-from scenarios.recording.schema_watch import Column, Schema, changes_of, watch_schema
+from scenarios.recording.schema_watch import Schema, SchemaColumn, changes_of, watch_schema
 
-TEXT = Column("text", required=False, has_default=False)
-NUMBER = Column("integer", required=False, has_default=False)
+TEXT = SchemaColumn("text", required=False, has_default=False)
+NUMBER = SchemaColumn("integer", required=False, has_default=False)
 BEFORE: Schema = {"users": {"name": TEXT, "age": NUMBER}, "old": {"x": TEXT}}
 
 

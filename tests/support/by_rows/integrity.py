@@ -8,7 +8,7 @@ from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.subject import Subject
 from scenarios.verdict.data.effect import Effect, effect_of
-from scenarios.verdict.data.invariants import Asked, Case, Invariants, Rows, Sums
+from scenarios.verdict.data.invariants import AskedSubject, Case, Invariants, SubjectRows, Sums
 from scenarios.verdict.model import Integrity
 
 
@@ -20,7 +20,7 @@ class Ledger:
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
-        self._asked: dict[str, Asked] = {}
+        self._asked: dict[str, AskedSubject] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Take note of one request; the order does not matter."""
@@ -56,29 +56,33 @@ class Ledger:
             case = Case(
                 subject,
                 self._asked.get(subject),
-                rows_before.get(subject, Rows()),
-                rows_after.get(subject, Rows()),
+                rows_before.get(subject, SubjectRows()),
+                rows_after.get(subject, SubjectRows()),
                 recipients[subject],
             )
             sums.add(case, invariants.check(case))
         return sums.integrity()
 
-    def _entry(self, subject: str, outcome: Outcome) -> Asked:
+    def _entry(self, subject: str, outcome: Outcome) -> AskedSubject:
         asked = self._asked.get(subject)
         if asked is None:
-            asked = self._asked[subject] = Asked()
+            asked = self._asked[subject] = AskedSubject()
         asked.requests.append((outcome.planned_ns, outcome.request_id, outcome.served_by))
         return asked
 
 
-def _rows(subjects: Iterable[Subject]) -> dict[str, Rows]:
-    rows: dict[str, Rows] = {}
-    shared: dict[str | None, Rows] = {}  # nearly all subjects have one row in one of few states
+def _rows(subjects: Iterable[Subject]) -> dict[str, SubjectRows]:
+    rows: dict[str, SubjectRows] = {}
+    shared: dict[
+        str | None, SubjectRows
+    ] = {}  # nearly all subjects have one row in one of few states
     for subject in subjects:
         row = rows.get(subject.subject)
         if row is None:
-            rows[subject.subject] = shared.setdefault(subject.state, Rows(1, (subject.state,)))
+            rows[subject.subject] = shared.setdefault(
+                subject.state, SubjectRows(1, (subject.state,))
+            )
         else:
             states = tuple(sorted((*row.states, subject.state), key=str))
-            rows[subject.subject] = Rows(row.count + 1, states)
+            rows[subject.subject] = SubjectRows(row.count + 1, states)
     return rows

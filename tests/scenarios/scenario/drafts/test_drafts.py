@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from scenarios.errors import UsageError
 from scenarios.scenario.drafts import toml
+from scenarios.scenario.drafts.captures import RecordedResponse, captured
 from scenarios.scenario.drafts.draft import Draft
-from scenarios.scenario.drafts.links import Response, captured
 from scenarios.scenario.drafts.source import draft_from
 from scenarios.traffic.settings import Journey, Step
 
@@ -334,7 +334,7 @@ def test_a_capture_finds_what_it_was_made_from(value: str, text: str) -> None:
     """A pattern of a page matches that page, and gives the value."""
     import re  # noqa: PLC0415 - for this alone
 
-    found = captured(value, Response.of(text, "text/html", ""))
+    found = captured(value, RecordedResponse.of(text, "text/html", ""))
     if found is not None and found.pattern is not None:
         match = re.search(found.pattern, text)
         assert match is not None

@@ -17,7 +17,7 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.server_log import ServerLine
-from scenarios.evidence.session import SessionClient
+from scenarios.evidence.session_client import SessionClient
 from scenarios.verdict.causes.failure import Failure
 from scenarios.verdict.causes.ladder import attribute, contributing
 from scenarios.verdict.causes.slowness import explain_slow

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scenarios.evidence.jobs import JobError, JobEvent, StoredJob, StoreState, What
 from scenarios.verdict.jobs.history import ProcessLife, histories
 from scenarios.verdict.jobs.remedies import TITLES, remedy
-from scenarios.verdict.jobs.rules import Found, JobRules
+from scenarios.verdict.jobs.rules import JobRules, JudgedJob
 
 SECOND = 1_000_000_000
 ALIVE = ProcessLife("a", None, None)
@@ -36,12 +36,12 @@ def cause(
     *,
     job: str = "j",
     asked: bool = True,
-) -> Found | None:
+) -> JudgedJob | None:
     jobs = histories(events, stored, errors, LIVES)
     return JobRules(jobs, LIVES, stored=asked).cause(jobs[job])
 
 
-def kind(found: Found | None) -> str | None:
+def kind(found: JudgedJob | None) -> str | None:
     return None if found is None else found.cause
 
 

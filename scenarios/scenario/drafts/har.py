@@ -21,15 +21,15 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import msgspec
 
 from scenarios.scenario.drafts import toml
-from scenarios.scenario.drafts.draft import Draft
-from scenarios.scenario.drafts.links import (
-    Response,
+from scenarios.scenario.drafts.captures import (
+    RecordedResponse,
     captured,
     captured_field,
     captured_path,
     placeholder,
     without_ids,
 )
+from scenarios.scenario.drafts.draft import Draft
 from scenarios.traffic.journeys.templates import NAMES, PLACEHOLDER
 from scenarios.traffic.settings import Capture, Journey, Step, WebSocket
 
@@ -54,7 +54,7 @@ class _Recorded:
     path: str
     request: Mapping[str, Any]
     status: int
-    response: Response
+    response: RecordedResponse
     at: float | None
     capture: dict[str, Capture] = field(default_factory=dict)
 
@@ -337,7 +337,7 @@ def _recorded(entry: Mapping[str, Any]) -> _Recorded:
         path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
         request=request,
         status=int(response["status"]),
-        response=Response.of(_text(content), mime, location),
+        response=RecordedResponse.of(_text(content), mime, location),
         at=_moment(entry.get("startedDateTime")),
     )
 

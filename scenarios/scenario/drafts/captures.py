@@ -21,7 +21,7 @@ _CONTEXT = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class RecordedResponse:
     """What a request of the recording was answered.
 
     Attributes:
@@ -35,7 +35,7 @@ class Response:
     location: str = ""
 
     @classmethod
-    def of(cls, text: str, mime: str, location: str) -> "Response":
+    def of(cls, text: str, mime: str, location: str) -> "RecordedResponse":
         """From a body as it was recorded."""
         document = None
         if "json" in mime or text[:1] in {"{", "["}:
@@ -46,7 +46,7 @@ class Response:
         return cls(text, document, location)
 
 
-def captured(value: str, response: Response) -> Capture | None:
+def captured(value: str, response: RecordedResponse) -> Capture | None:
     """Where a response has a value, or None if it has it nowhere, or perhaps by chance only."""
     target = re.sub(r"^[a-z]+://[^/]*", "", response.location)
     if target and _is_id(value) and value in re.split(r"[/?#=&]", target):
@@ -61,7 +61,7 @@ def captured(value: str, response: Response) -> Capture | None:
     return _in_text(value, response.text) if len(value) >= _OPAQUE and _is_id(value) else None
 
 
-def captured_field(name: str, value: str, response: Response) -> Capture | None:
+def captured_field(name: str, value: str, response: RecordedResponse) -> Capture | None:
     """Where a page has the value of a hidden field, by the name of the field."""
     if not value or response.document is not None:
         return None
@@ -76,7 +76,7 @@ def captured_field(name: str, value: str, response: Response) -> Capture | None:
     return None
 
 
-def captured_path(path: str, response: Response) -> Capture | None:
+def captured_path(path: str, response: RecordedResponse) -> Capture | None:
     """Where a page leads to a path that has an id, or a hash, in it; the path without its `/`."""
     if response.document is not None or _VARIES.search(path) is None:
         return None
