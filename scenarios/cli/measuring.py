@@ -11,6 +11,7 @@ from scenarios.cli.waiting import waiting
 from scenarios.runner.capacity import measure, suited, try_out
 from scenarios.runner.environment import Environment
 from scenarios.runner.programs import check_programs
+from scenarios.runner.router import need_router
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.overrides import Changes
 
@@ -43,6 +44,7 @@ async def measured(
     if not changes.auto_rate:
         return changes
     check_programs(experiment.loaded)
+    await need_router(experiment, keep=place.keep)
     folder = new_folder(out, experiment.scenario.name, "measuring")
     with waiting(console) as tell:
         capacity = await measure(experiment, place, folder, tell)
@@ -68,6 +70,7 @@ async def tried_out(
         EnvironmentFailure: it does not become ready or does not answer.
     """
     check_programs(experiment.loaded)
+    await need_router(experiment, keep=place.keep)
     scenario = experiment.scenario
     folder = new_folder(out, scenario.name, "dry-run")
     with waiting(console) as tell:
