@@ -42,6 +42,10 @@ EXPLAINED: Mapping[tuple[str, str], str] = {
 }
 """Why a server's cell may differ from what was seen by hand."""
 BY_CHANCE: Mapping[tuple[str, str], str] = {
+    ("sanic", "long_request"): (
+        "two of its processes wait in turns of a tenth of a second: the manager gives up after 100 "
+        "of them, the worker after 150, and which of the two cuts is a matter of the moment"
+    ),
     ("sanic --single-process", "second_signal"): (
         "while it waits it runs its loop for a tenth of a second at a time: a second signal within "
         "such a turn ends it at once with status 1, and one between two turns is lost"

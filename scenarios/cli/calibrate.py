@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.cli.console import output
 from scenarios.cli.options import JsonOption
 from scenarios.errors import EvidenceError, UsageError
 from scenarios.evidence.progress import Silence
@@ -46,7 +47,7 @@ def calibrate_command(
     migrations and mails take, and which locks migrations hold. It prints the table `[simulation]`
     for the scenario file.
     """
-    console = Console(stderr=as_json)
+    console = output(stderr=as_json)
     found = calibrate(run)
     table = document(found)
     replay = _Replay.of(run)

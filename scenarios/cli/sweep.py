@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 
 from orchestrator.errors import EnvironmentFailure
+from scenarios.cli.console import output
 from scenarios.cli.interrupts import InterruptedRunError
 from scenarios.cli.options import (
     BaselineOption,
@@ -90,7 +90,7 @@ def sweep_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     of the release, in failed requests and in extra capacity. For each setting with numbers it says
     which is the smallest value that loses nothing.
     """
-    console = Console(stderr=as_json)
+    console = output(stderr=as_json)
     changes = Changes(
         platform="simulated",
         replicas=replicas,

@@ -51,6 +51,7 @@ def test_a_version_that_asks_for_it_is_probed_before_the_baseline(
     """
     (tmp_path / "scenario.toml").write_text(SCENARIO)
     words = ["run", str(tmp_path / "scenario.toml"), "--strategy", "rolling", "--no-live"]
+    words.append("--verbose")
     code = status([*words, "--rate", "20", "--out", str(tmp_path / "runs")])
     said = capsys.readouterr()
     assert code == 0, said.err

@@ -14,10 +14,12 @@ from scenarios.evidence.evidence import Evidence
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.verdict import Judgement, judge
 from scenarios.verdict.causes.surroundings import Surroundings
-from scenarios.verdict.columns.requests import Step, step_of
+from scenarios.verdict.columns.requests import RequestColumns, Step, step_of
 from scenarios.verdict.data.agreement import with_reads
+from scenarios.verdict.jobs.summary import jobs_of
 from scenarios.verdict.measures.exchanges import HELD_NS
 from scenarios.verdict.measures.locking import LockLedger
+from scenarios.verdict.measures.reconnecting import StreamTally
 from scenarios.verdict.model import Integrity
 from scenarios.verdict.model.rescued import Rescued
 from tests.support.by_rows.causes import Answers, AnswerTimes, Skew
@@ -56,6 +58,7 @@ def _read(evidence: Evidence, _: object) -> Any:
     parts.skew, parts.answers, parts._answer_times = skew, answers, times
     tally, ledger = RequestTally(manifest, around.timeline), Ledger(manifest)
     waiting, sent = LockLedger(around), Counter[Step]()
+    streams = StreamTally(RequestColumns(evidence.scratch, around.skew.version_of))
     for outcome in evidence.requests:
         if outcome.dispatched:
             sent[step_of(outcome)] += 1
@@ -66,6 +69,7 @@ def _read(evidence: Evidence, _: object) -> Any:
                 answers.hear(outcome, version)
         if outcome.served_by is not None and outcome.first_byte_ns is not None:
             times.hear(outcome.served_by, outcome.first_byte_ns)
+        streams.take((outcome,))
         tally.add(outcome)
         ledger.add(outcome)
         if outcome.ok or outcome.served_by is not None:
@@ -96,6 +100,8 @@ def _read(evidence: Evidence, _: object) -> Any:
         heard=evidence.server_lines is not None,
         profiles=evidence.profiles,
         sent=sent,
+        jobs=jobs_of(evidence, around.timeline, tally.origin_ns),
+        streams=streams.streams(tally.origin_ns),
     )
 
 
