@@ -42,6 +42,7 @@ def fails_as_declared(path: str, verdict: Verdict) -> None:
 
 
 @needs_redis
+@pytest.mark.soak
 def test_celery_loses_no_task_when_it_is_deployed_in_order(tmp_path: Path) -> None:
     """Workers first, a signal to the parent alone, late acknowledgement: each task is done once."""
     passes(run("queue-celery/scenario.toml", tmp_path))
