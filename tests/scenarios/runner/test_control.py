@@ -129,7 +129,10 @@ def test_a_broken_release_fails_with_its_own_failures_alone(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("mode", "endpoint", "result"),
-    [("strict", "GET /search", "429"), ("colder", "GET /home", "503")],
+    [
+        ("strict", "GET /search", "429"),
+        pytest.param("colder", "GET /home", "503", marks=pytest.mark.soak),
+    ],
 )
 def test_more_of_the_same_failures_count(
     mode: str, endpoint: str, result: str, tmp_path: Path

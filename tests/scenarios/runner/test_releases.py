@@ -111,7 +111,14 @@ def test_a_negative_control_fails(
         assert "no_backend" in {cause.cause for cause in verdict.causes}
 
 
-@pytest.mark.parametrize("strategy", ["rolling", "blue-green", "canary"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "rolling",
+        pytest.param("blue-green", marks=pytest.mark.soak),
+        pytest.param("canary", marks=pytest.mark.soak),
+    ],
+)
 def test_a_gate_that_knows_the_schema_keeps_the_mistake_out(
     strategy: str, postgres_url: str, tmp_path: Path
 ) -> None:
