@@ -219,7 +219,9 @@ def _locked(cause: Cause, verdict: Verdict) -> Told:
     if blocker is None:
         return Told(in_words(cause))
     about = f" on {blocker.relation}" if blocker.relation else ""
-    held = f"{words.clean(blocker.application or 'a session')} held a lock{words.clean(about)}"
+    # The name of an application must not begin the sentence, which begins with a capital letter.
+    whose = f" of {words.clean(blocker.application)}" if blocker.application else ""
+    held = f"a session{whose} held a lock{words.clean(about)}"
     during = f" ({words.clean(blocker.during)})" if blocker.during else ""
     return Told(
         f"{held}{during} for up to {words.duration(blocker.seconds)}, and the application waited "
