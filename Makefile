@@ -13,6 +13,7 @@ WORKERS ?= 3
 # With what the tests need, if that is here already; else with no more than a run needs.
 demo: $(or $(wildcard $(READY)),$(INSTALLED))
 	$(BIN)/hitless demo
+	@echo "The program is $(BIN)/hitless here; after '. $(BIN)/activate' it is hitless, as in the commands above."
 
 test: check
 	$(BIN)/pytest -m "not soak" --numprocesses $(WORKERS) --dist worksteal

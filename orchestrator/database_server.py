@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -65,6 +65,27 @@ class DatabaseServer:
         await self._administer(f"DROP DATABASE IF EXISTS {self._database(name)} WITH (FORCE)")
         with contextlib.suppress(ValueError):
             self._created.remove(name)
+
+    @contextlib.asynccontextmanager
+    async def database(self, name: str, *, template: str | None = None) -> AsyncIterator[str]:
+        """A database for as long as the context is open; yields its URL.
+
+        Args:
+            name: as for `create_database`.
+            template: likewise.
+
+        Raises:
+            EnvironmentFailure: the server refuses or does not answer.
+        """
+        url = await self.create_database(name, template=template)
+        try:
+            yield url
+        except BaseException:
+            # What went wrong inside is the news, not that the server is gone, too.
+            with contextlib.suppress(EnvironmentFailure):
+                await self.drop_database(name)
+            raise
+        await self.drop_database(name)
 
     async def template(
         self, key: str, build: Callable[[str], Awaitable[None]], *, base: str | None = None

@@ -94,15 +94,8 @@ class Environment:
         template = await self.template(loaded, spec, log)
         self._databases += 1
         name = f"run_{self._databases}"
-        url = await server.create_database(name, template=template)
-        try:
+        async with server.database(name, template=template) as url:
             yield url
-        except BaseException:
-            # What went wrong inside is the news, not that the server is gone, too.
-            with suppress(EnvironmentFailure):
-                await server.drop_database(name)
-            raise
-        await server.drop_database(name)
 
     async def template(self, loaded: Loaded, spec: DatabaseSpec, log: Path) -> str:
         """The template of the databases that the scenario wants before a run.

@@ -38,7 +38,7 @@ FILES = {
 NUMBERS = itertools.count()
 
 
-class Desk:
+class CheckContext:
     """A database, a directory of migrations, and a journal that remembers."""
 
     def __init__(self, processes: Processes, url: str, folder: Path) -> None:
@@ -88,107 +88,107 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(processes: Processes, postgres: EmbeddedServer, tmp_path: Path) -> Desk:
+async def context(processes: Processes, postgres: EmbeddedServer, tmp_path: Path) -> CheckContext:
     name = f"desk_{next(NUMBERS)}"
-    return Desk(processes, await postgres.create_database(name), tmp_path)
+    return CheckContext(processes, await postgres.create_database(name), tmp_path)
 
 
-async def test_apply_through_and_back(desk: Desk) -> None:
+async def test_apply_through_and_back(context: CheckContext) -> None:
     """Migrations run in their declared order, as far as asked, once, and back the same way."""
-    desk.write(FILES)
-    await desk.apply(through="two.status")
-    assert desk.done() == ["one.people", "two.status"]
-    await desk.apply()
-    assert desk.done() == ["one.people", "two.status", "three.backfill"]
-    await desk.apply()
-    assert len(desk.done()) == 3
-    assert await desk.fetch("SELECT * FROM people") == [(1, "Ann", "active")]
-    await desk.roll_back(through="two.status")
-    assert desk.done()[3:] == ["three.backfill", "two.status"]
-    assert await desk.fetch("SELECT * FROM people") == [(1, "Ann")]
-    await desk.roll_back()
-    assert await desk.fetch("SELECT to_regclass('people')") == [(None,)]
+    context.write(FILES)
+    await context.apply(through="two.status")
+    assert context.done() == ["one.people", "two.status"]
+    await context.apply()
+    assert context.done() == ["one.people", "two.status", "three.backfill"]
+    await context.apply()
+    assert len(context.done()) == 3
+    assert await context.fetch("SELECT * FROM people") == [(1, "Ann", "active")]
+    await context.roll_back(through="two.status")
+    assert context.done()[3:] == ["three.backfill", "two.status"]
+    assert await context.fetch("SELECT * FROM people") == [(1, "Ann")]
+    await context.roll_back()
+    assert await context.fetch("SELECT to_regclass('people')") == [(None,)]
 
 
-async def test_each_migration_is_in_the_journal(desk: Desk) -> None:
+async def test_each_migration_is_in_the_journal(context: CheckContext) -> None:
     """Each migration has its start and its end, and its floor is no more than it took."""
-    desk.write(FILES)
-    await desk.apply()
-    assert [(event.verb, event.state) for event in desk.events] == [
+    context.write(FILES)
+    await context.apply()
+    assert [(event.verb, event.state) for event in context.events] == [
         ("migrate", "started"),
         ("migrate", "completed"),
     ] * 3
-    for event in desk.events[1::2]:
+    for event in context.events[1::2]:
         assert event.seconds is not None
         assert event.floor_seconds is not None
         assert 0 < event.floor_seconds <= event.seconds
 
 
-async def test_a_lock_in_the_way_is_waited_for(desk: Desk) -> None:
+async def test_a_lock_in_the_way_is_waited_for(context: CheckContext) -> None:
     """A migration that loses against a lock is tried again, and done once the lock is gone."""
-    desk.write(FILES)
-    await desk.apply(through="one.people")
-    other = await asyncpg.connect(desk.url)
+    context.write(FILES)
+    await context.apply(through="one.people")
+    other = await asyncpg.connect(context.url)
     transaction = other.transaction()
     await transaction.start()
     await other.execute("LOCK TABLE people")
-    retried = desk.when("migrate", "noted")
+    retried = context.when("migrate", "noted")
     async with asyncio.TaskGroup() as group:
-        group.create_task(desk.apply(lock_timeout=0.05))
+        group.create_task(context.apply(lock_timeout=0.05))
         await retried.wait()
         await transaction.commit()
     await other.close()
-    notes = [event for event in desk.events if event.state == "noted"]
+    notes = [event for event in context.events if event.state == "noted"]
     assert {event.detail["sqlstate"] for event in notes} == {"55P03"}
-    assert await desk.fetch("SELECT status FROM people") == [("active",)]
+    assert await context.fetch("SELECT status FROM people") == [("active",)]
 
 
-async def test_trying_again_has_an_end(desk: Desk) -> None:
+async def test_trying_again_has_an_end(context: CheckContext) -> None:
     """When the lock stays, the migration fails in bounded time, with the SQLSTATE."""
-    desk.write(FILES)
-    await desk.apply(through="one.people")
-    other = await asyncpg.connect(desk.url)
+    context.write(FILES)
+    await context.apply(through="one.people")
+    other = await asyncpg.connect(context.url)
     async with other.transaction():
         await other.execute("LOCK TABLE people")
         with pytest.raises(
             MigrationFailed, match=r"two.status failed.*deadline .* has passed"
         ) as info:
-            await desk.apply(lock_timeout=0.05, deadline=0.5)
+            await context.apply(lock_timeout=0.05, deadline=0.5)
     await other.close()
     assert (info.value.migration, info.value.sqlstate) == ("two.status", "55P03")
 
 
-async def test_a_migration_that_fails(desk: Desk) -> None:
+async def test_a_migration_that_fails(context: CheckContext) -> None:
     """A failed migration is undone, those before it stay, and Postgres' reason is known."""
-    desk.write(FILES)
-    (desk.directory / "two.status.sql").write_text(
+    context.write(FILES)
+    (context.directory / "two.status.sql").write_text(
         "-- depends: one.people\nALTER TABLE people ADD COLUMN nick text;\n"
         "ALTER TABLE people ALTER COLUMN nick SET NOT NULL;"
     )
     with pytest.raises(MigrationFailed, match=r"two.status failed: .*null values") as info:
-        await desk.apply()
+        await context.apply()
     assert (info.value.migration, info.value.sqlstate) == ("two.status", "23502")
     assert "\n" not in str(info.value)
-    assert desk.events[-1].state == "failed"
-    assert desk.events[-1].detail["sqlstate"] == "23502"
-    assert await desk.fetch("SELECT * FROM people") == [(1, "Ann")]
+    assert context.events[-1].state == "failed"
+    assert context.events[-1].detail["sqlstate"] == "23502"
+    assert await context.fetch("SELECT * FROM people") == [(1, "Ann")]
 
 
-async def test_a_python_migration_that_fails(desk: Desk) -> None:
+async def test_a_python_migration_that_fails(context: CheckContext) -> None:
     """An exception of a migration's own Python is one line, not a traceback."""
-    desk.write({"odd.py": "from yoyo import step\nstep(lambda connection: 1 / 0)"})
+    context.write({"odd.py": "from yoyo import step\nstep(lambda connection: 1 / 0)"})
     with pytest.raises(MigrationFailed, match="odd failed: ZeroDivisionError"):
-        await desk.apply()
+        await context.apply()
 
 
-async def test_no_rollback_no_undoing(desk: Desk) -> None:
+async def test_no_rollback_no_undoing(context: CheckContext) -> None:
     """A rollback that one migration lacks is refused before anything is undone."""
-    desk.write(FILES)
-    (desk.directory / "one.people.rollback.sql").unlink()
-    await desk.apply()
+    context.write(FILES)
+    (context.directory / "one.people.rollback.sql").unlink()
+    await context.apply()
     with pytest.raises(MigrationFailed, match=r"one.people has no rollback"):
-        await desk.roll_back()
-    assert await desk.fetch("SELECT * FROM people") == [(1, "Ann", "active")]
+        await context.roll_back()
+    assert await context.fetch("SELECT * FROM people") == [(1, "Ann", "active")]
 
 
 @pytest.mark.parametrize(
@@ -201,83 +201,83 @@ async def test_no_rollback_no_undoing(desk: Desk) -> None:
     ],
 )
 async def test_what_cannot_be_run(
-    desk: Desk, files: dict[str, str], through: str | None, message: str
+    context: CheckContext, files: dict[str, str], through: str | None, message: str
 ) -> None:
     """A directory that cannot be run is refused in one line, before anything is done."""
-    desk.write(files)
+    context.write(files)
     with pytest.raises(MigrationFailed, match=message) as info:
-        await desk.apply(through)
+        await context.apply(through)
     assert "\n" not in str(info.value)
-    assert desk.events == []
+    assert context.events == []
 
 
-async def test_a_killed_migrator_can_be_followed(desk: Desk) -> None:
+async def test_a_killed_migrator_can_be_followed(context: CheckContext) -> None:
     """After `kill -9` of a migrator the next one waits for what it left, and does its work."""
-    desk.write({"slow.sql": "SELECT pg_sleep(0.5); CREATE TABLE done (id int);"})
-    started = desk.when("migrate", "started")
+    context.write({"slow.sql": "SELECT pg_sleep(0.5); CREATE TABLE done (id int);"})
+    started = context.when("migrate", "started")
     with pytest.raises(MigrationFailed, match="ended during slow"):
         async with asyncio.timeout(60):
-            task = asyncio.ensure_future(desk.apply())
+            task = asyncio.ensure_future(context.apply())
             await started.wait()
-            await _until_it_sleeps(desk)
-            (child,) = (c for c in desk.processes._children.values() if c.name == "migrator")
+            await _until_it_sleeps(context)
+            (child,) = (c for c in context.processes._children.values() if c.name == "migrator")
             os.kill(child.pid, signal.SIGKILL)
             await task
-    assert await desk.fetch("SELECT count(*) FROM yoyo_lock") == [(1,)]
-    await desk.apply()
-    assert await desk.fetch("SELECT count(*) FROM done") == [(0,)]
-    assert await desk.fetch("SELECT count(*) FROM yoyo_lock") == [(0,)]
+    assert await context.fetch("SELECT count(*) FROM yoyo_lock") == [(1,)]
+    await context.apply()
+    assert await context.fetch("SELECT count(*) FROM done") == [(0,)]
+    assert await context.fetch("SELECT count(*) FROM yoyo_lock") == [(0,)]
 
 
-async def test_cancelling_ends_the_statement(desk: Desk) -> None:
+async def test_cancelling_ends_the_statement(context: CheckContext) -> None:
     """A cancelled step leaves no statement of the migrator running, and no lock."""
-    desk.write({"slow.sql": "SELECT pg_sleep(600);"})
-    started = desk.when("migrate", "started")
-    task = asyncio.ensure_future(desk.apply())
+    context.write({"slow.sql": "SELECT pg_sleep(600);"})
+    started = context.when("migrate", "started")
+    task = asyncio.ensure_future(context.apply())
     await started.wait()
-    await _until_it_sleeps(desk)
+    await _until_it_sleeps(context)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await desk.fetch("SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_sleep.600'") == [
+    assert await context.fetch("SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_sleep.600'") == [
         (1,)  # this very query
     ]
-    assert await desk.fetch("SELECT * FROM yoyo_lock") == []
-    assert (desk.events[-1].state, desk.events[-1].error) == ("failed", "cancelled")
+    assert await context.fetch("SELECT * FROM yoyo_lock") == []
+    assert (context.events[-1].state, context.events[-1].error) == ("failed", "cancelled")
 
 
-async def _until_it_sleeps(desk: Desk) -> None:
-    connection = await asyncpg.connect(desk.url)
+async def _until_it_sleeps(context: CheckContext) -> None:
+    connection = await asyncpg.connect(context.url)
     query = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1 AND wait_event = 'PgSleep'"
     while not await connection.fetch(query, APPLICATION_NAME):  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.02)
     await connection.close()
 
 
-def _break(desk: Desk, pid: int) -> list[object]:
+def _break(context: CheckContext, pid: int) -> list[object]:
     """Write a lock row for the process, let the runner look at it, return what is left."""
     arguments = argparse.Namespace(
-        directory=desk.directory,
+        directory=context.directory,
         through=None,
         application_name=APPLICATION_NAME,
         lock_timeout=None,
         deadline=20.0,
     )
-    with psycopg.connect(desk.url, autocommit=True) as connection:
+    with psycopg.connect(context.url, autocommit=True) as connection:
         connection.execute("DELETE FROM yoyo_lock")
         connection.execute("INSERT INTO yoyo_lock VALUES (1, now(), %s)", (pid,))
-        Runner(arguments, desk.url, io.StringIO())._break_stale_lock(connection)
+        Runner(arguments, context.url, io.StringIO())._break_stale_lock(connection)
         return [pid for (pid,) in connection.execute("SELECT pid FROM yoyo_lock").fetchall()]
 
 
-async def test_only_a_dead_migrators_lock_is_broken(desk: Desk, tmp_path: Path) -> None:
+async def test_only_a_dead_migrators_lock_is_broken(context: CheckContext, tmp_path: Path) -> None:
     """The lock row of a process that lives is left alone; that of a dead one is removed."""
-    desk.write(FILES)
-    await desk.apply()
-    dead = await desk.processes.start([sys.executable, "-c", ""], name="x", log=tmp_path / "x")
+    context.write(FILES)
+    await context.apply()
+    dead = await context.processes.start([sys.executable, "-c", ""], name="x", log=tmp_path / "x")
     await dead.wait()
-    assert await asyncio.to_thread(_break, desk, os.getpid()) == [os.getpid()]
-    assert await asyncio.to_thread(_break, desk, dead.pid) == []
+    assert await asyncio.to_thread(_break, context, os.getpid()) == [os.getpid()]
+    assert await asyncio.to_thread(_break, context, dead.pid) == []
 
 
 def test_the_url_for_yoyo() -> None:

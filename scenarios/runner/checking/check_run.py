@@ -26,6 +26,7 @@ from scenarios.check.trial_plan import (
     schema_after,
 )
 from scenarios.errors import ScenarioError
+from scenarios.runner.checking.check_context import CheckContext, carry_out
 from scenarios.runner.checking.journey_player import JourneyPlayer
 from scenarios.runner.checking.lock_trials import try_locks
 from scenarios.runner.checking.migrator_trials import try_migrator
@@ -33,7 +34,6 @@ from scenarios.runner.checking.planned_release import PlannedRelease, planned_re
 from scenarios.runner.checking.replica_client import Mailboxes
 from scenarios.runner.checking.result_cache import ResultCache
 from scenarios.runner.checking.squawk import lint
-from scenarios.runner.checking.trials import Desk, carry_out
 from scenarios.runner.checking.version_trials import try_fresh, try_living
 from scenarios.runner.environment import Environment
 from scenarios.scenario.paths import migrations_directory
@@ -196,7 +196,7 @@ async def try_trials(
         server = None if database is None else await place.server()
         folder = await stack.enter_async_context(place.processes.directory("hitless-check-"))
         templates = _Templates(loaded, place, server, trials)
-        desk = Desk(
+        context = CheckContext(
             loaded=loaded,
             release=release,
             environment=place,
@@ -209,9 +209,9 @@ async def try_trials(
         )
         cores = asyncio.Semaphore(max(1, os.cpu_count() or 1))
         async with asyncio.TaskGroup() as group:
-            building = group.create_task(templates.build(desk), name="templates")
+            building = group.create_task(templates.build(context), name="templates")
             tasks = {
-                trial: group.create_task(_one(desk, trial, cores, templates, tell))
+                trial: group.create_task(_one(context, trial, cores, templates, tell))
                 for trial in trials
             }
         await building
@@ -219,7 +219,7 @@ async def try_trials(
 
 
 async def _one(
-    desk: Desk,
+    context: CheckContext,
     trial: PlannedTrial,
     cores: asyncio.Semaphore,
     templates: "_Templates",
@@ -232,24 +232,24 @@ async def _one(
     async with cores:
         if isinstance(trial, LockTrial):
             tell(f"locks of the migrations at {', '.join(f'{one:,}' for one in trial.sizes)} rows")
-            return Observed(locks=await _locks(desk, trial))
+            return Observed(locks=await _locks(context, trial))
         if isinstance(trial, MigratorTrial):
-            migrator = await try_migrator(desk, trial)
+            migrator = await try_migrator(context, trial)
             tell(f"step {trial.step}: {migrator.tool}: {'ok' if migrator.ok else 'not ok'}")
             return Observed(migrators=(migrator,))
         if isinstance(trial, FreshTrial):
-            observed = await try_fresh(desk, trial)
+            observed = await try_fresh(context, trial)
         else:
-            observed = await try_living(desk, trial)
+            observed = await try_living(context, trial)
     results = [one.ok for one in observed.cells] + [one.ok for one in observed.crossings]
     where = f"after {schema[-1]}" if schema else "on the base schema"
     tell(f"{trial.version} {where}: {sum(results)} of {len(results)} ok")
     return observed
 
 
-async def _locks(desk: Desk, trial: LockTrial) -> tuple[HeldLock, ...]:
+async def _locks(context: CheckContext, trial: LockTrial) -> tuple[HeldLock, ...]:
     try:
-        return await try_locks(desk, trial)
+        return await try_locks(context, trial)
     except MigrationFailed:
         return ()  # what fails is seen by the other trials
 
@@ -287,7 +287,7 @@ class _Templates:
             return self._failed
         return None
 
-    async def build(self, desk: Desk) -> None:
+    async def build(self, context: CheckContext) -> None:
         """Build all of them, in order."""
         database = self._loaded.scenario.database
         if self._server is None or database is None:
@@ -306,20 +306,20 @@ class _Templates:
             ahead = start[len(done) :]
             if ahead:
                 try:
-                    name = await self._next(desk, name, done, ahead)
+                    name = await self._next(context, name, done, ahead)
                 except MigrationFailed as failure:
-                    self._failed = _failed(desk.release, done, ahead, failure)
+                    self._failed = _failed(context.release, done, ahead, failure)
                     self._names[key].set_exception(_SchemaUnreachableError())
                     continue
             done = start
             self._names[key].set_result(name)
 
-    async def _next(self, desk: Desk, base: str, done: Advances, ahead: Advances) -> str:
+    async def _next(self, context: CheckContext, base: str, done: Advances, ahead: Advances) -> str:
         if self._server is None:
             raise RuntimeError("there is no server")
 
         async def work(url: str) -> None:
-            await carry_out(desk, url, ahead)
+            await carry_out(context, url, ahead)
 
         return await self._server.template(f"{base} {done} {ahead}", work, base=base)
 

@@ -14,7 +14,7 @@ import msgspec
 from orchestrator.database import connected, run_sql
 from scenarios.check.lock_result import HeldLock, mode_in_words, strength
 from scenarios.check.trial_plan import Advance, LockTrial
-from scenarios.runner.checking.trials import Desk, carry_out
+from scenarios.runner.checking.check_context import CheckContext, carry_out
 from scenarios.scenario.reader import Loaded
 
 _WORDS = 100
@@ -77,41 +77,39 @@ class _Statement(msgspec.Struct, frozen=True):
     seconds: float
 
 
-async def try_locks(desk: Desk, trial: LockTrial) -> tuple[HeldLock, ...]:
+async def try_locks(context: CheckContext, trial: LockTrial) -> tuple[HeldLock, ...]:
     """Measure the locks of all changes of the release, with so many rows and with fewer.
 
     Raises:
         EnvironmentFailure: the server lets nobody create event triggers, or it does not answer.
         MigrationFailed: a migration failed.
     """
-    database = desk.loaded.scenario.database
-    if desk.server is None or database is None or database.rows is None:
+    database = context.loaded.scenario.database
+    if context.server is None or database is None or database.rows is None:
         return ()
     found: dict[tuple[str, str], list[tuple[int, HeldLock]]] = {}
     for rows in trial.sizes:
-        loaded = _with_rows(desk.loaded, rows)
+        loaded = _with_rows(context.loaded, rows)
         spec = loaded.scenario.database
         if spec is None:
             continue
-        template = await desk.environment.template(loaded, spec, desk.folder / "migrations.log")
-        name = f"check_{next(desk.numbers)}"
-        url = await desk.server.create_database(name, template=template)
-        try:
+        log = context.folder / "migrations.log"
+        template = await context.environment.template(loaded, spec, log)
+        name = f"check_{next(context.numbers)}"
+        async with context.server.database(name, template=template) as url:
             for advance in trial.advances:
-                for lock in await _one(desk, url, advance, rows):
+                for lock in await _one(context, url, advance, rows):
                     found.setdefault((lock.change, lock.table), []).append((rows, lock))
-        finally:
-            await desk.server.drop_database(name)
     return tuple(_joined(locks) for locks in found.values())
 
 
-async def _one(desk: Desk, url: str, advance: Advance, rows: int) -> list[HeldLock]:
+async def _one(context: CheckContext, url: str, advance: Advance, rows: int) -> list[HeldLock]:
     """The strongest lock on each table that was there before the change."""
     async with connected(url) as connection:
         before = {row[0] for row in await connection.fetch(_TABLES)}
     await run_sql(url, _RECORDER)
     try:
-        await carry_out(desk, url, [advance])
+        await carry_out(context, url, [advance])
         async with connected(url) as connection:
             statements = [
                 _Statement(

@@ -25,7 +25,7 @@ from orchestrator.yoyo_runner import yoyo_url
 from scenarios.check.observed import MigratorResult, SchemaKey
 from scenarios.check.trial_plan import MigratorTrial, schema_after
 from scenarios.runner import release as application
-from scenarios.runner.checking.trials import Desk, values_of
+from scenarios.runner.checking.check_context import CheckContext, values_of
 from scenarios.scenario.placeholders import database_values
 
 AT_ONCE = 3
@@ -99,28 +99,28 @@ class Snapshot:
         return tuple(found)
 
 
-async def try_migrator(desk: Desk, trial: MigratorTrial) -> MigratorResult:
+async def try_migrator(context: CheckContext, trial: MigratorTrial) -> MigratorResult:
     """Try the tool of one step.
 
     Raises:
         EnvironmentFailure: the trial itself failed.
     """
-    return await _Tries(desk, trial).all()
+    return await _Tries(context, trial).all()
 
 
 class _Tries:
-    def __init__(self, desk: Desk, trial: MigratorTrial) -> None:
-        self._desk = desk
+    def __init__(self, context: CheckContext, trial: MigratorTrial) -> None:
+        self._context = context
         self._trial = trial
         self._schema: SchemaKey = schema_after(trial.before).key
         self._logs = count(1)
 
     async def all(self) -> MigratorResult:
-        async with self._desk.database(self._schema) as url:
+        async with self._context.database(self._schema) as url:
             before = await snapshot(url)
             (alone,) = await self._run(url, 1)
             single = await snapshot(url)
-        async with self._desk.database(self._schema) as url:
+        async with self._context.database(self._schema) as url:
             await self._run(url, 1)
             again = await snapshot(url)
         random = frozenset(
@@ -128,10 +128,10 @@ class _Tries:
             for table, content in single.contents.items()
             if again.contents.get(table) != content or _HISTORY.search(table)
         )
-        async with self._desk.database(self._schema) as url:
+        async with self._context.database(self._schema) as url:
             ended = await self._run(url, AT_ONCE)
             at_once = single.differences(await snapshot(url), but=random)
-        async with self._desk.database(self._schema) as url:
+        async with self._context.database(self._schema) as url:
             killed = await self._kill(url)
             left = before.differences(await snapshot(url), but=random) if killed else ()
             (repeated,) = await self._run(url, 1)
@@ -171,10 +171,12 @@ class _Tries:
 
     async def _start(self, url: str) -> ChildProcess:
         command = self._command(url)
-        log = self._desk.folder / f"migrator-{self._trial.step}-{next(self._logs)}-{id(self)}.log"
+        log = (
+            self._context.folder / f"migrator-{self._trial.step}-{next(self._logs)}-{id(self)}.log"
+        )
         env = {"DATABASE_URL": url, "PGAPPNAME": APPLICATION_NAME, **command.env}
         try:
-            return await self._desk.environment.processes.start(
+            return await self._context.environment.processes.start(
                 command.command, name="migrator", log=log, env=env, cwd=command.cwd
             )
         except ProcessError as error:
@@ -182,16 +184,16 @@ class _Tries:
 
     def _command(self, url: str) -> RunCommand:
         """What somebody runs for this step: the scenario's command, or yoyo's own."""
-        desk, number = self._desk, self._trial.step - 1
-        spec = desk.loaded.scenario.release.steps[number]
+        context, number = self._context, self._trial.step - 1
+        spec = context.loaded.scenario.release.steps[number]
         if isinstance(spec.migrate, str):
-            directory = desk.release.directories[self._trial.changes[0]]
+            directory = context.release.directories[self._trial.changes[0]]
             words = [sys.executable, "-P", "-m", "yoyo", "apply", "--batch", "--no-config-file"]
             if spec.through is not None:
                 words += ["--revision", spec.through]
             words += ["--database", yoyo_url(url, APPLICATION_NAME, None) if url else ""]
             return RunCommand(name=f"yoyo apply {directory.name}", command=(*words, str(directory)))
-        step = application.release(desk.loaded, values_of(desk, url)).steps[number]
+        step = application.release(context.loaded, values_of(context, url)).steps[number]
         if not isinstance(step, RunCommand):
             raise TypeError(f"step {number + 1} migrates nothing")
         return step

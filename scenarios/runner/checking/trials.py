@@ -3,16 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import count
-from pathlib import Path
 
 import msgspec
 
-from orchestrator.database_server import ExternalServer
 from orchestrator.errors import (
-    EnvironmentFailure,
     MigrationFailed,
     PlatformError,
     RolloutFailed,
@@ -34,18 +30,15 @@ from scenarios.check.reachable import SchemaState
 from scenarios.check.trial_plan import Advance
 from scenarios.recording.subjects import wait_settled
 from scenarios.runner import release as application
-from scenarios.runner.checking.journey_player import JourneyPlayer, OpenJourney
-from scenarios.runner.checking.planned_release import PlannedRelease
-from scenarios.runner.checking.replica_client import Mailboxes, PlayedRequest, ReplicaClient
+from scenarios.runner.checking.check_context import CheckContext, carry_out
+from scenarios.runner.checking.journey_player import OpenJourney
+from scenarios.runner.checking.replica_client import PlayedRequest, ReplicaClient
 from scenarios.runner.checking.replica_errors import (
     ReplicaErrors,
     endpoint_results,
     refused_elsewhere,
 )
-from scenarios.runner.environment import Environment
-from scenarios.scenario.placeholders import database_values, run_values, without_processes
-from scenarios.scenario.reader import Loaded
-from scenarios.scenario.spec import DatabaseSpec
+from scenarios.scenario.placeholders import database_values
 from scenarios.traffic.journeys.set_up import SetUpError, set_up
 
 AT_ONCE = 3
@@ -58,81 +51,6 @@ _ROUNDS_AFTER = 2
 _READY_SECONDS = 6.0  # a version that never becomes ready costs so much, each time
 _PROBE_SECONDS = 5.0
 _SET_UP = "set-up"
-_HOST = "check.localhost"
-
-
-@dataclass(slots=True, kw_only=True)
-class Desk:
-    """What all trials of a check share.
-
-    Attributes:
-        loaded: the scenario.
-        release: its release.
-        environment: where the processes run.
-        server: the database server; None if the application has no database.
-        player: plays the journeys.
-        mails: what the application mails.
-        smtp: the address of the users' mailbox.
-        folder: for logs.
-        template: waits for the template of the databases with a schema.
-        numbers: for unique names.
-    """
-
-    loaded: Loaded
-    release: PlannedRelease
-    environment: Environment
-    server: EmbeddedServer | ExternalServer | None
-    player: JourneyPlayer
-    mails: Mailboxes
-    smtp: str
-    folder: Path
-    template: Callable[[SchemaKey], Awaitable[str]]
-    numbers: "count[int]" = field(default_factory=lambda: count(1))
-
-    @asynccontextmanager
-    async def database(self, schema: SchemaKey) -> AsyncIterator[str]:
-        """A database with this schema; yields its URL, or nothing if there is no database.
-
-        Raises:
-            EnvironmentFailure: it cannot be made.
-        """
-        if self.server is None:
-            yield ""
-            return
-        name = f"check_{next(self.numbers)}"
-        template = await self.template(schema)
-        url = await self.server.create_database(name, template=template)
-        try:
-            yield url
-        except BaseException:
-            with suppress(EnvironmentFailure):  # the first error is the news
-                await self.server.drop_database(name)
-            raise
-        await self.server.drop_database(name)
-
-    @asynccontextmanager
-    async def at(self, schema: SchemaKey) -> AsyncIterator["Trial"]:
-        """A trial on a database with this schema.
-
-        Raises:
-            EnvironmentFailure: it cannot be made.
-        """
-        folder = self.folder / f"trial-{next(self.numbers)}"
-        folder.mkdir()
-        async with self.database(schema) as url, AsyncExitStack() as stack:
-            values = {
-                **without_processes(self.loaded.scenario.application.processes),
-                **run_values(database_url=url, smtp=self.smtp, address=_HOST),
-            }
-            platform = await stack.enter_async_context(
-                LocalPlatform(
-                    self.environment.processes,
-                    log_directory=folder,
-                    replica_directories=folder,
-                    values=values,
-                )
-            )
-            yield Trial(self, url, platform=platform, values=values, stack=stack)
 
 
 @dataclass(slots=True)
@@ -156,25 +74,47 @@ class TriedReplica:
     failed_set_up: str | None = None
 
 
+@asynccontextmanager
+async def trial_on(context: CheckContext, schema: SchemaKey) -> AsyncIterator["Trial"]:
+    """A trial on a database with this schema.
+
+    Raises:
+        EnvironmentFailure: it cannot be made.
+    """
+    folder = context.folder / f"trial-{next(context.numbers)}"
+    folder.mkdir()
+    async with context.database(schema) as url, AsyncExitStack() as stack:
+        values = context.values(url)
+        platform = await stack.enter_async_context(
+            LocalPlatform(
+                context.environment.processes,
+                log_directory=folder,
+                replica_directories=folder,
+                values=values,
+            )
+        )
+        yield Trial(context, url, platform=platform, values=values, stack=stack)
+
+
 class Trial:
-    """One database with replicas; made by `Desk.at`."""
+    """One database with replicas; made by `trial_on`."""
 
     def __init__(
         self,
-        desk: Desk,
+        context: CheckContext,
         url: str,
         *,
         platform: LocalPlatform,
         values: Mapping[str, str],
         stack: AsyncExitStack,
     ) -> None:
-        self._desk = desk
+        self._context = context
         self._url = url
         self._platform = platform
         self._values = values
         self._stack = stack
         self._started: list[str] = []
-        spec = desk.loaded.scenario.integrity
+        spec = context.loaded.scenario.integrity
         self._settled: Callable[[], Awaitable[bool]] | None = None
         if spec is not None and isinstance(spec.settled_when, str) and url:
             query = spec.settled_when
@@ -193,9 +133,9 @@ class Trial:
             version: the version.
             shared: what the set-up captured on another version; absent: the set-up is played.
         """
-        name = f"{version}-check-{next(self._desk.numbers)}"
+        name = f"{version}-check-{next(self._context.numbers)}"
         self._started.append(name)
-        loaded, began = self._desk.loaded, time.monotonic_ns()
+        loaded, began = self._context.loaded, time.monotonic_ns()
         settings = application.version(loaded, version)
         try:
             replica = await self._platform.start(settings, name)
@@ -212,7 +152,7 @@ class Trial:
                     replica.host,
                     replica.port,
                     traffic.set_up,
-                    seed=next(self._desk.numbers),
+                    seed=next(self._context.numbers),
                     timeout_seconds=traffic.timeout_seconds,
                 )
             except SetUpError as error:
@@ -280,7 +220,7 @@ class Trial:
         """Begin journeys on a replica, for somebody to go on with."""
         if tried.client is None or tried.not_ready or tried.failed_set_up:
             return []
-        player = self._desk.player
+        player = self._context.player
         return await player.begin_all(tried.client, tried.shared, self._settled)
 
     async def crossing(
@@ -299,7 +239,7 @@ class Trial:
         for one in opened:
             played += await one.play(client)
         if began.shared:  # such as a token that the other version issued
-            played += await self._desk.player.play_all(client, began.shared, self._settled)
+            played += await self._context.player.play_all(client, began.shared, self._settled)
         found = await errors.read()
         return CrossingResult(
             schema=schema,
@@ -320,7 +260,7 @@ class Trial:
         began = time.monotonic()
         failure: MigrationFailed | None = None
         try:
-            await carry_out(self._desk, self._url, advances, self._values)
+            await carry_out(self._context, self._url, advances, self._values)
         except MigrationFailed as error:
             failure = error
         names = [one.change for one in advances]
@@ -339,7 +279,7 @@ class Trial:
         return (schema if failure else advances[made].apply_to(schema)), result
 
     def _errors(self) -> ReplicaErrors:
-        server = self._desk.server
+        server = self._context.server
         embedded = server if isinstance(server, EmbeddedServer) else None
         name = database_values(self._url)["database_name"] if self._url else ""
         return ReplicaErrors(embedded, name, self._started)
@@ -349,7 +289,7 @@ class Trial:
     ) -> list[PlayedRequest]:
         if tried.client is None:
             return []
-        return await self._desk.player.play_all(
+        return await self._context.player.play_all(
             tried.client, tried.shared, self._settled, wait_for_mail=wait_for_mail
         )
 
@@ -367,7 +307,7 @@ class Trial:
 
     async def _why_not_ready(self, replica: Replica) -> str | None:
         """Why the replica is not ready, by its health and readiness paths; None if it is."""
-        scenario = self._desk.loaded.scenario
+        scenario = self._context.loaded.scenario
         paths = [scenario.application.health_path]
         if scenario.application.readiness_path is not None:
             paths.append(scenario.application.readiness_path)
@@ -389,7 +329,7 @@ class Trial:
 
     async def _health(self, replica: Replica) -> tuple[EndpointResult, ...]:
         """Whether a router would still send requests to the replica."""
-        path = self._desk.loaded.scenario.application.health_path
+        path = self._context.loaded.scenario.application.health_path
         answer = await self._platform.probe(replica, path, _PROBE_SECONDS)
         if answer.good:
             return ()
@@ -402,32 +342,6 @@ class Trial:
             message=answer.text,
         )
         return (failed,)
-
-
-def values_of(desk: Desk, url: str) -> dict[str, str]:
-    """What fills the placeholders of a command that migrates the database with this URL."""
-    known = {
-        **without_processes(desk.loaded.scenario.application.processes),
-        **run_values(database_url=url, smtp=desk.smtp, address=_HOST),
-    }
-    return {**known, "replica_dir": str(desk.folder)}
-
-
-async def carry_out(
-    desk: Desk, url: str, advances: Sequence[Advance], values: Mapping[str, str] | None = None
-) -> None:
-    """Change the schema of a database.
-
-    Raises:
-        MigrationFailed: a migration failed.
-    """
-    spec = desk.loaded.scenario.database or DatabaseSpec()
-    known = values or values_of(desk, url)
-    release = application.release(desk.loaded, {**known, "replica_dir": str(desk.folder)})
-    migrator = desk.environment.migrator(
-        url, spec, desk.folder / "migrations.log", lock_timeout=spec.lock_timeout_seconds
-    )
-    await desk.release.carry_out(advances, release.steps, migrator)
 
 
 async def _whole(work: Awaitable[Sequence[PlayedRequest]]) -> Sequence[PlayedRequest]:

@@ -10,23 +10,24 @@ from scenarios.check.observed import (
     SchemaKey,
 )
 from scenarios.check.trial_plan import FreshTrial, LivingTrial, schema_after
+from scenarios.runner.checking.check_context import CheckContext
 from scenarios.runner.checking.journey_player import OpenJourney
-from scenarios.runner.checking.trials import Desk, Trial, TriedReplica
+from scenarios.runner.checking.trials import Trial, TriedReplica, trial_on
 
 
-async def try_fresh(desk: Desk, trial: FreshTrial) -> Observed:
+async def try_fresh(context: CheckContext, trial: FreshTrial) -> Observed:
     """A version that is started on a schema.
 
     Raises:
         OrchestratorError: the trial itself failed.
     """
     schema = schema_after(trial.before).key
-    async with desk.at(schema) as place:
+    async with trial_on(context, schema) as place:
         _, cell = await place.fresh(schema, trial.version)
     return Observed(cells=(cell,))
 
 
-async def try_living(desk: Desk, trial: LivingTrial) -> Observed:
+async def try_living(context: CheckContext, trial: LivingTrial) -> Observed:
     """A version that lives through changes of the schema.
 
     Raises:
@@ -41,7 +42,7 @@ async def try_living(desk: Desk, trial: LivingTrial) -> Observed:
         found = tuple(one for one in crossings if one is not None)
         return Observed(cells=tuple(cells), crossings=found, changes=tuple(changes))
 
-    async with desk.at(schema.key) as place:
+    async with trial_on(context, schema.key) as place:
         old, cell = await place.fresh(schema.key, trial.version)
         cells.append(cell)
         await place.warm_up(old)

@@ -126,7 +126,8 @@ def _roots_first(causes: Sequence[Cause], requests: Iterable[Attributed]) -> lis
     lacking = next((one.failure for one in requests if one.finding.kind == "no_backend"), None)
     if lacking is None:
         return list(causes)
-    out = {name for name, _, _ in lacking.around.fleet_at(lacking.at_ns)}
+    # Who was drained or stopped is out by the order of the release, and for no failure.
+    out = {one.replica for one in lacking.around.fleet_at(lacking.at_ns) if not one.ordered}
     first = min(one.evidence.first for one in causes if one.kind == "no_backend")
     roots = [
         one

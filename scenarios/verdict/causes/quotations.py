@@ -111,7 +111,7 @@ def fleet(failures: Sequence[Failure], origin_ns: int) -> str | None:
     out = failures[0].around.fleet_at(lacking[0].at_ns)
     # The last to go explains why nobody was left; those that left long before had successors.
     told = [
-        f"{name} since {(since_ns - origin_ns) / 1e9:+.2f} s: {why}"
-        for name, since_ns, why in out[-MOST_OUT:]
+        f"{one.replica} since {(one.since_ns - origin_ns) / 1e9:+.2f} s: {one.why}"
+        for one in out[-MOST_OUT:]
     ]
     return f"out of service at the first of them: {'; '.join(told)}" if told else None

@@ -42,6 +42,22 @@ class Down(NamedTuple):
     refused: bool = False
 
 
+class OutOfService(NamedTuple):
+    """A replica that got no requests.
+
+    Attributes:
+        since_ns: since when.
+        replica: which.
+        why: for people.
+        ordered: whether the release had told it to leave.
+    """
+
+    since_ns: int
+    replica: str
+    why: str
+    ordered: bool
+
+
 class Doing(NamedTuple):
     """A verb that was under way, such as a migration or a fault."""
 

@@ -21,6 +21,7 @@ from scenarios.verdict.causes.skew import Skew
 from scenarios.verdict.causes.stretches import (
     Absence,
     Down,
+    OutOfService,
     absences,
     doings,
     downs,
@@ -316,30 +317,29 @@ class Surroundings:
         """The first statement in that time that the server refused a session named by a replica."""
         return self.server_errors.first_error_of(replica, start_ns, end_ns)
 
-    def fleet_at(self, at_ns: int) -> list[tuple[str, int, str]]:
-        """The replicas that were out of service at an instant: which, since when, and why."""
-        found = []
+    def fleet_at(self, at_ns: int) -> list[OutOfService]:
+        """The replicas that were out of service at an instant, by the time when they went out."""
+        found: list[OutOfService] = []
         for name, life in self.timeline.lives.items():
             if life.attached_ns is None or life.attached_ns > at_ns:
                 continue
             ends = [
-                (ended_ns, why)
-                for ended_ns, why in (
-                    (life.drain_started_ns, "it was drained"),
-                    (life.stop_started_ns, "it was stopped"),
-                    (life.died_ns, "it died"),
+                OutOfService(ended_ns, name, why, ordered)
+                for ended_ns, why, ordered in (
+                    (life.drain_started_ns, "it was drained", True),
+                    (life.stop_started_ns, "it was stopped", True),
+                    (life.died_ns, "it died", False),
                 )
                 if ended_ns is not None and ended_ns <= at_ns
             ]
             ends += [
-                (one.start_ns, one.reason)
+                OutOfService(one.start_ns, name, one.reason, ordered=False)
                 for one in self._downs.get(name, ())
                 if one.start_ns <= at_ns and (one.end_ns is None or at_ns <= one.end_ns)
             ]
             if ends:
-                since_ns, why = min(ends)
-                found.append((name, since_ns, why))
-        return sorted(found, key=lambda one: (one[1], one[0]))
+                found.append(min(ends))
+        return sorted(found)
 
     def type_changed(self, before_ns: int) -> bool:
         """Whether a table had been rewritten by then, as a change of a column's type does."""

@@ -4,6 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.leaving import LeavingSettings
 from scenarios.verdict.causes.undrained import (
@@ -67,6 +68,17 @@ def test_a_request_to_a_stopped_replica_has_its_lag() -> None:
     assert cause.evidence.undrained.replicas == {"a-1": 0.31}
     assert cause.evidence.examples[0].lag_seconds == 0.31
     assert "0.31 s later (a-1 for 0.31 s)" in (cause.evidence.note or "")
+
+
+def test_one_late_request_does_not_come_before_an_empty_fleet() -> None:
+    """The order to stop took the fleet out, and not the request that met a stopped replica."""
+    refused = 'hitless; error=destination_unavailable; details="no backend is up"'
+    gone = {"status": 503, "served_by": None, "proxy_status": refused}
+    down = BackendChange(at_ns=make.at(3.25), id="a-1", change="down", reason="refused")
+    run = stopped(0.01).failing(3.6, 3.9, **gone)
+    causes = run.judge(backend_changes=[down]).causes
+    assert [one.cause for one in causes] == ["no_backend", CAUSE]
+    assert causes[0].count > causes[1].count == 1
 
 
 def test_a_router_that_nobody_told_says_when_it_noticed() -> None:

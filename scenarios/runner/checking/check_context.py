@@ -1,0 +1,98 @@
+"""What all trials of a check share, and how the schema of one of their databases is changed."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from orchestrator.database_server import ExternalServer
+from orchestrator.postgres import EmbeddedServer
+from scenarios.check.observed import SchemaKey
+from scenarios.check.trial_plan import Advance
+from scenarios.runner import release as application
+from scenarios.runner.checking.journey_player import JourneyPlayer
+from scenarios.runner.checking.planned_release import PlannedRelease
+from scenarios.runner.checking.replica_client import Mailboxes
+from scenarios.runner.environment import Environment
+from scenarios.scenario.placeholders import run_values, without_processes
+from scenarios.scenario.reader import Loaded
+from scenarios.scenario.spec import DatabaseSpec
+
+_HOST = "check.localhost"
+
+
+@dataclass(slots=True, kw_only=True)
+class CheckContext:
+    """What all trials of a check share.
+
+    Attributes:
+        loaded: the scenario.
+        release: its release.
+        environment: where the processes run.
+        server: the database server; None if the application has no database.
+        player: plays the journeys.
+        mails: what the application mails.
+        smtp: the address of the users' mailbox.
+        folder: for logs.
+        template: waits for the template of the databases with a schema.
+        numbers: for unique names.
+    """
+
+    loaded: Loaded
+    release: PlannedRelease
+    environment: Environment
+    server: EmbeddedServer | ExternalServer | None
+    player: JourneyPlayer
+    mails: Mailboxes
+    smtp: str
+    folder: Path
+    template: Callable[[SchemaKey], Awaitable[str]]
+    numbers: "count[int]" = field(default_factory=lambda: count(1))
+
+    @asynccontextmanager
+    async def database(self, schema: SchemaKey) -> AsyncIterator[str]:
+        """A database with this schema; yields its URL, or nothing if there is no database.
+
+        Raises:
+            EnvironmentFailure: it cannot be made.
+        """
+        if self.server is None:
+            yield ""
+            return
+        template = await self.template(schema)
+        name = f"check_{next(self.numbers)}"
+        async with self.server.database(name, template=template) as url:
+            yield url
+
+    def values(self, url: str) -> dict[str, str]:
+        """What fills the placeholders of the processes that use the database with this URL."""
+        return {
+            **without_processes(self.loaded.scenario.application.processes),
+            **run_values(database_url=url, smtp=self.smtp, address=_HOST),
+        }
+
+
+def values_of(context: CheckContext, url: str) -> dict[str, str]:
+    """What fills the placeholders of a command that migrates the database with this URL."""
+    return {**context.values(url), "replica_dir": str(context.folder)}
+
+
+async def carry_out(
+    context: CheckContext,
+    url: str,
+    advances: Sequence[Advance],
+    values: Mapping[str, str] | None = None,
+) -> None:
+    """Change the schema of a database.
+
+    Raises:
+        MigrationFailed: a migration failed.
+    """
+    spec = context.loaded.scenario.database or DatabaseSpec()
+    known = values or values_of(context, url)
+    release = application.release(context.loaded, {**known, "replica_dir": str(context.folder)})
+    migrator = context.environment.migrator(
+        url, spec, context.folder / "migrations.log", lock_timeout=spec.lock_timeout_seconds
+    )
+    await context.release.carry_out(advances, release.steps, migrator)
