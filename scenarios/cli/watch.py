@@ -27,6 +27,8 @@ from scenarios.cli.running import judged, passing_time, progress_console, view_o
 from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.progress import PlannedStep, RunHeader
+from scenarios.recording.service_logs.following import sources_of
+from scenarios.runner.service_logs import naming_themselves
 from scenarios.runner.watch import (
     NOT_CHECKED,
     STRATEGY,
@@ -95,6 +97,15 @@ WatchedDatabaseOption = Annotated[
         "and, with --scenario, its [integrity] are then evidence.",
     ),
 ]
+LogsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[KIND:]FILE",
+        help="A log of the service: an access or error log of nginx, HAProxy, Envoy, Traefik or "
+        "Caddy, or the application's. It is recognised, or KIND names it (nginx, haproxy, envoy, "
+        "traefik, caddy, app). FILE may be a pattern in quotes. May be repeated.",
+    ),
+]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -124,6 +135,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     seed: SeedOption = None,
     database: WatchedDatabaseOption = None,
     database_log: DatabaseLogOption = None,
+    logs: LogsOption = None,
     cacert: CacertOption = None,
     insecure: InsecureOption = False,
     header: HeaderOption = None,
@@ -138,8 +150,9 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
 
     The command may be anything that deploys: a script, kubectl, kamal, docker compose. Its output
     goes to command.log in the run's folder. If the command fails, the verdict is fail. Here
-    hitless controls only the traffic. It derives causes from the responses and, with --database and
-    --database-log, from what it sees of the service's Postgres database.
+    hitless controls only the traffic. It derives causes from the responses; with --logs, from what
+    the service's proxies and its application log; and with --database and --database-log, from what
+    it sees of the service's Postgres database.
     """
     target = target_of(url)
     tls = _tls(target, cacert, insecure=insecure)
@@ -156,11 +169,10 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         traffic = at_rate(traffic, rate)
     if tls is not None:
         check_over_tls(traffic)
-    if database_log is not None:
-        if database is None:
-            raise UsageError("--database-log needs --database")
-        if not database_log.exists():
-            raise UsageError(f"--database-log {database_log}: there is no such file or folder")
+    _check_database_log(database_log, database)
+    sources = sources_of(logs or ())
+    if sources:
+        traffic = naming_themselves(traffic)
     traffic = with_headers(traffic, headers_from(header or (), bearer, os.environ))
     # A service that outlives the run must not meet the same users again.
     number = int(time.time() * 10) % _SEEDS if seed is None else seed
@@ -186,6 +198,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             seed=seed,
             **{} if database is None else {"database": "URL"},  # a URL may hold a password
             database_log=database_log,
+            logs=logs,
             cacert=cacert,
             insecure=insecure or None,
             header=header,
@@ -195,6 +208,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         database=database,
         database_log=database_log,
         integrity=integrity,
+        logs=sources,
     )
     check_junit(junit)
     folder = new_folder(out, about.name, STRATEGY)
@@ -223,6 +237,15 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     ended = run_interruptibly(work(), instead=None if about.command else stop.set)
     verdict = ended.verdict
     return conclude(console, verdict, folder, as_json=as_json, junit=junit, verbose=verbose)
+
+
+def _check_database_log(path: Path | None, database: str | None) -> None:
+    if path is None:
+        return
+    if database is None:
+        raise UsageError("--database-log needs --database")
+    if not path.exists():
+        raise UsageError(f"--database-log {path}: there is no such file or folder")
 
 
 def _tls(target: WatchTarget, cacert: Path | None, *, insecure: bool) -> TlsSettings | None:

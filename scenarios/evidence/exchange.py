@@ -28,6 +28,9 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         reason: why the exchange was not complete, in the words of another router's log.
         confidence: how certain `end` is, with another router.
         resolution_ns: the resolution of the stamps in another router's log; 0 with our balancer.
+        upstream_status: what the replica answered, where the log of a watched service says it.
+        joined: how the lines of a watched service's logs were found: by the request's `id`, or by
+            `time`, method, path and status; absent in a run of our own.
     """
 
     at_ns: int
@@ -46,6 +49,8 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     reason: str | None = None
     confidence: Literal["certain", "likely", "symptom"] = "certain"
     resolution_ns: int = 0
+    upstream_status: int | None = None
+    joined: Literal["id", "time"] | None = None
 
     @property
     def foreign(self) -> bool:

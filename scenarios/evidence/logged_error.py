@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-Language = Literal["python", "javascript", "java", "go", "ruby", "json"]
+Language = Literal["python", "javascript", "java", "go", "ruby", "json", "text"]
 
 
 class LoggedError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -14,7 +14,7 @@ class LoggedError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         at_ns: its time on the machine's monotonic clock: the stamp of the line, if that is
             plausible, else the time at which the line was read.
         source: the log that has it: a replica's id, or another process of the release.
-        language: the language whose format it has.
+        language: the language whose format it has; `text`: a plain line with a level.
         type: the class of the exception, such as `asyncpg.UndefinedColumnError`; empty if unknown.
         message: its message, in one line.
         root: the exception that caused it, as `type: message`; absent if there was none.

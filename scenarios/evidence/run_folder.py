@@ -32,6 +32,7 @@ from scenarios.evidence.recorder import Recorder
 from scenarios.evidence.scratch import FileScratch
 from scenarios.evidence.served import ServedBy
 from scenarios.evidence.server_log import ServerLine
+from scenarios.evidence.service_line import ServiceLine
 from scenarios.evidence.session_client import SessionClient
 from scenarios.evidence.subject import Subject
 from scenarios.evidence.tick import Tick
@@ -141,6 +142,11 @@ class RunFolder:
     def exchanges(self) -> RecordFile[ExchangeRecord]:
         """The balancer's access log."""
         return RecordFile(self.path / "balancer.ndjson", ExchangeRecord)
+
+    @property
+    def service_lines(self) -> RecordFile[ServiceLine]:
+        """What the logs of a watched service say of requests."""
+        return RecordFile(self.path / "log-lines.ndjson", ServiceLine)
 
     @property
     def subjects_before(self) -> RecordFile[Subject]:
@@ -432,8 +438,8 @@ class RunFolder:
                 raise damaged(path)
 
 
-_NAMING = frozenset({"hitless", "foreign"})
-"""Our own router names the replica in its answers; a router outside of the run has no log here."""
+_NAMING = frozenset({"hitless"})
+"""Routers that name the replica in their answers, so that nobody needs to look it up in a log."""
 
 
 def _reading(file: RecordFile[T], manifest: Manifest) -> Lines[T]:

@@ -62,6 +62,12 @@ def is_sqlstate(code: object) -> bool:
     )
 
 
+def request_id_in(text: str) -> str:
+    """The id that hitless gave a request, if a line has one; else an empty text."""
+    found = _REQUEST_ID.search(text)
+    return "" if found is None else found[0]
+
+
 def completed(block: ErrorBlock, lines: Iterable[str]) -> ErrorBlock:
     """The block with the request and the SQLSTATE that its lines name."""
     text = "\n".join([block.context, *lines])

@@ -90,6 +90,11 @@ class ErrorBlocks:
             self._recent.append(line)
 
     @property
+    def is_open(self) -> bool:
+        """Whether a block has begun whose end has not been seen."""
+        return self._open is not None
+
+    @property
     def has_said_all(self) -> bool:
         """Whether the open block has said what went wrong, so that it may be its end."""
         return self._open is not None and bool(self._open.block.last_line)

@@ -13,7 +13,7 @@ from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.balancer_events import record_backends
 from scenarios.recording.lock_watch import LockWatch
 from scenarios.recording.machine import record_machine
-from scenarios.recording.replica_logs import ReplicaLogs
+from scenarios.recording.replica_logs import Follower, ReplicaLogs
 from scenarios.recording.sessions import ClientsWatch, SessionClients
 
 
@@ -28,6 +28,7 @@ class Observers:
         admin: str | None,
         marks: Sequence[str],
         on_waits: Callable[[Sequence[LockWait]], None],
+        logs: Sequence[Follower] = (),
     ) -> None:
         """Describe what is looked at.
 
@@ -38,7 +39,9 @@ class Observers:
                 its backends.
             marks: the marks of this run's processes, and of those that it shares with other runs.
             on_waits: told who waits for a lock now.
+            logs: the logs of a watched service.
         """
+        self._logs = tuple(logs)
         self._folder = folder
         self._url = url
         self._admin = admin
@@ -72,7 +75,7 @@ class Observers:
         run = RunFolder(self._folder)
         async with self._clients(run) as clients, asyncio.TaskGroup() as group:
             machine = run.machine_samples.path
-            logs = ReplicaLogs(run.logged_errors.path, run.followed_logs)
+            logs = ReplicaLogs(run.logged_errors.path, run.followed_logs, self._logs)
             tasks = [
                 group.create_task(record_machine(machine, self._marks), name="load of the machine"),
                 group.create_task(logs.follow(), name="logs of the replicas"),

@@ -3,9 +3,10 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from scenarios.evidence.logged_error import LoggedError
 from scenarios.evidence.recorder import Recorder
@@ -78,7 +79,10 @@ class LogFollower:
         """
         found, grown = self._grown(now_ns)
         if not grown and not self._rest and self._blocks.has_said_all:
-            found += (self._told(block, now_ns) for block in self._blocks.flush())
+            found += (
+                told(block, self.source, now_ns, self._wall_to_monotonic_ns)
+                for block in self._blocks.flush()
+            )
         return found
 
     def close(self, now_ns: int) -> list[LoggedError]:
@@ -87,7 +91,9 @@ class LogFollower:
         text = self._rest.decode("utf-8", "replace")
         self._rest = b""
         blocks = [*self._blocks.feed(text), *self._blocks.flush()]
-        return found + [self._told(block, now_ns) for block in blocks]
+        return found + [
+            told(block, self.source, now_ns, self._wall_to_monotonic_ns) for block in blocks
+        ]
 
     def _grown(self, now_ns: int) -> tuple[list[LoggedError], bool]:
         """The errors that ended in what was written since, and whether anything was."""
@@ -98,7 +104,10 @@ class LogFollower:
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 text = line.decode("utf-8", "replace")
-                found += (self._told(block, now_ns) for block in self._blocks.feed(text))
+                found += (
+                    told(block, self.source, now_ns, self._wall_to_monotonic_ns)
+                    for block in self._blocks.feed(text)
+                )
         return found, grown
 
     def _next(self) -> bytes:
@@ -111,18 +120,37 @@ class LogFollower:
         self._offset += len(data)
         return data
 
-    def _told(self, block: ErrorBlock, now_ns: int) -> LoggedError:
-        return LoggedError(
-            at_ns=stamp_of(block.context, now_ns, self._wall_to_monotonic_ns),
-            source=self.source,
-            language=block.language,
-            type=block.type,
-            message=block.message,
-            root=block.root,
-            sqlstate=block.sqlstate,
-            request_id=block.request_id,
-            place=block.place,
-        )
+
+def told(block: ErrorBlock, source: str, now_ns: int, wall_to_monotonic_ns: int) -> LoggedError:
+    """The record of one error in a log.
+
+    Args:
+        block: the error.
+        source: the log that has it.
+        now_ns: when it was read, on the monotonic clock.
+        wall_to_monotonic_ns: what to add to nanoseconds since 1970 to get the monotonic clock.
+    """
+    return LoggedError(
+        at_ns=stamp_of(block.context, now_ns, wall_to_monotonic_ns),
+        source=source,
+        language=block.language,
+        type=block.type,
+        message=block.message,
+        root=block.root,
+        sqlstate=block.sqlstate,
+        request_id=block.request_id,
+        place=block.place,
+    )
+
+
+class Follower(Protocol):
+    """A log that is read while it grows."""
+
+    def read(self, now_ns: int, /) -> list[LoggedError]:
+        """The errors in what was written since the last time."""
+
+    def close(self, now_ns: int, /) -> list[LoggedError]:
+        """The errors in what is left."""
 
 
 class ReplicaLogs:
@@ -132,13 +160,20 @@ class ReplicaLogs:
         left_out: how many errors were not recorded since there were too many.
     """
 
-    def __init__(self, path: Path, logs: Callable[[], Mapping[str, Path]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        logs: Callable[[], Mapping[str, Path]],
+        others: Sequence[Follower] = (),
+    ) -> None:
         """Say where the evidence goes, and what to ask for the logs by the names of their sources.
 
         Args:
             path: the evidence file.
             logs: gives the logs that there are now.
+            others: logs of other kinds, which are followed as well.
         """
+        self._others = others
         self.left_out = 0
         self._path = path
         self._logs = logs
@@ -150,22 +185,25 @@ class ReplicaLogs:
         with Recorder[LoggedError](self._path) as recorder:
             try:
                 while True:
-                    self._look(recorder, LogFollower.read)
+                    self._look(recorder, lambda log, now_ns: log.read(now_ns))
                     await asyncio.sleep(LOOK_SECONDS)
             finally:
-                self._look(recorder, LogFollower.close)
+                self._look(recorder, lambda log, now_ns: log.close(now_ns))
 
     def _look(
         self,
         recorder: Recorder[LoggedError],
-        read: Callable[[LogFollower, int], Iterable[LoggedError]],
+        read: Callable[[Follower, int], Iterable[LoggedError]],
     ) -> None:
+        followers: list[Follower] = list(self._others)
         for source, path in self._logs().items():
             follower = self._followers.get(source)
             if follower is None:
                 follower = LogFollower(source, path, self._wall_to_monotonic_ns)
                 self._followers[source] = follower
-            for error in read(follower, time.monotonic_ns()):
+            followers.append(follower)
+        for one in followers:
+            for error in read(one, time.monotonic_ns()):
                 if recorder.count < MOST_ERRORS:
                     recorder.write(error)
                 else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from scenarios.reports import words
-from scenarios.verdict.model import Cause, Verdict
+from scenarios.verdict.model import NO_UPSTREAM, Cause, Verdict
 
 _NULL = re.compile(r'null value in column "(?P<column>[^"]+)"(?: of relation "(?P<table>[^"]+)")?')
 _COLUMN = re.compile(r'column "?(?P<what>[^" ]+)"?(?: of relation "(?P<table>[^"]+)")? does not')
@@ -198,7 +198,21 @@ def _lacking_route(cause: Cause, verdict: Verdict) -> Told | None:
     )
 
 
-def _no_backend(_: Cause, verdict: Verdict) -> Told:
+def _by_proxy(cause: Cause, verdict: Verdict) -> Told | None:
+    """What the log of a watched service's proxy says, with the upstream if it was always one."""
+    kind, _, words_of = cause.title.partition(": ")
+    if verdict.platform != "foreign" or kind != "proxy":
+        return None
+    upstreams = list(cause.evidence.replicas)
+    named = words.clean(words_of)
+    if len(upstreams) == 1:
+        named = named.replace("the upstream", f"the upstream {words.clean(upstreams[0])}", 1)
+    return Told(named)
+
+
+def _no_backend(cause: Cause, verdict: Verdict) -> Told:
+    if cause.title == NO_UPSTREAM:
+        return Told(NO_UPSTREAM)
     if verdict.strategy == "naive":
         return Told(
             "the strategy stopped all replicas before new ones were ready",
@@ -243,6 +257,7 @@ _CAUSES: Mapping[str, Callable[[Cause, Verdict], Told | None]] = {
 _KINDS: Mapping[str, Callable[[Cause, Verdict], Told | None]] = {
     "mixed_fleet": _lacking_route,
     "lock": _locked,
+    "balancer": _by_proxy,
 }
 
 

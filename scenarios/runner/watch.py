@@ -1,7 +1,8 @@
 """Evidence around any deployment: traffic to a URL while a command, or somebody, deploys.
 
 Nothing of it is ours but the users: no balancer, no replica, no database. So it can tell what
-failed and when, and, where the answers themselves say so (RFC 9209, RFC 9457), why.
+failed and when. Why, it knows from the answers where they say so (RFC 9209, RFC 9457), from the
+service's logs and from its database, as far as it is given them.
 """
 
 import asyncio
@@ -30,8 +31,10 @@ from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.recording.observers import Observers
 from scenarios.recording.schema_watch import watch_schema
+from scenarios.recording.service_logs.following import LogSource
 from scenarios.recording.subjects import record_subjects
 from scenarios.runner.environment import environment
+from scenarios.runner.service_logs import ServiceLogs
 from scenarios.scenario.placeholders import database_values
 from scenarios.scenario.spec import IntegritySpec, PhasesSpec
 from scenarios.traffic.errors import TrafficError
@@ -176,6 +179,7 @@ class Watch:
         database: the URL of the service's Postgres database; None: nobody looks at it.
         database_log: the log of its server, as a file or a folder.
         integrity: how acknowledged data is checked; None: it is not.
+        logs: the service's own logs.
     """
 
     name: str
@@ -190,11 +194,13 @@ class Watch:
     database: str | None = None
     database_log: Path | None = None
     integrity: IntegritySpec | None = None
+    logs: tuple[LogSource, ...] = ()
 
 
 class _Ended(msgspec.Struct, frozen=True):
     outcome: Outcome
     reason: str | None = None
+    unread: tuple[str, ...] = ()
 
 
 async def watch(about: Watch, folder: Path, watcher: Progress, stop: asyncio.Event) -> None:
@@ -255,12 +261,14 @@ async def _inside(
         )
     )
     journal = stack.enter_context(Journal(RunFolder(folder).events.path, listeners=[hear]))
+    service = ServiceLogs(about.logs, folder, seed=about.seed)
     observers = Observers(
         folder,
         url=about.database,
         admin=None,
         marks=(processes.mark,),
         on_waits=watcher.on_waits,
+        logs=stack.enter_context(service.followed()),
     )
     async with observers.watching(journal), asyncio.TaskGroup() as group:
         group.create_task(load.listen(), name="ticks of the load generator")
@@ -287,10 +295,11 @@ async def _inside(
             await asyncio.sleep(about.phases.settle_seconds)
             await load.stop()
             await load.finish()
+            await service.catch_up(watcher.on_stage)
             await _record_rows(about, RunFolder(folder).subjects_after.path)
         if schema is not None:
             schema.cancel()
-    return ended
+    return msgspec.structs.replace(ended, unread=service.join())
 
 
 async def _record_rows(about: Watch, path: Path) -> None:
@@ -349,6 +358,7 @@ def _manifest(
     about: Watch, ended: _Ended, started_at: datetime, folder: Path, *, interrupted: bool
 ) -> Manifest:
     unchecked = about.tls is not None and not about.tls.verify
+    lacks = (*((NOT_CHECKED,) if unchecked else ()), *ended.unread)
     integrity = about.integrity or IntegritySpec(subjects="")
     return Manifest(
         scenario=about.name,
@@ -367,8 +377,8 @@ def _manifest(
         database=None
         if about.database is None
         else database_values(about.database)["database_name"],
-        router_version="the watched service" if unchecked else None,
-        router_lacks=(NOT_CHECKED,) if unchecked else (),
+        router_version="the watched service" if lacks else None,
+        router_lacks=lacks,
         outcome=ended.outcome,
         outcome_reason=ended.reason,
         objectives=about.objectives,

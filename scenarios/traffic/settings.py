@@ -139,9 +139,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Text values may contain placeholders: `{unique}` (a word that no other user of the run has),
     `{user}` (the same word as an email address), `{uuid}` (a UUID of the user), `{journey}`,
-    `{seed}`, `{worker}` (the number of the load-generator process), and every value that an earlier
-    step or the set-up captured. A step that waits for mail, and the steps after it, can use only
-    the values of the set-up.
+    `{seed}`, `{worker}` (the number of the load-generator process), `{request_id}` (the id of the
+    request, except in `subject`), and every value that an earlier step or the set-up captured. A
+    step that waits for mail, and the steps after it, can use only the values of the set-up.
 
     Attributes:
         method: the HTTP method.

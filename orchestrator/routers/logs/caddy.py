@@ -32,6 +32,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("connection refused", "connection_refused"),
     ("i/o timeout", "connection_timeout"),
     ("deadline exceeded", "http_response_timeout"),
+    ("timeout awaiting", "http_response_timeout"),
     ("context canceled", CLIENT_GONE),
     ("server closed idle connection", "connection_terminated"),
     ("connection reset", "connection_terminated"),
@@ -108,14 +109,17 @@ def _entry(said: _Line, request_id: str, error: str | None) -> LogEntry:
     )
 
 
+def end_in(error: str) -> str:
+    """Why an exchange ended, by the words of Go's HTTP client; `unknown` if they are others."""
+    return next((end for words, end in _WORDS if words in error), UNKNOWN)
+
+
 def _end(said: _Line, error: str | None) -> tuple[str, Confidence]:
     if said.status == _SWITCHING_PROTOCOLS:
         return TUNNEL_ENDED, "certain"
     if error is not None:
-        for words, end in _WORDS:
-            if words in error:
-                return end, "certain"
-        return UNKNOWN, "symptom"
+        end = end_in(error)
+        return end, "symptom" if end == UNKNOWN else "certain"
     if said.status in (0, _CLIENT_CLOSED):
         return CLIENT_GONE, "likely"
     return COMPLETE, "certain"

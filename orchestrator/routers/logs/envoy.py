@@ -97,7 +97,7 @@ def translate(line: str) -> LogEntry | None:
         at_ns = int(seconds) * 1_000_000_000 + int(fraction)
     except (msgspec.DecodeError, ValueError):
         return None
-    end, confidence = _end(said)
+    end, confidence = end_of(said.flags, said.status, said.details or "", said.failure or "")
     whole = end in (COMPLETE, TUNNEL_ENDED)
     return LogEntry(
         at_ns=at_ns,
@@ -117,15 +117,22 @@ def translate(line: str) -> LogEntry | None:
     )
 
 
-def _end(said: _Line) -> tuple[str, Confidence]:
-    flags = [flag for flag in said.flags.split(",") if flag not in ("-", "DI", "URX")]
+def end_of(given: str, status: int, details: str = "", failure: str = "") -> tuple[str, Confidence]:
+    """Why an exchange ended.
+
+    Args:
+        given: its response flags, with commas between them.
+        status: the status that was sent; 0 if none was.
+        details: its response code details.
+        failure: why the transport to the upstream failed.
+    """
+    flags = [flag for flag in given.split(",") if flag not in ("-", "DI", "URX")]
     if not flags:
         return COMPLETE, "certain"
-    if said.status == _SWITCHING_PROTOCOLS:
+    if status == _SWITCHING_PROTOCOLS:
         return TUNNEL_ENDED, "certain"
-    details = said.details or ""
     for flag in flags:
-        if flag == "UF" and "timeout" in f"{details} {said.failure or ''}":
+        if flag == "UF" and "timeout" in f"{details} {failure}":
             return "connection_timeout", "certain"
         if flag in ("UC", "UR") and "after_response_started" in details:
             return "http_response_incomplete", "certain"

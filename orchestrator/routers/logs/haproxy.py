@@ -82,7 +82,7 @@ def translate(line: str) -> LogEntry | None:
     backend = None if found["s"] == _NOBODY else found["s"]
     status = max(int(found["st"]), 0)
     state = found["ts"][:2]
-    end, confidence = _end(state, backend, status)
+    end, confidence = end_of(state, backend, status)
     retries = int(found["rc"].lstrip("+"))
     connect_ms, head_ms = int(found["tc"]), int(found["tr"].lstrip("+"))
     whole = end in (COMPLETE, TUNNEL_ENDED)
@@ -105,7 +105,14 @@ def translate(line: str) -> LogEntry | None:
     )
 
 
-def _end(state: str, backend: str | None, status: int) -> tuple[str, Confidence]:
+def end_of(state: str, backend: str | None, status: int) -> tuple[str, Confidence]:
+    """Why an exchange ended.
+
+    Args:
+        state: the first two characters of its termination state.
+        backend: the server that was asked; None if none was.
+        status: the status that was sent; 0 if none was.
+    """
     if state == "--":
         return COMPLETE, "certain"
     whom = state[0]

@@ -9,7 +9,7 @@ import msgspec
 from scenarios.traffic.errors import Location, declared_location, step_location
 from scenarios.traffic.journeys.examination import Examination
 from scenarios.traffic.journeys.header_checks import TOKEN
-from scenarios.traffic.journeys.templates import NAMES, PLACEHOLDER, Template
+from scenarios.traffic.journeys.templates import NAMES, PLACEHOLDER, REQUEST_ID, Template
 from scenarios.traffic.journeys.validation import check_events, check_numbers, check_websocket
 from scenarios.traffic.settings import DEFAULT_EXPECT, Journey, Pace, Step
 from scenarios.traffic.wire.frames import key_for
@@ -78,6 +78,10 @@ class CompiledStep:
         self._subject = Template(
             step.subject or "", where=where.part("subject", "subject"), known=known
         )
+        if REQUEST_ID in self._subject.names:
+            raise where.part("subject", "subject").error(
+                f"{{{REQUEST_ID}}} is another one in each request, so it cannot name a subject"
+            )
         fields = {"Host": host, "User-Agent": "hitless", "Accept": "*/*"}
         if step.events is not None:
             fields |= {"Accept": "text/event-stream", "Cache-Control": "no-store"}
@@ -152,6 +156,8 @@ class CompiledStep:
                 one such field (RFC 6265, section 5.4).
             last_event_id: the last event that a client which reconnects to a stream has.
         """
+        if REQUEST_ID in self.names:
+            values = {**values, REQUEST_ID: request_id}
         lines = [f"{self.method} {self._path.render(values)} HTTP/1.1"]
         fields = [(name, value.render(values)) for name, value in self._fields]
         lines += [f"{name}: {text}" for name, text in with_cookies(fields, cookies)]

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 from scenarios.traffic.errors import Location
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
-NAMES = ("unique", "user", "uuid", "journey", "seed", "worker", "link")
+REQUEST_ID = "request_id"
+NAMES = ("unique", "user", "uuid", "journey", "seed", "worker", "link", REQUEST_ID)
 """What is known in every step; `link` only once a mail has come."""
 
 

@@ -41,6 +41,17 @@ def exception(failure: Failure) -> Finding | None:
     return Finding(f"status:{status}", title, "likely", "application")
 
 
+def upstream(failure: Failure) -> Finding | None:
+    """The log of the proxy says that its upstream gave this answer, and why is known to nobody."""
+    exchange, status = failure.exchange, failure.outcome.status
+    if exchange is None or failure.outcome.error is not None or not failure.answered_badly:
+        return None
+    if exchange.upstream_status != status:
+        return None
+    title = f"HTTP {status} from the application, passed on by its proxy"
+    return Finding(f"status:{status}", title, "likely", "application")
+
+
 def rate_limit(failure: Failure) -> Finding | None:
     """The application limits how many requests it answers (RFC 6585, section 4)."""
     if failure.proxy is not None or failure.outcome.status != _TOO_MANY_REQUESTS:

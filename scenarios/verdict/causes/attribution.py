@@ -10,7 +10,7 @@ from scenarios.verdict.causes import lock_queue
 from scenarios.verdict.causes.exchange_rules import KEEP_ALIVE_RACE
 from scenarios.verdict.causes.failure import Failure, Finding
 from scenarios.verdict.causes.ladder import contributing, explain_failed
-from scenarios.verdict.causes.quotations import fleet, headline, healthy, quotation
+from scenarios.verdict.causes.quotations import fleet, headline, healthy, proxies, quotation
 from scenarios.verdict.causes.slowness import explain_slow
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.causes.undrained import CAUSE as UNDRAINED
@@ -150,6 +150,7 @@ def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
         _lacking(failures) or _locked(failures) or _closed(finding),
         told(met) if met else None,
         _kept(timeline) if finding.cause == KEEP_ALIVE_RACE else None,
+        proxies(failures),
         quotation(failures),
         healthy(failures),
         fleet(failures, origin_ns),

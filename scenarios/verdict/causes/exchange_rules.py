@@ -6,6 +6,7 @@ from scenarios.verdict.causes.database_rules import statement_timeout, waited_fo
 from scenarios.verdict.causes.failure import Failure, Finding
 from scenarios.verdict.causes.proxy_status import LATE
 from scenarios.verdict.causes.surroundings import SLACK_NS
+from scenarios.verdict.model import NO_UPSTREAM
 from scenarios.verdict.timeline import Life
 
 EXHAUSTED = {
@@ -31,6 +32,17 @@ BALANCER = {
     "http_protocol_error": "the replica's response was not HTTP",
     "proxy_internal_error": "internal error of the balancer",
 }
+UPSTREAM = {
+    "connection_refused": "the upstream refused the proxy's connection",
+    "connection_terminated": "the upstream closed or reset the connection before it answered",
+    "connection_timeout": "the proxy could not connect to the upstream in time",
+    "connection_read_timeout": "the upstream stopped in the middle of its response",
+    "http_response_incomplete": "the upstream's response ended too early",
+    "http_response_timeout": "the upstream did not answer in time",
+    "http_protocol_error": "the upstream's response was not HTTP",
+    "dns_error": "the name of the upstream was not resolved",
+}
+"""The same of a watched service, whose proxies are others'."""
 KEEP_ALIVE_RACE = "keep_alive:race"
 LOST = frozenset({"connect_refused", "reset", "eof"})
 """How a client sees that its connection is lost."""
@@ -98,6 +110,9 @@ def no_backend(failure: Failure) -> Finding | None:
     """The balancer says that it had nobody to ask."""
     if not failure.refused:
         return None
+    if failure.exchange is not None and failure.exchange.joined is not None:
+        sure = failure.exchange.confidence
+        return Finding("no_backend", NO_UPSTREAM, sure, "no_backend")
     return Finding("no_backend", "no backend was available", "certain", "no_backend")
 
 
@@ -209,6 +224,9 @@ def balancer(failure: Failure) -> Finding | None:
     words = BALANCER.get(error) or error.replace("_", " ")
     if failure.exchange is not None and failure.exchange.foreign:
         sure = failure.exchange.confidence
+        if failure.exchange.joined is not None:
+            words = f"proxy: {UPSTREAM.get(error) or words}"
+            return Finding(f"router:{error}", words, sure, "balancer")
         return Finding(f"router:{error}", f"router: {words}", sure, "balancer")
     return Finding(f"balancer:{error}", f"balancer: {words}", "certain", "balancer")
 

@@ -23,6 +23,9 @@ class Finding(NamedTuple):
     kind: CauseKind
 
 
+_GATEWAY = frozenset({502, 503, 504})
+"""Statuses by which a proxy may answer for an application (RFC 9110, section 15.6)."""
+
 UNKNOWN = "unknown"
 """How an exchange ended of which its router does not say how."""
 
@@ -86,8 +89,15 @@ class Failure:
 
     @property
     def logged(self) -> LoggedError | None:
-        """The error that its replica logged about it, if it is known which."""
-        return self.around.logged.about(self.outcome.request_id, self.replica, *self.span)
+        """The error that its replica logged about it, if it is known which.
+
+        Where nobody knows whose log it is, a gateway's status is not explained by the time alone.
+        """
+        logged = self.around.logged
+        error = logged.about(self.outcome.request_id, self.replica, *self.span)
+        if error is None or error.request_id is not None or not logged.shared:
+            return error
+        return None if self.outcome.status in _GATEWAY else error
 
     @property
     def sqlstate(self) -> str | None:

@@ -17,6 +17,7 @@ from scenarios.verdict.causes.answer_rules import (
     mixed_fleet,
     rate_limit,
     status,
+    upstream,
 )
 from scenarios.verdict.causes.database_rules import (
     blocked_fleet,
@@ -69,10 +70,11 @@ LADDER: tuple[Rule, ...] = (
     rate_limit,
     application,
     exception,
+    upstream,
     transport,
     status,
 )
-_NO_PART = frozenset({transport, status, application, exception, rate_limit, balancer})
+_NO_PART = frozenset({transport, status, application, exception, upstream, rate_limit, balancer})
 """Rules that tell what was seen; they never had a part besides another cause."""
 
 

@@ -118,10 +118,16 @@ def sqlstate_of(error: LoggedError) -> str | None:
 
 
 class LoggedErrors:
-    """All of them, in order."""
+    """All of them, in order.
 
-    def __init__(self, errors: Iterable[LoggedError] = ()) -> None:
+    Attributes:
+        shared: whether a log may be that of any replica, as with the logs of a watched service.
+    """
+
+    def __init__(self, errors: Iterable[LoggedError] = (), *, shared: bool = False) -> None:
+        self.shared = shared
         self.all = sorted(errors, key=lambda one: (one.at_ns, one.source, one.last_line))
+        self._times = [one.at_ns for one in self.all]
         self._by_request = {
             one.request_id: one for one in reversed(self.all) if one.request_id is not None
         }
@@ -138,10 +144,16 @@ class LoggedErrors:
     def of_source(
         self, source: str | None, start_ns: int = 0, end_ns: int | None = None
     ) -> Sequence[LoggedError]:
-        """The errors of one log, in order; those of a stretch of time, if it is given."""
-        if source not in self._by_source:
+        """The errors of one log, in order; those of a stretch of time, if it is given.
+
+        Where a log may be anybody's, a replica without a log of its own has the errors of all.
+        """
+        if source in self._by_source:
+            times, found = self._by_source[source]
+        elif self.shared:
+            times, found = self._times, self.all
+        else:
             return ()
-        times, found = self._by_source[source]
         last = len(times) if end_ns is None else bisect_right(times, end_ns)
         return found[bisect_left(times, start_ns) : last]
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from scenarios.verdict.causes.failure import Failure, Finding
-from scenarios.verdict.causes.logged import LoggedErrors, kind_of, quoted
+from scenarios.verdict.causes.logged import LoggedErrors, kind_of, quoted, without_values
 
 MOST_QUOTED = 2
 _MOST_ASKED = 500
@@ -61,16 +61,29 @@ def quotation(failures: Sequence[Failure]) -> str | None:
         return None
     start_ns = min(failure.span[0] for failure in failures) - _SECOND
     end_ns = max(failure.span[1] for failure in failures) + _SECOND
-    replicas = {failure.replica for failure in failures if failure.replica is not None}
-    errors = [
-        one
-        for replica in sorted(replicas)
+    replicas = {failure.replica for failure in failures}
+    errors = {
+        id(one): one
+        for replica in sorted(replicas, key=str)
         for one in around.logged.of_source(replica, start_ns, end_ns)
         if kind_of(one) in wanted
-    ]
+    }.values()
     found = quoted(errors)
     more = f" and {len(found) - MOST_QUOTED:,} more kinds" if len(found) > MOST_QUOTED else ""
     return "; ".join(map(str, found[:MOST_QUOTED])) + more if found else None
+
+
+def proxies(failures: Sequence[Failure]) -> str | None:
+    """What the logs of a watched service's proxies say of the failures, counted."""
+    said: dict[str, list[str]] = {}
+    for failure in failures:
+        exchange = failure.exchange
+        if exchange is not None and exchange.joined is not None and exchange.reason is not None:
+            said.setdefault(without_values(exchange.reason), []).append(exchange.reason)
+    ranked = sorted(said.values(), key=lambda one: (-len(one), one[0]))
+    told = [f"{len(one):,} times: {one[0]}" for one in ranked[:MOST_QUOTED]]
+    more = f" and {len(ranked) - MOST_QUOTED:,} more kinds" if len(ranked) > MOST_QUOTED else ""
+    return f"the proxy's log has {'; '.join(told)}{more}" if told else None
 
 
 def healthy(failures: Sequence[Failure]) -> str | None:

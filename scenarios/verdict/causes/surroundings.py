@@ -121,8 +121,8 @@ class Surroundings:
             evidence.manifest.database,
             clients=evidence.session_clients,
         )
-        around.logged = LoggedErrors(evidence.logged_errors)
         whole = evidence.manifest.platform not in _ELSEWHERE
+        around.logged = LoggedErrors(evidence.logged_errors, shared=not whole)
         around.machine = Machine(evidence.machine_samples, whole=whole)
         return around
 

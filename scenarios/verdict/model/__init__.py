@@ -14,6 +14,7 @@ from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.exit_status import ExitStatus
 from scenarios.verdict.model.advice import Advice, Undrained
 from scenarios.verdict.model.causes import (
+    NO_UPSTREAM,
     Cause,
     CauseEvidence,
     CauseKind,
@@ -38,6 +39,7 @@ from scenarios.verdict.model.replica_end import ReplicaEnd
 from scenarios.verdict.model.rescued import Rescued
 
 __all__ = [
+    "NO_UPSTREAM",
     "Advice",
     "Availability",
     "Blocker",

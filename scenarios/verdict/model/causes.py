@@ -28,6 +28,10 @@ CauseKind = Literal[
 """The mechanism by which requests failed or were slow. Only older verdicts have `unknown`."""
 
 
+NO_UPSTREAM = "the proxy had no live upstream"
+"""The title of `no_backend` where the log of a watched service's proxy says so."""
+
+
 class FailedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One failed request, with everything that the evidence says about it.
 

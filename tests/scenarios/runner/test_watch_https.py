@@ -27,7 +27,7 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{}}
 http {{
-    access_log off;
+    access_log {folder}/access.log combined;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -149,7 +149,7 @@ time.sleep(0.6)
 def test_a_column_that_a_deployment_drops_is_the_cause(
     postgres_server: tuple[EmbeddedServer, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the database and its log, a deploy script of one's own gets a cause: the lost column.
+    """With the database and all logs, a deploy script of one's own gets a cause: the lost column.
 
     The application itself answers only 500, behind an nginx that nobody configured for it.
     """
@@ -165,6 +165,7 @@ def test_a_column_that_a_deployment_drops_is_the_cause(
         arguments = [
             *("watch", "--url", address, "--cacert", str(CERTIFICATE), "--bearer", "DEPLOY_TOKEN"),
             *("--database", url, "--database-log", str(server.log)),
+            *("--logs", str(tmp_path / "*.log")),
             *("--rate", "30", "--baseline", "1", "--settle", "0.5", "--no-live"),
         ]
         code = status(
