@@ -16,7 +16,7 @@ from tests.support.evidence import Evidence
 def judged(clean_run: Evidence, status: int, *errors: LoggedError, **said: Any) -> Verdict:
     """Ten requests of a watched service fail; the log of its proxy has a line of each."""
     run = clean_run.asked(platform="foreign", router="foreign").failing(
-        1.0, 1.1, status=status, served_by=None
+        3.0, 3.1, status=status, served_by=None
     )
     exchanges = [
         ExchangeRecord(
@@ -91,7 +91,7 @@ def test_what_the_upstream_answered(
     [
         (500, {}, True),
         (503, {}, False),  # perhaps of the proxy, and an exception of that time is no reason
-        (503, {"request_id": "s7-000100-1"}, True),
+        (503, {"request_id": "s7-000300-1"}, True),
     ],
 )
 def test_an_exception_in_a_log_of_nobody_in_particular(
@@ -102,12 +102,12 @@ def test_an_exception_in_a_log_of_nobody_in_particular(
     clean_run: Evidence,
 ) -> None:
     """Such a log may be that of any replica, and explains what an application answers."""
-    verdict = judged(clean_run, status, error(1.05, **fields))
+    verdict = judged(clean_run, status, error(3.05, **fields))
     titles = [cause.title for cause in verdict.causes]
     assert any("which logged KeyError: 'nickname'" in one for one in titles) is explained
 
 
 def test_a_replica_with_a_log_of_its_own_has_no_others(clean_run: Evidence) -> None:
     """In a run of our own, a log belongs to its replica alone."""
-    run = clean_run.failing(1.0, 1.1, status=500)
-    assert "KeyError" not in only(run.judge(logged_errors=[error(1.05)])).title
+    run = clean_run.failing(3.0, 3.1, status=500)
+    assert "KeyError" not in only(run.judge(logged_errors=[error(3.05)])).title
