@@ -154,9 +154,21 @@ class Deploy(msgspec.Struct, frozen=True, kw_only=True, tag="deploy"):
 
     Attributes:
         version: the version that serves afterwards.
+        services: services that are deployed at the same time, with their new versions.
     """
 
     version: Version
+    services: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class DeployServices(msgspec.Struct, frozen=True, kw_only=True, tag="deploy_services"):
+    """A step of a release: deploy services behind the application, all of them at the same time.
+
+    Attributes:
+        services: their new versions, by the names of the services; at least one.
+    """
+
+    services: Mapping[str, str]
 
 
 class Undo(msgspec.Struct, frozen=True, kw_only=True, tag="undo"):
@@ -178,7 +190,7 @@ class MigrateDown(msgspec.Struct, frozen=True, kw_only=True, tag="migrate_down")
     what: Migrate | RunCommand
 
 
-Step = Migrate | RunCommand | MigrateDown | Deploy | Undo
+Step = Migrate | RunCommand | MigrateDown | Deploy | DeployServices | Undo
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """Sets of processes beside the web, such as workers: strategies deploy them like replicas.
 
 No router sends them requests. In its place stands an `Intake`: it says at once that a process is
-up, and a drain tells a process to begin no further job and waits for the jobs in hand.
+up, and a drain tells a process to begin no further job and waits for the jobs in hand. A service
+behind the application is such a set, too; it has a router of its own.
 """
 
 import asyncio
@@ -116,17 +117,20 @@ class ProcessSet:
 
     Attributes:
         name: its name.
-        place: when it is deployed: before the web, with it at the same time, or after it.
+        place: when it is deployed: before the web, with it at the same time, or after it. None: it
+            is a service, which only steps of the release deploy that name it.
         rollout: its processes.
         strategy: how they are replaced.
-        versions: its versions, by the names of the web's.
+        versions: its versions: those of a service by their own names, else by those of the web's.
+        start: the version of a service before the release; None: that of the web.
     """
 
     name: str
-    place: Place
+    place: Place | None
     rollout: Rollout
     strategy: Strategy
     versions: Mapping[str, Version]
+    start: str | None = None
 
     async def bring_up(self, version: str) -> None:
         """Start the processes of the first version.
@@ -158,7 +162,8 @@ class ProcessSet:
         others = [one for one in rollout.all() if one.version != version]
         if not others and len(rollout.usable(version)) == rollout.policy.replicas:
             return
-        if self.strategy is naive:  # two versions of it must never run at the same time
+        # Two versions of a scheduler that is deployed so must never run at the same time.
+        if self.strategy is naive and self.place is not None:
             await rollout.stop(others)
         await restore(rollout, self.versions[version])
 

@@ -1,7 +1,7 @@
 """Runs a release, step by step; a deployment that fails is rolled back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -16,6 +16,7 @@ from orchestrator.errors import (
 from orchestrator.interfaces import Migrator, Rehearsal
 from orchestrator.model import (
     Deploy,
+    DeployServices,
     Migrate,
     MigrateDown,
     Outcome,
@@ -33,6 +34,9 @@ from orchestrator.termination import DRAIN_FIRST
 from orchestrator.verbs import Verb
 
 _End: TypeAlias = tuple[Outcome, str | None]
+
+NO_SERVICES: Mapping[str, str] = {}
+"""What most steps deploy of services."""
 
 
 async def bring_up(rollout: Rollout, version: Version) -> None:
@@ -100,13 +104,26 @@ class Beside(Protocol):
     """What is deployed beside the web: see `orchestrator.process_sets.ProcessSet`.
 
     Attributes:
+        name: its name.
         place: when it is deployed: `before` the web, `with` it at the same time, or `after` it.
+            None: it is a service, which only steps deploy that name it.
+        start: the version of a service before the release.
         rollout: its processes.
     """
 
     @property
-    def place(self) -> str:
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def place(self) -> str | None:
         """When it is deployed."""
+        ...
+
+    @property
+    def start(self) -> str | None:
+        """The version of a service before the release."""
         ...
 
     @property
@@ -194,9 +211,11 @@ class ReleaseRun:
             rehearsal: tries a schema before migrations are taken back; absent: none are taken back.
             history: what served before; absent: only the release's start version.
             done: how many of its steps are already done.
-            beside: the sets of processes that are deployed with the web.
+            beside: the sets of processes that are deployed with the web, and the services.
         """
-        self._beside = tuple(beside)
+        self._beside = tuple(one for one in beside if one.place is not None)
+        self._services = {one.name: one for one in beside if one.place is None}
+        self._service_versions = {one.name: one.start for one in beside if one.start is not None}
         self.result: ReleaseResult | None = None
         self._release = release
         self._rollout = rollout
@@ -277,7 +296,9 @@ class ReleaseRun:
                 case MigrateDown():
                     end = await self._migrate_down(step)
                 case Deploy():
-                    end = await self._deploy(step.version)
+                    end = await self._deploy(step.version, step.services)
+                case DeployServices():
+                    end = await self._deploy_services(step.services)
                 case Undo():
                     end = await self._undo()
             if end is not None:
@@ -358,7 +379,9 @@ class ReleaseRun:
                 f"the schema and the fleet stay as they are"
             )
 
-    async def _deploy(self, version: Version) -> _End | None:
+    async def _deploy(
+        self, version: Version, services: Mapping[str, str] = NO_SERVICES
+    ) -> _End | None:
         """Deploy a version; return None on success, else how it ended."""
         rollout = self._rollout
         rollout.canary_shares.clear()
@@ -370,35 +393,65 @@ class ReleaseRun:
                     detail={"replaces": self._history.served[-1].name},
                     encloses=True,
                 ):
-                    await self._deploy_everything(version)
+                    await self._deploy_everything(version, services)
         except OrchestratorError as error:
-            return await self._go_back(version, error)
+            return await self._go_back(version, error, services)
+        self._service_versions |= services
         self._history.served.append(version)
         self._history.schemas.append(self._history.schema)
         return None
 
-    async def _deploy_everything(self, version: Version) -> None:
+    async def _deploy_services(self, services: Mapping[str, str]) -> _End | None:
+        """Deploy services at the same time; return None on success, else how it ended.
+
+        If one of them fails, all of them go back to their versions before.
+        """
+        control = self._rollout.control
+        names = ", ".join(f"{name} {version}" for name, version in services.items())
+        try:
+            with control.deployment(names):
+                works = (self._services[name].deploy(to) for name, to in services.items())
+                await each_to_its_end(self._with_the_others(one, names) for one in works)
+        except OrchestratorError as error:
+            reason = f"deploy {names}: {error}"
+            try:
+                with self._rollout.in_mode("rollback"):
+                    await self._restore_services(services)
+            except OrchestratorError as again:
+                return "failed", f"{reason}; rollback: {again}"
+            return ("aborted" if isinstance(error, RolloutAborted) else "rolled_back"), reason
+        self._service_versions |= services
+        return None
+
+    async def _restore_services(self, services: Mapping[str, str]) -> None:
+        """Let each of these services have the version that it had before this step."""
+        for name in services:
+            await self._services[name].restore(self._service_versions[name])
+
+    async def _deploy_everything(self, version: Version, services: Mapping[str, str]) -> None:
         """Deploy the web and what runs beside it, each in its place."""
         rollout = self._rollout
         for one in self._beside:
             if one.place == "before":
                 await one.deploy(version.name)
         together = [one.deploy(version.name) for one in self._beside if one.place == "with"]
+        together += [self._services[name].deploy(to) for name, to in services.items()]
         web = self._strategy(rollout, version, rollout.policy)
         if together:
-            await each_to_its_end(self._with_the_others(one, version) for one in (web, *together))
+            every = (web, *together)
+            await each_to_its_end(self._with_the_others(one, version.name) for one in every)
         else:
             await web
         for one in self._beside:
             if one.place == "after":
                 await one.deploy(version.name)
 
-    async def _with_the_others(self, work: Awaitable[None], version: Version) -> None:
+    async def _with_the_others(self, work: Awaitable[None], version: str) -> None:
         """Do one of several deployments; if it fails, the others end at their next verb."""
         try:
             await work
         except OrchestratorError as error:
-            self._rollout.control.fail_deployment(version.name, str(error))
+            self._rollout.control.fail_deployment(version, str(error))
             raise
 
     async def _undo(self) -> _End | None:
@@ -413,7 +466,9 @@ class ReleaseRun:
             return "failed", f"undo to {version.name}: {error}"
         return await self._deploy(version)
 
-    async def _go_back(self, version: Version, failure: OrchestratorError) -> _End:
+    async def _go_back(
+        self, version: Version, failure: OrchestratorError, services: Mapping[str, str]
+    ) -> _End:
         reason = f"deploy {version.name}: {failure}"
         before = self._history.served[-1]
         aborted = isinstance(failure, RolloutAborted)
@@ -427,6 +482,7 @@ class ReleaseRun:
                 await restore(self._rollout, before, pace=pace)
                 for one in self._beside:
                     await one.restore(before.name)
+                await self._restore_services(services)
         except RollbackRefused as refused:
             await self._keep_serving(version)
             return "failed", f"{reason}; rollback to {before.name}: {refused}"
@@ -437,7 +493,8 @@ class ReleaseRun:
     async def _keep_serving(self, version: Version) -> None:
         """Keep the serving replicas; drain and stop all others."""
         with self._rollout.in_mode("rollback"):
-            for rollout in (self._rollout, *(one.rollout for one in self._beside)):
+            beside = (*self._beside, *self._services.values())
+            for rollout in (self._rollout, *(one.rollout for one in beside)):
                 serving = set(rollout.serving())
                 idle = [one for one in rollout.all() if one not in serving]
                 async with rollout.verb("keep_serving", version=version.name, encloses=True):

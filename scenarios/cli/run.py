@@ -110,6 +110,8 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         raise UsageError(
             "--keep cannot be combined with application.processes: no recovery would know of them"
         )
+    if keep and experiment.scenario.services:
+        raise UsageError("--keep cannot be combined with services: no recovery would know of them")
     console = progress_console(as_json=as_json)
     if runs > 1 and (counterfactual or hold or junit):
         raise UsageError("--runs cannot be combined with --counterfactual, --hold or --junit")

@@ -203,8 +203,10 @@ def view_of(console: Console, header: RunHeader, *, no_live: bool) -> Progress:
 def _planned(step: ReleaseStep) -> PlannedStep:
     if step.undo:
         return PlannedStep(verb="undo", text="undo")
-    if step.deploy:
-        return PlannedStep(verb="deploy", text=f"deploy {step.deploy}")
+    if step.deploy or step.services:
+        services = [f"{name} {version}" for name, version in step.services.items()]
+        both = [step.deploy, *services] if step.deploy else services
+        return PlannedStep(verb="deploy", text=f"deploy {' and '.join(both)}")
     direction = "migrate" if step.migrate else "migrate down"
     return PlannedStep(verb="migrate", text=f"{direction} {_short(step)}")
 

@@ -50,6 +50,7 @@ class Evidence:
         jobs: what the application told of its jobs; None if the run did not look at jobs.
         stored_jobs: what the queue still had after the run; None if the run did not come to that.
         job_errors: the errors in the logs of processes that name a job.
+        service_calls: by service, the access log of its balancer.
         profiles: by version, what was found out about its server before the run, as the JSON of a
             probe's profile; empty where no version asked for it.
         scratch: where a judgement keeps what it needs again later.
@@ -75,6 +76,7 @@ class Evidence:
     jobs: Iterable[JobEvent] | None = None
     stored_jobs: Iterable[StoredJob] | None = None
     job_errors: Iterable[JobError] = ()
+    service_calls: Mapping[str, Iterable[ExchangeRecord]] = field(default_factory=dict)
     profiles: Mapping[str, bytes] = field(default_factory=dict)
     scratch: Scratch = field(default_factory=MemoryScratch)
     workers: Workers = field(default_factory=OneProcess)

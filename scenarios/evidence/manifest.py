@@ -11,6 +11,7 @@ from scenarios.errors import EvidenceError
 from scenarios.evidence.control_run import ControlRun, Role
 from scenarios.evidence.jobs import JobSettings, ProcessSet
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
+from scenarios.evidence.service import ServiceFacts
 
 PREDICTED = "simulated"
 """The platform of a run in virtual time: what it says is predicted, not measured."""
@@ -97,6 +98,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         control: the control run with which the release is compared; absent if there was none.
         processes: the sets of processes that ran beside the web.
         jobs: how the run looked at jobs; absent if it did not.
+        services: the services behind the application.
         files: the SHA-256 of each evidence file, by name; it shows whether a file is damaged.
     """
 
@@ -135,6 +137,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     control: ControlRun | None = None
     processes: tuple[ProcessSet, ...] = ()
     jobs: JobSettings | None = None
+    services: tuple[ServiceFacts, ...] = ()
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property

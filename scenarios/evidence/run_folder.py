@@ -5,7 +5,7 @@ Nothing else in the project spells the name of one of these files or opens one f
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ from scenarios.evidence.workers import ForkedProcesses
 
 T = TypeVar("T", bound=msgspec.Struct)
 _PROFILE = "probe-"
+_SERVICE = "service-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,10 @@ class RunFolder:
         """The errors in the logs of processes that name a job which has not ended."""
         return RecordFile(self.path / "job-errors.ndjson", JobError)
 
+    def service_exchanges(self, name: str) -> RecordFile[ExchangeRecord]:
+        """The access log of a service's balancer: the calls of the service."""
+        return RecordFile(self.path / f"{_SERVICE}{name}.ndjson", ExchangeRecord)
+
     # What is derived from the evidence, and what a run needs while it is under way.
 
     @property
@@ -258,6 +263,10 @@ class RunFolder:
     def balancer_log(self) -> Path:
         """What the balancer printed."""
         return self.path / "balancer.log"
+
+    def service_logs(self, name: str) -> Path:
+        """The folder of what a service's balancer printed."""
+        return self.path / f"{_SERVICE}{name}"
 
     @property
     def router(self) -> Path:
@@ -383,7 +392,7 @@ class RunFolder:
         """
         self.check()
         manifest = self.read_manifest()
-        self._check_unread(manifest.files)
+        self._check_unread(manifest)
         waits = self.lock_waits
         return Evidence(
             manifest=manifest,
@@ -405,6 +414,10 @@ class RunFolder:
             jobs=_if_there(self.jobs, manifest),
             stored_jobs=_if_there(self.stored_jobs, manifest),
             job_errors=_if_there(self.job_errors, manifest) or (),
+            service_calls={
+                one.name: _if_there(self.service_exchanges(one.name), manifest) or ()
+                for one in manifest.services
+            },
             profiles=self.profiles(),
             scratch=FileScratch(),
             workers=ForkedProcesses(),
@@ -427,10 +440,11 @@ class RunFolder:
             *(self.jobs, self.stored_jobs, self.job_errors),
         )
 
-    def _check_unread(self, recorded: Mapping[str, str]) -> None:
+    def _check_unread(self, manifest: Manifest) -> None:
         """See that no recorded file is missing, and that those of no known kind are unchanged."""
         known = {file.path.name for file in self._judged_files()}
-        for name, digest in recorded.items():
+        known |= {self.service_exchanges(one.name).path.name for one in manifest.services}
+        for name, digest in manifest.files.items():
             path = self.path / name
             if not path.is_file():
                 raise EvidenceError(f"{path}: missing, although the run recorded it")

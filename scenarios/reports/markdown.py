@@ -5,7 +5,7 @@ A step summary over 1,024 KiB is refused as a whole, so the text is cut before t
 
 from collections.abc import Iterable, Sequence
 
-from scenarios.reports import jobs, words
+from scenarios.reports import jobs, services, words
 from scenarios.verdict.model import Cause, ControlComparison, ControlRow, Verdict
 
 LIMIT_BYTES = 1_000_000
@@ -37,6 +37,7 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         *_ways_out(verdict),
         *_probed(verdict),
         *_jobs(verdict),
+        *_services(verdict),
         *_violations(verdict),
         "### What this run could not detect",
         "",
@@ -157,6 +158,13 @@ def _jobs(verdict: Verdict) -> list[str]:
     if found.stops:
         lines += _table(jobs.STOPS, [tuple(map(escape, jobs.stop_row(one))) for one in found.stops])
     return lines
+
+
+def _services(verdict: Verdict) -> list[str]:
+    if not verdict.services:
+        return []
+    rows = [tuple(map(escape, services.service_row(one))) for one in verdict.services]
+    return ["### Services", "", *_table(services.SERVICES, rows)]
 
 
 def _violations(verdict: Verdict) -> list[str]:

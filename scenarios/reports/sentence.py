@@ -210,6 +210,25 @@ def _by_proxy(cause: Cause, verdict: Verdict) -> Told | None:
     return Told(named)
 
 
+def _service(cause: Cause, verdict: Verdict) -> Told | None:
+    """A service behind the application: its version is no match for the caller's."""
+    _, name, *version = map(words.clean, cause.cause.split(":"))
+    if not version:
+        return None
+    known = next((one for one in verdict.services if one.service == name), None)
+    newer = known is not None and version[0] in known.versions[1:]
+    safe = (
+        f"Safe way: first deploy a version of {name} that works with both versions of its caller, "
+        f"then the caller, and only then a version of {name} without the old form"
+    )
+    deployed = ", which was deployed behind it" if newer else ""
+    return Told(
+        f"version {_version(cause)} does not work with version {version[0]} of service "
+        f"{name}{deployed}",
+        safe,
+    )
+
+
 def _no_backend(cause: Cause, verdict: Verdict) -> Told:
     if cause.title == NO_UPSTREAM:
         return Told(NO_UPSTREAM)
@@ -256,6 +275,7 @@ _CAUSES: Mapping[str, Callable[[Cause, Verdict], Told | None]] = {
 }
 _KINDS: Mapping[str, Callable[[Cause, Verdict], Told | None]] = {
     "mixed_fleet": _lacking_route,
+    "service": _service,
     "lock": _locked,
     "balancer": _by_proxy,
 }

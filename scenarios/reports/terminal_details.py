@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.reports import jobs, words
+from scenarios.reports import jobs, services, words
 from scenarios.verdict.model import (
     Cause,
     ControlComparison,
@@ -90,6 +90,9 @@ def _numbers(verdict: Verdict) -> Table:
     grid.add_row("Latency", Text(words.latency_text(verdict.latency)))
     data = "red" if verdict.integrity.violation_count else ""
     grid.add_row("Data", Text(words.integrity_text(verdict), data))
+    for number, one in enumerate(verdict.services):
+        title = "" if number else "Services"
+        grid.add_row(title, Text(words.clean(services.service_text(one))))
     if verdict.streams.words:
         grid.add_row("Streams", Text(verdict.streams.words))
     if verdict.jobs is not None:

@@ -29,6 +29,7 @@ async def begin(experiment: Experiment, parts: RunParts, files: RunFolder) -> di
     """
     version = parts.release.start
     try:
+        await parts.beside.bring_up_services()
         await parts.beside.bring_up(version.name, before=True)
         await bring_up(parts.rollout, version)
         await parts.beside.bring_up(version.name, before=False)

@@ -70,7 +70,8 @@ class Faults:
         self._load_pid = load_pid
         self._url = url
         self._environment = environment
-        self._processes = ProcessFaults(beside or BesideWeb(), journal)
+        self._beside = beside or BesideWeb()
+        self._processes = ProcessFaults(self._beside, journal)
         self._waiting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -133,8 +134,11 @@ class Faults:
 
     async def _victim(self, spec: FaultSpec) -> Replica:
         """The replica that has served longest; one has to serve first."""
+        rollout = self._rollout
+        if spec.service is not None:
+            rollout = self._beside.service(spec.service).set.rollout
         while True:
-            for replica in self._rollout.serving():
+            for replica in rollout.serving():
                 if spec.version in (None, replica.version):
                     return replica
             await asyncio.sleep(_SERVING_SECONDS)

@@ -14,7 +14,7 @@ from orchestrator.errors import PlatformError, RolloutFailed
 from orchestrator.gates import fail_at_end, readiness_refusal
 from orchestrator.interfaces import Platform
 from orchestrator.journal import Journal
-from orchestrator.model import Deploy, JournalEvent, Release, Undo, Version
+from orchestrator.model import Deploy, DeployServices, JournalEvent, Release, Undo, Version
 from orchestrator.tasks import first_error
 
 NAME = "hitless-fresh"
@@ -58,7 +58,7 @@ class FreshStarts:
         done = event.detail.get("done") if event.verb == "step" else None
         if isinstance(done, int) and done:
             step = self._release.steps[done - 1]
-            if not isinstance(step, Deploy | Undo):
+            if not isinstance(step, Deploy | DeployServices | Undo):
                 self._due.put_nowait(done)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from orchestrator.termination import Lag
 from scenarios.evidence.jobs import JobSettings, ProcessSet
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.evidence.manifest import Manifest, this_machine
+from scenarios.evidence.service import ServiceFacts
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import IntegritySpec, Scenario
 
@@ -106,6 +107,21 @@ def manifest_of(
             for one in scenario.application.processes
         ),
         jobs=jobs,
+        services=tuple(
+            ServiceFacts(
+                name=one.name,
+                versions=(
+                    one.serving,
+                    *(
+                        step.services[one.name]
+                        for step in scenario.release.steps
+                        if one.name in step.services
+                    ),
+                ),
+                replicas=one.replicas,
+            )
+            for one in scenario.services
+        ),
         files=digests,
     )
 

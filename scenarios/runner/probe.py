@@ -54,7 +54,7 @@ async def probe_version(
     asked = msgspec.structs.replace(asked, health=asked.health or path, get=asked.get or path)
     values = {
         "version": name,
-        **without_processes(scenario.application.processes),
+        **without_processes(scenario.application.processes, scenario.services),
         **run_values(database_url="", smtp=_NOWHERE, address=_NOWHERE),
     }
     if version.python is not None:

@@ -28,6 +28,7 @@ from scenarios.recording.job_store import stored_jobs, wait_for_jobs
 from scenarios.recording.ndjson_command import NdjsonCommand
 from scenarios.runner import release as application
 from scenarios.runner.replica_exits import ReplicaExits
+from scenarios.runner.services import RunningService, ServiceStarter
 from scenarios.runner.shared_process import HOST, SharedProcess
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.process_checks import set_policy
@@ -99,11 +100,13 @@ class BesideWeb:
         shared: the shared processes, by name.
         sets: the sets of processes, in the order of the scenario.
         jobs: the jobs; None: the scenario does not ask for them.
+        services: the services, in the order of the scenario.
     """
 
     shared: Mapping[str, SharedProcess] = field(default_factory=dict)
     sets: tuple[RunningSet, ...] = ()
     jobs: WatchedJobs | None = None
+    services: tuple[RunningService, ...] = ()
 
     def named(self, name: str) -> RunningSet:
         """The set with this name."""
@@ -118,6 +121,25 @@ class BesideWeb:
             if one.platform.is_running(replica)
         }
 
+    @property
+    def every(self) -> tuple[RunningService | RunningSet, ...]:
+        """The services and the sets, in the order in which they start."""
+        return *self.services, *self.sets
+
+    def service(self, name: str) -> RunningService:
+        """The service with this name."""
+        return next(one for one in self.services if one.set.name == name)
+
+    async def bring_up_services(self) -> None:
+        """Start the services that others call, in their order.
+
+        Raises:
+            OrchestratorError: one of them does not become ready.
+        """
+        for one in self.services:
+            if one.set.start is not None:
+                await one.set.bring_up(one.set.start)
+
     async def bring_up(self, version: str, *, before: bool) -> None:
         """Start the sets of the first version: those before the web, or the others.
 
@@ -129,8 +151,8 @@ class BesideWeb:
                 await one.set.bring_up(version)
 
     async def take_down(self) -> None:
-        """Stop all sets, at the end of the run, in the reverse order."""
-        for one in reversed(self.sets):
+        """Stop all sets and services, at the end of the run, in the reverse order."""
+        for one in reversed(self.every):
             await one.set.take_down()
 
     async def check_store(self) -> None:
@@ -161,7 +183,7 @@ class BesideWeb:
     async def supervise(self) -> None:
         """Replace processes that end, as far as the policy asks for it, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for one in self.sets:
+            for one in self.every:
                 if one.set.rollout.policy.healing.enabled:
                     one.exits.tell(one.supervisor.exited)
                     group.create_task(one.supervisor.run(), name=f"healing of {one.set.name}")
@@ -205,9 +227,12 @@ class BesideStarter:
         self.shared: dict[str, SharedProcess] = {}
         self.values: dict[str, str] = {"shared_dir": str(private / "shared")}
         self.env: dict[str, str] = {}
+        self._services = ServiceStarter(experiment, processes, files, private)
 
     async def start_shared(self, stack: AsyncExitStack, values: Mapping[str, str]) -> None:
-        """Start the shared processes, in order, each once the one before is ready.
+        """Start the balancers of services and the shared processes, in order.
+
+        Each shared process starts once the one before is ready.
 
         Args:
             stack: stops them when it is closed.
@@ -216,6 +241,8 @@ class BesideStarter:
         Raises:
             EnvironmentFailure: one of them does not become ready.
         """
+        await self._services.start_routers(stack)
+        self.values |= self._services.values
         (self._private / "shared").mkdir(mode=0o700)
         if self._scenario.jobs is not None:
             account, socket = self._private / "account", self._private / "account.sock"
@@ -256,7 +283,7 @@ class BesideStarter:
         control: RolloutControl,
         values: Mapping[str, str],
     ) -> BesideWeb:
-        """Make the sets of processes; none of their processes is started yet.
+        """Make the sets of processes and the services; none of their processes is started yet.
 
         Args:
             stack: ends them when it is closed.
@@ -270,7 +297,8 @@ class BesideStarter:
             if spec.shared:
                 continue
             sets.append(await self._set(stack, spec, journal, control, values, jobs))
-        beside = BesideWeb(shared=self.shared, sets=tuple(sets), jobs=jobs)
+        services = await self._services.start(stack, journal, control, values, self.env)
+        beside = BesideWeb(shared=self.shared, sets=tuple(sets), jobs=jobs, services=services)
         await stack.enter_async_context(recorded_jobs(beside, self._files))
         return beside
 
@@ -341,7 +369,8 @@ class BesideStarter:
             values: the placeholders.
             timeout_seconds: how long it may take.
         """
-        last = [step.deploy for step in self._scenario.release.steps if step.deploy][-1]
+        release = self._scenario.release
+        last = [release.serving, *(step.deploy for step in release.steps if step.deploy)][-1]
         step = application.command(
             self._experiment.loaded,
             words,

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from orchestrator.model import Version
 from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.errors import ScenarioError
 from scenarios.runner import release as application
+from scenarios.runner.services import service_version
 from scenarios.scenario.reader import Loaded
 
 _SCRIPTS = (".py", ".js", ".mjs", ".cjs", ".ts", ".rb", ".php", ".pl", ".sh", ".jar")
@@ -56,6 +59,7 @@ def _commands(loaded: Loaded) -> Iterator[_Command]:
         runner = application.version(loaded, name)
         keys = ("versions", name, "command") if spec.command else ("application", "command")
         yield _Command(runner.command, runner, keys)
+    yield from _beside(loaded)
     database = scenario.database
     if database is not None and isinstance(database.migrate, tuple):
         using = database.using or scenario.release.serving
@@ -70,7 +74,29 @@ def _commands(loaded: Loaded) -> Iterator[_Command]:
                 yield _Command(words, runner, ("release", "steps", str(number), key))
 
 
+def _beside(loaded: Loaded) -> Iterator[_Command]:
+    """The commands of what runs beside the web, and of services."""
+    scenario = loaded.scenario
+    for number, spec in enumerate(scenario.application.processes):
+        keys = ("application", "processes", str(number), "command")
+        for name, version in scenario.versions.items():
+            web, own = application.version(loaded, name), version.commands.get(spec.name)
+            runner = msgspec.structs.replace(web, env={**web.env, **spec.env})
+            own_keys = ("versions", name, "commands", spec.name)
+            yield _Command(own or spec.command, runner, keys if own is None else own_keys)
+    for number, service in enumerate(scenario.services):
+        of_service = ("services", str(number))
+        for name, one in service.versions.items():
+            runner = service_version(loaded, service, name)
+            its_own = (*of_service, "versions", name, "command")
+            yield _Command(
+                runner.command, runner, its_own if one.command else (*of_service, "command")
+            )
+
+
 def _at_cwd(loaded: Loaded, command: _Command) -> str:
+    if command.keys[0] == "services":
+        return loaded.at(*command.keys[:2])
     own = ("versions", command.runner.name, "cwd")
     return loaded.at(*own) if loaded.sets(*own) else loaded.at("application", "cwd")
 

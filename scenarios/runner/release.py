@@ -11,6 +11,7 @@ import msgspec
 from orchestrator.command_migrations import ignored_settings
 from orchestrator.model import (
     Deploy,
+    DeployServices,
     Migrate,
     MigrateDown,
     Release,
@@ -80,7 +81,9 @@ def release(loaded: Loaded, values: Mapping[str, str]) -> Release:
         elif step.undo:
             steps.append(Undo())
         elif step.deploy is not None:
-            steps.append(Deploy(version=version(loaded, step.deploy)))
+            steps.append(Deploy(version=version(loaded, step.deploy), services=step.services))
+        elif step.services:
+            steps.append(DeployServices(services=step.services))
     return Release(
         name=scenario.name, start=version(loaded, scenario.release.serving), steps=tuple(steps)
     )
@@ -97,7 +100,7 @@ def command(
     runner = version(loaded, using)
     known = {
         # Before the run, a schema is made where no shared process runs yet.
-        **without_processes(loaded.scenario.application.processes),
+        **without_processes(loaded.scenario.application.processes, loaded.scenario.services),
         "host": "127.0.0.1",
         "port": ANY_PORT,
         "version": using,

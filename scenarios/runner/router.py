@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from scenarios.evidence.progress import ReplicaView
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.runner.manifest import RouterFacts
 from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.service_spec import ServiceSpec
 from scenarios.scenario.spec import Scenario
 
 _LOOK_SECONDS = 0.5
@@ -94,6 +96,35 @@ async def running_router(
         settings = _settings(experiment, private, files, logs=files.router, on_change=record)
         async with start_router(kind, processes, settings) as running:
             yield running
+
+
+@asynccontextmanager
+async def service_router(
+    scenario: Scenario, spec: ServiceSpec, processes: Processes, files: RunFolder, *, private: Path
+) -> AsyncIterator[RunningRouter]:
+    """Run the balancer of a service while the block runs; it is our own, with any other router.
+
+    When the block is left, the folder has its exchanges.
+
+    Raises:
+        EnvironmentFailure: it does not start.
+    """
+    balancer, logs = scenario.balancer, files.service_logs(spec.name)
+    logs.mkdir()
+    settings = RouterSettings(
+        health=replace(health_of(scenario), path=spec.health_path),
+        directory=private,
+        logs=logs,
+        access_log=files.service_exchanges(spec.name).path,
+        hold_seconds=balancer.hold_seconds,
+        reuse_post=balancer.reuse_post,
+        retry=balancer.retry,
+        passive_checks=balancer.passive_checks,
+        active_checks=balancer.active_checks,
+        idle_timeout=balancer.idle_timeout_seconds,
+    )
+    async with start_router("hitless", processes, settings) as running:
+        yield running
 
 
 def described(running: RunningRouter) -> RouterFacts:

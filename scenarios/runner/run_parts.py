@@ -377,7 +377,7 @@ class Starter:
             STRATEGIES[self._experiment.strategy],
             self._migrator(services.processes, services.url),
             rehearsal=self._rehearsal(services, rollout.policy.progress_deadline_seconds),
-            beside=[one.set for one in beside.sets],
+            beside=[one.set for one in beside.every],
         )
 
     def _migrator(self, processes: Processes, url: str) -> YoyoMigrator:

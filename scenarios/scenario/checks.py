@@ -10,6 +10,7 @@ from scenarios.errors import ScenarioError, near
 from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.placeholders import PLACEHOLDERS, shared_names
 from scenarios.scenario.process_checks import check_processes
+from scenarios.scenario.service_checks import check_services
 from scenarios.scenario.simulation_checks import At, PlatformName, check_simulation
 from scenarios.scenario.spec import (
     DatabaseSpec,
@@ -65,6 +66,7 @@ def check(scenario: Scenario, at: At, platform: PlatformName = "local") -> None:
     for number, fault in enumerate(scenario.faults):
         _check_fault(fault, scenario, at(["faults", str(number)]))
     check_processes(scenario, at, lambda texts, where: check_placeholders(texts, scenario, where))
+    check_services(scenario, at, lambda texts, where: check_placeholders(texts, scenario, where))
     check_simulation(scenario, at, platform)
 
 
@@ -107,9 +109,9 @@ def _check_fault(fault: FaultSpec, scenario: Scenario, at: str) -> None:
             f"{at}'mode' is {fault.mode!r}; expected one of Postgres' modes, "
             "such as 'ACCESS EXCLUSIVE'"
         )
-    if fault.version is not None and fault.version not in scenario.versions:
+    if fault.service is None and fault.version not in (None, *scenario.versions):
         raise ScenarioError(
-            f"{at}unknown version {fault.version!r}; {near(fault.version, scenario.versions)}"
+            f"{at}unknown version {fault.version!r}; {near(str(fault.version), scenario.versions)}"
         )
 
 
@@ -134,7 +136,7 @@ def check_placeholders(texts: Sequence[str], scenario: Scenario, where: str) -> 
     Raises:
         ScenarioError: there is one.
     """
-    known = (*PLACEHOLDERS, *shared_names(scenario.application.processes))
+    known = (*PLACEHOLDERS, *shared_names(scenario.application.processes, scenario.services))
     for text in texts:
         try:
             fill(text, dict.fromkeys(known, ""))
@@ -156,15 +158,17 @@ def _check_release(scenario: Scenario, at: At) -> None:
         if step.undo and not deployed:
             raise ScenarioError(f"{where}: 'undo' comes after a 'deploy'")
         deployed += step.deploy is not None
-    if not any(step.deploy for step in scenario.release.steps):
+    if not any(step.deploy or step.services for step in scenario.release.steps):
         raise ScenarioError(at(["release", "steps"]) + "no step deploys a version")
 
 
 def _check_step(step: ReleaseStep, scenario: Scenario, where: str) -> None:
     down, migration = step.migrate_down is not None, step.migrate or step.migrate_down
-    if (step.migrate is not None) + down + (step.deploy is not None) + step.undo != 1:
+    deploys = step.deploy is not None or bool(step.services)
+    if (step.migrate is not None) + down + deploys + step.undo != 1:
         raise ScenarioError(
-            f"{where} needs exactly one of 'migrate', 'migrate_down', 'deploy', and 'undo'"
+            f"{where} needs exactly one of 'migrate', 'migrate_down', 'deploy' (or 'services'), "
+            "and 'undo'"
         )
     if step.through is not None and not isinstance(migration, str):
         raise ScenarioError(f"{where}: 'through' belongs to a step with a directory to migrate")

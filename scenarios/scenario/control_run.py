@@ -16,8 +16,14 @@ def control_of(scenario: Scenario) -> Scenario:
         UsageError: the release deploys nothing, so there is nothing to compare with.
     """
     first = scenario.release.serving
+    serving = {one.name: one.serving for one in scenario.services}
     steps = tuple(
-        ReleaseStep(deploy=first) for step in scenario.release.steps if step.deploy or step.undo
+        ReleaseStep(
+            deploy=first if step.deploy or step.undo else None,
+            services={name: serving[name] for name in step.services},
+        )
+        for step in scenario.release.steps
+        if step.deploy or step.undo or step.services
     )
     if not steps:
         raise UsageError(f"--control: the release of {scenario.name} deploys no version")

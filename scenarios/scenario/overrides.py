@@ -225,6 +225,11 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
                 f"--repeat {self.repeat}: scenario {reference} takes its migrations back, so the "
                 "next release would lack them"
             )
+        if not any(step.deploy for step in scenario.release.steps):
+            raise UsageError(
+                f"--repeat {self.repeat}: the release of scenario {reference} deploys only "
+                "services; write further steps into the file"
+            )
         return repeated(scenario, self.repeat)
 
     def _broken(self, scenario: Scenario, reference: str) -> Scenario:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
 from scenarios.scenario.process_spec import ProcessSpec
+from scenarios.scenario.service_spec import ServiceSpec
 
 PLACEHOLDERS: Mapping[str, str] = {
     "host": "the address where a replica listens",
@@ -28,16 +29,19 @@ OF_A_REPLICA = frozenset({"host", "port", "version", "replica_id", "replica_dir"
 """Those whose values differ from replica to replica, or from version to version."""
 
 
-def shared_names(processes: Iterable[ProcessSpec]) -> tuple[str, ...]:
-    """The placeholders that lead to the shared processes, such as `redis_port`."""
-    return tuple(
-        f"{one.name}_{part}" for one in processes if one.shared for part in ("host", "port")
-    )
+def shared_names(
+    processes: Iterable[ProcessSpec], services: Iterable[ServiceSpec]
+) -> tuple[str, ...]:
+    """The placeholders that lead to shared processes and to services, such as `redis_port`."""
+    names = [*(one.name for one in processes if one.shared), *(one.name for one in services)]
+    return tuple(f"{name}_{part}" for name in names for part in ("host", "port"))
 
 
-def without_processes(processes: Iterable[ProcessSpec]) -> dict[str, str]:
-    """The values where no shared process runs: their placeholders stand for nothing."""
-    return {**dict.fromkeys(shared_names(processes), ""), "shared_dir": ""}
+def without_processes(
+    processes: Iterable[ProcessSpec], services: Iterable[ServiceSpec]
+) -> dict[str, str]:
+    """The values where no shared process and no service runs: placeholders stand for nothing."""
+    return {**dict.fromkeys(shared_names(processes, services), ""), "shared_dir": ""}
 
 
 def database_values(url: str) -> dict[str, str]:

@@ -12,6 +12,9 @@ StopSignal = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUS
 
 DrainSignal = Literal["SIGTSTP", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGINT", "SIGWINCH"]
 
+Program = Annotated[str, msgspec.Meta(extra={"path": "program"})]
+"""A program: the name of one on `PATH`, or, with a slash in it, its path."""
+
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
 
 

@@ -111,6 +111,8 @@ def _check_what_is_modelled(scenario: Scenario, at: At) -> None:
         raise ScenarioError(
             at(["router", "kind"]) + f"{scenario.router.kind} is not simulated; only hitless is"
         )
+    if scenario.services:
+        raise ScenarioError(at(["services"]) + "services are not simulated; leave them out")
     for number, fault in enumerate(scenario.faults):
         if fault.do not in SIMULATED_FAULTS:
             raise ScenarioError(

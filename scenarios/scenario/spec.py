@@ -13,12 +13,10 @@ from orchestrator.personas import PersonaName
 from orchestrator.policy import Command, Count, HttpPath, NotNegative, Policy, Positive
 from orchestrator.routers.capabilities import Kind
 from scenarios.evidence.manifest import Objectives, Outcome
-from scenarios.scenario.process_spec import JobsSpec, ProcessSpec, StopSignal
+from scenarios.scenario.process_spec import JobsSpec, ProcessSpec, Program, StopSignal
+from scenarios.scenario.service_spec import ServiceSpec
 from scenarios.scenario.simulation import SimulationSpec
 from scenarios.traffic.settings import PathText, TrafficSettings
-
-Program = Annotated[str, msgspec.Meta(extra={"path": "program"})]
-"""A program: the name of one on `PATH`, or, with a slash in it, its path."""
 
 Migrations = Annotated[str, msgspec.Meta(extra={"path": "migrations"})]
 """A directory of migrations: its path, or `package:folder`."""
@@ -34,7 +32,8 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             placeholders, and so may `env`: `{host}` and `{port}` (where the replica must listen),
             `{version}`, `{replica_id}`, `{replica_dir}` (a private folder), `{shared_dir}` (a
             folder that all processes of the run share), `{python}`, `{NAME_host}` and `{NAME_port}`
-            (where the shared process NAME listens), `{database_url}` and its parts
+            (where the shared process NAME listens, or the balancer of the service NAME),
+            `{database_url}` and its parts
             `{database_host}`, `{database_port}`, `{database_user}`, `{database_password}`,
             `{database_name}`, `{smtp_url}` (the users' mailbox) and `{base_url}` (the balancer's
             URL, for links). Write two braces for a literal brace.
@@ -138,7 +137,7 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One step of a release. It migrates the schema (up or down), or it deploys a version.
+    """One step of a release. It migrates the schema (up or down), or it deploys.
 
     Attributes:
         migrate: applies migrations. A text is a directory of yoyo migrations, or `package:folder`
@@ -153,6 +152,9 @@ class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         using: the version whose directory, interpreter and environment the command uses. Default:
             the version that is deployed next; for `migrate_down`, the version deployed last.
         deploy: the version to deploy.
+        services: services to deploy, with their new versions, such as `{ prices = "v2" }`. All of
+            them are deployed at the same time, and at the same time as `deploy` if the step has it.
+            If one of them fails, all of this step go back.
         undo: deploys the previous version. hitless refuses this if that version does not work with
             the current schema.
     """
@@ -162,6 +164,7 @@ class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     through: str | None = None
     using: str | None = None
     deploy: str | None = None
+    services: Mapping[str, str] = msgspec.field(default_factory=dict)
     undo: bool = False
 
 
@@ -343,6 +346,7 @@ class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             processes of the set stop and start again within one minute of the clock). What does
             not stop within its grace period is killed, and a new process takes its place.
         process: the set that the fault affects.
+        service: the service whose replica `kill` or `freeze` affects. Default: the application.
         when: `job-begun`: the fault waits, after `after_seconds`, until a process of the set has a
             job in hand, and affects that process.
         phase: the phase in which the fault happens: `baseline`, `rollout` or `settle`.
@@ -371,6 +375,7 @@ class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         "restart-in-minute",
     ]
     process: str | None = None
+    service: str | None = None
     when: Literal["job-begun"] | None = None
     phase: Literal["baseline", "rollout", "settle"] = "rollout"
     after_seconds: NotNegative = 1.0
@@ -393,6 +398,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             Relative paths start from the file that contains them.
         application: the settings of all versions.
         versions: the versions, by name.
+        services: other applications, which the application calls.
         database: the database, if the application has one.
         release: the release and its steps.
         expect: the expected result.
@@ -415,6 +421,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     extends: str | None = None
     application: Application = Application()
     versions: Mapping[str, VersionSpec]
+    services: tuple[ServiceSpec, ...] = ()
     database: DatabaseSpec | None = None
     release: ReleaseSpec
     expect: Expectation = Expectation()

@@ -25,6 +25,7 @@ from scenarios.verdict.causes.control_comparison import (
 from scenarios.verdict.causes.drain import CAUSE as DRAIN_EXCEEDED
 from scenarios.verdict.causes.drain import advise_drain
 from scenarios.verdict.causes.quotations import background
+from scenarios.verdict.causes.service_calls import ServiceCalls
 from scenarios.verdict.causes.starts import failed_starts
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.causes.undrained import CAUSE, advise, late
@@ -178,6 +179,8 @@ def _read(evidence: Evidence, meanwhile: ExitStack) -> _Read:
         columns.count(lines)
         tally.count(lines)
     around.use(columns)
+    around.calls = _calls(evidence, tally)
+    around.calls.use(columns)
     integrity = meanwhile.enter_context(_integrity(evidence, around, counted.ledger))
     exchanges = read_exchanges(evidence, tally)
     contradictions = meanwhile.enter_context(
@@ -209,6 +212,17 @@ def _read(evidence: Evidence, meanwhile: ExitStack) -> _Read:
         jobs=jobs_of(evidence, around.timeline, tally.origin_ns),
         streams=counted.streams.streams(tally.origin_ns),
         counted=sum(line.total for line in lines),
+    )
+
+
+def _calls(evidence: Evidence, tally: RequestTally) -> ServiceCalls:
+    """Read the calls of services; those of failed and slow requests are kept."""
+    manifest = evidence.manifest
+    return ServiceCalls(
+        manifest.services,
+        evidence.service_calls,
+        prefix=f"s{manifest.seed}-",
+        wanted={outcome.request_id for outcome in (*tally.failed, *tally.late)},
     )
 
 
@@ -379,6 +393,7 @@ def _verdict(
         control=comparison.control,
         jobs=read.jobs,
         streams=read.streams,
+        services=read.around.calls.services,
     )
 
 

@@ -7,7 +7,15 @@ import pytest
 
 from orchestrator.errors import PlatformError
 from orchestrator.journal import SetJournal
-from orchestrator.model import Deploy, Release, ReleaseResult, Replica, Version
+from orchestrator.model import (
+    Deploy,
+    DeployServices,
+    Release,
+    ReleaseResult,
+    Replica,
+    Step,
+    Version,
+)
 from orchestrator.process_sets import Place, ProcessSet
 from orchestrator.release import ReleaseRun, bring_up
 from orchestrator.rollout import Rollout
@@ -106,3 +114,69 @@ async def test_a_set_that_cannot_be_deployed_takes_everything_back(place: Place)
         "with": {"a": 2},
         "after": {"a": 2},
     }
+
+
+class Services(Scene):
+    """A web and two services, `stock` and `prices`, all in memory, with one journal."""
+
+    def __init__(self, *, sick: str = "") -> None:
+        super().__init__([])
+        self.sets = [self._service(name, sick=name == sick) for name in ("stock", "prices")]
+
+    def _service(self, name: str, *, sick: bool) -> ProcessSet:
+        world = Sick() if sick else InMemoryFleet()
+        journal = SetJournal(self.web.rollout.journal, name, in_turn=True)
+        rollout = Rollout(world, world, journal, policy_of({"replicas": 2}), prefix=f"{name}-")
+        rollout.control = self.web.rollout.control
+        return ProcessSet(
+            name=name,
+            place=None,
+            rollout=rollout,
+            strategy=STRATEGIES["rolling"],
+            versions={"a": A, "b": B},
+            start="a",
+        )
+
+    async def release(self, *steps: Step) -> ReleaseResult:  # type: ignore[override]
+        await bring_up(self.web.rollout, A)
+        for one in self.sets:
+            await one.bring_up("a")
+        run = ReleaseRun(
+            Release(name="r", start=A, steps=steps),
+            self.web.rollout,
+            STRATEGIES["rolling"],
+            self.web.world,
+            beside=self.sets,
+        )
+        return await run.run()
+
+
+async def test_a_step_deploys_only_the_services_that_it_names() -> None:
+    """The web and the other service keep their versions and their replicas."""
+    scene = Services()
+    result = await scene.release(DeployServices(services={"prices": "b"}))
+    assert (result.outcome, result.versions) == ("completed", ("a",))
+    assert scene.versions() == {"web": {"a": 3}, "stock": {"a": 2}, "prices": {"b": 2}}
+    assert scene.deployments() == ["prices"]
+    assert_ordered(scene.web.events)
+
+
+async def test_services_can_go_together_with_the_web() -> None:
+    """All of one step are deployed at the same time."""
+    scene = Services()
+    both = Deploy(version=B, services={"prices": "b", "stock": "b"})
+    assert (await scene.release(both)).outcome == "completed"
+    assert scene.versions() == {"web": {"b": 3}, "stock": {"b": 2}, "prices": {"b": 2}}
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_service_that_cannot_be_deployed_takes_its_step_back(*, together: bool) -> None:
+    """Everything of the step has its version before again; an earlier step stays."""
+    scene = Services(sick="prices")
+    last: Step = Deploy(version=B, services={"prices": "b"})
+    if not together:
+        last = DeployServices(services={"prices": "b"})
+    result = await scene.release(DeployServices(services={"stock": "b"}), last)
+    assert result.outcome == "rolled_back"
+    assert "no b here" in str(result.reason)
+    assert scene.versions() == {"web": {"a": 3}, "stock": {"b": 2}, "prices": {"a": 2}}

@@ -105,6 +105,7 @@ def _parts(
         _Part("time", "Timeline", _timeline(*drawings)),
         _Part("down", "Downtime", failures.downtime(verdict)),
         _Part("jobs", "Jobs", sections.jobs(verdict)),
+        _Part("services", "Services", sections.services(verdict)),
         _Part("data", "Data", _data(verdict)),
         _Part("latency", "Latency", _latency(verdict)),
         _Part("slow", "Slow", failures.slow(verdict)),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from scenarios.reports import jobs as job_words
+from scenarios.reports import services as service_words
 from scenarios.reports import words
 from scenarios.reports.page.frame import NOTHING, bullets, table
 from scenarios.reports.page.markup import Html
@@ -86,6 +87,20 @@ def jobs(verdict: Verdict) -> Html:
         table(job_words.CAUSES, causes, "Why jobs did not end as they should have"),
         bullets(examples, "") if examples else "",
         table(job_words.STOPS, stops, "The longest stop of each set, beside its grace period"),
+    )
+
+
+def services(verdict: Verdict) -> Html:
+    """The services behind the application, and how their calls ended."""
+    if not verdict.services:
+        return NOTHING
+    rows = [service_words.service_row(one) for one in verdict.services]
+    caption = (
+        "What each service's balancer got; a call that passes X-Request-Id on can be followed to "
+        "the request that it was made for"
+    )
+    return Html("<section><h2>Services</h2>{}</section>").format(
+        table(service_words.SERVICES, rows, caption)
     )
 
 

@@ -68,7 +68,9 @@ class CheckContext:
     def values(self, url: str) -> dict[str, str]:
         """What fills the placeholders of the processes that use the database with this URL."""
         return {
-            **without_processes(self.loaded.scenario.application.processes),
+            **without_processes(
+                self.loaded.scenario.application.processes, self.loaded.scenario.services
+            ),
             **run_values(database_url=url, smtp=self.smtp, address=_HOST),
         }
 

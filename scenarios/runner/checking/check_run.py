@@ -154,8 +154,11 @@ async def _tried(
     tell: Callable[[str], None],
 ) -> dict[PlannedTrial, Observed]:
     """Carry out trials; their errors become those of a check."""
-    if loaded.scenario.application.processes:
-        names = ", ".join(one.name for one in loaded.scenario.application.processes)
+    scenario = loaded.scenario
+    beside = [one.name for one in scenario.application.processes]
+    beside += [one.name for one in scenario.services]
+    if beside:
+        names = ", ".join(beside)
         tell(f"a check starts only the web, and not what runs beside it: {names}")
     try:
         with first_error():

@@ -18,6 +18,18 @@ def mixed_fleet(failure: Failure) -> Finding | None:
     return Finding(f"status:{status}", f"HTTP {status}: {title}", "likely", "mixed_fleet")
 
 
+def service(failure: Failure) -> Finding | None:
+    """The application called a service for it, and the service failed."""
+    call = failure.around.calls.failed_call(failure.outcome.request_id)
+    if call is None or failure.proxy is not None:
+        return None
+    line = call.line
+    end_ns = line.at_ns + max(line.total_ns, 0)
+    logged = failure.around.logged.about(line.request_id, line.backend, line.at_ns, end_ns)
+    said = "" if logged is None else f", whose log has: {logged.last_line}"
+    return Finding(f"service:{call.service}", f"{call.words}{said}", "likely", "service")
+
+
 def application(failure: Failure) -> Finding | None:
     """The application itself answered, with its own words for what went wrong."""
     outcome = failure.outcome

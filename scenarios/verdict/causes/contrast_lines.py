@@ -21,7 +21,7 @@ from scenarios.verdict.measures.exact_test import Counts, fisher_greater
 WARM_SECONDS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30)
 """How long a replica may be called young; all of them are tested."""
 
-_STRAY = 0.05
+STRAY = 0.05
 """So few of a step's failures may lie beyond the line: they have another cause, and keep it."""
 
 _PIECES = 8
@@ -43,7 +43,7 @@ class FailurePoint(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Side:
+class Side:
     """The requests on one side of a line."""
 
     failed: list[FailurePoint] = field(default_factory=list)
@@ -51,6 +51,7 @@ class _Side:
 
     @property
     def counts(self) -> Counts:
+        """How many of its requests failed, and how many succeeded."""
         return Counts(len(self.failed), len(self.served))
 
 
@@ -79,23 +80,23 @@ class StepGroup:
                 previous = self._previous()
             yield from self._previous_version(version, mine, previous or {})
             yield from self._around_its_life(version, mine)
-            if counts[version] >= (1 - _STRAY) * len(self._points):
+            if counts[version] >= (1 - STRAY) * len(self._points):
                 yield from self._alone(version, mine)
 
     def _alone(self, version: str, mine: Sequence[FailurePoint]) -> Iterator[Contrast]:
         """Only this version fails, always or from a moment on."""
         strays = [point for point in self._points if point.version != version]
-        here = _Side(list(mine), merged(self._by_version.get(version, ())))
-        there = _Side(strays, self._others(version))
+        here = Side(list(mine), merged(self._by_version.get(version, ())))
+        there = Side(strays, self._others(version))
         if not self._many_replicas(version, mine):
             return
         beside = there.counts
-        chance = _chance(here, there)
+        chance = chance_of(here, there)
         yield _contrast("version", version, "", here, there, beside, chance)
         for line, other, at_ns in self._moments(version):
             gone_ns = self._gone(line, other, here)
-            after, before = _split(here, at_ns, gone_ns)
-            if len(before.failed) > _STRAY * len(mine) or not before.served or not after.failed:
+            after, before = split(here, at_ns, gone_ns)
+            if len(before.failed) > STRAY * len(mine) or not before.served or not after.failed:
                 continue
             if gone_ns is not None and _spread(after, _PIECES // 2):
                 before.served = here.served[: bisect_left(here.served, at_ns)]
@@ -105,10 +106,10 @@ class StepGroup:
                 yield contrast._replace(returned=True)
                 continue
             # Both halves of the sentence must hold, so the weaker of them counts.
-            further = max(_chance(after, there), fisher_greater(after.counts, before.counts))
+            further = max(chance_of(after, there), fisher_greater(after.counts, before.counts))
             yield _contrast(line, version, other, after, before, beside, further)
 
-    def _gone(self, line: Line, other: str, here: _Side) -> int | None:
+    def _gone(self, line: Line, other: str, here: Side) -> int | None:
         """When another version was gone again, and with it all failures; None if that was not so.
 
         This is what a canary leaves that was taken back. It answered too few requests to be
@@ -174,17 +175,17 @@ class StepGroup:
         """It fails only where another version answered the request before."""
         served = previous.get(version, ())
         known = [point for point in mine if point.previous is not None]
-        across = _Side(
+        across = Side(
             [point for point in known if point.previous != version],
             array("q", sorted(at_ns for at_ns, previous in served if previous != version)),
         )
-        within = _Side(
+        within = Side(
             [point for point in known if point.previous == version],
             array("q", sorted(at_ns for at_ns, previous in served if previous == version)),
         )
-        if not across.failed or len(within.failed) > _STRAY * len(known):
+        if not across.failed or len(within.failed) > STRAY * len(known):
             return
-        chance = _chance(across, within)
+        chance = chance_of(across, within)
         (other, _), *_ = Counter(str(point.previous) for point in across.failed).most_common(1)
         beside = Counts(
             sum(point.previous == point.version != version for point in self._points),
@@ -223,12 +224,12 @@ class StepGroup:
             yield _contrast("stopping", version, "", going, staying, Counts(0, 0), chance)
 
     def _holds(
-        self, inside: _Side, outside: _Side, version: str, mine: Sequence[FailurePoint]
+        self, inside: Side, outside: Side, version: str, mine: Sequence[FailurePoint]
     ) -> bool:
         """Whether it fails only inside, though at that time all others went on."""
         if not inside.failed or not outside.served:
             return False
-        if len(outside.failed) > _STRAY * len(mine):
+        if len(outside.failed) > STRAY * len(mine):
             return False
         first_ns, last_ns = _span(inside.failed)
         within = {point.position for point in inside.failed}
@@ -239,7 +240,7 @@ class StepGroup:
         )
         controls = between(outside.served, first_ns, last_ns)
         controls += between(self._others(version), first_ns, last_ns)
-        if strays > _STRAY * len(inside.failed):
+        if strays > STRAY * len(inside.failed):
             return False
         if controls < CONTROLS and not _spread(inside, _PIECES - 2):
             return False
@@ -258,7 +259,7 @@ class StepGroup:
         return 2 * len(failing) > len(failing | often)
 
 
-def _chance(inside: _Side, outside: _Side) -> float:
+def chance_of(inside: Side, outside: Side) -> float:
     """The chance that failures lie on the one side; 1 if a disturbance explains it as well.
 
     Failures all over their side are compared with the whole other side. Others may be a matter of
@@ -284,7 +285,7 @@ def _span(points: Sequence[FailurePoint]) -> tuple[int, int]:
     return min(times), max(times)
 
 
-def _spread(side: _Side, pieces: int) -> bool:
+def _spread(side: Side, pieces: int) -> bool:
     """Whether a side's failures are spread over so many of the eight pieces of its requests."""
     failed = sorted(point.at_ns for point in side.failed)
     size = len(side.served) + len(failed)
@@ -295,20 +296,25 @@ def _spread(side: _Side, pieces: int) -> bool:
     return len(hit) >= pieces
 
 
-def _split(side: _Side, at_ns: int, until_ns: int | None) -> tuple[_Side, _Side]:
+def split(side: Side, at_ns: int, until_ns: int | None) -> tuple[Side, Side]:
     """The requests of a side from an instant on until another, and those before the first."""
     index = bisect_left(side.served, at_ns)
     end = len(side.served) if until_ns is None else bisect_right(side.served, until_ns)
     after = [point for point in side.failed if point.at_ns >= at_ns]
     before = [point for point in side.failed if point.at_ns < at_ns]
-    return _Side(after, side.served[index:end]), _Side(before, side.served[:index])
+    return Side(after, side.served[index:end]), Side(before, side.served[:index])
+
+
+def spread_over_time(side: Side) -> bool:
+    """Whether a side's failures are spread over most of its requests, and no matter of a moment."""
+    return _spread(side, _PIECES - 2)
 
 
 def _split_each(
     points: Iterable[FailurePoint], served: Iterable[Served], moments: Mapping[str, int | None]
-) -> tuple[_Side, _Side]:
+) -> tuple[Side, Side]:
     """The requests from their own replica's moment on, and those before; without one: before."""
-    after, before = _Side(), _Side()
+    after, before = Side(), Side()
     for point in points:
         at_ns = moments.get(point.replica)
         side = before if at_ns is None or point.at_ns < at_ns else after
@@ -327,8 +333,8 @@ def _contrast(  # noqa: PLR0917 - it is called with all of them, in the record's
     line: Line,
     version: str,
     other: str,
-    inside: _Side,
-    outside: _Side,
+    inside: Side,
+    outside: Side,
     beside: Counts,
     chance: float,
 ) -> Contrast:

@@ -29,6 +29,7 @@ from dataclasses import replace
 from scenarios.verdict.causes.attribution import Attributed
 from scenarios.verdict.causes.contrast import LINES, Contrast, finding_of
 from scenarios.verdict.causes.contrast_lines import CONTROLS, FailurePoint, StepGroup
+from scenarios.verdict.causes.service_contrasts import ServiceContrast, service_contrasts
 from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.columns.requests import Step, step_of
 from scenarios.verdict.measures.exact_test import fisher_greater, holm
@@ -58,6 +59,9 @@ def contrasted(failed: Sequence[Attributed], around: Surroundings) -> tuple[Attr
     """
     found = contrasts_of(failed, around)
     result = list(failed)
+    shares: dict[int, float] = {}
+    for contrast in found:
+        shares |= dict.fromkeys(contrast.failed, contrast.inside.failed / contrast.inside.all)
     for line in LINES:
         mine = [contrast for contrast in found if contrast.line == line]
         for contrast in mine:
@@ -66,7 +70,21 @@ def contrasted(failed: Sequence[Attributed], around: Surroundings) -> tuple[Attr
             finding = finding_of(line, kin, symptom)
             for index in contrast.failed:
                 result[index] = replace(failed[index], finding=finding)
+    for other in _of_services(failed, around):
+        finding = other.finding(failed[other.failed[0]].finding.title)
+        for index in other.failed:
+            # Who answered a call is known of each request, so it goes before what is as good.
+            if index not in shares or (other.followed and other.share >= shares[index]):
+                result[index] = replace(failed[index], finding=finding)
     return tuple(result)
+
+
+def _of_services(failed: Sequence[Attributed], around: Surroundings) -> list[ServiceContrast]:
+    """The contrasts of services, where there are any."""
+    if not around.calls.services:
+        return []
+    open_ = [(index, one) for index, one in enumerate(failed) if _is_open(one)]
+    return service_contrasts(open_, around)
 
 
 def contrasts_of(failed: Sequence[Attributed], around: Surroundings) -> list[Contrast]:
@@ -172,15 +190,20 @@ def _rank(contrast: Contrast) -> tuple[float, int, float, str]:
     return -round(share * 20), LINES.index(contrast.line), contrast.chance, contrast.other
 
 
+def _is_open(one: Attributed) -> bool:
+    """Whether a failed request needs an explanation: only what failed is known, and not why."""
+    finding = one.finding
+    unexplained = finding.confidence == "symptom" or finding.kind in ("application", "service")
+    if not unexplained or finding.kind == "harness" or one.faults:
+        return False
+    # That comes with the number of requests, whatever version or schema there is.
+    return one.failure.outcome.status != _RATE_LIMITED
+
+
 def _point(index: int, one: Attributed, around: Surroundings) -> FailurePoint | None:
     """A failed request that needs an explanation; None for one that has one."""
-    finding, failure = one.finding, one.failure
-    unexplained = finding.confidence == "symptom" or finding.kind == "application"
-    if not unexplained or finding.kind == "harness" or one.faults:
-        return None
-    if failure.outcome.status == _RATE_LIMITED:
-        return None  # it comes with the number of requests, whatever version or schema there is
-    if failure.replica is None or failure.version is None:
+    failure = one.failure
+    if not _is_open(one) or failure.replica is None or failure.version is None:
         return None
     previous = around.answers.previous(failure.outcome, around.skew.answered)
     return FailurePoint(index, failure.at_ns, failure.replica, failure.version, previous)

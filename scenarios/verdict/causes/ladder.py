@@ -4,9 +4,9 @@ The order is fixed, from what invalidates the other evidence down to the bare sy
 itself, a fleet that waited for a lock or that others starved, the balancer without a backend, the
 life of the replica, a reload of the router, the race of a reused connection, what the database
 refused, locks, the starved machine, a replica that answers nobody, timeouts and pools, the
-database's absence, what the balancer saw, the mixed fleet, the application's own answer, and last
-what the client saw. So the same evidence always gives the same cause. Rules that would have matched
-as well are the contributing events.
+database's absence, what the balancer saw, a service that failed, the mixed fleet, the application's
+own answer, and last what the client saw. So the same evidence always gives the same cause. Rules
+that would have matched as well are the contributing events.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from scenarios.verdict.causes.answer_rules import (
     exception,
     mixed_fleet,
     rate_limit,
+    service,
     status,
     upstream,
 )
@@ -66,6 +67,7 @@ LADDER: tuple[Rule, ...] = (
     pool_exhausted,
     database_away,
     balancer,
+    service,
     mixed_fleet,
     rate_limit,
     application,

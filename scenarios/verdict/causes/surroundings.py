@@ -17,6 +17,7 @@ from scenarios.verdict.causes.lock_waits import Blocked, SessionWaits, covered_n
 from scenarios.verdict.causes.logged import LoggedErrors
 from scenarios.verdict.causes.machine import Machine, Starved
 from scenarios.verdict.causes.server_errors import ServerErrors, is_ours, words
+from scenarios.verdict.causes.service_calls import ServiceCalls
 from scenarios.verdict.causes.skew import Skew
 from scenarios.verdict.causes.stretches import (
     Absence,
@@ -60,6 +61,7 @@ class Surroundings:
         machine: how far other processes had the machine.
         answers: the requests that succeeded.
         logged: the errors in the replicas' logs.
+        calls: what was called of the services.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Surroundings:
         }
         self.machine = Machine()
         self.logged = LoggedErrors()
+        self.calls = ServiceCalls()
         self.timeline = timeline
         self.skew = Skew(timeline)
         self.answers = Answers()

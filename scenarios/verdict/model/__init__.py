@@ -37,6 +37,7 @@ from scenarios.verdict.model.probed import ProbedVersion
 from scenarios.verdict.model.reconnects import Streams
 from scenarios.verdict.model.replica_end import ReplicaEnd
 from scenarios.verdict.model.rescued import Rescued
+from scenarios.verdict.model.service import ServiceCalled, ServiceVersionCalls
 
 __all__ = [
     "NO_UPSTREAM",
@@ -69,6 +70,8 @@ __all__ = [
     "Rescued",
     "Rewrite",
     "Rollout",
+    "ServiceCalled",
+    "ServiceVersionCalls",
     "Slots",
     "SlowRequest",
     "Streams",
@@ -280,6 +283,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         control: how the release compares with its control run; absent if there was none.
         jobs: what became of the application's jobs; absent if the run did not look at them.
         streams: what became of clients that stay connected and reconnect.
+        services: the services behind the application, and how their calls ended.
     """
 
     schema: int = 1
@@ -329,6 +333,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     control: ControlComparison | None = None
     jobs: Jobs | None = None
     streams: Streams = Streams()
+    services: tuple[ServiceCalled, ...] = ()
 
     @property
     def cause_ids(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ CauseKind = Literal[
     "database",
     "balancer",
     "mixed_fleet",
+    "service",
     "application",
     "transport",
     "answer",
@@ -127,8 +128,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
             generator itself), `machine` (other processes used the processors, so the release may be
             innocent), `no_backend`, `lifecycle` (the replica was starting or stopping), `statement`
             (the database refused a statement), `lock`, `database` (the database was late or away),
-            `balancer`, `mixed_fleet` (one version lacks what another one serves), `application`,
-            `transport`, `answer`, `slow`.
+            `balancer`, `mixed_fleet` (one version lacks what another one serves), `service` (a
+            service behind the application), `application`, `transport`, `answer`, `slow`.
         confidence: `certain` if a party that knows the cause recorded it, `likely` if time and
             place join the failure to an event, `symptom` if only the symptom is known.
         count: how many failed requests have this cause; `evidence.requests` lists at most the first
