@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from scenarios.evidence.backend import BackendChange
+from scenarios.evidence.cache_form import CacheForm
 from scenarios.evidence.counted import CountedRequests
 from scenarios.evidence.event import Event
 from scenarios.evidence.exchange import ExchangeRecord
@@ -50,6 +51,7 @@ class Evidence:
         jobs: what the application told of its jobs; None if the run did not look at jobs.
         stored_jobs: what the queue still had after the run; None if the run did not come to that.
         job_errors: the errors in the logs of processes that name a job.
+        cache_forms: in which forms a store held values; empty if the run did not look.
         service_calls: by service, the access log of its balancer.
         profiles: by version, what was found out about its server before the run, as the JSON of a
             probe's profile; empty where no version asked for it.
@@ -76,6 +78,7 @@ class Evidence:
     jobs: Iterable[JobEvent] | None = None
     stored_jobs: Iterable[StoredJob] | None = None
     job_errors: Iterable[JobError] = ()
+    cache_forms: Iterable[CacheForm] = ()
     service_calls: Mapping[str, Iterable[ExchangeRecord]] = field(default_factory=dict)
     profiles: Mapping[str, bytes] = field(default_factory=dict)
     scratch: Scratch = field(default_factory=MemoryScratch)

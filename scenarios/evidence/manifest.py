@@ -11,7 +11,7 @@ from scenarios.errors import EvidenceError
 from scenarios.evidence.control_run import ControlRun, Role
 from scenarios.evidence.jobs import JobSettings, ProcessSet
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
-from scenarios.evidence.service import ServiceFacts
+from scenarios.evidence.service_facts import ServiceFacts
 
 PREDICTED = "simulated"
 """The platform of a run in virtual time: what it says is predicted, not measured."""

@@ -15,6 +15,7 @@ import msgspec
 
 from scenarios.errors import EvidenceError
 from scenarios.evidence.backend import BackendChange
+from scenarios.evidence.cache_form import CacheForm
 from scenarios.evidence.counted import CountedRequests
 from scenarios.evidence.event import Event
 from scenarios.evidence.evidence import Evidence
@@ -208,6 +209,11 @@ class RunFolder:
     def job_errors(self) -> RecordFile[JobError]:
         """The errors in the logs of processes that name a job which has not ended."""
         return RecordFile(self.path / "job-errors.ndjson", JobError)
+
+    @property
+    def cache_forms(self) -> RecordFile[CacheForm]:
+        """In which forms a store held values."""
+        return RecordFile(self.path / "cache.ndjson", CacheForm)
 
     def service_exchanges(self, name: str) -> RecordFile[ExchangeRecord]:
         """The access log of a service's balancer: the calls of the service."""
@@ -414,6 +420,7 @@ class RunFolder:
             jobs=_if_there(self.jobs, manifest),
             stored_jobs=_if_there(self.stored_jobs, manifest),
             job_errors=_if_there(self.job_errors, manifest) or (),
+            cache_forms=_if_there(self.cache_forms, manifest) or (),
             service_calls={
                 one.name: _if_there(self.service_exchanges(one.name), manifest) or ()
                 for one in manifest.services
@@ -437,7 +444,7 @@ class RunFolder:
             *(self.subjects_before, self.subjects_after, self.lock_waits, self.server_lines),
             *(self.logged_errors, self.session_clients),
             *(self.backend_changes, self.machine_samples),
-            *(self.jobs, self.stored_jobs, self.job_errors),
+            *(self.jobs, self.stored_jobs, self.job_errors, self.cache_forms),
         )
 
     def _check_unread(self, manifest: Manifest) -> None:

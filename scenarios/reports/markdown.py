@@ -5,7 +5,7 @@ A step summary over 1,024 KiB is refused as a whole, so the text is cut before t
 
 from collections.abc import Iterable, Sequence
 
-from scenarios.reports import jobs, services, words
+from scenarios.reports import jobs, service_words, words
 from scenarios.verdict.model import Cause, ControlComparison, ControlRow, Verdict
 
 LIMIT_BYTES = 1_000_000
@@ -38,6 +38,7 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         *_probed(verdict),
         *_jobs(verdict),
         *_services(verdict),
+        *_cache(verdict),
         *_violations(verdict),
         "### What this run could not detect",
         "",
@@ -163,8 +164,14 @@ def _jobs(verdict: Verdict) -> list[str]:
 def _services(verdict: Verdict) -> list[str]:
     if not verdict.services:
         return []
-    rows = [tuple(map(escape, services.service_row(one))) for one in verdict.services]
-    return ["### Services", "", *_table(services.SERVICES, rows)]
+    rows = [tuple(map(escape, service_words.service_row(one))) for one in verdict.services]
+    return ["### Services", "", *_table(service_words.SERVICES, rows)]
+
+
+def _cache(verdict: Verdict) -> list[str]:
+    if not verdict.cache:
+        return []
+    return ["### Cache", "", *(f"- {escape(one.sentence)}" for one in verdict.cache), ""]
 
 
 def _violations(verdict: Verdict) -> list[str]:

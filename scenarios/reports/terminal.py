@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.reports import jobs, services, words
+from scenarios.reports import jobs, service_words, words
 from scenarios.reports.sentence import Summary, delayed_by_locks, fine, in_words, summary_of
 from scenarios.reports.terminal_details import details
 from scenarios.verdict.model import Cause, Verdict
@@ -147,7 +147,9 @@ def _measures(verdict: Verdict) -> Iterator[Row]:
         yield "Data", Text(words.integrity_text(verdict), violated)
     yield from _jobs(verdict)
     for number, one in enumerate(verdict.services):
-        yield "" if number else "Services", Text(words.clean(services.service_text(one)))
+        yield "" if number else "Services", Text(words.clean(service_words.service_text(one)))
+    for number, change in enumerate(verdict.cache[:SHOWN_CAUSES]):
+        yield "" if number else "Cache", Text(words.clean(change.sentence))
     if verdict.streams.words:
         yield "Streams", Text(verdict.streams.words)
     yield "Latency", Text(words.latency_text(verdict.latency))

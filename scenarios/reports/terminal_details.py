@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.reports import jobs, services, words
+from scenarios.reports import jobs, service_words, words
 from scenarios.verdict.model import (
     Cause,
     ControlComparison,
@@ -92,7 +92,9 @@ def _numbers(verdict: Verdict) -> Table:
     grid.add_row("Data", Text(words.integrity_text(verdict), data))
     for number, one in enumerate(verdict.services):
         title = "" if number else "Services"
-        grid.add_row(title, Text(words.clean(services.service_text(one))))
+        grid.add_row(title, Text(words.clean(service_words.service_text(one))))
+    for number, change in enumerate(verdict.cache):
+        grid.add_row("" if number else "Cache", Text(words.clean(change.sentence)))
     if verdict.streams.words:
         grid.add_row("Streams", Text(verdict.streams.words))
     if verdict.jobs is not None:

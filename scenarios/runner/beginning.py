@@ -34,6 +34,8 @@ async def begin(experiment: Experiment, parts: RunParts, files: RunFolder) -> di
         await bring_up(parts.rollout, version)
         await parts.beside.bring_up(version.name, before=False)
         await parts.beside.check_store()
+        if parts.cache is not None:
+            await parts.cache.check()
     except EnvironmentFailure:
         raise
     except OrchestratorError as error:

@@ -13,7 +13,7 @@ from orchestrator.termination import Lag
 from scenarios.evidence.jobs import JobSettings, ProcessSet
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.evidence.manifest import Manifest, this_machine
-from scenarios.evidence.service import ServiceFacts
+from scenarios.evidence.service_facts import ServiceFacts
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.spec import IntegritySpec, Scenario
 

@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.model import Version
 from orchestrator.placeholders import PlaceholderError, fill
 from scenarios.errors import ScenarioError
+from scenarios.recording.cache_watch import redis_package
 from scenarios.runner import release as application
 from scenarios.runner.services import service_version
 from scenarios.scenario.reader import Loaded
@@ -35,7 +36,10 @@ def check_programs(loaded: Loaded) -> None:
 
     Raises:
         ScenarioError: one of them is not there; the message names the file, the line and the key.
+        UsageError: the client of a Redis whose keys are looked at is not there.
     """
+    if loaded.scenario.cache is not None:
+        redis_package()
     for command in _commands(loaded):
         at, folder = loaded.at(*command.keys), command.runner.cwd or Path()
         if not folder.is_dir():

@@ -114,6 +114,7 @@ class Run:
                 check_keep_alive(self._scenario, self._profiles, rollout.serving, journal),
                 name="keep-alive",
             )
+            looking = group.create_task(self._look_at_cache(parts), name="keys of the cache")
             await parts.load.start(captured)
             supervising = group.create_task(_supervise(parts), name="healing and scaling")
             besides = group.create_task(parts.beside.supervise(), name="healing beside the web")
@@ -131,9 +132,16 @@ class Run:
                 await fresh
                 await self._settle(parts)
             showing.cancel()
+            looking.cancel()
             supervising.cancel()
             besides.cancel()
             checking.cancel()
+
+    async def _look_at_cache(self, parts: RunParts) -> None:
+        """Record in which form a store holds values, if the scenario asks for that."""
+        if parts.cache is not None:
+            with self._files.cache_forms.recorder() as recorder:
+                await parts.cache.watch(recorder)
 
     async def _start_fresh(self, parts: RunParts) -> None:
         """Try fresh replicas after each migration, if the scenario does not forbid it."""

@@ -14,6 +14,7 @@ from orchestrator.hooks import CommandHooks
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
 from orchestrator.model import JournalEvent, Release, Version
+from orchestrator.placeholders import fill
 from orchestrator.platforms.local import LocalPlatform
 from orchestrator.processes import Processes
 from orchestrator.recovery import FleetPlan
@@ -28,6 +29,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.evidence.tick import Tick
+from scenarios.recording.cache_watch import CacheWatch
 from scenarios.recording.ndjson_command import NdjsonCommand
 from scenarios.recording.observers import Observers
 from scenarios.runner import release as application
@@ -68,6 +70,7 @@ class RunParts:
         baseline: sees when the traffic fails from its start.
         fresh_starts: tries whether serving versions could still start after each migration.
         subjects: how the rows of the subjects are read; None: nobody asks for them.
+        cache: looks at the keys of a store; None: nobody asks for that.
         settled_when: how it is known that the application has no work left; None: it is not asked.
     """
 
@@ -88,6 +91,7 @@ class RunParts:
     fresh_starts: FreshStarts
     subjects: str | NdjsonCommand | None
     settled_when: str | NdjsonCommand | None
+    cache: CacheWatch | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +206,7 @@ class Starter:
             beside=beside,
             subjects=self._asking(services, "subjects"),
             settled_when=self._asking(services, "settled_when"),
+            cache=await self._cache(stack, services.values),
             faults=Faults(
                 self._scenario,
                 clock,
@@ -246,6 +251,13 @@ class Starter:
         return services.starter.command(
             f"integrity.{key}", value, integrity.using, services.values, seconds
         )
+
+    async def _cache(self, stack: AsyncExitStack, values: Mapping[str, str]) -> CacheWatch | None:
+        """What looks at the keys of a store; None: nobody asks for that."""
+        spec = self._scenario.cache
+        if spec is None:
+            return None
+        return await stack.enter_async_context(CacheWatch(fill(spec.url, values)))
 
     async def _start_services(self, stack: AsyncExitStack) -> _Services:
         url = await self._start_database(stack)

@@ -16,6 +16,9 @@ OF_PROCESSES = frozenset(
 )
 """The faults that affect a set of `application.processes`."""
 
+CACHES = ("redis://", "rediss://", "unix://")
+"""How the address of a store begins whose keys can be looked at."""
+
 RESERVED = frozenset(
     {"balancer", "command", "hooks", "initdb", "jobs-store", "load", "migrator", "postgres"}
 )
@@ -57,6 +60,8 @@ def check_processes(
             check_placeholders(command, where)
     if scenario.jobs is not None:
         _check_jobs(scenario.jobs, scenario, at, check_placeholders)
+    if scenario.cache is not None:
+        _check_cache(scenario.cache.url, at(["cache", "url"]), check_placeholders)
     for number, fault in enumerate(scenario.faults):
         _check_fault(fault, scenario, at(["faults", str(number)]))
 
@@ -150,6 +155,17 @@ def _check_jobs(
     if jobs.using is not None and jobs.store is None:
         raise ScenarioError(f"{at(['jobs', 'using'])}belongs to a 'store'")
     check_placeholders(jobs.store or (), at(["jobs", "store"]))
+
+
+def _check_cache(
+    url: str, where: str, check_placeholders: Callable[[tuple[str, ...], str], None]
+) -> None:
+    if not url.startswith(CACHES):
+        raise ScenarioError(
+            f"{where}expected the address of a Redis or Valkey, such as "
+            "'redis://{redis_host}:{redis_port}/0'"
+        )
+    check_placeholders((url,), where)
 
 
 def _check_fault(fault: FaultSpec, scenario: Scenario, where: str) -> None:

@@ -79,6 +79,21 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     drain_timeout_seconds: Positive = 30.0
 
 
+class CacheSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A store whose values the versions share, such as a cache of sessions.
+
+    The run looks at its keys twice a second, and records in which form their values are written;
+    it never records a value. The verdict says which keys changed their form in the release.
+
+    Attributes:
+        url: where it is: `redis://`, `rediss://` (TLS) or `unix://`. It may contain placeholders,
+            such as `redis://{redis_host}:{redis_port}/0`. The Python package `redis` must be
+            installed. Only reading commands are sent; the user of the URL needs no other rights.
+    """
+
+    url: str
+
+
 class JobsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The jobs of the application. With this table, the run looks at what became of each job.
 

@@ -13,7 +13,7 @@ from orchestrator.personas import PersonaName
 from orchestrator.policy import Command, Count, HttpPath, NotNegative, Policy, Positive
 from orchestrator.routers.capabilities import Kind
 from scenarios.evidence.manifest import Objectives, Outcome
-from scenarios.scenario.process_spec import JobsSpec, ProcessSpec, Program, StopSignal
+from scenarios.scenario.process_spec import CacheSpec, JobsSpec, ProcessSpec, Program, StopSignal
 from scenarios.scenario.service_spec import ServiceSpec
 from scenarios.scenario.simulation import SimulationSpec
 from scenarios.traffic.settings import PathText, TrafficSettings
@@ -408,6 +408,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         traffic: what users do.
         integrity: how acknowledged data is checked.
         jobs: how the application's jobs are checked.
+        cache: the store whose keys are looked at.
         phases: how long the traffic runs before and after the release.
         objectives: the limits that the run must meet.
         faults: the faults to inject.
@@ -431,6 +432,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     traffic: TrafficSettings
     integrity: IntegritySpec | None = None
     jobs: JobsSpec | None = None
+    cache: CacheSpec | None = None
     phases: PhasesSpec = PhasesSpec()
     objectives: Objectives = Objectives()
     faults: tuple[FaultSpec, ...] = ()

@@ -15,6 +15,7 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.causes.attribution import Attributed, attribute_all, causes_of
+from scenarios.verdict.causes.cache_changes import cache_changes
 from scenarios.verdict.causes.contrasts import contrasted
 from scenarios.verdict.causes.control_comparison import (
     BesideControl,
@@ -179,6 +180,7 @@ def _read(evidence: Evidence, meanwhile: ExitStack) -> _Read:
         columns.count(lines)
         tally.count(lines)
     around.use(columns)
+    around.cache = cache_changes(evidence.cache_forms, around.timeline, tally.origin_ns)
     around.calls = _calls(evidence, tally)
     around.calls.use(columns)
     integrity = meanwhile.enter_context(_integrity(evidence, around, counted.ledger))
@@ -394,6 +396,7 @@ def _verdict(
         jobs=read.jobs,
         streams=read.streams,
         services=read.around.calls.services,
+        cache=read.around.cache,
     )
 
 

@@ -235,6 +235,9 @@ def object_of(event: Event) -> str:
         return str(event.detail.get("name", ""))
     if event.verb == "fault":
         return " ".join((str(event.detail.get("name", "")), *event.replicas)).strip()
+    owner = event.detail.get("processes")
+    if event.verb == "deploy" and owner is not None:
+        return f"{owner} {event.version}"
     shown = " ".join(event.replicas[:_SHOWN_REPLICAS])
     more = len(event.replicas) - _SHOWN_REPLICAS
     return (f"{shown} and {more} more" if more > 0 else shown) or event.version or ""

@@ -16,11 +16,16 @@ needs_node = pytest.mark.skipif(
 )
 AS_TESTS = "plain"  # both of its scenarios are run as `test_release.py`: see test_pytest_plugin.py
 OF_THEIR_OWN = ("feed", "queue-celery", "queue-postgres")  # see test_queues.py and test_feed.py
+needs_redis = pytest.mark.skipif(
+    shutil.which("redis-server") is None, reason="the cache needs `redis-server` on PATH"
+)
 ALL = [
     pytest.param("node", marks=needs_node),
     pytest.param("flask-alembic"),
     pytest.param("django"),
     pytest.param("uvicorn"),
+    pytest.param("services"),
+    pytest.param("cache", marks=[needs_redis, pytest.mark.soak]),
 ]
 
 

@@ -106,6 +106,7 @@ def _parts(
         _Part("down", "Downtime", failures.downtime(verdict)),
         _Part("jobs", "Jobs", sections.jobs(verdict)),
         _Part("services", "Services", sections.services(verdict)),
+        _Part("cache", "Cache", sections.cache(verdict)),
         _Part("data", "Data", _data(verdict)),
         _Part("latency", "Latency", _latency(verdict)),
         _Part("slow", "Slow", failures.slow(verdict)),

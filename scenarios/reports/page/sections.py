@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from scenarios.reports import jobs as job_words
-from scenarios.reports import services as service_words
-from scenarios.reports import words
+from scenarios.reports import service_words, words
 from scenarios.reports.page.frame import NOTHING, bullets, table
 from scenarios.reports.page.markup import Html
 from scenarios.verdict.model import Blocker, Locks, Verdict, WindowedUptime
@@ -88,6 +87,14 @@ def jobs(verdict: Verdict) -> Html:
         bullets(examples, "") if examples else "",
         table(job_words.STOPS, stops, "The longest stop of each set, beside its grace period"),
     )
+
+
+def cache(verdict: Verdict) -> Html:
+    """Keys of a store whose values changed their form during the release."""
+    if not verdict.cache:
+        return NOTHING
+    found = [one.sentence for one in verdict.cache]
+    return Html("<section><h2>Cache</h2>{}</section>").format(bullets(found, ""))
 
 
 def services(verdict: Verdict) -> Html:

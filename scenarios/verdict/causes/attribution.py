@@ -151,6 +151,7 @@ def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
         told(met) if met else None,
         _kept(timeline) if finding.cause == KEEP_ALIVE_RACE else None,
         proxies(failures),
+        _cached(failures[0].around) if finding.kind == "mixed_fleet" else None,
         quotation(failures),
         healthy(failures),
         fleet(failures, origin_ns),
@@ -185,6 +186,11 @@ def _cause(group: Sequence[Attributed], origin_ns: int) -> Cause:
 def _kept(timeline: Timeline) -> str | None:
     """What a run found out about the keep-alive timeouts of the server and of the router."""
     return next((one.error for one in timeline.events if one.verb == "keep_alive"), None)
+
+
+def _cached(around: Surroundings) -> str | None:
+    """Which keys of the store changed their form, where versions do not work side by side."""
+    return "; ".join(one.sentence for one in around.cache[:EXAMPLES]) or None
 
 
 def _locked(failures: Sequence[Failure]) -> str | None:

@@ -43,7 +43,7 @@ class FailurePoint(NamedTuple):
 
 
 @dataclass(slots=True)
-class Side:
+class ContrastSide:
     """The requests on one side of a line."""
 
     failed: list[FailurePoint] = field(default_factory=list)
@@ -86,8 +86,8 @@ class StepGroup:
     def _alone(self, version: str, mine: Sequence[FailurePoint]) -> Iterator[Contrast]:
         """Only this version fails, always or from a moment on."""
         strays = [point for point in self._points if point.version != version]
-        here = Side(list(mine), merged(self._by_version.get(version, ())))
-        there = Side(strays, self._others(version))
+        here = ContrastSide(list(mine), merged(self._by_version.get(version, ())))
+        there = ContrastSide(strays, self._others(version))
         if not self._many_replicas(version, mine):
             return
         beside = there.counts
@@ -109,7 +109,7 @@ class StepGroup:
             further = max(chance_of(after, there), fisher_greater(after.counts, before.counts))
             yield _contrast(line, version, other, after, before, beside, further)
 
-    def _gone(self, line: Line, other: str, here: Side) -> int | None:
+    def _gone(self, line: Line, other: str, here: ContrastSide) -> int | None:
         """When another version was gone again, and with it all failures; None if that was not so.
 
         This is what a canary leaves that was taken back. It answered too few requests to be
@@ -175,11 +175,11 @@ class StepGroup:
         """It fails only where another version answered the request before."""
         served = previous.get(version, ())
         known = [point for point in mine if point.previous is not None]
-        across = Side(
+        across = ContrastSide(
             [point for point in known if point.previous != version],
             array("q", sorted(at_ns for at_ns, previous in served if previous != version)),
         )
-        within = Side(
+        within = ContrastSide(
             [point for point in known if point.previous == version],
             array("q", sorted(at_ns for at_ns, previous in served if previous == version)),
         )
@@ -224,7 +224,11 @@ class StepGroup:
             yield _contrast("stopping", version, "", going, staying, Counts(0, 0), chance)
 
     def _holds(
-        self, inside: Side, outside: Side, version: str, mine: Sequence[FailurePoint]
+        self,
+        inside: ContrastSide,
+        outside: ContrastSide,
+        version: str,
+        mine: Sequence[FailurePoint],
     ) -> bool:
         """Whether it fails only inside, though at that time all others went on."""
         if not inside.failed or not outside.served:
@@ -259,7 +263,7 @@ class StepGroup:
         return 2 * len(failing) > len(failing | often)
 
 
-def chance_of(inside: Side, outside: Side) -> float:
+def chance_of(inside: ContrastSide, outside: ContrastSide) -> float:
     """The chance that failures lie on the one side; 1 if a disturbance explains it as well.
 
     Failures all over their side are compared with the whole other side. Others may be a matter of
@@ -285,7 +289,7 @@ def _span(points: Sequence[FailurePoint]) -> tuple[int, int]:
     return min(times), max(times)
 
 
-def _spread(side: Side, pieces: int) -> bool:
+def _spread(side: ContrastSide, pieces: int) -> bool:
     """Whether a side's failures are spread over so many of the eight pieces of its requests."""
     failed = sorted(point.at_ns for point in side.failed)
     size = len(side.served) + len(failed)
@@ -296,25 +300,27 @@ def _spread(side: Side, pieces: int) -> bool:
     return len(hit) >= pieces
 
 
-def split(side: Side, at_ns: int, until_ns: int | None) -> tuple[Side, Side]:
+def split(
+    side: ContrastSide, at_ns: int, until_ns: int | None
+) -> tuple[ContrastSide, ContrastSide]:
     """The requests of a side from an instant on until another, and those before the first."""
     index = bisect_left(side.served, at_ns)
     end = len(side.served) if until_ns is None else bisect_right(side.served, until_ns)
     after = [point for point in side.failed if point.at_ns >= at_ns]
     before = [point for point in side.failed if point.at_ns < at_ns]
-    return Side(after, side.served[index:end]), Side(before, side.served[:index])
+    return ContrastSide(after, side.served[index:end]), ContrastSide(before, side.served[:index])
 
 
-def spread_over_time(side: Side) -> bool:
+def spread_over_time(side: ContrastSide) -> bool:
     """Whether a side's failures are spread over most of its requests, and no matter of a moment."""
     return _spread(side, _PIECES - 2)
 
 
 def _split_each(
     points: Iterable[FailurePoint], served: Iterable[Served], moments: Mapping[str, int | None]
-) -> tuple[Side, Side]:
+) -> tuple[ContrastSide, ContrastSide]:
     """The requests from their own replica's moment on, and those before; without one: before."""
-    after, before = Side(), Side()
+    after, before = ContrastSide(), ContrastSide()
     for point in points:
         at_ns = moments.get(point.replica)
         side = before if at_ns is None or point.at_ns < at_ns else after
@@ -333,8 +339,8 @@ def _contrast(  # noqa: PLR0917 - it is called with all of them, in the record's
     line: Line,
     version: str,
     other: str,
-    inside: Side,
-    outside: Side,
+    inside: ContrastSide,
+    outside: ContrastSide,
     beside: Counts,
     chance: float,
 ) -> Contrast:

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from scenarios.evidence.exchange import ExchangeRecord
-from scenarios.evidence.service import ServiceFacts
+from scenarios.evidence.service_facts import ServiceFacts
 from scenarios.verdict.columns.requests import RequestColumns, Step, key_of
 from scenarios.verdict.model import ServiceCalled, ServiceVersionCalls
 

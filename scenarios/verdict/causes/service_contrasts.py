@@ -16,8 +16,8 @@ from scenarios.verdict.causes.attribution import Attributed
 from scenarios.verdict.causes.contrast_lines import (
     CONTROLS,
     STRAY,
+    ContrastSide,
     FailurePoint,
-    Side,
     chance_of,
     split,
     spread_over_time,
@@ -143,8 +143,10 @@ def _followed(
         strays = [one for name, several in met.items() if name != other for one in several]
         if len(strays) > STRAY * total:
             continue
-        inside = Side(mine, order.merged(times for (of, _), times in served.items() if of == other))
-        outside = Side(
+        inside = ContrastSide(
+            mine, order.merged(times for (of, _), times in served.items() if of == other)
+        )
+        outside = ContrastSide(
             strays, order.merged(times for (of, _), times in served.items() if of != other)
         )
         failing = {one.replica for one in mine}
@@ -173,7 +175,7 @@ def _in_time(
     """The lines between the time before a version of the service first answered, and after."""
     steps = {point.step for point in points}
     mine = [FailurePoint(one.position, one.at_ns, "", version, None) for one in points]
-    here = Side(
+    here = ContrastSide(
         mine,
         merged(
             served

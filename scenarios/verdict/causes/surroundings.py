@@ -30,6 +30,7 @@ from scenarios.verdict.causes.stretches import (
     within,
 )
 from scenarios.verdict.columns.requests import RequestColumns
+from scenarios.verdict.model import CacheChange
 from scenarios.verdict.timeline import CONTAINERS, Timeline
 
 SLACK_NS = 1_000_000_000
@@ -62,6 +63,7 @@ class Surroundings:
         answers: the requests that succeeded.
         logged: the errors in the replicas' logs.
         calls: what was called of the services.
+        cache: keys of a store whose values changed their form.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Surroundings:
         self.machine = Machine()
         self.logged = LoggedErrors()
         self.calls = ServiceCalls()
+        self.cache: tuple[CacheChange, ...] = ()
         self.timeline = timeline
         self.skew = Skew(timeline)
         self.answers = Answers()

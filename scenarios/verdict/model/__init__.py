@@ -13,6 +13,8 @@ import msgspec
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.exit_status import ExitStatus
 from scenarios.verdict.model.advice import Advice, Undrained
+from scenarios.verdict.model.cache_change import CacheChange
+from scenarios.verdict.model.called_service import ServiceCalled, ServiceVersionCalls
 from scenarios.verdict.model.causes import (
     NO_UPSTREAM,
     Cause,
@@ -37,7 +39,6 @@ from scenarios.verdict.model.probed import ProbedVersion
 from scenarios.verdict.model.reconnects import Streams
 from scenarios.verdict.model.replica_end import ReplicaEnd
 from scenarios.verdict.model.rescued import Rescued
-from scenarios.verdict.model.service import ServiceCalled, ServiceVersionCalls
 
 __all__ = [
     "NO_UPSTREAM",
@@ -45,6 +46,7 @@ __all__ = [
     "Availability",
     "Blocker",
     "Budget",
+    "CacheChange",
     "Cause",
     "CauseEvidence",
     "CauseKind",
@@ -284,6 +286,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         jobs: what became of the application's jobs; absent if the run did not look at them.
         streams: what became of clients that stay connected and reconnect.
         services: the services behind the application, and how their calls ended.
+        cache: keys of a store whose values changed their form during the release.
     """
 
     schema: int = 1
@@ -334,6 +337,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     jobs: Jobs | None = None
     streams: Streams = Streams()
     services: tuple[ServiceCalled, ...] = ()
+    cache: tuple[CacheChange, ...] = ()
 
     @property
     def cause_ids(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from scenarios.verdict.model import (
     Advice,
     Blocker,
     Budget,
+    CacheChange,
     JobCauseFound,
     JobFinding,
     Jobs,
@@ -33,6 +34,8 @@ from scenarios.verdict.model import (
     ReplicaEnd,
     Rescued,
     Rewrite,
+    ServiceCalled,
+    ServiceVersionCalls,
     Users,
     WindowedUptime,
     WorstUser,
@@ -95,6 +98,27 @@ JOBS = Jobs(
         ),
     ),
     stops=(JobStop(processes="worker", process="worker-a-1", seconds=14.2, grace_seconds=20.0),),
+)
+SERVICE = ServiceCalled(
+    service="prices",
+    versions=("v1", "v2"),
+    replicas=2,
+    calls=71,
+    failed=4,
+    followed=70,
+    by_version=(
+        ServiceVersionCalls(version="v1", calls=41),
+        ServiceVersionCalls(version="v2", calls=30, failed=4),
+    ),
+)
+CHANGE = CacheChange(
+    pattern="cart:*",
+    before="json object",
+    after="gzip",
+    first=3.0,
+    new=7,
+    written=9,
+    sentence="values of cart:* were json object; from +3.00 s on, 7 of 9 are gzip",
 )
 ADVICE = Advice(
     setting="policy.termination.pre_stop_seconds",
@@ -200,6 +224,16 @@ EVERYWHERE = tuple(VIEWS)
                 *("Jobs", "31 asked for", "29 done", "job:hidden", "visibility_timeout"),
                 *("17", "holds it for worker-b-7", "14.2 s", "worker-a-1", "20.0 s"),
             ),
+        ),
+        (
+            {"services": (SERVICE,)},
+            EVERYWHERE,
+            ("Services", "prices", "v1 → v2", "71", "v2: 30, 4 failed"),
+        ),
+        (
+            {"cache": (CHANGE,)},
+            EVERYWHERE,
+            ("Cache", CHANGE.sentence),
         ),
         (
             {"advice": (ADVICE,)},

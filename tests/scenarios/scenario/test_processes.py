@@ -63,6 +63,8 @@ def test_processes_are_read_with_their_defaults(tmp_path: Path) -> None:
         (WORKER + '[jobs]\nusing = "c"\nstore = ["x"]\n', "unknown version 'c'"),
         (WORKER + '[jobs]\nusing = "a"\n', "belongs to a 'store'"),
         (WORKER + '[jobs]\nmay = ["job:gone"]\n', "invalid enum value 'job:gone'"),
+        ('[cache]\nurl = "localhost:6379"\n', "expected the address of a Redis or Valkey"),
+        ('[cache]\nurl = "redis://{redis_host}"\n', "no placeholder {redis_host}"),
         (WORKER + '[[faults]]\ndo = "term"\n', "'term' needs a 'process'"),
         (WORKER + '[[faults]]\ndo = "term"\nprocess = "x"\n', "no set of processes 'x'"),
         (WORKER + '[[faults]]\ndo = "restart"\nprocess = "worker"\n', "'worker' is not shared"),

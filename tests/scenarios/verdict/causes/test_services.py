@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from scenarios.evidence.event import Event
 from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.outcome import Outcome
-from scenarios.evidence.service import ServiceFacts
+from scenarios.evidence.service_facts import ServiceFacts
 from scenarios.verdict.causes.service_calls import ServiceCall, ServiceCalls
 from scenarios.verdict.model import Verdict
 from tests.support import evidence as make
@@ -131,8 +131,8 @@ def test_a_version_of_a_service_that_fails_always_is_told_with_its_answer() -> N
     assert "the symptom: service prices (version v2) answered its call with 503" in cause.title
 
 
-@settings(max_examples=25, deadline=None)
-@given(some.integers(0, 10_000), some.booleans())
+@settings(max_examples=25, deadline=None, derandomize=True)  # one in a thousand may be deceived
+@given(seed=some.integers(0, 10_000), followed=some.booleans())
 def test_failures_that_follow_no_service_are_not_blamed_on_one(
     seed: int, *, followed: bool
 ) -> None:
