@@ -59,13 +59,13 @@ def declared(scenario: Path) -> Mapping[str, list[str]]:
     return causes
 
 
-def repaired(name: str, strategy: str, runs: int, out: Path) -> tuple[bool, str]:
+def repaired(path: Path, strategy: str, runs: int, out: Path) -> tuple[bool, str]:
     """Run a repaired variant so many times; whether all were clean, and the figures."""
     clean = 0
     found: Counter[str] = Counter()
     jobs, stops, storms, gaps, seconds = [0, 0], [0.0], [0], [0.0], []
     for number in range(runs):
-        verdict = ran(EXAMPLES / name / "scenario.toml", strategy, out / str(number))
+        verdict = ran(path, strategy, out / str(number))
         if isinstance(verdict, str):
             found[verdict] += 1
             continue
@@ -108,17 +108,20 @@ def broken(path: Path, strategy: str, out: Path) -> tuple[bool, str]:
 def rows(asked: argparse.Namespace, out: Path) -> Iterator[tuple[str, bool, str]]:
     """Run what was asked for, one row after the other."""
     for name in asked.examples or NAMES:
-        if asked.broken:
-            for path in sorted((EXAMPLES / name).glob("broken*.toml")):
-                for strategy in declared(path):
-                    if asked.strategy in (None, strategy):
-                        place = out / f"{name}-{path.stem}-{strategy}"
-                        yield f"{name}/{path.name} · {strategy}", *broken(path, strategy, place)
-            continue
-        for strategy in STRATEGIES:
-            if asked.strategy in (None, strategy):
-                place = out / f"{name}-{strategy}"
-                yield f"{name} · {strategy}", *repaired(name, strategy, asked.runs, place)
+        for path in sorted((EXAMPLES / name).glob("*.toml")):
+            is_broken = path.stem.startswith("broken")
+            if is_broken != asked.broken:
+                continue
+            for strategy in declared(path) if is_broken else STRATEGIES:
+                if asked.strategy not in (None, strategy):
+                    continue
+                place = out / f"{name}-{path.stem}-{strategy}"
+                held, said = (
+                    broken(path, strategy, place)
+                    if is_broken
+                    else repaired(path, strategy, asked.runs, place)
+                )
+                yield f"{name}/{path.name} · {strategy}", held, said
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""A feed of numbered messages over websockets, ten a second, on aiohttp.
+"""A feed of numbered messages, ten a second, over websockets and as server-sent events, on aiohttp.
 
 All replicas send the same numbers, since they follow the clock. A client says which number it has
 (`?since=17`), and gets what came later. When the server is told to stop, it tells its clients so.
@@ -18,6 +18,7 @@ REPLAYS = os.environ.get("REPLAYS", "yes") == "yes"
 MOST = 600  # so many messages are kept
 
 feeds = web.AppKey("feeds", weakref.WeakSet)
+leaving = web.AppKey("leaving", asyncio.Event)
 
 
 def newest():
@@ -44,7 +45,25 @@ async def feed(request):
     return socket
 
 
+async def events(request):
+    """The same feed as server-sent events; a client says what it has in `Last-Event-ID`."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    since = request.headers.get("Last-Event-ID", "")
+    last = max(int(since), newest() - MOST) if since and REPLAYS else newest()
+    try:
+        while not request.app[leaving].is_set():
+            while last < newest():
+                last += 1
+                await response.write(f"id: {last}\ndata: news\n\n".encode())
+            await asyncio.sleep(EVERY_SECONDS / 2)
+    except ConnectionResetError:
+        pass  # the client has gone
+    return response
+
+
 async def say_goodbye(app):
+    app[leaving].set()
     for socket in set(app[feeds]):
         await socket.close(code=WSCloseCode.SERVICE_RESTART, message=b"deployment")
 
@@ -60,7 +79,9 @@ async def main():
     arguments = parser.parse_args()
     app = web.Application()
     app[feeds] = weakref.WeakSet()
-    app.add_routes([web.get("/feed", feed), web.get("/health", health)])
+    app[leaving] = asyncio.Event()
+    routes = {"/feed": feed, "/events": events, "/health": health}
+    app.add_routes([web.get(path, answer) for path, answer in routes.items()])
     app.on_shutdown.append(say_goodbye)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)

@@ -31,9 +31,20 @@ def test_who_reconnects_and_says_what_it_has_misses_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.soak
-def test_a_feed_that_does_not_replay_is_noticed(tmp_path: Path) -> None:
+def test_who_listens_to_events_and_says_the_last_one_misses_nothing(tmp_path: Path) -> None:
+    """Streams of server-sent events end with their replicas, and clients go on where they were."""
+    verdict = released(EXAMPLE / "events.toml", tmp_path, *PATIENT).verdict
+    assert verdict.verdict == "pass", verdict.reasons
+    assert verdict.streams.reopened > 0
+    assert verdict.streams.missed == 0
+    assert verdict.streams.peak > 0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("path", ["broken.toml", "broken-events.toml"])
+def test_a_feed_that_does_not_replay_is_noticed(path: str, tmp_path: Path) -> None:
     """No request fails, and yet clients miss messages."""
-    verdict = released(EXAMPLE / "broken.toml", tmp_path, *PATIENT).verdict
+    verdict = released(EXAMPLE / path, tmp_path, *PATIENT).verdict
     assert verdict.verdict == "fail"
     assert verdict.requests.failed == 0
     assert verdict.cause_ids == ("stream:missed",)

@@ -88,6 +88,7 @@ def test_the_repaired_variants_pass(path: str, strategy: str, tmp_path: Path) ->
         "queue-postgres/broken-killed.toml",
         pytest.param("queue-celery/broken.toml", marks=needs_redis),
         pytest.param("queue-celery/broken-killed.toml", marks=needs_redis),
+        pytest.param("queue-celery/broken-cron.toml", marks=needs_redis),
     ],
 )
 def test_a_broken_variant_fails_with_its_cause(path: str, tmp_path: Path) -> None:

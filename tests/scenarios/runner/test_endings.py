@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from scenarios.cli.main import status
 from scenarios.evidence.run_folder import RunFolder
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 MARK = "HITLESS_TEST_MARK"
 RUN = [
     *(sys.executable, "-m", "hitless", "run", "expand-contract", "--no-live"),
@@ -175,6 +177,13 @@ print("ready", flush=True)
 time.sleep(600)
 ''']
 ready_log = "^ready"
+
+[[services]]
+name = "stock"
+command = ["{python}", "-m", "http.server", "{port}", "--bind", "{host}"]
+replicas = 1
+from = "v1"
+versions = { v1 = {} }
 """
 
 
@@ -200,11 +209,48 @@ def test_what_runs_beside_the_web_ends_with_the_run(number: signal.Signals, tmp_
         pids = carriers(mark)
         sleeping = [pid for pid in pids if b"time.sleep(600)" in _command(pid)]
         assert len(sleeping) == 1 + 3, "a broker, a worker, and its two children"
+        assert sum(b"http.server" in _command(pid) for pid in pids) == 1, "a service"
         with ends([pid for pid in pids if pid != run.pid]) as descriptors:
             run.send_signal(number)
             run.communicate()
             for descriptor in descriptors:
                 assert select.select([descriptor], [], [], 60)[0], "a process is left"
+    assert carriers(mark) == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(180)
+def test_real_queues_streams_services_and_caches_end_with_their_runs(tmp_path: Path) -> None:
+    """Five runs of examples are killed at once amid their releases: Redis and Celery end, too."""
+    mark = uuid.uuid4().hex
+    names = ["queue-postgres", "feed", "services"]
+    if shutil.which("redis-server") is not None:
+        names += ["queue-celery", "cache"]
+    runs = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "hitless", "run", str(EXAMPLES / name / "scenario.toml")),
+                *("--no-live", "--out", str(tmp_path / name)),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, MARK: mark},
+        )
+        for name in names
+    ]
+    for run in runs:
+        assert run.stdout is not None
+        assert any("phase rollout" in line for line in run.stdout), run.communicate()
+    pids = set(carriers(mark)) - {run.pid for run in runs}
+    assert len(pids) > 10 * len(names) / 2
+    with ends(sorted(pids)) as descriptors:
+        for run in runs:
+            run.kill()
+        for run in runs:
+            run.communicate()
+        for descriptor in descriptors:
+            assert select.select([descriptor], [], [], 60)[0], "a process is left"
     assert carriers(mark) == []
 
 
