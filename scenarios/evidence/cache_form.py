@@ -4,9 +4,10 @@ import msgspec
 
 
 class CacheForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Keys whose values had a form that they did not have at the look before.
+    """Values that were written since the look before, and that have the same form.
 
-    One line of `cache.ndjson`.
+    One line of `cache.ndjson`. A value counts as written if its key is new, if its bytes changed,
+    or if the key lives longer than it would have.
 
     Attributes:
         at_ns: when it was looked, on the machine's monotonic clock.
@@ -16,7 +17,7 @@ class CacheForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
             `gzip`, `number`, `text`, …
         fields: of a JSON object and of a hash: the names of the fields, each with the type of its
             value, such as `amount: number`.
-        keys: how many keys.
+        written: how many values.
     """
 
     at_ns: int
@@ -24,7 +25,7 @@ class CacheForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     type: str
     form: str
     fields: tuple[str, ...] = ()
-    keys: int = 1
+    written: int = 1
 
     @property
     def words(self) -> str:

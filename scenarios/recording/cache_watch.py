@@ -4,12 +4,13 @@ It only reads, at most so many keys at a look, and keeps no value.
 """
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from orchestrator.errors import EnvironmentFailure
 from scenarios.errors import UsageError
@@ -29,8 +30,24 @@ _MOST_BYTES = 4096
 _ANSWER_SECONDS = 5.0
 _FIELDS = 50
 
+_SLACK_MS = 30
+
 Form = tuple[str, str, tuple[str, ...]]
 """The type, the form and the fields of a value."""
+
+
+class _Value(NamedTuple):
+    """A value as far as it is looked at.
+
+    Attributes:
+        form: its form.
+        mark: the hash of what was read of it, which is the same in this process only.
+        until_ms: when its key expires, on the clock of the looks; infinite if it does not.
+    """
+
+    form: Form
+    mark: int
+    until_ms: float
 
 
 def redis_package() -> ModuleType:
@@ -66,7 +83,7 @@ class CacheWatch:
         except ValueError as error:
             raise EnvironmentFailure(f"cache.url: {error}") from error
         self._cursor = 0
-        self._known: dict[int, int] = {}
+        self._known: dict[int, _Value] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,7 +116,7 @@ class CacheWatch:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> list[CacheForm]:
-        """Look once: the forms that keys did not have before.
+        """Look once: the forms of the values that were written since the look before.
 
         Raises:
             EnvironmentFailure: it does not answer.
@@ -107,14 +124,15 @@ class CacheWatch:
         at_ns = time.monotonic_ns()
         found: Counter[tuple[str, Form]] = Counter()
         with self._translated():
-            for key, form in zip(keys := await self._keys(), await self._forms(keys), strict=True):
-                name, mark = hash(key), hash(form)
-                if form is not None and self._known.get(name) != mark:
-                    self._known[name] = mark
-                    found[pattern_of(key), form] += 1
+            keys = await self._keys()
+            values = await self._values(keys)
+        for key, value in zip(keys, values, strict=True):
+            if value is not None and _is_new(value, self._known.get(hash(key))):
+                found[pattern_of(key), value.form] += 1
+                self._known[hash(key)] = value
         return [
-            CacheForm(at_ns=at_ns, pattern=pattern, type=kind, form=form, fields=fields, keys=keys)
-            for (pattern, (kind, form, fields)), keys in found.items()
+            CacheForm(at_ns=at_ns, pattern=pattern, type=kind, form=form, fields=fields, written=n)
+            for (pattern, (kind, form, fields)), n in found.items()
         ]
 
     async def _keys(self) -> Sequence[bytes]:
@@ -126,8 +144,8 @@ class CacheWatch:
                 break
         return list(found)
 
-    async def _forms(self, keys: Sequence[bytes]) -> list[Form | None]:
-        """The form of the value of each key; None if it is gone."""
+    async def _values(self, keys: Sequence[bytes]) -> list[_Value | None]:
+        """The value of each key; None if it is gone."""
         async with self._client.pipeline(transaction=False) as pipeline:
             for key in keys:
                 pipeline.type(key)
@@ -135,8 +153,15 @@ class CacheWatch:
         async with self._client.pipeline(transaction=False) as pipeline:
             for key, kind in zip(keys, types, strict=True):
                 _ask(pipeline, key, kind)
+                pipeline.pttl(key)
             answers = await pipeline.execute(raise_on_error=False)
-        return [_form(kind, answer) for kind, answer in zip(types, answers, strict=True)]
+        now_ms = time.monotonic() * 1000
+        found: list[_Value | None] = []
+        for kind, answer, left_ms in zip(types, answers[::2], answers[1::2], strict=True):
+            form = _form(kind, answer)
+            until_ms = now_ms + left_ms if isinstance(left_ms, int) and left_ms > 0 else math.inf
+            found.append(None if form is None else _Value(form, hash(str(answer)), until_ms))
+        return found
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -148,6 +173,15 @@ class CacheWatch:
             raise EnvironmentFailure(
                 f"cache.url: the Redis at {place} does not answer: {error}"
             ) from error
+
+
+def _is_new(value: _Value, before: _Value | None) -> bool:
+    """Whether a value was written since the look before."""
+    if before is None or value.mark != before.mark:
+        return True
+    if math.isinf(value.until_ms) or math.isinf(before.until_ms):
+        return value.until_ms != before.until_ms
+    return value.until_ms > before.until_ms + _SLACK_MS
 
 
 def _ask(pipeline: Any, key: bytes, kind: str) -> None:  # noqa: ANN401 - its methods are coroutines or not

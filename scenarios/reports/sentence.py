@@ -185,9 +185,34 @@ def _missing(cause: Cause, verdict: Verdict) -> Told | None:
     )
 
 
-def _lacking_route(cause: Cause, verdict: Verdict) -> Told | None:
-    if cause.kind != "mixed_fleet":
-        return None
+def _mixed_fleet(cause: Cause, verdict: Verdict) -> Told:
+    """Two versions that do not work side by side: a contrast says how, or a route is lacking."""
+    line = cause.cause.removeprefix("mixed_fleet:")
+    if line == cause.cause:
+        return _lacking_route(cause, verdict)
+    # The numbers of the contrast, and the symptom, stand beside the cause.
+    return Told(in_words(cause).partition(" (")[0], _SAFE_ORDERS.get(line, ""))
+
+
+_READ_FIRST = (
+    "Safe way: first deploy a version that understands both forms and still writes the old one, "
+    "and only then the version that writes the new one"
+)
+_SAFE_ORDERS: Mapping[str, str] = {
+    "after_write": _READ_FIRST,
+    "after_served": _READ_FIRST,
+    "after_migration": (
+        "Safe way: first deploy a version that works with both schemas, and only then migrate"
+    ),
+    "previous_version": (
+        "Safe way: let both versions serve what either of them hands out, such as the assets of "
+        "the other build, or keep each user on one version (balancer.affinity_cookie)"
+    ),
+}
+"""What would have prevented failures that a contrast explains, by its line."""
+
+
+def _lacking_route(cause: Cause, verdict: Verdict) -> Told:
     version = _version(cause)
     other = next((one.version for one in reversed(verdict.versions) if one.version != version), "")
     newer = f"version {other}" if other else "another version"
@@ -274,7 +299,7 @@ _CAUSES: Mapping[str, Callable[[Cause, Verdict], Told | None]] = {
     "lifecycle:undrained": _undrained,
 }
 _KINDS: Mapping[str, Callable[[Cause, Verdict], Told | None]] = {
-    "mixed_fleet": _lacking_route,
+    "mixed_fleet": _mixed_fleet,
     "service": _service,
     "lock": _locked,
     "balancer": _by_proxy,

@@ -17,6 +17,10 @@ from scenarios.verdict.timeline import Timeline
 LEVEL = 0.001
 """The chance that a store whose forms do not change gets any such change."""
 
+_PLAIN = frozenset(
+    {"text", "number", "empty", "json string", "json number", "json boolean", "json null"}
+)
+
 
 class _Feature(NamedTuple):
     """Something that values of a pattern have since the release, and none had before."""
@@ -62,9 +66,9 @@ def _features(pattern: str, seen: Iterable[CacheForm], release_ns: float) -> Ite
     totals = [0, 0]
     for one in seen:
         late = one.at_ns >= release_ns
-        totals[late] += one.keys
+        totals[late] += one.written
         for name in _names(one):
-            (after if late else before)[name] += one.keys
+            (after if late else before)[name] += one.written
     for name in sorted(after):
         if not before[name]:
             inside = Counts(after[name], totals[1] - after[name])
@@ -72,7 +76,13 @@ def _features(pattern: str, seen: Iterable[CacheForm], release_ns: float) -> Ite
 
 
 def _names(one: CacheForm) -> Iterator[str]:
-    yield f"{one.type} {one.form}"
+    """What may be new of a form.
+
+    Whether a text is a number depends on the value, and so does the first byte of what is encrypted
+    or packed in a format that is not known: neither is another form.
+    """
+    form = one.form.partition(" 0x")[0]
+    yield f"{one.type} {'text' if form in _PLAIN else form}"
     yield from one.fields
 
 
@@ -91,11 +101,11 @@ def _change(
     for one in sorted(seen, key=lambda one: one.at_ns):
         pattern = one.pattern
         if one.at_ns < release_ns:
-            before[one.words] += one.keys
+            before[one.words] += one.written
             continue
-        written += one.keys
+        written += one.written
         if names.intersection(_names(one)):
-            after[one.words] += one.keys
+            after[one.words] += one.written
             first_ns = one.at_ns if first_ns is None else first_ns
     was, now = _most(before), _most(after)
     at_ns = first_ns or origin_ns

@@ -77,7 +77,7 @@ async def told_once(watch: CacheWatch, client: "Redis") -> None:
     await client.rpush("celery", b'{"body": "x"}')
     await client.zadd("due", {pickle.dumps(1): 5})
     first = await watch.look()
-    assert {(one.pattern, one.words, one.keys) for one in first} == {
+    assert {(one.pattern, one.words, one.written) for one in first} == {
         ("user:*", "json object {id: number}", 2),
         ("cart:*", "hash of fields {article: number, note: text}", 1),
         ("celery", "list of json object {body: string}", 1),
@@ -86,10 +86,15 @@ async def told_once(watch: CacheWatch, client: "Redis") -> None:
     assert "hunter2" not in str(first)
     await client.set("user:1", b"\x1f\x8b")
     await client.set("user:3", b'{"id": 3}')
-    assert sorted((one.pattern, one.form, one.keys) for one in await watch.look()) == [
+    assert sorted((one.pattern, one.form, one.written) for one in await watch.look()) == [
         ("user:*", "gzip", 1),
         ("user:*", "json object", 1),
     ]
+    assert await watch.look() == []
+    await client.set("user:3", b'{"id": 3}', px=60_000)
+    await watch.look()
+    await client.set("user:3", b'{"id": 3}', px=90_000)
+    assert [one.written for one in await watch.look()] == [1], "it was written anew"
     assert await watch.look() == []
 
 

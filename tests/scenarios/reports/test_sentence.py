@@ -90,6 +90,27 @@ def failing(
             "switch all traffic at once",
         ),
         (
+            "mixed_fleet:after_served",
+            "only version a fails, and only after b served: a does not work beside b (7 of 9); so",
+            {"kind": "mixed_fleet"},
+            "Only version a fails, and only after b served: a does not work beside b: 696 requests",
+            "first deploy a version that understands both forms",
+        ),
+        (
+            "service:prices:v2",
+            "version a fails only where version v2 of service prices answered its call",
+            {"kind": "service"},
+            "Version a does not work with version v2 of service prices: 696 requests",
+            "first deploy a version of prices that works with both versions of its caller",
+        ),
+        (
+            "service:prices",
+            "service prices had no replica up (503)",
+            {"kind": "service"},
+            "Service prices had no replica up (503): 696 requests",
+            "",
+        ),
+        (
             "no_backend",
             "no backend was available",
             {"kind": "no_backend", "strategy": "naive"},
