@@ -21,7 +21,7 @@ from scenarios.recording.value_forms import fields_of, form_of, pattern_of
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25
 MOST_KEYS = 2_000
 """So many keys are looked at each time; the next look goes on where this one ended."""
 
@@ -31,6 +31,8 @@ _ANSWER_SECONDS = 5.0
 _FIELDS = 50
 
 _SLACK_MS = 30
+_NO_KEY = -2
+"""What `PTTL` says of a key that is not there."""
 
 Form = tuple[str, str, tuple[str, ...]]
 """The type, the form and the fields of a value."""
@@ -160,7 +162,10 @@ class CacheWatch:
         for kind, answer, left_ms in zip(types, answers[::2], answers[1::2], strict=True):
             form = _form(kind, answer)
             until_ms = now_ms + left_ms if isinstance(left_ms, int) and left_ms > 0 else math.inf
-            found.append(None if form is None else _Value(form, hash(str(answer)), until_ms))
+            if form is None or left_ms == _NO_KEY:  # it may go between two questions
+                found.append(None)
+            else:
+                found.append(_Value(form, hash(str(answer)), until_ms))
         return found
 
     @contextmanager

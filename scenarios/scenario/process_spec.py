@@ -82,8 +82,9 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class CacheSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A store whose values the versions share, such as a cache of sessions.
 
-    The run looks at its keys twice a second, and records in which form their values are written;
-    it never records a value. The verdict says which keys changed their form in the release.
+    The run looks at its keys four times a second, and records in which form their values are
+    written; it never records a value. The verdict says which keys changed their form in the
+    release.
 
     Attributes:
         url: where it is: `redis://`, `rediss://` (TLS) or `unix://`. It may contain placeholders,

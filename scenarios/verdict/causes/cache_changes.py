@@ -5,6 +5,7 @@ have it since that chance does not explain it (Fisher's exact test, corrected af
 number of tests). So an optional field that is seen late by chance is no change.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -43,7 +44,7 @@ def cache_changes(
     patterns: dict[str, list[CacheForm]] = {}
     for one in forms:
         patterns.setdefault(one.pattern, []).append(one)
-    release_ns = timeline.rollout_ns
+    release_ns = _new_version_ns(timeline)
     features = [
         feature
         for pattern, seen in sorted(patterns.items())
@@ -128,6 +129,13 @@ def _change(
 
 def _most(counts: Counter[str]) -> str:
     return min(counts, key=lambda one: (-counts[one], one), default="?")
+
+
+def _new_version_ns(timeline: Timeline) -> float:
+    """When the first version began to serve that came with the release."""
+    lives = (*timeline.lives.values(), *timeline.processes.values())
+    begun = [life.attached_ns for life in lives if life.attached_ns is not None]
+    return min((one for one in begun if one >= timeline.rollout_ns), default=math.inf)
 
 
 def _version(timeline: Timeline, at_ns: int) -> str | None:
