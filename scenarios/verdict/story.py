@@ -28,8 +28,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     Attributes:
         at: seconds of the run; absent where nobody stamped it.
-        source: who says so: `client`, `balancer`, a replica, `postgres`, `locks`, `rollout` or
-            `mail`.
+        source: who says so: `client`, `balancer`, `service NAME` (its balancer), a replica,
+            `postgres`, `locks`, `rollout` or `mail`.
         text: what.
     """
 
@@ -141,6 +141,7 @@ def tell_story(
     stamped: list[tuple[int, str, str]] = [
         *_client(outcome),
         *_balancer(failure.exchange),
+        *_calls(failure),
         *_rollout(failure),
         *_locks(failure),
         *_server(failure),
@@ -235,6 +236,14 @@ def _balancer(exchange: ExchangeRecord | None) -> _Stamped:
     if exchange.total_ns >= 0:
         text = f"ends: {exchange.end}, status {exchange.status or 'none'}"
         yield start + exchange.total_ns, "balancer", text
+
+
+def _calls(failure: Failure) -> _Stamped:
+    """The calls of services that were made for the request."""
+    for call in failure.around.calls.made_for(failure.outcome.request_id):
+        source = f"service {call.service}"
+        yield call.line.at_ns, source, "a call for the request arrives"
+        yield call.line.at_ns + max(call.line.total_ns, 0), source, call.words
 
 
 def _mail_text(mail: Mail) -> str:

@@ -169,14 +169,18 @@ def _alike(
     than the other step has.
     """
     shown: dict[tuple[str, ...], int] = {}
+    pooled: set[tuple[str, ...]] = set()  # they count each of their steps already
     for (key, _), contrast in best.items():
         known = (key[0], contrast.line, *contrast.about)
         shown[known] = max(shown.get(known, 0), contrast.inside.failed)
+        if key[1] == _POOLED:
+            pooled.add(known)
     taken = set(best)
     for key, contrast in sorted(candidates, key=lambda one: (one[0], _rank(one[1]))):
         about = key, contrast.version
-        most = shown.get((key[0], contrast.line, *contrast.about), 0)
-        if key[1] == _POOLED or about in taken:
+        known = (key[0], contrast.line, *contrast.about)
+        most = shown.get(known, 0)
+        if key[1] == _POOLED or about in taken or known in pooled:
             continue
         mine = sum(point.version == contrast.version for point in groups[key])
         if contrast.inside.failed == mine < most and contrast.outside.served:

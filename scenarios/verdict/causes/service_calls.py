@@ -44,7 +44,7 @@ class ServiceCall(NamedTuple):
     def words(self) -> str:
         """What happened to it."""
         line, version = self.line, f" (version {self.line.version})" if self.line.version else ""
-        if line.backend is None:
+        if line.backend is None or line.end == "destination_unavailable":
             return f"service {self.service} had no replica up ({line.status or 'no answer'})"
         if line.end == "client_gone":
             seconds = f" after {line.total_ns / 1e9:.2f} s" if line.total_ns > 0 else ""
@@ -106,6 +106,10 @@ class ServiceCalls:
                         times = self._served.setdefault(place, {})
                         answered = self._answered[code]
                         times.setdefault(answered, array("q")).append(at_ns + took)
+
+    def made_for(self, request_id: str) -> Sequence[ServiceCall]:
+        """The calls that were made for a request, in order; only of requests that are wanted."""
+        return sorted(self._kept.get(request_id, ()), key=lambda one: one.line.at_ns)
 
     def failed_call(self, request_id: str) -> ServiceCall | None:
         """The call for a request that failed for good: the last one of its service."""

@@ -256,6 +256,14 @@ def test_only_one_direction_of_two() -> None:
     assert "version b fails only where version a answered the request before" in cause.title
 
 
+def test_steps_that_only_together_show_a_contrast_are_counted_once() -> None:
+    """Each step has too few failures; the numbers of the title are those of both together."""
+    cause = only(run(lambda one: one.version == "b" and int(one.at * 20) % 19 == 0).judge())
+    assert cause.cause == "mixed_fleet:version"
+    assert len(cause.evidence.endpoints) == 2
+    assert f"({cause.count} of " in cause.title
+
+
 def test_a_step_with_few_failures_gets_the_contrast_of_its_kin() -> None:
     """Three failures prove nothing; beside a hundred alike in another step, they are the same."""
     few = run(lambda one: one.previous not in (None, one.version))

@@ -13,6 +13,7 @@ from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.service_facts import ServiceFacts
 from scenarios.verdict.causes.service_calls import ServiceCall, ServiceCalls
 from scenarios.verdict.model import Verdict
+from scenarios.verdict.story import tell_story
 from tests.support import evidence as make
 from tests.support.evidence import Evidence
 
@@ -129,6 +130,19 @@ def test_a_version_of_a_service_that_fails_always_is_told_with_its_answer() -> N
     (cause,) = judged(run(of_new, status=503)).causes
     assert cause.cause == "service:prices:v2"
     assert "the symptom: service prices (version v2) answered its call with 503" in cause.title
+
+
+def test_the_story_of_a_request_has_its_call() -> None:
+    """Who looks at a single failed request sees which version of the service it met, and when."""
+    evidence, calls = run(of_new)
+    judgement = evidence.judgement(service_calls={"prices": calls})
+    one = judgement.failed[0]
+    story = tell_story(one.failure, one, judgement.verdict.origin_ns)
+    told = [moment.text for moment in story.moments if moment.source == "service prices"]
+    assert told == [
+        "a call for the request arrives",
+        "service prices (version v2) answered its call with 200",
+    ]
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)  # one in a thousand may be deceived
