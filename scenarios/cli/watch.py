@@ -88,6 +88,10 @@ InsecureOption = Annotated[
         "--insecure", help="Do not check the certificate of an https service. The verdict says so."
     ),
 ]
+Http1Option = Annotated[
+    bool,
+    typer.Option("--http1", help="Speak HTTP/1.1 with an https service, even if it offers HTTP/2."),
+]
 WatchedDatabaseOption = Annotated[
     str | None,
     typer.Option(
@@ -138,6 +142,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     logs: LogsOption = None,
     cacert: CacertOption = None,
     insecure: InsecureOption = False,
+    http1: Http1Option = False,
     header: HeaderOption = None,
     bearer: BearerOption = None,
     out: OutOption = Path("runs"),
@@ -155,7 +160,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     it sees of the service's Postgres database.
     """
     target = target_of(url)
-    tls = _tls(target, cacert, insecure=insecure)
+    tls = _tls(target, cacert, insecure=insecure, http1=http1)
     traffic = TrafficSettings(rate=_RATE, journeys=visits(target.path, tuple(expect or (200,))))
     phases, objectives, integrity = PhasesSpec(), Objectives(), None
     if scenario is not None:
@@ -201,6 +206,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             logs=logs,
             cacert=cacert,
             insecure=insecure or None,
+            http1=http1 or None,
             header=header,
             bearer=bearer,
         ),
@@ -248,15 +254,17 @@ def _check_database_log(path: Path | None, database: str | None) -> None:
         raise UsageError(f"--database-log {path}: there is no such file or folder")
 
 
-def _tls(target: WatchTarget, cacert: Path | None, *, insecure: bool) -> TlsSettings | None:
+def _tls(
+    target: WatchTarget, cacert: Path | None, *, insecure: bool, http1: bool
+) -> TlsSettings | None:
     """How the traffic is encrypted; None for an `http://` URL.
 
     Raises:
         UsageError: flags that go together with https alone, or exclude each other.
     """
     if not target.secure:
-        if cacert is not None or insecure:
-            raise UsageError("--cacert and --insecure go with an https:// URL")
+        if cacert is not None or insecure or http1:
+            raise UsageError("--cacert, --insecure and --http1 go with an https:// URL")
         return None
     if cacert is not None and insecure:
         raise UsageError(
@@ -268,6 +276,7 @@ def _tls(target: WatchTarget, cacert: Path | None, *, insecure: bool) -> TlsSett
         server_name=target.host,
         ca_file=None if cacert is None else str(cacert),
         verify=not insecure,
+        http2=not http1,
     )
 
 

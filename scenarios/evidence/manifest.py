@@ -96,6 +96,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         handling: how our own balancer handled requests; absent with another router.
         role: whether this is a release, or the control run of one.
         control: the control run with which the release is compared; absent if there was none.
+        protocols: how many requests were sent over which version of HTTP, where the service could
+            choose it.
         processes: the sets of processes that ran beside the web.
         jobs: how the run looked at jobs; absent if it did not.
         services: the services behind the application.
@@ -135,6 +137,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     handling: RequestHandling | None = None
     role: Role = "release"
     control: ControlRun | None = None
+    protocols: Mapping[str, int] = msgspec.field(default_factory=dict)
     processes: tuple[ProcessSet, ...] = ()
     jobs: JobSettings | None = None
     services: tuple[ServiceFacts, ...] = ()

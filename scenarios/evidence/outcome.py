@@ -29,8 +29,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         expected: the statuses that count as success for this request.
         error: why there is no complete response: `connect_refused`, `connect_timeout`, `reset`,
             `eof` (closed without a complete response), `timeout`, `malformed`, `tls` (no
-            encrypted connection came about), `undispatched` (the generator never sent it). Absent
-            when there is a complete response.
+            encrypted connection came about), `unprocessed` (HTTP/2: the server says that it has
+            not processed it, so that it is safe to retry), `undispatched` (the generator never sent
+            it). Absent when there is a complete response.
         errno: the number of the generator's own error, such as 24 (EMFILE), if it had one.
         error_detail: the message of the error.
         served_by: the replica named by `X-Served-By`.
@@ -49,6 +50,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
             1006 if it broke off. Absent if the client closed it.
         reopens: whether the client reconnected with it; `cause_id` is the request before.
         missed: how many messages its client missed, by their numbers.
+        http2: whether it was sent over HTTP/2.
     """
 
     request_id: str
@@ -76,6 +78,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     closed: int | None = None
     reopens: bool = False
     missed: int = 0
+    http2: bool = False
 
     @property
     def ok(self) -> bool:

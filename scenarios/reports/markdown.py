@@ -81,6 +81,8 @@ def _numbers(verdict: Verdict) -> Iterable[tuple[str, str]]:
         yield "Budget", escape(words.budget_text(verdict.budget))
     if platform := words.platform_text(verdict):
         yield "Platform", escape(platform)
+    if protocol := words.protocol_text(verdict):
+        yield "Protocol", escape(protocol)
     yield "Release", escape(words.release_text(verdict))
 
 

@@ -160,6 +160,8 @@ def _measures(verdict: Verdict) -> Iterator[Row]:
     yield "Release", Text(words.release_text(verdict))
     if platform := words.platform_text(verdict):
         yield "Platform", Text(platform)
+    if protocol := words.protocol_text(verdict):
+        yield "Protocol", Text(protocol)
 
 
 def _jobs(verdict: Verdict) -> Iterator[Row]:

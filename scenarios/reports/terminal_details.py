@@ -104,6 +104,8 @@ def _numbers(verdict: Verdict) -> Table:
     platform = words.platform_text(verdict)
     if platform:
         grid.add_row("Platform", Text(platform))
+    if protocol := words.protocol_text(verdict):
+        grid.add_row("Protocol", Text(protocol))
     grid.add_row("Harness", Text(words.harness_text(verdict)))
     return grid
 

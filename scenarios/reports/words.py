@@ -295,6 +295,14 @@ def leaving_prefix(run: Leaves) -> str:
     return f"{text} · " if text else ""
 
 
+def protocol_text(verdict: Verdict) -> str:
+    """Which versions of HTTP were spoken, such as `HTTP/2`; with counts if there were several."""
+    spoken = verdict.protocols
+    if len(spoken) == 1:
+        return clean(next(iter(spoken)))
+    return ", ".join(f"{clean(name)} ({number:,} requests)" for name, number in spoken.items())
+
+
 def platform_text(run: Leaves) -> str:
     """How replicas leave and what the balancer does without, in one line; empty for the defaults.
 

@@ -9,6 +9,7 @@ import asyncio
 import shlex
 import ssl
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -201,6 +202,7 @@ class _Ended(msgspec.Struct, frozen=True):
     outcome: Outcome
     reason: str | None = None
     unread: tuple[str, ...] = ()
+    protocols: Mapping[str, int] = {}
 
 
 async def watch(about: Watch, folder: Path, watcher: Progress, stop: asyncio.Event) -> None:
@@ -299,7 +301,21 @@ async def _inside(
             await _record_rows(about, RunFolder(folder).subjects_after.path)
         if schema is not None:
             schema.cancel()
-    return msgspec.structs.replace(ended, unread=service.join())
+    return msgspec.structs.replace(
+        ended, unread=service.join(), protocols=_protocols(about, RunFolder(folder))
+    )
+
+
+def _protocols(about: Watch, files: RunFolder) -> dict[str, int]:
+    """How many requests were sent over which version of HTTP, where the service could choose."""
+    if about.tls is None:
+        return {}
+    sent = Counter(
+        "HTTP/2" if one.http2 else "HTTP/1.1"
+        for one in files.requests.read()
+        if one.sent_ns is not None
+    )
+    return dict(sent.most_common())
 
 
 async def _record_rows(about: Watch, path: Path) -> None:
@@ -379,6 +395,7 @@ def _manifest(
         else database_values(about.database)["database_name"],
         router_version="the watched service" if lacks else None,
         router_lacks=lacks,
+        protocols=ended.protocols,
         outcome=ended.outcome,
         outcome_reason=ended.reason,
         objectives=about.objectives,

@@ -61,6 +61,7 @@ class JourneyExchange(ClientExchange):
             closed=self.closed,
             reopens=self.planned.reopened is not None,
             missed=self.missed,
+            http2=self.http2,
         )
 
 

@@ -86,6 +86,9 @@ class Generator:
             on_done=self._ended,
             tls=None if self._plan.tls is None else tls_context(self._plan.tls),
             server_name="" if self._plan.tls is None else self._plan.tls.server_name,
+            tls_http2=None
+            if self._plan.tls is None or not self._plan.tls.http2
+            else tls_context(self._plan.tls, http2=True),
         )
         self._alarm = Alarm(loop, self._send_due)
         await self._users.__aenter__()

@@ -31,11 +31,13 @@ class TlsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         server_name: the name that the server's certificate must have.
         ca_file: a file of certificates to trust instead of the system's.
         verify: whether the certificate is checked.
+        http2: whether HTTP/2 is spoken where the server offers it.
     """
 
     server_name: str
     ca_file: str | None = None
     verify: bool = True
+    http2: bool = False
 
 
 class WebSocket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

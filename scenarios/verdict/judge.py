@@ -390,6 +390,7 @@ def _verdict(
         predicted=manifest.predicted,
         persona=manifest.persona,
         termination=manifest.termination,
+        protocols=manifest.protocols,
         handling=manifest.handling,
         advice=_advice(failed, manifest, tally),
         control=comparison.control,

@@ -112,6 +112,7 @@ class Asker:
         timeout_seconds: float = 30.0,
         tls: ssl.SSLContext | None = None,
         server_name: str = "localhost",
+        tls_http2: ssl.SSLContext | None = None,
     ) -> None:
         self._waiting: dict[ClientExchange, asyncio.Future[ClientExchange]] = {}
         self.client = Client(
@@ -122,6 +123,7 @@ class Asker:
             on_done=lambda exchange: self._waiting.pop(exchange).set_result(exchange),
             tls=tls,
             server_name=server_name,
+            tls_http2=tls_http2,
         )
 
     def send(

@@ -195,6 +195,7 @@ class User:
             subject=subject,
             cause_id=id_of(self.visit, self._number - 1) if self._number > 1 else None,
             user=None if self._browser is None else self._browser.user,
+            http2=exchange.http2,
         )
         if not outcome.ok:
             self._sender.record(outcome)

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client that reports what happened, and hides nothing of it.
+"""An HTTP client that reports what happened, and hides nothing of it.
 
 It never retries, never follows, and never waits for a connection: each exchange is sent at once,
 on an idle connection or on one of its own. A user who stays has a connection that nobody else
@@ -20,6 +20,8 @@ from scenarios.traffic.wire.connection import (
     Browser,
     ClientExchange,
     Connection,
+    Pooled,
+    StreamSocket,
     connect_error,
     words,
 )
@@ -58,6 +60,8 @@ class Client:
         on_done: called once for each exchange, when its outcome is known; also from within `send`.
         tls: encrypts each connection; None: none is.
         server_name: the name that the server's certificate must have.
+        tls_http2: the same with HTTP/2 offered, for exchanges that need no HTTP/1.1; None: it is
+            never offered.
     """
 
     def __init__(
@@ -70,8 +74,10 @@ class Client:
         on_done: Callable[[ClientExchange], None],
         tls: ssl.SSLContext | None = None,
         server_name: str = "",
+        tls_http2: ssl.SSLContext | None = None,
     ) -> None:
         self._tls = tls
+        self._tls_http2 = tls_http2
         self._server_name = server_name
         self._loop = loop
         self._family = family
@@ -81,8 +87,8 @@ class Client:
         # By the time that they are given: each group is in the order of its deadlines.
         self._under_way: dict[int, dict[ClientExchange, None]] = {self._timeout_ns: {}}
         self._in_flight = 0
-        self._idle: dict[Connection, None] = {}  # in the order in which they became idle
-        self._kept: dict[Connection, None] = {}  # the same of those that belong to a browser
+        self._idle: dict[Pooled, None] = {}  # in the order in which they became idle
+        self._kept: dict[Pooled, None] = {}  # the same of those that belong to a browser
         # Shared by all connections, since nothing of it is kept after a callback.
         self._buffer = memoryview(bytearray(_CHUNK))
         self._closed = False
@@ -116,6 +122,7 @@ class Client:
         else:
             exchange.opened = False
         connection.carry(exchange)
+        self._share(connection)
 
     def hang_up(self) -> None:
         """End what would stay open for long, in order; its outcomes follow."""
@@ -138,7 +145,13 @@ class Client:
         self._idle.clear()
         self._kept.clear()
 
-    def _take_idle(self, browser: Browser | None) -> Connection | None:
+    def _share(self, connection: Pooled) -> None:
+        """Keep a connection for others that can carry several exchanges at a time."""
+        # HTTP/1.1 carries one at a time. Importing the package costs more than asking so.
+        if self._tls_http2 is not None and getattr(connection, "takes_more", False):
+            self.idled(connection)
+
+    def _take_idle(self, browser: Browser | None) -> Pooled | None:
         """The connection that was used last and still can be: a browser's own, or any other."""
         if browser is not None:
             kept, browser.connection = browser.connection, None
@@ -187,13 +200,16 @@ class Client:
             sock.close()
             raise
         if self._tls is not None:
+            plain = exchange.pace is None and exchange.lasting is None
+            both = self._tls_http2 if plain else None
             return TlsConnection(
                 self._loop,
                 sock,
                 buffer=self._buffer,
                 owner=self,
-                context=self._tls,
+                context=both or self._tls,
                 server_name=self._server_name,
+                on_http2=None if both is None else self._begin_http2,
             )
         if exchange.pace is not None:
             return PacedConnection(self._loop, sock, owner=self, pace=exchange.pace)
@@ -212,6 +228,23 @@ class Client:
             )
         return Connection(self._loop, sock, buffer=self._buffer, owner=self)
 
+    def _begin_http2(self, sock: StreamSocket, fd: int, exchange: ClientExchange) -> None:
+        """Go on with a connection on which both ends have agreed on HTTP/2."""
+        # Only now, since most runs never need the package.
+        from scenarios.traffic.wire.http2 import Http2Connection  # noqa: PLC0415
+
+        connection = Http2Connection(
+            self._loop,
+            sock,
+            fd,
+            buffer=self._buffer,
+            owner=self,
+            browser=exchange.browser,
+            alone=exchange.close,
+        )
+        connection.carry(exchange)
+        self._share(connection)
+
     def _fail_to_open(self, exchange: ClientExchange, error: OSError) -> None:
         exchange.errno = error.errno
         if error.errno in _OURS:
@@ -229,22 +262,22 @@ class Client:
         self._in_flight -= 1
         self._on_done(exchange)
 
-    def idled(self, connection: Connection) -> None:
+    def idled(self, connection: Pooled) -> None:
         """A connection reports that it can carry another exchange."""
         browser = connection.browser
         if browser is None:
             self._idle[connection] = None
-        elif browser.connection is None:
+        elif browser.connection in (None, connection):
             browser.connection = connection
             self._kept[connection] = None
         else:
             connection.close()  # visits overlapped, and one connection is enough
 
-    def dropped(self, connection: Connection) -> None:
+    def dropped(self, connection: Pooled) -> None:
         """An idle connection reports that its other end has closed it."""
         self._forget(connection)
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: Pooled) -> None:
         browser = connection.browser
         if browser is None:
             self._idle.pop(connection, None)
@@ -264,7 +297,8 @@ class Client:
                 exchange.connection.give_up()
         oldest = now - round(IDLE_SECONDS * 1e9)
         for idle in (self._idle, self._kept):
-            for connection in list(takewhile(lambda each: each.idle_since_ns <= oldest, idle)):
+            # One that carries several exchanges may be busy, and stands between idle ones.
+            for connection in [each for each in idle if each.idle_since_ns <= oldest]:
                 self._forget(connection)
                 connection.close()
         self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)

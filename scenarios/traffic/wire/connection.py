@@ -34,7 +34,7 @@ class Browser:
     def __init__(self, user: str) -> None:
         self.user = user
         self.cookies = CookieJar()
-        self.connection: Connection | None = None
+        self.connection: Pooled | None = None
         self.logged_in = False
         self.captured: Mapping[str, str] | None = None
 
@@ -66,6 +66,7 @@ class ClientExchange:
             it broke off.
         last_id: the number of the last message that came; None if none did.
         missed: how many messages were missing among those that came.
+        http2: whether it was sent over HTTP/2.
         connection, deadline_ns: the client's own notes, while it is under way.
     """
 
@@ -81,6 +82,7 @@ class ClientExchange:
         "error",
         "error_detail",
         "first_byte_ns",
+        "http2",
         "is_head",
         "keep",
         "last_id",
@@ -136,8 +138,9 @@ class ClientExchange:
         self.closed: int | None = None
         self.last_id: int | None = None
         self.missed = 0
-        self.connection: Connection | None = None
+        self.connection: Carrier | None = None
         self.deadline_ns = 0
+        self.http2 = False
 
     def heard(self, number: int) -> None:
         """Take note of a numbered message; a number that is left out was missed."""
@@ -146,16 +149,50 @@ class ClientExchange:
         self.last_id = max(number, self.last_id or number)
 
 
+class Carrier(Protocol):
+    """What carries an exchange that is under way."""
+
+    def give_up(self) -> None:
+        """The deadline has passed."""
+
+    def hang_up(self) -> None:
+        """What could go on for long should end now."""
+
+    def close(self) -> None:
+        """Close it, whatever it carries."""
+
+
+class Pooled(Protocol):
+    """A connection that stays open between exchanges.
+
+    Attributes:
+        browser: whose it is, for as long as it stands; None: anybody's.
+        idle_since_ns: since when it has carried nothing.
+    """
+
+    browser: "Browser | None"
+    idle_since_ns: int
+
+    def usable(self) -> bool:
+        """Whether it can carry another exchange."""
+
+    def carry(self, exchange: "ClientExchange", /) -> None:
+        """Send this exchange."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
 class Owner(Protocol):
     """Whom a connection reports to."""
 
     def finished(self, exchange: ClientExchange, error: str | None, detail: str | None) -> None:
         """The outcome of an exchange is known."""
 
-    def idled(self, connection: "Connection") -> None:
+    def idled(self, connection: Pooled) -> None:
         """The connection can carry another exchange."""
 
-    def dropped(self, connection: "Connection") -> None:
+    def dropped(self, connection: Pooled) -> None:
         """The idle connection was closed by its other end."""
 
 
@@ -313,7 +350,7 @@ class Connection:
         while self._read():
             pass
         if self._exchange is not None:
-            self._fail(_stream_error(error), words(error))
+            self._fail(stream_error(error), words(error))
 
     def _read(self) -> bool:
         """Take in what has arrived; returns whether the exchange goes on and there may be more."""
@@ -322,7 +359,7 @@ class Connection:
         except BlockingIOError:
             return False
         except OSError as error:
-            self._ended(_stream_error(error), words(error))
+            self._ended(stream_error(error), words(error))
             return False
         if size == 0:
             self._ended("eof", "closed without a complete response")
@@ -363,12 +400,7 @@ class Connection:
     def _succeed(self, exchange: ClientExchange) -> None:
         reader = self._reader
         exchange.status = reader.status
-        self._copy_head(exchange)
-        problem = reader.problem()
-        exchange.problem = problem.title
-        exchange.sqlstate = problem.sqlstate
-        if exchange.keep:
-            exchange.answer = reader.answer()
+        keep_response(exchange, reader)
         self._exchange = None
         # A request that is not all sent leaves its rest on the connection.
         if reader.keep_alive and not exchange.close and self._unsent is None:
@@ -382,15 +414,27 @@ class Connection:
         exchange = self._exchange
         if exchange is None:
             raise RuntimeError("an idle connection has no exchange that could fail")
-        self._copy_head(exchange)
+        keep_head(exchange, self._reader)
         self._exchange = None
         self.close()
         self._owner.finished(exchange, error, detail)
 
-    def _copy_head(self, exchange: ClientExchange) -> None:
-        exchange.served_by = self._reader.served_by
-        exchange.proxy_status = self._reader.proxy_status
-        exchange.set_cookies = self._reader.set_cookies
+
+def keep_response(exchange: ClientExchange, reader: ResponseReader) -> None:
+    """Take from a complete response what is recorded of it."""
+    keep_head(exchange, reader)
+    problem = reader.problem()
+    exchange.problem = problem.title
+    exchange.sqlstate = problem.sqlstate
+    if exchange.keep:
+        exchange.answer = reader.answer()
+
+
+def keep_head(exchange: ClientExchange, reader: ResponseReader) -> None:
+    """Take from the head of a response what is recorded of it, even if it then broke off."""
+    exchange.served_by = reader.served_by
+    exchange.proxy_status = reader.proxy_status
+    exchange.set_cookies = reader.set_cookies
 
 
 def connect_error(error: OSError) -> str:
@@ -403,7 +447,8 @@ def connect_error(error: OSError) -> str:
     return "connect_refused"
 
 
-def _stream_error(error: OSError) -> str:
+def stream_error(error: OSError) -> str:
+    """The name of an error of a connection that stood, in the words of `Outcome.error`."""
     return "timeout" if error.errno == errno.ETIMEDOUT else "reset"
 
 

@@ -7,22 +7,30 @@ import asyncio
 import errno
 import socket
 import ssl
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.settings import TlsSettings
 from scenarios.traffic.wire.connection import (
+    ClientExchange,
     Connection,
     Owner,
+    StreamSocket,
     connect_error,
     words,
 )
 
 _ALPN: Final = ["http/1.1"]
+_ALPN_BOTH: Final = ["h2", "http/1.1"]
 
 
-def tls_context(settings: TlsSettings) -> ssl.SSLContext:
+def tls_context(settings: TlsSettings, *, http2: bool = False) -> ssl.SSLContext:
     """What these settings ask of a server.
+
+    Args:
+        settings: the settings.
+        http2: whether it may choose HTTP/2.
 
     Raises:
         TrafficError: the file of certificates cannot be used.
@@ -34,7 +42,7 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
     if not settings.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(_ALPN)
+    context.set_alpn_protocols(_ALPN_BOTH if http2 else _ALPN)
     return context
 
 
@@ -83,10 +91,14 @@ class _TlsSocket:
         self._inner.close()
 
 
+OnHttp2: TypeAlias = Callable[[StreamSocket, int, ClientExchange], None]
+"""Takes over an encrypted socket, its descriptor, and the exchange that opened it."""
+
+
 class TlsConnection(Connection):
     """A connection that shakes hands before it carries its first exchange."""
 
-    __slots__ = ("_context", "_plain", "_server_name", "_tls")
+    __slots__ = ("_context", "_on_http2", "_plain", "_server_name", "_tls")
 
     def __init__(
         self,
@@ -97,12 +109,25 @@ class TlsConnection(Connection):
         owner: Owner,
         context: ssl.SSLContext,
         server_name: str,
+        on_http2: OnHttp2 | None = None,
     ) -> None:
+        """Describe it.
+
+        Args:
+            loop: the running loop.
+            sock: a socket whose connecting has begun.
+            buffer: for one read's worth.
+            owner: told what becomes of exchanges.
+            context: how it is encrypted.
+            server_name: the name that the server's certificate must have.
+            on_http2: takes the socket over, and the exchange, where both ends agree on HTTP/2.
+        """
         super().__init__(loop, sock, buffer=buffer, owner=owner)
         self._plain: socket.socket | None = sock
         self._tls: ssl.SSLSocket | None = None
         self._context = context
         self._server_name = server_name
+        self._on_http2 = on_http2
 
     def usable(self) -> bool:
         """Whether the other end has neither closed it nor sent what nobody asked for."""
@@ -144,7 +169,19 @@ class TlsConnection(Connection):
             return
         self._loop.remove_reader(self._fd)
         self._tls = None
-        super()._write()
+        if self._on_http2 is not None and tls.selected_alpn_protocol() == "h2":
+            self._hand_over(self._on_http2)
+        else:
+            super()._write()
+
+    def _hand_over(self, on_http2: OnHttp2) -> None:
+        """Leave the socket and the exchange to a connection that speaks HTTP/2."""
+        exchange, self._exchange = self._exchange, None
+        self._stop_writing()
+        self._closed = True
+        self._reader.close()
+        if exchange is not None:
+            on_http2(self._sock, self._fd, exchange)
 
     def _begin(self, plain: socket.socket) -> bool:
         """Wrap the socket once it is connected; returns whether it is."""

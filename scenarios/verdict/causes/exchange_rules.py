@@ -22,6 +22,7 @@ TRANSPORT = {
     "timeout": "no complete response before the timeout",
     "malformed": "the response was not HTTP",
     "tls": "no encrypted connection came about",
+    "unprocessed": "the server refused a request over HTTP/2 that it had not processed",
 }
 BALANCER = {
     "connection_refused": "the replica refused the balancer's connection",
@@ -214,6 +215,17 @@ def reused_connection(failure: Failure) -> Finding | None:
             "transport",
         )
     return None
+
+
+def unprocessed(failure: Failure) -> Finding | None:
+    """The server said over HTTP/2 that it has not processed the request (RFC 9113, section 8.7)."""
+    if failure.outcome.error != "unprocessed":
+        return None
+    title = (
+        "the server said that it had not processed the request (GOAWAY or REFUSED_STREAM of "
+        "HTTP/2); browsers and many other clients send such a request again"
+    )
+    return Finding("transport:unprocessed", title, "certain", "transport")
 
 
 def balancer(failure: Failure) -> Finding | None:

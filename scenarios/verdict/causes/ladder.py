@@ -42,6 +42,7 @@ from scenarios.verdict.causes.exchange_rules import (
     starved,
     starved_fleet,
     transport,
+    unprocessed,
     unresponsive,
 )
 from scenarios.verdict.causes.failure import Failure, Finding
@@ -56,6 +57,7 @@ LADDER: tuple[Rule, ...] = (
     reload,
     keep_alive_race,
     reused_connection,
+    unprocessed,
     database,
     driver,
     server_log,

@@ -9,7 +9,7 @@ from enum import Enum
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.causes import proxy_status, sqlstates
 
-_UNSENT = frozenset({"connect_refused", "connect_timeout", "tls", "undispatched"})
+_UNSENT = frozenset({"connect_refused", "connect_timeout", "tls", "undispatched", "unprocessed"})
 _REQUEST_TIMEOUT = 408
 _NOT_IMPLEMENTED = frozenset({501, 505})
 

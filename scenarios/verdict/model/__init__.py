@@ -277,6 +277,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         persona: the platform whose defaults the run used to start and stop replicas; absent if it
             used none.
         termination: how replicas were started and stopped; absent if the run did not decide it.
+        protocols: how many requests were sent over which version of HTTP, where the service could
+            choose it.
         handling: how our own balancer handled requests; absent with another router.
         replica_ends: how each replica ended.
         probed: what was found out about the servers of versions before the run.
@@ -330,6 +332,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     replica_ends: tuple[ReplicaEnd, ...] = ()
     probed: tuple[ProbedVersion, ...] = ()
     termination: LeavingSettings | None = None
+    protocols: Mapping[str, int] = msgspec.field(default_factory=dict)
     handling: RequestHandling | None = None
     advice: tuple[Advice, ...] = ()
     rescued: Rescued = Rescued()

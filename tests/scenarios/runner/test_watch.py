@@ -223,7 +223,10 @@ def test_statuses_that_are_expected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--url", "http://a.test/", "--insecure"], "go with an https:// URL"),
+        (
+            ["--url", "http://a.test/", "--insecure"],
+            "--cacert, --insecure and --http1 go with an https:// URL",
+        ),
         (["--url", "https://a.test/", "--insecure", "--cacert", "x"], "cannot be combined with"),
         (["--url", "https://a.test/", "--cacert", "none.pem"], "none.pem: there is no such file"),
         (["--url", "http://a.test/", "--bearer", "NO_SUCH"], "'NO_SUCH' is not set"),

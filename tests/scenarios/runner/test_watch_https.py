@@ -35,6 +35,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port} ssl;
+        http2 {http2};
         ssl_certificate {certificate};
         ssl_certificate_key {key};
         location / {{
@@ -47,7 +48,7 @@ http {{
 
 
 @contextmanager
-def behind_nginx(folder: Path, upstream: str) -> Iterator[str]:
+def behind_nginx(folder: Path, upstream: str, http2: str = "on") -> Iterator[str]:
     """An nginx that serves https in front of a server, to whoever has a token; yields its URL."""
     program = find(NGINX)
     assert program is not None, "nginx is among the tests' packages"
@@ -62,6 +63,7 @@ def behind_nginx(folder: Path, upstream: str) -> Iterator[str]:
             certificate=CERTIFICATE,
             key=CERTIFICATE.with_suffix(".key"),
             upstream=upstream,
+            http2=http2,
         )
     )
     arguments = [str(program), "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(conf)]
@@ -78,20 +80,28 @@ def behind_nginx(folder: Path, upstream: str) -> Iterator[str]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("trust", ["--cacert", "--insecure"])
+@pytest.mark.parametrize(("trust", "http2"), [("--cacert", "on"), ("--insecure", "off")])
 def test_an_https_service_behind_nginx(
-    trust: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trust: str,
+    http2: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """An https service is watched with a token that nothing records; `--insecure` is said aloud."""
+    """An https service is watched with a token that nothing records; `--insecure` is said aloud.
+
+    HTTP/2 is spoken where it is offered, and the verdict says what was spoken.
+    """
     monkeypatch.setenv("DEPLOY_TOKEN", "secret-word")
     out = tmp_path / "runs"
-    with serving(tmp_path) as (_, port), behind_nginx(tmp_path, port) as url:
+    with serving(tmp_path) as (_, port), behind_nginx(tmp_path, port, http2) as url:
         flags = ["--cacert", str(CERTIFICATE)] if trust == "--cacert" else [trust]
         arguments = ["watch", "--url", url, *flags, "--bearer", "DEPLOY_TOKEN", *SMALL]
         code = status([*arguments, "--out", str(out), "--", "sleep", "0.3"])
     verdict = verdict_in(out)
     assert_nothing_failed(code, verdict)
     assert verdict.requests.ok > 20
+    assert list(verdict.protocols) == ["HTTP/2" if http2 == "on" else "HTTP/1.1"]
     said = capsys.readouterr().out
     (folder,) = out.iterdir()
     for path in folder.iterdir():

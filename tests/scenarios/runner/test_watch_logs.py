@@ -1,9 +1,11 @@
 """`hitless watch --logs`: the causes that the service's own proxies and application log."""
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from scenarios.cli.main import status
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports.sentence import summary_of
 from scenarios.verdict import Verdict
+from tests.support.servers import CERTIFICATE
 from tests.support.watched import DEPLOY, SERVER, serving, verdict_in
 
 NGINX_CONF = """
@@ -140,7 +143,7 @@ def program(wanted: Program) -> str:
 
 
 @contextmanager
-def behind(name: str, folder: Path, upstream: str) -> Iterator[str]:
+def behind(name: str, folder: Path, upstream: str, *, tls: bool = False) -> Iterator[str]:
     """A proxy with the log that it writes by default, in front of a server; yields its URL."""
     wanted, text, arguments = PROXIES[name]
     with socket.socket() as free:
@@ -157,19 +160,24 @@ def behind(name: str, folder: Path, upstream: str) -> Iterator[str]:
         subprocess.Popen(command, stdout=printed, stderr=printed, env=surroundings) as process,
     ):
         try:
-            while not served(port):
+            while not served(port, tls=tls):
                 assert process.poll() is None, (folder / "printed.log").read_text()
                 time.sleep(0.02)
-            yield f"http://127.0.0.1:{port}/"
+            yield f"https://localhost:{port}/" if tls else f"http://127.0.0.1:{port}/"
         finally:
             process.terminate()
 
 
-def served(port: int) -> bool:
+def served(port: int, *, tls: bool) -> bool:
     """Whether a request is answered, by the upstream: Traefik accepts before it has its routes."""
+    context = ssl.create_default_context(cafile=CERTIFICATE)
     try:
-        with socket.create_connection(("127.0.0.1", port), 1) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 1))
+            if tls:
+                wrapped = context.wrap_socket(client, server_hostname="localhost")
+                client = stack.enter_context(wrapped)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             return b" 200 " in client.recv(64)
     except OSError:
         return False

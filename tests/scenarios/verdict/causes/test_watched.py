@@ -107,6 +107,13 @@ def test_an_exception_in_a_log_of_nobody_in_particular(
     assert any("which logged KeyError: 'nickname'" in one for one in titles) is explained
 
 
+def test_a_request_that_may_be_sent_again(clean_run: Evidence) -> None:
+    """Of a request that the server has not processed, nobody knows better than the server."""
+    run = clean_run.failing(3.0, 3.1, status=None, error="unprocessed", http2=True)
+    cause = only(run.judge())
+    assert (cause.cause, cause.confidence) == ("transport:unprocessed", "certain")
+
+
 def test_a_replica_with_a_log_of_its_own_has_no_others(clean_run: Evidence) -> None:
     """In a run of our own, a log belongs to its replica alone."""
     run = clean_run.failing(3.0, 3.1, status=500)
