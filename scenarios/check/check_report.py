@@ -100,6 +100,7 @@ def check_report(
     trials: int = 0,
     cached: int = 0,
     lint: Sequence[LintFinding] = (),
+    same_answers: bool = True,
 ) -> CheckReport:
     """Judge a release under every strategy.
 
@@ -112,8 +113,12 @@ def check_report(
         trials: how many trials there were.
         cached: how many of their results are from an earlier check.
         lint: what the linter says of the migrations.
+        same_answers: whether JSON answers must keep their values and the types of these.
     """
-    strategies = {name: judge_safety(reachable(plan, name), observed) for name in FLEETS}
+    strategies = {
+        name: judge_safety(reachable(plan, name), observed, same_answers=same_answers)
+        for name in FLEETS
+    }
     chosen = strategies[strategy]
     passed = chosen.safe and chosen.outcome == expected
     if with_ways_back:
@@ -142,7 +147,8 @@ def check_report(
         safe_orders={
             name: order
             for name, safety in strategies.items()
-            if not safety.safe and (order := safe_order(plan, observed, name)) is not None
+            if not safety.safe
+            and (order := safe_order(plan, observed, name, same_answers=same_answers)) is not None
         },
     )
 

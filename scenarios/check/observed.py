@@ -29,6 +29,7 @@ class EndpointResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         message: the database's message.
         statement: the statement that the database refused.
         subject: the journey and its step.
+        invariant: the promise about data that an answer broke, such as `kept_value`.
     """
 
     endpoint: str
@@ -42,6 +43,7 @@ class EndpointResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     message: str | None = None
     statement: str | None = None
     subject: str | None = None
+    invariant: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -55,6 +57,8 @@ class EndpointResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
             return f"sqlstate:{self.sqlstate}"
         if self.error is not None:
             return f"transport:{self.error}"
+        if self.invariant is not None:
+            return f"data:{self.invariant}"
         if self.mismatch is not None:
             return "unexpected_answer"
         return f"status:{self.status}"
@@ -139,6 +143,7 @@ class ChangeResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         seconds: how long it took.
         failed: why it failed; absent if it did not.
         sqlstate: the code of the database's error.
+        damaged: rows that were lost or got another value, one sentence each.
     """
 
     schema: SchemaKey
@@ -147,6 +152,7 @@ class ChangeResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     seconds: float = 0.0
     failed: str | None = None
     sqlstate: str | None = None
+    damaged: tuple[str, ...] = ()
 
 
 class MigratorResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

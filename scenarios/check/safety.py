@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from scenarios.check.answer_shape import differences
 from scenarios.check.observed import (
     CellResult,
     ChangeResult,
@@ -16,8 +15,10 @@ from scenarios.check.observed import (
 )
 from scenarios.check.reachable import Path, ReleaseState, StateGraph, Transition
 from scenarios.check.release_plan import ReleasePlan, TakeBack
+from scenarios.evidence.answer_shape import differences
 from scenarios.evidence.manifest import Outcome as ReleaseOutcome
 from scenarios.verdict.causes.sqlstates import describe
+from scenarios.verdict.data.values import KEPT_VALUE
 
 NO_BACKEND = "no_backend"
 NOT_READY = "not_ready"
@@ -118,22 +119,24 @@ class Safety(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return all(one.possible for one in self.ways_back)
 
 
-def judge_safety(graph: StateGraph, observed: Observed) -> Safety:
+def judge_safety(graph: StateGraph, observed: Observed, *, same_answers: bool = True) -> Safety:
     """Judge a release under the strategy of its graph.
 
     Args:
         graph: the states that the release reaches.
         observed: what the trials saw.
+        same_answers: whether JSON answers must keep their values and the types of these.
     """
-    return _Walk(graph, observed).safety()
+    return _Walk(graph, observed, same_answers=same_answers).safety()
 
 
 class _Walk:
     """Goes through the states of the planned way, as far as the release gets."""
 
-    def __init__(self, graph: StateGraph, observed: Observed) -> None:
+    def __init__(self, graph: StateGraph, observed: Observed, *, same_answers: bool) -> None:
         self._graph = graph
         self._observed = observed
+        self._same_answers = same_answers
         self._hazards: dict[tuple[object, ...], Hazard] = {}
         self._untried: dict[str, None] = {}
         self._stopped: tuple[ReleaseOutcome, str] | None = None
@@ -207,10 +210,23 @@ class _Walk:
 
     def _look_at(self, state: ReleaseState) -> None:
         path = tuple(one.label for one in self._reached[state])
+        self._look_at_rows(state, path)
         if not state.serving:
             self._add(state, path, cause=NO_BACKEND, what="no version serves")
         for version in state.serving:
             self._look_at_version(state, path, version)
+
+    def _look_at_rows(self, state: ReleaseState, path: tuple[str, ...]) -> None:
+        """Rows that the last change of the schema lost, or gave another value."""
+        last = self._reached[state][-1] if self._reached[state] else None
+        made = None if last is None else last.change or last.taken_back
+        if last is None or made is None:
+            return
+        result = self._observed.change(last.before.schema.key, made)
+        if result is not None and result.damaged:
+            back = "taking it back" if result.taken_back else "it"
+            what = f"{back} changes rows that were there: {'; '.join(result.damaged)}"
+            self._add(state, path, cause=f"data:{KEPT_VALUE}", what=what, where=made)
 
     def _look_at_version(self, state: ReleaseState, path: tuple[str, ...], version: str) -> None:
         schema, observed = state.schema.key, self._observed
@@ -229,7 +245,10 @@ class _Walk:
                     connections=cell.connections, endpoint=endpoint,
                 )  # fmt: skip
         for cell in found:
-            for what, where in _changed_answers(observed, cell):
+            start = self._graph.plan.start
+            for what, where in (
+                _changed_answers(observed, cell, start) if self._same_answers else ()
+            ):
                 self._add(
                     state, path, cause=ANSWER_CHANGED, what=what, version=version, where=where
                 )
@@ -346,18 +365,20 @@ def _words(endpoint: EndpointResult) -> str:
     return f"{endpoint.endpoint} fails{often}: {why}"
 
 
-def _changed_answers(observed: Observed, cell: CellResult) -> Iterator[tuple[str, str]]:
-    """In what a version's answers differ from those that it gave when it was deployed."""
-    first = next(
-        (one for one in observed.cells if one.version == cell.version and one.ok and one.answers),
-        None,
-    )
-    if first is None or first is cell:
-        return
-    for endpoint, shape in first.answers.items():
-        now = cell.answers.get(endpoint)
-        for difference in differences(shape, now) if now is not None else ():
-            yield f"{cell.version}: {endpoint} answers otherwise: {difference}", endpoint
+def _changed_answers(observed: Observed, cell: CellResult, start: str) -> Iterator[tuple[str, str]]:
+    """In what answers differ from those that the version, or the first one, gave at its start."""
+    for version in dict.fromkeys((cell.version, start)):
+        first = next(
+            (one for one in observed.cells if one.version == version and one.ok and one.answers),
+            None,
+        )
+        if first is None or first is cell:
+            continue
+        than = "" if version == cell.version else f" than {version}"
+        for endpoint, shape in first.answers.items():
+            now = cell.answers.get(endpoint)
+            for difference in differences(shape, now) if now is not None else ():
+                yield f"{cell.version}: {endpoint} answers otherwise{than}: {difference}", endpoint
 
 
 def _warm_differs(cells: Sequence[CellResult]) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,9 @@ from scenarios.check.safety import judge_safety
 _MOST_STEPS = 8
 
 
-def safe_order(plan: ReleasePlan, observed: Observed, strategy: str) -> tuple[int, ...] | None:
+def safe_order(
+    plan: ReleasePlan, observed: Observed, strategy: str, *, same_answers: bool = True
+) -> tuple[int, ...] | None:
     """An order of the same steps that is safe under the strategy; None if none is known.
 
     Migrations keep their order among each other, and so do deployments. An order counts only if all
@@ -22,6 +24,7 @@ def safe_order(plan: ReleasePlan, observed: Observed, strategy: str) -> tuple[in
         plan: the release.
         observed: what the trials saw.
         strategy: the strategy.
+        same_answers: whether JSON answers must keep their values and the types of these.
 
     Returns:
         the numbers of the steps, in that order.
@@ -34,7 +37,7 @@ def safe_order(plan: ReleasePlan, observed: Observed, strategy: str) -> tuple[in
         other = ReleasePlan(name=plan.name, start=plan.start, steps=steps)
         graph = reachable(other, strategy)
         keys = {state.schema.key for state in graph.states}
-        found = judge_safety(graph, _everywhere(observed, keys))
+        found = judge_safety(graph, _everywhere(observed, keys), same_answers=same_answers)
         if found.safe and not found.untried and found.outcome == "completed":
             return tuple(step.step for step in steps)
     return None

@@ -162,6 +162,7 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         trials=checked.trials,
         cached=checked.cached,
         lint=checked.lint,
+        same_answers=loaded.scenario.objectives.same_answers,
     )
     _write(report, junit_file, as_json=as_json, at_rows=at_rows)
     return ExitStatus.PASS if report.passed else ExitStatus.FAIL

@@ -40,6 +40,9 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         fresh_start: whether a version that serves must be able to start after each migration. One
             replica of it is started away from the traffic, and its `readiness_path` is requested.
             Without that path, nobody can tell.
+        same_answers: whether JSON answers must keep what they had before the release: each value,
+            and its type. Set it to false if the release removes something from an answer on
+            purpose.
         schedule_lag_p99_seconds: the highest allowed p99 lag of the load generator. Above it, the
             generator was the bottleneck, and the run is invalid.
         schedule_lag_max_seconds: the longest allowed stall of the load generator. A longer stall
@@ -56,6 +59,7 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reconnect_seconds: float | None = None
     termination: bool = True
     fresh_start: bool = True
+    same_answers: bool = True
     schedule_lag_p99_seconds: float = 0.1
     schedule_lag_max_seconds: float = 0.4
 

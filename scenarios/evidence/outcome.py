@@ -51,6 +51,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         reopens: whether the client reconnected with it; `cause_id` is the request before.
         missed: how many messages its client missed, by their numbers.
         http2: whether it was sent over HTTP/2.
+        value: what the request sent as the value of its subject, so that the stored one can be
+            compared with it.
+        shape: what the JSON answer looks like: the name of a list of paths and types. Not every
+            answer is looked at.
+        shape_values: that list, as `path type`; it is in the first outcome of each shape of each
+            process of the load generator.
     """
 
     request_id: str
@@ -79,6 +85,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     reopens: bool = False
     missed: int = 0
     http2: bool = False
+    value: str | None = None
+    shape: str | None = None
+    shape_values: tuple[str, ...] | None = None
 
     @property
     def ok(self) -> bool:

@@ -314,6 +314,11 @@ class RunFolder:
         """What the embedded Postgres server logged, as it wrote it."""
         return self.path / "postgres.log"
 
+    @property
+    def pooler_log(self) -> Path:
+        """What the pooler between the application and Postgres logged."""
+        return self.path / "pgbouncer.log"
+
     def followed_logs(self) -> dict[str, Path]:
         """The logs in which replicas and migrations say what went wrong, by who writes them.
 
@@ -344,6 +349,7 @@ class RunFolder:
             self.store_log,
             self.command_log,
             self.server_log,
+            self.pooler_log,
             self.path / "initdb.log",
         }
         found = sorted(path for path in self.path.glob("*.log") if path not in ours)

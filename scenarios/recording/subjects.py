@@ -3,13 +3,14 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import msgspec
 
 from orchestrator.database import connected
 from scenarios.evidence.request_id import is_try
-from scenarios.evidence.subject import Subject
+from scenarios.evidence.subject import Subject, as_text
 from scenarios.recording.ndjson_command import NdjsonCommand
 
 _POLL_SECONDS = 0.05
@@ -38,12 +39,32 @@ async def record_subjects(url: str, query: str | NdjsonCommand, path: Path) -> N
         with path.open("wb") as file:
             async with connection.transaction(readonly=True):
                 async for row in connection.cursor(query, prefetch=2000):
-                    state = row.get("state")
-                    subject = Subject(
-                        subject=str(row["subject"]), state=None if state is None else str(state)
-                    )
+                    subject = subject_of(row)
                     if not is_try(subject.subject):
                         file.write(msgspec.json.encode(subject) + b"\n")
+
+
+def subject_of(row: Any) -> Subject:  # noqa: ANN401 - asyncpg ships no types
+    """A row of the query as evidence."""
+    state, value = row.get("state"), row.get("value", msgspec.UNSET)
+    if value is not None and value is not msgspec.UNSET:
+        value = as_text(value)
+    return Subject(
+        subject=str(row["subject"]), state=None if state is None else str(state), value=value
+    )
+
+
+async def read_subjects(url: str, query: str) -> list[Subject] | None:
+    """The query's rows; None while a table or a column of it does not exist.
+
+    Raises:
+        EnvironmentFailure: the database refuses the query or does not answer.
+    """
+    async with connected(url) as connection:
+        try:
+            return [subject_of(row) for row in await connection.fetch(query)]
+        except _NOT_THERE:
+            return None
 
 
 async def wait_settled(url: str, query: str | NdjsonCommand, timeout_seconds: float) -> bool:

@@ -56,6 +56,8 @@ async def check_queries(loaded: Loaded, url: str, *, started: bool) -> None:
                 raise ScenarioError(_refused(loaded, key, error)) from error
             if (why := refuse(statement)) is not None:
                 raise ScenarioError(f"{loaded.at('integrity', key)}{why}")
+            if key == "subjects" and "value" not in _columns(statement):
+                _refuse_values(loaded)
 
 
 def _queries(
@@ -68,8 +70,27 @@ def _queries(
     return [(key, query, refuse) for key, query, refuse in asked if isinstance(query, str)]
 
 
+def _refuse_values(loaded: Loaded) -> None:
+    """Refuse steps that declare a value which nobody could compare.
+
+    Raises:
+        ScenarioError: there is one.
+    """
+    for number, journey in enumerate(loaded.scenario.traffic.journeys):
+        for place, step in enumerate(journey.steps):
+            if step.value is not None:
+                at = loaded.at("traffic", "journeys", str(number), "steps", str(place), "value")
+                raise ScenarioError(
+                    f"{at}the query integrity.subjects has no column 'value' to compare it with"
+                )
+
+
+def _columns(statement: Any) -> list[str]:  # noqa: ANN401 - asyncpg ships no types
+    return [column.name for column in statement.get_attributes()]
+
+
 def _no_subject(statement: Any) -> str | None:  # noqa: ANN401 - asyncpg ships no types
-    names = [column.name for column in statement.get_attributes()]
+    names = _columns(statement)
     if "subject" in names:
         return None
     return f"the query has no column 'subject'; its columns are: {', '.join(names)}"

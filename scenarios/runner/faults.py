@@ -16,6 +16,7 @@ from orchestrator.database import connected
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
 from orchestrator.model import JournalEvent, Replica
+from orchestrator.pooler import PgBouncer
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.rollout import Rollout
 from scenarios.runner.environment import Environment
@@ -61,6 +62,7 @@ class Faults:
         url: str,
         environment: Environment,
         beside: BesideWeb | None = None,
+        pooler: PgBouncer | None = None,
     ) -> None:
         """Describe them; `run` makes them when their time comes."""
         self._scenario = scenario
@@ -72,6 +74,7 @@ class Faults:
         self._environment = environment
         self._beside = beside or BesideWeb()
         self._processes = ProcessFaults(self._beside, journal)
+        self._pooler = pooler
         self._waiting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -113,6 +116,11 @@ class Faults:
             case "block" | "sql":
                 async with self._verb(spec), connected(self._url, APPLICATION_NAME) as session:
                     await self._execute(spec, session)
+            case "restart-pooler" if self._pooler is not None:
+                async with self._verb(spec):
+                    await self._pooler.stop()
+                    await asyncio.sleep(spec.seconds)
+                    await self._pooler.start()
             case "restart-postgres" | "crash-postgres":
                 server = await self._environment.server()
                 if not isinstance(server, EmbeddedServer):

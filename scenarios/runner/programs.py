@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from orchestrator.errors import EnvironmentFailure
 from orchestrator.model import Version
 from orchestrator.placeholders import PlaceholderError, fill
+from orchestrator.pooler import find_pgbouncer
 from scenarios.errors import ScenarioError
 from scenarios.recording.cache_watch import redis_package
 from scenarios.runner import release as application
@@ -37,9 +39,11 @@ def check_programs(loaded: Loaded) -> None:
     Raises:
         ScenarioError: one of them is not there; the message names the file, the line and the key.
         UsageError: the client of a Redis whose keys are looked at is not there.
+        EnvironmentFailure: the pooler is not installed.
     """
     if loaded.scenario.cache is not None:
         redis_package()
+    _check_pooler(loaded)
     for command in _commands(loaded):
         at, folder = loaded.at(*command.keys), command.runner.cwd or Path()
         if not folder.is_dir():
@@ -55,6 +59,18 @@ def check_programs(loaded: Loaded) -> None:
             and not (folder / script).is_file()
         ):
             raise ScenarioError(f"{at}there is no file {folder / script}")
+
+
+def _check_pooler(loaded: Loaded) -> None:
+    database = loaded.scenario.database
+    if database is None or database.pooler is None:
+        return
+    try:
+        find_pgbouncer(database.pooler_binary)
+    except EnvironmentFailure as failure:
+        if database.pooler_binary is None:
+            raise
+        raise ScenarioError(f"{loaded.at('database', 'pooler_binary')}{failure}") from failure
 
 
 def _commands(loaded: Loaded) -> Iterator[_Command]:

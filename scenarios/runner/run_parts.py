@@ -16,6 +16,7 @@ from orchestrator.migrations import YoyoMigrator
 from orchestrator.model import JournalEvent, Release, Version
 from orchestrator.placeholders import fill
 from orchestrator.platforms.local import LocalPlatform
+from orchestrator.pooler import PgBouncer
 from orchestrator.processes import Processes
 from orchestrator.recovery import FleetPlan
 from orchestrator.rehearsal import CopyRehearsal
@@ -39,6 +40,7 @@ from scenarios.runner.faults import Faults, PhaseClock
 from scenarios.runner.fresh_starts import FreshStarts
 from scenarios.runner.manifest import RouterFacts
 from scenarios.runner.operator_commands import OperatorCommands
+from scenarios.runner.pooling import pooled
 from scenarios.runner.process_sets import BesideStarter, BesideWeb
 from scenarios.runner.replica_exits import ReplicaExits
 from scenarios.runner.router import described, health_of, running_router
@@ -105,11 +107,19 @@ class _Services:
     load: LoadGenerator
     values: Mapping[str, str]
     starter: BesideStarter
+    pooler: PgBouncer | None = None
+    migrate_through_pooler: bool = False
 
     @property
-    def replica_values(self) -> dict[str, str]:
-        """What fills the placeholders of the commands of replicas and migrations."""
-        return {**self.values, "replica_dir": str(self.private)}
+    def direct_values(self) -> dict[str, str]:
+        """What fills the placeholders of commands that go directly to the database."""
+        return {**self.values, **database_values(self.url)}
+
+    @property
+    def migration_values(self) -> dict[str, str]:
+        """What fills the placeholders of the commands that migrate."""
+        values = self.values if self.migrate_through_pooler else self.direct_values
+        return {**values, "replica_dir": str(self.private)}
 
 
 class Starter:
@@ -188,7 +198,7 @@ class Starter:
             stack, journal, rollout.control, services.values
         )
         await stack.enter_async_context(self._control_socket(services.private))
-        release = application.release(self._experiment.loaded, services.replica_values)
+        release = application.release(self._experiment.loaded, services.migration_values)
         self._keep(stack, services, rollout, release)
         host, _, port = router.address.rpartition(":")
         return RunParts(
@@ -216,6 +226,7 @@ class Starter:
                 services.url,
                 self._environment,
                 beside,
+                services.pooler,
             ),
             baseline=self._baseline,
             fresh_starts=self._fresh_starts(services, rollout, release, journal),
@@ -249,7 +260,7 @@ class Starter:
             return value
         seconds = integrity.settle_timeout_seconds
         return services.starter.command(
-            f"integrity.{key}", value, integrity.using, services.values, seconds
+            f"integrity.{key}", value, integrity.using, services.direct_values, seconds
         )
 
     async def _cache(self, stack: AsyncExitStack, values: Mapping[str, str]) -> CacheWatch | None:
@@ -272,9 +283,14 @@ class Starter:
         self.router = described(router)
         load = await stack.enter_async_context(self._load_generator(processes, router.address))
         private = await stack.enter_async_context(processes.directory("hitless-run-"))
-        values = run_values(database_url=url, smtp=load.smtp, address=router.address)
+        pooler = await stack.enter_async_context(
+            pooled(self._experiment.loaded, processes, url, self._files.pooler_log)
+        )
+        app_url = url if pooler is None else pooler.url(url)
+        values = run_values(database_url=app_url, smtp=load.smtp, address=router.address)
         starter = BesideStarter(self._experiment, processes, self._files, private)
         await starter.start_shared(stack, values)
+        database = self._scenario.database
         return _Services(
             url=url,
             processes=processes,
@@ -283,6 +299,8 @@ class Starter:
             load=load,
             values={**values, **starter.values},
             starter=starter,
+            pooler=pooler,
+            migrate_through_pooler=database is not None and database.migrate_through_pooler,
         )
 
     async def _start_database(self, stack: AsyncExitStack) -> str:
@@ -411,7 +429,7 @@ class Starter:
         return CopyRehearsal(
             database=lambda: self._database(spec),
             release=lambda url: application.release(
-                self._experiment.loaded, {**services.replica_values, **database_values(url)}
+                self._experiment.loaded, {**services.migration_values, **database_values(url)}
             ),
             migrator=lambda url: self._migrator(services.processes, url),
             platform=lambda url: LocalPlatform(

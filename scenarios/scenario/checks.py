@@ -33,6 +33,10 @@ MOST_REAL = 1000
 """The most replicas of a run with real processes."""
 
 _ANY_PORT = 80
+_POOLER_OWN = frozenset(
+    {"listen_addr", "listen_port", "unix_socket_dir", "auth_file", "auth_type", "pool_mode"}
+    | {"logfile", "pidfile", "user"}
+)
 OWN_ROUTER = "hitless"
 BALANCER_ONLY = frozenset(
     {"reuse_post", "retry", "passive_checks", "active_checks", "idle_timeout_seconds"}
@@ -59,6 +63,8 @@ def check(scenario: Scenario, at: At, platform: PlatformName = "local") -> None:
     _check_directories(scenario, at)
     if scenario.integrity is not None:
         _check_integrity(scenario.integrity, scenario, at)
+    else:
+        _check_values(scenario, at)
     _check_traffic(scenario, at)
     _check_router(scenario.router, at)
     _check_affinity(scenario, at)
@@ -96,10 +102,23 @@ def _check_integrity(integrity: IntegritySpec, scenario: Scenario, at: At) -> No
             )
 
 
+def _check_values(scenario: Scenario, at: At) -> None:
+    """Refuse values that nobody could compare with what is stored."""
+    for number, journey in enumerate(scenario.traffic.journeys):
+        for place, step in enumerate(journey.steps):
+            if step.value is not None:
+                where = at(["traffic", "journeys", str(number), "steps", str(place), "value"])
+                raise ScenarioError(f"{where}a value needs [integrity] with the key subjects")
+
+
 def _check_fault(fault: FaultSpec, scenario: Scenario, at: str) -> None:
     rows = scenario.database.rows if scenario.database else None
     if fault.do in NEED_DATABASE and scenario.database is None:
         raise ScenarioError(f"{at}{fault.do!r} needs a [database] table")
+    if fault.do == "restart-pooler" and (
+        scenario.database is None or scenario.database.pooler is None
+    ):
+        raise ScenarioError(f"{at}'restart-pooler' needs database.pooler = \"pgbouncer\"")
     if fault.do == "sql" and not fault.sql:
         raise ScenarioError(f"{at}'sql' needs the statements, in the key 'sql'")
     if fault.do == "block" and fault.table is None and rows is None:
@@ -196,6 +215,26 @@ def _check_database(database: DatabaseSpec, scenario: Scenario, at: At) -> None:
         raise ScenarioError(
             at(["database", "using"]) + "belongs to a 'migrate' that is a command (an array)"
         )
+    _check_pooler(database, at)
+
+
+def _check_pooler(database: DatabaseSpec, at: At) -> None:
+    """Refuse settings of a pooler where there is none, and those that a run makes itself."""
+    given = {
+        "pooler_binary": database.pooler_binary is not None,
+        "pool_mode": database.pool_mode != "transaction",
+        "pooler_settings": bool(database.pooler_settings),
+        "migrate_through_pooler": database.migrate_through_pooler,
+    }
+    for key, is_given in given.items():
+        if is_given and database.pooler is None:
+            raise ScenarioError(f'{at(["database", key])}needs database.pooler = "pgbouncer"')
+    for key, value in database.pooler_settings.items():
+        where = at(["database", "pooler_settings", key])
+        if key in _POOLER_OWN:
+            raise ScenarioError(f"{where}hitless sets {key} itself")
+        if not key.isidentifier() or "\n" in value:
+            raise ScenarioError(f"{where}a setting is a name and one line of text")
 
 
 def _check_directories(scenario: Scenario, at: At) -> None:

@@ -123,6 +123,16 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         migration_deadline_seconds: how long a migration that gave up on a lock (SQLSTATE 55P03 or
             40P01) is retried; a command is run again as a whole. A command, also one that makes
             the first schema, must end by then.
+        pooler: `pgbouncer`: a PgBouncer of the run's own stands between the application and
+            Postgres, as in production. The placeholders of the application lead to it. Migrations,
+            rows and queries of hitless go directly to Postgres. It must be installed.
+        pooler_binary: its program. Default: `pgbouncer` on `PATH`, or in a folder of system
+            programs.
+        pool_mode: when the pooler gives a connection to another client.
+        pooler_settings: further settings of its section `[pgbouncer]`, such as
+            `{ max_prepared_statements = "200" }`. All others have PgBouncer's own defaults.
+        migrate_through_pooler: whether commands that migrate in the release go through the pooler,
+            too. yoyo migrations never do.
         log: the log of a server of your own (`--database URL`) on this machine: a file, or the
             folder in which the server writes its logs, as jsonlog or csvlog. `--database-log`
             replaces it. hitless knows the log of the embedded server itself.
@@ -133,6 +143,11 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rows: Rows | None = None
     lock_timeout_seconds: Positive | None = None
     migration_deadline_seconds: Positive = 60.0
+    pooler: Literal["pgbouncer"] | None = None
+    pooler_binary: PathText | None = None
+    pool_mode: Literal["transaction", "session", "statement"] = "transaction"
+    pooler_settings: Mapping[str, str] = msgspec.field(default_factory=dict)
+    migrate_through_pooler: bool = False
     log: PathText | None = None
 
 
@@ -253,7 +268,10 @@ class IntegritySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How acknowledged data is checked against the database after the run.
 
     Attributes:
-        subjects: a query that returns the columns `subject` and `state` for every row to check. An
+        subjects: a query that returns the columns `subject` and `state` for every row to check, and
+            `value` where steps declare a `value`. A row of before the run must keep its value. The
+            query is also asked after the release, so write it for both schemas, for example
+            with `to_jsonb(readings) ->> 'amount' AS value`. An
             array is a command that prints the same, one JSON object a line, such as
             `{"subject": "x", "state": "active"}`; so any store can be checked.
         settled_when: a query that returns one boolean: whether the application has completed its
@@ -334,24 +352,26 @@ class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A fault that hitless injects during the run. It affects only processes of the run.
 
     Attributes:
-        do: `kill` (SIGKILL of a replica), `freeze` (SIGSTOP of a replica, then SIGCONT),
-            `restart-postgres` (fast shutdown, then start), `crash-postgres` (immediate shutdown:
-            crash recovery follows), `block` (a transaction that holds a lock on a table), `sql`
+        do: `kill` (SIGKILL of a replica), `freeze` (SIGSTOP of a replica, then SIGCONT), `restart-
+            postgres` (fast shutdown, then start), `crash-postgres` (immediate shutdown: crash
+            recovery follows), `restart-pooler` (the pooler of `database.pooler` stops, and starts
+            again after `seconds`), `block` (a transaction that holds a lock on a table), `sql`
             (statements on the application's database), `freeze-load` (SIGSTOP of the load
             generator, then SIGCONT: a planted fault of the harness itself). These are for a set of
             `application.processes`: `term` (the stop signal to the process alone), `term-group` (to
             each process of its group), `term-twice` (to the process, and again after `seconds`),
             `kill-all` (SIGKILL of the process and of everything that it has started), `restart` (a
             shared process stops, and starts again after `seconds`), `restart-in-minute` (all
-            processes of the set stop and start again within one minute of the clock). What does
-            not stop within its grace period is killed, and a new process takes its place.
+            processes of the set stop and start again within one minute of the clock). What does not
+            stop within its grace period is killed, and a new process takes its place.
         process: the set that the fault affects.
         service: the service whose replica `kill` or `freeze` affects. Default: the application.
         when: `job-begun`: the fault waits, after `after_seconds`, until a process of the set has a
             job in hand, and affects that process.
         phase: the phase in which the fault happens: `baseline`, `rollout` or `settle`.
         after_seconds: the time from the start of the phase to the fault.
-        seconds: how long a freeze or a block lasts; the gap of `term-twice` and of `restart`.
+        seconds: how long a freeze or a block lasts; the gap of `term-twice`, `restart` and
+            `restart-pooler`.
         version: the version of the affected replica. Default: any. Of several replicas, the one
             that has served for the longest time is affected.
         table: the table that a block locks. Default: the table of `database.rows`.
@@ -364,6 +384,7 @@ class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         "freeze",
         "restart-postgres",
         "crash-postgres",
+        "restart-pooler",
         "block",
         "sql",
         "freeze-load",

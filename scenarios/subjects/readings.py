@@ -17,6 +17,7 @@ SHOW = {
     "a": "SELECT * FROM readings WHERE id = $1",
     "b": "SELECT id, sensor AS device, amount, price FROM readings WHERE id = $1",
     "wide": "SELECT id, device, amount, price FROM readings WHERE id = $1",
+    "narrow": "SELECT id, device, amount, price FROM readings WHERE id = $1",
 }
 """What each version asks for."""
 
@@ -24,6 +25,9 @@ ADD = {
     "a": "INSERT INTO readings (device, amount, price) VALUES ($1, $2, 1) RETURNING id",
     "b": "INSERT INTO readings (sensor, amount, price) VALUES ($1, $2, 1) RETURNING id",
     "wide": "INSERT INTO readings (device, amount, price) VALUES ($1, $2, 1) RETURNING id",
+    # It sends a number in 32 bits, as some drivers do: the rest is cut off, and nobody is told.
+    "narrow": "INSERT INTO readings (device, amount, price) "
+    "VALUES ($1, $2::bigint::bit(32)::integer, 1) RETURNING id",
 }
 
 

@@ -13,12 +13,13 @@ from scenarios.traffic.wire.connection import ClientExchange
 class JourneyExchange(ClientExchange):
     """An exchange that knows whose it is."""
 
-    __slots__ = ("journey", "planned", "request_id", "subject", "values")
+    __slots__ = ("journey", "planned", "request_id", "subject", "value", "values")
 
     planned: PlannedRequest
     journey: CompiledJourney
     request_id: str
     subject: str | None
+    value: str | None
     values: Mapping[str, str] | None
 
     def examine(self) -> tuple[str | None, Mapping[str, str] | None]:
@@ -55,6 +56,9 @@ class JourneyExchange(ClientExchange):
             problem=self.problem,
             mismatch=mismatch,
             subject=self.subject,
+            value=self.value,
+            shape=None if self.shape is None else self.shape.name,
+            shape_values=None if self.shape is None else self.shape.values,
             cause_id=self.planned.cause_id,
             paced=step.is_paced or step.lasting is not None,
             user=None if self.browser is None else self.browser.user,

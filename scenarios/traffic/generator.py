@@ -26,6 +26,7 @@ from scenarios.traffic.errors import PlanError, TrafficError
 from scenarios.traffic.intervals import Interval, IntervalCounter
 from scenarios.traffic.journeys.links import first_target
 from scenarios.traffic.journeys.population import Population
+from scenarios.traffic.journeys.shapes import Shapes
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.clock import Alarm
 from scenarios.traffic.wire.client import Address, Client
@@ -63,6 +64,7 @@ class Generator:
         # How many mails each journey's user got: all that is kept of a journey, four bytes.
         self._mail_counts = array("I")
         self._browsers: dict[int, Browser] = {}  # of users who stay, by their numbers
+        self._shapes = Shapes()
         self._started = False
         self._stopped = False
         self._finishing = False
@@ -311,14 +313,15 @@ class Generator:
             pace=step.pace if step.is_paced else None,
             timeout_seconds=step.timeout_seconds,
             lasting=lasting,
-            keep=not step.examination.is_empty,
+            keep=not step.examination.is_empty or self._shapes.wanted(step),
             browser=browser,
         )
         exchange.planned = planned
         exchange.journey = journey
         exchange.request_id = request_id
         exchange.subject = step.subject(values)
-        exchange.values = values if exchange.keep else None
+        exchange.value = step.value(values)
+        exchange.values = None if step.examination.is_empty else values
         exchange.last_id = before.last_id if before else None
         self._dispatch(exchange, planned.planned_ns)
 
@@ -348,6 +351,8 @@ class Generator:
     def _ended(self, exchange: ClientExchange) -> None:
         if exchange.browser is not None and exchange.set_cookies:
             exchange.browser.cookies.take(exchange.set_cookies, time.time())
+        if exchange.keep:
+            exchange.shape = self._shapes.of(exchange.answer)
         if isinstance(exchange, AwaitedExchange):
             if not exchange.done.done():  # else its user was dismissed
                 exchange.done.set_result(None)

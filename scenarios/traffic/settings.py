@@ -162,6 +162,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         connection: `new` opens a connection and closes it after the request. `reused` takes an idle
             connection if there is one. `any` chooses one of the two at random, half and half.
         subject: the subject of the request, whose state in the database is checked after the run.
+        value: what the request sends as the value of its subject, such as `"5000000000"`. If it is
+            acknowledged, the same value must be stored: see `integrity.subjects`. Numbers are
+            compared as numbers.
         after: what starts the step. `step`: the end of the previous step, if it succeeded. `mail`:
             each mail to `{user}`; the step runs once for each mail. A journey can wait for mail
             only once, and not in its first step. `release`: the end of the release, as in a
@@ -189,6 +192,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     capture: Mapping[str, Capture] = msgspec.field(default_factory=dict)
     connection: Literal["new", "reused", "any"] = "reused"
     subject: str | None = None
+    value: str | None = None
     after: Literal["step", "mail", "release"] = "step"
     delay_seconds: float = 0.0
     upload_bytes_per_second: float | None = None

@@ -23,6 +23,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest
 from scenarios.verdict.causes.machine import Starved
 from scenarios.verdict.model import (
+    Answers,
     Cause,
     Check,
     ControlComparison,
@@ -52,6 +53,7 @@ class Findings:
         stalled: the same when the release ended since replicas did not answer.
         fresh_starts: whether serving versions could still start after each migration.
         counted: how many requests were counted, and have no line each.
+        answers: whether JSON answers kept their values.
     """
 
     manifest: Manifest
@@ -80,6 +82,7 @@ class Findings:
     fresh_starts: tuple[Event, ...] = ()
     streams: Streams = field(default_factory=Streams)
     counted: int = 0
+    answers: Answers = field(default_factory=Answers)
 
 
 def decide(

@@ -44,7 +44,16 @@ from scenarios.verdict.measures.probed import probed_of
 from scenarios.verdict.measures.replica_ends import CUT_SHORT, replica_ends_of
 from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
-from scenarios.verdict.model import Advice, Integrity, Jobs, Rollout, Streams, Users, Verdict
+from scenarios.verdict.model import (
+    Advice,
+    Answers,
+    Integrity,
+    Jobs,
+    Rollout,
+    Streams,
+    Users,
+    Verdict,
+)
 from scenarios.verdict.objectives import check_objectives
 from scenarios.verdict.reading import count_requests, read_exchanges, read_mails, read_rows
 
@@ -92,6 +101,7 @@ class _Read:
         sent: how many requests of each step were sent.
         jobs: what became of the jobs; None if the run did not look at them.
         streams: what became of clients that reconnect.
+        answers: what JSON answers looked like.
         counted: how many requests have no line each.
     """
 
@@ -112,6 +122,7 @@ class _Read:
     sent: Counter[Step]
     jobs: Jobs | None
     streams: Streams
+    answers: Answers
     counted: int = 0
 
 
@@ -213,6 +224,7 @@ def _read(evidence: Evidence, meanwhile: ExitStack) -> _Read:
         sent=_sent(columns),
         jobs=jobs_of(evidence, around.timeline, tally.origin_ns),
         streams=counted.streams.streams(tally.origin_ns),
+        answers=counted.answers.answers(next(iter(evidence.manifest.versions), None)),
         counted=sum(line.total for line in lines),
     )
 
@@ -323,6 +335,7 @@ def _verdict(
         ),
         jobs=read.jobs,
         streams=read.streams,
+        answers=read.answers,
     )
     checks = check_objectives(findings)
     word, reasons, doubts = decide(findings, checks)
@@ -398,6 +411,7 @@ def _verdict(
         streams=read.streams,
         services=read.around.calls.services,
         cache=read.around.cache,
+        answers=read.answers,
     )
 
 

@@ -44,6 +44,7 @@ def check_objectives(findings: Findings) -> tuple[Check, ...]:
             _check_locks(findings),
             _check_termination(findings),
             _check_fresh_starts(findings),
+            _check_answers(findings),
             _check_integrity(findings.integrity, late=unfinished(findings) is not None),
             _check_jobs(findings.jobs),
             _check_missed(findings),
@@ -219,6 +220,27 @@ def _check_fresh_starts(findings: Findings) -> Check | None:
         check="fresh_start",
         title="a version that serves can start after each migration",
         held=not bad,
+        sentence=sentence,
+    )
+
+
+def _check_answers(findings: Findings) -> Check | None:
+    answers, must = findings.answers, findings.manifest.objectives.same_answers
+    if not answers.compared:
+        return None
+    if answers.changes:
+        first, more = answers.changes[0], len(answers.changes) - 1
+        sentence = first.sentence + (f" ({number(more, 'more change')})" if more else "")
+        sentence += "" if must else " (allowed by the objectives)"
+    else:
+        sentence = (
+            f"JSON answers of {number(answers.compared, 'endpoint')} kept their values and types "
+            f"({answers.looked_at:,} answers were looked at)"
+        )
+    return Check(
+        check="answers",
+        title="JSON answers keep their values and types",
+        held=not (answers.changes and must),
         sentence=sentence,
     )
 

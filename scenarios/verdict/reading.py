@@ -16,6 +16,7 @@ from scenarios.verdict.columns.column import merged
 from scenarios.verdict.columns.requests import RequestColumns
 from scenarios.verdict.data.facts import Facts
 from scenarios.verdict.data.integrity import Ledger
+from scenarios.verdict.measures.answer_shapes import AnswerTally, SchemaChanges
 from scenarios.verdict.measures.exchanges import Exchanges
 from scenarios.verdict.measures.locking import LockLedger
 from scenarios.verdict.measures.reconnecting import StreamTally
@@ -32,6 +33,7 @@ class RequestReading:
         ledger: what was asked about the data.
         waiting: which of them were delayed by locks.
         streams: what became of clients that reconnect.
+        answers: what JSON answers looked like.
     """
 
     columns: RequestColumns
@@ -39,6 +41,7 @@ class RequestReading:
     ledger: Ledger
     waiting: LockLedger
     streams: StreamTally
+    answers: AnswerTally
 
     @classmethod
     def of(
@@ -52,12 +55,14 @@ class RequestReading:
             Ledger(manifest, columns, scratch),
             LockLedger(around),
             StreamTally(columns),
+            AnswerTally(columns, SchemaChanges.of(around.timeline)),
         )
         for batch in columns.reading(requests):
             found.tally.add(batch)
             found.ledger.add(batch)
             found.waiting.add_batch(batch)
             found.streams.add(batch)
+            found.answers.add(batch)
         return found
 
     def merge(self, other: "RequestReading") -> None:
@@ -67,6 +72,7 @@ class RequestReading:
         self.ledger.merge(other.ledger, kinds)
         self.waiting.merge(other.waiting)
         self.streams.merge(other.streams)
+        self.answers.merge(other.answers)
 
 
 @dataclass(frozen=True, slots=True)

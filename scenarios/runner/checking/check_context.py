@@ -1,12 +1,13 @@
 """What all trials of a check share, and how the schema of one of their databases is changed."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 from orchestrator.database_server import ExternalServer
+from orchestrator.pooler import PgBouncer
 from orchestrator.postgres import EmbeddedServer
 from scenarios.check.observed import SchemaKey
 from scenarios.check.trial_plan import Advance
@@ -36,6 +37,7 @@ class CheckContext:
         smtp: the address of the users' mailbox.
         folder: for logs.
         template: waits for the template of the databases with a schema.
+        pooler: stands between the replicas and the server; None if there is none.
         numbers: for unique names.
     """
 
@@ -48,6 +50,7 @@ class CheckContext:
     smtp: str
     folder: Path
     template: Callable[[SchemaKey], Awaitable[str]]
+    pooler: PgBouncer | None = None
     numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     @asynccontextmanager
@@ -65,8 +68,17 @@ class CheckContext:
         async with self.server.database(name, template=template) as url:
             yield url
 
-    def values(self, url: str) -> dict[str, str]:
-        """What fills the placeholders of the processes that use the database with this URL."""
+    def values(self, url: str, *, migrates: bool = False) -> dict[str, str]:
+        """What fills the placeholders of the processes that use the database with this URL.
+
+        Args:
+            url: the database.
+            migrates: whether it is for a command that migrates, which may go around the pooler.
+        """
+        database = self.loaded.scenario.database
+        direct = migrates and database is not None and not database.migrate_through_pooler
+        if self.pooler is not None and not direct:
+            url = self.pooler.url(url)
         return {
             **without_processes(
                 self.loaded.scenario.application.processes, self.loaded.scenario.services
@@ -77,14 +89,13 @@ class CheckContext:
 
 def values_of(context: CheckContext, url: str) -> dict[str, str]:
     """What fills the placeholders of a command that migrates the database with this URL."""
-    return {**context.values(url), "replica_dir": str(context.folder)}
+    return {**context.values(url, migrates=True), "replica_dir": str(context.folder)}
 
 
 async def carry_out(
     context: CheckContext,
     url: str,
     advances: Sequence[Advance],
-    values: Mapping[str, str] | None = None,
 ) -> None:
     """Change the schema of a database.
 
@@ -92,8 +103,7 @@ async def carry_out(
         MigrationFailed: a migration failed.
     """
     spec = context.loaded.scenario.database or DatabaseSpec()
-    known = values or values_of(context, url)
-    release = application.release(context.loaded, {**known, "replica_dir": str(context.folder)})
+    release = application.release(context.loaded, values_of(context, url))
     migrator = context.environment.migrator(
         url, spec, context.folder / "migrations.log", lock_timeout=spec.lock_timeout_seconds
     )

@@ -36,6 +36,8 @@ from scenarios.runner.checking.result_cache import ResultCache
 from scenarios.runner.checking.squawk import lint
 from scenarios.runner.checking.version_trials import try_fresh, try_living
 from scenarios.runner.environment import Environment
+from scenarios.runner.pooling import pooled
+from scenarios.runner.programs import check_programs
 from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.reader import Loaded
 from scenarios.traffic.errors import PlanError, TrafficError
@@ -116,6 +118,7 @@ async def check_release(
         ScenarioError: a migration cannot be read, or a journey cannot be played.
         EnvironmentFailure: the check itself failed.
     """
+    check_programs(loaded)
     log = place.private / "migrations.log"
     release = await planned_release(loaded, place.processes, log)
     trials = wanted.of(release.plan)
@@ -198,6 +201,12 @@ async def try_trials(
         database = loaded.scenario.database
         server = None if database is None else await place.server()
         folder = await stack.enter_async_context(place.processes.directory("hitless-check-"))
+        pooler = None
+        if server is not None:
+            log = place.private / "pgbouncer.log"
+            pooler = await stack.enter_async_context(
+                pooled(loaded, place.processes, server.url("any"), log)
+            )
         templates = _Templates(loaded, place, server, trials)
         context = CheckContext(
             loaded=loaded,
@@ -209,6 +218,7 @@ async def try_trials(
             smtp=f"{host}:{port}",
             folder=folder,
             template=templates.wait,
+            pooler=pooler,
         )
         cores = asyncio.Semaphore(max(1, os.cpu_count() or 1))
         async with asyncio.TaskGroup() as group:

@@ -24,11 +24,13 @@ class PlayedRequest(NamedTuple):
         outcome: what became of it, as a run records it.
         where: the journey and the number of its request.
         shape: what its JSON answer looks like; empty if it has none.
+        invariant: the promise about data that its answer broke; None if it broke none.
     """
 
     outcome: Outcome
     where: str
     shape: tuple[str, ...] = ()
+    invariant: str | None = None
 
 
 Settled = Callable[[], Awaitable[bool]]

@@ -114,6 +114,7 @@ def _endpoint(
         message=line.message if line else detail,
         statement=line.statement if line else None,
         subject=failed[0].where,
+        invariant=failed[0].invariant,
     )
 
 

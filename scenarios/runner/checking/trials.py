@@ -38,6 +38,7 @@ from scenarios.runner.checking.replica_errors import (
     endpoint_results,
     refused_elsewhere,
 )
+from scenarios.runner.checking.stored_rows import StoredRows, damage
 from scenarios.scenario.placeholders import database_values
 from scenarios.traffic.journeys.set_up import SetUpError, set_up
 
@@ -93,7 +94,7 @@ async def trial_on(context: CheckContext, schema: SchemaKey) -> AsyncIterator["T
                 values=values,
             )
         )
-        yield Trial(context, url, platform=platform, values=values, stack=stack)
+        yield Trial(context, url, platform=platform, stack=stack)
 
 
 class Trial:
@@ -105,16 +106,16 @@ class Trial:
         url: str,
         *,
         platform: LocalPlatform,
-        values: Mapping[str, str],
         stack: AsyncExitStack,
     ) -> None:
         self._context = context
         self._url = url
         self._platform = platform
-        self._values = values
         self._stack = stack
         self._started: list[str] = []
         spec = context.loaded.scenario.integrity
+        subjects = None if spec is None else spec.subjects
+        self._stored = StoredRows(url, subjects if isinstance(subjects, str) else None)
         self._settled: Callable[[], Awaitable[bool]] | None = None
         if spec is not None and isinstance(spec.settled_when, str) and url:
             query = spec.settled_when
@@ -196,6 +197,7 @@ class Trial:
         for _ in range(rounds):
             played += await self._play(tried)
         end = time.monotonic_ns()
+        played = await self._stored.compared(played)
         found = await errors.read()
         endpoints = endpoint_results(played, found, tried.name)
         if connections == "warm":
@@ -257,12 +259,14 @@ class Trial:
             schema: the schema before.
             advances: what is done, in order.
         """
+        rows = await self._stored.read()
         began = time.monotonic()
         failure: MigrationFailed | None = None
         try:
-            await carry_out(self._context, self._url, advances, self._values)
+            await carry_out(self._context, self._url, advances)
         except MigrationFailed as error:
             failure = error
+        seconds = time.monotonic() - began
         names = [one.change for one in advances]
         failed = None if failure is None else failure.migration
         made = names.index(failed) if failed in names else len(advances) - 1
@@ -272,9 +276,10 @@ class Trial:
             schema=schema.key,
             change=names[made],
             taken_back=advances[made].taken_back,
-            seconds=time.monotonic() - began,
+            seconds=seconds,
             failed=None if failure is None else str(failure),
             sqlstate=None if failure is None else failure.sqlstate,
+            damaged=damage(rows, await self._stored.read()) if rows is not None else (),
         )
         return (schema if failure else advances[made].apply_to(schema)), result
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 
 from orchestrator.model import Replica
-from scenarios.check.answer_shape import shape_of
+from scenarios.evidence.answer_shape import shape_of
 from scenarios.evidence.outcome import Outcome
 from scenarios.runner.checking.replica_client import (
     Mailboxes,
@@ -143,6 +143,8 @@ class StepsOfUser:
             expected=step.expect,
             planned_ns=planned_ns,
             mismatch=mismatch,
+            subject=step.subject(values),
+            value=step.value(values),
         )
         return self._record(outcome, number, exchange.answer)
 
@@ -265,6 +267,8 @@ def _outcome(
     expected: tuple[int, ...],
     planned_ns: int,
     mismatch: str | None,
+    subject: str | None,
+    value: str | None,
 ) -> Outcome:
     return Outcome(
         request_id=request_id,
@@ -283,4 +287,6 @@ def _outcome(
         sqlstate=exchange.sqlstate,
         problem=exchange.problem,
         mismatch=mismatch,
+        subject=subject,
+        value=value,
     )

@@ -42,6 +42,7 @@ class CompiledStep:
         "_is_json",
         "_path",
         "_subject",
+        "_value",
         "after_release",
         "connection",
         "delay_seconds",
@@ -82,6 +83,13 @@ class CompiledStep:
             raise where.part("subject", "subject").error(
                 f"{{{REQUEST_ID}}} is another one in each request, so it cannot name a subject"
             )
+        if step.value is not None and step.subject is None:
+            raise where.error("value needs a subject, which it is the value of", "value")
+        self._value = (
+            None
+            if step.value is None
+            else Template(step.value, where=where.part("value", "value"), known=known)
+        )
         fields = {"Host": host, "User-Agent": "hitless", "Accept": "*/*"}
         if step.events is not None:
             fields |= {"Accept": "text/event-stream", "Cache-Control": "no-store"}
@@ -120,6 +128,7 @@ class CompiledStep:
                     self._path,
                     self._subject,
                     self._body,
+                    *((self._value,) if self._value is not None else ()),
                     *(value for _, value in self._fields),
                     *(value for _, value in self._form),
                 )
@@ -136,6 +145,10 @@ class CompiledStep:
     def subject(self, values: Mapping[str, str]) -> str | None:
         """What the request is about, or None when the step does not say."""
         return self._subject.render(values) or None
+
+    def value(self, values: Mapping[str, str]) -> str | None:
+        """What the request sends as the value of its subject; None when the step does not say."""
+        return None if self._value is None else self._value.render(values)
 
     def request(
         self,

@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.request_id import id_of
+from scenarios.evidence.subject import as_text
 from scenarios.traffic.errors import Location, TrafficError
 from scenarios.traffic.journeys.compiled import WITH_CONTENT, with_cookies
 from scenarios.traffic.journeys.examination import Answer
@@ -134,6 +135,7 @@ class User:
         body: bytes | str | None = None,
         expect: tuple[int, ...] = (200,),
         subject: str | None = None,
+        value: str | float | bool | None = None,
         new_connection: bool = False,
     ) -> Response:
         """Send a request and wait for its response.
@@ -149,6 +151,8 @@ class User:
             body: the body as it is.
             expect: the statuses that are a success.
             subject: what the request is about, so that the final state can be checked against it.
+            value: what it sends as the value of the subject, so that the stored one can be
+                compared with it.
             new_connection: whether it opens a connection for itself.
 
         Raises:
@@ -193,6 +197,9 @@ class User:
             sqlstate=exchange.sqlstate,
             problem=exchange.problem,
             subject=subject,
+            value=value if value is None else as_text(value),
+            shape=None if exchange.shape is None else exchange.shape.name,
+            shape_values=None if exchange.shape is None else exchange.shape.values,
             cause_id=id_of(self.visit, self._number - 1) if self._number > 1 else None,
             user=None if self._browser is None else self._browser.user,
             http2=exchange.http2,

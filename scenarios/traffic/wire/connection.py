@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from scenarios.traffic.journeys.examination import Answer
+from scenarios.traffic.journeys.shapes import Shape
 from scenarios.traffic.settings import EventStream, Pace, WebSocket
 from scenarios.traffic.wire.cookies import CookieJar
 from scenarios.traffic.wire.response import MalformedResponse, ResponseReader
@@ -64,6 +65,7 @@ class ClientExchange:
             also of one that broke off after its head.
         closed: the code with which the server ended a websocket whose client reconnects; 1006 if
             it broke off.
+        shape: what its JSON answer looks like, if anybody looked.
         last_id: the number of the last message that came; None if none did.
         missed: how many messages were missing among those that came.
         http2: whether it was sent over HTTP/2.
@@ -96,6 +98,7 @@ class ClientExchange:
         "sent_ns",
         "served_by",
         "set_cookies",
+        "shape",
         "sqlstate",
         "status",
         "timeout_seconds",
@@ -135,6 +138,7 @@ class ClientExchange:
         self.sqlstate: str | None = None
         self.problem: str | None = None
         self.set_cookies: tuple[str, ...] = ()
+        self.shape: Shape | None = None
         self.closed: int | None = None
         self.last_id: int | None = None
         self.missed = 0

@@ -10,6 +10,7 @@ from scenarios.evidence.subject import Subject
 from scenarios.verdict.columns.column import Column, Texts, batches
 from scenarios.verdict.columns.parts import Parts
 from scenarios.verdict.data.effect import Effect
+from scenarios.verdict.data.values import Source, Values
 
 
 class Fact(NamedTuple):
@@ -32,6 +33,7 @@ class Facts:
 
     Attributes:
         known: the different facts, each with its number.
+        values: the values of subjects, where anybody declares them.
     """
 
     def __init__(self, scratch: Scratch, known: Mapping[Fact, int] | None = None) -> None:
@@ -42,6 +44,7 @@ class Facts:
             known: the numbers of facts that are known already.
         """
         self.known: dict[Fact, int] = dict(known or {})
+        self.values = Values(scratch)
         self._subjects = Texts(scratch)
         self._names = Column(scratch)
         self._numbers = Column(scratch, "i")
@@ -65,6 +68,7 @@ class Facts:
         self._subjects.merge(other._subjects)  # noqa: SLF001 - of the same class
         self._names.merge(other._names)  # noqa: SLF001 - of the same class
         self._numbers.merge(other._numbers, numbers)  # noqa: SLF001 - of the same class
+        self.values.merge(other.values)
 
     def add_rows(self, rows: Iterable[Subject], when: Literal["before", "after"]) -> None:
         """Take note of rows that were there before or after the run."""
@@ -74,6 +78,7 @@ class Facts:
             for state in set(states).difference(numbers):
                 numbers[state] = self.number(Fact(when, state))
             self.add([row.subject for row in batch], list(map(numbers.__getitem__, states)))
+            self.values.add_rows(batch, Source.BEFORE if when == "before" else Source.AFTER)
 
     def add_mails(self, mails: Iterable[Mail]) -> None:
         """Take note of mails that reached subjects."""

@@ -47,6 +47,7 @@ class Ledger:
 
     def add(self, batch: Batch) -> None:
         """Take note of some requests; the order does not matter."""
+        self._facts.values.add_requests(batch.rows)
         number_of = {number: self._number(number) for number in batch.counts}
         if not any(number is not None for number in number_of.values()):
             return
@@ -112,6 +113,7 @@ class Ledger:
                 sums.add(case, checks, number)
         for case in self._cases(histories.names(bad), asked):
             sums.add(case, invariants.check(case))
+        sums.add_values(*self._facts.values.check(scratch))
         return sums.integrity()
 
     def _number(self, number: int) -> int | None:

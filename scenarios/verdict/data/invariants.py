@@ -4,10 +4,11 @@ After Jepsen's `set-full` and `total-queue` checkers: each subject is a register
 promised something about.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from scenarios.evidence.manifest import Manifest
+from scenarios.verdict.data import values
 from scenarios.verdict.data.effect import Effect
 from scenarios.verdict.model import Integrity, Invariant, Violation
 
@@ -22,6 +23,7 @@ TITLES = {
     "confirmed": "every acknowledged confirmation is still in effect",
     "forward": "no row moved back to an earlier state",
     "known_state": "every row has one of the declared states",
+    values.KEPT_VALUE: values.TITLE,
     "mail_sent": "everyone who waits for a confirmation was sent a mail",
     "mail_cause": "every mail was asked for by a request",
 }
@@ -125,6 +127,13 @@ class Sums:
                 count.violations += 1
                 if len(count.listed) < LISTED:
                     count.listed.append(violation)
+
+    def add_values(self, checked: int, violations: Sequence[Violation]) -> None:
+        """Add the comparison of what is stored with what was sent."""
+        count = self._counts[values.KEPT_VALUE]
+        count.checked += checked
+        count.violations += len(violations)
+        count.listed += violations[:LISTED]
 
     def integrity(self) -> Integrity:
         """The whole."""

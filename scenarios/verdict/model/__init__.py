@@ -15,6 +15,7 @@ from scenarios.exit_status import ExitStatus
 from scenarios.verdict.model.advice import Advice, Undrained
 from scenarios.verdict.model.cache_change import CacheChange
 from scenarios.verdict.model.called_service import ServiceCalled, ServiceVersionCalls
+from scenarios.verdict.model.answers import AnswerChange, Answers
 from scenarios.verdict.model.causes import (
     NO_UPSTREAM,
     Cause,
@@ -43,6 +44,8 @@ from scenarios.verdict.model.rescued import Rescued
 __all__ = [
     "NO_UPSTREAM",
     "Advice",
+    "AnswerChange",
+    "Answers",
     "Availability",
     "Blocker",
     "Budget",
@@ -289,6 +292,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         streams: what became of clients that stay connected and reconnect.
         services: the services behind the application, and how their calls ended.
         cache: keys of a store whose values changed their form during the release.
+        answers: whether JSON answers kept their values and the types of these.
     """
 
     schema: int = 1
@@ -341,10 +345,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams = Streams()
     services: tuple[ServiceCalled, ...] = ()
     cache: tuple[CacheChange, ...] = ()
+    answers: Answers = Answers()
 
     @property
     def cause_ids(self) -> tuple[str, ...]:
         """The ids of all causes: of failed and slow requests, of jobs, and of missed messages.
+
+        Broken promises about data are `data:` and the invariant; changed answers have one, too.
 
         Causes of jobs that the scenario accepts are left out.
         """
@@ -353,7 +360,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             *(cause.cause for cause in (*self.causes, *self.slow_causes)),
             *(one.cause for one in jobs if not one.accepted),
             *(("stream:missed",) if self.streams.missed else ()),
+            *(f"data:{one.invariant}" for one in self.integrity.invariants if one.violations),
+            *(("answer_changed",) if self._answers_broken else ()),
         )
+
+    @property
+    def _answers_broken(self) -> bool:
+        return any(check.check == "answers" and check.held is False for check in self.checks)
 
     @property
     def exit_status(self) -> ExitStatus:

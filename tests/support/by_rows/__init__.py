@@ -17,6 +17,7 @@ from scenarios.verdict.causes.surroundings import Surroundings
 from scenarios.verdict.columns.requests import RequestColumns, Step, step_of
 from scenarios.verdict.data.agreement import with_reads
 from scenarios.verdict.jobs.summary import jobs_of
+from scenarios.verdict.measures.answer_shapes import AnswerTally, SchemaChanges
 from scenarios.verdict.measures.exchanges import HELD_NS
 from scenarios.verdict.measures.locking import LockLedger
 from scenarios.verdict.measures.reconnecting import StreamTally
@@ -59,6 +60,9 @@ def _read(evidence: Evidence, _: object) -> Any:
     tally, ledger = RequestTally(manifest, around.timeline), Ledger(manifest)
     waiting, sent = LockLedger(around), Counter[Step]()
     streams = StreamTally(RequestColumns(evidence.scratch, around.skew.version_of))
+    looked = AnswerTally(
+        RequestColumns(evidence.scratch, around.skew.version_of), SchemaChanges.of(around.timeline)
+    )
     for outcome in evidence.requests:
         if outcome.dispatched:
             sent[step_of(outcome)] += 1
@@ -70,6 +74,7 @@ def _read(evidence: Evidence, _: object) -> Any:
         if outcome.served_by is not None and outcome.first_byte_ns is not None:
             times.hear(outcome.served_by, outcome.first_byte_ns)
         streams.take((outcome,))
+        looked.take(outcome, skew.version_of(outcome.served_by))
         tally.add(outcome)
         ledger.add(outcome)
         if outcome.ok or outcome.served_by is not None:
@@ -102,6 +107,7 @@ def _read(evidence: Evidence, _: object) -> Any:
         sent=sent,
         jobs=jobs_of(evidence, around.timeline, tally.origin_ns),
         streams=streams.streams(tally.origin_ns),
+        answers=looked.answers(next(iter(manifest.versions), None)),
     )
 
 

@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from msgspec import UNSET
+
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.subject import Subject
 from scenarios.verdict.data.effect import Effect, effect_of
 from scenarios.verdict.data.invariants import AskedSubject, Case, Invariants, SubjectRows, Sums
-from scenarios.verdict.model import Integrity
+from scenarios.verdict.data.values import Known, Source, sent_by, violation_of
+from scenarios.verdict.model import Integrity, Violation
 
 
 class Ledger:
@@ -21,12 +24,16 @@ class Ledger:
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._asked: dict[str, AskedSubject] = {}
+        self._sent: dict[str, list[Known]] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Take note of one request; the order does not matter."""
         subject, endpoint = outcome.subject, outcome.endpoint
         if subject is None:
             return
+        known = sent_by(outcome)
+        if known is not None:
+            self._sent.setdefault(subject, []).append(known)
         manifest = self._manifest
         if endpoint == manifest.subject_endpoint:
             asked = self._entry(subject, outcome)
@@ -47,6 +54,7 @@ class Ledger:
             after: the rows after the run had settled.
             mails: what reached the mailbox.
         """
+        before, after = tuple(before), tuple(after)
         rows_before, rows_after = _rows(before), _rows(after)
         has_states = any(state is not None for row in rows_after.values() for state in row.states)
         invariants = Invariants(self._manifest, has_states=has_states)
@@ -61,7 +69,24 @@ class Ledger:
                 recipients[subject],
             )
             sums.add(case, invariants.check(case))
+        sums.add_values(*self._values(before, after))
         return sums.integrity()
+
+    def _values(
+        self, before: Iterable[Subject], after: Iterable[Subject]
+    ) -> tuple[int, list[Violation]]:
+        known = {subject: list(sent) for subject, sent in self._sent.items()}
+        for rows, source in ((before, Source.BEFORE), (after, Source.AFTER)):
+            for row in rows:
+                if row.value is not UNSET:
+                    known.setdefault(row.subject, []).append(Known(source, row.value))
+        compared = {
+            subject: all_of_it
+            for subject, all_of_it in sorted(known.items())
+            if {one.source for one in all_of_it} > {Source.AFTER}
+        }
+        found = (violation_of(subject, all_of_it) for subject, all_of_it in compared.items())
+        return len(compared), [one for one in found if one is not None]
 
     def _entry(self, subject: str, outcome: Outcome) -> AskedSubject:
         asked = self._asked.get(subject)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.evidence import Evidence
@@ -93,8 +94,17 @@ def outcomes(dice: random.Random, number: int) -> Iterator[Outcome]:
             subject=dice.choice(people) if dice.random() < 0.7 else None,
             cause_id=f"s7-{dice.randint(0, number):06}-1" if dice.random() < 0.3 else None,
             user=user,
+            value=dice.choice([None, "1", "1.0", "x", "5000000000"]),
+            **(looked_at(dice) if dice.random() < 0.3 else {}),
             **fields,
         )
+
+
+def looked_at(dice: random.Random) -> dict[str, Any]:
+    """What a JSON answer looked like; sometimes its values were told before."""
+    shape = dice.choice([("$ object", "$.id number"), ("$ object", "$.id string"), ("$ object",)])
+    told = shape if dice.random() < 0.7 else None
+    return {"shape": str(hash(shape)), "shape_values": told}
 
 
 def world(seed: int, number: int) -> Evidence:
@@ -106,7 +116,11 @@ def world(seed: int, number: int) -> Evidence:
 
     def rows(share: float) -> list[Subject]:
         return [
-            Subject(subject=subject, state=dice.choice(states))
+            Subject(
+                subject=subject,
+                state=dice.choice(states),
+                value=dice.choice([UNSET, None, "1", "x", "705032704"]),
+            )
             for subject in (*subjects, "old-1", "old-2")
             for _ in range(dice.choice([1, 1, 1, 2]))
             if dice.random() < share

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-_NULL = "null"
+import msgspec
+
+NULL = "null"
 
 
 def shape_of(body: bytes) -> tuple[str, ...]:
@@ -12,8 +14,8 @@ def shape_of(body: bytes) -> tuple[str, ...]:
     All elements of an array share the path with `[]` at its end.
     """
     try:
-        document = json.loads(body)
-    except ValueError:
+        document = _decoded(body)
+    except (ValueError, RecursionError):
         return ()
     return tuple(sorted({f"{path} {kind}" for path, kind in _values(document, "$")}))
 
@@ -27,15 +29,22 @@ def differences(before: Iterable[str], now: Iterable[str]) -> tuple[str, ...]:
         before: the shape that clients know.
         now: the shape now.
     """
-    old, new = _types(before), _types(now)
+    old, new = types_of(before), types_of(now)
     found = []
     for path, kinds in sorted(old.items()):
         if path not in new:
-            if _parent_is_there(path, new):
+            if could_be_there(path, new):
                 found.append(f"{path} is missing")
-        elif not kinds & new[path] and _NULL not in kinds | new[path]:
-            found.append(f"{path} is now {_either(new[path])}, and was {_either(kinds)}")
+        elif not kinds & new[path] and NULL not in kinds | new[path]:
+            found.append(f"{path} is now {either(new[path])}, and was {either(kinds)}")
     return tuple(found)
+
+
+def _decoded(body: bytes) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return json.loads(body)  # it also takes `NaN`, as some servers write it
 
 
 def _values(value: object, path: str) -> Iterator[tuple[str, str]]:
@@ -48,7 +57,7 @@ def _values(value: object, path: str) -> Iterator[tuple[str, str]]:
         for part in value:
             yield from _values(part, f"{path}[]")
     elif value is None:
-        yield path, _NULL
+        yield path, NULL
     elif isinstance(value, bool):
         yield path, "boolean"
     elif isinstance(value, str):
@@ -57,7 +66,8 @@ def _values(value: object, path: str) -> Iterator[tuple[str, str]]:
         yield path, "number"
 
 
-def _types(shape: Iterable[str]) -> dict[str, set[str]]:
+def types_of(shape: Iterable[str]) -> dict[str, set[str]]:
+    """The types of each path of a shape."""
     found: dict[str, set[str]] = {}
     for one in shape:
         path, _, kind = one.rpartition(" ")
@@ -65,11 +75,12 @@ def _types(shape: Iterable[str]) -> dict[str, set[str]]:
     return found
 
 
-def _parent_is_there(path: str, shape: Mapping[str, set[str]]) -> bool:
+def could_be_there(path: str, shape: Mapping[str, set[str]]) -> bool:
     """Whether a value could have been there; an empty array has no elements to miss."""
     parent = path.removesuffix("[]") if path.endswith("[]") else path.rpartition(".")[0]
     return not path.endswith("[]") and parent in shape
 
 
-def _either(kinds: set[str]) -> str:
+def either(kinds: Iterable[str]) -> str:
+    """Types in words."""
     return " or ".join(sorted(kinds))
