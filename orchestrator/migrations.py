@@ -121,13 +121,22 @@ class YoyoMigrator:
         if lock_timeout is not None:
             self._options += ["--lock-timeout", f"{lock_timeout:g}"]
 
-    async def apply(self, directory: Path, through: str | None, journal: Journal) -> None:
+    async def apply(
+        self, directory: Path, through: str | None, journal: Journal, *, first: int | None = None
+    ) -> None:
         """Apply the pending migrations up to and including `through`.
+
+        Args:
+            directory: where they are.
+            through: the last one; None: all.
+            journal: what happens.
+            first: so many statements of the last one take effect, and it is not recorded, as if
+                it had died there; None: all of it.
 
         Raises:
             MigrationFailed: a migration failed; those before it stay applied.
         """
-        await self._run("apply", directory, through, journal)
+        await self._run("apply", directory, through, journal, first)
 
     async def roll_back(self, directory: Path, through: str | None, journal: Journal) -> None:
         """Take back applied migrations, newest first, down to and including `through`.
@@ -217,12 +226,19 @@ class YoyoMigrator:
         )
 
     async def _run(
-        self, direction: str, directory: Path, through: str | None, journal: Journal
+        self,
+        direction: str,
+        directory: Path,
+        through: str | None,
+        journal: Journal,
+        first: int | None = None,
     ) -> None:
         command = [sys.executable, "-P", "-m", "orchestrator.yoyo_runner", direction]
         command += ["--directory", str(directory), *self._options]
         if through is not None:
             command += ["--through", through]
+        if first is not None:
+            command += ["--first", str(first)]
         async with _running(
             self._processes, command, log=self._log, env={"DATABASE_URL": self._url}
         ) as child:

@@ -6,6 +6,7 @@ mode. It lets in whoever has the password of the database, as Postgres does.
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from orchestrator.tcp_ports import PortAllocator
 
 PROGRAM = "pgbouncer"
 _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
+_ERROR = re.compile(r"\b(?:ERROR|FATAL)\b (.*)")
 _HOST = "127.0.0.1"
 _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
@@ -195,6 +197,7 @@ def _quoted(text: str) -> str:
 
 
 def _said(child: ChildProcess) -> str:
-    """The last line that it logged, without its time and process."""
-    lines = child.last_lines(3).splitlines()
-    return next((line for line in reversed(lines) if "FATAL" in line), " | ".join(lines))
+    """The errors among its last lines, without their time and process."""
+    lines = child.last_lines(5).splitlines()
+    told = [found[1] for line in lines if (found := _ERROR.search(line))]
+    return " | ".join(told or lines) or "(no output)"

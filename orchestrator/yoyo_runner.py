@@ -7,6 +7,7 @@ command lines are public. Standard output is one JSON document a line:
 - `{"event": "started", "migration": ID}`, then, after each attempt that failed because of a lock,
   `{"event": "retried", "migration": ID, "sqlstate": CODE, "message": TEXT}`, then
   `{"event": "completed", "migration": ID, "seconds": S}` with the time of the last attempt;
+- with `--first NUMBER`, the last migration stops after so many statements, as one that died;
 - `list` prints `{"event": "listed", "migration": ID, "path": FILE, "transactional": BOOL,
   "statements": NUMBER, "reversible": BOOL}` for each migration, in the order in which they are
   applied, and uses no database;
@@ -64,6 +65,7 @@ class Runner:
         self._out = out
         self._directory: Path = arguments.directory
         self._through: str | None = arguments.through
+        self._first: int | None = arguments.first
         self._application = arguments.application_name
         self._url = url
         self._yoyo_url = yoyo_url(url, self._application, arguments.lock_timeout)
@@ -79,8 +81,12 @@ class Runner:
             if self._through is not None:
                 last = order.index(self._through)
                 pending = [one for one in pending if order.index(one.id) <= last]
+            last_one = pending.pop() if self._first is not None and pending else None
             for migration in pending:
                 self._one(migration, "apply")
+            if last_one is not None:
+                last_one.steps = last_one.steps[: self._first]
+                self._one(last_one, "apply", mark=False)
             if self._through is None:
                 for hook in migrations.post_apply:
                     self._one(hook, "apply", mark=False)
@@ -313,6 +319,12 @@ def main() -> int:
     parser.add_argument("direction", choices=("apply", "rollback", "list"))
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--through", metavar="ID")
+    parser.add_argument(
+        "--first",
+        type=int,
+        metavar="NUMBER",
+        help="apply only the first statements of the last migration, and do not record it",
+    )
     parser.add_argument("--application-name", default="hitless-migrator")
     parser.add_argument("--lock-timeout", type=float, metavar="SECONDS")
     parser.add_argument("--deadline", type=float, default=60.0, metavar="SECONDS")

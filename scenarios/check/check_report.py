@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from scenarios.check.half_way import HalfWay, half_ways
 from scenarios.check.lint import LintFinding, held_to
 from scenarios.check.observed import CellResult, Observed, SchemaKey
 from scenarios.check.reachable import FLEETS, reachable
@@ -61,6 +62,8 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         trials: how many trials there were.
         cached: how many of their results came from an earlier check.
         lint: what the linter says of the migrations, held to what the trials saw.
+        half_way: what happens when a migration outside of a transaction dies half-way. It does not
+            count for `passed`.
         safe_orders: for strategies that are unsafe, an order of the same steps that would be safe;
             the numbers of the steps.
     """
@@ -77,6 +80,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     trials: int
     cached: int
     lint: tuple[LintFinding, ...] = ()
+    half_way: tuple[HalfWay, ...] = ()
     safe_orders: Mapping[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
 
     @property
@@ -144,6 +148,7 @@ def check_report(
         trials=trials,
         cached=cached,
         lint=held_to(lint, observed, _schema_before(plan)),
+        half_way=half_ways(plan, observed),
         safe_orders={
             name: order
             for name, safety in strategies.items()

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.check.check_report import CheckReport
+from scenarios.check.half_way import HalfWay
 from scenarios.check.lint import LintFinding
 from scenarios.check.lock_result import BLOCKING, HeldLock
 from scenarios.check.observed import CellResult, MigratorResult, RefusedStatement
@@ -52,6 +53,7 @@ def print_check(console: Console, report: CheckReport, *, at_rows: int | None = 
             Padding(Text(f"{name} would be safe in another order: {steps}"), (0, 0, 0, 2))
         )
     _print_ways_back(console, chosen.ways_back)
+    _print_half_ways(console, report.half_way)
     _print_migrators(console, report.observed.migrators)
     _print_locks(console, report.observed.locks, at_rows)
     _print_lint(console, report.lint)
@@ -207,6 +209,24 @@ def _print_ways_back(console: Console, ways_back: Iterable[WayBack]) -> None:
             console.print(Padding(why, (0, 0, 0, 2)))
 
 
+def _print_half_ways(console: Console, half_ways: Iterable[HalfWay]) -> None:
+    """For each place where a migration can die: who still works, and whether it can be repeated."""
+    half_ways = list(half_ways)
+    if not half_ways:
+        return
+    console.print()
+    console.print("If a migration dies half-way", style="bold")
+    for one in half_ways:
+        text = Text(f"{one.change} after {one.statements} of {one.of} statements: ")
+        for number, cell in enumerate(one.cells):
+            text.append(f"{', ' if number else ''}{cell.connections} {cell.version} ")
+            text.append(*label_of(cell))
+        if one.again is not None:
+            text.append("; applied again: ")
+            text.append(*((f"{one.again.failed}", _BAD) if one.again.failed else ("ok", _GOOD)))
+        console.print(Padding(text, (0, 0, 0, 2)))
+
+
 def _print_migrators(console: Console, migrators: Iterable[MigratorResult]) -> None:
     """For each migration tool: three at once, and a run after a kill."""
     migrators = list(migrators)
@@ -264,9 +284,12 @@ def _print_locks(console: Console, locks: Iterable[HeldLock], at_rows: int | Non
         text = f"{one.change}: {one.mode} on {one.table} for {_time(one.seconds[-1][1])} ({whom})"
         if one.rewrites:
             text += ", and rewrites the table"
+        if held_up := max((seconds for _, seconds in one.held_up), default=0.0):
+            text += f"; a request waited for {_time(held_up)} behind it"
+        if waited := max((seconds for _, seconds in one.waited), default=0.0):
+            text += f"; it waited for {_time(waited)} itself"
         if at_rows is not None:
-            least, most = one.at(at_rows)
-            text += f"; with {at_rows:,} rows {_time(least)} to {_time(most)}"
+            text += f"; with {at_rows:,} rows {_about(*one.at(at_rows))}"
         console.print(Padding(Text(text), (0, 0, 0, 2)))
         console.print(Padding(Text(one.statement, _DIM), (0, 0, 0, 4)))
 
@@ -284,6 +307,13 @@ def _print_lint(console: Console, findings: Iterable[LintFinding]) -> None:
         why = f": {one.why}" if one.why else ""
         text = Text.assemble(head, (one.judged, styles[one.judged]), why)
         console.print(Padding(text, (0, 0, 0, 2)))
+
+
+def _about(least: float, most: float) -> str:
+    """An estimate with its error."""
+    middle = (least + most) / 2
+    error = round(100 * (most - least) / 2 / middle) if middle else 0
+    return f"about {_time(middle)} ± {error} % ({_time(least)} to {_time(most)})"
 
 
 def _time(seconds: float) -> str:

@@ -18,6 +18,9 @@ class HeldLock(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         statement: the statement that takes the lock.
         seconds: how long it is held until the commit, by the number of existing rows.
         rewrites: whether the change writes the whole table anew.
+        waited: how long the change waited for locks on the table, by the number of existing rows.
+        held_up: how long a session of the application waited behind the change at most, likewise.
+            That is at least so long: sessions are looked at every 10 ms.
     """
 
     change: str
@@ -26,6 +29,8 @@ class HeldLock(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     statement: str
     seconds: tuple[tuple[int, float], ...]
     rewrites: bool = False
+    waited: tuple[tuple[int, float], ...] = ()
+    held_up: tuple[tuple[int, float], ...] = ()
 
     @property
     def blocks(self) -> bool:

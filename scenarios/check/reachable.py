@@ -28,21 +28,30 @@ class SchemaState:
     Attributes:
         applied: the changes that are in force.
         half: the change of which only some statements took effect; None if there is none.
+        statements: how many of its statements did.
         unrecorded: whether the last change took effect and is missing from the tool's history.
     """
 
     applied: tuple[str, ...] = ()
     half: str | None = None
+    statements: int = 0
     unrecorded: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
         """What a version can see of it: the history of the tool is none of its tables."""
-        return self.applied if self.half is None else (*self.applied, f"{self.half} (half)")
+        if self.half is None:
+            return self.applied
+        first = "statement" if self.statements == 1 else f"{self.statements} statements"
+        return (*self.applied, f"{self.half} (only its first {first})")
 
     def with_change(self, name: str) -> "SchemaState":
         """The schema after a change."""
         return SchemaState(applied=(*self.applied, name))
+
+    def with_half(self, name: str, statements: int) -> "SchemaState":
+        """The schema after a change that died after so many of its statements."""
+        return SchemaState(applied=self.applied, half=name, statements=statements)
 
     def without(self, name: str) -> "SchemaState":
         """The schema after a change was taken back."""
@@ -198,11 +207,14 @@ def _applied(step: Apply, change: SchemaChange, state: ReleaseState) -> Iterator
         "before it is recorded",
         change=change.name,
     )
-    if change.can_stop_half_way:
+    for statements in change.cuts:
         yield Transition(
             before=state,
-            after=replace(state, schema=replace(state.schema, half=change.name), way="fault"),
-            label=f"step {step.step}: {change.name} stops half-way",
+            after=replace(
+                state, schema=state.schema.with_half(change.name, statements), way="fault"
+            ),
+            label=f"step {step.step}: {change.name} stops half-way, after {statements} of its "
+            f"{change.statements} statements",
         )
 
 

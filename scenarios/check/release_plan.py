@@ -21,9 +21,16 @@ class SchemaChange:
     reversible: bool | None = None
 
     @property
-    def can_stop_half_way(self) -> bool:
-        """Whether some of its statements can take effect without the others."""
-        return not self.transactional and self.statements > 1
+    def cuts(self) -> tuple[int, ...]:
+        """After how many statements it can stop half-way; of many, the first, last and some more.
+
+        A change in a transaction takes effect as a whole, so it has none.
+        """
+        if self.transactional or self.statements < 2:  # noqa: PLR2004 - one statement has no half
+            return ()
+        last = self.statements - 1
+        most = min(last, MOST_CUTS)
+        return tuple(sorted({1 + (last - 1) * place // max(1, most - 1) for place in range(most)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,9 @@ class Deployment:
     version: str
     undo: bool = False
 
+
+MOST_CUTS = 4
+"""At so many places a change is stopped half-way."""
 
 PlannedChange: TypeAlias = Apply | TakeBack | Deployment
 

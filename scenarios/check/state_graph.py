@@ -70,7 +70,7 @@ def _short(graph: StateGraph, state: ReleaseState) -> str:
 
 def _said(schema: SchemaState) -> str:
     if schema.half is not None:
-        return f"{schema.half} half applied"
+        return f"{schema.half} half applied: {schema.statements} of its statements"
     return f"after {schema.applied[-1]}" if schema.applied else _BASE
 
 

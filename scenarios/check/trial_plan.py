@@ -16,13 +16,17 @@ class Advance:
     Attributes:
         change: the change.
         taken_back: whether it is taken back instead of being applied.
+        statements: after how many of its statements it dies; None if it does not.
     """
 
     change: str
     taken_back: bool = False
+    statements: int | None = None
 
     def apply_to(self, schema: SchemaState) -> SchemaState:
         """The schema afterwards."""
+        if self.statements is not None:
+            return schema.with_half(self.change, self.statements)
         done = schema.without if self.taken_back else schema.with_change
         return done(self.change)
 
@@ -111,10 +115,12 @@ class LockTrial:
     Attributes:
         advances: what the release does to the schema.
         sizes: the numbers of existing rows, in ascending order.
+        serving: the version that serves during each of them; empty: there is no traffic.
     """
 
     advances: Advances
     sizes: tuple[int, ...]
+    serving: tuple[str, ...] = ()
 
     @property
     def before(self) -> Advances:
@@ -123,8 +129,8 @@ class LockTrial:
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """The versions that are started: none."""
-        return ()
+        """The versions that are started."""
+        return tuple(dict.fromkeys(self.serving))
 
 
 PlannedTrial: TypeAlias = LivingTrial | FreshTrial | MigratorTrial | LockTrial
@@ -183,13 +189,38 @@ def planned_trials(plan: ReleasePlan, *, everything: bool = False) -> tuple[Plan
         for version in plan.versions
         if (schema, version) in wanted - done
     ]
-    return (*living, *fresh)
+    return (*living, *_half_way(plan), *fresh)
+
+
+def _half_way(plan: ReleasePlan) -> Iterator[LivingTrial]:
+    """Each version that may serve when a change stops half-way, and then the change once more."""
+    graphs = [reachable(plan, strategy) for strategy in FLEETS]
+    everything = all_advances(plan)
+    for number, advance in enumerate(everything):
+        before = everything[:number]
+        stops = dict.fromkeys(
+            (state.schema.statements, version)
+            for graph in graphs
+            for state in graph.states
+            if state.schema.half == advance.change
+            and state.schema.applied == schema_after(before).applied
+            for version in state.live
+        )
+        for statements, version in stops:
+            half = Advance(change=advance.change, statements=statements)
+            yield LivingTrial(version=version, before=before, advances=(half, advance))
 
 
 def lock_trial(plan: ReleasePlan, rows: int) -> LockTrial:
     """The trial of a release's locks, with so many rows, half of them, and a quarter."""
     sizes = tuple(sorted({max(1, rows // part) for part in (4, 2, 1)}))
-    return LockTrial(advances=all_advances(plan), sizes=sizes)
+    serving, version = [], plan.start
+    for event in _events(plan):
+        if isinstance(event, Deployment):
+            version = event.version
+        else:
+            serving.append(version)
+    return LockTrial(advances=all_advances(plan), sizes=sizes, serving=tuple(serving))
 
 
 def migrator_trials(plan: ReleasePlan) -> tuple[MigratorTrial, ...]:
@@ -268,6 +299,7 @@ def _needed(plan: ReleasePlan) -> set[tuple[SchemaKey, str]]:
         (state.schema.key, version)
         for graph in graphs
         for state in graph.states
+        if state.schema.half is None
         for version in state.serving
     }
     return needed | {((), plan.last)}

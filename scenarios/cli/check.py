@@ -1,6 +1,8 @@
 """`hitless check`: which versions of a release can live on which schema, tried before a rollout."""
 
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +35,8 @@ from scenarios.runner.checking.check_run import Checked, check_release, with_few
 from scenarios.runner.checking.planned_release import planned_release
 from scenarios.runner.checking.result_cache import cache_folder
 from scenarios.runner.checking.squawk import EXTRA, squawk_program
-from scenarios.runner.environment import environment
+from scenarios.runner.checking.two_refs import TwoRefs, checked_out
+from scenarios.runner.environment import Environment, environment
 from scenarios.scenario.overrides import Changes
 from scenarios.scenario.reader import Loaded
 
@@ -81,6 +84,30 @@ RowsInProductionOption = Annotated[
     int | None,
     typer.Option("--at-rows", metavar="ROWS", min=1, help="With --locks: extrapolate to this."),
 ]
+OldOption = Annotated[
+    str | None,
+    typer.Option(
+        "--old",
+        metavar="REF",
+        help="With --new: take the version before the release, and its schema, from this commit.",
+    ),
+]
+NewOption = Annotated[
+    str | None,
+    typer.Option(
+        "--new",
+        metavar="REF",
+        help="With --old: take all other versions, and the migrations, from this commit.",
+    ),
+]
+InstallOption = Annotated[
+    str | None,
+    typer.Option(
+        "--install",
+        metavar="COMMAND",
+        help="With --old and --new: run this command line in each checked-out folder first.",
+    ),
+]
 CacheOption = Annotated[
     bool, typer.Option(help="Use the results of earlier checks of the same files.")
 ]
@@ -96,6 +123,9 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     locks: LocksOption = None,
     at_rows: RowsInProductionOption = None,
     lint: LintOption = False,
+    old: OldOption = None,
+    new: NewOption = None,
+    install: InstallOption = None,
     existing_rows: RowsOption = None,
     settings: SetOption = None,
     cache: CacheOption = True,
@@ -118,6 +148,7 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         raise UsageError("--at-rows needs --locks ROWS: the rows to measure with")
     if graph is not None and graph not in _GRAPHS:
         raise UsageError(f"--graph {graph}: {near(graph, _GRAPHS)}")
+    refs = _refs(old, new, install)
     changes = Changes(
         existing_rows=existing_rows, settings=tuple(settings or ()), database=database
     )
@@ -127,7 +158,7 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     if locks is not None and (database_of is None or database_of.rows is None):
         raise UsageError(f"--locks: scenario {scenario} has no [database.rows]")
     if graph is not None:
-        plan = run_interruptibly(_plan(loaded))
+        plan = run_interruptibly(_plan(loaded, refs))
         sys.stdout.write(_GRAPHS[graph](reachable(plan, strategy)))
         return ExitStatus.PASS
     progress = output(stderr=True, highlight=False)
@@ -136,13 +167,14 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         progress.print(line, style="dim", soft_wrap=True, markup=False)
 
     loaded = with_fewer_rows(loaded, existing_rows)
-    # Another server may be another version of Postgres, so its results are not kept.
-    folder = cache_folder() if cache and database is None else None
+    # Another server may be another version of Postgres, and checked-out folders have other names
+    # each time: such results are not kept.
+    folder = cache_folder() if cache and database is None and refs is None else None
 
     async def work() -> Checked:
-        async with environment(database) as place:
+        async with environment(database) as place, _from(loaded, refs, place, tell) as used:
             return await check_release(
-                loaded,
+                used,
                 place,
                 wanted=WantedTrials(
                     everything=everything, migrators=migrators, locks_at=locks, lint=lint
@@ -168,10 +200,33 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     return ExitStatus.PASS if report.passed else ExitStatus.FAIL
 
 
-async def _plan(loaded: Loaded) -> ReleasePlan:
-    async with environment() as place:
-        release = await planned_release(loaded, place.processes, place.private / "migrations.log")
+async def _plan(loaded: Loaded, refs: TwoRefs | None) -> ReleasePlan:
+    async with environment() as place, _from(loaded, refs, place, lambda _: None) as used:
+        release = await planned_release(used, place.processes, place.private / "migrations.log")
         return release.plan
+
+
+def _refs(old: str | None, new: str | None, install: str | None) -> TwoRefs | None:
+    if old is None and new is None:
+        if install is not None:
+            raise UsageError("--install needs --old REF and --new REF")
+        return None
+    if old is None or new is None:
+        given, missing = ("--new", "--old") if old is None else ("--old", "--new")
+        raise UsageError(f"{given} needs {missing} REF: the commit of the other version")
+    return TwoRefs(old=old, new=new, install=install)
+
+
+@asynccontextmanager
+async def _from(
+    loaded: Loaded, refs: TwoRefs | None, place: Environment, tell: Callable[[str], None]
+) -> AsyncIterator[Loaded]:
+    """The scenario; its versions come from two commits, if there are any."""
+    if refs is None:
+        yield loaded
+        return
+    async with checked_out(loaded, refs, place.processes, tell) as used:
+        yield used
 
 
 def _write(

@@ -21,7 +21,7 @@ from scenarios.check.release_plan import (
 from scenarios.check.trial_plan import Advance
 from scenarios.errors import ScenarioError
 from scenarios.runner import release as application
-from scenarios.scenario.paths import migrations_directory
+from scenarios.scenario.paths import migrations_directory, migrations_in
 from scenarios.scenario.reader import Loaded
 
 
@@ -71,6 +71,10 @@ class PlannedRelease:
                     await migrator.run(step, journal)
                 elif advance.taken_back:
                     await migrator.roll_back(directory, advance.change, journal)
+                elif advance.statements is not None:
+                    await migrator.apply(
+                        directory, advance.change, journal, first=advance.statements
+                    )
                 elif not self._follows(advance, advances[number + 1 :]):
                     through = None if advance.change in self.ends else advance.change
                     await migrator.apply(directory, through, journal)
@@ -106,6 +110,7 @@ class _Reading:
         self._log = log
         self._steps: list[PlannedChange] = []
         self._applied: list[str] = []
+        self._base: frozenset[str] = frozenset()
         self._served = [loaded.scenario.release.serving]
         self._names: Counter[str] = Counter()
         self._step_of: dict[str, int] = {}
@@ -114,6 +119,9 @@ class _Reading:
         self._ends: set[str] = set()
 
     async def read(self) -> None:
+        database = self._loaded.scenario.database
+        if database is not None and isinstance(database.migrate, str):
+            self._base = await self._in_base(migrations_directory(database.migrate))
         for number, step in enumerate(self._loaded.scenario.release.steps):
             if isinstance(step.migrate, str):
                 changes = await self._pending(number, step.migrate, step.through)
@@ -146,7 +154,8 @@ class _Reading:
         self, number: int, reference: str, through: str | None
     ) -> tuple[SchemaChange, ...]:
         listed = await self._listed(number, reference, through)
-        pending = [one for one in listed if one.migration not in self._applied]
+        done = {*self._base, *self._applied}
+        pending = [one for one in listed if one.migration not in done]
         self._applied += [one.migration for one in pending]
         return tuple(
             SchemaChange(
@@ -157,6 +166,24 @@ class _Reading:
             )
             for one in pending
         )
+
+    async def _in_base(self, directory: Path) -> frozenset[str]:
+        """The migrations of the base schema that the release names again, which applies none."""
+        steps = self._loaded.scenario.release.steps
+        named = {
+            name
+            for step in steps
+            if isinstance(step.migrate, str)
+            for name in migrations_in(migrations_directory(step.migrate))
+        }
+        if not named.intersection(migrations_in(directory)):
+            return frozenset()
+        try:
+            listed = await list_migrations(self._processes, directory, None, log=self._log)
+        except MigrationFailed as failure:
+            where = self._loaded.at("database", "migrate")
+            raise ScenarioError(f"{where}{failure}") from failure
+        return frozenset(one.migration for one in listed)
 
     async def _to_take_back(
         self, number: int, reference: str, through: str | None

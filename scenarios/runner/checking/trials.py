@@ -82,9 +82,16 @@ async def trial_on(context: CheckContext, schema: SchemaKey) -> AsyncIterator["T
     Raises:
         EnvironmentFailure: it cannot be made.
     """
+    async with context.database(schema) as url, trial_at(context, url) as trial:
+        yield trial
+
+
+@asynccontextmanager
+async def trial_at(context: CheckContext, url: str) -> AsyncIterator["Trial"]:
+    """A trial on a database that is there; empty: without one."""
     folder = context.folder / f"trial-{next(context.numbers)}"
     folder.mkdir()
-    async with context.database(schema) as url, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         values = context.values(url)
         platform = await stack.enter_async_context(
             LocalPlatform(
@@ -217,6 +224,20 @@ class Trial:
         await self._burst(tried, AT_ONCE)
         for _ in range(WARM_ROUNDS):
             await self._play(tried, wait_for_mail=False)
+
+    async def keep_playing(self, tried: TriedReplica) -> None:
+        """Play the journeys again and again, several at the same time, until cancelled."""
+        if tried.client is None or tried.not_ready or tried.failed_set_up:
+            return
+
+        async def play() -> None:
+            while True:
+                await self._play(tried, wait_for_mail=False)
+                await asyncio.sleep(0)  # a journey without a request must not keep the loop
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(play())
 
     async def open_journeys(self, tried: TriedReplica) -> list[OpenJourney]:
         """Begin journeys on a replica, for somebody to go on with."""

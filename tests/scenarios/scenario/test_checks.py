@@ -118,3 +118,32 @@ def test_recorded_arrivals_need_their_file(tmp_path: Path) -> None:
     recorded = 'traffic = { arrivals = "recorded", arrivals_path = "none.txt", '
     text = WITHOUT_DATABASE.replace("traffic = { ", recorded)
     assert "there is no file" in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("database", "message"),
+    [
+        ('pool_mode = "session"', 'needs database.pooler = "pgbouncer"'),
+        ('pooler_settings = { x = "1" }', 'needs database.pooler = "pgbouncer"'),
+        ('pooler = "pgbouncer", pooler_settings = { auth_type = "any" }', "sets auth_type itself"),
+        ('pooler = "pgbouncer", pooler_settings = { "a b" = "1" }', "a name and one line of text"),
+        ('pooler = "odyssey"', "odyssey"),
+    ],
+)
+def test_a_pooler_that_cannot_be_as_it_is_asked_for(
+    database: str, message: str, tmp_path: Path
+) -> None:
+    """Settings of a pooler need one, and those that a run makes itself are refused."""
+    text = f"{WITHOUT_DATABASE}database = {{ {database} }}\n"
+    assert message in refused(tmp_path, text)
+    fault = f'{WITH_DATABASE}faults = [{{ do = "restart-pooler" }}]\n'
+    assert "needs database.pooler" in refused(tmp_path, fault)
+
+
+def test_a_value_that_nobody_could_compare(tmp_path: Path) -> None:
+    """It needs a subject that it belongs to, and a query that returns what is stored."""
+    step = '{ path = "/", value = "5" }'
+    text = WITHOUT_DATABASE.replace('{ path = "/" }', step)
+    assert "needs [integrity]" in refused(tmp_path, text)
+    integrity = 'integrity = { subjects = ["./list"] }\n'
+    assert "value needs a subject" in refused(tmp_path, text + integrity)
