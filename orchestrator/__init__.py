@@ -17,6 +17,6 @@ What to open for which question:
 - What is recorded? `journal`, with the verbs in `verbs` and the events in `model`.
 - How do people steer it? `rollout_control`, through `control_socket`.
 - Processes that never outlive their run: `processes`, `process_groups`, `guardian`,
-  `adopted_process`; the database: `postgres` (the embedded server), `database_server`
+  `adopted_process`; the database: `postgres` (the embedded server), `pooler`, `database_server`
   (databases and templates on a server), `database` (sessions); ports: `tcp_ports`.
 """

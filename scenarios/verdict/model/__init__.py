@@ -13,9 +13,9 @@ import msgspec
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.exit_status import ExitStatus
 from scenarios.verdict.model.advice import Advice, Undrained
+from scenarios.verdict.model.answers import AnswerChange, Answers
 from scenarios.verdict.model.cache_change import CacheChange
 from scenarios.verdict.model.called_service import ServiceCalled, ServiceVersionCalls
-from scenarios.verdict.model.answers import AnswerChange, Answers
 from scenarios.verdict.model.causes import (
     NO_UPSTREAM,
     Cause,
