@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from benchmarks.check_agreement import PLANS, STRATEGIES, Cell, observed, predicted
 from scenarios.check.check_report import CheckReport
 from scenarios.cli.main import status
 from scenarios.runner.checking.result_cache import FOLDER
@@ -90,6 +91,12 @@ CONFIRMED = {
 }
 
 
+@pytest.fixture(scope="module")
+def predictions() -> dict[str, CheckReport]:
+    """What was predicted of each plan, once."""
+    return {}
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty cache of this test's own."""
@@ -136,6 +143,19 @@ def test_the_table_is_reproduced_cell_by_cell(
         expected = "status:404" if version == A else CONFIRMED[state]
         assert answers[CONFIRM] == expected, (state, version)
     assert seen == {(count, version) for count in range(len(way) + 1) for version in (A, BRIDGE, B)}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("plan", PLANS)
+def test_all_sixteen_cells_are_what_a_run_observes(
+    plan: str, strategy: str, tmp_path: Path, predictions: dict[str, CheckReport]
+) -> None:
+    """Predicted safe: no request fails. Else the most frequent cause is one of the predicted."""
+    if plan not in predictions:
+        predictions[plan] = predicted(plan)
+    safety = predictions[plan].strategies[strategy]
+    cell = Cell(plan, strategy, safety, observed(plan, strategy, tmp_path / "runs"))
+    assert cell.agrees, cell.row
 
 
 def expected_of(reference: str, strategy: str) -> tuple[set[str], str]:
