@@ -34,7 +34,6 @@ from scenarios.runner.watch import (
     STRATEGY,
     Watch,
     WatchTarget,
-    check_over_tls,
     target_of,
     visits,
     watch,
@@ -172,8 +171,6 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         integrity = None if database is None else loaded.scenario.integrity
     if rate is not None:
         traffic = at_rate(traffic, rate)
-    if tls is not None:
-        check_over_tls(traffic)
     _check_database_log(database_log, database)
     sources = sources_of(logs or ())
     if sources:

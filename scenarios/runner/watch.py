@@ -25,7 +25,7 @@ from orchestrator.journal import Journal
 from orchestrator.model import JournalEvent
 from orchestrator.processes import Processes
 from orchestrator.tasks import first_error
-from scenarios.errors import ScenarioError, UsageError
+from scenarios.errors import ScenarioError
 from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine
 from scenarios.evidence.progress import Progress
@@ -115,20 +115,6 @@ async def check_certificate(target: WatchTarget, tls: TlsSettings) -> None:
     except (OSError, TimeoutError):
         return
     writer.transport.abort()
-
-
-def check_over_tls(traffic: TrafficSettings) -> None:
-    """See that everything can be sent over TLS.
-
-    Raises:
-        UsageError: a step limits its speed, or opens a websocket.
-    """
-    for journey in traffic.journeys:
-        for step in journey.steps:
-            slow = step.upload_bytes_per_second or step.download_bytes_per_second
-            if slow or step.websocket is not None:
-                what = "a websocket" if step.websocket is not None else "a limited speed"
-                raise UsageError(f"journey {journey.name}: {what} cannot be sent over https")
 
 
 def with_headers(traffic: TrafficSettings, headers: Mapping[str, str]) -> TrafficSettings:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from scenarios.traffic.settings import Pace, WebSocket
+from scenarios.traffic.settings import EventStream, Pace, WebSocket
 from scenarios.traffic.wire.client import Client
 from scenarios.traffic.wire.connection import ClientExchange
 
@@ -134,7 +134,7 @@ class Asker:
         close: bool = False,
         pace: Pace | None = None,
         timeout_seconds: float | None = None,
-        websocket: WebSocket | None = None,
+        websocket: WebSocket | EventStream | None = None,
     ) -> asyncio.Future[ClientExchange]:
         exchange = ClientExchange(
             payload,

@@ -27,7 +27,7 @@ from scenarios.traffic.wire.connection import (
 )
 from scenarios.traffic.wire.event_stream import EventStreamConnection
 from scenarios.traffic.wire.paced import PacedConnection, limit_receive_buffer
-from scenarios.traffic.wire.tls import TlsConnection
+from scenarios.traffic.wire.tls import TakeOver, TlsConnection
 from scenarios.traffic.wire.websocket import WebSocketConnection
 
 # How late a deadline may be noticed. The outcome is stamped with the time it was noticed at.
@@ -200,8 +200,8 @@ class Client:
             sock.close()
             raise
         if self._tls is not None:
-            plain = exchange.pace is None and exchange.lasting is None
-            both = self._tls_http2 if plain else None
+            ordinary = exchange.pace is None and exchange.lasting is None
+            both = self._tls_http2 if ordinary else None
             return TlsConnection(
                 self._loop,
                 sock,
@@ -209,8 +209,12 @@ class Client:
                 owner=self,
                 context=both or self._tls,
                 server_name=self._server_name,
-                on_http2=None if both is None else self._begin_http2,
+                successor=self._after_handshake if ordinary else lambda _: self._go_on,
             )
+        return self._of_kind(sock, exchange)
+
+    def _of_kind(self, sock: StreamSocket, exchange: ClientExchange) -> Connection:
+        """The kind of connection that an exchange needs."""
         if exchange.pace is not None:
             return PacedConnection(self._loop, sock, owner=self, pace=exchange.pace)
         if isinstance(exchange.lasting, EventStream):
@@ -228,7 +232,16 @@ class Client:
             )
         return Connection(self._loop, sock, buffer=self._buffer, owner=self)
 
-    def _begin_http2(self, sock: StreamSocket, fd: int, exchange: ClientExchange) -> None:
+    def _after_handshake(self, agreed: str | None) -> TakeOver | None:
+        return self._begin_http2 if agreed == "h2" else None
+
+    def _go_on(self, sock: StreamSocket, exchange: ClientExchange) -> None:
+        """Go on with a slow or lasting exchange, now that its connection is encrypted."""
+        connection = self._of_kind(sock, exchange)
+        connection.browser = exchange.browser
+        connection.carry(exchange)
+
+    def _begin_http2(self, sock: StreamSocket, exchange: ClientExchange) -> None:
         """Go on with a connection on which both ends have agreed on HTTP/2."""
         # Only now, since most runs never need the package.
         from scenarios.traffic.wire.http2 import Http2Connection  # noqa: PLC0415
@@ -236,7 +249,6 @@ class Client:
         connection = Http2Connection(
             self._loop,
             sock,
-            fd,
             buffer=self._buffer,
             owner=self,
             browser=exchange.browser,

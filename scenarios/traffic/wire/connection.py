@@ -209,6 +209,9 @@ class StreamSocket(Protocol):
     def send(self, data: memoryview, /) -> int:
         """Write."""
 
+    def fileno(self) -> int:
+        """Its descriptor."""
+
     def close(self) -> None:
         """Close it."""
 
@@ -236,7 +239,7 @@ class Connection:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        sock: StreamSocket,
         *,
         buffer: memoryview,
         owner: Owner,
@@ -245,7 +248,8 @@ class Connection:
         self._buffer = buffer
         self._owner = owner
         self._sock: StreamSocket = sock
-        self._plain_sock = sock
+        # One that is encrypted cannot be looked into, and is not kept for another exchange.
+        self._plain_sock = sock if isinstance(sock, socket.socket) else None
         self._fd = sock.fileno()
         self._reader = ResponseReader()
         self._exchange: ClientExchange | None = None
@@ -258,6 +262,8 @@ class Connection:
 
     def usable(self) -> bool:
         """Whether the other end has neither closed it nor sent what nobody asked for."""
+        if self._plain_sock is None:
+            return False
         try:
             self._plain_sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -315,7 +321,7 @@ class Connection:
             exchange.sent_ns = now
         if not self._connected:
             self._connected = True
-            self._loop.add_reader(self._fd, self._read)
+            self._loop.add_reader(self._fd, self._read_all)
         if written < len(self._unsent):
             self._unsent = self._unsent[written:]
             self._write_more(written)
@@ -355,6 +361,16 @@ class Connection:
             pass
         if self._exchange is not None:
             self._fail(stream_error(error), words(error))
+
+    def _read_all(self) -> None:
+        """Take in all that has arrived: the kernel does not tell of what `ssl` keeps."""
+        while self._read() and self._has_pending():
+            pass
+
+    def _has_pending(self) -> bool:
+        """Whether bytes were read from the kernel and not yet from the socket."""
+        pending = getattr(self._sock, "pending", None)
+        return pending is not None and not self._closed and pending() > 0
 
     def _read(self) -> bool:
         """Take in what has arrived; returns whether the exchange goes on and there may be more."""

@@ -4,11 +4,10 @@ Source: HTML Living Standard, section 9.2, "Server-sent events".
 """
 
 import asyncio
-import socket
 from collections.abc import Iterator
 
 from scenarios.traffic.settings import EventStream
-from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner
+from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner, StreamSocket
 
 _OK = 200
 _ENDED = 1000
@@ -44,7 +43,7 @@ class EventStreamConnection(Connection):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        sock: StreamSocket,
         *,
         buffer: memoryview,
         owner: Owner,

@@ -196,7 +196,6 @@ class Http2Connection:
         self,
         loop: asyncio.AbstractEventLoop,
         sock: StreamSocket,
-        fd: int,
         *,
         buffer: memoryview,
         owner: Owner,
@@ -208,7 +207,6 @@ class Http2Connection:
         Args:
             loop: the running loop.
             sock: the socket.
-            fd: its descriptor.
             buffer: for one read's worth; nothing of it is kept.
             owner: told what becomes of exchanges.
             browser: whose it is.
@@ -216,7 +214,7 @@ class Http2Connection:
         """
         self._loop = loop
         self._sock = sock
-        self._fd = fd
+        self._fd = sock.fileno()
         self._buffer = buffer
         self._owner = owner
         self._alone = alone
@@ -241,7 +239,7 @@ class Http2Connection:
         )
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(_WINDOW)
-        loop.add_reader(fd, self._read)
+        loop.add_reader(self._fd, self._read)
 
     @property
     def takes_more(self) -> bool:

@@ -9,7 +9,7 @@ import socket
 from typing import Final
 
 from scenarios.traffic.settings import Pace
-from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner
+from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner, StreamSocket
 
 # A piece every twentieth of a second: smooth for a balancer, cheap for us.
 _PIECE_SECONDS: Final = 0.05
@@ -37,7 +37,7 @@ class PacedConnection(Connection):
     __slots__ = ("_download", "_head_size", "_reading", "_upload", "_writing")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, *, owner: Owner, pace: Pace
+        self, loop: asyncio.AbstractEventLoop, sock: StreamSocket, *, owner: Owner, pace: Pace
     ) -> None:
         buffer = memoryview(bytearray(_piece_size(pace.download)))
         super().__init__(loop, sock, buffer=buffer, owner=owner)
@@ -79,4 +79,9 @@ class PacedConnection(Connection):
 
     def _read_on(self) -> None:
         self._reading = None
-        self._loop.add_reader(self._fd, self._read)
+        self._loop.add_reader(self._fd, self._read_all)
+        if self._has_pending():
+            self._read_all()
+
+    def _has_pending(self) -> bool:
+        return self._reading is None and super()._has_pending()

@@ -1,6 +1,8 @@
 """Connections over TLS (RFC 8446): the same exchanges, in records that the `ssl` module makes.
 
-The handshake belongs to the request that opens the connection, so its time counts.
+The handshake belongs to the request that opens the connection, so its time counts. After it,
+another kind of connection may take the socket over: one that speaks HTTP/2, or a slow or lasting
+one.
 """
 
 import asyncio
@@ -86,19 +88,26 @@ class _TlsSocket:
         """How many bytes of a record were read from the kernel and not yet asked for."""
         return self._inner.pending()
 
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self._inner.fileno()
+
     def close(self) -> None:
         """Close the socket without a farewell, as browsers do."""
         self._inner.close()
 
 
-OnHttp2: TypeAlias = Callable[[StreamSocket, int, ClientExchange], None]
-"""Takes over an encrypted socket, its descriptor, and the exchange that opened it."""
+TakeOver: TypeAlias = Callable[[StreamSocket, ClientExchange], None]
+"""Takes over an encrypted socket, and the exchange that opened it."""
+
+Successor: TypeAlias = Callable[[str | None], TakeOver | None]
+"""Who takes over, by the protocol that both ends have agreed on (ALPN); None: nobody."""
 
 
 class TlsConnection(Connection):
     """A connection that shakes hands before it carries its first exchange."""
 
-    __slots__ = ("_context", "_on_http2", "_plain", "_server_name", "_tls")
+    __slots__ = ("_context", "_plain", "_server_name", "_successor", "_tls")
 
     def __init__(
         self,
@@ -109,7 +118,7 @@ class TlsConnection(Connection):
         owner: Owner,
         context: ssl.SSLContext,
         server_name: str,
-        on_http2: OnHttp2 | None = None,
+        successor: Successor | None = None,
     ) -> None:
         """Describe it.
 
@@ -120,14 +129,14 @@ class TlsConnection(Connection):
             owner: told what becomes of exchanges.
             context: how it is encrypted.
             server_name: the name that the server's certificate must have.
-            on_http2: takes the socket over, and the exchange, where both ends agree on HTTP/2.
+            successor: says who goes on after the handshake; None: it does so itself.
         """
         super().__init__(loop, sock, buffer=buffer, owner=owner)
         self._plain: socket.socket | None = sock
         self._tls: ssl.SSLSocket | None = None
         self._context = context
         self._server_name = server_name
-        self._on_http2 = on_http2
+        self._successor = successor
 
     def usable(self) -> bool:
         """Whether the other end has neither closed it nor sent what nobody asked for."""
@@ -169,19 +178,21 @@ class TlsConnection(Connection):
             return
         self._loop.remove_reader(self._fd)
         self._tls = None
-        if self._on_http2 is not None and tls.selected_alpn_protocol() == "h2":
-            self._hand_over(self._on_http2)
-        else:
+        agreed = tls.selected_alpn_protocol()
+        take_over = None if self._successor is None else self._successor(agreed)
+        if take_over is None:
             super()._write()
+        else:
+            self._hand_over(take_over)
 
-    def _hand_over(self, on_http2: OnHttp2) -> None:
-        """Leave the socket and the exchange to a connection that speaks HTTP/2."""
+    def _hand_over(self, take_over: TakeOver) -> None:
+        """Leave the socket and the exchange to another kind of connection."""
         exchange, self._exchange = self._exchange, None
         self._stop_writing()
         self._closed = True
         self._reader.close()
         if exchange is not None:
-            on_http2(self._sock, self._fd, exchange)
+            take_over(self._sock, exchange)
 
     def _begin(self, plain: socket.socket) -> bool:
         """Wrap the socket once it is connected; returns whether it is."""
@@ -201,13 +212,6 @@ class TlsConnection(Connection):
         self._plain = None
         self._sock = _TlsSocket(self._tls)
         return True
-
-    def _read(self) -> bool:
-        """Take in all that has arrived: the kernel does not tell of what `ssl` keeps."""
-        more = super()._read()
-        while more and isinstance(self._sock, _TlsSocket) and self._sock.pending():
-            more = super()._read()
-        return more
 
 
 def _reason(error: ssl.SSLError) -> str:

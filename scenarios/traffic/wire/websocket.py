@@ -2,14 +2,13 @@
 
 import asyncio
 import enum
-import socket
 import time
 from collections.abc import Callable
 
 import msgspec
 
 from scenarios.traffic.settings import WebSocket
-from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner
+from scenarios.traffic.wire.connection import ClientExchange, Connection, Owner, StreamSocket
 from scenarios.traffic.wire.frames import (
     Control,
     FrameError,
@@ -54,7 +53,7 @@ class WebSocketConnection(Connection):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        sock: StreamSocket,
         *,
         buffer: memoryview,
         owner: Owner,

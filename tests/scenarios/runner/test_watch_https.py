@@ -14,10 +14,7 @@ import pytest
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.routers.binaries import NGINX, find
 from scenarios.cli.main import status
-from scenarios.errors import UsageError
 from scenarios.reports.sentence import summary_of
-from scenarios.runner.watch import check_over_tls
-from scenarios.traffic.settings import Journey, Step, TrafficSettings, WebSocket
 from tests.support.servers import CERTIFICATE
 from tests.support.watched import SERVER, SMALL, assert_nothing_failed, serving, verdict_in
 
@@ -111,15 +108,6 @@ def test_an_https_service_behind_nginx(
     assert any("--insecure" in limit for limit in verdict.limits) is (trust == "--insecure")
     assert f"{trust}" in verdict.replay
     assert "--bearer DEPLOY_TOKEN" in verdict.replay
-
-
-def test_slow_requests_are_refused_over_https() -> None:
-    """What cannot be sent over TLS is said before anything is, and not sent in another way."""
-    slow = Step(path="/", upload_bytes_per_second=10.0)
-    for step in (slow, Step(path="/", websocket=WebSocket(seconds=1.0))):
-        traffic = TrafficSettings(journeys=(Journey(name="look", steps=(step,)),))
-        with pytest.raises(UsageError, match=r"journey look: .* cannot be sent over https"):
-            check_over_tls(traffic)
 
 
 def test_a_certificate_that_nobody_trusts_stops_before_the_deployment(

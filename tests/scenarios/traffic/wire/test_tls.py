@@ -6,9 +6,11 @@ import ssl
 from collections.abc import AsyncIterator
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from scenarios.traffic.errors import TrafficError
-from scenarios.traffic.settings import TlsSettings
+from scenarios.traffic.settings import EventStream, Pace, TlsSettings, WebSocket
 from scenarios.traffic.wire.tls import tls_context
 from tests.support.servers import CERTIFICATE, Asker, Behaviour, Site, encrypted, serving
 
@@ -120,6 +122,74 @@ async def test_a_certificate_that_is_not_checked() -> None:
     settings = TlsSettings(server_name="other.test", verify=False)
     async with asking(Site(OK), settings) as asker:
         assert (await asker.send()).status == 200
+
+
+async def test_a_slow_upload() -> None:
+    """A body goes out at its pace, in records of its own, and arrives whole."""
+    site, body = Site(OK), b"y" * 60
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with asking(site) as asker:
+        outcome = await asker.send(head + body, close=True, pace=Pace(upload=200.0))
+    assert (outcome.status, outcome.error) == (200, None)
+    assert site.requests == [head + body]
+    assert outcome.sent_ns is not None
+    # The first piece waits for nothing.
+    assert outcome.done_ns - outcome.sent_ns >= 200_000_000
+
+
+async def test_a_slow_download() -> None:
+    """A record that the kernel has given away is read on at the pace, to its last byte."""
+    body = b"x" * 4_000
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with asking(Site(head + body)) as asker:
+        outcome = await asker.send(close=True, pace=Pace(download=10_000.0))
+    assert (outcome.status, outcome.error) == (200, None)
+    assert outcome.first_byte_ns is not None
+    assert outcome.done_ns - outcome.first_byte_ns >= 300_000_000
+
+
+async def test_a_websocket() -> None:
+    """A websocket over TLS stays for its time, through messages larger than a record."""
+    closed: list[int | None] = []
+
+    async def behave(connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await connection.send("x" * 70_000)
+                await asyncio.sleep(0.01)
+        closed.append(connection.protocol.close_code)
+
+    websocket = WebSocket(seconds=0.3, ping_seconds=0.05)
+    async with serve(behave, "127.0.0.1", 0, ping_interval=0.02, ssl=encrypted()) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        asker = Asker(port, tls=tls_context(TRUSTING))
+        payload = (
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        outcome = await asker.send(payload, close=True, websocket=websocket)
+        asker.client.close()
+    assert (outcome.status, outcome.error) == (101, None)
+    assert outcome.sent_ns is not None
+    assert outcome.done_ns - outcome.sent_ns >= 300_000_000
+    assert closed == [1000]
+
+
+async def test_a_stream_of_events() -> None:
+    """A stream is listened to for its time, and the numbers of its events are heard."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        for number in range(10_000):
+            writer.write(b"id: %d\ndata: x\n\n" % number)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with asking(behave) as asker:
+        outcome = await asker.send(close=True, websocket=EventStream(seconds=0.3))
+    assert (outcome.status, outcome.error, outcome.missed) == (200, None, 0)
+    assert (outcome.last_id or 0) > 0
 
 
 async def test_a_server_that_does_not_speak_tls() -> None:
