@@ -390,7 +390,8 @@ class ReleaseRun:
                 async with rollout.verb(
                     "deploy",
                     version=version.name,
-                    detail={"replaces": self._history.served[-1].name},
+                    detail={"replaces": self._history.served[-1].name}
+                    | ({"services": dict(services)} if services else {}),
                     encloses=True,
                 ):
                     await self._deploy_everything(version, services)
@@ -410,8 +411,10 @@ class ReleaseRun:
         names = ", ".join(f"{name} {version}" for name, version in services.items())
         try:
             with control.deployment(names):
-                works = (self._services[name].deploy(to) for name, to in services.items())
-                await each_to_its_end(self._with_the_others(one, names) for one in works)
+                detail = {"services": dict(services)}
+                async with self._rollout.verb("deploy", detail=detail, encloses=True):
+                    works = (self._services[name].deploy(to) for name, to in services.items())
+                    await each_to_its_end(self._with_the_others(one, names) for one in works)
         except OrchestratorError as error:
             reason = f"deploy {names}: {error}"
             try:

@@ -225,6 +225,16 @@ def describe(event: Event) -> str:
     return f"{event.verb} {object_of(event)}".rstrip()
 
 
+def _deployed(event: Event) -> str:
+    """What a deployment deploys: a version of the web, services, or a set of processes."""
+    owner = event.detail.get("processes")
+    if owner is not None:
+        return f"{owner} {event.version}"
+    services = event.detail.get("services")
+    named = [f"{one} {to}" for one, to in services.items()] if isinstance(services, Mapping) else []
+    return " and ".join([event.version, *named] if event.version else named)
+
+
 def object_of(event: Event) -> str:
     """What a verb is done to, such as the migration, the replicas, or the version; may be empty."""
     migration = event.detail.get("migration")
@@ -235,9 +245,8 @@ def object_of(event: Event) -> str:
         return str(event.detail.get("name", ""))
     if event.verb == "fault":
         return " ".join((str(event.detail.get("name", "")), *event.replicas)).strip()
-    owner = event.detail.get("processes")
-    if event.verb == "deploy" and owner is not None:
-        return f"{owner} {event.version}"
+    if event.verb == "deploy":
+        return _deployed(event)
     shown = " ".join(event.replicas[:_SHOWN_REPLICAS])
     more = len(event.replicas) - _SHOWN_REPLICAS
     return (f"{shown} and {more} more" if more > 0 else shown) or event.version or ""

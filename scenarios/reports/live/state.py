@@ -172,7 +172,8 @@ class LiveState:
             self._migrated(event)
         if event.state == "started":
             self._running[event.number] = event
-            self._advance(event.verb)
+            if "processes" not in event.detail:  # those are a part of the step of the web
+                self._advance(event.verb)
         elif event.state != "noted":
             self._running.pop(event.number, None)
             if event.verb == "release" and event.state == "completed":

@@ -31,6 +31,15 @@ def test_state_knows_the_step() -> None:
     ]
 
 
+def test_workers_are_deployed_within_the_step_of_the_web() -> None:
+    """The deployment of a set of processes, or of a service of a step, is no step of its own."""
+    state = LiveState(HEADER)
+    state.event(event(0.0, "deploy", "started", 1))
+    step = state.step
+    state.event(event(1.0, "deploy", "started", 2, detail={"processes": "worker"}))
+    assert state.step == step
+
+
 def test_shares_by_version() -> None:
     """The traffic's split is by version, of the last second."""
     state = LiveState(HEADER)

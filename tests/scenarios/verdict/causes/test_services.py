@@ -14,6 +14,7 @@ from scenarios.evidence.service_facts import ServiceFacts
 from scenarios.verdict.causes.service_calls import ServiceCall, ServiceCalls
 from scenarios.verdict.model import Verdict
 from scenarios.verdict.story import tell_story
+from scenarios.verdict.timeline import describe
 from tests.support import evidence as make
 from tests.support.evidence import Evidence
 
@@ -167,6 +168,22 @@ def test_one_sick_replica_is_not_blamed_on_its_version() -> None:
     """Only calls of prices-v2-3 break their requests, while its sister answers well."""
     verdict = judged(run(lambda _, __, service: service == "v2-3"))
     assert [one.cause for one in verdict.causes] == ["status:500"]
+
+
+@pytest.mark.parametrize(
+    ("version", "detail", "said"),
+    [
+        ("b", {"replaces": "a"}, "deploy b"),
+        (None, {"services": {"prices": "v2", "stock": "v3"}}, "deploy prices v2 and stock v3"),
+        ("b", {"services": {"prices": "v2"}}, "deploy b and prices v2"),
+        ("v2", {"processes": "prices"}, "deploy prices v2"),
+    ],
+)
+def test_a_deployment_is_named_by_what_it_deploys(
+    version: str | None, detail: dict[str, object], said: str
+) -> None:
+    """Each line of the journal says whose version it is."""
+    assert describe(make.event(0, "deploy", "started", 1, version=version, detail=detail)) == said
 
 
 LINES = some.builds(
