@@ -1,6 +1,6 @@
 """What queue systems do with their jobs when a deployment stops them: each row is a run of hitless.
 
-    python -m benchmarks.workers [SYSTEM…] [--row NAME] [--out DIR]
+    python -m benchmarks.workers [SYSTEM…] [--row NAME] [--out DIR] [--folder DIR]
 
 Each run deploys one system with its defaults, plants jobs, makes one fault while a job is under
 way, and compares the causes that the verdict names with those that are known of that system. It
@@ -109,19 +109,27 @@ ROWS = (
 
 
 def installed(system: str, folder: Path) -> Path:
-    """Install a system in a folder; return the folder of its programs."""
+    """Install a system in a folder, if it is not there; return the folder of its programs."""
     place = folder / system
+    done = place / "installed"
+    programs = place if system == "bullmq" else place / "bin"
+    if not done.exists():
+        _install(system, place)
+        done.touch()
+    return programs
+
+
+def _install(system: str, place: Path) -> None:
     if system == "bullmq":
-        place.mkdir()
+        place.mkdir(parents=True, exist_ok=True)
         shutil.copy(APPS / "bullmq_app.js", place)
         words = ["npm", "install", "--silent", "--no-fund", "--no-audit", *PINNED[system]]
         subprocess.run(words, cwd=place, check=True, stdout=subprocess.DEVNULL)
-        return place
+        return
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
     words = [str(place / "bin/python"), "-m", "pip", "install", "--quiet"]
     words += ["--disable-pip-version-check", *PINNED[system]]
     subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
-    return place / "bin"
 
 
 def scenario(row: Row, programs: Path, folder: Path) -> Path:
@@ -257,6 +265,7 @@ def main() -> int:
     parser.add_argument("systems", nargs="*", default=[])
     parser.add_argument("--row", default="", help="only rows whose name has this text")
     parser.add_argument("--out", type=Path, help="where the runs are kept")
+    parser.add_argument("--folder", type=Path, help="where the systems are installed, and stay")
     asked = parser.parse_args()
     rows = [
         row
@@ -269,7 +278,7 @@ def main() -> int:
         places: dict[str, Path] = {}
         for number, row in enumerate(rows):
             if row.system not in places:
-                places[row.system] = installed(row.system, folder)
+                places[row.system] = installed(row.system, asked.folder or folder)
             out = (asked.out or folder / "runs") / f"{row.system}-{number}"
             held, seen = ran(row, places[row.system], out)
             different += not held
