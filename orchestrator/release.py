@@ -386,7 +386,7 @@ class ReleaseRun:
         rollout = self._rollout
         rollout.canary_shares.clear()
         try:
-            with rollout.control.deployment(version.name):
+            with rollout.control.deployment(version.name, (version.name, *services.values())):
                 async with rollout.verb(
                     "deploy",
                     version=version.name,
@@ -410,11 +410,12 @@ class ReleaseRun:
         control = self._rollout.control
         names = ", ".join(f"{name} {version}" for name, version in services.items())
         try:
-            with control.deployment(names):
+            with control.deployment(names, services.values()):
                 detail = {"services": dict(services)}
                 async with self._rollout.verb("deploy", detail=detail, encloses=True):
-                    works = (self._services[name].deploy(to) for name, to in services.items())
-                    await each_to_its_end(self._with_the_others(one, names) for one in works)
+                    works = [self._services[name].deploy(to) for name, to in services.items()]
+                    first = next(iter(services.values()))
+                    await each_to_its_end(self._with_the_others(one, first) for one in works)
         except OrchestratorError as error:
             reason = f"deploy {names}: {error}"
             try:

@@ -6,7 +6,7 @@ never interrupts a verb that changes the fleet.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from orchestrator.errors import OrchestratorError, RolloutAborted, RolloutFailed
@@ -29,6 +29,7 @@ class RolloutControl:
         self.promoted_in_full = False
         self.waiting: str | None = None
         self.deploying: str | None = None
+        self._new: frozenset[str] = frozenset()
         self._under_way = False
         self._going = asyncio.Event()
         self._going.set()
@@ -97,7 +98,7 @@ class RolloutControl:
 
     def fail_deployment(self, version: str, reason: str) -> None:
         """Fail the deployment of a version whose replicas keep dying."""
-        if version == self.deploying:
+        if version in self._new:
             self._end(RolloutFailed(reason))
 
     def status(self) -> str:
@@ -125,13 +126,19 @@ class RolloutControl:
             self._released = True
 
     @contextmanager
-    def deployment(self, version: str) -> Iterator[None]:
-        """A version is being deployed inside the block."""
-        self.deploying, self.promoted_in_full = version, False
+    def deployment(self, what: str, versions: Iterable[str] = ()) -> Iterator[None]:
+        """A deployment is under way inside the block.
+
+        Args:
+            what: the version, as text for people.
+            versions: the versions whose replicas fail it if they keep dying; empty: that version.
+        """
+        self.deploying, self.promoted_in_full = what, False
+        self._new = frozenset(versions) or frozenset({what})
         try:
             yield
         finally:
-            self.deploying = None
+            self.deploying, self._new = None, frozenset()
 
     async def next_command(self) -> str:
         """Wait for a command that follows a release: `undo`, `retry` or `finish`."""

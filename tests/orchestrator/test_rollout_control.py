@@ -124,6 +124,16 @@ def test_only_the_version_that_is_deployed_fails_its_deployment() -> None:
             asyncio.run(control.checkpoint())
 
 
+def test_a_service_that_keeps_dying_fails_its_deployment() -> None:
+    """People read what is deployed, and replicas are known by their version."""
+    control = RolloutControl()
+    with control.release(), control.deployment("prices v2", ["v2"]):
+        assert control.status() == "deploying prices v2"
+        control.fail_deployment("v2", "prices-v2-3 dies")
+        with pytest.raises(RolloutFailed, match="prices-v2-3 dies"):
+            asyncio.run(control.checkpoint())
+
+
 async def test_promoted_in_full_skips_the_analysis(tmp_path: Path) -> None:
     """After `promote-full` no further sample is waited for: the canary is not judged."""
     patient = Policy(

@@ -368,7 +368,7 @@ class Surroundings:
         return next((one.name for one in within(self._migrations, start_ns, end_ns)), None)
 
     def faults(self, replica: str | None, start_ns: int, end_ns: int) -> list[str]:
-        """The faults that the harness made at that time, to this replica or to none in particular.
+        """The faults that the harness made at that time: to this replica, to a service, or to all.
 
         Their effect may outlast them: a killed replica stays dead, so each counts from its begin
         on for as long as effects may take to be noticed.
@@ -380,5 +380,10 @@ class Surroundings:
             for one in self._faults
             if one.start_ns <= end_ns
             and (one.end_ns is None or start_ns <= one.end_ns + SLACK_NS)
-            and (not one.replicas or replica in one.replicas)
+            and (not one.replicas or replica in one.replicas or self._of_service(one.replicas))
         ]
+
+    def _of_service(self, replicas: Iterable[str]) -> bool:
+        """Whether replicas are those of a service, which any request may have needed."""
+        services = {one.service for one in self.calls.services}
+        return any(self.timeline.sets.get(one) in services for one in replicas)

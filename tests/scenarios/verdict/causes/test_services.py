@@ -146,6 +146,18 @@ def test_the_story_of_a_request_has_its_call() -> None:
     ]
 
 
+def test_a_fault_of_the_run_that_hits_a_service_is_named() -> None:
+    """A killed replica of a service is what the run did, and not what a version did."""
+    evidence, calls = run(lambda at, *_: 6.0 <= at < 6.5, status=503)
+    about = {"version": "v2", "replicas": ("prices-v2-3",)}
+    fault = make.event(5.9, "fault", "completed", 90, detail={"name": "kill"}, **about)
+    begun = make.event(5.8, "fault", "started", 90, detail={"name": "kill"}, **about)
+    hit = evidence.but(events=[*evidence.events, begun, fault])
+    (cause,) = judged((hit, calls)).causes
+    assert cause.cause == "service:prices"
+    assert cause.evidence.faults == {"kill prices-v2-3": cause.count}
+
+
 @settings(max_examples=25, deadline=None, derandomize=True)  # one in a thousand may be deceived
 @given(seed=some.integers(0, 10_000), followed=some.booleans())
 def test_failures_that_follow_no_service_are_not_blamed_on_one(
