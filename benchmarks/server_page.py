@@ -256,7 +256,7 @@ def _by_hand(record: Record) -> Iterable[str]:
     """What the probe says beside what was seen without it."""
     seen = {name: cells for name, cells in read_by_hand().items() if name in record.servers}
     differing = [
-        f"- {name}: {one} ({explanation(name, one.cell) or 'not explained'})"
+        f"- {name}: {one} ({explanation(name, one) or 'not explained'})"
         for name, cells in seen.items()
         for one in contradictions(cells, record.servers[name])
     ]

@@ -33,7 +33,7 @@ import msgspec
 
 from benchmarks.server_page import PAGE, RECORD, Record, Wrapped, page, read_record
 from benchmarks.server_reference import (
-    BY_CHANCE,
+    chance,
     contradictions,
     count_cells,
     explanation,
@@ -294,9 +294,9 @@ def report_differences(before: Record, servers: Mapping[str, Profile]) -> int:
         cells += count_cells(by_hand.get(name, {}))
         known = before.servers.get(name)
         for one in differences(known, profile) if known is not None else ():
-            changed += _told(name, one, BY_CHANCE.get((name, one.cell)))
+            changed += _told(name, one, chance(name, one.cell))
         for contradiction in contradictions(by_hand.get(name, {}), profile):
-            changed += _told(name, contradiction, explanation(name, contradiction.cell))
+            changed += _told(name, contradiction, explanation(name, contradiction))
     # What has an explanation is printed, and is no difference.
     waits = [max(profile.core_wait.values(), default=0.0) for profile in servers.values()]
     print(
