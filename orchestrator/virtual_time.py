@@ -6,6 +6,7 @@ unchanged. Its rules:
 - The clock is an integer of nanoseconds that begins at 0. It moves only when no callback is ready,
   and then to the next deadline exactly.
 - Callbacks with equal deadlines run in the order in which they were asked for.
+- Tasks that are cancelled together are cancelled in the same order in every process.
 - Nothing ready and no deadline is a `DeadlockError`, since it would be an endless wait.
 - What would touch the real world is a `RealWorldError`: sockets, pipes, processes, threads, signals
   and name look-ups. Real work under a virtual clock ends late or never, and makes results depend
@@ -24,8 +25,8 @@ import contextvars
 import heapq
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any, NoReturn, Protocol, Self, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -95,6 +96,31 @@ class _Timer(asyncio.TimerHandle):
         self.number = number
 
 
+class _Task(asyncio.Task[T]):
+    """A task whose hash is its number.
+
+    asyncio keeps tasks in sets (a task group cancels its set in the order of iteration), and the
+    hash of an object is its address otherwise, which differs from process to process.
+    """
+
+    def __new__(
+        cls,
+        _coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        loop: asyncio.AbstractEventLoop,
+        **_options: object,
+    ) -> Self:
+        task = super().__new__(cls)
+        assert isinstance(loop, VirtualTimeLoop)  # noqa: S101 - which alone makes such tasks
+        task._number = loop.count_task()
+        return task
+
+    _number: int
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class VirtualTimeLoop(asyncio.BaseEventLoop):
     """The event loop; `run` makes one, runs a coroutine on it, and closes it.
 
@@ -112,9 +138,15 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         self.clock = VirtualClock()
         self.events: SimulatedEvents | None = None
         self._timers: list[tuple[int, int, _Timer]] = []
-        self._numbers = 0
+        self._numbers = self._tasks = 0
+        self.set_task_factory(_new_task)
         self._cancelled_timers = 0
         self._thread = threading.get_ident()
+
+    def count_task(self) -> int:
+        """The number of the next task, from 1."""
+        self._tasks += 1
+        return self._tasks
 
     def time_ns(self) -> int:
         """Nanoseconds since the loop began."""
@@ -251,6 +283,14 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
     create_unix_connection = create_unix_server = _refuse_later
     connect_accepted_socket = connect_read_pipe = connect_write_pipe = _refuse_later
     subprocess_exec = subprocess_shell = start_tls = sendfile = _refuse_later
+
+
+def _new_task(
+    loop: asyncio.AbstractEventLoop,
+    coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+    **options: Any,  # noqa: ANN401 - what the Python in use passes on
+) -> "asyncio.Task[T]":
+    return _Task(coro, loop=loop, **options)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

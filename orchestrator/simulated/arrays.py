@@ -9,6 +9,7 @@ from orchestrator.simulated.chance import Distribution
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 def generator(chance: random.Random) -> np.random.Generator:

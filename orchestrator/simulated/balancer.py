@@ -29,20 +29,20 @@ from orchestrator.tasks import now
 _NS = 1_000_000_000
 
 
-class Flush(Protocol):
-    """Completes the counters of all backends."""
+class Stretch(Protocol):
+    """A steady stretch, which counts requests by itself."""
 
-    def __call__(self, *, latencies: bool) -> None:
-        """Do so; `latencies` says whether latencies are needed, too."""
+    def flush(self, *, latencies: bool = True) -> None:
+        """Complete the counters of all backends; `latencies`: those of the latencies, too."""
+        ...
+
+    def in_flight(self, backend: Backend) -> int:
+        """How many of its requests a backend has under way, as of the last `flush`."""
         ...
 
 
 def _ignore(_change: Change) -> None:
     pass
-
-
-def _nothing_to_flush(*, latencies: bool) -> None:
-    del latencies
 
 
 class SimulatedBalancer:
@@ -52,7 +52,7 @@ class SimulatedBalancer:
         pool: the backends.
         exchanges: the requests under way.
         on_change: told of each change of the pool.
-        flush: completes the counters before they are read.
+        stretch: completes the counters before they are read; None: they are complete.
     """
 
     capabilities: ClassVar[Capabilities] = EVERYTHING
@@ -92,7 +92,7 @@ class SimulatedBalancer:
         self._up: dict[str, list[asyncio.Future[None]]] = {}
         self._idle: dict[Backend, asyncio.Event] = {}
         self.on_change: Callable[[Change], None] = _ignore
-        self.flush: Flush = _nothing_to_flush
+        self.stretch: Stretch | None = None
 
     @property
     def admission_seconds(self) -> float:
@@ -198,7 +198,7 @@ class SimulatedBalancer:
 
     async def counts(self) -> Mapping[str, RequestCounts]:
         """Return the cumulative counts of each replica that the balancer knows."""
-        return _Counts(self.pool, self.flush)
+        return _Counts(self.pool, self.stretch)
 
     # What live requests tell
 
@@ -219,7 +219,8 @@ class SimulatedBalancer:
         """Look at the counters once a second; runs until it is cancelled."""
         while self._outliers is not None:
             await asyncio.sleep(1.0)
-            self.flush(latencies=False)
+            if self.stretch is not None:
+                self.stretch.flush(latencies=False)
             up = [one for one in self.pool.backends if one.state is State.UP]
             self._apply(self._outliers, self._outliers.sweep(up, now()))
 
@@ -263,21 +264,25 @@ class SimulatedBalancer:
 class _Counts(Mapping[str, RequestCounts]):
     """The counts of each backend, made when they are asked for."""
 
-    def __init__(self, pool: BackendPool, flush: "Flush") -> None:
+    def __init__(self, pool: BackendPool, stretch: Stretch | None) -> None:
         self._pool = pool
-        self._flush: Flush | None = flush
+        self._stretch = stretch
+        self._flushed = False
 
     def __getitem__(self, name: str) -> RequestCounts:
         try:
             backend = self._pool.get(name)
         except BalancerError:
             raise KeyError(name) from None
-        if self._flush is not None and backend.routable:
-            self._flush(latencies=True)
-            self._flush = None
+        in_flight = backend.in_flight
+        if self._stretch is not None and backend.routable:
+            if not self._flushed:
+                self._stretch.flush()
+                self._flushed = True
+            in_flight += self._stretch.in_flight(backend)
         counters = backend.counters
         latency = Latency(BOUNDS, tuple(counters.buckets), counters.latency_sum_ns / _NS)
-        return RequestCounts(counters.requests, counters.failed, latency, backend.in_flight)
+        return RequestCounts(counters.requests, counters.failed, latency, in_flight)
 
     def __iter__(self) -> Iterator[str]:
         return iter([one.id for one in self._pool.backends])

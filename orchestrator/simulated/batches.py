@@ -1,14 +1,10 @@
-"""Steady stretches of traffic in batches: the same counts as request by request, much faster.
+"""Steady stretches of traffic in batches: the same as request by request, much faster.
 
 A stretch is steady as long as nobody's fate is individual: the choice is plain round robin, every
 replica in it is up, warm, and answers everything with success, and no lock is held. Then only the
-queues of the replicas matter, and numpy works them out for all requests of a round at once. Request
-k goes to place k of the ring, takes the worker that is free first, and is done after its own
-service time (Kiefer and Wolfowitz, "On the theory of queues with many servers", 1955). What is
-under way when a stretch ends becomes single requests again.
-
-One thing is simpler than request by request: a round uses kept connections if the gap between two
-requests to one replica allows it, all of them or none.
+connections and workers of the replicas matter, and `queues` works them out for a whole round of
+requests at once. It stops at a request whose fate is individual after all, and what is under way
+when a stretch ends becomes single requests again.
 """
 
 from typing import Any, NamedTuple
@@ -17,18 +13,23 @@ import numpy as np
 
 from balancer.backend import Backend
 from balancer.backend_pool import BackendPool
+from balancer.config import Limits as BalancerLimits
 from balancer.statistics import BOUNDS
-from orchestrator.simulated.arrays import Floats, Ints, at_many
+from orchestrator.simulated.arrays import Bools, Floats, Ints, at_many
 from orchestrator.simulated.events import Events
-from orchestrator.simulated.exchanges import Exchanges
+from orchestrator.simulated.exchanges import REUSE_NS, Exchanges
+from orchestrator.simulated.queues import Limits, Queues
 from orchestrator.simulated.replica import Behaviour, SimulatedReplica
 from orchestrator.simulated.request import AnsweredMany, EndedMany, Request
 from orchestrator.simulated.users import Users
 
 _LEAST = 64  # fewer arrivals than this are quicker one by one
+_FEWEST = 8  # with fewer replicas, all arrivals are: a round is too short for numpy
 _BUSIEST = 0.7  # beyond this share of its workers a replica's queue may become individual
+_ALONE_NS = 1_000_000_000  # for how long no stretch begins after the fate of one was individual
 _BOUNDS_NS = np.array([round(bound * 1e9) for bound in BOUNDS], dtype=np.int64)
 _BUCKETS = len(BOUNDS) + 1
+_NO_PLACES = np.zeros(0, dtype=np.int64)
 _MOST_NOTED = 1_000_000
 _MOST_SENT = 50_000
 
@@ -43,6 +44,7 @@ class _Sent(NamedTuple):
     at_ns: Ints
     arrives: Ints
     done: Ints
+    kept: Bools
 
 
 class Batches:
@@ -76,15 +78,19 @@ class Batches:
         self._fit = False
         self._open = False
         self._replicas: list[SimulatedReplica] = []
-        self._members: frozenset[Backend] = frozenset()
-        self._travel_ns = 0
-        self._free: Ints = np.zeros((0, 1), dtype=np.int64)
+        self._places: dict[Backend, int] = {}
+        self._queues: Queues | None = None
+        self._limits = Limits(
+            delay_ns, users.patience_ns, REUSE_NS, BalancerLimits().backend_requests
+        )
+        self._alone_until_ns = 0
         self._behaviours: list[Behaviour] = []
         self._versions: Ints = np.zeros(0, dtype=np.int64)
         self._under_way: list[_Sent] = []
         self._latencies: list[tuple[Ints, Ints]] = []
         self._noted = self._sent = 0
         self._new: Ints = np.zeros(0, dtype=np.int64)
+        self._waiting: Ints = _NO_PLACES
         self._buckets: Ints = np.zeros(0, dtype=np.int64)
         self._sums: Ints = np.zeros(0, dtype=np.int64)
 
@@ -99,7 +105,7 @@ class Batches:
 
     def _is_steady(self, ring: tuple[Backend, ...]) -> bool:
         exchanges = self._exchanges
-        if not ring or not exchanges.all_plain or not self._pool.is_plain:
+        if len(ring) < _FEWEST or not exchanges.all_plain or not self._pool.is_plain:
             return False
         replicas = [exchanges.replica_of(one) for one in ring]
         behaviours = {one.behaviour for one in replicas}
@@ -117,53 +123,57 @@ class Batches:
         self._behaviours = list({one.behaviour: None for one in replicas})
         order = {one: number for number, one in enumerate(self._behaviours)}
         self._versions = np.array([order[one.behaviour] for one in replicas], dtype=np.int64)
-        self._members = frozenset(ring)
-        gap_ns = len(ring) / self._rate * 1e9
-        kept = gap_ns < min(one.reusable_ns for one in behaviours)
-        self._travel_ns = self._delay_ns if kept else 3 * self._delay_ns
+        self._places = {one: place for place, one in enumerate(ring)}
         return True
 
     def step(self, last_ns: int) -> None:
         """Carry out all arrivals up to an instant, or up to the first event of another kind.
 
-        Plain answers that are due by then are carried out as well.
+        Answers to single requests that are due by then are carried out as well.
         """
         events, users = self._events, self._users
-        if not self._open and users.due(last_ns) < _LEAST:
+        if not self._open and (
+            users.due(last_ns) < _LEAST or events.clock.ns < self._alone_until_ns
+        ):
             return
-        until_ns = events.run_answers(last_ns, self._members)
-        end_ns = last_ns if until_ns > last_ns else until_ns - 1
+        answers, other_ns = events.answers_until(last_ns, self._places)
+        end_ns = last_ns if other_ns > last_ns else other_ns - 1
+        until_ns = min(last_ns, other_ns)
         while (count := users.due(end_ns)) > 0:
-            self._batch(count, end_ns)
+            if not self._batch(count, end_ns):
+                # The next request goes by itself.
+                until_ns = events.clock.ns
+                self._alone_until_ns = until_ns + _ALONE_NS
+                break
+        now_ns = events.clock.ns
+        events.run(answers, until_ns)
+        events.clock.ns = max(now_ns, events.clock.ns)
+        if self._alone_until_ns > events.clock.ns:
+            self.close()
 
-    def _batch(self, count: int, end_ns: int) -> None:
-        if not self._open:
-            self._enter()
-        number, at_ns, kinds, shares = self._users.take(count)
-        size = len(self._replicas)
-        places = (self._pool.rotate(count) + np.arange(count, dtype=np.int64)) % size
+    def _batch(self, count: int, end_ns: int) -> bool:
+        """Carry out so many arrivals; returns False if it had to stop before the last one."""
+        queues = self._queues or self._enter()
+        number, at_ns, kinds, shares = self._users.peek(count)
+        size, first = len(self._replicas), self._pool.rotate(0)
+        places = (first + np.arange(count, dtype=np.int64)) % size
         services = self._services(places, kinds, shares)
-        arrives = at_ns + self._travel_ns
-        done = np.empty(count, dtype=np.int64)
-        begin = 0
-        while begin < count:
-            place = int(places[begin])
-            end = min(count, begin + size - place)
-            part = self._free[place : place + end - begin]
-            soonest = part.argmin(axis=1)
-            index = np.arange(end - begin)
-            done[begin:end] = np.maximum(part[index, soonest], arrives[begin:end])
-            done[begin:end] += services[begin:end]
-            part[index, soonest] = done[begin:end]
-            begin = end
-        self._exchanges.passed(count, int(at_ns[-1]))
-        numbers = np.arange(number, number + count, dtype=np.int64)
-        sent = _Sent(numbers, places, kinds, shares, at_ns, arrives, done)
-        self._under_way.append(sent)
-        self._sent += count
-        if self._sent > _MOST_SENT:
-            self._finish(end_ns)
-        self._events.clock.ns = max(self._events.clock.ns, int(at_ns[-1]))
+        worked = queues.work(first, at_ns, services)
+        if went := len(worked.done):
+            at_ns = at_ns[:went]
+            self._users.take(went)
+            self._pool.rotate(went)
+            self._exchanges.passed(at_ns)
+            numbers = np.arange(number, number + went, dtype=np.int64)
+            self._under_way.append(
+                _Sent(numbers, places[:went], kinds[:went], shares[:went], at_ns, *worked)
+            )
+            self._sent += went
+            last_ns = int(at_ns[-1])
+            if self._sent > _MOST_SENT:
+                self._finish(end_ns if went == count else last_ns)
+            self._events.clock.ns = max(self._events.clock.ns, last_ns)
+        return went == count
 
     def _finish(self, until_ns: int) -> None:
         """Count what is answered by an instant, and keep what is not."""
@@ -222,13 +232,19 @@ class Batches:
 
     # In and out
 
-    def _enter(self) -> None:
+    def _enter(self) -> Queues:
         self._open = True
         size = len(self._replicas)
-        self._free = np.array([one.free for one in self._replicas], dtype=np.int64)
+        self._queues = Queues(self._replicas, self._limits, self._events.clock.ns)
         self._new = np.zeros(size, dtype=np.int64)
         self._buckets = np.zeros(size * _BUCKETS, dtype=np.int64)
         self._sums = np.zeros(size, dtype=np.int64)
+        return self._queues
+
+    def in_flight(self, backend: Backend) -> int:
+        """How many requests of the stretch a backend has under way, as of the last `flush`."""
+        place = self._places.get(backend)
+        return 0 if place is None or not self._open else int(self._waiting[place])
 
     def flush(self, *, latencies: bool = True) -> None:
         """Write what was counted to the backends' counters.
@@ -239,6 +255,8 @@ class Batches:
         if not self._open or self._ring is None:
             return
         self._finish(self._events.clock.ns)
+        places = self._under_way[0].places if self._under_way else _NO_PLACES
+        self._waiting = np.bincount(places, minlength=len(self._replicas))
         counters = [one.counters for one in self._ring]
         if self._new.any():
             for one, count in zip(counters, self._new.tolist(), strict=True):
@@ -249,7 +267,7 @@ class Batches:
             self._new[:] = 0
         if latencies:
             self._sort_latencies()
-        if latencies and self._sums.any():
+        if latencies and self._buckets.any():
             rows = self._buckets.reshape(-1, _BUCKETS).tolist()
             for one, total, row in zip(counters, self._sums.tolist(), rows, strict=True):
                 one.latency_sum_ns += total
@@ -261,35 +279,25 @@ class Batches:
         """Write everything back: what follows goes request by request."""
         if not self._open:
             return
-        now = self._events.clock.ns
         self.flush()
-        self._open = False
-        kept = self._travel_ns == self._delay_ns
-        for replica, row in zip(self._replicas, np.sort(self._free, axis=1).tolist(), strict=True):
-            replica.free[:] = row
-            if kept:
-                # The connection that was used last was used all the while.
-                answered = [at + self._delay_ns for at in row if at + self._delay_ns <= now]
-                last = replica.idle.pop() if replica.idle else 0
-                replica.idle.append(max([last, *answered]))
+        if self._queues is not None:
+            self._queues.write_back(self._events.clock.ns)
+        self._open, self._queues = False, None
         for sent in self._under_way:
             self._resume(sent)
         self._under_way, self._sent = [], 0
 
     def _resume(self, sent: _Sent) -> None:
         """Make single requests of what is under way."""
-        ring, reused = self._ring or (), self._travel_ns == self._delay_ns
-        patience = self._users.patience_ns
-        for number, place, kind, share, at_ns, arrives, done in zip(
+        ring, patience = self._ring or (), self._users.patience_ns
+        for number, place, kind, share, at_ns, arrives, done, kept in zip(
             *(column.tolist() for column in sent), strict=True
         ):
-            if reused and self._replicas[place].idle:
-                self._replicas[place].idle.pop()
             self._exchanges.under_way(
                 Request(number, kind, at_ns, share, at_ns + patience, None),
                 ring[place],
                 self._replicas[place],
                 arrives_ns=arrives,
                 done_ns=done,
-                reused=reused,
+                reused=kept,
             )

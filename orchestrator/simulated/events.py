@@ -1,6 +1,6 @@
 """The queue of everything that happens in the simulated world, beside the deadlines of tasks."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
@@ -8,6 +8,9 @@ from orchestrator.virtual_time import VirtualClock
 
 NEVER = 1 << 62
 """An instant that does not come."""
+
+Event = tuple[int, int, Callable[[Any], None], Any]
+"""Its instant, its place among those of the same instant, what happens, and to what."""
 
 
 class Steady(Protocol):
@@ -37,36 +40,39 @@ class Arrivals(Protocol):
 
 
 class Events:
-    """Events by instant, and in the order of their making where instants are equal.
+    """Events by instant. Of equal instants, answers come first; else those that were made first.
+
+    Answers come first, since nobody knows in a steady stretch when they were made.
 
     Attributes:
         clock: the time of the loop that they belong to.
         arrivals: what comes beside them; absent: nothing.
         steady: carries out steady stretches; absent: every request is an event of its own.
-        answer: what a plain answer is, so that steady stretches need not end at it.
+        answer: takes the answer to a request; set once.
         count: how many events have happened, arrivals among them.
     """
 
-    __slots__ = ("_heap", "_number", "answer", "arrivals", "clock", "count", "steady")
+    __slots__ = ("_answers", "_heap", "_number", "answer", "arrivals", "clock", "count", "steady")
 
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock
         self.arrivals: Arrivals | None = None
         self.steady: Steady | None = None
-        self.answer: Callable[[Any], None] | None = None
+        self.answer: Callable[[Any], None] = _ignore
         self.count = 0
-        self._heap: list[tuple[int, int, Callable[[Any], None], Any]] = []
+        self._heap: list[Event] = []
         self._number = 0
+        self._answers = -NEVER
 
     def at(self, at_ns: int, what: Callable[[Any], None], about: object = None) -> None:
         """Let something happen at an instant; one that has passed is now."""
         self._number = number = self._number + 1
         heappush(self._heap, (max(at_ns, self.clock.ns), number, what, about))
 
-    def later(self, at_ns: int, what: Callable[[Any], None], about: object) -> None:
-        """The same as `at`, for an instant that has certainly not passed."""
-        self._number = number = self._number + 1
-        heappush(self._heap, (at_ns, number, what, about))
+    def answer_at(self, at_ns: int, request: object) -> None:
+        """Let a request be answered at an instant that has not passed."""
+        self._answers = number = self._answers + 1
+        heappush(self._heap, (at_ns, number, self.answer, request))
 
     def advance(self, until_ns: int | None, woken: Sequence[object]) -> bool:
         """Do what is due up to an instant; see `orchestrator.virtual_time.SimulatedEvents`.
@@ -102,22 +108,32 @@ class Events:
         self.count += count
         return False
 
-    def run_answers(self, last_ns: int, backends: Container[object]) -> int:
-        """Let plain answers of these backends come; returns when the next other event is due.
+    def answers_until(self, last_ns: int, backends: Container[object]) -> tuple[list[Event], int]:
+        """Take out the next answers of these backends, up to an instant or to an event of others.
 
-        Args:
-            last_ns: the last instant that may be reached.
-            backends: the answers of others may wake somebody.
+        Returns:
+            The answers, and when that other event is due; `NEVER`: there is none up to the instant.
         """
-        heap, clock, answer = self._heap, self.clock, self.answer
-        while heap:
+        heap, answer = self._heap, self.answer
+        found: list[Event] = []
+        while heap and heap[0][0] <= last_ns:
             at_ns, _, what, about = heap[0]
             if what is not answer or about.backend not in backends:
-                return at_ns
-            if at_ns > last_ns:
-                return NEVER
-            heappop(heap)
-            clock.ns = at_ns
-            what(about)
-            self.count += 1
-        return NEVER
+                return found, at_ns
+            found.append(heappop(heap))
+        return found, NEVER
+
+    def run(self, answers: Iterable[Event], until_ns: int) -> None:
+        """Let answers come that are due up to an instant, and put the others back."""
+        clock = self.clock
+        for one in answers:
+            if one[0] <= until_ns:
+                clock.ns = one[0]
+                one[2](one[3])
+                self.count += 1
+            else:
+                heappush(self._heap, one)
+
+
+def _ignore(_about: object) -> None:
+    pass

@@ -8,6 +8,7 @@ connections are the balancer's own objects.
 import random
 from collections.abc import Callable
 from heapq import heapreplace
+from typing import TYPE_CHECKING
 
 from balancer.backend import Backend
 from balancer.backend_pool import BackendPool
@@ -24,9 +25,13 @@ from orchestrator.simulated.replica import SimulatedReplica
 from orchestrator.simulated.request import Ended, Handling, Passive, Request, SteadyStretch
 from orchestrator.simulated.world_settings import Endpoint, Network
 
+if TYPE_CHECKING:
+    from orchestrator.simulated.arrays import Ints  # needs numpy, which is an extra
+
 _NS = 1_000_000_000
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-_REUSE_NS = round(Timeouts().reuse * _NS)
+REUSE_NS = round(Timeouts().reuse * _NS)
+"""For how long the balancer uses an idle connection."""
 _CONNECT_NS = round(Timeouts().connect * _NS)
 _BACKOFF_LONGEST_NS = 250_000_000
 
@@ -66,7 +71,7 @@ class Exchanges:
             one.method in _IDEMPOTENT and one.lock is None and not network.loss for one in endpoints
         ]
         self._acquire: Callable[..., Backend | None] = pool.acquire
-        self._on_answer = events.answer = self._answer
+        events.answer = self._answer
         self.steady: SteadyStretch | None = None
         self.epoch = 0
         self._handling = handling
@@ -94,7 +99,7 @@ class Exchanges:
         replica.before_change = self.settle
         replica.on_calm = lambda: self._calm_changed(backend)
         replica.behaviour.reusable_ns = min(
-            _REUSE_NS, replica.behaviour.keep_alive_ns - 2 * self._delay_ns
+            REUSE_NS, replica.behaviour.keep_alive_ns - 2 * self._delay_ns
         )
 
     def _calm_changed(self, backend: Backend) -> None:
@@ -123,12 +128,14 @@ class Exchanges:
         """Whether a request must not be sent twice."""
         return not self._safe[request.endpoint]
 
-    def passed(self, count: int, at_ns: int) -> None:
-        """So many requests have come in a steady stretch, the last one at this instant."""
+    def passed(self, at_ns: "Ints") -> None:
+        """Requests have come in a steady stretch, at these instants."""
+        begin, count = 0, len(at_ns)
+        if at_ns[-1] - self._marked_ns >= _NS:
+            while (begin := int(at_ns.searchsorted(self._marked_ns + _NS))) < count:
+                self._marked_ns = int(at_ns[begin])
+                self._budget.mark(self._marked_ns, self._arrived + begin + 1)
         self._arrived += count
-        if at_ns - self._marked_ns >= _NS:
-            self._marked_ns = at_ns
-            self._budget.mark(at_ns, self._arrived)
 
     def under_way(
         self,
@@ -152,10 +159,7 @@ class Exchanges:
         request.done_ns = done_ns
         request.answered_ns = answered = done_ns + self._delay_ns
         replica.pending[request] = None
-        if answered > request.due_ns:
-            self._events.at(request.due_ns, self._give_up, (request, 0))
-        else:
-            self._events.at(answered, self._on_answer, request)
+        self._events.answer_at(answered, request)
 
     def has_idle(self, backend: Backend) -> bool:
         """Whether there is an idle connection to it."""
@@ -236,7 +240,7 @@ class Exchanges:
         if answered > request.due_ns:
             self._events.at(request.due_ns, self._give_up, (request, 0))
         else:
-            self._events.later(answered, self._on_answer, request)
+            self._events.answer_at(answered, request)
 
     def _choose(self, request: Request) -> None:
         if request.tried:
@@ -283,7 +287,7 @@ class Exchanges:
         if answered > request.due_ns:
             self._events.at(request.due_ns, self._give_up, (request, request.turn))
         else:
-            self._events.at(answered, self._answer, request)
+            self._events.answer_at(answered, request)
 
     def _send_in_vain(self, request: Request, replica: SimulatedReplica, back_ns: int) -> None:
         """Nobody answers it: a new connection is refused, and a kept one was closed on the way."""
@@ -301,9 +305,9 @@ class Exchanges:
         """
         idle = replica.idle
         age = now - idle[-1]
-        if age >= replica.behaviour.keep_alive_ns or age >= _REUSE_NS:
+        if age >= replica.behaviour.keep_alive_ns or age >= REUSE_NS:
             # By now the balancer has seen the end of all that the replica closed.
-            if age < _REUSE_NS:
+            if age < REUSE_NS:
                 backend.reuse.closed(replica.behaviour.keep_alive_ns)
             idle.clear()
             return -1
@@ -455,7 +459,7 @@ class Exchanges:
             if answered > one.due_ns:
                 self._events.at(one.due_ns, self._give_up, (one, one.turn))
             else:
-                self._events.at(answered, self._answer, one)
+                self._events.answer_at(answered, one)
 
     def _forget_idle(self, replica: SimulatedReplica) -> None:
         if not replica.accepts:

@@ -103,23 +103,27 @@ class Users:
             return 0
         return int(self._arrays[0].searchsorted(until_ns, side="right")) - self._place
 
-    def take(self, count: int) -> tuple[int, Any, Any, Any]:
-        """Let the next ones come, without sending anything.
+    def peek(self, count: int) -> tuple[int, Any, Any, Any]:
+        """The next ones, at most as many as are `due`.
 
         Returns:
             The number of the first one; and, as arrays, the instants in ns, the kinds, and the
             shares.
         """
         assert self._arrays is not None  # noqa: S101 - `due` said that there are some
-        first, begin = self.planned + 1, self._place
-        end = self._place = begin + count
+        begin = self._place
+        at, kinds, shares = (one[begin : begin + count] for one in self._arrays)
+        return self.planned + 1, at, kinds, shares
+
+    def take(self, count: int) -> None:
+        """Let the next ones come, without sending anything."""
+        assert self._arrays is not None  # noqa: S101 - `due` said that there are some
+        end = self._place = self._place + count
         self.planned += count
-        at, kinds, shares = (one[begin:end] for one in self._arrays)
         if end < self._drawn:
             self.next_ns = int(self._arrays[0][end])
         else:
             self._refill()
-        return first, at, kinds, shares
 
     def _refill(self) -> None:
         if self._offsets is not None:

@@ -186,7 +186,7 @@ class SimulatedWorld:
         )
         self.events.steady = exchanges.steady = batches
         self.collect = batches.collect
-        self.balancer.flush = batches.flush
+        self.balancer.stretch = batches
 
 
 Phase = Callable[[str, SimulatedWorld, Rollout], None]

@@ -1,6 +1,7 @@
 """Virtual time is exact, in order, deterministic, and shut off from the real world."""
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
@@ -93,6 +94,36 @@ def test_memory_of_cancelled_timers_is_given_back() -> None:
         return len(loop._timers)
 
     assert virtual_time.run(main()) < 500
+
+
+def test_tasks_are_cancelled_in_the_same_order_in_every_process() -> None:
+    """The order in which a task group cancels its tasks does not depend on their addresses.
+
+    It keeps them in a set, whose order follows from the hashes of its members.
+    """
+
+    async def main(cancelled: list[int]) -> None:
+        async def wait(number: int) -> None:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled.append(number)
+                raise
+
+        with contextlib.suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                for number in range(50):
+                    group.create_task(wait(number))
+                await asyncio.sleep(1)
+                raise ValueError
+
+    orders, filling = list[list[int]](), list[bytearray]()
+    for size in range(8):
+        orders.append([])
+        filling.extend(bytearray(size * 100) for _ in range(size * 7))
+        virtual_time.run(main(orders[-1]))
+    assert sorted(orders[0]) == list(range(50))
+    assert all(one == orders[0] for one in orders)
 
 
 def test_asyncio_works_unchanged() -> None:

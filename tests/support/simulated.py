@@ -58,7 +58,18 @@ class Account:
 
 @dataclass
 class Simulated:
-    """A simulated release that has ended."""
+    """A simulated release that has ended.
+
+    Attributes:
+        account: what became of the requests.
+        result: how the release ended.
+        events: of the journal.
+        planned: how many requests users wanted to send.
+        batched: how many of them were worked out in batches.
+        phases: when each phase began, in ns.
+        left: the replicas that run after the end.
+        counters: of the balancer, by version.
+    """
 
     account: Account
     result: ReleaseResult
@@ -67,6 +78,7 @@ class Simulated:
     batched: int
     phases: dict[str, int]
     left: list[str]
+    counters: dict[str, dict[str, object]]
 
     @property
     def digest(self) -> str:
@@ -79,16 +91,22 @@ class Simulated:
 
 def release(*steps: Step, strategy: str = "rolling", **settings: Any) -> Simulated:
     """Carry out a release; without steps it deploys B."""
+    knobs = settings.pop("policy", {})
+    return carried_out(
+        SimulatedRun(
+            release=Release(name="r", start=A, steps=steps or (Deploy(version=B),)),
+            policy=Policy(**knobs),
+            strategy=strategy,
+            **settings,
+        )
+    )
+
+
+def carried_out(run: SimulatedRun) -> Simulated:
+    """Carry out a run."""
     account, events = Account(), list[JournalEvent]()
     phases: dict[str, int] = {}
     worlds: list[SimulatedWorld] = []
-    knobs = settings.pop("policy", {})
-    run = SimulatedRun(
-        release=Release(name="r", start=A, steps=steps or (Deploy(version=B),)),
-        policy=Policy(**knobs),
-        strategy=strategy,
-        **settings,
-    )
 
     def on_phase(name: str, world: SimulatedWorld, rollout: Rollout) -> None:
         assert rollout.policy is run.policy
@@ -106,4 +124,5 @@ def release(*steps: Step, strategy: str = "rolling", **settings: Any) -> Simulat
         batched=getattr(steady, "requests", 0),
         phases=phases,
         left=[name for name, one in world.platform.replicas.items() if one.ended is None],
+        counters={name: one.as_dict() for name, one in world.balancer.pool.retired.items()},
     )
