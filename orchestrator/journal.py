@@ -12,7 +12,7 @@ import msgspec
 
 from orchestrator.clock import monotonic_ns
 from orchestrator.errors import EnvironmentFailure
-from orchestrator.model import JournalEvent
+from orchestrator.model import JournalEvent, State
 from orchestrator.verbs import Verb, verb_named
 
 Listener = Callable[[JournalEvent], None]
@@ -103,6 +103,50 @@ class Journal:
                 detail=detail or {},
             )
         )
+
+    def observed(
+        self,
+        verb: Verb,
+        state: State,
+        *,
+        at_ns: int,
+        number: int | None = None,
+        version: str | None = None,
+        replicas: Iterable[str] = (),
+        error: str | None = None,
+        detail: Mapping[str, object] | None = None,
+    ) -> int:
+        """Record what somebody else did, with the time at which it happened; returns its number.
+
+        Args:
+            verb: what was done.
+            state: whether it has begun, ended, or only happened.
+            at_ns: when.
+            number: that of the verb's first event, in its last one; None: a new one.
+            version: the version that it is about.
+            replicas: the ids of the replicas that it is about.
+            error: why it failed.
+            detail: further facts.
+
+        Raises:
+            ValueError: the verb is not in `orchestrator.verbs`.
+        """
+        if number is None:
+            self._number += 1
+            number = self._number
+        self._write(
+            JournalEvent(
+                at_ns=at_ns,
+                verb=verb_named(verb),
+                state=state,
+                number=number,
+                version=version,
+                replicas=tuple(replicas),
+                error=error,
+                detail=detail or {},
+            )
+        )
+        return number
 
     @asynccontextmanager
     async def verb(

@@ -55,7 +55,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless watch --url http://127.0.0.1:8080/ -- ./deploy.sh",
         "hitless watch --url https://shop.test/ --bearer TOKEN -- ./deploy.sh",
         "hitless watch --url https://shop.test/ --logs '/var/log/nginx/*.log' -- ./deploy.sh",
-        "hitless watch --url http://shop.test/ --scenario scenario.toml -- docker compose up -d",
+        "hitless watch --url http://shop.test/ --compose shop -- docker compose -p shop up -d",
         "hitless watch --url http://127.0.0.1:8080/health --rate 100",
     ),
     "probe": (

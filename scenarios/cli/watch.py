@@ -27,6 +27,7 @@ from scenarios.cli.running import judged, passing_time, progress_console, view_o
 from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.progress import PlannedStep, RunHeader
+from scenarios.recording.compose.engine import ComposeProject
 from scenarios.recording.service_logs.following import sources_of
 from scenarios.runner.service_logs import naming_themselves
 from scenarios.runner.watch import (
@@ -109,6 +110,14 @@ LogsOption = Annotated[
         "traefik, caddy, app). FILE may be a pattern in quotes. May be repeated.",
     ),
 ]
+ComposeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROJECT",
+        help="The docker compose project of the service: starts, stops and exits of its containers "
+        "are then evidence. DOCKER_HOST names the engine.",
+    ),
+]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -139,6 +148,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     database: WatchedDatabaseOption = None,
     database_log: DatabaseLogOption = None,
     logs: LogsOption = None,
+    compose: ComposeOption = None,
     cacert: CacertOption = None,
     insecure: InsecureOption = False,
     http1: Http1Option = False,
@@ -201,6 +211,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             **{} if database is None else {"database": "URL"},  # a URL may hold a password
             database_log=database_log,
             logs=logs,
+            compose=compose,
             cacert=cacert,
             insecure=insecure or None,
             http1=http1 or None,
@@ -212,6 +223,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         database_log=database_log,
         integrity=integrity,
         logs=sources,
+        compose=None if compose is None else ComposeProject(compose),
     )
     check_junit(junit)
     folder = new_folder(out, about.name, STRATEGY)

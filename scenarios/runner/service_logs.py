@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -19,6 +20,10 @@ _BURST_SECONDS = 12.0
 
 NAMED = {"User-Agent": "hitless ({request_id})"}
 """What makes most access logs name the request: few have X-Request-Id, nearly all have this."""
+
+
+ReplicaAt: TypeAlias = Callable[[str, int], str | None]
+"""Who had an address at an instant, on the monotonic clock."""
 
 
 class ServiceLogs:
@@ -92,8 +97,11 @@ class ServiceLogs:
             return all(log.has_reached(at_ns) for log in telling)
         return all(log.has_requests is False for log in self._logs)
 
-    def join(self) -> tuple[str, ...]:
+    def join(self, replica_at: ReplicaAt) -> tuple[str, ...]:
         """Write what the logs say of each request, once all is recorded.
+
+        Args:
+            replica_at: what the evidence calls an upstream; None: as its address.
 
         Returns:
             what the logs could not tell, a sentence each.
@@ -103,7 +111,9 @@ class ServiceLogs:
         joined = join(self._files.requests.read(), list(self._files.service_lines.read()))
         with self._files.exchanges.recorder() as recorder:
             for exchange in joined.exchanges:
-                recorder.write(exchange)
+                upstream = exchange.backend
+                named = None if upstream is None else replica_at(upstream, exchange.at_ns)
+                recorder.write(replace(exchange, backend=named or upstream))
         return tuple(self._untold(joined))
 
     def _untold(self, joined: Joined) -> Iterator[str]:

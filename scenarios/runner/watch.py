@@ -30,12 +30,13 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.recording.compose.engine import ComposeProject
 from scenarios.recording.observers import Observers
 from scenarios.recording.schema_watch import watch_schema
 from scenarios.recording.service_logs.following import LogSource
 from scenarios.recording.subjects import record_subjects
 from scenarios.runner.environment import environment
-from scenarios.runner.service_logs import ServiceLogs
+from scenarios.runner.service_logs import ReplicaAt, ServiceLogs
 from scenarios.scenario.placeholders import database_values
 from scenarios.scenario.spec import IntegritySpec, PhasesSpec
 from scenarios.traffic.errors import TrafficError
@@ -167,6 +168,7 @@ class Watch:
         database_log: the log of its server, as a file or a folder.
         integrity: how acknowledged data is checked; None: it is not.
         logs: the service's own logs.
+        compose: the docker compose project that it belongs to; None: to none.
     """
 
     name: str
@@ -182,6 +184,7 @@ class Watch:
     database_log: Path | None = None
     integrity: IntegritySpec | None = None
     logs: tuple[LogSource, ...] = ()
+    compose: ComposeProject | None = None
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -230,6 +233,8 @@ async def _inside(
 
     if about.tls is not None:
         await check_certificate(about.target, about.tls)
+    if about.compose is not None:
+        await about.compose.check()
     processes = await stack.enter_async_context(Processes())
     load = await stack.enter_async_context(
         load_generator(
@@ -260,6 +265,9 @@ async def _inside(
     )
     async with observers.watching(journal), asyncio.TaskGroup() as group:
         group.create_task(load.listen(), name="ticks of the load generator")
+        containers = None
+        if about.compose is not None:
+            containers = group.create_task(about.compose.watch(journal), name="containers")
         schema = None
         if about.database is not None:
             schema = group.create_task(watch_schema(about.database, journal), name="schema")
@@ -285,10 +293,13 @@ async def _inside(
             await load.finish()
             await service.catch_up(watcher.on_stage)
             await _record_rows(about, RunFolder(folder).subjects_after.path)
-        if schema is not None:
-            schema.cancel()
+        for task in (schema, containers):
+            if task is not None:
+                task.cancel()
+    nobody: ReplicaAt = lambda _upstream, _at_ns: None  # noqa: E731 - it is no more than that
+    unread = service.join(nobody if about.compose is None else about.compose.replica_at)
     return msgspec.structs.replace(
-        ended, unread=service.join(), protocols=_protocols(about, RunFolder(folder))
+        ended, unread=unread, protocols=_protocols(about, RunFolder(folder))
     )
 
 

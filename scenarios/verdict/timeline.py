@@ -30,7 +30,11 @@ class PhaseStart(NamedTuple):
 
 @dataclass(slots=True)
 class Life:
-    """One replica's life as far as the journal tells; each instant is None if it never came."""
+    """One replica's life as far as the journal tells; each instant is None if it never came.
+
+    Of a container that somebody else deploys, `service` is that of its compose file, and `ended`
+    says how it ended.
+    """
 
     version: str | None = None
     started_ns: int | None = None
@@ -43,6 +47,8 @@ class Life:
     stop_started_ns: int | None = None
     stopped_ns: int | None = None
     died_ns: int | None = None
+    service: str | None = None
+    ended: str | None = None
     departure: Departure | None = None
 
     @property
@@ -77,6 +83,10 @@ class Life:
 
     def go(self, event: Event) -> None:
         """Take in how it went: drained, stopped, or died by itself."""
+        if (service := event.detail.get("service")) is not None:
+            self.service = str(service)
+            how = event.detail.get("how") or event.error
+            self.ended = self.ended if how is None else str(how)
         match event.verb, event.state:
             case "drain", "started":
                 self.drain_started_ns = event.at_ns

@@ -20,6 +20,7 @@ from scenarios.verdict.causes.answer_rules import (
     status,
     upstream,
 )
+from scenarios.verdict.causes.containers import container
 from scenarios.verdict.causes.database_rules import (
     blocked_fleet,
     database,
@@ -54,6 +55,7 @@ LADDER: tuple[Rule, ...] = (
     starved_fleet,
     no_backend,
     lifecycle,
+    container,
     reload,
     keep_alive_race,
     reused_connection,

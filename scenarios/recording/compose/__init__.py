@@ -1,0 +1,1 @@
+"""The containers of a docker compose project that somebody else deploys."""
