@@ -32,8 +32,8 @@ class PhaseStart(NamedTuple):
 class Life:
     """One replica's life as far as the journal tells; each instant is None if it never came.
 
-    Of a container that somebody else deploys, `service` is that of its compose file, and `ended`
-    says how it ended.
+    Of a container that somebody else deploys, `compose_service` is its service in the compose file,
+    and `ended` says how it ended.
     """
 
     version: str | None = None
@@ -47,7 +47,7 @@ class Life:
     stop_started_ns: int | None = None
     stopped_ns: int | None = None
     died_ns: int | None = None
-    service: str | None = None
+    compose_service: str | None = None
     ended: str | None = None
     departure: Departure | None = None
 
@@ -83,8 +83,8 @@ class Life:
 
     def go(self, event: Event) -> None:
         """Take in how it went: drained, stopped, or died by itself."""
-        if (service := event.detail.get("service")) is not None:
-            self.service = str(service)
+        if (service := event.detail.get("compose_service")) is not None:
+            self.compose_service = str(service)
             how = event.detail.get("how") or event.error
             self.ended = self.ended if how is None else str(how)
         match event.verb, event.state:

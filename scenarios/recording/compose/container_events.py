@@ -117,7 +117,7 @@ def _of(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class ObservedChange:
     """What the journal is told of a container.
 
     Attributes:
@@ -145,7 +145,7 @@ class ContainerLives:
         self._stopping: dict[str, list[str]] = {}
         self._out_of_memory: set[str] = set()
 
-    def found(self, event: ContainerEvent) -> Iterator[Observed]:
+    def found(self, event: ContainerEvent) -> Iterator[ObservedChange]:
         """What the journal is told of a container that runs already when somebody begins to look.
 
         It has served for a while, so it is ready, as far as anybody can tell.
@@ -155,7 +155,7 @@ class ContainerLives:
             yield self._told(event, "start", "completed")
             yield self._told(event, "wait_ready", "completed")
 
-    def take(self, event: ContainerEvent) -> Observed | None:
+    def take(self, event: ContainerEvent) -> ObservedChange | None:
         """What the journal is told of an event; None if it tells nothing new."""
         container = event.container
         match event.change:
@@ -175,7 +175,7 @@ class ContainerLives:
                 return self._ended(event)
         return None
 
-    def _ended(self, event: ContainerEvent) -> Observed | None:
+    def _ended(self, event: ContainerEvent) -> ObservedChange | None:
         if event.container not in self._running:
             return None
         self._running.discard(event.container)
@@ -198,12 +198,12 @@ class ContainerLives:
         *,
         error: str | None = None,
         **detail: object,
-    ) -> Observed:
-        return Observed(
+    ) -> ObservedChange:
+        return ObservedChange(
             at_ns=event.at_ns,
             verb=verb,
             state=state,
             event=event,
             error=error,
-            detail={"service": event.service, **detail},
+            detail={"compose_service": event.service, **detail},
         )

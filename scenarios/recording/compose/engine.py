@@ -18,7 +18,7 @@ from scenarios.recording.compose.container_events import (
     PROJECT,
     ContainerEvent,
     ContainerLives,
-    Observed,
+    ObservedChange,
     addresses_of,
     event_of,
     running_of,
@@ -125,7 +125,7 @@ class ComposeProject:
         return found
 
     def _tell_all(
-        self, all_observed: Iterable[Observed], listed: _Listed, journal: Journal
+        self, all_observed: Iterable[ObservedChange], listed: _Listed, journal: Journal
     ) -> None:
         for observed in all_observed:
             at_ns = observed.at_ns + self._wall_to_monotonic_ns
@@ -135,7 +135,7 @@ class ComposeProject:
                     known.append((at_ns, observed.event.replica))
             self._tell(observed, at_ns, journal)
 
-    def _tell(self, observed: Observed, at_ns: int, journal: Journal) -> None:
+    def _tell(self, observed: ObservedChange, at_ns: int, journal: Journal) -> None:
         container = observed.event.container
         number = journal.observed(
             observed.verb,

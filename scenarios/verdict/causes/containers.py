@@ -57,8 +57,8 @@ def missing_at(timeline: Timeline, start_ns: int, end_ns: int) -> Missing | None
     """The service that had no container to serve at some instant of that time; None: each had."""
     services: dict[str, list[tuple[str, Life]]] = {}
     for replica, life in timeline.lives.items():
-        if life.service is not None:
-            services.setdefault(life.service, []).append((replica, life))
+        if life.compose_service is not None:
+            services.setdefault(life.compose_service, []).append((replica, life))
     for service, lives in sorted(services.items()):
         begun = [one for one in lives if one[1].started_ns is not None]
         # What was running or listening all the time could have been asked.

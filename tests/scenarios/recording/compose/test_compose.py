@@ -22,14 +22,14 @@ from orchestrator.journal import Journal
 from orchestrator.model import JournalEvent
 from scenarios.cli.main import status
 from scenarios.errors import ScenarioError
-from scenarios.recording.compose.container_events import ContainerLives, Observed, event_of
+from scenarios.recording.compose.container_events import ContainerLives, ObservedChange, event_of
 from scenarios.recording.compose.engine import ComposeProject
 
 RECORDED = Path(__file__).with_name("recorded_events.ndjson").read_text().splitlines()
 OLD, NEW = "web-1.0865bf", "web-1.529c0f"
 
 
-def observed(lines: list[str]) -> list[Observed]:
+def observed(lines: list[str]) -> list[ObservedChange]:
     lives = ContainerLives()
     events = [event for line in lines if (event := event_of(line)) is not None]
     return [found for event in events if (found := lives.take(event)) is not None]
@@ -50,7 +50,7 @@ def test_what_a_real_engine_told() -> None:
         ("replica", "noted", "cron-1.0a9b6c"),
     ]
     how = "ended with status 137 after SIGTERM, then SIGKILL"
-    assert found[3].detail == {"service": "web", "how": how, "killed": True}
+    assert found[3].detail == {"compose_service": "web", "how": how, "killed": True}
     assert found[6].error == "ended with status 137, out of memory"
     assert found[8].error == "ended with status 3"
     assert [one.at_ns for one in found] == sorted(one.at_ns for one in found)

@@ -11,7 +11,7 @@ from tests.support.evidence import Evidence
 
 
 def told(when: float, verb: str, state: str, replica: str, **fields: Any) -> Event:
-    detail = {"service": replica.partition("-")[0], **fields.pop("detail", {})}
+    detail = {"compose_service": replica.partition("-")[0], **fields.pop("detail", {})}
     return make.event(when, verb, state, 900, replicas=(replica,), detail=detail, **fields)
 
 
