@@ -6,6 +6,8 @@ the gap must be there, so that no router passes a test of drains because it does
 
 import asyncio
 import re
+import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -45,6 +47,11 @@ async def _ask(
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
         body = await (reader.readexactly(int(length[1])) if length else reader.read())
+    except asyncio.CancelledError:
+        # A reset: a connection that is only closed may still be read, so the router would wait.
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise
     finally:
         writer.close()
     return int(head.split(b" ")[1]), body.decode()
