@@ -109,12 +109,19 @@ def test_a_frozen_replica(tmp_path: Path) -> None:
     assert "lifecycle:unresponsive" in causes(verdict)
 
 
+# Of the many rows that were there before, every hundredth is looked up after the run.
+SOME_SUBJECTS = """
+    SELECT email AS subject, to_jsonb(subscriptions) ->> 'status' AS state FROM subscriptions
+    WHERE email NOT LIKE 'reader-%' OR email LIKE 'reader-%00@%'"""
+
+
 def test_a_migration_that_deadlocks(tmp_path: Path) -> None:
     """The storm of locks: its stall, its deadlocks, and the requests behind each lock."""
     verdict = run(
         # Many rows and many users, so that the two meet on a fast machine as well.
         *("lock-storm", "--existing-rows", "200000", "--rate", "120"),
         *("--set", "database.migration_deadline_seconds=4"),
+        *("--set", f"integrity.subjects={SOME_SUBJECTS}"),
         out=tmp_path,
     )
     assert verdict.verdict == "fail"
@@ -126,6 +133,7 @@ def test_a_migration_that_deadlocks(tmp_path: Path) -> None:
     assert any("big_bang_locking" in one.during for one in blamed)
     assert (verdict.locks.longest or 0) > 0.1
     assert verdict.integrity.violations == ()
+    assert verdict.integrity.checked > 2000
 
 
 @pytest.mark.parametrize(
