@@ -156,7 +156,7 @@ def test_the_command_runs_in_a_folder_with_packages_of_our_names(tmp_path: Path)
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('somebody else is here')\n")
     done = subprocess.run(
         [
-            *(Path(sys.executable).with_name("hitless"), "run", "expand-contract", "--no-live"),
+            *(Path(sys.executable).with_name("hitless"), "run", "with-default", "--no-live"),
             *("--strategy", "blue-green", "--replicas", "1"),
             *("--rate", "30", "--existing-rows", "100", "--baseline", "0.5", "--settle", "0.2"),
             *("--out", tmp_path / "runs"),
