@@ -225,6 +225,9 @@ def _balancer(exchange: ExchangeRecord | None) -> _Stamped:
     if exchange is None:
         return
     start = exchange.at_ns
+    if exchange.joined is not None:
+        yield start + max(exchange.total_ns, 0), "proxy", _in_log(exchange)
+        return
     yield start, "balancer", "the request arrives"
     if exchange.wait_ns >= 0:
         how = "a reused connection" if exchange.reused else "a new connection"
@@ -244,6 +247,14 @@ def _calls(failure: Failure) -> _Stamped:
         source = f"service {call.service}"
         yield call.line.at_ns, source, "a call for the request arrives"
         yield call.line.at_ns + max(call.line.total_ns, 0), source, call.words
+
+
+def _in_log(exchange: ExchangeRecord) -> str:
+    """What the logs of a watched service say of an exchange."""
+    asked = f" from {exchange.backend}" if exchange.backend else ""
+    said = f": {exchange.reason}" if exchange.reason else ""
+    how = "" if exchange.joined == "id" else "; joined by method, path, status and time"
+    return f"the log has status {exchange.status or 'none'}{asked}, {exchange.end}{said}{how}"
 
 
 def _mail_text(mail: Mail) -> str:

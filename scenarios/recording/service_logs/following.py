@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, cast
 
@@ -261,7 +262,8 @@ class ServiceLog:
                 found.at_ns + found.resolution_ns + self._wall_to_monotonic_ns,
             )
         request_id = request_id_in(line)
-        ours = request_id.startswith(self._prefix) if request_id else found.failed
+        unexpected = found.failed or found.status >= HTTPStatus.BAD_REQUEST
+        ours = request_id.startswith(self._prefix) if request_id else unexpected
         if ours and self._recorder.count < MOST_LINES:
             self._recorder.write(
                 replace(

@@ -184,6 +184,7 @@ class Http2Connection:
         "_out",
         "_owner",
         "_retired",
+        "_settled",
         "_sock",
         "_streams",
         "_unsent",
@@ -226,6 +227,7 @@ class Http2Connection:
         self._frames = Http2Frames()
         self._farewell: Farewell | None = None
         self._retired = alone
+        self._settled = False
         self._closed = False
         self._waits_to_write = False
         self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
@@ -243,9 +245,14 @@ class Http2Connection:
 
     @property
     def takes_more(self) -> bool:
-        """Whether another exchange may be given to it now."""
+        """Whether another exchange may be given to it now.
+
+        Only once the server has said how many streams it allows: a client that does not wait for
+        that may be refused.
+        """
         most = min(_MOST_STREAMS, self._h2.remote_settings.max_concurrent_streams)
-        return not (self._closed or self._retired) and len(self._streams) < most
+        free = self._settled and len(self._streams) < most
+        return free and not (self._closed or self._retired)
 
     def usable(self) -> bool:
         """Whether another exchange may be given to it, once what has arrived was looked at."""
@@ -350,6 +357,10 @@ class Http2Connection:
 
     def _take_in(self, events: list[Event]) -> None:
         for event in events:
+            if isinstance(event, RemoteSettingsChanged) and not self._settled:
+                self._settled = True
+                if self.takes_more:
+                    self._owner.idled(self)
             if isinstance(event, WindowUpdated | RemoteSettingsChanged):
                 for stream in list(self._streams.values()):
                     self._send_body(stream)

@@ -9,6 +9,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, RequestReceived, StreamEnded
+from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, SettingsFrame
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,6 +150,21 @@ async def test_several_at_a_time() -> None:
         rest = await asyncio.gather(*(asker.send() for _ in range(3)))
     assert [one.status for one in (first, *rest)] == [200] * 4
     assert not any(one.opened for one in rest)
+
+
+async def test_a_server_that_allows_one_stream_at_a_time() -> None:
+    """Its limit is waited for and kept: what exceeds it has another connection."""
+
+    async def one_by_one(peer: Peer) -> None:
+        peer.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+        await peer.flush()
+        await in_order(peer)
+
+    async with asking(one_by_one) as asker:
+        await asker.send()
+        outcomes = await asyncio.gather(*(asker.send() for _ in range(3)))
+    assert [(one.status, one.error) for one in outcomes] == [(200, None)] * 3
+    assert sorted(one.opened for one in outcomes) == [False, True, True]
 
 
 async def test_a_body_larger_than_the_windows() -> None:

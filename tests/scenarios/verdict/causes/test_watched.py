@@ -9,6 +9,7 @@ from scenarios.evidence.logged_error import LoggedError
 from scenarios.reports.sentence import summary_of
 from scenarios.verdict import Verdict
 from scenarios.verdict.model import Cause
+from scenarios.verdict.story import tell_story
 from tests.support import evidence as make
 from tests.support.evidence import Evidence
 
@@ -67,6 +68,31 @@ def test_whom_the_proxy_could_not_reach(clean_run: Evidence) -> None:
     )
     sentence = summary_of(verdict).sentence
     assert sentence.startswith("The upstream 10.0.0.7:9000 refused the proxy's connection: 10 req")
+
+
+def test_the_story_of_a_request_quotes_the_log(clean_run: Evidence) -> None:
+    """Whoever asks for one request reads what the log says of it, and how it was found."""
+    run = clean_run.asked(platform="foreign", router="foreign").failing(
+        3.0, 3.01, status=502, served_by=None
+    )
+    (failed,) = [one for one in run.outcomes if not one.ok]
+    said = ExchangeRecord(
+        at_ns=failed.planned_ns,
+        request_id=failed.request_id,
+        status=502,
+        backend="10.0.0.7:9000",
+        end="connection_refused",
+        reason="error.log: connect() failed (111)",
+        joined="time",
+        resolution_ns=1,
+    )
+    (one,) = run.but(access_log=[said]).judgement().failed
+    story = tell_story(one.failure, one, run.outcomes[0].planned_ns)
+    (moment,) = [moment for moment in story.moments if moment.source == "proxy"]
+    assert moment.text == (
+        "the log has status 502 from 10.0.0.7:9000, connection_refused: error.log: connect() "
+        "failed (111); joined by method, path, status and time"
+    )
 
 
 def test_no_live_upstream(clean_run: Evidence) -> None:
