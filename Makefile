@@ -15,8 +15,8 @@ SOONER := PYTHONDONTWRITEBYTECODE= SSL_CERT_FILE=/dev/null
 
 # With what the tests need, if that is here already; else with no more than a run needs.
 demo: $(or $(wildcard $(READY)),$(INSTALLED))
-	$(BIN)/hitless demo
-	@echo "The program is $(BIN)/hitless here; after '. $(BIN)/activate' it is hitless, as in the commands above."
+	@$(BIN)/hitless demo || [ $$? -eq 3 ] # a machine that is too busy for an answer is no error
+	@echo "The program is $(BIN)/hitless here; after '. $(BIN)/activate' it is hitless, as in the documentation."
 
 test: check
 	$(SOONER) $(BIN)/pytest -m "not soak" --numprocesses $(WORKERS) --dist worksteal

@@ -13,15 +13,30 @@ NOTICEABLE = 0.1
 """From this share of the processors on, what others use is worth a word."""
 
 
+NO_MATTER_OF_LOAD = ("sqlstate:", "status:4", "transport:connect_refused")
+"""How the ids of causes begin that no busy machine brings about."""
+
+
 def machine_words(verdict: Verdict, folder: Path) -> str:
     """The machine's figures for people; empty unless the run is invalid and they explain it."""
     samples = RunFolder(folder).machine_samples
-    if verdict.verdict != "invalid" or not samples.exists:
+    if verdict.verdict != "invalid" or verdict.interrupted or not samples.exists:
+        return ""
+    if not load_may_explain([one.cause for one in verdict.causes]):
         return ""
     try:
         return words_of(list(samples.read()))
     except EvidenceError:  # the verdict itself has told what is damaged
         return ""
+
+
+def load_may_explain(causes: Sequence[str]) -> bool:
+    """PURE: whether a busy machine may be why a run says nothing.
+
+    Args:
+        causes: the ids of the causes of its failures; none if nothing failed.
+    """
+    return not causes or not all(one.startswith(NO_MATTER_OF_LOAD) for one in causes)
 
 
 def words_of(samples: Sequence[MachineSample]) -> str:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 
-from scenarios.cli.machine_words import machine_words, words_of
+from scenarios.cli.machine_words import load_may_explain, machine_words, words_of
 from scenarios.evidence.machine import MachineSample
 from scenarios.evidence.run_folder import RunFolder
 from tests.support.evidence import clean
@@ -38,3 +39,18 @@ def test_only_an_invalid_run_gets_the_figures(tmp_path: Path) -> None:
     verdict = clean().judge()
     assert machine_words(verdict, tmp_path) == ""
     assert machine_words(msgspec.structs.replace(verdict, verdict="invalid"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("causes", "may"),
+    [
+        ([], True),
+        (["transport:timeout"], True),
+        (["transport:connect_refused", "transport:timeout"], True),
+        (["transport:connect_refused"], False),
+        (["sqlstate:42703", "status:404"], False),
+    ],
+)
+def test_what_no_load_brings_about(causes: list[str], may: object) -> None:
+    """Where every failure has a cause that no load brings about, a busy machine is no excuse."""
+    assert load_may_explain(causes) is may
