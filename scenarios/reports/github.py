@@ -27,7 +27,7 @@ def _sentences(verdict: Verdict) -> Iterable[str]:
     for cause in verdict.causes:
         evidence = cause.evidence
         yield (
-            f"{cause.count:,} {cause.cause}: {cause.title}; endpoints: "
+            f"{cause.count:,} {words.cause_line(cause)}; endpoints: "
             f"{words.counted(evidence.endpoints, 2)}; during {words.counted(evidence.steps, 2)}"
         )
 

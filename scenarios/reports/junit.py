@@ -88,7 +88,7 @@ def _explanation(check: Check, verdict: Verdict) -> list[str]:
         evidence = cause.evidence
         excused = f" ({words.excused_text(cause)})" if cause.excused else ""
         lines += [
-            f"{cause.count:,} {cause.cause}: {cause.title}{excused}",
+            f"{cause.count:,} {words.cause_line(cause)}{excused}",
             f"    endpoints: {words.counted(evidence.endpoints)}",
             f"    during {words.counted(evidence.steps)}",
             f"    examples: {' '.join(evidence.requests[:3])}",

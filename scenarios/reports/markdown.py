@@ -97,7 +97,7 @@ def _cause(cause: Cause) -> tuple[str, ...]:
     evidence = cause.evidence
     return (
         f"{cause.count:,}",
-        f"{escape(cause.cause)}: {escape(cause.title)}"
+        escape(words.cause_line(cause))
         + (f" ({escape(words.excused_text(cause))})" if cause.excused else ""),
         escape(words.counted(evidence.versions)),
         escape(words.counted(evidence.endpoints)),

@@ -222,7 +222,9 @@ def _failed(verdict: Verdict) -> str:
 def _why(verdict: Verdict) -> str:
     if not verdict.causes:
         return words.MISSING
-    return "\n".join(f"{cause.count:,} {words.clean(cause.title)}" for cause in verdict.causes[:2])
+    return "\n".join(
+        f"{cause.count:,} {words.without_code(cause.title)}" for cause in verdict.causes[:2]
+    )
 
 
 FACTS = (

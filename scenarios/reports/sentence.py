@@ -15,7 +15,6 @@ from scenarios.verdict.model import NO_UPSTREAM, Cause, Verdict
 _NULL = re.compile(r'null value in column "(?P<column>[^"]+)"(?: of relation "(?P<table>[^"]+)")?')
 _COLUMN = re.compile(r'column "?(?P<what>[^" ]+)"?(?: of relation "(?P<table>[^"]+)")? does not')
 _TABLE = re.compile(r'relation "(?P<what>[^"]+)" does not exist')
-_CODE = re.compile(r"^(?:SQLSTATE \w{5}|HTTP \d{3}): ")
 _MIGRATING = re.compile(r"^migrate (?P<migration>\S+)")
 
 
@@ -337,7 +336,7 @@ def delayed_by_locks(verdict: Verdict) -> int:
 
 def in_words(cause: Cause) -> str:
     """The title of a cause without the code that its id has, too."""
-    return words.clean(_CODE.sub("", cause.title))
+    return words.without_code(cause.title)
 
 
 def _plain(sentence: str) -> str:

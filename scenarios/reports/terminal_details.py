@@ -132,10 +132,9 @@ def _windows(windows: tuple[Downtime, ...]) -> RenderableType:
 def _causes(causes: tuple[Cause, ...]) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for cause in causes[:SHOWN_CAUSES]:
-        line = Text(words.clean(cause.cause), "bold")
-        line.append(f"  {words.clean(cause.title)}", "not bold")
-        if cause.confidence != "certain":
-            line.append(f" ({cause.confidence})", "not bold dim")
+        line = Text(words.without_code(cause.title), "bold")
+        sure = "" if cause.confidence == "certain" else f", {cause.confidence}"
+        line.append(f"  [{words.clean(cause.cause)}{sure}]", "not bold dim")
         if cause.excused:
             line.append(f" ({words.excused_text(cause)})", "not bold dim")
         grid = Table.grid(padding=0)
@@ -259,8 +258,8 @@ def _jobs(found: Jobs | None) -> list[RenderableType]:
         grid = Table.grid(padding=0)
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")
-        line = Text(words.clean(cause.cause), "bold")
-        line.append(f"  {words.clean(cause.title)}", "not bold")
+        line = Text(words.clean(cause.title), "bold")
+        line.append(f"  [{words.clean(cause.cause)}]", "not bold dim")
         if cause.accepted:
             line.append(" (accepted)", "not bold dim")
         style = "yellow" if cause.accepted else "bold red"

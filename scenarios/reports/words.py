@@ -1,6 +1,7 @@
 """Numbers and evidence as people read them, in every view alike."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -450,3 +451,28 @@ def control_text(control: ControlRun) -> str:
     if control.unusable:
         return f"{text}; it does not count: {'; '.join(control.unusable)}"
     return text
+
+
+_CODE = re.compile(r"^(?:SQLSTATE \w{5}|HTTP \d{3}): ")
+
+
+def without_code(title: str) -> str:
+    """The title of a cause without the code that its id has, too."""
+    return clean(_CODE.sub("", title))
+
+
+def cause_text(title: str, cause: str, confidence: str = "certain") -> str:
+    """A cause as every view tells it: its words first, its id behind them.
+
+    Args:
+        title: the cause in words.
+        cause: its id.
+        confidence: how sure that is; `certain` is not said.
+    """
+    sure = "" if confidence == "certain" else f", {confidence}"
+    return f"{without_code(title)}  [{clean(cause)}{sure}]"
+
+
+def cause_line(cause: Cause) -> str:
+    """The same for a cause of the verdict."""
+    return cause_text(cause.title, cause.cause, cause.confidence)

@@ -179,14 +179,14 @@ def _cause(cause: Cause, number: int, *, told: bool = True) -> Html:
     return Html(
         "<details{}><summary><b>{:,}</b>"
         "{} <code>{}</code> "
-        '<span class="soft">({})</span></summary><div><dl>{}</dl>'
+        '<span class="soft">{}</span></summary><div><dl>{}</dl>'
         "{}</div></details>"
     ).format(
         " open" if number == 0 else "",
         cause.count,
         in_words(cause),
         cause.cause,
-        cause.confidence,
+        "" if cause.confidence == "certain" else f"({cause.confidence})",
         known,
         table(head, rows, "The first of these requests"),
     )

@@ -312,7 +312,7 @@ def test_a_cause_is_told_with_its_evidence(failed: Verdict) -> None:
             assert fact in show(verdict), view
     for view in ("terminal", "page"):
         for fact in (
-            *("the server said so", "migration: 0002.expand (9)", "0002.expand (11)", "(likely)"),
+            *("the server said so", "migration: 0002.expand (9)", "0002.expand (11)", "likely"),
             *("+2.40 s", f"{evidence.last:+.2f} s", "a-1"),
         ):
             assert fact in VIEWS[view](verdict), view
@@ -454,7 +454,7 @@ def test_junit_tells_what_explains_a_failure(failed: Verdict) -> None:
     cases = {one.get("name") or "": one.findtext("failure") or "" for one in suite.iter("testcase")}
     text, cause = cases["no request fails"], failed.causes[0]
     for fact in (
-        f"{cause.count:,} {cause.cause}: ",
+        f"{cause.count:,} {words.cause_line(cause)}",
         "endpoints: ",
         "during start b-2",
         f"examples: {' '.join(cause.evidence.requests[:3])}",
