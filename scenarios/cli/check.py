@@ -17,7 +17,7 @@ from scenarios.check.release_plan import ReleasePlan
 from scenarios.check.state_graph import mermaid, text
 from scenarios.check.trial_plan import WantedTrials
 from scenarios.cli.console import output
-from scenarios.cli.files import check_junit as check_junit_path
+from scenarios.cli.files import check_file, write_file
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     DatabaseOption,
@@ -30,7 +30,6 @@ from scenarios.cli.options import (
 )
 from scenarios.errors import UsageError, near
 from scenarios.exit_status import ExitStatus
-from scenarios.reports.terminal import draw_unwrapped
 from scenarios.runner.checking.check_run import Checked, check_release, with_fewer_rows
 from scenarios.runner.checking.planned_release import planned_release
 from scenarios.runner.checking.result_cache import cache_folder
@@ -152,7 +151,7 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     changes = Changes(
         existing_rows=existing_rows, settings=tuple(settings or ()), database=database
     )
-    check_junit_path(junit_file)
+    check_file("--junit", junit_file)
     loaded = changes.experiment(scenario, strategy, 1).loaded
     database_of = loaded.scenario.database
     if locks is not None and (database_of is None or database_of.rows is None):
@@ -233,15 +232,8 @@ def _write(
     report: CheckReport, junit_file: Path | None, *, as_json: bool, at_rows: int | None
 ) -> None:
     if junit_file is not None:
-        try:
-            junit_file.write_bytes(check_junit(report))
-        except OSError as error:
-            raise UsageError(f"--junit {junit_file}: {error.strerror}") from error
+        write_file("--junit", junit_file, check_junit(report))
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     else:
-        console = output(highlight=False)
-        if console.is_terminal:
-            print_check(console, report, at_rows=at_rows)
-        else:
-            draw_unwrapped(console, lambda wide: print_check(wide, report, at_rows=at_rows))
+        print_check(output(highlight=False), report, at_rows=at_rows)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from scenarios.cli.machine_words import machine_words
+from scenarios.cli.program import program
 from scenarios.reports.terminal import print_verdict
 from scenarios.review.publishing import tell_github, write_junit
 from scenarios.verdict import Verdict, encode
@@ -34,7 +35,7 @@ def conclude(
     if as_json:
         sys.stdout.buffer.write(encode(verdict))
     else:
-        print_verdict(console, verdict, str(folder), verbose=verbose)
+        print_verdict(console, verdict, str(folder), verbose=verbose, program=program())
         if text := machine_words(verdict, folder):
             console.print(Text(text, "yellow"), soft_wrap=True)
     write_junit(junit, verdict)

@@ -18,6 +18,7 @@ from scenarios.cli.options import (
     OutOption,
     VerboseOption,
 )
+from scenarios.cli.program import program
 from scenarios.cli.questions.expectation import surprise
 from scenarios.cli.running import progress, progress_console, run_one
 from scenarios.exit_status import ExitStatus
@@ -60,7 +61,7 @@ def demo_command(
                 )
                 watcher = progress(console, experiment, no_live=no_live)
                 verdict, folder = await run_one(experiment, place, out, watcher)
-                print_verdict(console, verdict, str(folder), verbose=verbose)
+                print_verdict(console, verdict, str(folder), verbose=verbose, program=program())
                 done.append((verdict, folder))
             return done
 

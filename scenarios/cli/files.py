@@ -22,8 +22,23 @@ def new_folder(out: Path, scenario: str, strategy: str) -> Path:
         raise StorageError(f"--out {out}: {error.strerror}") from error
 
 
-def check_junit(path: Path | None) -> None:
-    """See that JUnit XML can be written to the file that `--junit` names.
+def check_folder(flag: str, path: Path) -> None:
+    """See that a folder can be made where a flag says so.
+
+    Raises:
+        UsageError: the path is, or lies in, something that is no folder.
+    """
+    existing = next((one for one in (path, *path.parents) if one.exists()), None)
+    if existing is not None and not existing.is_dir():
+        raise UsageError(f"{flag} {path}: {existing} is no folder")
+
+
+def check_file(flag: str, path: Path | None) -> None:
+    """See that there is a place for the file that a flag names.
+
+    Args:
+        flag: the flag, for the message.
+        path: the file; None where the flag is not given.
 
     Raises:
         UsageError: the path is a folder, or its folder does not exist. None is created: a
@@ -31,7 +46,26 @@ def check_junit(path: Path | None) -> None:
     """
     if path is None:
         return
-    if path.is_dir():
-        raise UsageError(f"--junit {path}: this is a folder; expected the path of a file")
-    if not path.parent.is_dir():
-        raise UsageError(f"--junit {path}: there is no folder {path.parent}")
+    try:
+        if path.is_dir():
+            raise UsageError(f"{flag} {path}: this is a folder; expected the path of a file")
+        if not path.parent.is_dir():
+            raise UsageError(f"{flag} {path}: there is no folder {path.parent}")
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise UsageError(f"{flag} {path}: {error.strerror}") from error
+
+
+def write_file(flag: str, path: Path, data: str | bytes) -> None:
+    """Write the file that a flag names.
+
+    Raises:
+        UsageError: the path cannot be that of a file.
+        StorageError: the machine refuses it: the disk is full or read-only, for example.
+    """
+    where = f"{flag} {path}".strip()
+    try:
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    except (NotADirectoryError, IsADirectoryError, FileNotFoundError) as error:
+        raise UsageError(f"{where}: {error.strerror}") from error
+    except OSError as error:
+        raise StorageError(f"{where}: {error.strerror}") from error

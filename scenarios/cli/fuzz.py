@@ -1,5 +1,6 @@
 """`hitless fuzz`: search for schedules in which a rollout breaks a promise."""
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -16,10 +17,13 @@ from orchestrator.simulated.search.schedule import Schedule, draw
 from orchestrator.simulated.search.shrinking import shrink
 from orchestrator.simulated.search.trial import violations_of
 from scenarios.cli.console import output
+from scenarios.cli.files import check_folder, write_file
 from scenarios.cli.options import JsonOption
-from scenarios.errors import UsageError
+from scenarios.cli.program import as_typed
+from scenarios.errors import StorageError, UsageError
 from scenarios.exit_status import ExitStatus
 from scenarios.reports import words
+from scenarios.traffic.settings import MOST_SECONDS
 
 
 class FoundSchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +50,11 @@ def fuzz_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0, help="Stop after so many seconds instead of a number of seeds."),
+        typer.Option(
+            min=0,
+            max=MOST_SECONDS,
+            help="Stop after so many seconds instead of a number of seeds.",
+        ),
     ] = None,
     first: Annotated[int, typer.Option("--seed", min=0, help="The first seed.")] = 0,
     replay: Annotated[
@@ -69,6 +77,7 @@ def fuzz_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         raise UsageError("--seconds cannot be combined with --seeds")
     if replay is not None:
         return _replayed(replay, console)
+    check_folder("--out", out)
     most = None if seconds is not None else seeds or 1000
     found, tried = _search(first, most, seconds)
     if found is None:
@@ -109,18 +118,18 @@ def _smallest(seed: int, violation: Violation, out: Path) -> FoundSchedule:
     schedule = shrink(draw(seed), breaks)
     seen = next(one for one in violations_of(schedule) if one.invariant == name)
     file = out / f"fuzz-{seed}.json"
+    text = msgspec.json.encode(_without_defaults(schedule))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        text = msgspec.json.encode(_without_defaults(schedule))
-        file.write_bytes(msgspec.json.format(text, indent=2) + b"\n")
     except OSError as error:
-        raise UsageError(f"--out {out}: {error.strerror}") from error
+        raise StorageError(f"--out {out}: {error.strerror}") from error
+    write_file("--out", file, msgspec.json.format(text, indent=2) + b"\n")
     return FoundSchedule(
         seed=seed,
         invariant=name,
         violation=str(seen),
         schedule=schedule,
-        replay=f"hitless fuzz --replay {file}",
+        replay=shlex.join(["hitless", "fuzz", "--replay", str(file)]),
     )
 
 
@@ -144,7 +153,7 @@ def _show(console: Console, found: FoundSchedule) -> None:
     console.print("The smallest schedule differs from the defaults in:")
     text = msgspec.json.format(msgspec.json.encode(_without_defaults(found.schedule)), indent=2)
     console.print(Text(words.clean_lines(text.decode())), soft_wrap=True)
-    console.print(f"Run again: {found.replay}", soft_wrap=True)
+    console.print(Text(f"Run again: {as_typed(found.replay)}"), soft_wrap=True)
 
 
 def _without_defaults(schedule: Schedule) -> object:

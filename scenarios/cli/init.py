@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from scenarios.cli.files import write_file
+from scenarios.cli.program import program
 from scenarios.errors import UsageError
 from scenarios.scenario.drafts.source import draft_from
 from scenarios.scenario.first_file import FirstFileAnswers, first_file
@@ -76,6 +78,8 @@ def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     """
     if file.suffix != ".toml":
         raise UsageError(f"{file}: the name of a scenario file must end in .toml")
+    if file.is_dir():
+        raise UsageError(f"{file}: this is a folder; expected the path of a file")
     if file.exists() and not force:
         raise UsageError(f"{file} already exists; --force overwrites it")
     if from_file is not None and visit:
@@ -84,7 +88,7 @@ def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     ask = _Questions(asks=sys.stdin.isatty())
     old_words = ask.command("--old", "The command that starts the old version", old)
     answers = FirstFileAnswers(
-        name=name or file.resolve().parent.name or "own",
+        name=name or file.absolute().parent.name or "own",
         old=old_words,
         new=ask.command(
             "--new", "The command that starts the new version", new, shlex.join(old_words)
@@ -102,10 +106,7 @@ def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     if postgres is False and (base or migrate):
         raise UsageError("--base and --migrate need a database; remove --no-postgres")
     before = file.read_bytes() if file.exists() else None
-    try:
-        file.write_text(first_file(answers), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}") from error
+    write_file("", file, first_file(answers))
     try:
         load(str(file) if "/" in str(file) else f"./{file}")
     except BaseException:
@@ -118,7 +119,7 @@ def init_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     if draft is not None:
         for note in draft.notes:
             sys.stdout.write(f"Note: {note}.\n")
-    sys.stdout.write(f"Wrote {file}. Run it with: hitless run {shlex.quote(str(file))}\n")
+    sys.stdout.write(f"Wrote {file}. Run it with: {program()} run {shlex.quote(str(file))}\n")
     return 0
 
 

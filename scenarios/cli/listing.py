@@ -13,6 +13,7 @@ from orchestrator.personas import PERSONAS, RequestHandling
 from orchestrator.termination import TerminationPolicy
 from scenarios.cli.console import output
 from scenarios.cli.options import JsonOption
+from scenarios.cli.program import program
 from scenarios.scenario.experiment import STRATEGY_NAMES
 from scenarios.scenario.reader import builtin_names, load
 
@@ -92,7 +93,7 @@ def list_command(
     console.print(table)
     console.print(
         f"Strategies: {', '.join(STRATEGY_NAMES)}. "
-        "Run one with: hitless run SCENARIO --strategy STRATEGY"
+        f"Run one with: {program()} run SCENARIO --strategy STRATEGY"
     )
     return 0
 
@@ -134,7 +135,7 @@ def _list_personas(*, as_json: bool) -> int:
     for one in PERSONAS.values():
         console.print(Text.assemble((f"{one.name}: ", "bold"), one.summary))
     console.print(
-        "\nUse one with: hitless run SCENARIO --persona NAME. The source of each value is in "
+        f"\nUse one with: {program()} run SCENARIO --persona NAME. The source of each value is in "
         "docs/personas.md.",
         highlight=False,
     )

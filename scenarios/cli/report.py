@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from scenarios.cli.console import output
-from scenarios.cli.files import check_junit
+from scenarios.cli.files import check_file
 from scenarios.cli.options import (
     JsonOption,
     JunitOption,
     VerboseOption,
 )
+from scenarios.cli.program import program
 from scenarios.reports.terminal import print_verdict
 from scenarios.review import review, write_reports
 from scenarios.review.publishing import write_junit
@@ -26,7 +27,7 @@ def report_command(
     verbose: VerboseOption = False,
 ) -> int:
     """Compute the verdict of a run again from its evidence, and rewrite its reports."""
-    check_junit(junit)
+    check_file("--junit", junit)
     judgement = review(folder)
     write_reports(folder, judgement)
     verdict = judgement.verdict
@@ -34,5 +35,5 @@ def report_command(
     if as_json:
         sys.stdout.buffer.write(encode(verdict))
     else:
-        print_verdict(output(), verdict, str(folder), verbose=verbose)
+        print_verdict(output(), verdict, str(folder), verbose=verbose, program=program())
     return verdict.exit_status

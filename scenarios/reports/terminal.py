@@ -9,7 +9,7 @@ Nothing that came over the wire is ever read as markup.
 
 import io
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -25,6 +25,9 @@ from scenarios.verdict.model import Cause, Verdict
 STYLE = {"pass": "bold white on green", "fail": "bold white on red", "invalid": "bold on yellow"}
 COLOUR = {"pass": "green", "fail": "red", "invalid": "yellow"}
 SHOWN_CAUSES = 3
+NAME = "hitless"
+"""How evidence names this program."""
+
 _ANY_WIDTH = 100_000
 
 Row = tuple[str, Text]
@@ -32,7 +35,12 @@ Row = tuple[str, Text]
 
 
 def print_verdict(
-    console: Console, verdict: Verdict, folder: str | None = None, *, verbose: bool = False
+    console: Console,
+    verdict: Verdict,
+    folder: str | None = None,
+    *,
+    verbose: bool = False,
+    program: str = NAME,
 ) -> None:
     """Print the verdict: a sentence, a screenful, and, if wanted, the rest.
 
@@ -43,26 +51,22 @@ def print_verdict(
         verdict: what.
         folder: where the evidence is.
         verbose: whether all numbers and all evidence follow.
+        program: the words that start this program there, for the commands that can be copied.
     """
     view = verdict_view(verdict, verbose=verbose)
     if console.is_terminal:
         console.print(view)
     else:
         print_unwrapped(console, view)
-    for name, text in _to_copy(verdict, folder):
+    for name, text in _to_copy(verdict, folder, program):
         line = Text.assemble((f"{name:<{_WIDTH}}", "bold"), text)
         console.print(line, soft_wrap=True)
 
 
 def print_unwrapped(console: Console, view: RenderableType) -> None:
     """Print without wrapping and without spaces at the ends of lines."""
-    draw_unwrapped(console, lambda wide: wide.print(view))
-
-
-def draw_unwrapped(console: Console, draw: Callable[[Console], None]) -> None:
-    """The same for what prints itself on a console."""
     out = io.StringIO()
-    draw(Console(file=out, width=_ANY_WIDTH, color_system=None, force_terminal=False))
+    Console(file=out, width=_ANY_WIDTH, color_system=None, force_terminal=False).print(view)
     for line in out.getvalue().splitlines():
         console.print(Text(line.rstrip()), soft_wrap=True)
 
@@ -245,12 +249,15 @@ def _locks(verdict: Verdict) -> str:
     )
 
 
-def _to_copy(verdict: Verdict, folder: str | None) -> Iterable[tuple[str, str]]:
+def _to_copy(verdict: Verdict, folder: str | None, program: str) -> Iterable[tuple[str, str]]:
     """Commands and paths, each on a line of its own that a terminal never breaks."""
     if folder is not None:
         example = next((one for cause in verdict.causes for one in cause.evidence.requests), None)
         if example is not None:
-            told = shlex.join(["hitless", "explain", folder, example])
-            yield "Look at one", words.clean(told)
+            told = shlex.join(["explain", folder, example])
+            yield "Look at one", words.clean(f"{program} {told}")
         yield "Report", words.clean(str(RunFolder(Path(folder)).report))
-    yield "Run again", words.clean(verdict.replay)
+    again = verdict.replay
+    if again.startswith(f"{NAME} "):
+        again = f"{program}{again.removeprefix(NAME)}"
+    yield "Run again", words.clean(again)

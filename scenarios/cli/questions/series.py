@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from scenarios.cli.measuring import measured
+from scenarios.cli.program import program
 from scenarios.cli.questions.control_run import controlled_and_told
 from scenarios.cli.questions.counterfactual import Tried, experiments, tried
 from scenarios.cli.running import progress, run_one
@@ -133,7 +134,7 @@ async def try_counterfactual(  # noqa: PLR0917 - what to run, and where to show 
         verdict, folder = await run_one(
             experiment, place, out, progress(console, experiment, no_live=True)
         )
-        print_verdict(console, verdict, str(folder))
+        print_verdict(console, verdict, str(folder), program=program())
         causes = experiments(
             experiment, verdict, lambda name: changes.experiment(name, strategy, seed)
         )
