@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from orchestrator.database_url import redacted
 from orchestrator.errors import EnvironmentFailure
 
 APPLICATION_NAME = "hitless-harness"
@@ -53,8 +53,9 @@ async def connected(
             command_timeout=command_timeout,
             server_settings={"application_name": application_name},
         )
-    except (*DATABASE_ERRORS, ValueError) as error:  # ValueError: the URL cannot be read
-        reason = str(error) or type(error).__name__
+    except (*DATABASE_ERRORS, ValueError, OverflowError) as error:  # the URL cannot be read
+        within = f"it was silent for {timeout:g} s"
+        reason = within if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         raise EnvironmentFailure(
             f"the database at {redacted(url)} does not answer: {reason}"
         ) from error
@@ -77,16 +78,3 @@ async def run_sql(url: str, statements: Iterable[str]) -> None:
     async with connected(url) as connection:
         for statement in statements:
             await connection.execute(statement)
-
-
-def redacted(url: str) -> str:
-    """Return the URL without its password, for messages and logs."""
-    try:
-        parts = urlsplit(url)
-        if parts.password is None:
-            return url
-        address = parts.netloc.rpartition("@")[2]
-        netloc = f"{parts.username or ''}:***@{address}"
-        return urlunsplit(parts._replace(netloc=netloc))
-    except ValueError:
-        return "(a URL that cannot be read)"

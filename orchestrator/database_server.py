@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from orchestrator.database import redacted, run_sql
+from orchestrator.database import run_sql
+from orchestrator.database_url import is_database_url, redacted
 from orchestrator.errors import EnvironmentFailure
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -145,7 +146,7 @@ class ExternalServer(DatabaseServer):
         Raises:
             EnvironmentFailure: it does not answer, or the URL is not a database URL.
         """
-        if not _is_url(self._base_url):
+        if not is_database_url(self._base_url):
             raise EnvironmentFailure(
                 f"not a database URL: {redacted(self._base_url)}; "
                 "it should look like postgresql://user:password@host:5432/database"
@@ -161,13 +162,6 @@ class ExternalServer(DatabaseServer):
     ) -> None:
         for name in tuple(self._created):
             await self.drop_database(name)
-
-
-def _is_url(text: str) -> bool:
-    try:
-        return urlsplit(text).scheme in ("postgresql", "postgres")
-    except ValueError:
-        return False
 
 
 def _with_database(url: str, database: str) -> str:

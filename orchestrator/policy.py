@@ -14,6 +14,7 @@ import msgspec
 from orchestrator.personas import PersonaName
 from orchestrator.termination import DRAIN_FIRST, TerminationPolicy
 from orchestrator.values import (
+    PATH_PATTERN,
     Command,
     Count,
     HttpPath,
@@ -28,6 +29,7 @@ from orchestrator.values import (
 
 __all__ = [
     "HOOKED",
+    "PATH_PATTERN",
     "WHOLE",
     "Autoscaling",
     "CanaryStep",

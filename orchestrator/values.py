@@ -18,7 +18,9 @@ Quantity = (
     Annotated[int, msgspec.Meta(ge=0)]
     | Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[0-9]+%?$"})]
 )
-HttpPath = Annotated[str, msgspec.Meta(pattern="^/")]
+PATH_PATTERN = r"^/[!-~]*$(?!\n)"
+HttpPath = Annotated[str, msgspec.Meta(pattern=PATH_PATTERN)]
+"""A path of HTTP, with a query if it has one: visible characters of ASCII (RFC 9112, 3.2)."""
 
 
 class PolicyError(OrchestratorError, ValueError):

@@ -17,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.cli.console import output
+from scenarios.cli.files import check_file, write_file
 from scenarios.cli.options import JsonOption
-from scenarios.errors import EvidenceError, UsageError
+from scenarios.errors import EvidenceError
 from scenarios.evidence.progress import Silence
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports import words
@@ -48,6 +49,7 @@ def calibrate_command(
     for the scenario file.
     """
     console = output(stderr=as_json)
+    check_file("--out", out)
     found = calibrate(run)
     table = document(found)
     replay = _Replay.of(run)
@@ -145,10 +147,7 @@ def predict(run: Path, found: Calibration, seed: int | None = None) -> Verdict:
 def _write(file: Path, scenario: str, table: Mapping[str, object]) -> None:
     base = str(Path(scenario).resolve()) if scenario.endswith(".toml") else scenario
     head = f"extends = {json.dumps(base)}\nname = {json.dumps(Path(scenario).stem)}\n\n"
-    try:
-        file.write_text(head + toml(table), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--out {file}: {error.strerror}") from error
+    write_file("--out", file, head + toml(table))
 
 
 def toml(table: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from scenarios.cli.console import output
+from scenarios.cli.files import check_file, write_file
 from scenarios.cli.options import JsonOption
 from scenarios.errors import UsageError
 from scenarios.reports.matrix import comparison
@@ -38,12 +39,10 @@ def compare_command(
     """Compare two or more runs side by side."""
     if len(folders) < 2:  # noqa: PLR2004 - fewer cannot be compared
         raise UsageError("hitless compare: expected the folders of two runs or more")
+    check_file("--html", html)
     runs = [recall(folder) for folder in folders]
     if html is not None:
-        try:
-            html.write_text(compare_report(runs), encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--html {html}: {error.strerror}") from error
+        write_file("--html", html, compare_report(runs))
     if as_json:
         rows = [Side(folder=run.folder, verdict=run.verdict) for run in runs]
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")

@@ -5,9 +5,26 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.database_url import is_database_url, redacted
 from orchestrator.personas import PERSONAS
 from scenarios.cli.help import complete_persona, complete_scenario, complete_strategy
 from scenarios.scenario.experiment import STRATEGY_NAMES
+from scenarios.traffic.settings import MOST_SECONDS
+
+
+def database_url(url: str | None) -> str | None:
+    """The URL of a database, if it is one.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if url is not None and not is_database_url(url):
+        raise typer.BadParameter(
+            f"not a database URL: {redacted(url)}; it should look like "
+            "postgresql://user:password@host:5432/database"
+        )
+    return url
+
 
 ScenarioArgument = Annotated[
     str,
@@ -85,19 +102,24 @@ DryRunOption = Annotated[
 ]
 RowsOption = Annotated[
     int | None,
-    typer.Option(min=0, help="The number of rows in the database before the run."),
+    typer.Option(
+        min=0, max=1_000_000_000, help="The number of rows in the database before the run."
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="The seed of the random numbers.")]
 BaselineOption = Annotated[
-    float | None, typer.Option(min=0, help="Seconds of traffic before the release.")
+    float | None,
+    typer.Option(min=0, max=MOST_SECONDS, help="Seconds of traffic before the release."),
 ]
 SettleOption = Annotated[
-    float | None, typer.Option(min=0, help="Seconds of traffic after the release.")
+    float | None,
+    typer.Option(min=0, max=MOST_SECONDS, help="Seconds of traffic after the release."),
 ]
 DatabaseOption = Annotated[
     str | None,
     typer.Option(
         envvar="HITLESS_DATABASE",
+        callback=database_url,
         help="The URL of a Postgres server to use instead of the embedded one.",
     ),
 ]
@@ -132,6 +154,7 @@ RepeatOption = Annotated[
     int,
     typer.Option(
         min=1,
+        max=1000,
         help="Deploy this many releases one after another in one run, under continuous traffic.",
     ),
 ]
@@ -154,6 +177,7 @@ RunsOption = Annotated[
     int,
     typer.Option(
         min=1,
+        max=10_000,
         help="Repeat the experiment N times with different seeds and bound its failure rate.",
         metavar="N",
     ),

@@ -11,7 +11,7 @@ import typer
 
 from orchestrator.placeholders import PlaceholderError
 from scenarios.cli.console import output
-from scenarios.cli.files import check_junit
+from scenarios.cli.files import check_file, write_file
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import DatabaseOption, JsonOption
 from scenarios.errors import UsageError, near
@@ -137,7 +137,7 @@ def probe_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     Exit status 0 says that a rolling update on the platform loses nothing, with the platform's own
     settings or with those that --pre-stop, --grace and --lag say.
     """
-    check_junit(junit_file)
+    check_file("--junit", junit_file)
     terms = terms_with(persona, pre_stop=pre_stop, grace=grace, lag=lag)
     router = None if behind is None else router_of(behind)
     if signal not in _SIGNALS:
@@ -198,7 +198,7 @@ def _write(
     report: ProbeReport, junit_file: Path | None, *, as_json: bool, as_markdown: bool
 ) -> None:
     if junit_file is not None:
-        junit_file.write_bytes(junit(report))
+        write_file("--junit", junit_file, junit(report))
     if as_json:
         text = msgspec.json.format(msgspec.json.encode(report), indent=2)
         sys.stdout.buffer.write(text + b"\n")

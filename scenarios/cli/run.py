@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from scenarios.cli.conclusion import conclude
-from scenarios.cli.files import check_junit
+from scenarios.cli.files import check_file
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.measuring import measured, tried_out, with_auto_rate
 from scenarios.cli.options import (
@@ -105,7 +105,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         platform=platform,
     ).with_rate(rate)
     experiment = changes.experiment(scenario, strategy, seed)
-    check_junit(junit)
+    check_file("--junit", junit)
     if keep and experiment.scenario.application.processes:
         raise UsageError(
             "--keep cannot be combined with application.processes: no recovery would know of them"

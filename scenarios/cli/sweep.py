@@ -16,6 +16,7 @@ import typer
 
 from orchestrator.errors import EnvironmentFailure
 from scenarios.cli.console import output
+from scenarios.cli.files import check_file, write_file
 from scenarios.cli.interrupts import InterruptedRunError
 from scenarios.cli.options import (
     BaselineOption,
@@ -100,6 +101,7 @@ def sweep_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         persona=persona,
         rate=rate,
     )
+    check_file("--plot", plot)
     tasks = _tasks(changes, scenario, strategy, seed, seeds, vary or [], random)
     found = []
     with _executor(scheduler, workers) as executor:
@@ -110,10 +112,7 @@ def sweep_command(  # noqa: PLR0917 - typer wants each flag as a parameter
                 console.print(f"{done:,} of {len(tasks):,} simulated runs")
     sweep = sweep_of(scenario, strategy, points_of(found))
     if plot is not None:
-        try:
-            plot.write_text(sweep_plot(sweep), encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--plot {plot}: {error.strerror}") from error
+        write_file("--plot", plot, sweep_plot(sweep))
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(sweep), indent=2) + b"\n")
         return 0

@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from scenarios.cli.conclusion import conclude
-from scenarios.cli.files import check_junit, new_folder
+from scenarios.cli.files import check_file, new_folder
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     DatabaseLogOption,
@@ -22,8 +22,10 @@ from scenarios.cli.options import (
     NoLiveOption,
     OutOption,
     VerboseOption,
+    database_url,
 )
 from scenarios.cli.running import judged, passing_time, progress_console, view_of
+from scenarios.cli.watch_input import check_deploy_command, check_host
 from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.progress import PlannedStep, RunHeader
@@ -43,7 +45,9 @@ from scenarios.runner.watch import (
 from scenarios.scenario.overrides import at_rate
 from scenarios.scenario.reader import load
 from scenarios.scenario.spec import PhasesSpec
-from scenarios.traffic.settings import TlsSettings, TrafficSettings
+from scenarios.traffic.errors import TrafficError
+from scenarios.traffic.settings import MOST_SECONDS, TlsSettings, TrafficSettings
+from scenarios.traffic.wire.tls import tls_context
 from scenarios.verdict import Judgement
 
 _SEEDS = 1_000_000
@@ -60,16 +64,20 @@ ScenarioOption = Annotated[
 ]
 ExpectOption = Annotated[
     list[int] | None,
-    typer.Option(help="An HTTP status that counts as success. May be repeated. [200]"),
+    typer.Option(
+        min=100, max=599, help="An HTTP status that counts as success. May be repeated. [200]"
+    ),
 ]
 RateOption = Annotated[
     float | None, typer.Option(help="The number of user journeys that start per second.")
 ]
 BaselineOption = Annotated[
-    float | None, typer.Option(min=0, help="Seconds of traffic before the command.")
+    float | None,
+    typer.Option(min=0, max=MOST_SECONDS, help="Seconds of traffic before the command."),
 ]
 SettleOption = Annotated[
-    float | None, typer.Option(min=0, help="Seconds of traffic after the command.")
+    float | None,
+    typer.Option(min=0, max=MOST_SECONDS, help="Seconds of traffic after the command."),
 ]
 SeedOption = Annotated[
     int | None,
@@ -97,6 +105,7 @@ WatchedDatabaseOption = Annotated[
     typer.Option(
         "--database",
         envvar="HITLESS_WATCHED_DATABASE",
+        callback=database_url,
         help="The URL of the service's Postgres database: waits for locks, changes of the schema "
         "and, with --scenario, its [integrity] are then evidence.",
     ),
@@ -225,7 +234,9 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         logs=sources,
         compose=None if compose is None else ComposeProject(compose),
     )
-    check_junit(junit)
+    check_file("--junit", junit)
+    check_deploy_command(about.command)
+    check_host(target)
     folder = new_folder(out, about.name, STRATEGY)
     console = progress_console(as_json=as_json)
     if insecure:
@@ -281,12 +292,17 @@ def _tls(
         )
     if cacert is not None and not cacert.is_file():
         raise UsageError(f"--cacert {cacert}: there is no such file")
-    return TlsSettings(
+    settings = TlsSettings(
         server_name=target.host,
         ca_file=None if cacert is None else str(cacert),
         verify=not insecure,
         http2=not http1,
     )
+    try:
+        tls_context(settings)
+    except TrafficError as error:
+        raise UsageError(f"--cacert {error}; expected certificates in PEM") from error
+    return settings
 
 
 def headers_from(

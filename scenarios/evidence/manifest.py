@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,6 +12,9 @@ from scenarios.evidence.control_run import ControlRun, Role
 from scenarios.evidence.jobs import JobSettings, ProcessSet
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.evidence.service_facts import ServiceFacts
+
+SCHEMA = 1
+"""The version of `run.json` that this hitless writes, and the newest that it reads."""
 
 PREDICTED = "simulated"
 """The platform of a run in virtual time: what it says is predicted, not measured."""
@@ -64,6 +67,13 @@ class Objectives(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     schedule_lag_max_seconds: float = 0.4
 
 
+class _Head(msgspec.Struct, frozen=True):
+    """What every version of `run.json` says."""
+
+    schema: int = SCHEMA
+    hitless: str = ""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The description of a run and its outcome.
 
@@ -108,13 +118,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         files: the SHA-256 of each evidence file, by name; it shows whether a file is damaged.
     """
 
-    schema: int = 1
+    schema: int = SCHEMA
     scenario: str
     strategy: str
     platform: str
     router: str
     seed: int
-    replicas: int
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
     rate: float
     existing_rows: int
     versions: tuple[str, ...]
@@ -171,10 +181,17 @@ def read_manifest(path: Path) -> Manifest:
     """Read `run.json`.
 
     Raises:
-        EvidenceError: the file is missing or not a Manifest.
+        EvidenceError: the file is missing, not a Manifest, or of a newer version of hitless.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        content = path.read_bytes()
+        head = msgspec.json.decode(content, type=_Head)
+        if head.schema > SCHEMA:
+            raise EvidenceError(
+                f"{path}: its schema is {head.schema}, and this hitless reads up to {SCHEMA}; use "
+                f"the version that wrote it ({head.hitless or 'a newer one'})"
+            )
+        return msgspec.json.decode(content, type=Manifest)
     except OSError as error:
         raise EvidenceError(f"{path}: {error.strerror}") from error
     except msgspec.DecodeError as error:

@@ -370,7 +370,8 @@ class RunFolder:
             EvidenceError: it is not.
         """
         if not self.path.is_dir():
-            raise EvidenceError(f"{self.path}: this folder does not exist")
+            what = "is no folder" if self.path.exists() else "folder does not exist"
+            raise EvidenceError(f"{self.path}: this {what}")
         if not self.manifest.is_file():
             name = self.manifest.name
             raise EvidenceError(f"{self.path}: not the folder of a run: it has no {name}")

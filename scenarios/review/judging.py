@@ -7,7 +7,7 @@ import msgspec
 from scenarios.errors import EvidenceError
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports.page.comparison import Compared
-from scenarios.verdict import Judgement, decode, encode, judge
+from scenarios.verdict import SCHEMA, Judgement, decode, encode, judge
 
 
 def review(folder: Path) -> Judgement:
@@ -48,6 +48,10 @@ def recall(folder: Path) -> Compared:
     except (OSError, msgspec.DecodeError) as error:
         message = f"{run.verdict}: {error}; `hitless report {folder}` rewrites it"
         raise EvidenceError(message) from error
+    if verdict.schema > SCHEMA:
+        raise EvidenceError(
+            f"{run.verdict}: its schema is {verdict.schema}, and this hitless reads up to {SCHEMA}"
+        )
     return Compared(
         folder=str(folder),
         verdict=verdict,

@@ -6,6 +6,7 @@ service's logs and from its database, as far as it is given them.
 """
 
 import asyncio
+import re
 import shlex
 import ssl
 import sys
@@ -18,6 +19,7 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import idna
 import msgspec
 
 from orchestrator.errors import EnvironmentFailure
@@ -48,6 +50,9 @@ from scenarios.traffic.wire.tls import tls_context
 
 STRATEGY = "command"
 
+_HTTP_PORT = 80
+_HOST = re.compile(r"(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?", re.ASCII)
+_VISIBLE = re.compile(r"[!-~]*")
 _STOP_SECONDS = 10.0
 _LAST_LINES = 3
 _SHAKE_SECONDS = 10.0
@@ -80,11 +85,24 @@ def target_of(url: str) -> WatchTarget:
     try:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
-        host, port = parts.hostname, parts.port or (HTTPS_PORT if secure else 80)
+        host, port = parts.hostname, parts.port
+        if port is None:
+            port = HTTPS_PORT if secure else _HTTP_PORT
     except ValueError as error:
         raise ScenarioError(f"--url {url}: {error}") from error
     if parts.scheme not in ("http", "https") or not host or parts.username is not None:
         raise ScenarioError(f"--url {url}: expected a URL such as http://127.0.0.1:8080/")
+    if port == 0:
+        raise ScenarioError(f"--url {url}: no server listens on port 0")
+    if not host.isascii():
+        try:
+            host = idna.encode(host, uts46=True).decode()
+        except idna.IDNAError as error:
+            raise ScenarioError(f"--url {url}: {host} is not a host's name: {error}") from error
+    if not _HOST.fullmatch(host) and ":" not in host:
+        raise ScenarioError(f"--url {url}: {host} is not a host's name or address")
+    if not _VISIBLE.fullmatch(f"{parts.path}{parts.query}"):
+        raise ScenarioError(f"--url {url}: a path has no spaces; write them as %20")
     query = f"?{parts.query}" if parts.query else ""
     path = f"{parts.path or '/'}{query}"
     return WatchTarget(host=host, port=port, path=path, secure=secure)

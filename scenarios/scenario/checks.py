@@ -1,6 +1,7 @@
 """What the types of a scenario cannot say: names that must exist, and what excludes what."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from scenarios.traffic.journeys.compiled import compiled_steps
 from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.journeys.set_up import SET_UP
 from scenarios.traffic.plan import Plan
+from scenarios.traffic.schedule.arrivals import recorded as recorded_arrivals
 
 NEED_DATABASE = frozenset({"restart-postgres", "crash-postgres", "block", "sql"})
 LOCK_WORDS = frozenset({"ACCESS", "ROW", "SHARE", "UPDATE", "EXCLUSIVE"})
@@ -37,6 +39,7 @@ _POOLER_OWN = frozenset(
     {"listen_addr", "listen_port", "unix_socket_dir", "auth_file", "auth_type", "pool_mode"}
     | {"logfile", "pidfile", "user"}
 )
+_LOOKED_AT = 1000  # lines of recorded arrivals: enough to see that a file is one
 OWN_ROUTER = "hitless"
 BALANCER_ONLY = frozenset(
     {"reuse_post", "retry", "passive_checks", "active_checks", "idle_timeout_seconds"}
@@ -341,6 +344,9 @@ def _check_traffic(scenario: Scenario, at: At) -> None:
     if recorded is not None and not Path(recorded).is_file():
         raise ScenarioError(f"{at(['traffic', 'arrivals_path'])}there is no file {recorded!r}")
     try:
+        if recorded is not None:
+            for _ in islice(recorded_arrivals(Path(recorded)), _LOOKED_AT):
+                pass
         tuple(compiled_steps(traffic.set_up, host="localhost", where=SET_UP, known=frozenset()))
         Population(
             Plan.of(

@@ -18,7 +18,7 @@ from scenarios.scenario.reader import load
 from scenarios.scenario.repeat import repeated
 from scenarios.scenario.simulation_checks import PLATFORMS, SIMULATED_FAULTS, PlatformName
 from scenarios.scenario.spec import FaultSpec, Scenario
-from scenarios.traffic.settings import TrafficSettings
+from scenarios.traffic.settings import MOST_RATE, TrafficSettings
 
 _FAULT = re.compile(
     r"(?P<do>[a-z-]+)(?::(?P<seconds>\d+(?:\.\d+)?))?(?:@(?P<after>\d+(?:\.\d+)?))?"
@@ -69,8 +69,9 @@ def at_rate(traffic: TrafficSettings, rate: float) -> TrafficSettings:
     Raises:
         UsageError: this is no rate, or the scenario has no arrivals whose rate could change.
     """
-    if not 0 < rate < float("inf"):
-        raise UsageError(f"--rate {rate:g}: expected a number above 0")
+    if not 0 < rate <= MOST_RATE:
+        most = f"{MOST_RATE:,.0f}"
+        raise UsageError(f"--rate {rate:g}: expected a number above 0, and at most {most}")
     if not traffic.asked_rate:
         raise UsageError(f"--rate {rate:g}: this scenario has no arrivals: all its users stay")
     if traffic.arrivals == "recorded":

@@ -3,6 +3,7 @@
 An error names the file, the line and the key.
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from orchestrator.personas import PERSONAS
-from orchestrator.policy import PolicyError
+from orchestrator.policy import PATH_PATTERN, PolicyError
 from scenarios.errors import ScenarioError, near
 from scenarios.scenario.checks import OWN_ROUTER, check, check_balancer_keys, router_kind
 from scenarios.scenario.key_locations import (
@@ -105,12 +106,20 @@ def load(
     """
     if "/" in reference or reference.endswith(".toml"):
         path = Path(reference)
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "no regular file"
+            raise ScenarioError(f"{reference}: this is {what}; expected a scenario file")
         if not path.is_file():
             others = sorted(one.name for one in path.parent.glob("*.toml"))
             hint = f"; {near(path.name, others)}" if others else ""
             raise ScenarioError(f"{reference}: this scenario file does not exist{hint}")
     else:
         path = CATALOG / f"{reference}.toml"
+        if reference not in builtin_names() and Path(reference).exists():
+            what = "a folder" if Path(reference).is_dir() else "no scenario file"
+            raise ScenarioError(
+                f"{reference!r} is {what}; the name of a scenario file ends in .toml"
+            )
         if reference not in builtin_names():
             raise ScenarioError(
                 f"unknown scenario {reference!r}; {near(reference, builtin_names())} "
@@ -134,8 +143,25 @@ def load(
             _explain(error, document, replace(locations, source=str(path)))
         ) from error
     locations = replace(locations, source=str(path))
+    _check_finite(document, locations)
     check(scenario, locations.at, platform)
     return Loaded(scenario, path, locations)
+
+
+def _check_finite(value: object, locations: KeyLocations, keys: Sequence[str] = ()) -> None:
+    """Refuse the numbers `inf` and `nan` of TOML: no run lasts for ever.
+
+    Raises:
+        ScenarioError: a value is one of them.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ScenarioError(f"{locations.at(list(keys))}expected a finite number, got {value}")
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            _check_finite(part, locations, (*keys, str(key)))
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            _check_finite(part, locations, (*keys, str(number)))
 
 
 def _with_persona(document: dict[str, Any]) -> dict[str, Any]:
@@ -218,6 +244,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], KeyLocati
         document: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{path}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise ScenarioError(f"{path}: nested too deeply") from error
     locations = file_locations(str(path), text)
     document = with_absolute_paths(document, path.parent)
     extends = document.get("extends")
@@ -263,6 +291,8 @@ def _explain(error: msgspec.ValidationError, document: object, locations: KeyLoc
         return locations.at([*keys, missing["name"]]) + "this key is required, but absent"
     if isinstance(error.__cause__, PolicyError):
         keys = [*keys, *error.__cause__.keys]
+    if what.endswith(f"matching regex {PATH_PATTERN!r}"):
+        what = "expected a path, which begins with / and has no spaces"
     what = what.replace("`", "").replace("Expected", "expected").replace("Invalid", "invalid")
     return locations.at(keys) + what
 

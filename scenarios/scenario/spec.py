@@ -16,7 +16,7 @@ from scenarios.evidence.manifest import Objectives, Outcome
 from scenarios.scenario.process_spec import CacheSpec, JobsSpec, ProcessSpec, Program, StopSignal
 from scenarios.scenario.service_spec import ServiceSpec
 from scenarios.scenario.simulation import SimulationSpec
-from scenarios.traffic.settings import PathText, TrafficSettings
+from scenarios.traffic.settings import MOST_SECONDS, PathText, TrafficSettings
 
 Migrations = Annotated[str, msgspec.Meta(extra={"path": "migrations"})]
 """A directory of migrations: its path, or `package:folder`."""
@@ -307,8 +307,8 @@ class PhasesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         settle_seconds: the time after the release.
     """
 
-    baseline_seconds: NotNegative = 3.0
-    settle_seconds: NotNegative = 2.0
+    baseline_seconds: Annotated[float, msgspec.Meta(ge=0, le=MOST_SECONDS)] = 3.0
+    settle_seconds: Annotated[float, msgspec.Meta(ge=0, le=MOST_SECONDS)] = 2.0
 
 
 class ExpectationElsewhere(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

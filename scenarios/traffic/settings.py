@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
-_Count = Annotated[int, msgspec.Meta(ge=1)]
+MOST_RATE = 10_000_000.0
+"""Arrivals a second that can be asked for; even simulated runs are far from it."""
+
+MOST_SECONDS = 7 * 24 * 3600
+"""A week: no phase of a run lasts longer, and no arrival comes later."""
+
+MOST_PROCESSES = 64
+"""Processes of the load generator; each can use a core of its own."""
+
+_Rate = Annotated[float, msgspec.Meta(gt=0, le=MOST_RATE)]
 
 PathText = Annotated[str, msgspec.Meta(extra={"path": "file"})]
 """A path that starts from the folder of the scenario file; it is absolute once that was read."""
@@ -254,7 +263,7 @@ class RatePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     at_seconds: float
-    rate: float
+    rate: Annotated[float, msgspec.Meta(le=MOST_RATE)]
 
 
 class TrafficSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -278,11 +287,11 @@ class TrafficSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         journeys: what users do: users who arrive once, and users who stay.
     """
 
-    rate: _Positive = 100.0
+    rate: _Rate = 100.0
     arrivals: Literal["poisson", "constant", "recorded"] = "poisson"
     profile: tuple[RatePoint, ...] = ()
     arrivals_path: PathText | None = None
-    processes: _Count = 1
+    processes: Annotated[int, msgspec.Meta(ge=1, le=MOST_PROCESSES)] = 1
     timeout_seconds: _Positive = 10.0
     mail_domain: str = "example.com"
     set_up: tuple[Step, ...] = ()

@@ -14,8 +14,9 @@ import asyncpg
 import pytest
 
 from orchestrator import postgres as module
-from orchestrator.database import connected, redacted, run_sql
+from orchestrator.database import connected, run_sql
 from orchestrator.database_server import ExternalServer
+from orchestrator.database_url import redacted
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.processes import Processes

@@ -31,8 +31,8 @@ def draft_from(path: Path) -> Draft:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    document = _document(content, path)
     try:
+        document = _document(content, path)
         if isinstance(document, dict):
             if "openapi" in document:
                 return openapi.draft(document)
@@ -43,6 +43,8 @@ def draft_from(path: Path) -> Draft:
             if isinstance(document.get("log"), dict) and "entries" in document["log"]:
                 return har.draft(document)
         return access_log.draft(content.decode("utf-8", "replace").splitlines())
+    except RecursionError as error:
+        raise UsageError(f"{path}: nested too deeply, or within itself") from error
     except ValueError as error:
         words = str(error) or f"this is not {_KINDS}"
         raise UsageError(f"{path}: {words}") from error

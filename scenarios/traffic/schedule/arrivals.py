@@ -5,6 +5,7 @@ come later because the system is slow.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from itertools import count, pairwise
 from math import inf, sqrt
@@ -13,7 +14,7 @@ from pathlib import Path
 from scenarios.traffic.errors import PlanError
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.stream import Stream
-from scenarios.traffic.settings import RatePoint
+from scenarios.traffic.settings import MOST_SECONDS, RatePoint
 
 _SECOND = 1_000_000_000
 # Thirty years in ns: an arrival that comes later does not come.
@@ -106,9 +107,13 @@ def recorded(path: Path) -> Iterator[int]:
             for number, line in enumerate(lines, start=1):
                 where = f"arrivals_path {path}, line {number}"
                 try:
-                    offset = round(Fraction(line.strip()) * _SECOND)
-                except ValueError:
+                    seconds = Decimal(line.strip())
+                except InvalidOperation:
                     raise PlanError(f"{where}: {line.strip()!r} is not a number", key) from None
+                if not seconds.is_finite() or seconds > MOST_SECONDS:
+                    most = f"at most {MOST_SECONDS:,}, a week"
+                    raise PlanError(f"{where}: expected a number of seconds, {most}", key)
+                offset = round(seconds * _SECOND)
                 if offset < last:
                     raise PlanError(f"{where}: {line.strip()} is before the line above it", key)
                 yield offset

@@ -43,6 +43,7 @@ from scenarios.verdict.model.rescued import Rescued
 
 __all__ = [
     "NO_UPSTREAM",
+    "SCHEMA",
     "Advice",
     "AnswerChange",
     "Answers",
@@ -91,6 +92,9 @@ __all__ = [
     "decode",
     "encode",
 ]
+
+SCHEMA = 1
+"""The version of `verdict.json` that this hitless writes, and the newest that it reads."""
 
 Word = Literal["pass", "fail", "invalid"]
 
@@ -295,7 +299,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         answers: whether JSON answers kept their values and the types of these.
     """
 
-    schema: int = 1
+    schema: int = SCHEMA
     verdict: Word
     reasons: tuple[str, ...]
     checks: tuple[Check, ...]
