@@ -93,7 +93,9 @@ async def test_an_old_replica_dies_amid_a_release(strategy: str, tmp_path: Path)
 
 async def test_a_replica_that_is_being_checked_is_not_healed(tmp_path: Path) -> None:
     """A new replica that dies while a deployment checks it is not healed: the deployment fails."""
-    patient = msgspec.structs.replace(POLICY, min_ready_seconds=3600.0)
+    # The old replicas must not be healed either, so a busy machine has time to answer for them.
+    healing = msgspec.structs.replace(HEALING, liveness_timeout_seconds=60.0)
+    patient = msgspec.structs.replace(POLICY, min_ready_seconds=3600.0, healing=healing)
     async with running_fleet(tmp_path, patient, version("a")) as scene, supervised(scene):
 
         async def kill() -> None:
