@@ -142,6 +142,12 @@ class ChildProcess:
         self.left_behind = len(left)
         await end_group(self.pid, left)
         self.group_ended_ns = time.monotonic_ns()
+
+    def reaping_ended(self) -> None:
+        """Let `stop` return: whoever reaps the process has done so, or was cancelled.
+
+        Closing an event loop cancels all tasks at once. The guardian then ends what is left.
+        """
         self._reaped.set()
 
     def family(self) -> list[int]:
@@ -291,6 +297,7 @@ class Processes:
         reaper = self._reapers.create_task(self._reap(child), name=f"reap {name}")
         self._reaping.add(reaper)
         reaper.add_done_callback(self._reaping.discard)
+        reaper.add_done_callback(lambda _: child.reaping_ended())
         return child
 
     def leave(self) -> None:

@@ -1,5 +1,6 @@
 """Whatever a run starts ends with it."""
 
+import asyncio
 import os
 import select
 import signal
@@ -83,6 +84,17 @@ async def test_a_deaf_child_is_killed(tmp_path: Path) -> None:
         assert await child.stdout.readline() == b"deaf\n"
         end = await child.stop(grace=0.05)
     assert (end.code, end.killed) == (-signal.SIGKILL, True)
+
+
+async def test_a_stop_ends_when_every_task_was_cancelled(tmp_path: Path) -> None:
+    """Closing an event loop cancels all tasks at once; whoever stops a process then still can."""
+    async with Processes() as processes:
+        child = await processes.start(SLEEP, name="sleeper", log=tmp_path / "log")
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        async with asyncio.timeout(60):
+            assert (await child.stop(grace=60)).code == -signal.SIGTERM
+    assert not is_running(child.pid)
 
 
 async def test_a_worker_left_behind_is_ended(tmp_path: Path) -> None:
