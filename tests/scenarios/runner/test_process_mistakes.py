@@ -68,3 +68,38 @@ def test_keeping_is_refused_before_anything_is_started(
     assert status(["run", str(path), "--keep", "--no-live", "--out", str(tmp_path / "runs")]) == 2
     assert "--keep cannot be combined with application.processes" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+SERVICE = """
+[[services]]
+name = "prices"
+command = ["{python}", "prices.py"]
+from = "v1"
+versions = { v1 = {} }
+"""
+
+
+@pytest.mark.parametrize(
+    ("scenario", "said"),
+    [
+        (
+            WORKER.replace('"{python}", "-c", "SCRIPT"', '"no-such-worker"'),
+            "key 'application.processes.command': there is no program no-such-worker on PATH",
+        ),
+        (
+            WORKER.replace("SCRIPT", WAITS) + SERVICE,
+            "key 'services.command': there is no file",
+        ),
+    ],
+)
+def test_a_program_that_is_missing_is_told_before_anything_is_started(
+    scenario: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line has the file, the line and the key; nothing is started, and the status is 2."""
+    path = tmp_path / "scenario.toml"
+    path.write_text(scenario)
+    assert status(["run", str(path), "--no-live", "--out", str(tmp_path / "runs")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert "scenario.toml:" in line
+    assert not (tmp_path / "runs").exists()
