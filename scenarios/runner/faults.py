@@ -19,9 +19,9 @@ from orchestrator.model import JournalEvent, Replica
 from orchestrator.pooler import PgBouncer
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.rollout import Rollout
+from scenarios.runner.beside_web import BesideWeb
 from scenarios.runner.environment import Environment
 from scenarios.runner.process_faults import ProcessFaults
-from scenarios.runner.process_sets import BesideWeb
 from scenarios.scenario.process_checks import OF_PROCESSES
 from scenarios.scenario.spec import FaultSpec, Scenario
 

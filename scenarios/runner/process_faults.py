@@ -7,7 +7,7 @@ import time
 from orchestrator.errors import EnvironmentFailure, PlatformError
 from orchestrator.journal import Journal, SetJournal
 from orchestrator.model import Replica
-from scenarios.runner.process_sets import BesideWeb, RunningSet
+from scenarios.runner.beside_web import BesideWeb, RunningSet
 from scenarios.scenario.spec import FaultSpec
 
 _LOOK_SECONDS = 0.01

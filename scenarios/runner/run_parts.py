@@ -34,6 +34,7 @@ from scenarios.recording.cache_watch import CacheWatch
 from scenarios.recording.ndjson_command import NdjsonCommand
 from scenarios.recording.observers import Observers
 from scenarios.runner import release as application
+from scenarios.runner.beside_web import BesideWeb
 from scenarios.runner.early import BaselineWatch, check_queries
 from scenarios.runner.environment import Environment
 from scenarios.runner.faults import Faults, PhaseClock
@@ -41,7 +42,7 @@ from scenarios.runner.fresh_starts import FreshStarts
 from scenarios.runner.manifest import RouterFacts
 from scenarios.runner.operator_commands import OperatorCommands
 from scenarios.runner.pooling import pooled
-from scenarios.runner.process_sets import BesideStarter, BesideWeb
+from scenarios.runner.process_sets import BesideStarter
 from scenarios.runner.replica_exits import ReplicaExits
 from scenarios.runner.router import described, health_of, running_router
 from scenarios.scenario.experiment import Experiment
