@@ -21,6 +21,7 @@ import msgspec
 
 from balancer.client import AdminClient, AdminError
 from orchestrator import guardian
+from orchestrator.deployment_history import DeploymentHistory, ensure_compatible
 from orchestrator.errors import OrchestratorError, RouterError
 from orchestrator.fleet import Member
 from orchestrator.interfaces import Migrator
@@ -29,13 +30,7 @@ from orchestrator.model import Deploy, JournalEvent, Release, ReleaseResult, Rep
 from orchestrator.platforms.local import REPLICA, LocalPlatform
 from orchestrator.policy import Policy
 from orchestrator.processes import Processes
-from orchestrator.release import (
-    DeploymentHistory,
-    ReleaseRun,
-    ensure_compatible,
-    restore,
-    take_down,
-)
+from orchestrator.release import ReleaseRun, restore, take_down
 from orchestrator.rollout import Rollout
 from orchestrator.routers.hitless import HealthCheck, HitlessRouter
 from orchestrator.strategies import STRATEGIES

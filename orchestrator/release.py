@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
+from orchestrator.beside import Beside
+from orchestrator.deployment_history import DeploymentHistory, ensure_compatible
 from orchestrator.errors import (
     MigrationFailed,
     MigrationRefused,
@@ -98,87 +99,6 @@ async def restore(
         others = tuple(one for one in rollout.all() if one not in serving)
         await rollout.drain(others)
         await rollout.stop(others)
-
-
-class Beside(Protocol):
-    """What is deployed beside the web: see `orchestrator.process_sets.ProcessSet`.
-
-    Attributes:
-        name: its name.
-        place: when it is deployed: `before` the web, `with` it at the same time, or `after` it.
-            None: it is a service, which only steps deploy that name it.
-        start: the version of a service before the release.
-        rollout: its processes.
-    """
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def place(self) -> str | None:
-        """When it is deployed."""
-        ...
-
-    @property
-    def start(self) -> str | None:
-        """The version of a service before the release."""
-        ...
-
-    @property
-    def rollout(self) -> Rollout:
-        """Its processes."""
-        ...
-
-    async def deploy(self, version: str) -> None:
-        """Replace the processes by those of another version."""
-        ...
-
-    async def restore(self, version: str) -> None:
-        """Let only this version's processes run."""
-        ...
-
-
-@dataclass(slots=True)
-class DeploymentHistory:
-    """Which versions have served, and on which schema.
-
-    A schema is a number: how often the schema had changed by then.
-
-    Attributes:
-        served: the versions, in order; the last one serves.
-        schemas: the schema on which each of them was deployed.
-        schema: the present schema.
-    """
-
-    served: list[Version]
-    schemas: list[int]
-    schema: int = 0
-
-
-async def ensure_compatible(
-    rollout: Rollout, version: Version, history: DeploymentHistory, schema: int
-) -> None:
-    """Check that a version works with the present schema, if that is not the schema given.
-
-    Args:
-        rollout: the rollout.
-        version: the version.
-        history: knows the present schema.
-        schema: the schema on which the version was deployed.
-
-    Raises:
-        RollbackRefused: it does not work; nothing has changed.
-    """
-    if schema == history.schema:
-        return
-    why = await rollout.rehearse(version)
-    if why is not None:
-        raise RollbackRefused(
-            f"refused: the schema has changed, and version {version.name} does not work with "
-            f"it: {why}; the fleet stays as it is"
-        )
 
 
 class ReleaseRun:
