@@ -9,8 +9,8 @@ What to open for which question:
   the plan), `leaving` (carries it out), `departure` (what happened), `personas` (other platforms).
 - What can be set? `policy`, whose structs are the table `[policy]` of a scenario file; `values`.
 - Steps, rollback, undo: `release`, with `deployment_history` (which version may come back) and
-  `beside` (what is deployed with the web; `process_sets` is it); after `kill -9`: `recovery`; migrations: `migrations`,
-  `yoyo_runner`, `rehearsal`.
+  `beside` (what is deployed with the web, such as `process_sets`); after `kill -9`: `recovery`;
+  migrations: `migrations`, `yoyo_runner`, `rehearsal`.
 - Who decides about a canary? `analysis` (PURE) from the counts that `samples` takes.
 - Who replaces lost replicas? `supervisor`, in the fleet that `fleet` holds.
 - What must a platform, a router, a migrator offer? `interfaces`; ours are in `platforms` and
