@@ -160,7 +160,7 @@ def _json(drawing: Drawing, stories: Stories | None) -> Html:
 
 
 def _head(verdict: Verdict) -> Html:
-    platform = words.platform_text(verdict)
+    platform, protocol = words.platform_text(verdict), words.protocol_text(verdict)
     doubts = bullets(verdict.doubts, "reasons doubts") if verdict.doubts else ""
     summary = summary_of(verdict)
     safe = Html('<p class="safe">{}</p>').format(summary.safe_way) if summary.safe_way else ""
@@ -171,7 +171,7 @@ def _head(verdict: Verdict) -> Html:
         '<p class="soft">{} · seed {} · {} '
         "replicas · {} · "
         "{:,} existing rows · "
-        "{} · {}</p>{}"
+        "{} · {}{}</p>{}"
         "{}{}</header>"
     ).format(
         verdict.verdict,
@@ -186,6 +186,7 @@ def _head(verdict: Verdict) -> Html:
         verdict.existing_rows,
         verdict.platform,
         verdict.router,
+        f" · {protocol}" if protocol else "",
         Html('<p class="soft">{}</p>').format(platform) if platform else "",
         bullets(verdict.reasons, "reasons"),
         doubts,

@@ -263,6 +263,12 @@ EVERYWHERE = tuple(VIEWS)
             EVERYWHERE,
             ("the generator was late",),
         ),
+        ({"protocols": {"HTTP/2": 70}}, EVERYWHERE, ("HTTP/2",)),
+        (
+            {"protocols": {"HTTP/2": 70, "HTTP/1.1": 3}},
+            EVERYWHERE,
+            ("HTTP/2 (70 requests), HTTP/1.1 (3 requests)",),
+        ),
     ],
 )
 def test_a_section_is_there_where_there_is_something_to_tell(
