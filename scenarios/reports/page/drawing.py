@@ -5,7 +5,7 @@ names and numbers are outside of those groups, so that they stay readable.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from scenarios.evidence.event import Event
@@ -28,6 +28,22 @@ from scenarios.verdict.model import Downtime, Verdict
 from scenarios.verdict.timeline import Timeline
 
 
+def instants(start: float, end: float, most: int) -> Iterator[tuple[float, str]]:
+    """Round instants of a span, as the script of the page has them, and how they are written.
+
+    Args:
+        start: where the span begins, in seconds.
+        end: where it ends.
+        most: about how many are wanted.
+    """
+    rough = max(end - start, 1e-3) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(one for one in (power, 2 * power, 5 * power, 10 * power) if one >= rough)
+    digits = max(0, -math.floor(math.log10(step)))
+    for number in range(math.ceil(start / step), math.floor(end / step) + 1):
+        yield number * step, f"{number * step:.{digits}f} s"
+
+
 class Size(NamedTuple):
     """The proportions of a drawing, in units of its view box.
 
@@ -47,7 +63,7 @@ class Size(NamedTuple):
 
 
 SCREEN = Size("", 118, 1000, 18, 8)
-PHONE = Size("-phone", 66, 280, 10, 3)
+PHONE = Size("-phone", 66, 280, 10, 5)
 """Of a phone's width, so that its letters are as large as those of the text around it."""
 
 LEFT, WIDTH = SCREEN.left, SCREEN.width
@@ -252,15 +268,16 @@ class _Canvas:
     def _axis(self) -> Html:
         """The axis for those who have no script; the script draws it again."""
         parts = []
-        marks = self._size.marks
-        for number in range(marks + 1):
-            at = self._start + (self._end - self._start) * number / marks
+        right = self._size.left + self._size.width
+        for at, text in instants(self._start, self._end, self._size.marks):
             x = self._x(at)
+            # The last one would be cut off at the edge.
+            anchor = "end" if x + LETTER * len(text) / 2 > right + RIGHT else "middle"
             parts.append(
                 Html(
                     '<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="0" y2="{}"/>'
-                    '<text x="{:.1f}" y="{}" text-anchor="middle">{:.1f} s</text>'
-                ).format(x, x, self.floor, x, self.floor + 14, at)
+                    '<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>'
+                ).format(x, x, self.floor, x, self.floor + 14, anchor, text)
             )
         return Html().join(parts)
 
