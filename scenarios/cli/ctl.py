@@ -1,6 +1,7 @@
 """`hitless ctl`: sends a command to a run."""
 
 import asyncio
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from orchestrator.migrations import YoyoMigrator
 from orchestrator.recovery import PLAN, recovering
 from scenarios.cli.console import output
 from scenarios.cli.options import JsonOption
+from scenarios.cli.program import program
 from scenarios.errors import UsageError, near
 from scenarios.evidence.control_file import ControlFile
 from scenarios.evidence.run_folder import RunFolder
@@ -59,7 +61,8 @@ def ctl_command(
             raise
         response = CommandResponse(*asyncio.run(_recover(run, command)))
     if command == "status" and response.ok:
-        _show_status(msgspec.json.decode(response.message, type=RunStatus), as_json=as_json)
+        told = msgspec.json.decode(response.message, type=RunStatus)
+        _show_status(told, run, as_json=as_json)
     elif as_json:
         _write_json(response)
     else:
@@ -67,12 +70,12 @@ def ctl_command(
     return 0 if response.ok else 1
 
 
-def _show_status(status: RunStatus, *, as_json: bool) -> None:
+def _show_status(status: RunStatus, run: Path, *, as_json: bool) -> None:
     if as_json:
         _write_json(status)
         return
     console = output(highlight=False)
-    for line in status_lines(status):
+    for line in status_lines(status, f"{program()} ctl {shlex.quote(str(run))}"):
         console.print(Text(line), soft_wrap=True)
 
 

@@ -38,8 +38,13 @@ def with_state(status: RunStatus, state: LiveState) -> RunStatus:
     )
 
 
-def status_lines(status: RunStatus) -> Sequence[str]:
-    """The status for people: the release, its step, its next pause, and the fleet."""
+def status_lines(status: RunStatus, ctl: str = "hitless ctl RUN") -> Sequence[str]:
+    """The status for people: the release, its step, its next pause, and the fleet.
+
+    Args:
+        status: the status.
+        ctl: how a command is given to this run.
+    """
     lines = [f"{words.clean(status.release)} (phase: {words.clean(status.phase)})"]
     for number, text in enumerate(status.steps, start=1):
         mark = "done" if number < status.step else "now" if number == status.step else "ahead"
@@ -47,7 +52,7 @@ def status_lines(status: RunStatus) -> Sequence[str]:
     if status.doing is not None:
         lines.append(f"now      {words.clean(status.doing)}{_limit(status)}")
     if status.waits_for is not None:
-        lines.append(f"waits    {words.clean(status.waits_for)} waits for: hitless ctl RUN promote")
+        lines.append(f"waits    {words.clean(status.waits_for)} waits for: {ctl} promote")
     if status.next_pauses:
         lines.append(f"pauses   ahead: {', '.join(map(words.clean, status.next_pauses))}")
     if status.shares:
