@@ -1,5 +1,6 @@
 """The files and folders that a user names: they are checked before anything is started."""
 
+import contextlib
 from datetime import datetime
 from pathlib import Path
 
@@ -62,10 +63,13 @@ def write_file(flag: str, path: Path, data: str | bytes) -> None:
         UsageError: the path cannot be that of a file.
         StorageError: the machine refuses it: the disk is full or read-only, for example.
     """
-    where = f"{flag} {path}".strip()
+    where, is_new = f"{flag} {path}".strip(), not path.exists()
     try:
         path.write_bytes(data.encode() if isinstance(data, str) else data)
     except (NotADirectoryError, IsADirectoryError, FileNotFoundError) as error:
         raise UsageError(f"{where}: {error.strerror}") from error
     except OSError as error:
+        if is_new:  # a part of it would look like all of it
+            with contextlib.suppress(OSError):
+                path.unlink()
         raise StorageError(f"{where}: {error.strerror}") from error

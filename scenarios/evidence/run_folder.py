@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from scenarios.errors import EvidenceError
+from scenarios.errors import EvidenceError, StorageError
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.cache_form import CacheForm
 from scenarios.evidence.counted import CountedRequests
@@ -481,3 +481,15 @@ def _if_there(file: RecordFile[T], manifest: Manifest) -> Lines[T] | None:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a whole file.
+
+    Raises:
+        StorageError: the machine refuses it; the message names the file.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from scenarios.errors import EvidenceError
-from scenarios.evidence.run_folder import RunFolder
+from scenarios.evidence.run_folder import RunFolder, write
 from scenarios.reports.page.comparison import Compared
 from scenarios.verdict import SCHEMA, Judgement, decode, encode, judge
 
@@ -17,11 +17,11 @@ def review(folder: Path) -> Judgement:
 
     Raises:
         EvidenceError: the folder is not that of a run, or a file in it is damaged.
-        OSError: the verdict cannot be written.
+        StorageError: the verdict cannot be written.
     """
     run = RunFolder(folder)
     judgement = judge(run.evidence())
-    run.verdict.write_bytes(encode(judgement.verdict))
+    write(run.verdict, encode(judgement.verdict))
     return judgement
 
 
@@ -32,7 +32,7 @@ def recall(folder: Path) -> Compared:
 
     Raises:
         EvidenceError: the folder is not that of a run, or a file in it is damaged.
-        OSError: the verdict cannot be written.
+        StorageError: the verdict cannot be written.
     """
     run = RunFolder(folder)
     if not run.verdict.is_file():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from scenarios.errors import UsageError
-from scenarios.evidence.run_folder import RunFolder
+from scenarios.evidence.run_folder import RunFolder, write
 from scenarios.reports.github import annotations
 from scenarios.reports.junit import junit
 from scenarios.reports.markdown import LIMIT_BYTES, summary
@@ -20,7 +20,7 @@ def write_reports(folder: Path, judgement: Judgement) -> None:
     """Write `report.html`, `junit.xml`, `summary.md` and `metrics.prom` into a run's folder.
 
     Raises:
-        OSError: a file cannot be written.
+        StorageError: a file cannot be written.
     """
     run, verdict, around = RunFolder(folder), judgement.verdict, judgement.around
     page = html_report(
@@ -31,20 +31,20 @@ def write_reports(folder: Path, judgement: Judgement) -> None:
         stories=pack((*judgement.failed, *judgement.slow), verdict.origin_ns),
         locks=around.waits,
     )
-    run.report.write_text(page, encoding="utf-8")
-    run.junit.write_bytes(junit(verdict))
-    run.summary.write_text(summary(verdict, str(folder)), encoding="utf-8")
-    run.metrics.write_bytes(metrics(verdict))
+    write(run.report, page.encode())
+    write(run.junit, junit(verdict))
+    write(run.summary, summary(verdict, str(folder)).encode())
+    write(run.metrics, metrics(verdict))
 
 
 def write_junit(path: Path | None, verdict: Verdict) -> None:
     """Write JUnit XML where the user wants it too; nowhere if that is None.
 
     Raises:
-        OSError: it cannot be written there.
+        StorageError: it cannot be written there.
     """
     if path is not None:
-        path.write_bytes(junit(verdict))
+        write(path, junit(verdict))
 
 
 def tell_github(

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 import scenarios.cli
-from scenarios.cli.files import new_folder
+from scenarios.cli.files import new_folder, write_file
 from scenarios.cli.main import status
 from scenarios.errors import StorageError
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.recorder import Recorder
+from scenarios.evidence.run_folder import write
 
 HITLESS = (sys.executable, "-m", "hitless")
 
@@ -53,6 +54,34 @@ def test_evidence_on_a_full_disk() -> None:
     recorder.write(Mail(at_ns=1, recipient="a@example.com"))
     with pytest.raises(StorageError, match=f"/dev/full: {os.strerror(errno.ENOSPC)}"):
         recorder.close()
+
+
+def test_a_file_on_a_full_disk() -> None:
+    """A report, or a file that a flag names, is named when there is no room for it."""
+    full = Path("/dev/full")
+    with pytest.raises(StorageError, match=f"^/dev/full: {os.strerror(errno.ENOSPC)}"):
+        write(full, b"x")
+    with pytest.raises(StorageError, match=f"^--html /dev/full: {os.strerror(errno.ENOSPC)}"):
+        write_file("--html", full, "x")
+
+
+def test_a_file_that_cannot_be_whole_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of a file would look like all of it, so a new file is removed; an old one stays."""
+
+    def half(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.touch()
+    monkeypatch.setattr(Path, "write_bytes", half)
+    for path in (old, new):
+        with pytest.raises(StorageError):
+            write_file("", path, "xyz")
+    assert (old.exists(), new.exists()) == (True, False)
 
 
 def test_no_folder_can_be_made(
