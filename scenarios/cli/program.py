@@ -35,7 +35,7 @@ def program_of(started: str, found: str | None, python: str, here: Path) -> str:
     file = Path(started)
     if file.name == NAME and (found is None or not _same(file, Path(found))):
         return _shown(file, here)
-    if file.name == "__main__.py" and found is None:
+    if file.parts[-2:] == (NAME, "__main__.py") and found is None:
         return f"{_shown(Path(python), here)} -m {NAME}"
     return NAME
 

@@ -21,6 +21,7 @@ HERE = Path("/home/me/hitless")
         ("/opt/my tools/hitless", None, "'/opt/my tools/hitless'"),
         (".venv/bin/hitless", "/usr/bin/hitless", ".venv/bin/hitless"),
         ("/x/site-packages/hitless/__main__.py", None, ".venv/bin/python -m hitless"),
+        ("/x/site-packages/pytest/__main__.py", None, "hitless"),
         ("/x/site-packages/hitless/__main__.py", "/usr/bin/hitless", "hitless"),
         ("/usr/bin/pytest", None, "hitless"),
     ],
