@@ -238,7 +238,7 @@ def test_statuses_that_are_expected(tmp_path: Path) -> None:
         (["--url", "http://a:99999/"], "--url http://a:99999/: Port out of range"),
         (["--url", "http://a/", "--rate", "0"], "--rate 0: expected a number above 0"),
         (
-            ["--url", "http://a/", "--expect", "2", "--scenario", "big-bang"],
+            ["--url", "http://a/", "--expect", "204", "--scenario", "big-bang"],
             "--expect cannot be combined",
         ),
         ([], "Missing option '--url'"),
