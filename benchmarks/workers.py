@@ -97,7 +97,9 @@ ROWS = (
         seconds=5.0,
     ),
     Row("huey", "TERM to the parent", "term", ("job:lost",)),
+    Row("huey", "TERM to all its processes", "term-group", ("job:lost",)),
     Row("huey", "KILL", "kill-all", ("job:lost",)),
+    Row("huey", "the broker is away for 5 s", "restart", (), seconds=5.0),
     Row(
         *("huey", "stop and start within a minute", "restart-in-minute", ("job:cron_twice",)),
         jobs=(),
@@ -105,6 +107,8 @@ ROWS = (
     ),
     Row("bullmq", "TERM without close()", "term", ("job:cut",)),
     Row("bullmq", "TERM with close()", "term", (), env={"CLOSES": "1"}),
+    Row("bullmq", "KILL", "kill-all", ("job:cut",)),
+    Row("bullmq", "the broker is away for 5 s", "restart", (), seconds=5.0),
 )
 
 

@@ -5,8 +5,12 @@ import json
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq_app import queue
 
+# A worker moves a job to the intermediate queue before it begins it; a stop may leave it there.
 registries = {
-    "held": StartedJobRegistry(queue=queue).get_job_ids(cleanup=False),
+    "held": [
+        *StartedJobRegistry(queue=queue).get_job_ids(cleanup=False),
+        *queue.intermediate_queue.get_job_ids(),
+    ],
     "failed": FailedJobRegistry(queue=queue).get_job_ids(cleanup=False),
     "waiting": queue.job_ids,
 }
