@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from scenarios.check.findings import FileLine, Finding, MigrationSource, findings
 from scenarios.check.half_way import HalfWay, half_ways
 from scenarios.check.lint import LintFinding, held_to
 from scenarios.check.observed import CellResult, Observed, SchemaKey
 from scenarios.check.reachable import FLEETS, reachable
-from scenarios.check.release_plan import ReleasePlan
+from scenarios.check.release_plan import Apply, Deployment, ReleasePlan
 from scenarios.check.safety import Safety, judge_safety
 from scenarios.check.step_order import safe_order
 from scenarios.check.trial_plan import all_advances, schema_after
@@ -66,6 +67,9 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             count for `passed`.
         safe_orders: for strategies that are unsafe, an order of the same steps that would be safe;
             the numbers of the steps.
+        findings: hazards of the migrations that were observed, with the safe way of each.
+        locations: where each change of the schema comes from; under `step 1`, where a step is
+            written, and under the empty name the scenario.
     """
 
     scenario: str
@@ -82,6 +86,8 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     lint: tuple[LintFinding, ...] = ()
     half_way: tuple[HalfWay, ...] = ()
     safe_orders: Mapping[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    locations: Mapping[str, FileLine] = msgspec.field(default_factory=dict)
 
     @property
     def chosen(self) -> Safety:
@@ -105,6 +111,9 @@ def check_report(
     cached: int = 0,
     lint: Sequence[LintFinding] = (),
     same_answers: bool = True,
+    sources: Sequence[MigrationSource] = (),
+    steps: Mapping[int, FileLine] | None = None,
+    file: str = "",
 ) -> CheckReport:
     """Judge a release under every strategy.
 
@@ -118,6 +127,9 @@ def check_report(
         cached: how many of their results are from an earlier check.
         lint: what the linter says of the migrations.
         same_answers: whether JSON answers must keep their values and the types of these.
+        sources: where the changes of the schema come from, in the order of the release.
+        steps: where each step of the release is written, by its number.
+        file: the scenario's file.
     """
     strategies = {
         name: judge_safety(reachable(plan, name), observed, same_answers=same_answers)
@@ -130,6 +142,7 @@ def check_report(
     passed = passed and all(one.ok for one in observed.migrators)
     schemas = schema_rows(plan)
     last = schemas[-1].schema
+    before = _schema_before(plan)
     return CheckReport(
         scenario=plan.name,
         strategy=strategy,
@@ -147,8 +160,14 @@ def check_report(
         observed=observed,
         trials=trials,
         cached=cached,
-        lint=held_to(lint, observed, _schema_before(plan)),
+        lint=held_to(lint, observed, before),
         half_way=half_ways(plan, observed),
+        findings=findings(sources, observed, before, _serving(plan)),
+        locations={
+            "": FileLine(file=file, line=1),
+            **{f"step {number}": at for number, at in (steps or {}).items()},
+            **{one.change: FileLine(file=one.file, line=one.line) for one in sources},
+        },
         safe_orders={
             name: order
             for name, safety in strategies.items()
@@ -166,6 +185,18 @@ def _schema_before(plan: ReleasePlan) -> dict[str, SchemaKey]:
         for number, change in enumerate(changes)
         if not change.taken_back
     }
+
+
+def _serving(plan: ReleasePlan) -> dict[str, str]:
+    """The version that serves while a change is applied."""
+    found: dict[str, str] = {}
+    version = plan.start
+    for step in plan.steps:
+        if isinstance(step, Deployment):
+            version = step.version
+        elif isinstance(step, Apply):
+            found |= dict.fromkeys((change.name for change in step.changes), version)
+    return found
 
 
 def schema_rows(plan: ReleasePlan) -> tuple[SchemaRow, ...]:

@@ -1,6 +1,6 @@
 """The result of a check in a terminal."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.check.check_report import CheckReport
+from scenarios.check.findings import Finding
 from scenarios.check.half_way import HalfWay
 from scenarios.check.lint import LintFinding
 from scenarios.check.lock_result import BLOCKING, HeldLock
@@ -48,12 +49,10 @@ def print_check(console: Console, report: CheckReport, *, at_rows: int | None = 
     console.print(_old_and_new(report))
     console.print(_strategies(report))
     for name, order in report.safe_orders.items():
-        steps = ", then ".join(f"step {number}" for number in order)
-        console.print(
-            Padding(Text(f"{name} would be safe in another order: {steps}"), (0, 0, 0, 2))
-        )
+        console.print(Padding(Text(order_words(name, order)), (0, 0, 0, 2)))
     _print_ways_back(console, chosen.ways_back)
     _print_half_ways(console, report.half_way)
+    _print_findings(console, report.findings)
     _print_migrators(console, report.observed.migrators)
     _print_locks(console, report.observed.locks, at_rows)
     _print_lint(console, report.lint)
@@ -73,6 +72,12 @@ def label_of(cell: CellResult | None) -> tuple[str, str]:
     some = any(one.failed < one.requests for one in bad)
     return ", ".join(causes) + (" at first" if some and cell.connections == "warm" and all(
         one.sqlstate == "0A000" for one in bad) else ""), _BAD  # fmt: skip
+
+
+def order_words(strategy: str, order: Sequence[int]) -> str:
+    """In which order of its steps a release would be safe."""
+    steps = ", then ".join(f"step {number}" for number in order)
+    return f"{strategy} would be safe in another order: {steps}"
 
 
 def short_cause(cause: str) -> str:
@@ -190,17 +195,12 @@ def _what(hazard: Hazard) -> str:
 
 def _print_ways_back(console: Console, ways_back: Iterable[WayBack]) -> None:
     """For each version, until when it can return."""
-    ways_back = list(ways_back)
+    ways_back = list(ways_back_that_differ(ways_back))
     if not ways_back:
         return
     console.print()
     console.print("Ways back", style="bold")
-    last: dict[str, tuple[bool, str | None]] = {}
     for one in ways_back:
-        now = (one.possible, one.cause)
-        if last.get(one.to) == now:
-            continue  # as at the moment before
-        last[one.to] = now
         head = f"{one.moment}: {one.serving} → {one.to} "
         if one.possible:
             console.print(Padding(Text.assemble(head, ("possible", _GOOD)), (0, 0, 0, 2)))
@@ -227,6 +227,16 @@ def _print_half_ways(console: Console, half_ways: Iterable[HalfWay]) -> None:
         console.print(Padding(text, (0, 0, 0, 2)))
 
 
+def ways_back_that_differ(ways_back: Iterable[WayBack]) -> Iterator[WayBack]:
+    """Without those that are as at the moment before."""
+    last: dict[str, tuple[bool, str | None]] = {}
+    for one in ways_back:
+        now = (one.possible, one.cause)
+        if last.get(one.to) != now:
+            last[one.to] = now
+            yield one
+
+
 def _print_migrators(console: Console, migrators: Iterable[MigratorResult]) -> None:
     """For each migration tool: three at once, and a run after a kill."""
     migrators = list(migrators)
@@ -237,11 +247,12 @@ def _print_migrators(console: Console, migrators: Iterable[MigratorResult]) -> N
     for one in migrators:
         mark = ("ok", _GOOD) if one.ok else ("not ok", _BAD)
         console.print(Text.assemble(f"  step {one.step}: {one.tool}: ", mark))
-        for line in _migrator_lines(one):
+        for line in migrator_lines(one):
             console.print(Text(f"    {line}"))
 
 
-def _migrator_lines(one: MigratorResult) -> Iterator[str]:
+def migrator_lines(one: MigratorResult) -> Iterator[str]:
+    """What became of a migration tool, in sentences."""
     if one.exit_alone != 0:
         yield f"a single run ends with {_exit(one.exit_alone)}: {one.said_alone}"
     elif not one.changed_something:
@@ -280,18 +291,38 @@ def _print_locks(console: Console, locks: Iterable[HeldLock], at_rows: int | Non
     console.print()
     console.print(f"Locks that hold up requests, with {rows:,} rows", style="bold")
     for one in locks:
-        whom = "reads and writes" if one.mode == BLOCKING[-1] else "writes"
-        text = f"{one.change}: {one.mode} on {one.table} for {_time(one.seconds[-1][1])} ({whom})"
-        if one.rewrites:
-            text += ", and rewrites the table"
-        if held_up := max((seconds for _, seconds in one.held_up), default=0.0):
-            text += f"; a request waited for {_time(held_up)} behind it"
-        if waited := max((seconds for _, seconds in one.waited), default=0.0):
-            text += f"; it waited for {_time(waited)} itself"
-        if at_rows is not None:
-            text += f"; with {at_rows:,} rows {_about(*one.at(at_rows))}"
-        console.print(Padding(Text(text), (0, 0, 0, 2)))
+        console.print(Padding(Text(lock_words(one, at_rows)), (0, 0, 0, 2)))
         console.print(Padding(Text(one.statement, _DIM), (0, 0, 0, 4)))
+
+
+def lock_words(one: HeldLock, at_rows: int | None) -> str:
+    """How long a lock is held, who waits for it, and how long it would be with so many rows."""
+    whom = "reads and writes" if one.mode == BLOCKING[-1] else "writes"
+    text = f"{one.change}: {one.mode} on {one.table} for {_time(one.seconds[-1][1])} ({whom})"
+    if one.rewrites:
+        text += ", and rewrites the table"
+    if held_up := max((seconds for _, seconds in one.held_up), default=0.0):
+        text += f"; a request waited for {_time(held_up)} behind it"
+    if waited := max((seconds for _, seconds in one.waited), default=0.0):
+        text += f"; it waited for {_time(waited)} itself"
+    if at_rows is not None:
+        text += f"; with {at_rows:,} rows {_about(*one.at(at_rows))}"
+    return text
+
+
+def _print_findings(console: Console, found: Iterable[Finding]) -> None:
+    """What was observed of the migrations themselves, with the safe way of each."""
+    found = list(found)
+    if not found:
+        return
+    styles = {"error": _BAD, "warning": "yellow", "note": _DIM}
+    console.print()
+    console.print("Migrations, as observed on a copy", style="bold")
+    for one in found:
+        where = f"{one.file.rpartition('/')[2]}:{one.line} "
+        text = Text.assemble(where, (one.rule, styles[one.level]), f": {one.observed}")
+        console.print(Padding(text, (0, 0, 0, 2)))
+        console.print(Padding(Text(f"safe: {one.recipe}", _DIM), (0, 0, 0, 4)))
 
 
 def _print_lint(console: Console, findings: Iterable[LintFinding]) -> None:

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from scenarios.check.change_effects import ChangeEffects
 from scenarios.check.lock_result import HeldLock
 
 SchemaKey: TypeAlias = tuple[str, ...]
@@ -215,6 +216,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         changes: changes of the schema.
         migrators: migration tools that were started three times at once, and killed.
         locks: the locks that the changes of the schema hold.
+        effects: what the changes of the schema did to a copy of the database.
     """
 
     cells: tuple[CellResult, ...] = ()
@@ -222,6 +224,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changes: tuple[ChangeResult, ...] = ()
     migrators: tuple[MigratorResult, ...] = ()
     locks: tuple[HeldLock, ...] = ()
+    effects: tuple[ChangeEffects, ...] = ()
 
     def joined(self, other: "Observed") -> "Observed":
         """Both together."""
@@ -231,6 +234,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             changes=self.changes + other.changes,
             migrators=self.migrators + other.migrators,
             locks=self.locks + other.locks,
+            effects=self.effects + other.effects,
         )
 
     def cell(

@@ -133,7 +133,28 @@ class LockTrial:
         return tuple(dict.fromkeys(self.serving))
 
 
-PlannedTrial: TypeAlias = LivingTrial | FreshTrial | MigratorTrial | LockTrial
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectsTrial:
+    """All changes are carried out on one copy, and what each of them does is recorded.
+
+    Attributes:
+        advances: what the release does to the schema.
+    """
+
+    advances: Advances
+
+    @property
+    def before(self) -> Advances:
+        """What was done to the base schema before: nothing."""
+        return ()
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions that are started: none."""
+        return ()
+
+
+PlannedTrial: TypeAlias = LivingTrial | FreshTrial | MigratorTrial | LockTrial | EffectsTrial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +166,14 @@ class WantedTrials:
         migrators: whether the migration tools are tried, too.
         locks_at: with how many rows the locks of the changes are measured; None: they are not.
         lint: whether the linter reads the migrations.
+        effects: whether it is recorded what each change does to a copy of the database.
     """
 
     everything: bool = False
     migrators: bool = False
     locks_at: int | None = None
     lint: bool = False
+    effects: bool = False
 
     def of(self, plan: ReleasePlan) -> tuple[PlannedTrial, ...]:
         """The trials of a release."""
@@ -159,6 +182,9 @@ class WantedTrials:
             trials += migrator_trials(plan)
         if self.locks_at is not None:
             trials += (lock_trial(plan, self.locks_at),)
+        advances = all_advances(plan)
+        if self.effects and advances:
+            trials += (EffectsTrial(advances=advances),)
         return trials
 
 

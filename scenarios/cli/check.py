@@ -3,21 +3,17 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
-from scenarios.check.check_junit import check_junit
-from scenarios.check.check_report import CheckReport, check_report
-from scenarios.check.check_screen import print_check
+from scenarios.check.check_report import check_report
 from scenarios.check.reachable import reachable
 from scenarios.check.release_plan import ReleasePlan
 from scenarios.check.state_graph import mermaid, text
 from scenarios.check.trial_plan import WantedTrials
+from scenarios.cli.check_outputs import CheckOutputs, HtmlOption, SarifOption
 from scenarios.cli.console import output
-from scenarios.cli.files import check_file, write_file
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     DatabaseOption,
@@ -130,6 +126,8 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     cache: CacheOption = True,
     database: DatabaseOption = None,
     junit_file: JunitOption = None,
+    sarif: SarifOption = None,
+    html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Find out which versions can live on which schema, before anything is deployed.
@@ -151,7 +149,8 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     changes = Changes(
         existing_rows=existing_rows, settings=tuple(settings or ()), database=database
     )
-    check_file("--junit", junit_file)
+    outputs = CheckOutputs(junit=junit_file, sarif=sarif, html=html, json=as_json, at_rows=at_rows)
+    outputs.check()
     loaded = changes.experiment(scenario, strategy, 1).loaded
     database_of = loaded.scenario.database
     if locks is not None and (database_of is None or database_of.rows is None):
@@ -176,7 +175,11 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
                 used,
                 place,
                 wanted=WantedTrials(
-                    everything=everything, migrators=migrators, locks_at=locks, lint=lint
+                    everything=everything,
+                    migrators=migrators,
+                    locks_at=locks,
+                    lint=lint,
+                    effects=True,
                 ),
                 cache=folder,
                 tell=tell,
@@ -194,8 +197,11 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         cached=checked.cached,
         lint=checked.lint,
         same_answers=loaded.scenario.objectives.same_answers,
+        sources=checked.sources,
+        steps=checked.steps,
+        file=str(loaded.path),
     )
-    _write(report, junit_file, as_json=as_json, at_rows=at_rows)
+    outputs.write(report)
     return ExitStatus.PASS if report.passed else ExitStatus.FAIL
 
 
@@ -226,14 +232,3 @@ async def _from(
         return
     async with checked_out(loaded, refs, place.processes, tell) as used:
         yield used
-
-
-def _write(
-    report: CheckReport, junit_file: Path | None, *, as_json: bool, at_rows: int | None
-) -> None:
-    if junit_file is not None:
-        write_file("--junit", junit_file, check_junit(report))
-    if as_json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    else:
-        print_check(output(highlight=False), report, at_rows=at_rows)

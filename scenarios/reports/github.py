@@ -32,13 +32,29 @@ def _sentences(verdict: Verdict) -> Iterable[str]:
         )
 
 
-def annotation(kind: str, title: str, text: str) -> str:
+def annotation(
+    kind: str, title: str, text: str, *, file: str | None = None, line: int | None = None
+) -> str:
     """One workflow command; nothing in the text can end it or begin another.
 
     Escapes as actions/toolkit does (`packages/core/src/command.ts`).
+
+    Args:
+        kind: `error`, `warning` or `notice`.
+        title: its title.
+        text: what it says.
+        file: the file that it is about, relative to the repository.
+        line: the line of that file.
     """
-    name = _escape(words.clean(title)).replace(":", "%3A").replace(",", "%2C")
-    return f"::{kind} title={name}::{_escape(words.clean(text))}"
+    where = ""
+    if file is not None:
+        where = f"file={_property(file)},"
+        where += f"line={line}," if line is not None else ""
+    return f"::{kind} {where}title={_property(title)}::{_escape(words.clean(text))}"
+
+
+def _property(text: str) -> str:
+    return _escape(words.clean(text)).replace(":", "%3A").replace(",", "%2C")
 
 
 def _escape(text: str) -> str:

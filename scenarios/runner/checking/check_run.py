@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -13,11 +13,13 @@ from orchestrator.database_server import ExternalServer
 from orchestrator.errors import EnvironmentFailure, MigrationFailed, OrchestratorError
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.tasks import first_error
+from scenarios.check.findings import FileLine, MigrationSource
 from scenarios.check.lint import LintFinding
 from scenarios.check.lock_result import HeldLock
 from scenarios.check.observed import ChangeResult, Observed, SchemaKey
 from scenarios.check.trial_plan import (
     Advances,
+    EffectsTrial,
     FreshTrial,
     LockTrial,
     MigratorTrial,
@@ -26,6 +28,7 @@ from scenarios.check.trial_plan import (
     schema_after,
 )
 from scenarios.errors import ScenarioError
+from scenarios.runner.checking.change_trials import try_effects
 from scenarios.runner.checking.check_context import CheckContext, carry_out
 from scenarios.runner.checking.journey_player import JourneyPlayer
 from scenarios.runner.checking.lock_trials import try_locks
@@ -33,6 +36,7 @@ from scenarios.runner.checking.migrator_trials import try_migrator
 from scenarios.runner.checking.planned_release import PlannedRelease, planned_release
 from scenarios.runner.checking.replica_client import Mailboxes
 from scenarios.runner.checking.result_cache import ResultCache
+from scenarios.runner.checking.sources import migration_sources, step_lines
 from scenarios.runner.checking.squawk import lint
 from scenarios.runner.checking.version_trials import try_fresh, try_living
 from scenarios.runner.environment import Environment
@@ -59,6 +63,8 @@ class Checked:
         trials: how many trials there are.
         cached: how many of their results came from the cache.
         lint: what the linter says of the migrations.
+        sources: where the changes of the schema come from, in the order of the release.
+        steps: where each step of the release is written, by its number.
     """
 
     release: PlannedRelease
@@ -66,6 +72,8 @@ class Checked:
     trials: int
     cached: int
     lint: tuple[LintFinding, ...] = ()
+    sources: tuple[MigrationSource, ...] = ()
+    steps: Mapping[int, FileLine] = field(default_factory=dict)
 
 
 def _migration_files(loaded: Loaded, release: PlannedRelease) -> list[Path]:
@@ -146,6 +154,8 @@ async def check_release(
         trials=len(trials),
         cached=len(trials) - len(missing),
         lint=linted,
+        sources=migration_sources(loaded, release),
+        steps=step_lines(loaded),
     )
 
 
@@ -246,6 +256,8 @@ async def _one(
         if isinstance(trial, LockTrial):
             tell(f"locks of the migrations at {', '.join(f'{one:,}' for one in trial.sizes)} rows")
             return Observed(locks=await _locks(context, trial))
+        if isinstance(trial, EffectsTrial):
+            return Observed(effects=await try_effects(context, trial, tell))
         if isinstance(trial, MigratorTrial):
             migrator = await try_migrator(context, trial)
             tell(f"step {trial.step}: {migrator.tool}: {'ok' if migrator.ok else 'not ok'}")

@@ -1,11 +1,4 @@
-"""Which locks each change of the schema holds, for how long, at three sizes of the tables.
-
-Event triggers of Postgres tell it, whatever tool migrates. At the end of each statement that
-changes the schema, the locks of its session are written down. A deferred trigger adds when the
-transaction committed. Postgres itself says which tables a statement rewrites. Statements that
-change only rows cause no such event: they count where they are between such a statement and its
-commit.
-"""
+"""Which locks each change of the schema holds, for how long, at three sizes of the tables."""
 
 import asyncio
 from collections import defaultdict
@@ -15,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.database import connected, run_sql
+from orchestrator.database import connected
 from orchestrator.migrations import APPLICATION_NAME as MIGRATOR
 from orchestrator.tasks import first_error
 from scenarios.check.lock_result import HeldLock, mode_in_words, strength
@@ -24,67 +17,11 @@ from scenarios.evidence.locks import LockWait
 from scenarios.evidence.run_folder import RecordFile
 from scenarios.recording.lock_watch import BUSY_SECONDS, LockWatch
 from scenarios.runner.checking.check_context import CheckContext, carry_out
+from scenarios.runner.checking.statement_recorder import RecordedStatement, recorded
 from scenarios.runner.checking.trials import Trial, TriedReplica, trial_at
 from scenarios.scenario.reader import Loaded
 
 _WORDS = 100
-
-_RECORDER = (
-    "CREATE SCHEMA hitless_check",
-    """CREATE TABLE hitless_check.statements (
-        id bigserial PRIMARY KEY, query text, started timestamptz, ended timestamptz,
-        committed timestamptz, locks jsonb, rewritten text
-    )""",
-    """CREATE FUNCTION hitless_check.at_start() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM set_config('hitless_check.started', clock_timestamp()::text, true);
-        PERFORM set_config('hitless_check.rewritten', '', true);
-    END $$""",
-    """CREATE FUNCTION hitless_check.at_rewrite() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM set_config('hitless_check.rewritten',
-            pg_event_trigger_table_rewrite_oid()::regclass::text, true);
-    END $$""",
-    """CREATE FUNCTION hitless_check.at_end() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO hitless_check.statements (query, started, ended, locks, rewritten)
-        SELECT current_query(),
-            coalesce(nullif(current_setting('hitless_check.started', true), '')::timestamptz,
-                statement_timestamp()),
-            clock_timestamp(),
-            (SELECT jsonb_agg(jsonb_build_array(l.relation::regclass::text, l.mode))
-                FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-                JOIN pg_namespace n ON n.oid = c.relnamespace
-                WHERE l.pid = pg_backend_pid() AND l.granted AND c.relkind IN ('r', 'p', 'm')
-                AND n.nspname !~ '^(pg_|information_schema|hitless_check)'),
-            current_setting('hitless_check.rewritten', true);
-    END $$""",
-    """CREATE FUNCTION hitless_check.at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        UPDATE hitless_check.statements SET committed = clock_timestamp() WHERE id = NEW.id;
-        RETURN NULL;
-    END $$""",
-    """CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON hitless_check.statements
-        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hitless_check.at_commit()""",
-    """CREATE EVENT TRIGGER hitless_check_start ON ddl_command_start
-        EXECUTE FUNCTION hitless_check.at_start()""",
-    """CREATE EVENT TRIGGER hitless_check_rewrite ON table_rewrite
-        EXECUTE FUNCTION hitless_check.at_rewrite()""",
-    """CREATE EVENT TRIGGER hitless_check_end ON ddl_command_end
-        EXECUTE FUNCTION hitless_check.at_end()""",
-)
-_TABLES = """
-SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^(pg_|information_schema|hitless_check)'"""
-_STATEMENTS = """
-SELECT query, coalesce(locks, '[]')::text AS locks, rewritten,
-    extract(epoch FROM coalesce(committed, ended) - started)::float8 AS seconds
-FROM hitless_check.statements ORDER BY id"""
-
-
-class _Statement(msgspec.Struct, frozen=True):
-    """A statement that changed the schema."""
-
-    query: str
-    locks: tuple[tuple[str, str], ...]
-    rewritten: str
-    seconds: float
 
 
 async def try_locks(context: CheckContext, trial: LockTrial) -> tuple[HeldLock, ...]:
@@ -133,34 +70,15 @@ async def _one(  # noqa: PLR0917 - one change, where, and under which traffic
     tried: TriedReplica | None,
 ) -> list[HeldLock]:
     """The strongest lock on each table that was there before the change."""
-    async with connected(url) as connection:
-        before = {row[0] for row in await connection.fetch(_TABLES)}
-    await run_sql(url, _RECORDER)
     waits = context.folder / f"waits-{next(context.numbers)}.ndjson"
-    try:
-        async with _traffic(place, tried), _watched(url, waits):
-            await carry_out(context, url, [advance])
-        async with connected(url) as connection:
-            statements = [
-                _Statement(
-                    query=" ".join(row["query"].split()),
-                    locks=msgspec.json.decode(row["locks"], type=tuple[tuple[str, str], ...]),
-                    rewritten=row["rewritten"] or "",
-                    seconds=row["seconds"],
-                )
-                for row in await connection.fetch(_STATEMENTS)
-            ]
-    finally:
-        await run_sql(
-            url,
-            [
-                "DROP EVENT TRIGGER hitless_check_start",
-                "DROP EVENT TRIGGER hitless_check_rewrite",
-                "DROP EVENT TRIGGER hitless_check_end",
-                "DROP SCHEMA hitless_check CASCADE",
-            ],
-        )
-    strongest = _strongest(advance.change, statements, before, rows)
+    async with (
+        connected(url) as connection,
+        recorded(connection) as recording,
+        _traffic(place, tried),
+        _watched(url, waits),
+    ):
+        await carry_out(context, url, [advance])
+    strongest = _strongest(advance.change, recording.statements, rows)
     found = RecordFile(waits, LockWait).read() if waits.exists() else ()
     return list(with_waits(strongest, found, rows).values())
 
@@ -221,7 +139,7 @@ def with_waits(
 
 
 def _strongest(
-    change: str, statements: Iterable[_Statement], before: set[str], rows: int
+    change: str, statements: Iterable[RecordedStatement], rows: int
 ) -> Mapping[str, HeldLock]:
     """The strongest lock on each table, with the statement that took it first.
 
@@ -232,7 +150,7 @@ def _strongest(
         for table, name in statement.locks:
             mode = mode_in_words(name)
             known = found.get(table)
-            if table not in before or not strength(mode):
+            if not strength(mode):
                 continue
             rewrites = statement.rewritten == table or (known is not None and known.rewrites)
             if known is not None and strength(known.mode) >= strength(mode):
@@ -242,7 +160,7 @@ def _strongest(
                 change=change,
                 table=table,
                 mode=mode,
-                statement=statement.query[:_WORDS],
+                statement=" ".join(statement.query.split())[:_WORDS],
                 seconds=((rows, statement.seconds),),
                 rewrites=rewrites,
             )
