@@ -15,7 +15,7 @@ from scenarios.check.check_screen import (
     short_cause,
     ways_back_that_differ,
 )
-from scenarios.check.findings import Finding
+from scenarios.check.migration_findings import MigrationFinding
 from scenarios.check.observed import SchemaKey
 from scenarios.check.safety import Hazard
 from scenarios.reports.page.frame import bullets, page, table, to_copy
@@ -255,14 +255,14 @@ def _locks(report: CheckReport, change: str) -> Sequence[tuple[str, str]]:
     return sorted(found.items())
 
 
-def _counted(found: Iterable[Finding]) -> Html:
+def _counted(found: Iterable[MigrationFinding]) -> Html:
     rules = list(dict.fromkeys((one.rule, _MARKS[one.level]) for one in found))
     return Html(", ").join(
         Html('<span class="{}">{}</span>').format(mark, rule) for rule, mark in rules
     )
 
 
-def _advice(one: Finding) -> Html:
+def _advice(one: MigrationFinding) -> Html:
     return Html(
         '<div class="first advice"><p><strong class="{}">{}</strong> {}<br>'
         '<span class="mono">{}:{}</span></p><p>{}</p>{}<p class="safe">{}</p></div>'

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from scenarios.check.findings import FileLine, Finding, MigrationSource, findings
 from scenarios.check.half_way import HalfWay, half_ways
 from scenarios.check.lint import LintFinding, held_to
+from scenarios.check.migration_findings import FileLine, MigrationFinding, MigrationSource, findings
 from scenarios.check.observed import CellResult, Observed, SchemaKey
 from scenarios.check.reachable import FLEETS, reachable
 from scenarios.check.release_plan import Apply, Deployment, ReleasePlan
@@ -86,7 +86,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     lint: tuple[LintFinding, ...] = ()
     half_way: tuple[HalfWay, ...] = ()
     safe_orders: Mapping[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[MigrationFinding, ...] = ()
     locations: Mapping[str, FileLine] = msgspec.field(default_factory=dict)
 
     @property

@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.check.check_report import CheckReport
-from scenarios.check.findings import Finding
 from scenarios.check.half_way import HalfWay
 from scenarios.check.lint import LintFinding
 from scenarios.check.lock_result import BLOCKING, HeldLock
+from scenarios.check.migration_findings import MigrationFinding
 from scenarios.check.observed import CellResult, MigratorResult, RefusedStatement
 from scenarios.check.safety import ANSWER_CHANGED, NO_BACKEND, WARM_DIFFERS, Hazard, Safety, WayBack
 
@@ -310,7 +310,7 @@ def lock_words(one: HeldLock, at_rows: int | None) -> str:
     return text
 
 
-def _print_findings(console: Console, found: Iterable[Finding]) -> None:
+def _print_findings(console: Console, found: Iterable[MigrationFinding]) -> None:
     """What was observed of the migrations themselves, with the safe way of each."""
     found = list(found)
     if not found:

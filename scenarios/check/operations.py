@@ -51,7 +51,7 @@ _SERIAL = frozenset(["SERIAL", "BIGSERIAL", "SMALLSERIAL", "SERIAL4", "SERIAL8",
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class SchemaOperation:
     """One change that a statement makes.
 
     Attributes:
@@ -72,6 +72,7 @@ class Operation:
             or stored.
         virtual: whether a new column is computed when it is read.
         using_index: whether a constraint takes over an index.
+        more: whether a new column has constraints of its own that are not told here.
     """
 
     kind: Kind
@@ -88,9 +89,10 @@ class Operation:
     computed: bool = False
     virtual: bool = False
     using_index: bool = False
+    more: bool = False
 
 
-def operations_of(statement: SqlStatement) -> tuple[Operation, ...]:
+def operations_of(statement: SqlStatement) -> tuple[SchemaOperation, ...]:
     """What a statement does; nothing where it does none of the known."""
     words = _Reader(statement.words)
     for first, read in _READERS.items():
@@ -182,55 +184,55 @@ def _names(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in words if word != ",")
 
 
-def _alter_table(words: _Reader, statement: SqlStatement) -> Iterator[Operation]:
+def _alter_table(words: _Reader, statement: SqlStatement) -> Iterator[SchemaOperation]:
     words.take("IF", "EXISTS")
     words.take("ONLY")
     table = words.name()
     words.take("*")
     for action in words.parts():
-        found = _action(action, Operation(kind="rewrite", statement=statement, table=table))
+        found = _action(action, SchemaOperation(kind="rewrite", statement=statement, table=table))
         if found is not None:
             yield found
 
 
-def _action(words: _Reader, base: Operation) -> Operation | None:
+def _action(words: _Reader, base: SchemaOperation) -> SchemaOperation | None:
     for keywords, read in _ACTIONS.items():
         if words.take(*keywords.split()):
             return read(words, base)
     return None
 
 
-def _added(words: _Reader, base: Operation) -> Operation | None:
+def _added(words: _Reader, base: SchemaOperation) -> SchemaOperation | None:
     if words.next_is(*_TABLE_CONSTRAINTS):
         return _constraint(words, base)
     return _column(words, base)
 
 
-def _dropped(words: _Reader, base: Operation) -> Operation:
+def _dropped(words: _Reader, base: SchemaOperation) -> SchemaOperation:
     words.take("COLUMN")
     words.take("IF", "EXISTS")
     return replace(base, kind="drop_column", columns=(words.name(),))
 
 
-def _dropped_constraint(words: _Reader, base: Operation) -> Operation:
+def _dropped_constraint(words: _Reader, base: SchemaOperation) -> SchemaOperation:
     words.take("IF", "EXISTS")
     return replace(base, kind="drop_constraint", name=words.name())
 
 
-def _renamed_column(words: _Reader, base: Operation) -> Operation:
+def _renamed_column(words: _Reader, base: SchemaOperation) -> SchemaOperation:
     words.take("COLUMN")
     column = words.name()
     words.take("TO")
     return replace(base, kind="rename_column", columns=(column,), name=words.name())
 
 
-def _detached(words: _Reader, base: Operation) -> Operation:
+def _detached(words: _Reader, base: SchemaOperation) -> SchemaOperation:
     name = words.name()
     concurrent = words.next_is("CONCURRENTLY")
     return replace(base, kind="detach_partition", name=name, concurrent=concurrent)
 
 
-def _altered(words: _Reader, base: Operation) -> Operation | None:
+def _altered(words: _Reader, base: SchemaOperation) -> SchemaOperation | None:
     words.take("COLUMN")
     base = replace(base, columns=(words.name(),))
     if words.take("SET", "NOT", "NULL"):
@@ -246,7 +248,7 @@ def _altered(words: _Reader, base: Operation) -> Operation | None:
     return None
 
 
-def _column(words: _Reader, base: Operation) -> Operation:
+def _column(words: _Reader, base: SchemaOperation) -> SchemaOperation:
     words.take("COLUMN")
     words.take("IF", "NOT", "EXISTS")
     name = words.name()
@@ -273,15 +275,18 @@ def _column(words: _Reader, base: Operation) -> Operation:
                 # Without a word, a generated column is virtual since Postgres 18.
                 stored = "IDENTITY" in how or "STORED" in how
                 found = replace(found, computed=stored, virtual=not stored)
+            case "NULL":
+                pass
             case _:
                 words.in_brackets()
+                found = replace(found, more=True)
     return found
 
 
-def _constraint(words: _Reader, base: Operation) -> Operation | None:
+def _constraint(words: _Reader, base: SchemaOperation) -> SchemaOperation | None:
     name = words.name() if words.take("CONSTRAINT") else None
     base = replace(base, name=name)
-    found: Operation | None = None
+    found: SchemaOperation | None = None
     if words.take("CHECK"):
         found = replace(base, kind="add_check", expression=written(words.in_brackets()))
     elif words.take("FOREIGN", "KEY"):
@@ -305,14 +310,16 @@ def _constraint(words: _Reader, base: Operation) -> Operation | None:
     return replace(found, valid=rest[-2:] != ["NOT", "VALID"])
 
 
-def _create_index(words: _Reader, statement: SqlStatement, *, unique: bool) -> Iterator[Operation]:
+def _create_index(
+    words: _Reader, statement: SqlStatement, *, unique: bool
+) -> Iterator[SchemaOperation]:
     concurrent = words.take("CONCURRENTLY")
     words.take("IF", "NOT", "EXISTS")
     name = None if words.next_is("ON") else words.name()
     words.take("ON")
     words.take("ONLY")
     table = words.name()
-    yield Operation(
+    yield SchemaOperation(
         kind="create_index",
         statement=statement,
         table=table,
@@ -323,65 +330,69 @@ def _create_index(words: _Reader, statement: SqlStatement, *, unique: bool) -> I
     )
 
 
-def _drop_index(words: _Reader, statement: SqlStatement) -> Iterator[Operation]:
+def _drop_index(words: _Reader, statement: SqlStatement) -> Iterator[SchemaOperation]:
     concurrent = words.take("CONCURRENTLY")
     words.take("IF", "EXISTS")
-    yield Operation(
+    yield SchemaOperation(
         kind="drop_index", statement=statement, name=words.name(), concurrent=concurrent
     )
 
 
-def _create_table(words: _Reader, statement: SqlStatement) -> Iterator[Operation]:
+def _create_table(words: _Reader, statement: SqlStatement) -> Iterator[SchemaOperation]:
     words.take("IF", "NOT", "EXISTS")
     table = words.name()
     upper = [word.upper() for word in statement.words]
     refers = statement.words[upper.index("REFERENCES") + 1] if "REFERENCES" in upper else ""
-    yield Operation(kind="create_table", statement=statement, table=table, expression=refers)
+    yield SchemaOperation(kind="create_table", statement=statement, table=table, expression=refers)
 
 
-def _drop_table(words: _Reader, statement: SqlStatement) -> Iterator[Operation]:
+def _drop_table(words: _Reader, statement: SqlStatement) -> Iterator[SchemaOperation]:
     words.take("IF", "EXISTS")
     for one in words.parts():
-        yield Operation(kind="drop_table", statement=statement, table=one.name())
+        yield SchemaOperation(kind="drop_table", statement=statement, table=one.name())
 
 
-def _alter_enum(words: _Reader, statement: SqlStatement) -> Iterator[Operation]:
+def _alter_enum(words: _Reader, statement: SqlStatement) -> Iterator[SchemaOperation]:
     table = words.name()
     if words.take("ADD", "VALUE"):
         words.take("IF", "NOT", "EXISTS")
-        yield Operation(kind="add_enum_value", statement=statement, table=table, name=words.word())
+        yield SchemaOperation(
+            kind="add_enum_value", statement=statement, table=table, name=words.word()
+        )
     elif words.take("RENAME", "VALUE"):
-        yield Operation(
+        yield SchemaOperation(
             kind="rename_enum_value", statement=statement, table=table, name=words.word()
         )
 
 
-def _create_view(words: _Reader, statement: SqlStatement) -> Iterator[Operation]:
-    yield Operation(kind="create_view", statement=statement, table=words.name())
+def _create_view(words: _Reader, statement: SqlStatement) -> Iterator[SchemaOperation]:
+    yield SchemaOperation(kind="create_view", statement=statement, table=words.name())
 
 
-def _rewrite(words: _Reader, statement: SqlStatement) -> Iterator[Operation]:
+def _rewrite(words: _Reader, statement: SqlStatement) -> Iterator[SchemaOperation]:
     concurrent = any(word.upper() == "CONCURRENTLY" for word in statement.words)
     words.in_brackets()
     while words.next_is("VERBOSE", "ANALYZE", "FREEZE", "TABLE", "INDEX", "SCHEMA", "CONCURRENTLY"):
         words.word()
-    yield Operation(kind="rewrite", statement=statement, table=words.name(), concurrent=concurrent)
+    yield SchemaOperation(
+        kind="rewrite", statement=statement, table=words.name(), concurrent=concurrent
+    )
 
 
-def _vacuum(words: _Reader, statement: SqlStatement) -> Iterator[Operation]:
+def _vacuum(words: _Reader, statement: SqlStatement) -> Iterator[SchemaOperation]:
     if words.take("FULL") or "FULL" in map(str.upper, words.in_brackets()):
         yield from _rewrite(words, statement)
 
 
-def _change_rows(words: _Reader, statement: SqlStatement) -> Iterator[Operation]:
+def _change_rows(words: _Reader, statement: SqlStatement) -> Iterator[SchemaOperation]:
     words.take("ONLY")
     table = words.name()
     words.until("SET", "WHERE")
     assigned = written(words.until("WHERE", "FROM")).removeprefix("SET ")
-    yield Operation(kind="change_rows", statement=statement, table=table, expression=assigned)
+    yield SchemaOperation(kind="change_rows", statement=statement, table=table, expression=assigned)
 
 
-_ReadAction: TypeAlias = Callable[[_Reader, Operation], Operation | None]
+_ReadAction: TypeAlias = Callable[[_Reader, SchemaOperation], SchemaOperation | None]
 _ACTIONS: dict[str, _ReadAction] = {
     "ADD": _added,
     "ALTER": _altered,
@@ -395,7 +406,7 @@ _ACTIONS: dict[str, _ReadAction] = {
 }
 """The actions of ALTER TABLE; of those that begin alike, the longer one comes first."""
 
-_Read: TypeAlias = Callable[[_Reader, SqlStatement], Iterator[Operation]]
+_Read: TypeAlias = Callable[[_Reader, SqlStatement], Iterator[SchemaOperation]]
 _READERS: dict[str, _Read] = {
     "ALTER TABLE": _alter_table,
     "CREATE INDEX": lambda words, one: _create_index(words, one, unique=False),

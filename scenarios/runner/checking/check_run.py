@@ -13,9 +13,9 @@ from orchestrator.database_server import ExternalServer
 from orchestrator.errors import EnvironmentFailure, MigrationFailed, OrchestratorError
 from orchestrator.postgres import EmbeddedServer
 from orchestrator.tasks import first_error
-from scenarios.check.findings import FileLine, MigrationSource
 from scenarios.check.lint import LintFinding
 from scenarios.check.lock_result import HeldLock
+from scenarios.check.migration_findings import FileLine, MigrationSource
 from scenarios.check.observed import ChangeResult, Observed, SchemaKey
 from scenarios.check.trial_plan import (
     Advances,

@@ -1,6 +1,6 @@
 """Where the changes of a release and its steps are written: which file, and which line."""
 
-from scenarios.check.findings import FileLine, MigrationSource
+from scenarios.check.migration_findings import FileLine, MigrationSource
 from scenarios.check.release_plan import Apply
 from scenarios.runner.checking.planned_release import PlannedRelease
 from scenarios.scenario.reader import Loaded

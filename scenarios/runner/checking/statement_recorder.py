@@ -123,7 +123,7 @@ class RecordedStatement:
 
 
 @dataclass(slots=True)
-class Recording:
+class StatementRecording:
     """What a block recorded; it is filled when the block ends.
 
     Attributes:
@@ -169,14 +169,14 @@ class Recording:
 
 
 @asynccontextmanager
-async def recorded(connection: Any) -> AsyncIterator[Recording]:  # noqa: ANN401 - asyncpg ships no types
+async def recorded(connection: Any) -> AsyncIterator[StatementRecording]:  # noqa: ANN401 - asyncpg ships no types
     """Record what other sessions do to a database in the block, also where the block fails.
 
     Args:
         connection: an asyncpg connection of our own to it.
     """
     await connection.execute(";".join(_RECORDER))
-    recording = Recording(await _row_counts(connection))
+    recording = StatementRecording(await _row_counts(connection))
     try:
         yield recording
     finally:

@@ -13,10 +13,10 @@ from scenarios.check.check_annotations import check_annotations
 from scenarios.check.check_page import check_page
 from scenarios.check.check_report import CheckReport, check_report
 from scenarios.check.check_sarif import check_sarif
-from scenarios.check.findings import FileLine, MigrationSource
 from scenarios.check.hazard_rules import RULES
 from scenarios.check.lint import LintFinding
 from scenarios.check.lock_result import HeldLock
+from scenarios.check.migration_findings import FileLine, MigrationSource
 from scenarios.check.observed import MigratorResult, Observed
 from tests.scenarios.check.newsletter_facts import PLANS, observed
 from tests.support.browser import Page, browser, chromium

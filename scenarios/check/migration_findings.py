@@ -13,7 +13,7 @@ from scenarios.check.change_effects import ChangeEffects, LeftBehind, StatementE
 from scenarios.check.hazard_rules import RULES, HazardRule, Level
 from scenarios.check.lock_result import strength
 from scenarios.check.observed import CellResult, Observed, SchemaKey
-from scenarios.check.operations import Kind, Operation, operations_of
+from scenarios.check.operations import Kind, SchemaOperation, operations_of
 from scenarios.check.sql_text import SqlStatement, statements_of
 from scenarios.verdict.causes.sqlstates import describe
 
@@ -51,7 +51,7 @@ class FileLine(msgspec.Struct, frozen=True, kw_only=True):
     line: int
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MigrationFinding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A hazard of a migration that was observed.
 
     Attributes:
@@ -87,7 +87,7 @@ def findings(
     observed: Observed,
     before: Mapping[str, SchemaKey],
     serving: Mapping[str, str],
-) -> tuple[Finding, ...]:
+) -> tuple[MigrationFinding, ...]:
     """The hazards of a release's migrations, in the order of the migrations and their lines.
 
     Args:
@@ -96,7 +96,7 @@ def findings(
         before: the schema before each change.
         serving: the version that serves while a change is applied.
     """
-    found: dict[tuple[str, str, int, str | None], Finding] = {}
+    found: dict[tuple[str, str, int, str | None], MigrationFinding] = {}
     for source in sources:
         change = _Change(source, observed, before, serving.get(source.change))
         for finding in sorted(change.findings(), key=lambda one: one.line):
@@ -114,7 +114,7 @@ class _Change:
     before: Mapping[str, SchemaKey]
     serving: str | None
     effects: ChangeEffects | None = None
-    operations: list[Operation] = field(default_factory=list)
+    operations: list[SchemaOperation] = field(default_factory=list)
     statements: Sequence[SqlStatement] = ()
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class _Change:
             ]
         self.operations = [one for each in self.statements for one in operations_of(each)]
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[MigrationFinding]:
         if self.effects is not None:
             yield from self._failed(self.effects)
             yield from self._locks(self.effects)
@@ -136,7 +136,7 @@ class _Change:
             yield from self._rows(self.effects)
         yield from self._versions()
 
-    def _failed(self, effects: ChangeEffects) -> Iterator[Finding]:
+    def _failed(self, effects: ChangeEffects) -> Iterator[MigrationFinding]:
         if effects.failed is None:
             return
         rule, operation = self._blamed(effects.sqlstate, effects.failed, "failing-migration")
@@ -144,7 +144,7 @@ class _Change:
             rule, operation, f"it fails: {effects.failed}", effects.sqlstate, level="error"
         )
 
-    def _locks(self, effects: ChangeEffects) -> Iterator[Finding]:
+    def _locks(self, effects: ChangeEffects) -> Iterator[MigrationFinding]:
         unlimited: StatementEffect | None = None
         first_of: dict[tuple[int, str], StatementEffect] = {}
         told: set[int] = set()
@@ -176,7 +176,9 @@ class _Change:
             rule = "reference-to-live-table" if creates else "no-lock-timeout"
             yield self._finding(rule, _first(operations), words, statement=unlimited)
 
-    def _work(self, one: StatementEffect, operations: Sequence[Operation]) -> Iterator[Finding]:
+    def _work(
+        self, one: StatementEffect, operations: Sequence[SchemaOperation]
+    ) -> Iterator[MigrationFinding]:
         """Work under a lock that holds up requests."""
         if not one.locks:
             return
@@ -199,8 +201,8 @@ class _Change:
             yield self._finding("work-under-lock", _first(operations), words, statement=one)
 
     def _parents(
-        self, one: StatementEffect, operations: Sequence[Operation], new: Sequence[str]
-    ) -> Iterator[Finding]:
+        self, one: StatementEffect, operations: Sequence[SchemaOperation], new: Sequence[str]
+    ) -> Iterator[MigrationFinding]:
         """Tables that are locked although the statement does not name them, and dropped indexes."""
         for operation in operations:
             tables = [name for name in new if one.mode(name) == "ACCESS EXCLUSIVE"]
@@ -215,7 +217,7 @@ class _Change:
                 words = f"ACCESS EXCLUSIVE on {_and(tables)}"
                 yield self._finding("index-dropped-under-lock", operation, words, statement=one)
 
-    def _left(self, effects: ChangeEffects) -> Iterator[Finding]:
+    def _left(self, effects: ChangeEffects) -> Iterator[MigrationFinding]:
         for one in effects.left_behind:
             rule, words, kinds = _LEFT[one.kind]
             operation = next(
@@ -230,7 +232,7 @@ class _Change:
             )  # fmt: skip
             yield self._finding(rule, operation, text, one.sqlstates[0] if one.sqlstates else None)
 
-    def _rows(self, effects: ChangeEffects) -> Iterator[Finding]:
+    def _rows(self, effects: ChangeEffects) -> Iterator[MigrationFinding]:
         for operation in self.operations:
             if operation.kind != "change_rows":
                 continue
@@ -239,7 +241,7 @@ class _Change:
                     words = f"one transaction changes most rows of {table}"
                     yield self._finding("unbatched-change", operation, words)
 
-    def _versions(self) -> Iterator[Finding]:
+    def _versions(self) -> Iterator[MigrationFinding]:
         """Whether the version that serves worked before the change, and fails after it."""
         schema = self.before.get(self.source.change)
         if schema is None or self.serving is None:
@@ -256,7 +258,7 @@ class _Change:
                 words = f"{self.serving} works, and its rows get {operation.expression}"
                 yield self._finding("silent-default", operation, words)
 
-    def _cell(self, cell: CellResult) -> Iterator[Finding]:
+    def _cell(self, cell: CellResult) -> Iterator[MigrationFinding]:
         for endpoint in cell.endpoints:
             if endpoint.ok:
                 continue
@@ -278,7 +280,7 @@ class _Change:
 
     def _blamed(
         self, sqlstate: str | None, message: str, otherwise: str
-    ) -> tuple[str, Operation | None]:
+    ) -> tuple[str, SchemaOperation | None]:
         """The hazard with this code, and the operation that probably caused it."""
         possible = [
             (rule, one)
@@ -293,7 +295,7 @@ class _Change:
         ]
         return next(iter((*named, *possible)), (otherwise, _first(self.operations)))
 
-    def _of(self, effect: StatementEffect) -> Sequence[Operation]:
+    def _of(self, effect: StatementEffect) -> Sequence[SchemaOperation]:
         """The operations of a statement; where the client sent several at once, of all of them."""
         normal = {one.normal for one in statements_of(effect.text)}
         return [one for one in self.operations if one.statement.normal in normal]
@@ -301,13 +303,13 @@ class _Change:
     def _finding(
         self,
         name: str,
-        operation: Operation | None,
+        operation: SchemaOperation | None,
         observed: str,
         sqlstate: str | None = None,
         *,
         level: Level | None = None,
         statement: StatementEffect | None = None,
-    ) -> Finding:
+    ) -> MigrationFinding:
         rule: HazardRule = RULES[name]
         line, text = self.source.line, statement.text if statement else None
         if operation is not None:
@@ -316,7 +318,7 @@ class _Change:
         elif statement is not None and self.source.sql is not None:
             normal = {one.normal for one in statements_of(statement.text)}
             line = next((one.line for one in self.statements if one.normal in normal), line)
-        return Finding(
+        return MigrationFinding(
             rule=name,
             level=level or rule.level,
             change=self.source.change,
@@ -404,30 +406,30 @@ _CODES: Sequence[tuple[str, frozenset[Kind], str]] = (
 """Which operation makes Postgres refuse a statement with which code, and which hazard that is."""
 
 
-def _can(operation: Operation, rule: str) -> bool:
+def _can(operation: SchemaOperation, rule: str) -> bool:
     if rule == "required-column":
         return operation.not_null and not operation.expression
     return rule != "unreadable-rows" or operation.virtual
 
 
-def _has_silent_default(operation: Operation) -> bool:
+def _has_silent_default(operation: SchemaOperation) -> bool:
     return operation.kind == "add_column" and operation.not_null and bool(operation.expression)
 
 
-def _first(operations: Sequence[Operation]) -> Operation | None:
+def _first(operations: Sequence[SchemaOperation]) -> SchemaOperation | None:
     return operations[0] if operations else None
 
 
 def _first_of(
-    operations: Sequence[Operation], names: Mapping[Kind, str], otherwise: str
-) -> tuple[str, Operation | None]:
+    operations: Sequence[SchemaOperation], names: Mapping[Kind, str], otherwise: str
+) -> tuple[str, SchemaOperation | None]:
     for one in operations:
         if one.kind in names:
             return names[one.kind], one
     return otherwise, _first(operations)
 
 
-def _about(operation: Operation, left: LeftBehind) -> bool:
+def _about(operation: SchemaOperation, left: LeftBehind) -> bool:
     names = {_bare(one) for one in (left.name, left.table)}
     return bool(names & {_bare(one) for one in (operation.name or "", operation.table)})
 
