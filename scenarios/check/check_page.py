@@ -13,6 +13,7 @@ from scenarios.check.check_screen import (
     migrator_lines,
     order_words,
     short_cause,
+    suggestion_lines,
     ways_back_that_differ,
 )
 from scenarios.check.migration_findings import MigrationFinding
@@ -38,6 +39,7 @@ def check_page(report: CheckReport, *, at_rows: int | None = None) -> str:
         ("strategies", "Strategies", _strategies(report)),
         ("back", "Ways back", _ways_back(report)),
         ("migrations", "Migrations", _migrations(report, at_rows)),
+        ("suggestion", "Suggestion", _suggestion(report)),
         ("tools", "Migration tools", _tools(report)),
         ("lint", "Linter", _lint(report)),
     )
@@ -276,6 +278,13 @@ def _advice(one: MigrationFinding) -> Html:
         Html('<p class="logs">{}</p>').format(one.statement) if one.statement else "",
         _capital(f"{one.recipe}."),
     )
+
+
+def _suggestion(report: CheckReport) -> Html:
+    if report.suggestion is None:
+        return _NOTHING
+    lines = "\n".join(suggestion_lines(report.suggestion, report.strategy))
+    return Html('<pre class="logs">{}</pre>').format(lines)
 
 
 def _tools(report: CheckReport) -> Html:

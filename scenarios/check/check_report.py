@@ -46,6 +46,28 @@ class OldAndNew(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     new_on_new: CellResult | None = None
 
 
+class CheckedSuggestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The safe version of the migrations that was written, and what a check of it says.
+
+    Attributes:
+        folder: where it is.
+        migrations: their names, in order.
+        steps: the steps of the release that use them, as in a scenario file.
+        left: what no rule could rewrite, and why.
+        safe: the strategies under which the release is safe then.
+        failures: what then still fails under the chosen strategy.
+        findings: hazards of the new migrations.
+    """
+
+    folder: str
+    migrations: tuple[str, ...]
+    steps: tuple[str, ...]
+    left: tuple[str, ...] = ()
+    safe: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    findings: tuple[MigrationFinding, ...] = ()
+
+
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The result of a check.
 
@@ -70,6 +92,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         findings: hazards of the migrations that were observed, with the safe way of each.
         locations: where each change of the schema comes from; under `step 1`, where a step is
             written, and under the empty name the scenario.
+        suggestion: the safe version that was written; absent if none was asked for.
     """
 
     scenario: str
@@ -88,6 +111,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     safe_orders: Mapping[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
     findings: tuple[MigrationFinding, ...] = ()
     locations: Mapping[str, FileLine] = msgspec.field(default_factory=dict)
+    suggestion: CheckedSuggestion | None = None
 
     @property
     def chosen(self) -> Safety:

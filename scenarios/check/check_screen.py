@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.check.check_report import CheckReport
+from scenarios.check.check_report import CheckedSuggestion, CheckReport
 from scenarios.check.half_way import HalfWay
 from scenarios.check.lint import LintFinding
 from scenarios.check.lock_result import BLOCKING, HeldLock
@@ -57,6 +57,8 @@ def print_check(console: Console, report: CheckReport, *, at_rows: int | None = 
     _print_locks(console, report.observed.locks, at_rows)
     _print_lint(console, report.lint)
     _print_notes(console, report)
+    if report.suggestion is not None:
+        _print_suggestion(console, report.suggestion, report.strategy)
 
 
 def label_of(cell: CellResult | None) -> tuple[str, str]:
@@ -323,6 +325,33 @@ def _print_findings(console: Console, found: Iterable[MigrationFinding]) -> None
         text = Text.assemble(where, (one.rule, styles[one.level]), f": {one.observed}")
         console.print(Padding(text, (0, 0, 0, 2)))
         console.print(Padding(Text(f"safe: {one.recipe}", _DIM), (0, 0, 0, 4)))
+
+
+def _print_suggestion(console: Console, found: CheckedSuggestion, strategy: str) -> None:
+    """What was written, how it is used, and what a check of it says."""
+    console.print()
+    console.print("Suggestion", style="bold")
+    for line in suggestion_lines(found, strategy):
+        console.print(Padding(Text(line), (0, 0, 0, 2)))
+
+
+def suggestion_lines(found: CheckedSuggestion, strategy: str) -> Iterator[str]:
+    """What was written, how it is used, and what a check of it says, in sentences."""
+    if found.migrations:
+        yield f"{len(found.migrations)} migrations with their rollbacks are in {found.folder}"
+        yield "steps = ["
+        yield from (f"    {step}," for step in found.steps)
+        yield "]"
+        safe = ", ".join(found.safe) or "no strategy"
+        yield f"checked: safe under {safe}"
+        yield from (f"still fails under {strategy}: {one}" for one in found.failures)
+        if not found.findings:
+            yield "no hazard of its migrations was observed"
+        for one in found.findings:
+            yield f"still: {one.change} {one.rule}: {one.observed}"
+    else:
+        yield "nothing was written"
+    yield from (f"no rule: {one}" for one in found.left)
 
 
 def _print_lint(console: Console, findings: Iterable[LintFinding]) -> None:

@@ -3,11 +3,13 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
-from scenarios.check.check_report import check_report
+from scenarios.check.check_report import CheckedSuggestion, CheckReport, check_report
 from scenarios.check.reachable import reachable
 from scenarios.check.release_plan import ReleasePlan
 from scenarios.check.state_graph import mermaid, text
@@ -30,6 +32,7 @@ from scenarios.runner.checking.check_run import Checked, check_release, with_few
 from scenarios.runner.checking.planned_release import planned_release
 from scenarios.runner.checking.result_cache import cache_folder
 from scenarios.runner.checking.squawk import EXTRA, squawk_program
+from scenarios.runner.checking.suggesting import check_suggestible, write_suggestion
 from scenarios.runner.checking.two_refs import TwoRefs, checked_out
 from scenarios.runner.environment import Environment, environment
 from scenarios.scenario.overrides import Changes
@@ -103,6 +106,15 @@ InstallOption = Annotated[
         help="With --old and --new: run this command line in each checked-out folder first.",
     ),
 ]
+SuggestOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--suggest",
+        metavar="FOLDER",
+        help="Write the expand-contract version of hazardous yoyo migrations to this folder, and "
+        "check it.",
+    ),
+]
 CacheOption = Annotated[
     bool, typer.Option(help="Use the results of earlier checks of the same files.")
 ]
@@ -121,6 +133,7 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     old: OldOption = None,
     new: NewOption = None,
     install: InstallOption = None,
+    suggest: SuggestOption = None,
     existing_rows: RowsOption = None,
     settings: SetOption = None,
     cache: CacheOption = True,
@@ -164,30 +177,34 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     def tell(line: str) -> None:
         progress.print(line, style="dim", soft_wrap=True, markup=False)
 
+    if suggest is not None:
+        check_suggestible(loaded, suggest)
     loaded = with_fewer_rows(loaded, existing_rows)
     # Another server may be another version of Postgres, and checked-out folders have other names
     # each time: such results are not kept.
     folder = cache_folder() if cache and database is None and refs is None else None
 
-    async def work() -> Checked:
-        async with environment(database) as place, _from(loaded, refs, place, tell) as used:
-            return await check_release(
-                used,
-                place,
-                wanted=WantedTrials(
-                    everything=everything,
-                    migrators=migrators,
-                    locks_at=locks,
-                    lint=lint,
-                    effects=True,
-                ),
-                cache=folder,
-                tell=tell,
-            )
+    wanted = WantedTrials(
+        everything=everything, migrators=migrators, locks_at=locks, lint=lint, effects=True
+    )
 
-    checked = run_interruptibly(work())
+    async def work() -> CheckReport:
+        async with environment(database) as place, _from(loaded, refs, place, tell) as used:
+            checked = await check_release(used, place, wanted=wanted, cache=folder, tell=tell)
+            report = _judged(used, checked, strategy, ways_back=ways_back)
+            if suggest is None:
+                return report
+            found = await _suggested(used, place, checked, report, suggest, tell)
+            return msgspec.structs.replace(report, suggestion=found)
+
+    report = run_interruptibly(work())
+    outputs.write(report)
+    return ExitStatus.PASS if report.passed else ExitStatus.FAIL
+
+
+def _judged(loaded: Loaded, checked: Checked, strategy: str, *, ways_back: bool) -> CheckReport:
     expect = loaded.scenario.expect
-    report = check_report(
+    return check_report(
         checked.release.plan,
         checked.observed,
         strategy=strategy,
@@ -201,8 +218,34 @@ def check_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         steps=checked.steps,
         file=str(loaded.path),
     )
-    outputs.write(report)
-    return ExitStatus.PASS if report.passed else ExitStatus.FAIL
+
+
+async def _suggested(  # noqa: PLR0917 - a check, where it was, and where to write
+    loaded: Loaded,
+    place: Environment,
+    checked: Checked,
+    report: CheckReport,
+    folder: Path,
+    tell: Callable[[str], None],
+) -> CheckedSuggestion:
+    """Write the safe version of the migrations, and check it."""
+    made = await write_suggestion(loaded, place, checked, report.findings, folder)
+    if made is None or not made.steps:
+        left = ("no hazard was observed",) if made is None else made.suggestion.left
+        return CheckedSuggestion(folder=str(folder), migrations=(), steps=(), left=left)
+    tell(f"the suggestion is in {folder}; it is checked now")
+    wanted = WantedTrials(effects=True)
+    again = await check_release(made.loaded, place, wanted=wanted, cache=None, tell=tell)
+    safe = _judged(made.loaded, again, report.strategy, ways_back=False)
+    return CheckedSuggestion(
+        folder=str(folder),
+        migrations=tuple(one.name for one in made.suggestion.migrations),
+        steps=made.steps,
+        left=made.suggestion.left,
+        safe=tuple(name for name, one in safe.strategies.items() if one.safe),
+        failures=tuple(one.what for one in safe.chosen.hazards),
+        findings=safe.findings,
+    )
 
 
 async def _plan(loaded: Loaded, refs: TwoRefs | None) -> ReleasePlan:
