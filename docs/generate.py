@@ -20,6 +20,7 @@ from orchestrator.personas import PERSONAS, Persona, RequestHandling
 from orchestrator.routers.capabilities import Capabilities
 from orchestrator.routers.registry import KINDS, capabilities_of
 from orchestrator.termination import TerminationPolicy
+from scenarios.check.hazard_rules import RULES
 from scenarios.evidence.event import Event
 from scenarios.evidence.progress import PlannedStep, ReplicaView, RunHeader
 from scenarios.evidence.run_folder import RunFolder
@@ -36,6 +37,15 @@ from tests.support.browser import browser, chromium
 
 DOCS = Path(__file__).parent
 HEADER = "<!-- Written by docs/generate.py; change the program instead. -->\n"
+HAZARDS = """\
+# Hazards of migrations
+[`hitless check`](../check.md#the-migrations-themselves) names these, and only where it has observed them on a
+copy of the database. The tests have a migration for each, with the lock and the error that Postgres shows, and
+a harmless twin on which a check is silent. "A version" is the one that serves while the migration is applied.
+
+| Hazard | Level | What happens | Safe way | Rules of squawk |
+|---|---|---|---|---|
+"""
 INTRODUCTION = """\
 A scenario is one TOML file. An unknown key is an error that names the file, the line and the most
 similar known key. A key is required only if its default is *required*.
@@ -87,6 +97,7 @@ def generated() -> Mapping[str, bytes]:
         "reference/scenario.md": scenario_file().encode(),
         "personas.md": personas().encode(),
         "reference/routers.md": routers().encode(),
+        "reference/hazards.md": hazards().encode(),
     }
 
 
@@ -157,6 +168,15 @@ def command_line() -> str:
             status(arguments)
         parts.append(f"## `{title}`\n\n```text\n{text.getvalue().strip()}\n```\n")
     return "\n".join(parts)
+
+
+def hazards() -> str:
+    """The hazards of migrations that a check knows."""
+    rows = "".join(
+        f"| `{one.name}` | {one.level} | {one.title} | {one.recipe} | {', '.join(one.squawk)} |\n"
+        for one in RULES.values()
+    )
+    return f"{HEADER}{HAZARDS}{rows}"
 
 
 def scenario_file() -> str:

@@ -7,16 +7,15 @@ from scenarios.reports.github import MOST, annotation
 _KINDS = {"error": "error", "warning": "warning", "note": "notice"}
 
 
-def check_annotations(report: CheckReport, root: str) -> list[str]:
+def check_annotations(report: CheckReport) -> list[str]:
     """Workflow commands: for each result one at its line; a step may have ten of a kind.
 
     Args:
         report: the check.
-        root: the folder of the repository.
     """
     lines: list[str] = []
     count = dict.fromkeys(_KINDS.values(), 0)
-    for one in located_results(report, root):
+    for one in located_results(report):
         kind = _KINDS[one.level]
         count[kind] += 1
         if count[kind] <= MOST:

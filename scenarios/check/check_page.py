@@ -64,7 +64,7 @@ def _head(report: CheckReport) -> Html:
     chosen = report.chosen
     sentences = []
     if chosen.hazards:
-        sentences.append(_capital(f"{chosen.hazards[0].what}."))
+        sentences.append(f"{_capital(chosen.hazards[0].story)}.")
     elif chosen.safe:
         sentences.append(
             f"Nothing fails in the {chosen.states} states that the release passes through."
@@ -184,7 +184,9 @@ def _cell(report: CheckReport, schema: SchemaKey, version: str) -> Html:
     fresh = report.observed.cell(schema, version, "fresh")
     if warm is None or fresh is None or label_of(warm) == label_of(fresh):
         return _word(*label_of(warm or fresh))
-    return Html("warm {}, fresh {}").format(_word(*label_of(warm)), _word(*label_of(fresh)))
+    return Html("<span>warm {}, fresh {}</span>").format(
+        _word(*label_of(warm)), _word(*label_of(fresh))
+    )
 
 
 def _word(text: str, style: str) -> Html:
@@ -259,9 +261,10 @@ def _locks(report: CheckReport, change: str) -> Sequence[tuple[str, str]]:
 
 def _counted(found: Iterable[MigrationFinding]) -> Html:
     rules = list(dict.fromkeys((one.rule, _MARKS[one.level]) for one in found))
-    return Html(", ").join(
+    told = Html(", ").join(
         Html('<span class="{}">{}</span>').format(mark, rule) for rule, mark in rules
     )
+    return Html("<span>{}</span>").format(told)
 
 
 def _advice(one: MigrationFinding) -> Html:
@@ -274,7 +277,7 @@ def _advice(one: MigrationFinding) -> Html:
         one.title,
         one.file,
         one.line,
-        _capital(f"{one.observed}."),
+        f"{one.observed}.",
         Html('<p class="logs">{}</p>').format(one.statement) if one.statement else "",
         _capital(f"{one.recipe}."),
     )

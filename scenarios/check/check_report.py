@@ -6,7 +6,13 @@ import msgspec
 
 from scenarios.check.half_way import HalfWay, half_ways
 from scenarios.check.lint import LintFinding, held_to
-from scenarios.check.migration_findings import FileLine, MigrationFinding, MigrationSource, findings
+from scenarios.check.migration_findings import (
+    FileLine,
+    MigrationFinding,
+    MigrationSource,
+    findings,
+    tool_findings,
+)
 from scenarios.check.observed import CellResult, Observed, SchemaKey
 from scenarios.check.reachable import FLEETS, reachable
 from scenarios.check.release_plan import Apply, Deployment, ReleasePlan
@@ -186,7 +192,10 @@ def check_report(
         cached=cached,
         lint=held_to(lint, observed, before),
         half_way=half_ways(plan, observed),
-        findings=findings(sources, observed, before, _serving(plan)),
+        findings=(
+            *findings(sources, observed, before, _serving(plan)),
+            *tool_findings(observed.migrators, steps or {}),
+        ),
         locations={
             "": FileLine(file=file, line=1),
             **{f"step {number}": at for number, at in (steps or {}).items()},

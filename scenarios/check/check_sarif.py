@@ -18,15 +18,14 @@ _SCHEMA = (
 _ROOT = "%SRCROOT%"
 
 
-def check_sarif(report: CheckReport, version: str, root: str) -> bytes:
+def check_sarif(report: CheckReport, version: str) -> bytes:
     """The log: what fails under the chosen strategy, and what was observed of the migrations.
 
     Args:
         report: the check.
         version: that of hitless.
-        root: the folder of the repository; files in it are named relative to it.
     """
-    results = located_results(report, root)
+    results = located_results(report)
     rules = {one.rule: one for one in results}
     order = {name: number for number, name in enumerate(rules)}
     log = {

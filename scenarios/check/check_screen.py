@@ -261,6 +261,7 @@ def migrator_lines(one: MigratorResult) -> Iterator[str]:
         yield "a single run ends with 0 and changes nothing at all"
     exits = ", ".join(_exit(code) for code in one.exits_at_once)
     yield f"three at once end with {exits}: {_differences(one.differences_at_once)}"
+    yield _queue_line(one)
     if not one.killed:
         yield "it never waited for a lock, so it was not killed"
         return
@@ -270,6 +271,17 @@ def migrator_lines(one: MigratorResult) -> Iterator[str]:
     again = f"a run after the kill ends with {_exit(one.exit_after_kill)}"
     said = f" ({one.said_after_kill})" if one.said_after_kill else ""
     yield f"{again}{said}: {_differences(one.differences_after_kill)}"
+
+
+def _queue_line(one: MigratorResult) -> str:
+    if one.queued_share is None:
+        return "a reader of its tables does not hold it up"
+    pause = ", so all requests wait behind it" if one.holds_up else ""
+    return (
+        f"while a reader held its tables, it stood in the queue for {one.queued_share:.0%} of the "
+        f"time{pause}; then it ends with {_exit(one.exit_after_queue)}: "
+        f"{_differences(one.differences_after_queue)}"
+    )
 
 
 def _exit(code: int | None) -> str:

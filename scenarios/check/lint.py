@@ -5,11 +5,12 @@ uses a column, it cannot know. So each finding is confirmed, refuted, or left op
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
 
+from scenarios.check.change_effects import ChangeEffects
 from scenarios.check.lock_result import HeldLock, strength
 from scenarios.check.observed import Observed, SchemaKey
 
@@ -175,16 +176,41 @@ def _blocks_writes(
     held = [one for one in locks if strength(one.mode) >= _SHARE]
     if not held:
         return False, "it holds no lock that blocks on a table that was there before"
-    worst = max(held, key=lambda one: (strength(one.mode) == _ACCESS_EXCLUSIVE, one.seconds[-1][1]))
+    worst = max(held, key=_harm)
+    if not worst.seconds:
+        return True, f"{worst.mode} on {worst.table}"
     rows, seconds = worst.seconds[-1]
     return True, f"{worst.mode} on {worst.table} for {seconds * 1000:.0f} ms with {rows:,} rows"
 
 
+def _harm(lock: HeldLock) -> tuple[bool, float]:
+    longest = lock.seconds[-1][1] if lock.seconds else 0.0
+    return strength(lock.mode) == _ACCESS_EXCLUSIVE, longest
+
+
 def _locks_of(finding: LintFinding, observed: Observed) -> list[HeldLock] | None:
-    """The locks of the change; None if they were not measured."""
-    if not observed.locks:
-        return None
-    of_change = [one for one in observed.locks if one.change == finding.change]
+    """The locks of the change; None if they were not observed."""
+    if observed.locks:
+        of_change = [one for one in observed.locks if one.change == finding.change]
+    else:
+        effects = next((one for one in observed.effects if one.change == finding.change), None)
+        if effects is None:
+            return None
+        of_change = list(_locks_in(effects))
     if finding.table is None:
         return of_change
     return [one for one in of_change if one.table.rpartition(".")[2] == finding.table]
+
+
+def _locks_in(effects: ChangeEffects) -> Iterator[HeldLock]:
+    """The locks that were recorded, without their times."""
+    for one in effects.statements:
+        for table, mode in one.locks:
+            yield HeldLock(
+                change=effects.change,
+                table=table,
+                mode=mode,
+                statement=one.text,
+                seconds=(),
+                rewrites=one.rewrites == table,
+            )

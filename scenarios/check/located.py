@@ -33,17 +33,16 @@ class LocatedResult(msgspec.Struct, frozen=True, kw_only=True):
     about: str
 
 
-def located_results(report: CheckReport, root: str) -> tuple[LocatedResult, ...]:
+def located_results(report: CheckReport) -> tuple[LocatedResult, ...]:
     """What fails under the chosen strategy, what was observed of the migrations, and the linter's.
 
     Args:
         report: the check.
-        root: the folder of the repository.
     """
-    return (*_hazards(report, root), *_findings(report, root), *_lint(report, root))
+    return (*_hazards(report), *_findings(report), *_lint(report))
 
 
-def _hazards(report: CheckReport, root: str) -> Iterator[LocatedResult]:
+def _hazards(report: CheckReport) -> Iterator[LocatedResult]:
     """Failures of the release; those that a finding of a migration tells already are left out."""
     told = {(one.change, one.sqlstate) for one in report.findings if one.sqlstate is not None}
     for hazard in report.chosen.hazards:
@@ -61,7 +60,7 @@ def _hazards(report: CheckReport, root: str) -> Iterator[LocatedResult]:
             rule=f"unsafe/{kind}",
             title=_KINDS.get(kind, "A version fails in a state that the release reaches."),
             level="error",
-            file=_relative(at.file, root),
+            file=_uri(at.file),
             line=at.line,
             text=f"Under {report.strategy}: {hazard.story}",
             recipe="",
@@ -69,13 +68,13 @@ def _hazards(report: CheckReport, root: str) -> Iterator[LocatedResult]:
         )
 
 
-def _findings(report: CheckReport, root: str) -> Iterator[LocatedResult]:
+def _findings(report: CheckReport) -> Iterator[LocatedResult]:
     for one in report.findings:
         yield LocatedResult(
             rule=one.rule,
             title=one.title,
             level=one.level,
-            file=_relative(one.file, root),
+            file=_uri(one.file),
             line=one.line,
             text=f"{one.title} Observed: {one.observed}. The safe way: {one.recipe}.",
             recipe=one.recipe,
@@ -83,7 +82,7 @@ def _findings(report: CheckReport, root: str) -> Iterator[LocatedResult]:
         )
 
 
-def _lint(report: CheckReport, root: str) -> Iterator[LocatedResult]:
+def _lint(report: CheckReport) -> Iterator[LocatedResult]:
     levels: dict[str, Level] = {"confirmed": "warning", "open": "note"}
     for one in report.lint:
         if one.judged in levels:
@@ -92,7 +91,7 @@ def _lint(report: CheckReport, root: str) -> Iterator[LocatedResult]:
                 rule=f"squawk/{one.rule}",
                 title=f"squawk: {one.rule}",
                 level=levels[one.judged],
-                file=_relative(one.file, root),
+                file=_uri(one.file),
                 line=one.line,
                 text=f"{one.message} ({one.judged}{why})",
                 recipe="",
@@ -114,9 +113,6 @@ def _about(hazard: Hazard) -> str:
     return f"{hazard.version}/{hazard.endpoint}/{hazard.cause}"
 
 
-def _relative(path: str, root: str) -> str:
-    """The path within the repository; outside of it, a URI."""
-    folder = root.rstrip("/") + "/"
-    if path.startswith(folder):
-        return path.removeprefix(folder)
+def _uri(path: str) -> str:
+    """A path within the repository as it is; another one as a URI."""
     return f"file://{path}" if path.startswith("/") else path

@@ -12,12 +12,13 @@ import msgspec
 from scenarios.check.change_effects import ChangeEffects, LeftBehind, StatementEffect
 from scenarios.check.hazard_rules import RULES, HazardRule, Level
 from scenarios.check.lock_result import strength
-from scenarios.check.observed import CellResult, Observed, SchemaKey
+from scenarios.check.observed import CellResult, MigratorResult, Observed, SchemaKey
 from scenarios.check.operations import Kind, SchemaOperation, operations_of
 from scenarios.check.sql_text import SqlStatement, statements_of
 from scenarios.verdict.causes.sqlstates import describe
 
 _STALE = "0A000"
+_WITHOUT_A_GAP = 0.995
 _EXCLUSIVE = strength("SHARE ROW EXCLUSIVE")
 _WHOLE = strength("ACCESS EXCLUSIVE")
 
@@ -103,6 +104,33 @@ def findings(
             key = (finding.rule, finding.change, finding.line, finding.sqlstate)
             found.setdefault(key, finding)
     return tuple(found.values())
+
+
+def tool_findings(
+    migrators: Iterable[MigratorResult], steps: Mapping[int, FileLine]
+) -> Iterator[MigrationFinding]:
+    """Tools that make requests wait while they wait themselves.
+
+    Args:
+        migrators: what became of the tools.
+        steps: where each step of the release is written.
+    """
+    for one in migrators:
+        at = steps.get(one.step)
+        if not one.holds_up or at is None or one.queued_share is None:
+            continue
+        forever = one.queued_share > _WITHOUT_A_GAP
+        rule = RULES["no-lock-timeout" if forever else "retries-without-pause"]
+        yield MigrationFinding(
+            rule=rule.name,
+            level=rule.level,
+            change=one.tool,
+            file=at.file,
+            line=at.line,
+            observed=f"while a reader held its tables, {one.tool} stood in the queue for "
+            f"{one.queued_share:.0%} of the time",
+            recipe=rule.recipe,
+        )
 
 
 @dataclass(slots=True)

@@ -15,6 +15,9 @@ Connections: TypeAlias = Literal["warm", "fresh"]
 """Whether the version had used its connections before the schema changed, or was started after."""
 
 
+_MOST_TIME = 0.5
+
+
 class EndpointResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one endpoint answered in a trial.
 
@@ -174,6 +177,10 @@ class MigratorResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         exit_after_kill: the exit status of a run afterwards.
         said_after_kill: the last line that it printed; absent if it succeeded.
         differences_after_kill: in what the database then differs from that of a single run.
+        queued_share: for which part of the time that a reader held its tables one more run stood
+            in the queue for them; absent if it never did.
+        exit_after_queue: the exit status of that run.
+        differences_after_queue: in what the database then differs from that of a single run.
     """
 
     step: int
@@ -188,6 +195,14 @@ class MigratorResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     exit_after_kill: int | None = None
     said_after_kill: str | None = None
     differences_after_kill: tuple[str, ...] = ()
+    queued_share: float | None = None
+    exit_after_queue: int | None = None
+    differences_after_queue: tuple[str, ...] = ()
+
+    @property
+    def holds_up(self) -> bool:
+        """Whether requests would wait behind it for most of the time that it waits itself."""
+        return self.queued_share is not None and self.queued_share >= _MOST_TIME
 
     @property
     def repeats(self) -> bool:

@@ -31,6 +31,7 @@ from scenarios.exit_status import ExitStatus
 from scenarios.runner.checking.check_run import Checked, check_release, with_fewer_rows
 from scenarios.runner.checking.planned_release import planned_release
 from scenarios.runner.checking.result_cache import cache_folder
+from scenarios.runner.checking.sources import repository_path
 from scenarios.runner.checking.squawk import EXTRA, squawk_program
 from scenarios.runner.checking.suggesting import check_suggestible, write_suggestion
 from scenarios.runner.checking.two_refs import TwoRefs, checked_out
@@ -216,7 +217,7 @@ def _judged(loaded: Loaded, checked: Checked, strategy: str, *, ways_back: bool)
         same_answers=loaded.scenario.objectives.same_answers,
         sources=checked.sources,
         steps=checked.steps,
-        file=str(loaded.path),
+        file=repository_path(loaded.path),
     )
 
 

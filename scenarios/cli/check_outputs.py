@@ -76,15 +76,12 @@ class CheckOutputs:
             sys.stdout.buffer.write(encoded + b"\n")
         else:
             self._print(report)
-        annotate(
-            check_annotations(report, str(Path.cwd())), sys.stderr if self.json else sys.stdout
-        )
+        annotate(check_annotations(report), sys.stderr if self.json else sys.stdout)
 
     def _files(self) -> list[tuple[str, Path, Callable[[CheckReport], bytes]]]:
-        root = str(Path.cwd())
         files: tuple[tuple[str, Path | None, Callable[[CheckReport], bytes]], ...] = (
             ("--junit", self.junit, check_junit),
-            ("--sarif", self.sarif, lambda one: check_sarif(one, version("hitless"), root)),
+            ("--sarif", self.sarif, lambda one: check_sarif(one, version("hitless"))),
             ("--html", self.html, lambda one: check_page(one, at_rows=self.at_rows).encode()),
         )
         return [(flag, path, made) for flag, path, made in files if path is not None]

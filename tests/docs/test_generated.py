@@ -20,7 +20,10 @@ WORKFLOW_COMMAND = re.compile(r"- (?:run: )?(hitless (?:run|matrix|report|compar
 
 @pytest.mark.parametrize(
     "name",
-    ["verdict.schema.json", "reference/scenario.md", "reference/routers.md", "personas.md"],
+    [
+        *("verdict.schema.json", "reference/scenario.md", "reference/routers.md"),
+        *("reference/hazards.md", "personas.md"),
+    ],
 )
 def test_generated_pages_are_up_to_date(name: str) -> None:
     """The published schema and the scenario file's reference say what the program does."""

@@ -3,7 +3,8 @@
 Each trial has copies of the database as it is before the step. Two single runs come first: what
 both lead to is what the step does. Then three processes start at the same instant, as three
 replicas that migrate at boot do. At last one is killed while it waits for a lock. Only then the
-lock is released, so that what the dead process had asked for goes on, as it does in Postgres.
+lock is released, so that what the dead process had asked for goes on, as it does in Postgres. One
+more run meets a reader: a run that waits for its lock all the time makes all requests wait.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
+from time import monotonic
 from typing import Any
 
 from orchestrator.database import connected, run_sql
@@ -31,6 +33,7 @@ from scenarios.scenario.placeholders import database_values
 AT_ONCE = 3
 _END_SECONDS = 60.0
 _POLL_SECONDS = 0.005
+_READ_SECONDS = 2.0
 _MOST_WORDS = 200
 _HISTORY = re.compile(r"migrat|version|yoyo|knex|changelog|schema_|history|lock", re.IGNORECASE)
 """The names of the tables in which tools keep what they have done: only their rows are counted."""
@@ -136,6 +139,9 @@ class _Tries:
             left = before.differences(await snapshot(url), but=random) if killed else ()
             (repeated,) = await self._run(url, 1)
             after_kill = single.differences(await snapshot(url), but=random)
+        async with self._context.database(self._schema) as url:
+            queued, share = await self._queue(url)
+            under_lock = single.differences(await snapshot(url), but=random)
         return MigratorResult(
             step=self._trial.step,
             tool=self._command("").name,
@@ -149,6 +155,9 @@ class _Tries:
             exit_after_kill=repeated.exit,
             said_after_kill=repeated.said if repeated.exit else None,
             differences_after_kill=after_kill,
+            queued_share=share,
+            exit_after_queue=queued.exit,
+            differences_after_queue=under_lock,
         )
 
     async def _run(self, url: str, processes: int) -> list["_Ended"]:
@@ -213,6 +222,20 @@ class _Tries:
         await _wait_alone(url)
         return killed
 
+    async def _queue(self, url: str) -> tuple["_Ended", float | None]:
+        """Run it while a reader holds its tables: for which part of the time it waits for them."""
+        looks = waits = 0
+        async with _everything_locked(url, "ACCESS SHARE") as watcher:
+            task = asyncio.create_task(self._one(url))
+            begun: float | None = None
+            while not task.done() and (begun is None or monotonic() - begun < _READ_SECONDS):
+                waiting = await _waits(watcher)
+                begun = monotonic() if waiting and begun is None else begun
+                looks += begun is not None
+                waits += waiting
+                await asyncio.sleep(_POLL_SECONDS)
+        return await task, waits / looks if looks else None
+
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
@@ -243,12 +266,14 @@ async def snapshot(url: str) -> Snapshot:
 
 
 @asynccontextmanager
-async def _everything_locked(url: str) -> AsyncIterator[Any]:  # asyncpg ships no types
+async def _everything_locked(
+    url: str, mode: str = "ACCESS EXCLUSIVE"
+) -> AsyncIterator[Any]:  # asyncpg ships no types
     """Hold a lock on each table that is none of the tool's own; yields another connection."""
     async with connected(url) as holder, connected(url) as watcher, holder.transaction():
         for table in await holder.fetch(_TABLES):
             if not _HISTORY.search(table["name"]):
-                await holder.execute(f"LOCK TABLE {table['name']} IN ACCESS EXCLUSIVE MODE")
+                await holder.execute(f"LOCK TABLE {table['name']} IN {mode} MODE")
         yield watcher
 
 

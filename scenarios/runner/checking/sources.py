@@ -1,5 +1,7 @@
 """Where the changes of a release and its steps are written: which file, and which line."""
 
+from pathlib import Path
+
 from scenarios.check.migration_findings import FileLine, MigrationSource
 from scenarios.check.release_plan import Apply
 from scenarios.runner.checking.planned_release import PlannedRelease
@@ -18,7 +20,7 @@ def migration_sources(loaded: Loaded, release: PlannedRelease) -> tuple[Migratio
             else:
                 sql = file.suffix == ".sql"
                 text = file.read_text(encoding="utf-8", errors="replace") if sql else None
-                source = MigrationSource(change=change.name, file=str(file), sql=text)
+                source = MigrationSource(change=change.name, file=repository_path(file), sql=text)
             found.append(source)
     return tuple(found)
 
@@ -38,5 +40,17 @@ def step_line(loaded: Loaded, number: int) -> FileLine:
     """
     at, _ = loaded.locations.of(("release", "steps", str(number - 1)))
     if at is None or at.line is None:
-        return FileLine(file=str(loaded.path), line=1)
-    return FileLine(file=at.source, line=at.line)
+        return FileLine(file=repository_path(loaded.path), line=1)
+    return FileLine(file=repository_path(Path(at.source)), line=at.line)
+
+
+def repository_path(path: Path) -> str:
+    """The path within its git repository; the whole path where it lies in none.
+
+    Of a checked-out copy of the repository, it is the same as in the repository itself.
+    """
+    path = path.resolve()
+    for folder in path.parents:
+        if (folder / ".git").exists():
+            return str(path.relative_to(folder))
+    return str(path)

@@ -10,6 +10,7 @@ import msgspec
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.processes import Processes
 from scenarios.check.lint import LintFinding, table_of
+from scenarios.runner.checking.sources import repository_path
 
 EXTRA = "pip install 'hitless[lint]'"
 
@@ -74,7 +75,7 @@ def _findings(found: Iterable[_Reported], named: Mapping[str, str]) -> Iterable[
         yield LintFinding(
             rule=one.rule_name,
             change=named.get(one.file, one.file),
-            file=one.file,
+            file=repository_path(Path(one.file)),
             line=one.line + 1,
             message=one.message,
             table=table_of(texts[one.file], one.line + 1) if one.file in texts else None,

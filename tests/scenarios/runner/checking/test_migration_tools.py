@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.check.migration_findings import FileLine, tool_findings
 from scenarios.check.observed import MigratorResult
 from scenarios.check.trial_plan import migrator_trials
 from scenarios.runner.checking.check_run import try_trials, with_fewer_rows
@@ -106,3 +107,38 @@ async def test_yoyo_runs_it_once_and_stays_locked_after_a_kill(tmp_path: Path) -
     assert "LockTimeout" in (found.said_after_kill or "")
     assert "break-lock" in (found.said_after_kill or "")
     assert not found.recovers
+
+
+RETRIES = """
+DO $$ BEGIN
+    LOOP
+        BEGIN
+            SET LOCAL lock_timeout = '50ms';
+            ALTER TABLE subscriptions ADD COLUMN more integer;
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM pg_sleep({pause});
+        END;
+    END LOOP;
+END $$;
+"""
+
+
+@pytest.mark.parametrize(("pause", "holds_up"), [("0", True), ("0.4", False)])
+async def test_retries_without_a_pause_hold_requests_up_nearly_all_the_time(
+    pause: str,
+    holds_up: bool,  # noqa: FBT001 - what is expected
+    tmp_path: Path,
+) -> None:
+    """While a reader holds the table, the migration stands in the queue, or mostly it does not."""
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    (folder / "more.sql").write_text(RETRIES.format(pause=pause))
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(YOYO)
+    found = await tried(scenario, tmp_path)
+    assert found.queued_share is not None
+    assert found.holds_up == holds_up, found.queued_share
+    assert (found.exit_after_queue, found.differences_after_queue) == (0, ())
+    rules = [one.rule for one in tool_findings([found], {1: FileLine(file="x", line=1)})]
+    assert (rules == []) == (not holds_up), rules
