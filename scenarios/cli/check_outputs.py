@@ -17,8 +17,7 @@ from scenarios.check.check_report import CheckReport
 from scenarios.check.check_sarif import check_sarif
 from scenarios.check.check_screen import print_check
 from scenarios.cli.console import output
-from scenarios.errors import UsageError
-from scenarios.reports.terminal import draw_unwrapped
+from scenarios.cli.files import check_file, write_file
 from scenarios.review.publishing import annotate
 
 SarifOption = Annotated[
@@ -55,27 +54,22 @@ class CheckOutputs:
             UsageError: one is a folder, or its folder does not exist.
         """
         for flag, path, _ in self._files():
-            if path.is_dir():
-                raise UsageError(f"{flag} {path}: this is a folder; expected the path of a file")
-            if not path.parent.is_dir():
-                raise UsageError(f"{flag} {path}: there is no folder {path.parent}")
+            check_file(flag, path)
 
     def write(self, report: CheckReport) -> None:
         """Print the result, and write the files.
 
         Raises:
-            UsageError: a file cannot be written.
+            UsageError: a path cannot be that of a file.
+            StorageError: the machine refuses a file.
         """
         for flag, path, made in self._files():
-            try:
-                path.write_bytes(made(report))
-            except OSError as error:
-                raise UsageError(f"{flag} {path}: {error.strerror}") from error
+            write_file(flag, path, made(report))
         if self.json:
             encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
             sys.stdout.buffer.write(encoded + b"\n")
         else:
-            self._print(report)
+            print_check(output(highlight=False), report, at_rows=self.at_rows)
         annotate(check_annotations(report), sys.stderr if self.json else sys.stdout)
 
     def _files(self) -> list[tuple[str, Path, Callable[[CheckReport], bytes]]]:
@@ -85,10 +79,3 @@ class CheckOutputs:
             ("--html", self.html, lambda one: check_page(one, at_rows=self.at_rows).encode()),
         )
         return [(flag, path, made) for flag, path, made in files if path is not None]
-
-    def _print(self, report: CheckReport) -> None:
-        console = output(highlight=False)
-        if console.is_terminal:
-            print_check(console, report, at_rows=self.at_rows)
-        else:
-            draw_unwrapped(console, lambda wide: print_check(wide, report, at_rows=self.at_rows))

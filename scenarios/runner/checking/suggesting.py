@@ -8,7 +8,7 @@ import msgspec
 
 from scenarios.check.migration_findings import MigrationFinding
 from scenarios.check.suggestion import Suggestion, suggest
-from scenarios.errors import UsageError
+from scenarios.errors import StorageError, UsageError
 from scenarios.runner.checking.check_run import Checked
 from scenarios.runner.checking.column_facts import column_facts
 from scenarios.runner.environment import Environment
@@ -69,7 +69,8 @@ async def write_suggestion(
 
     Raises:
         EnvironmentFailure: the database does not answer.
-        UsageError: the folder cannot be written.
+        UsageError: the path cannot be that of a folder.
+        StorageError: the machine refuses a file.
     """
     hazardous = _lines(findings)
     if not hazardous:
@@ -118,8 +119,10 @@ def _write(folder: Path, suggestion: Suggestion) -> None:
                 rollback = folder / f"{one.name}.rollback.sql"
                 rollback.write_text(one.rollback, encoding="utf-8")
             depends = one.name
-    except OSError as error:
+    except (NotADirectoryError, FileNotFoundError) as error:
         raise UsageError(f"{_FLAG} {folder}: {error.strerror}") from error
+    except OSError as error:
+        raise StorageError(f"{_FLAG} {folder}: {error.strerror}") from error
 
 
 def _steps(loaded: Loaded, folder: Path, suggestion: Suggestion) -> tuple[ReleaseStep, ...]:
