@@ -39,9 +39,10 @@ DOCS = Path(__file__).parent
 HEADER = "<!-- Written by docs/generate.py; change the program instead. -->\n"
 HAZARDS = """\
 # Hazards of migrations
-[`hitless check`](../check.md#the-migrations-themselves) names these, and only where it has observed them on a
-copy of the database. The tests have a migration for each, with the lock and the error that Postgres shows, and
-a harmless twin on which a check is silent. "A version" is the one that serves while the migration is applied.
+[`hitless check`](../check.md#the-migrations-themselves) names these, and only where it has
+observed them on a copy of the database. The tests have a migration for each, with the lock and the
+error that Postgres shows, and a harmless twin on which a check is silent. "A version" is the one
+that serves while the migration is applied.
 
 | Hazard | Level | What happens | Safe way | Rules of squawk |
 |---|---|---|---|---|
