@@ -80,6 +80,9 @@ def test_a_mailed_link_decides_between_the_strategies_and_is_found_once(
     assert on_old is not None
     assert {one.cause for one in on_old.endpoints if not one.ok} == {"sqlstate:42703"}
     assert report.cached == 0
+    (finding,) = report.findings
+    assert (finding.rule, finding.line) == ("silent-default", 4)
+    assert finding.file.endswith("with_default/with_default.0001.status.sql")
 
     code, again, told = checked("with-default", "--strategy", "blue-green", capfd=capfd)
     assert code == 0
@@ -129,6 +132,11 @@ def test_sql_that_is_no_sql_names_its_file(
     [
         (["big-bang", "--strategy", "roling"], 2, "did you mean 'rolling'?"),
         (["big-bang", "--graph", "dot"], 2, "there are: text, mermaid"),
+        (["big-bang", "--sarif", "no/such/x.sarif"], 2, "there is no folder no/such"),
+        (["big-bang", "--html", "."], 2, "this is a folder"),
+        (["big-bang", "--suggest", "no/such/folder"], 2, "there is no folder no/such"),
+        (["big-bang", "--suggest", "."], 2, "expected a folder that is empty or does not exist"),
+        (["undo", "--suggest", "x"], 2, "neither a folder of yoyo migrations nor a deployment"),
         (["no-such-scenario"], 2, "no-such-scenario"),
         (
             ["big-bang", "--set", 'release.steps=[{deploy="c"}]'],
