@@ -1,4 +1,4 @@
-"""The findings of a check as SARIF 2.1.0, which GitHub, GitLab and editors show beside the code.
+"""The findings of a check as SARIF 2.1.0, which GitHub and editors show beside the code.
 
 https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 """
