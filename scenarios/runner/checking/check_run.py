@@ -102,7 +102,7 @@ def with_fewer_rows(loaded: Loaded, rows: int | None) -> Loaded:
     replace = msgspec.structs.replace
     fewer = replace(database.rows, count=min(database.rows.count, MOST_ROWS))
     scenario = replace(loaded.scenario, database=replace(database, rows=fewer))
-    return Loaded(scenario, loaded.path)
+    return Loaded(scenario, loaded.path, loaded.locations)
 
 
 async def check_release(

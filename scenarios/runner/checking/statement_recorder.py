@@ -7,6 +7,7 @@ itself says which tables a statement rewrites. Statements that change only rows 
 they count where they are between such a statement and its commit.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,13 @@ import msgspec
 
 from scenarios.check.change_effects import StatementEffect
 from scenarios.check.lock_result import mode_in_words, strength
+
+_HISTORY = re.compile(
+    r"""(?:^|[."])(?:_yoyo|yoyo_|alembic_version|knex_|flyway_|databasechangelog|aerich\b)"""
+    r"""|migrations?"?$|schema_(?:version|history)"?$""",
+    re.IGNORECASE,
+)
+"""The tables in which migration tools keep what they have done; they never grow large."""
 
 _MOST_WORDS = 4_000
 _MOST_ROWS = 0.5
@@ -164,7 +172,8 @@ class StatementRecording:
         return tuple(
             table
             for table, count in after.items()
-            if 0 < _MOST_ROWS * self.rows.get(table, 0) <= count - before.get(table, 0)
+            if not _HISTORY.search(table)
+            and 0 < _MOST_ROWS * self.rows.get(table, 0) <= count - before.get(table, 0)
         )
 
 

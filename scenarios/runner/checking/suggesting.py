@@ -96,7 +96,11 @@ async def write_suggestion(
     release = msgspec.structs.replace(loaded.scenario.release, steps=steps)
     return SuggestedRelease(
         suggestion=suggestion,
-        loaded=Loaded(msgspec.structs.replace(loaded.scenario, release=release), loaded.path),
+        loaded=Loaded(
+            msgspec.structs.replace(loaded.scenario, release=release),
+            loaded.path,
+            loaded.locations,
+        ),
         steps=tuple(_toml(step) for step in steps),
     )
 
