@@ -12,6 +12,8 @@ from scenarios.runner.checking.migrator_trials import snapshot
 from tests.scenarios.runner.checking.hazards.migrations import apply, checked, told
 from tests.scenarios.runner.checking.hazards.table import APART
 
+QUICK = ("a required column", "a foreign key", "a UNIQUE constraint", "a type")
+"""The operations that `make test` tries; `make soak` tries all."""
 ASKS = ("update", "select", "upsert", "letter")
 
 
@@ -94,7 +96,11 @@ async def suggested(url: str, migration: str) -> Suggestion:
     return suggest([source], {"m": lines}, await column_facts(url), {})
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+@pytest.mark.parametrize(
+    "operation",
+    [one if one.name in QUICK else pytest.param(one, marks=pytest.mark.soak) for one in OPERATIONS],
+    ids=str,
+)
 async def test_what_is_suggested_leads_to_the_same_schema_and_does_no_harm(
     operation: Mechanical, url: str
 ) -> None:
