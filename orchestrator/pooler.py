@@ -148,7 +148,11 @@ class PgBouncer:
         try:
             # It logs to its standard error.
             child = await self._processes.start(
-                command, name=PROGRAM, log=self.log, stop_signal=signal.SIGINT
+                command,
+                name=PROGRAM,
+                log=self.log,
+                env={"TZ": "UTC"},  # of the times in its log
+                stop_signal=signal.SIGINT,
             )
         except ProcessError as error:
             raise EnvironmentFailure(f"{error}; {_INSTALL}") from error

@@ -30,7 +30,7 @@ def check_junit(report: CheckReport) -> bytes:
             suite,
             "testcase",
             classname=f"{report.scenario}.{report.strategy}",
-            name=f"{cell.version} on {rows.get(cell.schema, 'a schema')}",
+            name=f"{cell.version} on {rows.get(cell.schema) or cell.schema[-1]}",
         )
         stories = [one.story for one in chosen.hazards if (one.schema, one.version) == key]
         if stories:

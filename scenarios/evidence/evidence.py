@@ -15,6 +15,7 @@ from scenarios.evidence.machine import MachineSample
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.pooler import PoolerMessage
 from scenarios.evidence.read import Read
 from scenarios.evidence.scratch import MemoryScratch, Scratch
 from scenarios.evidence.server_log import ServerLine
@@ -51,6 +52,7 @@ class Evidence:
         jobs: what the application told of its jobs; None if the run did not look at jobs.
         stored_jobs: what the queue still had after the run; None if the run did not come to that.
         job_errors: the errors in the logs of processes that name a job.
+        pooler_messages: what a pooler complained of; empty if there was none.
         cache_forms: in which forms a store held values; empty if the run did not look.
         service_calls: by service, the access log of its balancer.
         profiles: by version, what was found out about its server before the run, as the JSON of a
@@ -79,6 +81,7 @@ class Evidence:
     stored_jobs: Iterable[StoredJob] | None = None
     job_errors: Iterable[JobError] = ()
     cache_forms: Iterable[CacheForm] = ()
+    pooler_messages: Iterable[PoolerMessage] = ()
     service_calls: Mapping[str, Iterable[ExchangeRecord]] = field(default_factory=dict)
     profiles: Mapping[str, bytes] = field(default_factory=dict)
     scratch: Scratch = field(default_factory=MemoryScratch)

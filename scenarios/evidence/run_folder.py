@@ -28,6 +28,7 @@ from scenarios.evidence.mail import Mail
 from scenarios.evidence.manifest import Manifest, read_manifest, write_manifest
 from scenarios.evidence.ndjson import Lines, damaged, read_lines
 from scenarios.evidence.outcome import Outcome
+from scenarios.evidence.pooler import PoolerMessage
 from scenarios.evidence.read import Read
 from scenarios.evidence.recorder import Recorder
 from scenarios.evidence.scratch import FileScratch
@@ -319,6 +320,11 @@ class RunFolder:
         """What the pooler between the application and Postgres logged."""
         return self.path / "pgbouncer.log"
 
+    @property
+    def pooler_messages(self) -> RecordFile[PoolerMessage]:
+        """What the pooler complained of."""
+        return RecordFile(self.path / "pooler.ndjson", PoolerMessage)
+
     def followed_logs(self) -> dict[str, Path]:
         """The logs in which replicas and migrations say what went wrong, by who writes them.
 
@@ -428,6 +434,7 @@ class RunFolder:
             stored_jobs=_if_there(self.stored_jobs, manifest),
             job_errors=_if_there(self.job_errors, manifest) or (),
             cache_forms=_if_there(self.cache_forms, manifest) or (),
+            pooler_messages=_if_there(self.pooler_messages, manifest) or (),
             service_calls={
                 one.name: _if_there(self.service_exchanges(one.name), manifest) or ()
                 for one in manifest.services
@@ -452,6 +459,7 @@ class RunFolder:
             *(self.logged_errors, self.session_clients),
             *(self.backend_changes, self.machine_samples),
             *(self.jobs, self.stored_jobs, self.job_errors, self.cache_forms),
+            self.pooler_messages,
         )
 
     def _check_unread(self, manifest: Manifest) -> None:

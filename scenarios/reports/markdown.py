@@ -39,6 +39,7 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         *_jobs(verdict),
         *_services(verdict),
         *_cache(verdict),
+        *_pooler(verdict),
         *_violations(verdict),
         "### What this run could not detect",
         "",
@@ -168,6 +169,12 @@ def _services(verdict: Verdict) -> list[str]:
         return []
     rows = [tuple(map(escape, service_words.service_row(one))) for one in verdict.services]
     return ["### Services", "", *_table(service_words.SERVICES, rows)]
+
+
+def _pooler(verdict: Verdict) -> list[str]:
+    if not verdict.pooler:
+        return []
+    return ["### Pooler", "", *(f"- {escape(one.sentence)}" for one in verdict.pooler), ""]
 
 
 def _cache(verdict: Verdict) -> list[str]:

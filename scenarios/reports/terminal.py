@@ -154,6 +154,8 @@ def _measures(verdict: Verdict) -> Iterator[Row]:
         yield "" if number else "Services", Text(words.clean(service_words.service_text(one)))
     for number, change in enumerate(verdict.cache[:SHOWN_CAUSES]):
         yield "" if number else "Cache", Text(words.clean(change.sentence))
+    for number, complaint in enumerate(verdict.pooler[:SHOWN_CAUSES]):
+        yield "" if number else "Pooler", Text(words.clean(complaint.sentence))
     if verdict.streams.words:
         yield "Streams", Text(verdict.streams.words)
     yield "Latency", Text(words.latency_text(verdict.latency))

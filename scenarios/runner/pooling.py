@@ -1,5 +1,6 @@
 """The pooler that a scenario puts between its application and the database."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from orchestrator.pooler import PgBouncer, PoolerRefusedError, PoolerSettings
 from orchestrator.processes import Processes
 from scenarios.errors import ScenarioError
+from scenarios.evidence.pooler import pooler_messages
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.scenario.reader import Loaded
 
 
@@ -46,3 +49,16 @@ async def pooled(
         yield pooler
     finally:
         await pooler.__aexit__(None, None, None)
+
+
+def record_messages(files: RunFolder) -> None:
+    """Write down what the pooler complained of, if there was one."""
+    if not files.pooler_log.is_file():
+        return
+    offset = time.monotonic_ns() - time.time_ns()
+    with (
+        files.pooler_log.open(encoding="utf-8", errors="replace") as lines,
+        files.pooler_messages.recorder() as recorder,
+    ):
+        for message in pooler_messages(lines, offset):
+            recorder.write(message)

@@ -41,7 +41,7 @@ from scenarios.runner.faults import Faults, PhaseClock
 from scenarios.runner.fresh_starts import FreshStarts
 from scenarios.runner.manifest import RouterFacts
 from scenarios.runner.operator_commands import OperatorCommands
-from scenarios.runner.pooling import pooled
+from scenarios.runner.pooling import pooled, record_messages
 from scenarios.runner.process_sets import BesideStarter
 from scenarios.runner.replica_exits import ReplicaExits
 from scenarios.runner.router import described, health_of, running_router
@@ -284,6 +284,7 @@ class Starter:
         self.router = described(router)
         load = await stack.enter_async_context(self._load_generator(processes, router.address))
         private = await stack.enter_async_context(processes.directory("hitless-run-"))
+        stack.callback(record_messages, self._files)  # once it has ended
         pooler = await stack.enter_async_context(
             pooled(self._experiment.loaded, processes, url, self._files.pooler_log)
         )

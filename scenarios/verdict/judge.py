@@ -40,6 +40,7 @@ from scenarios.verdict.measures.budget import budget_of, users_of
 from scenarios.verdict.measures.downtime import availability_of, downtime_by_endpoint, downtime_of
 from scenarios.verdict.measures.exchanges import Exchanges
 from scenarios.verdict.measures.locking import LockLedger
+from scenarios.verdict.measures.pooler_log import complaints
 from scenarios.verdict.measures.probed import probed_of
 from scenarios.verdict.measures.replica_ends import CUT_SHORT, replica_ends_of
 from scenarios.verdict.measures.slo import Ordered
@@ -54,6 +55,7 @@ from scenarios.verdict.model import (
     Users,
     Verdict,
 )
+from scenarios.verdict.model.pooler import PoolerComplaint
 from scenarios.verdict.objectives import check_objectives
 from scenarios.verdict.reading import count_requests, read_exchanges, read_mails, read_rows
 
@@ -102,6 +104,7 @@ class _Read:
         jobs: what became of the jobs; None if the run did not look at them.
         streams: what became of clients that reconnect.
         answers: what JSON answers looked like.
+        pooler: what the pooler complained of.
         counted: how many requests have no line each.
     """
 
@@ -123,6 +126,7 @@ class _Read:
     jobs: Jobs | None
     streams: Streams
     answers: Answers
+    pooler: tuple[PoolerComplaint, ...] = ()
     counted: int = 0
 
 
@@ -224,6 +228,7 @@ def _read(evidence: Evidence, meanwhile: ExitStack) -> _Read:
         sent=_sent(columns),
         jobs=jobs_of(evidence, around.timeline, tally.origin_ns),
         streams=counted.streams.streams(tally.origin_ns),
+        pooler=complaints(evidence.pooler_messages, tally.origin_ns),
         answers=counted.answers.answers(next(iter(evidence.manifest.versions), None)),
         counted=sum(line.total for line in lines),
     )
@@ -412,6 +417,7 @@ def _verdict(
         services=read.around.calls.services,
         cache=read.around.cache,
         answers=read.answers,
+        pooler=read.pooler,
     )
 
 

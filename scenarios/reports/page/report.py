@@ -107,6 +107,7 @@ def _parts(
         _Part("jobs", "Jobs", sections.jobs(verdict)),
         _Part("services", "Services", sections.services(verdict)),
         _Part("cache", "Cache", sections.cache(verdict)),
+        _Part("pooler", "Pooler", sections.pooler(verdict)),
         _Part("data", "Data", _data(verdict)),
         _Part("latency", "Latency", _latency(verdict)),
         _Part("slow", "Slow", failures.slow(verdict)),

@@ -97,6 +97,14 @@ def cache(verdict: Verdict) -> Html:
     return Html("<section><h2>Cache</h2>{}</section>").format(bullets(found, ""))
 
 
+def pooler(verdict: Verdict) -> Html:
+    """What the pooler before Postgres complained of."""
+    if not verdict.pooler:
+        return NOTHING
+    found = [one.sentence for one in verdict.pooler]
+    return Html("<section><h2>Pooler</h2>{}</section>").format(bullets(found, ""))
+
+
 def services(verdict: Verdict) -> Html:
     """The services behind the application, and how their calls ended."""
     if not verdict.services:

@@ -36,6 +36,7 @@ from scenarios.verdict.model.measures import (
     Slots,
     SlowRequest,
 )
+from scenarios.verdict.model.pooler import PoolerComplaint
 from scenarios.verdict.model.probed import ProbedVersion
 from scenarios.verdict.model.reconnects import Streams
 from scenarios.verdict.model.replica_end import ReplicaEnd
@@ -70,6 +71,7 @@ __all__ = [
     "Latency",
     "Locks",
     "Phase",
+    "PoolerComplaint",
     "ProbedVersion",
     "ReplicaEnd",
     "Requests",
@@ -297,6 +299,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         services: the services behind the application, and how their calls ended.
         cache: keys of a store whose values changed their form during the release.
         answers: whether JSON answers kept their values and the types of these.
+        pooler: what the pooler between the application and Postgres complained of.
     """
 
     schema: int = SCHEMA
@@ -350,6 +353,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[ServiceCalled, ...] = ()
     cache: tuple[CacheChange, ...] = ()
     answers: Answers = Answers()
+    pooler: tuple[PoolerComplaint, ...] = ()
 
     @property
     def cause_ids(self) -> tuple[str, ...]:
