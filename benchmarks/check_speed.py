@@ -4,30 +4,39 @@
 
 Each command is a process of its own. Cold means an empty cache. The third column is one
 `hitless run` of the same plan under one strategy, since that is what somebody would do instead,
-once for each strategy. A line says how busy the machine was.
+once for each strategy. Processor time, of all processes of a command, says more than seconds where
+the machine is busy. A line says how busy it was.
 """
 
 import argparse
 import os
-import statistics
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.machine import CORES, how_busy, moment
 
 PLANS = ("big-bang", "code-first", "with-default", "expand-contract")
 
 
-def seconds(arguments: list[str], cache: Path) -> float:
-    """How long a command of ours takes.
+class Cost(NamedTuple):
+    """What a command took, in seconds, and in seconds of the processors."""
+
+    seconds: float
+    processor: float
+
+
+def cost(arguments: list[str], cache: Path) -> Cost:
+    """What a command of ours takes.
 
     Raises:
         SystemExit: it did not end with a verdict.
     """
-    began = time.monotonic()
+    began, used = time.monotonic(), _used()
     done = subprocess.run(
         [sys.executable, "-m", "hitless", *arguments],
         env={**os.environ, "HITLESS_CACHE": str(cache)},
@@ -37,7 +46,18 @@ def seconds(arguments: list[str], cache: Path) -> float:
     )
     if done.returncode not in (0, 1):
         raise SystemExit(f"{' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
-    return time.monotonic() - began
+    return Cost(time.monotonic() - began, _used() - used)
+
+
+def _used() -> float:
+    """The processor time of all children that have ended, and of theirs."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+def _median(costs: list[Cost]) -> str:
+    middle = sorted(costs)[len(costs) // 2]
+    return f"{middle.seconds:.1f} s ({middle.processor:.1f} s of the processors)"
 
 
 def main() -> None:
@@ -54,13 +74,14 @@ def main() -> None:
         cold, warm = [], []
         for _ in range(arguments.rounds):
             with tempfile.TemporaryDirectory() as folder:
-                cold.append(seconds(["check", plan], Path(folder)))
-                warm.append(seconds(["check", plan], Path(folder)))
-        row = [f"{statistics.median(one):.1f} s" for one in (cold, warm)]
+                cold.append(cost(["check", plan], Path(folder)))
+                warm.append(cost(["check", plan], Path(folder)))
+        row = [_median(one) for one in (cold, warm)]
         if not arguments.no_run:
             with tempfile.TemporaryDirectory() as folder:
-                run = seconds(["run", plan, "--no-live", "--out", folder], Path(folder))
-            row += [f"{run:.1f} s", f"{statistics.median(cold) / (4 * run):.2f}"]
+                run = cost(["run", plan, "--no-live", "--out", folder], Path(folder))
+            middle = sorted(cold)[len(cold) // 2]
+            row += [_median([run]), f"{middle.seconds / (4 * run.seconds):.2f}"]
         print(f"| `{plan}` | {' | '.join(row)} |", flush=True)
     print(f"\n{len(CORES)} cores; {how_busy(before, 0.0)}")
 

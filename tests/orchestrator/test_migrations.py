@@ -257,6 +257,7 @@ async def _until_it_sleeps(context: CheckContext) -> None:
 def _break(context: CheckContext, pid: int) -> list[object]:
     """Write a lock row for the process, let the runner look at it, return what is left."""
     arguments = argparse.Namespace(
+        first=None,
         directory=context.directory,
         through=None,
         application_name=APPLICATION_NAME,

@@ -120,6 +120,7 @@ class Trial:
         self._platform = platform
         self._stack = stack
         self._started: list[str] = []
+        self._running: dict[str, Replica] = {}
         spec = context.loaded.scenario.integrity
         subjects = None if spec is None else spec.subjects
         self._stored = StoredRows(url, subjects if isinstance(subjects, str) else None)
@@ -134,8 +135,17 @@ class Trial:
         tried = await self.start(version)
         return tried, await self.cell(schema, tried, "fresh", rounds=1, at_once=1)
 
+    async def stop(self, tried: TriedReplica) -> None:
+        """Stop a replica that is not needed any more; its connections are free then."""
+        await self._end(tried.name)
+
+    async def _end(self, name: str) -> None:
+        replica = self._running.pop(name, None)
+        if replica is not None:
+            await self._platform.stop(replica, 0.0)
+
     async def start(self, version: str, *, shared: Mapping[str, str] | None = None) -> TriedReplica:
-        """Start a replica of the version; it runs until the trial ends.
+        """Start a replica of the version; it runs until it is stopped, or the trial ends.
 
         Args:
             version: the version.
@@ -149,7 +159,8 @@ class Trial:
             replica = await self._platform.start(settings, name)
         except PlatformError as error:
             return TriedReplica(None, name, version, str(error), began)
-        self._stack.push_async_callback(self._platform.stop, replica, 0.0)
+        self._running[name] = replica
+        self._stack.push_async_callback(self._end, name)
         why = await self._why_not_ready(replica)
         traffic = loaded.scenario.traffic
         client = self._stack.enter_context(ReplicaClient(replica, traffic.timeout_seconds))

@@ -54,7 +54,9 @@ async def try_living(context: CheckContext, trial: LivingTrial) -> Observed:
             if change.failed is not None:
                 return observed()
             cells.append(await place.cell(schema.key, old, "warm", opened=opened))
-            cells.append((await place.fresh(schema.key, trial.version))[1])
+            fresh, cell = await place.fresh(schema.key, trial.version)
+            cells.append(cell)
+            await place.stop(fresh)
             opened = await place.open_journeys(old)
         if trial.successor is not None:
             crossings += await _both_ways(place, schema.key, old, trial.successor, opened)
@@ -77,4 +79,5 @@ async def _both_ways(
     new = await place.start(version)
     there = await place.crossing(schema, old, new, opened)
     back = await place.crossing(schema, new, old, await place.open_journeys(new))
+    await place.stop(new)
     return [there, back]
