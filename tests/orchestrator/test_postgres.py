@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from orchestrator import postgres as module
+from orchestrator import root
 from orchestrator.database import connected, run_sql
 from orchestrator.database_server import ExternalServer
 from orchestrator.database_url import redacted
@@ -192,8 +192,8 @@ async def test_root_without_unshare(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root on a machine without user namespaces is told to give a server."""
-    monkeypatch.setattr(module.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(module.shutil, "which", lambda _name: None)
+    monkeypatch.setattr(root.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(root.shutil, "which", lambda _name: None)
     with pytest.raises(EnvironmentFailure, match=r"root.*--database URL"):
         async with EmbeddedServer(processes, log_directory=tmp_path):
             pass
