@@ -11,11 +11,16 @@ from scenarios.traffic.wire.connection import ClientExchange
 
 
 class JourneyExchange(ClientExchange):
-    """An exchange that knows whose it is."""
+    """An exchange that knows whose it is.
 
-    __slots__ = ("journey", "planned", "request_id", "subject", "value", "values")
+    Attributes:
+        look: whether it is noted what its answer looks like.
+    """
+
+    __slots__ = ("journey", "look", "planned", "request_id", "subject", "value", "values")
 
     planned: PlannedRequest
+    look: bool
     journey: CompiledJourney
     request_id: str
     subject: str | None

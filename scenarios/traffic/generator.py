@@ -37,6 +37,8 @@ from scenarios.traffic.wire.tls import tls_context
 # After a stall many requests are due at once. Between such batches the loop reads responses, so
 # that catching up does not itself delay what has already arrived.
 _BATCH = 64
+_COROUTINES = "coroutines"
+"""Stands for the steps of all coroutines, which nobody knows before they send."""
 
 
 class Generator:
@@ -300,6 +302,7 @@ class Generator:
         )
         jar = planned.cookies if browser is None else browser.cookies
         cookies = "" if jar is None else jar.field(time.time())
+        look = step.lasting is None and self._shapes.wanted(step)
         exchange = JourneyExchange(
             step.request(
                 values,
@@ -313,9 +316,10 @@ class Generator:
             pace=step.pace if step.is_paced else None,
             timeout_seconds=step.timeout_seconds,
             lasting=lasting,
-            keep=not step.examination.is_empty or self._shapes.wanted(step),
+            keep=look or not step.examination.is_empty,
             browser=browser,
         )
+        exchange.look = look
         exchange.planned = planned
         exchange.journey = journey
         exchange.request_id = request_id
@@ -351,14 +355,17 @@ class Generator:
     def _ended(self, exchange: ClientExchange) -> None:
         if exchange.browser is not None and exchange.set_cookies:
             exchange.browser.cookies.take(exchange.set_cookies, time.time())
-        if exchange.keep:
-            exchange.shape = self._shapes.of(exchange.answer)
         if isinstance(exchange, AwaitedExchange):
+            if self._shapes.wanted(_COROUTINES):
+                exchange.shape = self._shapes.of(_COROUTINES, exchange.answer)
             if not exchange.done.done():  # else its user was dismissed
                 exchange.done.set_result(None)
             return
         if not isinstance(exchange, JourneyExchange):
             raise TypeError("this generator sends only exchanges of its own")
+        if exchange.look:
+            step = exchange.journey.steps[exchange.planned.step]
+            exchange.shape = self._shapes.of(step, exchange.answer)
         mismatch, captured = exchange.examine()
         outcome = exchange.outcome(mismatch)
         self.record(outcome)

@@ -11,6 +11,9 @@ from scenarios.traffic.journeys.examination import Answer
 _PAUSE_NS: Final = 20_000_000
 """Of each step, at most one answer in so much time is looked at: 50 a second."""
 
+_LONG_PAUSE_NS: Final = 1_000_000_000
+"""Of a step whose answers are no JSON, or too large, one in so much time."""
+
 _SHARE: Final = 10
 """After a look, nothing is looked at for so many times as long: it costs a tenth at most."""
 
@@ -46,13 +49,15 @@ class Shapes:
         self._next_ns[step] = now + _PAUSE_NS
         return True
 
-    def of(self, answer: Answer | None) -> Shape | None:
-        """What an answer looks like; None if it is no JSON document, or too large to look at."""
-        if answer is None or len(answer.body) > _MOST_BYTES:
-            return None
-        if answer.body.lstrip()[:1] not in (b"{", b"["):
+    def of(self, step: Hashable, answer: Answer | None) -> Shape | None:
+        """What an answer of a step looks like; None if it is no JSON document, or too large."""
+        if answer is None:
             return None
         began = time.monotonic_ns()
+        is_json = answer.body.lstrip()[:1] in (b"{", b"[")
+        if not is_json or len(answer.body) > _MOST_BYTES:
+            self._next_ns[step] = began + _LONG_PAUSE_NS
+            return None
         values = shape_of(answer.body)
         done = time.monotonic_ns()
         self._free_ns = done + _SHARE * (done - began)
