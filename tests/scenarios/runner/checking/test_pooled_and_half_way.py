@@ -109,8 +109,8 @@ def test_locks_are_measured_at_three_sizes_with_somebody_who_waits(
 ) -> None:
     """Requests wait behind the lock of the big bang, and the estimate has an error."""
     found = report(capfd, "big-bang", "--locks", "8000")
-    held = {one.table: one for one in found.observed.locks if one.blocks}
-    lock = held["subscriptions"]
+    held = {(one.change, one.table): one for one in found.observed.locks if one.blocks}
+    lock = held["big_bang.0001.status", "subscriptions"]
     assert lock.mode == "ACCESS EXCLUSIVE"
     assert [rows for rows, _ in lock.seconds] == [2000, 4000, 8000]
     assert [rows for rows, _ in lock.held_up] == [2000, 4000, 8000]
