@@ -254,9 +254,17 @@ def test_a_mistake_is_one_line(
 
 
 def test_a_command_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A command that cannot be started is the environment's failure, in one line."""
+    """A command that cannot be started is one line before anything begins, and not after it."""
     out = tmp_path / "runs"
-    with serving(tmp_path) as (_, port):
-        url = f"http://127.0.0.1:{port}"
-        assert status(["watch", "--url", url, *SMALL, "--out", str(out), "--", "no-such"]) == 4
-    assert "no-such cannot be started" in capsys.readouterr().err
+    url = "http://127.0.0.1:1/"
+    assert status(["watch", "--url", url, "--out", str(out), "--", "no-such"]) == 2
+    assert capsys.readouterr().err == "hitless: there is no program no-such on PATH\n"
+    assert not out.exists()
+
+
+def test_a_host_without_an_address(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A host that has no address is the environment's failure, in one line, and no run is made."""
+    out = tmp_path / "runs"
+    assert status(["watch", "--url", "http://a.invalid/", "--out", str(out), "--", "true"]) == 4
+    assert capsys.readouterr().err.startswith("hitless: --url: no address of host a.invalid: ")
+    assert not out.exists()
