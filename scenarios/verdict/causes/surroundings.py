@@ -271,12 +271,16 @@ class Surroundings:
     def unsettled(self) -> Starved | None:
         """How far others had the machine while the application did not finish its work in time.
 
-        None if it did, or if the machine was not starved then.
+        None if it did, or if the machine was neither starved then nor over the whole of the
+        traffic, when the work piled up.
         """
         for event in self.timeline.events:
             if event.verb == "phase" and event.state == "noted" and event.error is not None:
                 start_ns = self.timeline.phases[self.timeline.phase_at(event.at_ns)].start_ns
-                return self.machine.starved(start_ns, event.at_ns)
+                begin_ns = min((one.start_ns for one in self.timeline.phases), default=start_ns)
+                return self.machine.starved(start_ns, event.at_ns) or self.machine.starved(
+                    begin_ns, event.at_ns
+                )
         return None
 
     def down_during(self, replica: str, start_ns: int, end_ns: int) -> Down | None:

@@ -283,7 +283,16 @@ def test_no_free_connection_in_time_is_a_timeout(
     assert run.judge(machine_samples=machine).verdict == verdict
 
 
-@pytest.mark.parametrize(("machine", "verdict"), [(STARVED, "invalid"), (QUIET, "fail")])
+@pytest.mark.parametrize(
+    ("machine", "verdict"),
+    [
+        (STARVED, "invalid"),
+        ([*load(0, 5), *load(5, 6, busy=0.3, own=0.28, cpu_pressure=0.05)], "invalid"),
+        ([*load(0, 5, busy=0.3, own=0.28, cpu_pressure=0.05), *load(5, 6)], "invalid"),
+        (QUIET, "fail"),
+    ],
+    ids=["always", "until the work was waited for", "while it was waited for", "never"],
+)
 def test_work_that_a_starved_machine_left_undone_is_not_lost(
     machine: Sequence[MachineSample], verdict: str
 ) -> None:
