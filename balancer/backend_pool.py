@@ -318,24 +318,21 @@ class BackendPool:
         """Whether the next choices take the ring's backends in turn."""
         return bool(self.ring) and self._uniform and not self._keeping_idle
 
-    def rotate(self, count: int) -> int:
-        """Make so many plain choices at once, as a simulator of steady traffic does.
+    def plain_place(self) -> int:
+        """The place in the ring of the next plain choice; the following ones take the next places.
 
-        Choice k is the backend at place `(first + k) % len(ring)`. Nothing is claimed.
-
-        Returns:
-            The place of the first one.
+        A simulator of steady traffic makes many choices at once. Nothing is claimed.
 
         Raises:
-            ConflictError: the choice is not plain: see `is_plain`.
+            ConflictError: the next choices are not plain: see `is_plain`.
         """
         if not self.is_plain:
             raise ConflictError("the next choices are not plain round robin")
-        size = len(self._ring)
-        first = self._next if self._next < size else 0
-        if count:
-            self._next = (first + count - 1) % size + 1
-        return first
+        return self._next if self._next < len(self._ring) else 0
+
+    def chosen(self, place: int) -> None:
+        """Note that the last plain choice was this place of the ring as it was then."""
+        self._next = place + 1
 
     def release(self, backend: Backend) -> None:
         """End one exchange with a backend."""

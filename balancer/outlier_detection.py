@@ -18,10 +18,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
-from typing import NamedTuple
 
 from balancer.backend import Backend
-from balancer.statistics import BOUNDS, Counters
+from balancer.statistics import BOUNDS
 
 _LONGEST_SECONDS = 300.0
 _WINDOW = 10
@@ -50,10 +49,8 @@ class OutlierPolicy:
     count_5xx: bool = False
 
 
-class _Sample(NamedTuple):
-    requests: int
-    failed: int
-    buckets: tuple[int, ...]
+_Sample = tuple[int, int, tuple[int, ...]]
+"""How many requests, how many of them failed, and the buckets of their latencies."""
 
 
 @dataclass(slots=True)
@@ -82,6 +79,7 @@ class OutlierDetector:
     def __init__(self, policy: OutlierPolicy) -> None:
         self._policy = policy
         self._records: dict[Backend, _Record] = {}
+        self._fleet: list[Backend] = []
 
     def sweep(self, backends: Iterable[Backend], now: float) -> list[EjectionDecision]:
         """Move the window on, and judge all backends; called once a second.
@@ -91,26 +89,36 @@ class OutlierDetector:
             now: seconds on any clock that only goes forward.
         """
         fleet = list(backends)
-        self._records = {one: self._records.get(one) or _Record() for one in fleet}
+        if fleet != self._fleet:
+            self._fleet = fleet
+            self._records = {one: self._records.get(one) or _Record() for one in fleet}
+        # Without a call for each: there may be ten thousand of them, once a second.
+        count_5xx, latencies = self._policy.count_5xx, self._policy.latency_factor
         for one, record in self._records.items():
-            record.samples.append(self._sample(one.counters))
+            counters = one.counters
+            failed = counters.failed if count_5xx else counters.failed_transport
+            buckets = tuple(counters.buckets) if latencies else ()
+            record.samples.append((counters.requests, failed, buckets))
         return self.judge(fleet, now)
 
     def judge(self, backends: Iterable[Backend], now: float) -> list[EjectionDecision]:
         """Judge all backends by what the window shows and by their failures in a row."""
         fleet = list(backends)
+        records = self._records
         for one in fleet:
-            if one not in self._records:
-                self._records[one] = _Record()
+            if one not in records:
+                records[one] = _Record()
+                self._fleet = []
         verdicts = [
             EjectionDecision(one, None)
             for one in fleet
-            if one.ejected and self._records[one].until <= now
+            if one.ejected and records[one].until <= now
         ]
         over = {verdict.backend for verdict in verdicts}
         ejected = sum(one.ejected for one in fleet) - len(over)
         room = max(1, int(self._policy.share * len(fleet))) - ejected
-        for one in fleet:
+        suspects = fleet if self._policy.latency_factor else self._suspects(fleet)
+        for one in suspects:
             if room <= 0:
                 break
             reason = None if one.ejected else self._reason(one, fleet)
@@ -131,11 +139,16 @@ class OutlierDetector:
         backend.counters.consecutive_5xx = 0
         return seconds
 
-    def _sample(self, counters: Counters) -> _Sample:
-        failed = counters.failed if self._policy.count_5xx else counters.failed_transport
-        # Ten thousand backends have as many samples a second: latencies only where they count.
-        buckets = tuple(counters.buckets) if self._policy.latency_factor else ()
-        return _Sample(counters.requests, failed, buckets)
+    def _suspects(self, fleet: list[Backend]) -> list[Backend]:
+        """Those of which a request failed in the window, or just now."""
+        records, count_5xx = self._records, self._policy.count_5xx
+        return [
+            one
+            for one in fleet
+            if ((samples := records[one].samples) and samples[-1][1] != samples[0][1])
+            or one.counters.consecutive_failures
+            or (count_5xx and one.counters.consecutive_5xx)
+        ]
 
     def _reason(self, backend: Backend, fleet: list[Backend]) -> str | None:
         policy = self._policy
@@ -163,16 +176,16 @@ class OutlierDetector:
         samples = self._records[backend].samples
         if not samples:
             return None
-        requests = samples[-1].requests - samples[0].requests
+        requests = samples[-1][0] - samples[0][0]
         if requests < _LEAST_REQUESTS:
             return None
-        return (samples[-1].failed - samples[0].failed) / requests
+        return (samples[-1][1] - samples[0][1]) / requests
 
     def _median(self, backend: Backend) -> float | None:
         samples = self._records[backend].samples
         if not samples:
             return None
-        counts = [a - b for a, b in zip(samples[-1].buckets, samples[0].buckets, strict=True)]
+        counts = [a - b for a, b in zip(samples[-1][2], samples[0][2], strict=True)]
         total = sum(counts)
         if total < _LEAST_REQUESTS:
             return None

@@ -1,6 +1,6 @@
 """The fleet: the replicas of a rollout, and what the rollout knows of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.departure import Departure
@@ -57,6 +57,11 @@ class Fleet:
 
     def __iter__(self) -> Iterator[Member]:
         return iter(tuple(self._members.values()))
+
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids of the members."""
+        return self._members.keys()
 
     def add(self, member: Member) -> None:
         """Add a new member at the end."""

@@ -1,6 +1,6 @@
 """The interfaces of a rollout: what it needs of a platform, a router, hooks and a migrator."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -117,6 +117,10 @@ class KnowsWhoAnswers(Protocol):
 
     def would_answer(self, replica: Replica, path: str) -> bool:
         """Whether a probe of this path would succeed now; False also if only a probe can tell."""
+        ...
+
+    def all_run(self, ids: Iterable[str]) -> bool:
+        """Whether none of these replicas has ended."""
         ...
 
 

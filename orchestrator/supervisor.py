@@ -151,7 +151,8 @@ class Supervisor:
     async def _replace_ended(self, group: asyncio.TaskGroup) -> None:
         while True:
             self._wake.clear()
-            for member in self._rollout.fleet:
+            fleet = self._rollout.fleet
+            for member in () if self._all_run() else fleet:
                 if not self._platform.is_running(member.replica) and self._ours(member):
                     self._replace(member, "it ended", group)
             try:
@@ -161,13 +162,19 @@ class Supervisor:
             except TimeoutError:
                 pass
 
+    def _all_run(self) -> bool:
+        """Whether the platform says at once that nothing has ended."""
+        return self._knows is not None and self._knows.all_run(self._rollout.fleet.ids)
+
     async def _replace_hanging(self, group: asyncio.TaskGroup) -> None:
         while True:
             await asyncio.sleep(self._healing.liveness_interval_seconds)
             members = [
                 one
                 for one in self._rollout.fleet
-                if self._is_probed(one) and not self._answers(one)
+                if one.version.liveness_path is not None
+                and self._is_probed(one)
+                and not self._answers(one)
             ]
             async with asyncio.TaskGroup() as asking:
                 for member in members:
@@ -202,11 +209,7 @@ class Supervisor:
         )
 
     def _is_probed(self, member: Member) -> bool:
-        return (
-            member.version.liveness_path is not None
-            and self._ours(member)
-            and self._platform.is_running(member.replica)
-        )
+        return self._ours(member) and self._platform.is_running(member.replica)
 
     def _replace(self, member: Member, why: str, group: asyncio.TaskGroup) -> None:
         self._healed.add(member.replica.id)

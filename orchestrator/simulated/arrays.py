@@ -27,33 +27,38 @@ def generator(chance: random.Random) -> np.random.Generator:
 
 
 _MOST_KNOWN = 256
-_KNOWN: dict[int, tuple[Distribution, Ints]] = {}
+_KNOWN: dict[int, tuple[Distribution, Ints, Floats]] = {}
 
 
-def _quantiles_of(distribution: Distribution) -> Ints:
-    """The quantiles as an array; made once, since that takes longer than a thousand draws."""
+def _quantiles_of(distribution: Distribution) -> tuple[Ints, Floats]:
+    """The quantiles, and the steps between them; made once, since that takes long."""
     known = _KNOWN.get(id(distribution))
     if known is None:
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
         # With the distribution, so that its id is not given to another one.
-        known = (distribution, np.array(distribution.quantiles, dtype=np.int64))
+        quantiles = np.array(distribution.quantiles, dtype=np.int64)
+        known = (distribution, quantiles, np.diff(quantiles).astype(np.float64))
         _KNOWN[id(distribution)] = known
-    return known[1]
+    return known[1:]
 
 
 def at_many(distribution: Distribution, shares: Floats) -> Ints:
     """What `Distribution.at` gives for each share, bit for bit."""
-    quantiles = _quantiles_of(distribution)
+    quantiles, steps = _quantiles_of(distribution)
     if distribution.is_constant:
         return np.full(len(shares), quantiles[0], dtype=np.int64)
     place = shares * (len(quantiles) - 1)
     index = place.astype(np.int64)
-    low = quantiles[index]
-    found: Ints = low + ((place - index) * (quantiles[index + 1] - low)).astype(np.int64)
+    place -= index
+    place *= steps[index]
+    found: Ints = quantiles[index]
+    found += place.astype(np.int64)
     return found
 
 
 def kinds(shares: Floats, bounds: list[float]) -> Ints:
     """For each share, the first number whose bound is above it."""
+    if len(bounds) == 1:
+        return np.zeros(len(shares), dtype=np.int64)
     return np.searchsorted(np.array(bounds), shares, side="right").astype(np.int64)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, Protocol
 
-from balancer.backend import Backend, State
+from balancer.backend import UP, Backend, State
 from balancer.backend_pool import BackendPool, Change
 from balancer.config import Limits
 from balancer.errors import BalancerError
@@ -167,8 +167,8 @@ class SimulatedBalancer:
 
     async def _drain(self, replica_id: str, seconds: float, *, close_idle: bool) -> Drained:
         began = now()
-        self.exchanges.settle()
         try:
+            self.exchanges.settle_for(self.pool.get(replica_id))
             backend = self.pool.drain(replica_id, "asked", close_idle=close_idle)
         except BalancerError:
             return Drained(0, 0.0)
@@ -188,11 +188,12 @@ class SimulatedBalancer:
 
     async def remove(self, replica_id: str) -> None:
         """Forget the replica; fine if it is unknown."""
-        self.exchanges.settle()
         try:
-            backend = self.pool.drain(replica_id, "deleted")
+            backend = self.pool.get(replica_id)
         except BalancerError:
             return
+        self.exchanges.settle_for(backend)
+        self.pool.drain(replica_id, "deleted")
         self.exchanges.cut(backend)
         self.pool.remove(replica_id)
 
@@ -221,7 +222,7 @@ class SimulatedBalancer:
             await asyncio.sleep(1.0)
             if self.stretch is not None:
                 self.stretch.flush(latencies=False)
-            up = [one for one in self.pool.backends if one.state is State.UP]
+            up = [one for one in self.pool.backends if one.state is UP]
             self._apply(self._outliers, self._outliers.sweep(up, now()))
 
     def _eject(self, outliers: OutlierDetector) -> None:

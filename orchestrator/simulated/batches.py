@@ -14,12 +14,13 @@ import numpy as np
 from balancer.backend import Backend
 from balancer.backend_pool import BackendPool
 from balancer.config import Limits as BalancerLimits
-from balancer.statistics import BOUNDS
+from balancer.statistics import BOUNDS, Counters
 from orchestrator.simulated.arrays import Bools, Floats, Ints, at_many
+from orchestrator.simulated.chance import Distribution
 from orchestrator.simulated.events import Events
 from orchestrator.simulated.exchanges import REUSE_NS, Exchanges
 from orchestrator.simulated.queues import Limits, Queues
-from orchestrator.simulated.replica import Behaviour, SimulatedReplica
+from orchestrator.simulated.replica import SimulatedReplica
 from orchestrator.simulated.request import AnsweredMany, EndedMany, Request
 from orchestrator.simulated.users import Users
 
@@ -84,11 +85,16 @@ class Batches:
             delay_ns, users.patience_ns, REUSE_NS, BalancerLimits().backend_requests
         )
         self._alone_until_ns = 0
-        self._behaviours: list[Behaviour] = []
+        # Whether all arrivals up to an instant certainly have the common fate.
+        self._common, self._common_until_ns = False, 0
+        self._longest_ns = 0
+        self._place, self._last_place = 0, -1
+        self._services: list[tuple[Distribution, ...]] = []
         self._versions: Ints = np.zeros(0, dtype=np.int64)
         self._under_way: list[_Sent] = []
         self._latencies: list[tuple[Ints, Ints]] = []
         self._noted = self._sent = 0
+        self._counters: list[Counters] = []
         self._new: Ints = np.zeros(0, dtype=np.int64)
         self._waiting: Ints = _NO_PLACES
         self._buckets: Ints = np.zeros(0, dtype=np.int64)
@@ -120,22 +126,62 @@ class Batches:
         if not all(one.calm for one in replicas):
             return False
         self._replicas = replicas
-        self._behaviours = list({one.behaviour: None for one in replicas})
-        order = {one: number for number, one in enumerate(self._behaviours)}
+        behaviours_in_order = list({one.behaviour: None for one in replicas})
+        # Versions whose work takes the same time need not be told apart.
+        self._services = list({tuple(one.services): None for one in behaviours_in_order})
+        order = {one: self._services.index(tuple(one.services)) for one in behaviours_in_order}
         self._versions = np.array([order[one.behaviour] for one in replicas], dtype=np.int64)
         self._places = {one: place for place, one in enumerate(ring)}
+        self._longest_ns = max(one.longest_ns for each in behaviours for one in each.services)
         return True
 
-    def step(self, last_ns: int) -> None:
+    def takes(self, last_ns: int) -> bool:
+        """Whether it sees to all arrivals up to an instant, before or after what else happens.
+
+        Nothing else in the world needs to know of them before the stretch is flushed or closed. So
+        as long as no fate can be individual, they are carried out many at a time, afterwards.
+        Otherwise it carries them out now, up to the next event of another kind.
+        """
+        if not self.fit():
+            return False
+        if not self._open:
+            users, events = self._users, self._events
+            if users.next_ns > events.next_ns(last_ns) or users.due(last_ns) < _LEAST:
+                return False
+            if events.clock.ns < self._alone_until_ns:
+                return False
+            self._enter()
+        while self._common and self._common_until_ns < self._events.next_ns(last_ns):
+            self._events.passed_ns = self._common_until_ns
+            self._complete()
+        if self._common:
+            return True
+        self._step(last_ns)
+        return False
+
+    def _look_ahead(self) -> None:
+        """Find out up to when no fate can be individual: up to the last user who is drawn."""
+        if self._queues is None:
+            return
+        users = self._users
+        more = users.drawn // len(self._replicas) + 2
+        self._common_until_ns = users.drawn_until_ns
+        self._common = self._queues.stay_common(more, self._longest_ns, users.next_ns)
+
+    def _complete(self) -> None:
+        """Carry out what was left for later."""
+        if self._open and self._common:
+            passed_ns = self._events.passed_ns
+            while (count := self._users.due(passed_ns)) > 0:
+                self._batch(count, passed_ns)
+            self._look_ahead()
+
+    def _step(self, last_ns: int) -> None:
         """Carry out all arrivals up to an instant, or up to the first event of another kind.
 
         Answers to single requests that are due by then are carried out as well.
         """
         events, users = self._events, self._users
-        if not self._open and (
-            users.due(last_ns) < _LEAST or events.clock.ns < self._alone_until_ns
-        ):
-            return
         answers, other_ns = events.answers_until(last_ns, self._places)
         end_ns = last_ns if other_ns > last_ns else other_ns - 1
         until_ns = min(last_ns, other_ns)
@@ -150,19 +196,23 @@ class Batches:
         events.clock.ns = max(now_ns, events.clock.ns)
         if self._alone_until_ns > events.clock.ns:
             self.close()
+        else:
+            self._look_ahead()
 
     def _batch(self, count: int, end_ns: int) -> bool:
         """Carry out so many arrivals; returns False if it had to stop before the last one."""
         queues = self._queues or self._enter()
         number, at_ns, kinds, shares = self._users.peek(count)
-        size, first = len(self._replicas), self._pool.rotate(0)
-        places = (first + np.arange(count, dtype=np.int64)) % size
-        services = self._services(places, kinds, shares)
+        size, first = len(self._replicas), self._place
+        places = np.arange(first, first + count, dtype=np.int64)
+        places %= size
+        services = self._work_for(places, kinds, shares)
         worked = queues.work(first, at_ns, services)
         if went := len(worked.done):
             at_ns = at_ns[:went]
             self._users.take(went)
-            self._pool.rotate(went)
+            self._last_place = (first + went - 1) % size
+            self._place = (first + went) % size
             self._exchanges.passed(at_ns)
             numbers = np.arange(number, number + went, dtype=np.int64)
             self._under_way.append(
@@ -194,13 +244,14 @@ class Batches:
         left = _Sent(*rest)
         self._under_way, self._sent = [left], len(left.at_ns)
 
-    def _services(self, places: Ints, kinds: Ints, shares: Floats) -> Ints:
-        if len(self._behaviours) == 1 and len(self._behaviours[0].services) == 1:
-            return at_many(self._behaviours[0].services[0], shares)
+    def _work_for(self, places: Ints, kinds: Ints, shares: Floats) -> Ints:
+        """How long a worker takes for each of these requests."""
+        if len(self._services) == 1 and len(self._services[0]) == 1:
+            return at_many(self._services[0][0], shares)
         found = np.empty(len(places), dtype=np.int64)
         versions = self._versions[places]
-        for number, behaviour in enumerate(self._behaviours):
-            for endpoint, service in enumerate(behaviour.services):
+        for number, services in enumerate(self._services):
+            for endpoint, service in enumerate(services):
                 chosen = (versions == number) & (kinds == endpoint)
                 found[chosen] = at_many(service, shares[chosen])
         return found
@@ -228,17 +279,21 @@ class Batches:
     def collect(self) -> None:
         """Tell of everything that is answered by now."""
         if self._open:
+            self._complete()
             self._finish(self._events.clock.ns)
 
     # In and out
 
     def _enter(self) -> Queues:
         self._open = True
+        self._place, self._last_place = self._pool.plain_place(), -1
         size = len(self._replicas)
         self._queues = Queues(self._replicas, self._limits, self._events.clock.ns)
+        self._counters = [one.counters for one in self._ring or ()]
         self._new = np.zeros(size, dtype=np.int64)
         self._buckets = np.zeros(size * _BUCKETS, dtype=np.int64)
         self._sums = np.zeros(size, dtype=np.int64)
+        self._look_ahead()
         return self._queues
 
     def in_flight(self, backend: Backend) -> int:
@@ -254,10 +309,11 @@ class Batches:
         """
         if not self._open or self._ring is None:
             return
+        self._complete()
         self._finish(self._events.clock.ns)
         places = self._under_way[0].places if self._under_way else _NO_PLACES
         self._waiting = np.bincount(places, minlength=len(self._replicas))
-        counters = [one.counters for one in self._ring]
+        counters = self._counters
         if self._new.any():
             for one, count in zip(counters, self._new.tolist(), strict=True):
                 if count:
@@ -275,6 +331,11 @@ class Batches:
             self._buckets[:] = 0
             self._sums[:] = 0
 
+    def close_for(self, backend: Backend) -> None:
+        """Write everything back if the stretch has requests of this backend."""
+        if backend in self._places:
+            self.close()
+
     def close(self) -> None:
         """Write everything back: what follows goes request by request."""
         if not self._open:
@@ -282,6 +343,8 @@ class Batches:
         self.flush()
         if self._queues is not None:
             self._queues.write_back(self._events.clock.ns)
+        if self._last_place >= 0:
+            self._pool.chosen(self._last_place)
         self._open, self._queues = False, None
         for sent in self._under_way:
             self._resume(sent)

@@ -16,12 +16,16 @@ Event = tuple[int, int, Callable[[Any], None], Any]
 class Steady(Protocol):
     """Carries out stretches in which nobody's fate is individual."""
 
-    def fit(self) -> bool:
-        """Whether the present stretch is such a one."""
+    def takes(self, last_ns: int) -> bool:
+        """Whether it sees to all arrivals up to an instant, before or after what else happens.
+
+        It may also carry out some of them now, and the answers before the first event of another
+        kind.
+        """
         ...
 
-    def step(self, last_ns: int) -> None:
-        """Carry out all arrivals up to an instant, or up to the first event of another kind."""
+    def close(self) -> None:
+        """End the stretch."""
         ...
 
 
@@ -49,10 +53,14 @@ class Events:
         arrivals: what comes beside them; absent: nothing.
         steady: carries out steady stretches; absent: every request is an event of its own.
         answer: takes the answer to a request; set once.
+        passed_ns: all that comes up to this instant has come, whether it is carried out or not.
         count: how many events have happened, arrivals among them.
     """
 
-    __slots__ = ("_answers", "_heap", "_number", "answer", "arrivals", "clock", "count", "steady")
+    __slots__ = (
+        "_answers", "_heap", "_number", "answer", "arrivals", "clock", "count", "passed_ns",
+        "steady",
+    )  # fmt: skip
 
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock
@@ -60,6 +68,7 @@ class Events:
         self.steady: Steady | None = None
         self.answer: Callable[[Any], None] = _ignore
         self.count = 0
+        self.passed_ns = 0
         self._heap: list[Event] = []
         self._number = 0
         self._answers = -NEVER
@@ -83,16 +92,19 @@ class Events:
         heap, clock, pop = self._heap, self.clock, heappop
         last_ns = NEVER if until_ns is None else until_ns
         count = 0
-        steady = None if until_ns is None else self.steady
+        steady = self.steady
+        if steady is not None and until_ns is None:
+            steady.close()
+            steady = None
         while True:
-            if steady is not None and steady.fit():
-                steady.step(last_ns)
-            arrivals = self.arrivals
+            taken = steady is not None and steady.takes(last_ns)
+            arrivals = None if taken else self.arrivals
             next_ns = NEVER if arrivals is None else arrivals.next_ns
             if heap and heap[0][0] <= next_ns:
                 if heap[0][0] > last_ns:
                     break
-                clock.ns, _, what, about = pop(heap)
+                at_ns, _, what, about = pop(heap)
+                clock.ns, self.passed_ns = at_ns, at_ns - 1
                 what(about)
             elif (
                 next_ns > last_ns or arrivals is None or next_ns >= NEVER or not (heap or until_ns)
@@ -106,7 +118,13 @@ class Events:
                 self.count += count
                 return True
         self.count += count
+        self.passed_ns = last_ns
         return False
+
+    def next_ns(self, last_ns: int) -> int:
+        """The instant before the next event that is queued, but at most this one."""
+        heap = self._heap
+        return min(last_ns, heap[0][0] - 1) if heap else last_ns
 
     def answers_until(self, last_ns: int, backends: Container[object]) -> tuple[list[Event], int]:
         """Take out the next answers of these backends, up to an instant or to an event of others.

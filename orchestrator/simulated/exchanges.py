@@ -96,7 +96,7 @@ class Exchanges:
         self._backends[replica] = backend
         replica.on_lost = self._lost
         replica.on_resume = self._resumed
-        replica.before_change = self.settle
+        replica.before_change = lambda: self.settle_for(backend)
         replica.on_calm = lambda: self._calm_changed(backend)
         replica.behaviour.reusable_ns = min(
             REUSE_NS, replica.behaviour.keep_alive_ns - 2 * self._delay_ns
@@ -110,6 +110,11 @@ class Exchanges:
         """End a steady stretch: from here on every request under way is an object."""
         if self.steady is not None:
             self.steady.close()
+
+    def settle_for(self, backend: Backend) -> None:
+        """End a steady stretch if it has requests of this backend."""
+        if self.steady is not None:
+            self.steady.close_for(backend)
 
     def replica_of(self, backend: Backend) -> SimulatedReplica:
         """The replica behind a backend."""
@@ -183,6 +188,7 @@ class Exchanges:
 
     def cut(self, backend: Backend) -> int:
         """End everything that a backend has under way; returns how many requests that cut."""
+        self.settle_for(backend)
         pending = list(self._replicas[backend].pending)
         for one in pending:
             self._withdraw(one)
@@ -243,6 +249,7 @@ class Exchanges:
             self._events.answer_at(answered, request)
 
     def _choose(self, request: Request) -> None:
+        self.settle()
         if request.tried:
             backend = self._acquire(request.tried, fresh=request.fresh)
         else:
@@ -386,6 +393,7 @@ class Exchanges:
         backend = request.backend
         if request.over or request.turn != turn or backend is None:
             return
+        self.settle()
         self._withdraw(request)
         self._passive.refused(backend)
         self._passive_failure(backend)
@@ -401,6 +409,7 @@ class Exchanges:
         backend = request.backend
         if request.over or request.turn != turn or backend is None:
             return
+        self.settle()
         reused = request.reused
         self._withdraw(request)
         again = self._handling.retry and self._safe[request.endpoint]

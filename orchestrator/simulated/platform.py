@@ -1,7 +1,7 @@
 """The simulated platform: starts, probes and stops replicas in virtual time."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 
 from orchestrator.errors import PlatformError
@@ -34,6 +34,7 @@ class SimulatedPlatform:
         self._factors = [one.service_factor for one in world.endpoints]
         self._behaviours: dict[str, Behaviour] = {}
         self._stopping: set[str] = set()
+        self._over: set[str] = set()
         self.replicas: dict[str, SimulatedReplica] = {}
         self.on_exit: OnExit = lambda _replica, _ended: None
         self.on_behaviour: Callable[[Behaviour], None] = lambda _behaviour: None
@@ -132,6 +133,11 @@ class SimulatedPlatform:
         except KeyError:
             raise PlatformError(f"{replica.id} was not started here") from None
 
+    def all_run(self, ids: Iterable[str]) -> bool:
+        """Whether none of these replicas has ended."""
+        return self._over.isdisjoint(ids)
+
     def _ended(self, simulated: SimulatedReplica) -> None:
+        self._over.add(simulated.replica.id)
         if simulated.replica.id not in self._stopping and simulated.ended is not None:
             self.on_exit(simulated.replica, simulated.ended)

@@ -77,6 +77,22 @@ class Queues:
         busy = [[at for at in sorted(one.free) if at > now_ns] for one in replicas]
         self._free_at = _rows(busy, 0)
 
+    def stay_common(self, more: int, longest_ns: int, now_ns: int) -> bool:
+        """Whether no fate can be individual among the next requests to each replica.
+
+        Args:
+            more: at most so many of them come to each replica.
+            longest_ns: how long a worker takes for one at most.
+            now_ns: no request that is still to come comes before this instant.
+        """
+        limits = self._limits
+        waits_ns = max(0, int(self._free_at[-1].max()) - now_ns) + more * longest_ns
+        return (
+            not self._racy
+            and len(self._idle_since) + more < limits.requests
+            and waits_ns + 4 * limits.delay_ns <= limits.patience_ns
+        )
+
     def work(self, place: int, at_ns: Ints, services: Ints) -> Worked:
         """Let requests come, the first one to this place, and the others to the places after it.
 

@@ -144,6 +144,10 @@ class SteadyStretch(Protocol):
         """Write all of it back."""
         ...
 
+    def close_for(self, backend: Backend) -> None:
+        """Write all of it back if it has requests of this backend."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Handling:

@@ -103,6 +103,16 @@ class Users:
             return 0
         return int(self._arrays[0].searchsorted(until_ns, side="right")) - self._place
 
+    @property
+    def drawn_until_ns(self) -> int:
+        """When the last one of those that are drawn already comes."""
+        return int(self._arrays[0][-1]) if self._arrays is not None else -NEVER
+
+    @property
+    def drawn(self) -> int:
+        """How many are drawn already, and have not come."""
+        return self._drawn - self._place
+
     def peek(self, count: int) -> tuple[int, Any, Any, Any]:
         """The next ones, at most as many as are `due`.
 

@@ -138,6 +138,7 @@ class SimulatedWorld:
     @property
     def planned(self) -> int:
         """How many requests users have wanted to send."""
+        self.collect()
         return self.users.planned + (0 if self.journeys is None else self.journeys.sent)
 
     @property
@@ -156,6 +157,7 @@ class SimulatedWorld:
 
     async def end(self) -> None:
         """Let nobody come any more, and wait until all that users have begun is over."""
+        self.balancer.exchanges.settle()
         self.users.end()
         if self.journeys is not None:
             self.journeys.end()

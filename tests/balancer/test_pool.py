@@ -469,7 +469,7 @@ def test_counters_survive_a_handover() -> None:
 
 @given(st.integers(1, 7), st.lists(st.integers(0, 20), max_size=6), st.integers(0, 3))
 def test_many_plain_choices_are_the_single_ones(size: int, counts: list[int], more: int) -> None:
-    """`rotate` goes on where `acquire` was, and `acquire` where `rotate` was, also as it grows."""
+    """`plain_place` goes on where `acquire` was, and `acquire` after `chosen`, also as it grows."""
     one, many = BackendPool(), BackendPool()
     for pool in (one, many):
         for number in range(size):
@@ -477,8 +477,9 @@ def test_many_plain_choices_are_the_single_ones(size: int, counts: list[int], mo
                 pool.attach(f"b{number}", host="h", port=number, version="v", weight=1.0), State.UP
             )
     for turn, count in enumerate(counts):
-        first = many.rotate(count)
-        ring = many.ring
+        first, ring = many.plain_place(), many.ring
+        if count:
+            many.chosen((first + count - 1) % len(ring))
         expected = [one.acquire() for _ in range(count)]
         assert [b.id for b in expected if b is not None] == [
             ring[(first + k) % len(ring)].id for k in range(count)
@@ -494,11 +495,11 @@ def test_choices_that_are_not_plain_are_refused() -> None:
     """Nobody may take many choices at once where they depend on weights, or where there is none."""
     pool = BackendPool()
     with pytest.raises(ConflictError, match="plain"):
-        pool.rotate(3)
+        pool.plain_place()
     for number, weight in enumerate((1.0, 2.0)):
         pool.mark(
             pool.attach(f"b{number}", host="h", port=number, version="v", weight=weight), State.UP
         )
     assert not pool.is_plain
     with pytest.raises(ConflictError, match="plain"):
-        pool.rotate(3)
+        pool.plain_place()
