@@ -166,6 +166,8 @@ class Breaks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         endpoint: the kind of request that fails; absent: all of them.
         since: the migration after which it fails; of several, any one. Absent: from the beginning.
         until: the migration after which it works again; of several, any one. Absent: never.
+        on: the migrations of the one schema on which it fails, in order. Absent: `since` and
+            `until` say on which.
         status: the status of the answer.
         sqlstate: what Postgres calls it.
         ready: whether the version's readiness check still succeeds.
@@ -175,6 +177,7 @@ class Breaks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     endpoint: str | None = None
     since: Names | None = None
     until: Names | None = None
+    on: tuple[str, ...] | None = None
     status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 500
     sqlstate: str | None = None
     ready: bool = True
@@ -183,6 +186,7 @@ class Breaks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Whether it fails for this version once these migrations are applied."""
         return (
             self.version == version
+            and (self.on is None or self.on == tuple(applied))
             and (self.since is None or _any_of(self.since, applied))
             and (self.until is None or not _any_of(self.until, applied))
         )

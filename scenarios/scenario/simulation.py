@@ -16,6 +16,7 @@ from orchestrator.simulated.world_settings import (
     ReplicaModel,
     Time,
 )
+from scenarios.traffic.settings import PathText
 
 Record = Literal["each", "counts"]
 
@@ -44,6 +45,8 @@ class SimulationSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         network: the network between the balancer and the replicas.
         endpoints: by endpoint, what differs from the other endpoints.
         breaks: what a version cannot do on which schema.
+        breaks_from: a file that `hitless check --json` wrote. What a version cannot do on which
+            schema is read there; `breaks` holds for what the check did not try.
         migrations: how long migrations take and which locks they hold. A migration that is not
             named takes 0.1 s and holds no lock.
         schema_paths: the paths on which a version says that it is not ready for the schema (`ready`
@@ -63,6 +66,7 @@ class SimulationSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     network: Network = Network()
     endpoints: Mapping[str, EndpointModel] = msgspec.field(default_factory=dict)
     breaks: tuple[Breaks, ...] = ()
+    breaks_from: PathText | None = None
     migrations: tuple[MigrationModel, ...] = ()
     schema_paths: tuple[HttpPath, ...] = ()
     mails: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)

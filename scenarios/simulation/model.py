@@ -1,4 +1,4 @@
-"""PURE but for the names of migrations: a scenario as a simulated world."""
+"""PURE but for migrations and the result of a check: a scenario as a simulated world."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -18,6 +18,7 @@ from scenarios.scenario.placeholders import run_values
 from scenarios.scenario.simulation import EndpointModel, Record
 from scenarios.scenario.simulation_checks import endpoint_of
 from scenarios.scenario.spec import Scenario
+from scenarios.simulation.compatibility import breaks_of, read_check
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.arrivals import schedule
 from scenarios.traffic.settings import Journey
@@ -71,7 +72,8 @@ def model_of(experiment: Experiment) -> Model:
     """The simulated world of an experiment.
 
     Raises:
-        ScenarioError: a directory of migrations does not exist.
+        ScenarioError: a directory of migrations does not exist, or `breaks_from` is not the result
+            of a check.
     """
     scenario = experiment.scenario
     traffic = scenario.traffic
@@ -82,7 +84,7 @@ def model_of(experiment: Experiment) -> Model:
     uneven = traffic.profile or traffic.arrivals == "recorded"
     plan = _plan(experiment)
     run = SimulatedRun(
-        world=_world(scenario, endpoints, staying),
+        world=_world(experiment, endpoints, staying),
         release=release,
         policy=scenario.policy,
         strategy=experiment.strategy,
@@ -116,9 +118,14 @@ def model_of(experiment: Experiment) -> Model:
 
 
 def _world(
-    scenario: Scenario, endpoints: tuple[Endpoint, ...], staying: tuple[Staying, ...]
+    experiment: Experiment, endpoints: tuple[Endpoint, ...], staying: tuple[Staying, ...]
 ) -> World:
+    scenario = experiment.scenario
     spec = scenario.simulation
+    breaks = spec.breaks
+    if spec.breaks_from is not None:
+        where = experiment.loaded.at("simulation", "breaks_from")
+        breaks = breaks_of(read_check(Path(spec.breaks_from), where), breaks)
     return World(
         replica=spec.replica,
         versions=spec.versions,
@@ -127,7 +134,7 @@ def _world(
         staying=staying,
         mails=spec.mails,
         mail_seconds=spec.mail_seconds,
-        breaks=spec.breaks,
+        breaks=breaks,
         migrations=spec.migrations,
         health_path=scenario.application.health_path,
         schema_paths=spec.schema_paths,
