@@ -22,7 +22,14 @@ from balancer.statistics import complete
 from orchestrator.simulated.chance import derived
 from orchestrator.simulated.events import NEVER, Events
 from orchestrator.simulated.replica import SimulatedReplica
-from orchestrator.simulated.request import Ended, Handling, Passive, Request, SteadyStretch
+from orchestrator.simulated.request import (
+    Ended,
+    Handling,
+    LockedOut,
+    Passive,
+    Request,
+    SteadyStretch,
+)
 from orchestrator.simulated.world_settings import Endpoint, Network
 
 if TYPE_CHECKING:
@@ -42,6 +49,7 @@ class Exchanges:
     Attributes:
         steady: carries out steady stretches; it must write back before one request is looked at.
         epoch: changes whenever a replica that may be chosen, a lock or the schema changed.
+        on_locked_out: told of each request whose replica waits for a lock.
         in_flight: how many are under way.
         retries: how many were sent again.
     """
@@ -84,7 +92,8 @@ class Exchanges:
         self._hold: HoldQueue[Request] = HoldQueue(HoldPolicy(seconds=handling.hold_seconds))
         self._replicas: dict[Backend, SimulatedReplica] = {}
         self._backends: dict[SimulatedReplica, Backend] = {}
-        self._locks: dict[str, int] = {}
+        self._locks: dict[str, tuple[int, str]] = {}
+        self.on_locked_out: Callable[[LockedOut], None] = _ignore
         self.in_flight = 0
         self.retries = 0
 
@@ -171,9 +180,9 @@ class Exchanges:
         replica = self._replicas.get(backend)
         return replica is not None and bool(replica.idle)
 
-    def lock(self, table: str, until_ns: int) -> None:
-        """A migration holds the lock of a table until then."""
-        self._locks[table] = until_ns
+    def lock(self, table: str, until_ns: int, holder: str) -> None:
+        """Somebody holds the lock of a table until then."""
+        self._locks[table] = until_ns, holder
         self.epoch += 1
 
     def drained(self, backend: Backend, *, idle: bool) -> None:
@@ -287,8 +296,12 @@ class Exchanges:
         if not replica.accepts or replica.hangs or request.raced:
             self._send_in_vain(request, replica, now + 2 * delay + lost)
             return
-        if (table := self._tables[request.endpoint]) is not None:
-            arrives = max(arrives, self._locks.get(table, 0))
+        table = self._tables[request.endpoint]
+        if table is not None and table in self._locks:
+            until_ns, holder = self._locks[table]
+            if until_ns > arrives:
+                self.on_locked_out(LockedOut(replica.replica.id, table, holder, arrives, until_ns))
+                arrives = until_ns
         request.done_ns = done = replica.work_on(arrives, request.endpoint, request.share)
         request.answered_ns = answered = done + delay
         if answered > request.due_ns:
@@ -495,3 +508,7 @@ class Exchanges:
         request.over = True
         self.in_flight -= 1
         self._ended.refused(request, response)
+
+
+def _ignore(_wait: LockedOut) -> None:
+    pass

@@ -13,6 +13,7 @@ from orchestrator.simulated.platform import SimulatedPlatform
 
 _SERVING_SECONDS = 0.02
 _NS = 1_000_000_000
+_SESSION = "hitless-fault"
 
 PhaseName = Literal["baseline", "rollout", "settle"]
 
@@ -84,7 +85,7 @@ class Faults:
         if victim is None:
             async with self._journal.verb("fault", detail=detail):
                 until_ns = self._platform.now_ns + round(fault.seconds * _NS)
-                self._exchanges.lock(fault.table, until_ns)
+                self._exchanges.lock(fault.table, until_ns, _SESSION)
                 await asyncio.sleep(fault.seconds)
             return
         simulated = self._platform.of(victim)

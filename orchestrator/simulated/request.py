@@ -149,6 +149,24 @@ class SteadyStretch(Protocol):
         ...
 
 
+class LockedOut(NamedTuple):
+    """A request whose replica waits for the lock of a table.
+
+    Attributes:
+        replica: the id of its replica.
+        table: the table.
+        holder: who holds the lock.
+        at_ns: from when it waits.
+        until_ns: when the lock is free.
+    """
+
+    replica: str
+    table: str
+    holder: str
+    at_ns: int
+    until_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class Handling:
     """How the balancer treats requests; see `[balancer]` of a scenario.

@@ -13,6 +13,7 @@ from orchestrator.simulated.replica import Behaviour
 from orchestrator.simulated.world_settings import MigrationModel, World
 
 _NS = 1_000_000_000
+_MIGRATOR = "hitless-migrator"
 
 
 class SimulatedDatabase:
@@ -22,7 +23,7 @@ class SimulatedDatabase:
         applied: the names of the migrations that are applied, in order.
         directories: the names of the migrations of each directory, in order; the migrations of a
             directory that is not here are those of the world.
-        on_lock: told of a table whose lock a migration holds, and until when.
+        on_lock: told of a table whose lock a migration holds, until when, and of the holder.
         on_schema: told when the schema has changed.
     """
 
@@ -37,7 +38,7 @@ class SimulatedDatabase:
         self._behaviours: list[Behaviour] = []
         self.applied: list[str] = []
         self.directories = directories
-        self.on_lock: Callable[[str, int], None] = lambda _table, _until_ns: None
+        self.on_lock: Callable[[str, int, str], None] = lambda _table, _until_ns, _holder: None
         self.on_schema: Callable[[], None] = lambda: None
 
     def meet(self, behaviour: Behaviour) -> None:
@@ -140,7 +141,7 @@ class SimulatedDatabase:
         async with journal.verb("migrate", detail=detail) as entry:
             if migration.locks is not None:
                 until_ns = self._events.clock.ns + round(migration.seconds * _NS)
-                self.on_lock(migration.locks, until_ns)
+                self.on_lock(migration.locks, until_ns, _MIGRATOR)
             await asyncio.sleep(migration.seconds)
             entry.floor_seconds = migration.seconds
             if migration.fails is not None:

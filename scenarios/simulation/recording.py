@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,10 +15,11 @@ from balancer.proxy.error_responses import ErrorResponse
 from orchestrator.model import JournalEvent
 from orchestrator.simulated.chance import derived
 from orchestrator.simulated.journeys import Mailed
-from orchestrator.simulated.request import AnsweredMany, Origin, Request
+from orchestrator.simulated.request import AnsweredMany, LockedOut, Origin, Request
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.event import Event
 from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.progress import Progress
@@ -31,6 +33,7 @@ _OK = 200
 _HELD_NS = 50_000_000
 _CONNECTION = 11
 _HALF = 0.5
+_HOLDER_PID = 1  # of whoever holds a lock; each wait is a session of its own
 _MOST_NAMED = 100
 """Up to so many replicas a tick names those that answered."""
 
@@ -72,6 +75,9 @@ class Recording:
         self._changes = enter(files.backend_changes.recorder())
         self._ticks = enter(files.ticks.recorder())
         self._counted = None if self._each else enter(files.counted.recorder())
+        locks = any(one.lock is not None for one in run.world.endpoints)
+        self._lock_waits = enter(files.lock_waits.recorder()) if locks else None
+        self._sessions = count(_HOLDER_PID + 1)
         self.counting = Counting()
         self._tick = _TickCount()
         self._codes: tuple[Sequence[Backend], list[str], Any] | None = None
@@ -145,6 +151,26 @@ class Recording:
         self._fail("timeout")
         self._write(request, self._steps[request.endpoint], done_ns=now, error="timeout")
         self._log(request, request.last, 0, "client_gone", now)
+
+    def locked_out(self, wait: LockedOut) -> None:
+        """A replica waits for a lock, for one request."""
+        if self._lock_waits is None:
+            return
+        holder = DatabaseSession(
+            pid=_HOLDER_PID, application=wait.holder, mode="AccessExclusiveLock"
+        )
+        self._lock_waits.write(
+            LockWait(
+                at_ns=wait.at_ns,
+                end_ns=wait.until_ns,
+                gone_ns=wait.until_ns,
+                waiter=DatabaseSession(pid=next(self._sessions), application=wait.replica),
+                mode="RowExclusiveLock",
+                kind="relation",
+                relation=wait.table,
+                chain=(holder,),
+            )
+        )
 
     def answered_many(self, many: AnsweredMany) -> None:
         """Replicas answered many requests, all with success."""

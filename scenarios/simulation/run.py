@@ -76,6 +76,7 @@ class SimulatedExperiment:
                 clock = world.events.clock
                 recording.watch(lambda: clock.ns)
                 world.balancer.on_change = recording.changed
+                world.balancer.exchanges.on_locked_out = recording.locked_out
                 if world.journeys is not None:
                     world.journeys.on_mail = recording.mailed
             recording.phase(name, world.events.clock.ns)

@@ -35,8 +35,9 @@ def cell(
     connections: Connections = "warm",
 ) -> CellResult:
     failed = int(sqlstate is not None)
+    answered = status if failed else 201
     post = EndpointResult(
-        endpoint=POST, requests=1, failed=failed, status=status if failed else 201, sqlstate=sqlstate
+        endpoint=POST, requests=1, failed=failed, status=answered, sqlstate=sqlstate
     )
     return CellResult(
         schema=schema,
