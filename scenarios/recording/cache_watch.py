@@ -109,13 +109,16 @@ class CacheWatch:
 
     async def watch(self, recorder: Recorder[CacheForm]) -> None:
         """Look again and again, until cancelled; a Redis that restarts is waited for."""
-        while True:
+        task = asyncio.current_task()
+        # The client turns a cancellation into an error of its own where it comes amid a question.
+        while task is None or not task.cancelling():
             try:
                 for line in await self.look():
                     recorder.write(line)
             except EnvironmentFailure:
                 self._cursor = 0  # it is away; what was missed is seen at the next look
-            await asyncio.sleep(LOOK_SECONDS)
+            if task is None or not task.cancelling():
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> list[CacheForm]:
         """Look once: the forms of the values that were written since the look before.

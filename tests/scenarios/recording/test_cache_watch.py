@@ -16,6 +16,7 @@ from orchestrator.tcp_ports import PortAllocator
 from scenarios.evidence.cache_form import CacheForm
 from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.recorder import Recorder
+from scenarios.recording import cache_watch
 from scenarios.recording.cache_watch import LOOK_SECONDS, CacheWatch, redis_package
 
 if TYPE_CHECKING:
@@ -115,6 +116,21 @@ async def test_a_redis_that_restarts_is_waited_for(server: Server, tmp_path: Pat
                 recorder.flush()
             watching.cancel()
     assert [one.pattern for one in read_lines(path, CacheForm)] == ["again"]
+
+
+async def test_a_watch_ends_at_whatever_moment_it_is_cancelled(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client swallows a cancellation amid a question; a run must end all the same."""
+    monkeypatch.setattr(cache_watch, "LOOK_SECONDS", 0.0)
+    async with CacheWatch(server.url) as watch:
+        for number in range(60):
+            with Recorder[CacheForm](tmp_path / f"{number}.ndjson") as recorder:
+                watching = asyncio.ensure_future(watch.watch(recorder))
+                await asyncio.sleep(number / 10_000)
+                watching.cancel()
+                await asyncio.wait([watching], timeout=30)
+                assert watching.done()
 
 
 @pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:1/0", "unix:///nowhere.sock"])
