@@ -14,7 +14,7 @@ SAME_CONCEPT = {
     "matrix", "report", "run", "story", "watch", "machine",
     # The record, and the module that makes or judges it.
     "locks", "manifest", "probed", "jobs", "control_run", "control_comparison",
-    "counted",
+    "counted", "pooler",
     # The errors of a package, and of one within it.
     "errors",
     # A command, and what carries it out.

@@ -23,7 +23,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest
 from scenarios.verdict.causes.machine import Starved
 from scenarios.verdict.model import (
-    Answers,
+    AnswerComparison,
     Cause,
     Check,
     ControlComparison,
@@ -82,7 +82,7 @@ class Findings:
     fresh_starts: tuple[Event, ...] = ()
     streams: Streams = field(default_factory=Streams)
     counted: int = 0
-    answers: Answers = field(default_factory=Answers)
+    answers: AnswerComparison = field(default_factory=AnswerComparison)
 
 
 def decide(

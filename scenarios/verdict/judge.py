@@ -47,7 +47,7 @@ from scenarios.verdict.measures.slo import Ordered
 from scenarios.verdict.measures.tally import RequestTally
 from scenarios.verdict.model import (
     Advice,
-    Answers,
+    AnswerComparison,
     Integrity,
     Jobs,
     Rollout,
@@ -125,7 +125,7 @@ class _Read:
     sent: Counter[Step]
     jobs: Jobs | None
     streams: Streams
-    answers: Answers
+    answers: AnswerComparison
     pooler: tuple[PoolerComplaint, ...] = ()
     counted: int = 0
 

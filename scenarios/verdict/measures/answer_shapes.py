@@ -15,7 +15,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.outcome import Outcome
 from scenarios.verdict.columns.requests import Batch, RequestColumns
 from scenarios.verdict.measures.exact_test import Counts, fisher_greater
-from scenarios.verdict.model.answers import AnswerChange, Answers
+from scenarios.verdict.model.answer_changes import AnswerChange, AnswerComparison
 from scenarios.verdict.timeline import Timeline
 
 _CHANCE = 1e-5
@@ -132,7 +132,7 @@ class AnswerTally:
                 for shape, seen in shapes.items():
                     self._note(mine.setdefault(period, {}), shape, seen)
 
-    def answers(self, start: str | None) -> Answers:
+    def answers(self, start: str | None) -> AnswerComparison:
         """What differs from how the application answered before.
 
         Args:
@@ -145,7 +145,7 @@ class AnswerTally:
             looked_at += sum(one.answers for shapes in periods.values() for one in shapes.values())
             compared += len(order) > 1
             found += self._changes(endpoint, order)
-        return Answers(looked_at=looked_at, compared=compared, changes=tuple(found))
+        return AnswerComparison(looked_at=looked_at, compared=compared, changes=tuple(found))
 
     def _changes(self, endpoint: _Endpoint, order: list[_Period]) -> Iterator[AnswerChange]:
         periods = self._seen[endpoint]

@@ -13,7 +13,7 @@ import msgspec
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.exit_status import ExitStatus
 from scenarios.verdict.model.advice import Advice, Undrained
-from scenarios.verdict.model.answers import AnswerChange, Answers
+from scenarios.verdict.model.answer_changes import AnswerChange, AnswerComparison
 from scenarios.verdict.model.cache_change import CacheChange
 from scenarios.verdict.model.called_service import ServiceCalled, ServiceVersionCalls
 from scenarios.verdict.model.causes import (
@@ -47,7 +47,7 @@ __all__ = [
     "SCHEMA",
     "Advice",
     "AnswerChange",
-    "Answers",
+    "AnswerComparison",
     "Availability",
     "Blocker",
     "Budget",
@@ -352,7 +352,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams = Streams()
     services: tuple[ServiceCalled, ...] = ()
     cache: tuple[CacheChange, ...] = ()
-    answers: Answers = Answers()
+    answers: AnswerComparison = AnswerComparison()
     pooler: tuple[PoolerComplaint, ...] = ()
 
     @property

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scenarios.evidence.answer_shape import shape_of
 from scenarios.evidence.manifest import Objectives
-from scenarios.verdict.model.answers import AnswerChange
+from scenarios.verdict.model.answer_changes import AnswerChange
 from tests.support.evidence import Evidence, clean
 
 ITEM = {"id": 7, "device": "x", "price": 2}

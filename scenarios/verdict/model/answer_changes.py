@@ -47,7 +47,7 @@ class AnswerChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         )
 
 
-class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AnswerComparison(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was found in the JSON answers.
 
     Attributes:
