@@ -94,7 +94,7 @@ class _Anonymous:
         self._given: set[int] = set()
 
     def take(self, outcome: Outcome) -> list[ServiceLine]:
-        """The line that is about a failed request; less sure where several kinds may be."""
+        """The line that is about a failed request; less sure where most of its time are others."""
         start = bisect_left(self._stamps, (outcome.sent_ns or outcome.planned_ns) - self._widest)
         stop = bisect_right(self._stamps, outcome.done_ns + self._widest)
         fitting = [at for at in range(start, stop) if _fits(self._lines[at], outcome)]
@@ -103,8 +103,8 @@ class _Anonymous:
             return []
         self._given.add(free[0])
         line = self._lines[free[0]]
-        kinds = {self._lines[at].end for at in fitting}
-        sure: Confidence = "likely" if len(kinds) == 1 else "symptom"
+        same = sum(self._lines[at].end == line.end for at in fitting)
+        sure: Confidence = "likely" if 2 * same > len(fitting) else "symptom"
         if _RANK[sure] > _RANK[line.confidence]:
             return [replace(line, confidence=sure)]
         return [line]
