@@ -1,7 +1,8 @@
 """A run while it happens, as plain lines: for pipes, logs and screen readers."""
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -18,18 +19,33 @@ from scenarios.verdict.timeline import describe
 
 LONG_SECONDS = 0.5
 """A wait for a lock that is worth a line."""
+SILENT_SECONDS = 10.0
+"""After so long without a line, one line says what is still under way."""
 
 
 class PlainProgress:
-    """Prints one line for each phase, each verb that ended, and each second with failures."""
+    """Prints one line for each phase, each verb that ended, and each second with failures.
 
-    def __init__(self, console: Console, header: RunHeader) -> None:
+    Where none of these comes for some time, a line says what is still under way.
+
+    Args:
+        console: where the lines go.
+        header: what is run.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self, console: Console, header: RunHeader, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.state = LiveState(header)
         self._console = console
         self._second = -1
         self._waiting = False
         self._answered = 0
         self._failures: Counter[str] = Counter()
+        self._clock = clock
+        self._said_at = self._began_at = clock()
+        self._under_way = ""
 
     def __enter__(self) -> Self:
         header = self.state.header
@@ -56,10 +72,19 @@ class PlainProgress:
 
     def on_stage(self, text: str) -> None:
         """What is done now, before there is traffic or after it."""
+        self._begin(text)
         self._say(text)
 
     def on_wait(self) -> None:
-        """Time passes; lines tell it only when something happens."""
+        """Time passes: after a long silence, say what is still under way, and for how long."""
+        now = self._clock()
+        if not self._under_way or now - self._said_at < SILENT_SECONDS:
+            return
+        doing = self.state.doing
+        self._say(
+            f"            {self._under_way if doing is None else doing.text}: "
+            f"not over yet, for {words.duration(now - self._began_at)}"
+        )
 
     def on_tick(self, tick: Tick) -> None:
         """The load generator's account of the last fraction of a second."""
@@ -76,6 +101,7 @@ class PlainProgress:
         self.state.event(event)
         if event.verb == "phase":
             if event.state == "started":
+                self._begin(f"phase {self.state.phase}")
                 self._at(f"phase {self.state.phase}")
             return
         if event.verb == "keep_alive":
@@ -115,5 +141,10 @@ class PlainProgress:
     def _at(self, text: str) -> None:
         self._say(f"{self.state.elapsed:7.1f} s  {text}")
 
+    def _begin(self, text: str) -> None:
+        self._under_way = text
+        self._began_at = self._clock()
+
     def _say(self, text: str) -> None:
+        self._said_at = self._clock()
         self._console.print(Text(words.clean(text)), soft_wrap=True)

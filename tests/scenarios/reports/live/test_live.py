@@ -238,6 +238,20 @@ def test_a_probe_before_the_run_is_shown() -> None:
     assert "probe of b: GET in flight: delivered" in now.get()
 
 
+def test_a_long_silence_is_broken() -> None:
+    """Where nothing happens for ten seconds, a line says what goes on, and for how long."""
+    out, now = io.StringIO(), [0.0]
+    with PlainProgress(Console(file=out, width=80), HEADER, lambda: now[0]) as plain:
+        plain.on_stage("starting Postgres")
+        for now[0] in (4.0, 9.0, 11.0, 12.0, 22.0):
+            plain.on_wait()
+    assert [line.strip() for line in out.getvalue().splitlines()[-3:]] == [
+        "starting Postgres",
+        "starting Postgres: not over yet, for 11.0 s",
+        "starting Postgres: not over yet, for 22.0 s",
+    ]
+
+
 def test_waits_for_locks_are_shown() -> None:
     """Who waits for whom is on the dashboard at once, and a long wait is a line in a pipe."""
     out, console = io.StringIO(), Console(file=io.StringIO(), width=80, force_terminal=True)
