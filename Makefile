@@ -11,7 +11,7 @@ WORKERS ?= 4
 # written, and without the certificates of public authorities, whom no quick test has to trust.
 SOONER := PYTHONDONTWRITEBYTECODE= SSL_CERT_FILE=/dev/null
 
-.PHONY: demo test routers soak check servers compiled test-compiled clean
+.PHONY: demo test test-kubernetes routers soak check servers compiled test-compiled clean
 
 # With what the tests need, if that is here already; else with no more than a run needs.
 demo: $(or $(wildcard $(READY)),$(INSTALLED))
@@ -29,6 +29,11 @@ routers: $(READY)
 
 soak: $(READY)
 	$(BIN)/pytest -m soak --timeout 3600
+
+# On a real Kubernetes control plane with two nodes, which is built from Debian's sources once (about
+# nine minutes) and started in namespaces of its own; or on the cluster that KUBECONFIG names.
+test-kubernetes: $(READY)
+	$(BIN)/python -m tests.kubernetes.machine tests/kubernetes -m kubernetes $(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check .

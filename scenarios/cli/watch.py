@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from orchestrator.kubernetes.target import ClusterTarget
+from orchestrator.kubernetes.target import target_of as cluster_target_of
 from scenarios.cli.conclusion import conclude
 from scenarios.cli.files import check_file, new_folder
 from scenarios.cli.interrupts import run_interruptibly
@@ -127,6 +129,14 @@ ComposeOption = Annotated[
         "are then evidence. DOCKER_HOST names the engine.",
     ),
 ]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[CONTEXT/]NAMESPACE[:deployment/NAME]",
+        help="Also watch this namespace of a Kubernetes cluster: what its pods did is then "
+        "evidence, and the run lasts until the rollout is complete. Needs hitless[kubernetes].",
+    ),
+]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -154,6 +164,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     baseline: BaselineOption = None,
     settle: SettleOption = None,
     seed: SeedOption = None,
+    cluster: ClusterOption = None,
     database: WatchedDatabaseOption = None,
     database_log: DatabaseLogOption = None,
     logs: LogsOption = None,
@@ -175,9 +186,11 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     goes to command.log in the run's folder. If the command fails, the verdict is fail. Here
     hitless controls only the traffic. It derives causes from the responses; with --logs, from what
     the service's proxies and its application log; and with --database and --database-log, from what
-    it sees of the service's Postgres database.
+    it sees of the service's Postgres database. With --cluster it watches the pods of a Kubernetes
+    namespace, and joins each failed request with what they did.
     """
     target = target_of(url)
+    place = _cluster(cluster)
     tls = _tls(target, cacert, insecure=insecure, http1=http1)
     traffic = TrafficSettings(rate=_RATE, journeys=visits(target.path, tuple(expect or (200,))))
     phases, objectives, integrity = PhasesSpec(), Objectives(), None
@@ -217,6 +230,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             baseline=baseline,
             settle=settle,
             seed=seed,
+            cluster=cluster,
             **{} if database is None else {"database": "URL"},  # a URL may hold a password
             database_log=database_log,
             logs=logs,
@@ -233,6 +247,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         integrity=integrity,
         logs=sources,
         compose=None if compose is None else ComposeProject(compose),
+        cluster=place,
     )
     check_file("--junit", junit)
     check_deploy_command(about.command)
@@ -272,6 +287,18 @@ def _check_database_log(path: Path | None, database: str | None) -> None:
         raise UsageError("--database-log needs --database")
     if not path.exists():
         raise UsageError(f"--database-log {path}: there is no such file or folder")
+
+
+def _cluster(text: str | None) -> ClusterTarget | None:
+    """What `--cluster` names.
+
+    Raises:
+        UsageError: it has another form.
+    """
+    try:
+        return None if text is None else cluster_target_of(text)
+    except ValueError as error:
+        raise UsageError(f"--cluster {text}: {error}") from error
 
 
 def _tls(

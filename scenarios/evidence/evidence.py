@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.cache_form import CacheForm
+from scenarios.evidence.cluster import ClusterChange
 from scenarios.evidence.counted import CountedRequests
 from scenarios.evidence.event import Event
 from scenarios.evidence.exchange import ExchangeRecord
@@ -45,6 +46,7 @@ class Evidence:
         lock_waits: the waits for locks; None if the run did not watch them.
         server_lines: the messages of Postgres; None if they are not known.
         backend_changes: the balancer's events about its backends; empty if they are not known.
+        cluster_changes: what a cluster told of its pods; empty if the run looked at none.
         machine_samples: how busy the machine was; empty if the run did not record it.
         logged_errors: the errors in the replicas' logs; empty if the run did not follow them.
         session_clients: which replica had which session of the database; empty if nobody looked.
@@ -73,6 +75,7 @@ class Evidence:
     lock_waits: Iterable[LockWait] | None = None
     server_lines: Iterable[ServerLine] | None = ()
     backend_changes: Iterable[BackendChange] = ()
+    cluster_changes: Iterable[ClusterChange] = ()
     machine_samples: Iterable[MachineSample] = ()
     logged_errors: Iterable[LoggedError] = ()
     session_clients: Iterable[SessionClient] = ()

@@ -74,6 +74,24 @@ class _Head(msgspec.Struct, frozen=True):
     hitless: str = ""
 
 
+class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of which cluster a run looked at.
+
+    Attributes:
+        server: the address of its API.
+        version: the version of its API server.
+        namespace: the namespace.
+        deployment: the Deployment that served; absent: every one of the namespace.
+        unseen: what it was not allowed to look at, or what the cluster does not have.
+    """
+
+    server: str
+    version: str
+    namespace: str
+    deployment: str | None = None
+    unseen: tuple[str, ...] = ()
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The description of a run and its outcome.
 
@@ -115,6 +133,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         processes: the sets of processes that ran beside the web.
         jobs: how the run looked at jobs; absent if it did not.
         services: the services behind the application.
+        cluster: which part of which cluster the run looked at; absent if it looked at none.
         files: the SHA-256 of each evidence file, by name; it shows whether a file is damaged.
     """
 
@@ -155,6 +174,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessSet, ...] = ()
     jobs: JobSettings | None = None
     services: tuple[ServiceFacts, ...] = ()
+    cluster: ClusterSettings | None = None
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property

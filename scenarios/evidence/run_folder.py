@@ -16,6 +16,7 @@ import msgspec
 from scenarios.errors import EvidenceError, StorageError
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.cache_form import CacheForm
+from scenarios.evidence.cluster import ClusterChange
 from scenarios.evidence.counted import CountedRequests
 from scenarios.evidence.event import Event
 from scenarios.evidence.evidence import Evidence
@@ -170,6 +171,11 @@ class RunFolder:
     def backend_changes(self) -> RecordFile[BackendChange]:
         """The balancer's own events about its backends."""
         return RecordFile(self.path / "backends.ndjson", BackendChange)
+
+    @property
+    def cluster_changes(self) -> RecordFile[ClusterChange]:
+        """What a cluster told of its pods, Deployments, endpoints, Jobs and nodes."""
+        return RecordFile(self.path / "cluster.ndjson", ClusterChange)
 
     @property
     def server_lines(self) -> RecordFile[ServerLine]:
@@ -426,6 +432,7 @@ class RunFolder:
             lock_waits=_if_there(waits, manifest),
             server_lines=_if_there(self.server_lines, manifest),
             backend_changes=_if_there(self.backend_changes, manifest) or (),
+            cluster_changes=_if_there(self.cluster_changes, manifest) or (),
             machine_samples=_if_there(self.machine_samples, manifest) or (),
             logged_errors=_if_there(self.logged_errors, manifest) or (),
             session_clients=_if_there(self.session_clients, manifest) or (),
@@ -457,7 +464,7 @@ class RunFolder:
             self.counted,
             *(self.subjects_before, self.subjects_after, self.lock_waits, self.server_lines),
             *(self.logged_errors, self.session_clients),
-            *(self.backend_changes, self.machine_samples),
+            *(self.backend_changes, self.machine_samples, self.cluster_changes),
             *(self.jobs, self.stored_jobs, self.job_errors, self.cache_forms),
             self.pooler_messages,
         )

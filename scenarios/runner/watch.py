@@ -2,7 +2,7 @@
 
 Nothing of it is ours but the users: no balancer, no replica, no database. So it can tell what
 failed and when. Why, it knows from the answers where they say so (RFC 9209, RFC 9457), from the
-service's logs and from its database, as far as it is given them.
+service's logs, from its database and from the API of a cluster, as far as it is given them.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as distribution_version
@@ -24,6 +24,7 @@ import msgspec
 
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
+from orchestrator.kubernetes.target import ClusterTarget
 from orchestrator.model import JournalEvent
 from orchestrator.processes import Processes
 from orchestrator.tasks import first_error
@@ -32,6 +33,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.recording.cluster.watching import ClusterView, ClusterWatch, looked_at
 from scenarios.recording.compose.engine import ComposeProject
 from scenarios.recording.observers import Observers
 from scenarios.recording.schema_watch import watch_schema
@@ -187,6 +189,7 @@ class Watch:
         integrity: how acknowledged data is checked; None: it is not.
         logs: the service's own logs.
         compose: the docker compose project that it belongs to; None: to none.
+        cluster: the part of a cluster where the service runs; None: nobody looks at a cluster.
     """
 
     name: str
@@ -203,6 +206,7 @@ class Watch:
     integrity: IntegritySpec | None = None
     logs: tuple[LogSource, ...] = ()
     compose: ComposeProject | None = None
+    cluster: ClusterTarget | None = None
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -223,10 +227,12 @@ async def watch(about: Watch, folder: Path, watcher: Progress, stop: asyncio.Eve
 
     Raises:
         EnvironmentFailure: it could not begin, or the load generator broke.
+        UsageError: the cluster does not have what was named.
     """
     started_at = datetime.now(UTC)
     ended = _Ended("aborted", "interrupted")
     interrupted = True
+    view: ClusterView | None = None
     try:
         async with AsyncExitStack() as stack:
             stack.enter_context(first_error())
@@ -234,17 +240,26 @@ async def watch(about: Watch, folder: Path, watcher: Progress, stop: asyncio.Eve
             if about.database is not None:
                 await place.server()  # one that does not answer is told before anything begins
             await stack.enter_async_context(place.postgres_log(folder, about.database_log))
-            ended = await _inside(stack, about, folder, watcher, stop)
+            if about.cluster is not None:
+                view = await stack.enter_async_context(
+                    looked_at(about.cluster, about.target.host, about.target.port)
+                )
+            ended = await _inside(stack, about, folder, watcher, stop, view)
         interrupted = False
     except TrafficError as error:
         raise EnvironmentFailure(str(error)) from error
     finally:
-        manifest = _manifest(about, ended, started_at, folder, interrupted=interrupted)
+        manifest = _manifest(about, ended, started_at, folder, view, interrupted=interrupted)
         RunFolder(folder).write_manifest(manifest)
 
 
-async def _inside(
-    stack: AsyncExitStack, about: Watch, folder: Path, watcher: Progress, stop: asyncio.Event
+async def _inside(  # noqa: PLR0917 - a part of its one caller
+    stack: AsyncExitStack,
+    about: Watch,
+    folder: Path,
+    watcher: Progress,
+    stop: asyncio.Event,
+    view: ClusterView | None,
 ) -> _Ended:
     def hear(event: JournalEvent) -> None:
         watcher.on_event(msgspec.convert(event, Event, from_attributes=True))
@@ -281,7 +296,12 @@ async def _inside(
         on_waits=watcher.on_waits,
         logs=stack.enter_context(service.followed()),
     )
-    async with observers.watching(journal), asyncio.TaskGroup() as group:
+    cluster = None if view is None else ClusterWatch(view, folder)
+    async with (
+        observers.watching(journal),
+        nullcontext() if cluster is None else cluster.watching(),
+        asyncio.TaskGroup() as group,
+    ):
         group.create_task(load.listen(), name="ticks of the load generator")
         containers = None
         if about.compose is not None:
@@ -303,7 +323,7 @@ async def _inside(
         async with journal.verb("phase", detail={"name": "baseline"}, encloses=True):
             await asyncio.sleep(about.phases.baseline_seconds)
         async with journal.verb("phase", detail={"name": "rollout"}, encloses=True):
-            ended = await _deploy(about, journal, RunFolder(folder).command_log, stop)
+            ended = await _deploy(about, journal, RunFolder(folder).command_log, stop, cluster)
             await load.released()
         async with journal.verb("phase", detail={"name": "settle"}, encloses=True):
             await asyncio.sleep(about.phases.settle_seconds)
@@ -339,11 +359,17 @@ async def _record_rows(about: Watch, path: Path) -> None:
         await record_subjects(about.database, query, path)
 
 
-async def _deploy(about: Watch, journal: Journal, log: Path, stop: asyncio.Event) -> _Ended:
+async def _deploy(
+    about: Watch, journal: Journal, log: Path, stop: asyncio.Event, cluster: ClusterWatch | None
+) -> _Ended:
     name = shlex.join(about.command) or "until told to stop"
     async with journal.verb("release", detail={"name": name}, encloses=True) as entry:
         if about.command:
             ended = await _run(about.command, log)
+            # Most commands end when the cluster has taken their manifest; the rollout goes on.
+            if cluster is not None and ended.outcome == "completed":
+                failure = await cluster.completed()
+                ended = ended if failure is None else _Ended("failed", failure)
         else:
             await stop.wait()
             ended = _Ended("completed")
@@ -386,7 +412,13 @@ async def _run(command: Sequence[str], log: Path) -> _Ended:
 
 
 def _manifest(
-    about: Watch, ended: _Ended, started_at: datetime, folder: Path, *, interrupted: bool
+    about: Watch,
+    ended: _Ended,
+    started_at: datetime,
+    folder: Path,
+    view: ClusterView | None,
+    *,
+    interrupted: bool,
 ) -> Manifest:
     unchecked = about.tls is not None and not about.tls.verify
     lacks = (*((NOT_CHECKED,) if unchecked else ()), *ended.unread)
@@ -394,10 +426,10 @@ def _manifest(
     return Manifest(
         scenario=about.name,
         strategy=STRATEGY,
-        platform="foreign",
+        platform="foreign" if view is None else "kubernetes",
         router="foreign",
         seed=about.seed,
-        replicas=1,
+        replicas=1 if view is None else max(1, view.replicas),
         rate=about.traffic.asked_rate,
         existing_rows=0,
         versions=(),
@@ -419,5 +451,6 @@ def _manifest(
         started_at=started_at.isoformat(timespec="seconds"),
         interrupted=interrupted,
         environment=this_machine(),
+        cluster=None if view is None else view.settings,
         files=RunFolder(folder).digests(),
     )

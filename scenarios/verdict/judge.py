@@ -16,6 +16,7 @@ from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.tick import Tick
 from scenarios.verdict.causes.attribution import Attributed, attribute_all, causes_of
 from scenarios.verdict.causes.cache_changes import cache_changes
+from scenarios.verdict.causes.cluster_advice import advise_cluster, cluster_causes
 from scenarios.verdict.causes.contrasts import contrasted
 from scenarios.verdict.causes.control_comparison import (
     BesideControl,
@@ -29,7 +30,7 @@ from scenarios.verdict.causes.quotations import background
 from scenarios.verdict.causes.service_calls import ServiceCalls
 from scenarios.verdict.causes.starts import failed_starts
 from scenarios.verdict.causes.surroundings import Surroundings
-from scenarios.verdict.causes.undrained import CAUSE, advise, late
+from scenarios.verdict.causes.undrained import CAUSE, advise, lag_seconds, late
 from scenarios.verdict.columns.requests import RequestColumns, Step
 from scenarios.verdict.data.agreement import with_reads
 from scenarios.verdict.data.integrity import Ledger
@@ -300,6 +301,11 @@ def _verdict(
                 if manifest.outcome != manifest.expected_outcome
                 else ()
             ),
+            *(
+                cluster_causes(read.around.cluster, origin_ns)
+                if manifest.outcome != manifest.expected_outcome
+                else ()
+            ),
         ),
         integrity=_with_background(read, failed),
         harness=tally.harness(read.ticks),
@@ -334,7 +340,9 @@ def _verdict(
             Counter(
                 one.failure.replica
                 for one in failed
-                if one.finding.cause in CUT_SHORT and one.failure.replica is not None
+                if one.finding.cause in CUT_SHORT
+                and one.failure.replica is not None
+                and _under_way(one)
             ),
             origin_ns,
         ),
@@ -359,6 +367,7 @@ def _verdict(
                 logged=logged,
                 heard=read.heard,
                 unmatched=read.around.server_errors.unmatched,
+                cluster=read.around.cluster,
             )
         ),
         scenario=manifest.scenario,
@@ -410,7 +419,7 @@ def _verdict(
         termination=manifest.termination,
         protocols=manifest.protocols,
         handling=manifest.handling,
-        advice=_advice(failed, manifest, tally),
+        advice=(*_advice(failed, manifest, tally), *advise_cluster(failed, read.around.cluster)),
         control=comparison.control,
         jobs=read.jobs,
         streams=read.streams,
@@ -419,6 +428,11 @@ def _verdict(
         answers=read.answers,
         pooler=read.pooler,
     )
+
+
+def _under_way(one: Attributed) -> bool:
+    """Whether a request was under way when its replica ended; one that met a pod later was not."""
+    return one.failure.met is None or lag_seconds(one.failure) is None
 
 
 def _advice(

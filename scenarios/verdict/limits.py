@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from scenarios.evidence.manifest import ClusterSettings
+from scenarios.verdict.cluster.cluster_history import ClusterHistory
 from scenarios.verdict.decision import Findings, number
 from scenarios.verdict.measures.slo import bad_rollout_upper, percent_up
 from scenarios.verdict.model import Availability, ControlComparison, Slots
@@ -9,12 +11,20 @@ from scenarios.verdict.model import Availability, ControlComparison, Slots
 SURE = 0.05
 """From this chance on, as many failures may well be missing from a control run."""
 
+_NO_CLUSTER = ClusterHistory()
+
 HELD_UP_SECONDS = 0.1
 """From here on a generator that was late is worth a word."""
 
 
 def limits_of(
-    findings: Findings, availability: Availability, *, logged: bool, heard: bool, unmatched: int
+    findings: Findings,
+    availability: Availability,
+    *,
+    logged: bool,
+    heard: bool,
+    unmatched: int,
+    cluster: ClusterHistory = _NO_CLUSTER,
 ) -> Iterable[str]:
     """The limits of a run, in sentences.
 
@@ -24,6 +34,7 @@ def limits_of(
         logged: whether the balancer's log tells of the failed requests.
         heard: whether the database server's log was read.
         unmatched: how many errors that the server logged are of no known replica's session.
+        cluster: what the cluster did on which the replicas are pods.
     """
     yield from _about_model(findings)
     whole = availability.smallest_detectable_outage_seconds
@@ -74,11 +85,39 @@ def limits_of(
             "name has no replica's id, and its client was gone before anybody looked, or came from "
             "another machine or over a Unix socket, which has no port"
         )
-    if not logged:
+    yield from _about_log(findings, cluster, logged=logged)
+
+
+def _about_log(findings: Findings, cluster: ClusterHistory, *, logged: bool) -> Iterable[str]:
+    if findings.manifest.cluster is not None:
+        yield from _about_cluster(cluster, findings.manifest.cluster)
+    elif not logged:
         yield (
             "the balancer's access log has none of the failed requests, so the causes rest on "
             "what the client saw"
         )
+
+
+def _about_cluster(cluster: ClusterHistory, settings: ClusterSettings) -> Iterable[str]:
+    yield (
+        "a request to a Service names no pod: which pod a failed request met follows from what "
+        "the pods did at that time, and is another one if several left or came at once"
+    )
+    if cluster.clock_error_seconds is not None:
+        yield (
+            "stamps of the cluster (when a container ended) are whole seconds; its clock is known "
+            f"to {cluster.clock_error_seconds:.2f} s. What was watched (readiness, deletions, "
+            "endpoints) is stamped when it was received, so it came a little earlier"
+        )
+    if any(pod.deleted_ns is not None for pod in cluster.pods):
+        yield (
+            "no API tells when a container got SIGTERM: it is the deletion of its pod and the wait "
+            "of its preStop hook, and a node may be some tenths of a second late"
+        )
+    for unseen in settings.unseen:
+        yield f"of the cluster: {unseen}"
+    for gap in cluster.gaps:
+        yield f"changes of the cluster may be missing: {gap}"
 
 
 def _about_model(findings: Findings) -> Iterable[str]:

@@ -10,6 +10,7 @@ from scenarios.verdict.causes import proxy_status
 from scenarios.verdict.causes.lacks import Lack
 from scenarios.verdict.causes.proxy_status import ProxyStatus
 from scenarios.verdict.causes.surroundings import Surroundings
+from scenarios.verdict.cluster.cluster_history import Met, is_unreached
 from scenarios.verdict.model import CauseKind, Confidence
 from scenarios.verdict.timeline import Life, Timeline
 
@@ -45,6 +46,7 @@ class Failure:
         life: that replica's, if the journal knows it.
         timeline: the journal.
         around: what else went on.
+        met: the pod of a cluster that it met, where nobody names one.
     """
 
     outcome: Outcome
@@ -56,6 +58,7 @@ class Failure:
     life: Life | None
     timeline: Timeline
     around: Surroundings
+    met: Met | None = None
 
     @classmethod
     def join(
@@ -69,6 +72,9 @@ class Failure:
         replica = outcome.served_by or (exchange.backend if exchange else None)
         if replica is None and proxy is not None and proxy.next_hop in timeline.lives:
             replica = proxy.next_hop
+        met = around.cluster.met(outcome) if replica is None else None
+        if met is not None:
+            replica = met.pod.name
         logged = exchange.version if exchange else None
         return cls(
             outcome=outcome,
@@ -80,6 +86,7 @@ class Failure:
             life=timeline.lives.get(replica) if replica else None,
             timeline=timeline,
             around=around,
+            met=met,
         )
 
     @property
@@ -117,8 +124,10 @@ class Failure:
 
     @property
     def refused(self) -> bool:
-        """Whether the balancer had nobody to ask."""
-        return self.proxy is not None and self.proxy.error == "destination_unavailable"
+        """Whether the balancer had nobody to ask, or the Service of a cluster no endpoint."""
+        if self.proxy is not None:
+            return self.proxy.error == "destination_unavailable"
+        return is_unreached(self.outcome) and self.around.cluster.nobody(*self.span)
 
     @property
     def answered_badly(self) -> bool:
@@ -130,6 +139,8 @@ class Failure:
         """Whether the exchange broke off, rather than being answered by an application."""
         if self.proxy is not None:
             return self.proxy.error in proxy_status.CUT
+        if self.met is not None:
+            return True
         if self.exchange is not None and self.exchange.end == UNKNOWN:
             return True  # its router does not tell its own answers from the application's
         return self.outcome.error in ("reset", "eof", "malformed")

@@ -20,6 +20,7 @@ from scenarios.verdict.causes.answer_rules import (
     status,
     upstream,
 )
+from scenarios.verdict.causes.cluster_rules import met_pod, no_endpoint
 from scenarios.verdict.causes.containers import container
 from scenarios.verdict.causes.database_rules import (
     blocked_fleet,
@@ -53,7 +54,9 @@ LADDER: tuple[Rule, ...] = (
     harness,
     blocked_fleet,
     starved_fleet,
+    no_endpoint,
     no_backend,
+    met_pod,
     lifecycle,
     container,
     reload,
@@ -118,6 +121,7 @@ def contributing(
         if rule not in _NO_PART and finding.cause != primary.cause
     ]
     causes += [f"fault: {one}" for one in failure.around.faults(failure.replica, *failure.span)]
+    causes += failure.around.cluster.beside(failure.replica)
     migration = failure.around.migration(*failure.span)
     if migration is not None:
         causes.append(f"migration: {migration}")

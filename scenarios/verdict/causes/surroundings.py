@@ -29,6 +29,7 @@ from scenarios.verdict.causes.stretches import (
     reloads,
     within,
 )
+from scenarios.verdict.cluster.cluster_history import ClusterHistory
 from scenarios.verdict.columns.requests import RequestColumns
 from scenarios.verdict.model import CacheChange
 from scenarios.verdict.timeline import CONTAINERS, Timeline
@@ -45,7 +46,7 @@ RELOAD_NS = 500_000_000
 _SHARE = 0.5
 """A stretch explains a delay if it covers at least half of it."""
 
-_ELSEWHERE = frozenset({"foreign"})
+_ELSEWHERE = frozenset({"foreign", "kubernetes"})
 """Platforms whose replicas are not started by the run, so that they may be any process."""
 
 
@@ -64,6 +65,7 @@ class Surroundings:
         logged: the errors in the replicas' logs.
         calls: what was called of the services.
         cache: keys of a store whose values changed their form.
+        cluster: what the cluster did on which the replicas are pods; empty without one.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Surroundings:
         self.logged = LoggedErrors()
         self.calls = ServiceCalls()
         self.cache: tuple[CacheChange, ...] = ()
+        self.cluster = ClusterHistory()
         self.timeline = timeline
         self.skew = Skew(timeline)
         self.answers = Answers()
@@ -119,14 +122,18 @@ class Surroundings:
         The journal, the waits for locks, what Postgres logged, what the balancer made of its
         backends, and the load of the machine are read to their ends.
         """
+        settings = evidence.manifest.cluster
+        deployment = None if settings is None else settings.deployment
+        cluster = ClusterHistory(evidence.cluster_changes, deployment)
         around = cls(
-            Timeline(evidence.events),
+            Timeline([*evidence.events, *cluster.events]),
             evidence.lock_waits or (),
             evidence.server_lines or (),
-            evidence.backend_changes,
+            [*evidence.backend_changes, *cluster.backend_changes],
             evidence.manifest.database,
             clients=evidence.session_clients,
         )
+        around.cluster = cluster
         whole = evidence.manifest.platform not in _ELSEWHERE
         around.logged = LoggedErrors(evidence.logged_errors, shared=not whole)
         around.machine = Machine(evidence.machine_samples, whole=whole)

@@ -50,6 +50,8 @@ def late(failure: Failure) -> LateRequest | None:
     sent_ns = failure.outcome.sent_ns
     if exchange is not None:
         sent_ns = exchange.at_ns + max(exchange.wait_ns, 0)
+    elif failure.met is not None and sent_ns is None:
+        sent_ns = failure.outcome.planned_ns  # its connection was refused: nothing was written
     if life is None or asked_ns is None or sent_ns is None:
         return None
     departure = life.departure

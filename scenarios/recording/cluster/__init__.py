@@ -1,0 +1,1 @@
+"""Records what a cluster tells of a release."""

@@ -1,0 +1,1 @@
+"""PURE: what a cluster told of a release, as the lives of its replicas."""
