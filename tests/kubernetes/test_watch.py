@@ -1,6 +1,7 @@
 """`hitless watch --cluster` around real rollouts on a real cluster."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from scenarios.verdict.causes.undrained import CAUSE as UNDRAINED
 from tests.kubernetes.support import IMAGE, Shop, deployment
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+
+RATE = os.environ.get("HITLESS_TEST_RATE", "60")
+"""Arrivals a second; two cores carry two nodes, the service and the users at this rate."""
 
 ON_NEW_CONNECTIONS = """
 name = "users"
@@ -27,7 +31,7 @@ that no preStop delay helps it."""
 def test_the_advised_pre_stop_delay_ends_the_failures(shop: Shop, tmp_path: Path) -> None:
     """A rolling update without a delay fails requests, each with its pod; with that delay, none."""
     (tmp_path / "new.toml").write_text(ON_NEW_CONNECTIONS)
-    users = ("--scenario", str(tmp_path / "new.toml"), "--rate", "200")
+    users = ("--scenario", str(tmp_path / "new.toml"), "--rate", RATE)
     url = shop.deploy()
     update = shop.command("set", "image", "deployment/web", f"web={IMAGE}:b")
     code, verdict = shop.watch(url, tmp_path / "without", update, *users)
