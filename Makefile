@@ -7,9 +7,8 @@ READY := .venv/.ready
 INSTALLED := .venv/.installed
 # Tests of real processes mostly wait, so more of them than cores run at once.
 WORKERS ?= 4
-# The tests start thousands of interpreters. Each starts sooner with the bytecode that another has
-# written, and without the certificates of public authorities, whom no quick test has to trust.
-SOONER := PYTHONDONTWRITEBYTECODE= SSL_CERT_FILE=/dev/null
+# The tests start thousands of interpreters. Each starts sooner with the bytecode that another wrote.
+SOONER := PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo test test-kubernetes routers soak check servers compiled test-compiled clean
 

@@ -28,6 +28,7 @@ from scenarios.check.trial_plan import (
     schema_after,
 )
 from scenarios.errors import ScenarioError
+from scenarios.evidence.run_folder import RunFolder
 from scenarios.runner.checking.change_trials import try_effects
 from scenarios.runner.checking.check_context import CheckContext, carry_out
 from scenarios.runner.checking.journey_player import JourneyPlayer
@@ -213,7 +214,7 @@ async def try_trials(
         folder = await stack.enter_async_context(place.processes.directory("hitless-check-"))
         pooler = None
         if server is not None:
-            log = place.private / "pgbouncer.log"
+            log = RunFolder(place.private).pooler_log
             pooler = await stack.enter_async_context(
                 pooled(loaded, place.processes, server.url("any"), log)
             )

@@ -247,7 +247,11 @@ def test_a_loss_that_is_a_matter_of_luck(
     lost = replace(
         failed,
         causes=tuple(replace(one, cause="router:reload") for one in failed.causes),
-        integrity=replace(failed.integrity, violation_count=0),
+        integrity=replace(
+            failed.integrity,
+            violation_count=0,
+            invariants=tuple(replace(one, violations=0) for one in failed.integrity.invariants),
+        ),
     )
     found = {
         "passed": passed,
