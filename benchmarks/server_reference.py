@@ -66,6 +66,7 @@ BY_CHANCE: Mapping[tuple[str, str], str] = {
     ("sanic", "endless_stream.exit.seconds"): _TWO_CLOCKS,
     ("sanic", "endless_stream.seconds"): _TWO_CLOCKS,
     ("sanic", "new_connections.exit.seconds"): _TWO_CLOCKS,
+    ("sanic", "queue.exit.seconds"): _TWO_CLOCKS,
     ("sanic", "long_request"): _TWO_CLOCKS,
     ("sanic", "idle.exit"): _SPINS,
     ("sanic", "websocket.exit"): _SPINS,
