@@ -33,7 +33,7 @@ def ctl(folder: Path, command: str) -> tuple[int, str]:
 
 
 def ctl_process(folder: Path, command: str) -> tuple[int, str]:
-    """The same in a process of its own, as people start it in another terminal."""
+    """The same in a process of its own, for what leaves processes running when it ends."""
     done = subprocess.run(
         [sys.executable, "-m", "hitless", "ctl", str(folder), command],
         check=False,
@@ -158,7 +158,7 @@ def test_a_killed_run_is_undone(
     folder = killed_when("  release half-way", scenario, out, "--hold", "--existing-rows", "500")
     plan = json.loads((folder / PLAN).read_text())
     try:
-        code, words = ctl(folder, "undo")
+        code, words = ctl_process(folder, "undo")
         assert (code, words[: len(said[1])]) == said
         assert code == 0 or "status demands a value" in " ".join(words.split())
         assert asyncio.run(who_serves(plan["admin"])) == [serving] * 2
@@ -188,7 +188,7 @@ def test_a_killed_run_is_not_aborted_to_what_the_schema_broke(tmp_path: Path) ->
     try:
         before = asyncio.run(who_serves(plan["admin"]))
         assert set(before) == {"a", "b"}
-        code, words = ctl(folder, "abort")
+        code, words = ctl_process(folder, "abort")
         assert code == 1
         assert words.startswith("abort: refused: the schema has changed, and version a does not")
         assert asyncio.run(who_serves(plan["admin"])) == before

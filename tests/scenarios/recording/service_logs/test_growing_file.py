@@ -11,7 +11,10 @@ from scenarios.recording.service_logs import growing_file
 from scenarios.recording.service_logs.growing_file import GrowingFile, LineBuffer
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r")), max_size=6), st.data())
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r")), max_size=6),
+    st.data(),
+)
 def test_lines_come_out_whole(lines: list[str], data: st.DataObject) -> None:
     """However the bytes are cut, the same lines come out; the last one only when it is over."""
     content = "\n".join(lines).encode()
