@@ -223,7 +223,7 @@ class Processes:
         *,
         name: str,
         log: Path,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         signal_group: bool = False,
@@ -237,7 +237,7 @@ class Processes:
             command: the program and its arguments; no shell is involved.
             name: its name in messages.
             log: the file that its output is appended to.
-            env: environment variables, in addition to this process's own.
+            env: environment variables, in addition to this process's own; None takes one away.
             cwd: its working directory.
             stop_signal: the signal that asks it to stop.
             signal_group: whether its whole process group gets the stop signal.
@@ -253,7 +253,8 @@ class Processes:
         """
         if self._guardian is None or self._reapers is None:
             raise RuntimeError("Processes is used outside of its async with block")
-        environment = {**os.environ, **(env or {}), guardian.MARK: self._mark}
+        given = {**os.environ, **(env or {}), guardian.MARK: self._mark}
+        environment = {name: value for name, value in given.items() if value is not None}
         started_ns = time.monotonic_ns()
         pipe = asyncio.subprocess.PIPE if dialogue else None
         with log.open("ab") as output:

@@ -5,7 +5,8 @@ written into the user's repository, and nothing is left in it after a `kill -9` 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,14 @@ from scenarios.scenario.reader import Loaded
 from scenarios.scenario.spec import Scenario
 
 _LINES = 3
+_OF_A_HOOK: Mapping[str, None] = dict.fromkeys(
+    (
+        *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
+        *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE"),
+    )
+)
+"""Variables that git sets for its hooks. With them, each git would work in the user's repository,
+whatever its folder is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +74,15 @@ async def checked_out(
             await _commit(git, root, flag, ref)
             for flag, ref in (("--old", refs.old), ("--new", refs.new))
         ]
+        roots = (root, _root_as_written(loaded.path, root))
         places = [folder / "old", folder / "new"]
         for place, commit in zip(places, commits, strict=True):
             await _check_out(git, root, commit, place)
-        both = _joined(loaded, root, *places)
+        both = _joined(loaded, roots, *places)
         if refs.install is not None:
             tell(f"installing {refs.old} and {refs.new}: {refs.install}")
-            old_folder, new_folder = (_moved(str(loaded.path.parent), root, p) for p in places)
+            own = os.path.abspath(loaded.path.parent)  # noqa: PTH100 - links stay as written
+            old_folder, new_folder = (_moved(own, roots, place) for place in places)
             with first_error():
                 async with asyncio.TaskGroup() as group:
                     for ref, where in ((refs.old, old_folder), (refs.new, new_folder)):
@@ -85,9 +96,24 @@ async def checked_out(
         yield both
 
 
-def _joined(loaded: Loaded, root: Path, old: Path, new: Path) -> Loaded:
+def _root_as_written(scenario: Path, root: Path) -> Path:
+    """The top folder as it stands in the paths of the scenario, which may lead there by a link.
+
+    Raises:
+        UsageError: the scenario's own folder is not in the repository.
+    """
+    for folder in Path(os.path.abspath(scenario)).parents:  # noqa: PTH100 - links stay as written
+        if folder.resolve() == root:
+            return folder
+    raise UsageError(
+        f"--old and --new: {scenario} is a link into {root}, and its folder is outside; give the "
+        "path of the file itself"
+    )
+
+
+def _joined(loaded: Loaded, roots: Sequence[Path], old: Path, new: Path) -> Loaded:
     """The first version and the base schema are in the old folder, all else in the new one."""
-    before, after = (_scenario_in(loaded.scenario, root, place) for place in (old, new))
+    before, after = (_scenario_in(loaded.scenario, roots, place) for place in (old, new))
     start = loaded.scenario.release.serving
     known = application.version(Loaded(before, loaded.path), start)
     replace = msgspec.structs.replace
@@ -105,12 +131,12 @@ def _joined(loaded: Loaded, root: Path, old: Path, new: Path) -> Loaded:
     return Loaded(scenario, loaded.path, loaded.locations)
 
 
-def _scenario_in(scenario: Scenario, root: Path, place: Path) -> Scenario:
+def _scenario_in(scenario: Scenario, roots: Sequence[Path], place: Path) -> Scenario:
     """The scenario with each path of the repository in another folder."""
 
     def moved(value: Any) -> Any:  # noqa: ANN401 - whatever a scenario holds
         if isinstance(value, str):
-            return _moved(value, root, place)
+            return _moved(value, roots, place)
         if isinstance(value, dict):
             return {key: moved(part) for key, part in value.items()}
         return [moved(part) for part in value] if isinstance(value, list | tuple) else value
@@ -118,9 +144,11 @@ def _scenario_in(scenario: Scenario, root: Path, place: Path) -> Scenario:
     return msgspec.convert(moved(msgspec.to_builtins(scenario)), Scenario)
 
 
-def _moved(text: str, root: Path, place: Path) -> str:
-    inside = text == str(root) or text.startswith(f"{root}/")
-    return f"{place}{text.removeprefix(str(root))}" if inside else text
+def _moved(text: str, roots: Sequence[Path], place: Path) -> str:
+    for root in roots:
+        if text == str(root) or text.startswith(f"{root}/"):
+            return f"{place}{text.removeprefix(str(root))}"
+    return text
 
 
 def _named(text: str, refs: TwoRefs, places: Sequence[Path]) -> str:
@@ -145,7 +173,11 @@ class _Git:
         """
         try:
             child = await self._processes.start(
-                ["git", "-C", str(folder), *arguments], name="git", log=self._log, dialogue=True
+                ["git", "-C", str(folder), *arguments],
+                name="git",
+                log=self._log,
+                env=_OF_A_HOOK,
+                dialogue=True,
             )
         except ProcessError as error:
             raise EnvironmentFailure(f"--old and --new need git: {error}") from error
@@ -220,7 +252,7 @@ async def _install(processes: Processes, command: str, ref: str, where: Path, fo
     """Make a checked-out folder ready to run."""
     log = folder / f"install-{where.parts[len(folder.parts)]}.log"
     child = await processes.start(
-        ["sh", "-c", command], name="install", log=log, cwd=where, dialogue=False
+        ["sh", "-c", command], name="install", log=log, env=_OF_A_HOOK, cwd=where
     )
     status = await child.wait()
     if status:

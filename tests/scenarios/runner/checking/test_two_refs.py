@@ -14,7 +14,7 @@ from scenarios.cli.main import status
 from scenarios.errors import UsageError
 from scenarios.runner import release as application
 from scenarios.runner.checking.two_refs import TwoRefs, checked_out
-from scenarios.scenario.reader import load
+from scenarios.scenario.reader import Loaded, load
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -106,6 +106,57 @@ async def test_each_version_is_in_its_own_commit_and_nothing_is_left(repository:
             folder = old.cwd.parent.parent
         assert not folder.exists()
     assert len(told) == 1
+    assert state(repository) == before
+
+
+@pytest.mark.parametrize("written", ["relative", "by a link"])
+async def test_the_path_may_be_relative_or_lead_through_a_link(
+    written: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both versions and `--install` are in the checked-out folders, and not in the working tree."""
+    before = state(repository)
+    monkeypatch.chdir(repository)
+    path = "scenario.toml"
+    if written == "by a link":
+        link = repository.parent.parent / "link"
+        link.symlink_to(repository.parent)
+        path = str(link / "app" / "scenario.toml")
+    refs = TwoRefs(old="v1", new="main", install="mkdir bin && touch bin/python")
+    async with (
+        Processes() as processes,
+        checked_out(load(path), refs, processes, lambda _: None) as used,
+    ):
+        folders = [application.version(used, name).cwd for name in ("old", "new")]
+        assert [one.parent.name for one in folders if one] == ["old", "new"]
+        assert all((one / "bin" / "python").is_file() for one in folders if one)
+        assert used.scenario.database is not None
+        assert used.scenario.database.migrate == f"{folders[0]}/migrations"
+    assert state(repository) == before
+
+
+async def test_a_link_to_the_scenario_from_outside_is_refused(repository: Path) -> None:
+    """Its folder is in no commit, so nothing of it could be checked out."""
+    link = repository.parent.parent / "scenario.toml"
+    link.symlink_to(repository / "scenario.toml")
+    loaded = load(str(repository / "scenario.toml"))
+    outside = Loaded(loaded.scenario, link, loaded.locations)
+    refs = TwoRefs(old="v1", new="main")
+    async with Processes() as processes:
+        with pytest.raises(UsageError, match="give the path of the file itself"):
+            async with checked_out(outside, refs, processes, print):
+                pass
+
+
+def test_a_hook_of_git_may_check_its_repository(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The variables that git sets for hooks do not make it check out in the user's repository."""
+    before = state(repository)
+    monkeypatch.setenv("GIT_DIR", str(repository.parent / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(repository.parent / ".git" / "index"))
+    path = str(repository / "scenario.toml")
+    assert status(["check", path, "--old", "v1", "--new", "main", "--graph", "text"]) == 0
+    assert "S1  after two" in capfd.readouterr().out
     assert state(repository) == before
 
 
