@@ -20,7 +20,7 @@ class StatementEffect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """A statement that changed the schema. Tables that the change itself made do not count.
 
     Attributes:
-        text: the statement.
+        text: what the client sent, with its comments.
         transaction: the number of its transaction within the change, from 1 on.
         locks: the tables on which its transaction then held a lock that holds up writes, and the
             strongest mode, as the documentation spells it.

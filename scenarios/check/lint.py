@@ -210,7 +210,7 @@ def _locks_in(effects: ChangeEffects) -> Iterator[HeldLock]:
                 change=effects.change,
                 table=table,
                 mode=mode,
-                statement=one.text,
+                statement=" ".join(one.text.split()),
                 seconds=(),
                 rewrites=one.rewrites == table,
             )

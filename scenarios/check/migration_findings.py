@@ -13,7 +13,7 @@ from scenarios.check.change_effects import ChangeEffects, LeftBehind, StatementE
 from scenarios.check.hazard_rules import RULES, HazardRule, Level
 from scenarios.check.lock_result import strength
 from scenarios.check.observed import CellResult, MigratorResult, Observed, SchemaKey
-from scenarios.check.operations import Kind, SchemaOperation, operations_of
+from scenarios.check.operations import Kind, SchemaOperation, bare_name, operations_of
 from scenarios.check.sql_text import SqlStatement, statements_of
 from scenarios.verdict.causes.sqlstates import describe
 
@@ -265,7 +265,7 @@ class _Change:
             if operation.kind != "change_rows":
                 continue
             for table in effects.changed_rows:
-                if _bare(operation.table) == _bare(table):
+                if bare_name(operation.table) == bare_name(table):
                     words = f"one transaction changes most rows of {table}"
                     yield self._finding("unbatched-change", operation, words)
 
@@ -339,7 +339,8 @@ class _Change:
         statement: StatementEffect | None = None,
     ) -> MigrationFinding:
         rule: HazardRule = RULES[name]
-        line, text = self.source.line, statement.text if statement else None
+        line = self.source.line
+        text = None if statement is None else " ".join(statement.text.split())
         if operation is not None:
             text = " ".join(operation.statement.text.split())
             line = operation.statement.line if self.source.sql is not None else line
@@ -458,12 +459,8 @@ def _first_of(
 
 
 def _about(operation: SchemaOperation, left: LeftBehind) -> bool:
-    names = {_bare(one) for one in (left.name, left.table)}
-    return bool(names & {_bare(one) for one in (operation.name or "", operation.table)})
-
-
-def _bare(name: str) -> str:
-    return name.rpartition(".")[2].strip('"')
+    names = {bare_name(one) for one in (left.name, left.table)}
+    return bool(names & {bare_name(one) for one in (operation.name or "", operation.table)})
 
 
 def _and(names: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ Kind: TypeAlias = Literal[
     "drop_default",
     "drop_index",
     "drop_table",
+    "other",
     "rename_column",
     "rename_enum_value",
     "rename_table",
@@ -72,7 +73,8 @@ class SchemaOperation:
             or stored.
         virtual: whether a new column is computed when it is read.
         using_index: whether a constraint takes over an index.
-        more: whether a new column has constraints of its own that are not told here.
+        more: whether a new column has constraints of its own, or a constraint has options, that
+            are not told here.
     """
 
     kind: Kind
@@ -90,6 +92,12 @@ class SchemaOperation:
     virtual: bool = False
     using_index: bool = False
     more: bool = False
+
+
+def bare_name(name: str) -> str:
+    """A name as the catalog has it: without its schema and its quotes."""
+    last = name.rpartition(".")[2]
+    return last.strip('"') if last.startswith('"') else last.lower()
 
 
 def operations_of(statement: SqlStatement) -> tuple[SchemaOperation, ...]:
@@ -190,9 +198,8 @@ def _alter_table(words: _Reader, statement: SqlStatement) -> Iterator[SchemaOper
     table = words.name()
     words.take("*")
     for action in words.parts():
-        found = _action(action, SchemaOperation(kind="rewrite", statement=statement, table=table))
-        if found is not None:
-            yield found
+        base = SchemaOperation(kind="other", statement=statement, table=table)
+        yield _action(action, base) or base
 
 
 def _action(words: _Reader, base: SchemaOperation) -> SchemaOperation | None:
@@ -307,7 +314,8 @@ def _constraint(words: _Reader, base: SchemaOperation) -> SchemaOperation | None
     if found is None:
         return None
     rest = [word.upper() for word in words.rest()]
-    return replace(found, valid=rest[-2:] != ["NOT", "VALID"])
+    valid = rest[-2:] != ["NOT", "VALID"]
+    return replace(found, valid=valid, more=bool(rest if valid else rest[:-2]))
 
 
 def _create_index(

@@ -6,8 +6,13 @@ from itertools import takewhile
 
 import sqlparse
 from sqlparse import tokens
+from sqlparse.engine import FilterStack
 
 _QUOTES = "'\"$"
+_OPERATORS = frozenset("+-*/<>=~!@#%^&|`?")
+"""What the names of Postgres' operators consist of."""
+_PREFIXES = frozenset(("B", "E", "N", "X"))
+"""What stands before the quote of a string, without a space, as in `E'...'`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +39,9 @@ def statements_of(sql: str) -> tuple[SqlStatement, ...]:
     """The statements of a text; bodies of functions and `DO` blocks are not taken apart."""
     found = []
     line = 1
-    for parsed in sqlparse.parsestream(sql):
-        flat = list(parsed.flatten())  # type: ignore[no-untyped-call]
+    # Without grouping, which refuses statements with many values.
+    for parsed in FilterStack().run(sql):  # type: ignore[no-untyped-call]
+        flat = list(parsed.flatten())
         lead = [*takewhile(_says_nothing, flat)]
         words = tuple(_words(flat))
         if words:
@@ -53,10 +59,26 @@ def _says_nothing(token: sqlparse.sql.Token) -> bool:
 
 
 def _words(flat: list[sqlparse.sql.Token]) -> Iterator[str]:
+    last = ""
     for token in flat:
         if _says_nothing(token) or token.value == ";":
-            continue
-        if token.value[0] in _QUOTES:
-            yield token.value
+            yield from _apart(last)
+            last = ""
+        elif _belongs_to(last, token.value):
+            last += token.value
         else:
-            yield from token.value.split()  # such as NOT NULL, which is one token
+            yield from _apart(last)
+            last = token.value
+    yield from _apart(last)
+
+
+def _apart(text: str) -> list[str]:
+    """The words of a token: NOT NULL is one token and two words; what has quotes is one word."""
+    return [text] if any(quote in text for quote in _QUOTES) else text.split()
+
+
+def _belongs_to(last: str, text: str) -> bool:
+    """Whether a token goes on with the word right before it: an operator, or a string."""
+    if text[0] == "'":
+        return last.upper() in _PREFIXES
+    return bool(last) and _OPERATORS.issuperset(last) and _OPERATORS.issuperset(text)

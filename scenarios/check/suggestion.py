@@ -5,12 +5,13 @@ What adds something comes first (expand). What restricts the rows comes after th
 deployed everywhere (contract), since the old one may still break it.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from scenarios.check.migration_findings import MigrationSource
-from scenarios.check.operations import SchemaOperation, operations_of, written
+from scenarios.check.operations import SchemaOperation, bare_name, operations_of, written
 from scenarios.check.sql_text import SqlStatement, statements_of
 
 Phase: TypeAlias = Literal["expand", "contract"]
@@ -19,7 +20,16 @@ _APART = "-- transactional: false\n"
 _LIMIT = "SET LOCAL lock_timeout = '100ms';\n\n"
 _NOTHING = "SELECT 1"
 _PAGES = 50
-_SETTINGS = ("SET", "RESET")
+_TIMEOUTS = frozenset(("lock_timeout", "statement_timeout"))
+_DIRECTIVE = re.compile(r"\s*--\s*(depends|transactional)\s*:\s*(.*?)\s*$")
+"""A line of a migration that is for yoyo."""
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+_SIZE = """(
+            WITH RECURSIVE tables AS (
+                SELECT '{table}'::regclass::oid AS oid
+                UNION ALL SELECT inhrelid FROM pg_inherits JOIN tables ON oid = inhparent
+            ) SELECT max(pg_relation_size(oid)) FROM tables)"""
+"""The size of a table; of one with partitions, that of the largest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +55,8 @@ class SuggestedMigration:
 
     Attributes:
         name: its id.
-        phase: whether it comes before or after the deployment.
+        phase: whether it adds something, or restricts rows.
+        after: how many deployments come before it.
         sql: the text of its file, without `-- depends`.
         rollback: the text of its rollback.
         apart: whether each of its statements is a transaction of its own.
@@ -56,6 +67,7 @@ class SuggestedMigration:
     sql: str
     rollback: str
     apart: bool = False
+    after: int = 0
 
     def file(self, depends: str | None) -> str:
         """The text of its file.
@@ -73,18 +85,12 @@ class Suggestion:
     """The safe version of the migrations of a release.
 
     Attributes:
-        migrations: what comes before the deployment, then what comes after it.
+        migrations: in the order in which they are applied.
         left: what could not be rewritten, and why.
     """
 
     migrations: tuple[SuggestedMigration, ...]
     left: tuple[str, ...] = ()
-
-    @property
-    def last_expand(self) -> str | None:
-        """The last migration that comes before the deployment; None if there is none."""
-        names = [one.name for one in self.migrations if one.phase == "expand"]
-        return names[-1] if names else None
 
 
 class _NotMechanicalError(Exception):
@@ -96,14 +102,19 @@ def suggest(
     hazardous: Mapping[str, frozenset[int]],
     columns: Mapping[tuple[str, str], ColumnFacts],
     rollbacks: Mapping[str, str],
+    *,
+    after: Mapping[str, int] | None = None,
+    deployments: int = 1,
 ) -> Suggestion:
-    """Rewrite the migrations with hazards; the others stay as they are.
+    """Rewrite the migrations with hazards; the others stay as they are, and where they are.
 
     Args:
         sources: the migrations, in the order of the release.
         hazardous: for each change the lines of the statements with a hazard.
         columns: what is known of the columns, by their table and name.
         rollbacks: the text of the rollback of each change that has one.
+        after: how many deployments come before each change; absent: none.
+        deployments: how many the release has. What restricts rows comes after all of them.
     """
     made: list[SuggestedMigration] = []
     left: list[str] = []
@@ -112,26 +123,29 @@ def suggest(
             left.append(f"{source.change} is no file of SQL")
             continue
         lines = hazardous.get(source.change, frozenset())
+        place = (after or {}).get(source.change, 0)
         safe = [_kept(source, rollbacks.get(source.change))]
         if lines:
             try:
                 safe = list(_Rewriting(source, lines, columns).migrations())
             except _NotMechanicalError as reason:
                 left.append(f"{source.change}: {reason}")
-        made += safe
-    made.sort(key=lambda one: one.phase == "contract")
+        for one in safe:
+            contract = one.phase == "contract"
+            made.append(replace(one, after=deployments if contract else place))
+    made.sort(key=lambda one: one.after)
     return Suggestion(migrations=tuple(made), left=tuple(left))
 
 
 def _kept(source: MigrationSource, rollback: str | None) -> SuggestedMigration:
     lines = (source.sql or "").splitlines()
-    directives = ("-- depends:", "-- transactional:")
+    directives = [found.groups() for line in lines if (found := _DIRECTIVE.match(line))]
     return SuggestedMigration(
         name=source.change,
         phase="expand",
-        sql="\n".join(line for line in lines if not line.startswith(directives)).strip() + "\n",
+        sql="\n".join(line for line in lines if not _DIRECTIVE.match(line)).strip() + "\n",
         rollback=rollback or "",
-        apart=any(line.replace(" ", "") == "--transactional:false" for line in lines),
+        apart=any(key == "transactional" and value.lower() != "true" for key, value in directives),
     )
 
 
@@ -154,6 +168,7 @@ class _Rewriting:
     lines: frozenset[int]
     columns: Mapping[tuple[str, str], ColumnFacts]
     fills: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    new_columns: set[tuple[str, str]] = field(default_factory=set)
     new_tables: set[str] = field(default_factory=set)
 
     def migrations(self) -> Iterator[SuggestedMigration]:
@@ -163,9 +178,7 @@ class _Rewriting:
             _NotMechanicalError: there is no rule for something that it does.
         """
         statements = [
-            one
-            for one in statements_of(self.source.sql or "")
-            if one.words[0].upper() not in _SETTINGS
+            one for one in statements_of(self.source.sql or "") if not _sets_a_timeout(one)
         ]
         operations = [(one, operations_of(one)) for one in statements]
         for statement, found in operations:
@@ -174,11 +187,15 @@ class _Rewriting:
             for one in found:
                 if one.kind == "create_table":
                     self.new_tables.add(one.table)
+                if one.kind == "add_column":
+                    self.new_columns |= {(one.table, column) for column in one.columns}
                 if one.kind == "change_rows":
                     self._note_fill(one)
         parts = [part for _, found in operations for one in found for part in self._parts(one)]
         for key in self.fills:
-            raise _NotMechanicalError(f"the UPDATE of {key[0]} fills no column that is new here")
+            raise _NotMechanicalError(
+                f"the UPDATE of {key[0]} fills no column that is required here"
+            )
         parts.sort(key=lambda one: one.phase == "contract")
         for number, part in enumerate(parts, 1):
             yield SuggestedMigration(
@@ -193,8 +210,14 @@ class _Rewriting:
         """Note what old rows get, from the UPDATE that says it."""
         column, _, value = one.expression.partition(" = ")
         where = _where(one.statement)
-        if not value or "," in column or one.statement.words[0].upper() != "UPDATE":
+        if not _assigns_one_column(one) or (one.table, column) in self.fills:
             raise _NotMechanicalError(f"line {one.statement.line}: {_short(one.statement)}")
+        only_empty = where.upper() == f"{column} IS NULL".upper()
+        if (one.table, column) not in self.new_columns and not only_empty:
+            raise _NotMechanicalError(
+                f"line {one.statement.line}: the UPDATE of {one.table} changes more than the rows "
+                f"in which {column} is NULL"
+            )
         self.fills[one.table, column] = (value, where)
 
     def _parts(self, one: SchemaOperation) -> Iterator[_Part]:
@@ -207,18 +230,18 @@ class _Rewriting:
             case "set_not_null":
                 (column,) = one.columns
                 yield from self._required(one.table, column)
-            case "add_check" | "add_foreign_key":
+            case "add_check" | "add_foreign_key" if not one.more:
                 yield from _constraint(one)
-            case "add_unique" if not one.using_index:
+            case "add_unique" if not one.using_index and not one.more:
                 yield from _unique(one)
-            case "create_index" if not one.concurrent and one.table not in self.new_tables:
+            case "create_index" if one.table not in self.new_tables:
                 yield _index(one)
             case "alter_type" if hazard:
                 yield from self._type(one)
             case "create_table":
                 yield _Part("table", "expand", [one.statement.text], [f"DROP TABLE {one.table}"])
             case "create_index" if one.name is not None:
-                undo = f"DROP INDEX {one.name}"
+                undo = f"DROP INDEX {_beside(one.table, one.name)}"
                 yield _Part("index", "expand", [one.statement.text], [undo])
             case _:
                 raise _NotMechanicalError(f"line {one.statement.line}: {_short(one.statement)}")
@@ -235,6 +258,8 @@ class _Rewriting:
             required = " NOT NULL" if one.not_null else ""
             whole = f"{add}{required} DEFAULT {one.expression}"
             yield _Part("column", "expand", [whole], [undo])
+        elif one.expression and (table, column) in self.fills:
+            raise _NotMechanicalError(f"{column} has a default, and an UPDATE changes it")
         elif one.expression:
             default = f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {one.expression}"
             yield _Part("column", "expand", [add, default], [undo])
@@ -254,7 +279,7 @@ class _Rewriting:
         fill = self.fills.pop((table, column), None)
         if fill is not None:
             yield _fill(table, column, *fill, "contract")
-        check = f"{_bare(table)}_{_bare(column)}_is_there"
+        check = _named(table, column, "is_there")
         add = f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"
         drop = f"ALTER TABLE {table} DROP CONSTRAINT {check}"
         alter = f"ALTER TABLE {table} ALTER COLUMN {column}"
@@ -266,12 +291,13 @@ class _Rewriting:
 
     def _type(self, one: SchemaOperation) -> Iterator[_Part]:
         table, (column,) = one.table, one.columns
-        facts = self.columns.get((_bare(table), _bare(column)))
+        facts = self.columns.get((bare_name(table), bare_name(column)))
+        names = frozenset(name for of, name in self.columns if of == bare_name(table))
         if facts is None or '"' in column:
             raise _NotMechanicalError(f"nothing is known of {column} of {table}")
         if facts.used_by:
             raise _NotMechanicalError(f"{column} of {table} is used by {facts.used_by[0]}")
-        yield from _TypeChange(table, column, one, facts).parts()
+        yield from _TypeChange(table, column, one, facts, names).parts()
 
 
 @dataclass(slots=True)
@@ -282,12 +308,13 @@ class _TypeChange:
     column: str
     operation: SchemaOperation
     facts: ColumnFacts
+    columns: frozenset[str]
 
     def parts(self) -> Iterator[_Part]:
         table, column, facts = self.table, self.column, self.facts
         new, old, kind = f"{column}_new", f"{column}_old", self.operation.type
         using = self.operation.expression or f"{column}::{kind}"
-        name = f"{_bare(table)}_{column}_sync"
+        name = _named(table, column, "sync")
         forth = self._trigger(name, f"NEW.{new} := {self._of_new(using)};")
         # A value that the old type cannot hold is lost on the way back, and refuses no write.
         back = self._trigger(
@@ -300,7 +327,7 @@ class _TypeChange:
         drop_new = f"ALTER TABLE {table} DROP COLUMN {new}"
         yield _Part("new-column", "expand", [add, *forth], [*gone, drop_new])
         yield _fill(table, new, using, f"{column} IS NOT NULL", "expand")
-        check = f"{_bare(table)}_{column}_is_there"
+        check = _named(table, column, "is_there")
         add_check = (
             f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({new} IS NOT NULL) NOT VALID"
         )
@@ -345,19 +372,27 @@ class _TypeChange:
         return [function, trigger]
 
     def _of_new(self, expression: str) -> str:
-        """The expression of a row in a trigger."""
-        words = [word for one in statements_of(expression) for word in one.words]
-        return written([f"NEW.{word}" if word == self.column else word for word in words])
+        """The expression of a row in a trigger: NEW. stands before each column of the table."""
+        words = ["", *(word for one in statements_of(expression) for word in one.words), ""]
+        found = []
+        for before, word, behind in zip(words, words[1:], words[2:], strict=False):
+            # The name of a type or of a function may be that of a column, too.
+            other = before.upper() in ("::", "AS") or behind == "(" or word.startswith("'")
+            is_column = bare_name(word) in self.columns and not other
+            if is_column and "." in (before, behind):
+                raise _NotMechanicalError(f"there is no rule for {expression} in USING")
+            found.append(f"NEW.{word}" if is_column else word)
+        return written(found)
 
 
 def _constraint(one: SchemaOperation) -> Iterator[_Part]:
     table = one.table
     if one.kind == "add_check":
-        name = one.name or f"{_bare(table)}_check"
+        name = one.name or _named(table, "check")
         rule = f"CHECK ({one.expression})"
     else:
         columns = ", ".join(one.columns)
-        name = one.name or f"{_bare(table)}_{'_'.join(map(_bare, one.columns))}_fkey"
+        name = one.name or _named(table, *one.columns, "fkey")
         rule = f"FOREIGN KEY ({columns}) REFERENCES {one.expression}"
     add = f"ALTER TABLE {table} ADD CONSTRAINT {name} {rule} NOT VALID"
     drop = f"ALTER TABLE {table} DROP CONSTRAINT {name}"
@@ -369,27 +404,39 @@ def _constraint(one: SchemaOperation) -> Iterator[_Part]:
 
 def _unique(one: SchemaOperation) -> Iterator[_Part]:
     table, columns = one.table, ", ".join(one.columns)
-    name = one.name or f"{_bare(table)}_{'_'.join(map(_bare, one.columns))}_key"
-    yield _concurrent_index(name, f"UNIQUE INDEX CONCURRENTLY {name} ON {table} ({columns})")
+    name = one.name or _named(table, *one.columns, "key")
+    yield _concurrent_index(one, name, f"UNIQUE INDEX CONCURRENTLY {name} ON {table} ({columns})")
     add = f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}"
     # The constraint owns the index, so both go; what is left of the rollback finds none.
     yield _Part("unique", "expand", [add], [f"ALTER TABLE {table} DROP CONSTRAINT {name}"])
 
 
 def _index(one: SchemaOperation) -> _Part:
-    words = one.expression.replace("(", " ").replace(")", " ").split()
-    letters = ["".join(c for c in word if c.isalnum() or c == "_") for word in words]
-    name = one.name or "_".join([_bare(one.table), *filter(None, letters)][:5]) + "_idx"
+    letters = re.findall(r"\w+", one.expression)
+    name = one.name or _named(one.table, *letters[:4], "idx")
     unique = "UNIQUE " if one.unique else ""
-    return _concurrent_index(
-        name, f"{unique}INDEX CONCURRENTLY {name} ON {one.table} {one.expression}"
-    )
+    on = f"{name} ON {one.table} {one.expression}"
+    if _if_not_exists(one.statement):
+        # One that is there already is neither built again nor taken back.
+        text = f"CREATE {unique}INDEX CONCURRENTLY IF NOT EXISTS {on}"
+        return _Part("index", "expand", [text], apart=True)
+    return _concurrent_index(one, name, f"{unique}INDEX CONCURRENTLY {on}")
 
 
-def _concurrent_index(name: str, rest: str) -> _Part:
-    """An index that is built beside the traffic, also where a try has left an invalid one."""
-    drop = f"DROP INDEX CONCURRENTLY IF EXISTS {name}"
-    return _Part("index", "expand", [drop, f"CREATE {rest}"], [drop], apart=True)
+def _if_not_exists(statement: SqlStatement) -> bool:
+    upper = [word.upper() for word in statement.words]
+    return "EXISTS" in upper[: upper.index("ON")]
+
+
+def _concurrent_index(one: SchemaOperation, name: str, rest: str) -> _Part:
+    """An index that is built beside the traffic.
+
+    What an earlier try has left invalid is dropped before, unless the name is made up here: an
+    index that was there before could have it.
+    """
+    drop = f"DROP INDEX CONCURRENTLY IF EXISTS {_beside(one.table, name)}"
+    first = [] if one.name is None else [drop]
+    return _Part("index", "expand", [*first, f"CREATE {rest}"], [drop], apart=True)
 
 
 def _fill(table: str, column: str, value: str, where: str, phase: Phase) -> _Part:
@@ -398,9 +445,11 @@ def _fill(table: str, column: str, value: str, where: str, phase: Phase) -> _Par
     text = f"""DO $fill$
 DECLARE
     page bigint := 0;
+    pages bigint;
 BEGIN
     LOOP
-        WHILE page <= pg_relation_size('{table}') / current_setting('block_size')::bigint LOOP
+        pages := {_SIZE.format(table=table)} / current_setting('block_size')::bigint;
+        WHILE page <= pages LOOP
             UPDATE {table} SET {column} = {value}
             WHERE ctid >= format('(%s,0)', page)::tid
                 AND ctid < format('(%s,0)', page + {_PAGES})::tid
@@ -414,6 +463,39 @@ BEGIN
 END
 $fill$"""
     return _Part("fill", phase, [text], apart=True)
+
+
+def _sets_a_timeout(statement: SqlStatement) -> bool:
+    """Whether it is such a setting: the safe version has its own."""
+    first, *rest = statement.words
+    return first.upper() in ("SET", "RESET") and not _TIMEOUTS.isdisjoint(map(str.lower, rest))
+
+
+def _assigns_one_column(one: SchemaOperation) -> bool:
+    """Whether it is `UPDATE table SET column = value`, with WHERE or without."""
+    words = list(one.statement.words)
+    upper = [word.upper() for word in words]
+    if upper[0] != "UPDATE" or written(words[1 : upper.index("SET")]) != one.table:
+        return False
+    depth = 0
+    assigned = words[upper.index("SET") + 1 : upper.index("WHERE") if "WHERE" in upper else None]
+    for word in assigned:
+        depth += (word in "([") - (word in ")]")
+        if word == "," and depth == 0:
+            return False
+    return assigned[1:2] == ["="]
+
+
+def _named(*parts: str) -> str:
+    """A name that is made of others, such as that of a table's constraint."""
+    name = "_".join(map(bare_name, parts))
+    return name if _PLAIN.fullmatch(name) else f'"{name}"'
+
+
+def _beside(table: str, name: str) -> str:
+    """The name of an index, with the schema of its table."""
+    schema, dot, _ = table.rpartition(".")
+    return f"{schema}{dot}{name}"
 
 
 def _where(statement: SqlStatement) -> str:
@@ -431,7 +513,3 @@ def _text(statements: Sequence[str], *, apart: bool) -> str:
 
 def _short(statement: SqlStatement) -> str:
     return f"there is no rule for {' '.join(statement.text.split())[:60]}"
-
-
-def _bare(name: str) -> str:
-    return name.rpartition(".")[2].strip('"')

@@ -19,9 +19,10 @@ from scenarios.runner.checking.statement_recorder import recorded
 _OURS = "n.nspname !~ '^(pg_|information_schema|hitless_check)'"
 _TABLES = f"""
 SELECT c.oid, c.oid::regclass::text AS name, c.relkind::text AS kind,
+    n.nspname AS schema_name, c.relname AS bare_name,
     pg_relation_filenode(c.oid) AS file
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm', 'v') AND {_OURS}"""
+WHERE c.relkind IN ('r', 'p', 'm', 'v') AND c.relispopulated AND {_OURS}"""
 _INDEXES = f"""
 SELECT c.oid, c.oid::regclass::text AS name, i.indrelid::regclass::text AS table_name,
     i.indisvalid AS valid, pg_relation_filenode(c.oid) AS file
@@ -201,13 +202,17 @@ async def _views(connection: Any, before: _Catalog, after: _Catalog) -> list[Lef
         statements = [
             f"TRUNCATE {name}",
             f"ALTER TABLE {name} ADD COLUMN hitless_check integer",
-            f"COPY {name} FROM STDIN",
         ]
         constraint = await connection.fetchval(_UNIQUE, table["oid"])
         if constraint is not None:
             rows = f"INSERT INTO {name} SELECT * FROM {name} WHERE false"
             statements.append(f'{rows} ON CONFLICT ON CONSTRAINT "{constraint}" DO NOTHING')
-        refused = [one for one in [await _tried(connection, one) for one in statements] if one]
+        copying = connection.copy_to_table(
+            row["bare_name"], schema_name=row["schema_name"], source=io.BytesIO()
+        )
+        tried = [await _tried(connection, copying)]
+        tried += [await _tried(connection, connection.execute(one)) for one in statements]
+        refused = [one for one in tried if one is not None]
         found.append(
             LeftBehind(
                 kind="view_for_table",
@@ -225,7 +230,7 @@ async def _unreadable(connection: Any, before: _Catalog, after: _Catalog) -> lis
     found = []
     for name, table in sorted(after.virtual - before.virtual):
         query = f"SELECT count(({name})::text) FROM {table}"
-        refused = await _tried(connection, query)
+        refused = await _tried(connection, connection.execute(query))
         if refused is not None:
             found.append(
                 LeftBehind(
@@ -245,7 +250,7 @@ async def _refused(connection: Any, before: _Catalog, after: _Catalog) -> list[L
         table, column, where = row["table_name"], row["any_column"], row["broken"]
         rows = await connection.fetchval(f"SELECT count(*) FROM {table} WHERE {where}")
         change = f"UPDATE {table} SET {column} = {column} WHERE {where}"
-        refused = await _tried(connection, change) if rows else None
+        refused = await _tried(connection, connection.execute(change)) if rows else None
         if refused is not None:
             found.append(
                 LeftBehind(
@@ -256,16 +261,12 @@ async def _refused(connection: Any, before: _Catalog, after: _Catalog) -> list[L
     return found
 
 
-async def _tried(connection: Any, statement: str) -> tuple[str, str] | None:  # noqa: ANN401
+async def _tried(connection: Any, work: Awaitable[object]) -> tuple[str, str] | None:  # noqa: ANN401
     """The code and the message with which Postgres refuses a statement; it is undone at once."""
     transaction = connection.transaction()
     await transaction.start()
     try:
-        if statement.startswith("COPY"):
-            name = statement.split()[1]
-            await connection.copy_to_table(name.strip('"'), source=io.BytesIO())
-        else:
-            await connection.execute(statement)
+        await work
     except asyncpg.PostgresError as error:
         return error.sqlstate or "", str(error)
     finally:

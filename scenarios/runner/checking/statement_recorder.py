@@ -34,7 +34,7 @@ _RECORDER = (
     """CREATE TABLE hitless_check.tables AS
         SELECT c.oid, c.oid::regclass::text AS name
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'm')
+        WHERE c.relkind IN ('r', 'p', 'm') AND c.relispopulated
         AND n.nspname !~ '^(pg_|information_schema|hitless_check)'""",
     """CREATE TABLE hitless_check.statements (
         id bigserial PRIMARY KEY, query text, started timestamptz, ended timestamptz,
@@ -150,7 +150,7 @@ class StatementRecording:
         following = [*self.statements, None][1:]
         return tuple(
             StatementEffect(
-                text=" ".join(one.query.split())[:_MOST_WORDS],
+                text=one.query.strip()[:_MOST_WORDS],
                 transaction=numbers[one.transaction],
                 locks=_strongest(one.locks),
                 works_through=self._works_through(one.work_before, one.work),

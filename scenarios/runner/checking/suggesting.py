@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from scenarios.check.migration_findings import MigrationFinding
+from scenarios.check.release_plan import Apply, Deployment, ReleasePlan
 from scenarios.check.suggestion import Suggestion, suggest
 from scenarios.errors import StorageError, UsageError
 from scenarios.runner.checking.check_run import Checked
@@ -88,7 +89,11 @@ async def write_suggestion(
         for change, path in checked.release.files.items()
         if (rollback := path.with_suffix(".rollback.sql")).is_file()
     }
-    suggestion = suggest(checked.sources, hazardous, columns, rollbacks)
+    after = _deployments_before(checked.release.plan)
+    deployments = sum(one.deploy is not None for one in loaded.scenario.release.steps)
+    suggestion = suggest(
+        checked.sources, hazardous, columns, rollbacks, after=after, deployments=deployments
+    )
     if all(one.name in checked.release.files for one in suggestion.migrations):
         return SuggestedRelease(suggestion=suggestion, loaded=loaded, steps=())
     _write(folder, suggestion)
@@ -130,18 +135,29 @@ def _write(folder: Path, suggestion: Suggestion) -> None:
 
 
 def _steps(loaded: Loaded, folder: Path, suggestion: Suggestion) -> tuple[ReleaseStep, ...]:
-    """Expand, deploy, contract."""
+    """The deployments of the release, and the migrations that belong before and after each."""
     deployments = [one for one in loaded.scenario.release.steps if one.deploy is not None]
     path = str(folder.resolve())
+    last = suggestion.migrations[-1].name
     steps: list[ReleaseStep] = []
-    if suggestion.last_expand is not None:
-        steps.append(ReleaseStep(migrate=path, through=suggestion.last_expand))
-    steps += deployments
-    if any(one.phase == "contract" for one in suggestion.migrations):
-        steps.append(ReleaseStep(migrate=path))
-    elif steps and steps[0].migrate:
-        steps[0] = ReleaseStep(migrate=path)
+    for place in range(len(deployments) + 1):
+        names = [one.name for one in suggestion.migrations if one.after == place]
+        if names:
+            through = names[-1] if names[-1] != last else None
+            steps.append(ReleaseStep(migrate=path, through=through))
+        steps += deployments[place : place + 1]
     return tuple(steps)
+
+
+def _deployments_before(plan: ReleasePlan) -> dict[str, int]:
+    """How many deployments come before each change of the schema."""
+    found: dict[str, int] = {}
+    deployments = 0
+    for step in plan.steps:
+        deployments += isinstance(step, Deployment)
+        if isinstance(step, Apply):
+            found |= dict.fromkeys((change.name for change in step.changes), deployments)
+    return found
 
 
 def _toml(step: ReleaseStep) -> str:

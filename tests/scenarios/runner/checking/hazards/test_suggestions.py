@@ -156,7 +156,7 @@ async def test_a_type_change_keeps_both_columns_equal_until_the_end(url: str) ->
         ("ALTER TABLE people ALTER COLUMN id TYPE numeric", "id of people is used by"),
         ("ALTER TABLE people DROP COLUMN age", "no rule for ALTER TABLE people DROP COLUMN"),
         ("ALTER TABLE people ADD COLUMN n serial", "no rule for ALTER TABLE people ADD COLUMN n"),
-        ("UPDATE people SET age = 1", "fills no column that is new here"),
+        ("UPDATE people SET age = 1", "changes more than the rows in which age is NULL"),
     ],
 )
 async def test_what_no_rule_can_rewrite_stays_and_says_why(
