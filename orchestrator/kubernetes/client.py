@@ -37,6 +37,8 @@ _AGAIN_SECONDS = 0.5
 _FORBIDDEN = 403
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
+_TOO_MANY = 429
+_SERVER_ERROR = 500
 _UNREADABLE = (OSError, AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError)
 """What a file that is no kubeconfig leads to."""
 
@@ -61,6 +63,11 @@ class ApiError(OrchestratorError):
         super().__init__(message)
         self.status = status
 
+    @property
+    def passes(self) -> bool:
+        """Whether the server may do it a moment later: it is busy, or has just restarted."""
+        return self.status == _TOO_MANY or self.status >= _SERVER_ERROR
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
@@ -75,6 +82,13 @@ class Observed:
 
     at_ns: int
     change: str
+    object: Json
+
+
+class _Event(msgspec.Struct):
+    """A line of a watch."""
+
+    type: str
     object: Json
 
 
@@ -161,31 +175,33 @@ class Cluster:
             ApiError: it was refused.
             EnvironmentFailure: the server did not answer to begin with.
         """
-        listed = await self.get(path)
+        listed, version = await self._list(path)
         while True:
             now_ns = time.monotonic_ns()
             for one in listed.get("items", ()):
                 yield Observed(now_ns, "listed", one)
             yield Observed(now_ns, "complete", {})
-            async for observed in self._since(
-                path, str(listed["metadata"]["resourceVersion"]), gap
-            ):
+            async for observed in self._since(path, version, gap):
                 yield observed
-            listed = await self._list_again(path, gap)
+            listed, version = await self._list_again(path, gap)
 
     async def _since(
         self, path: str, version: str, gap: Callable[[str], None]
     ) -> AsyncIterator[Observed]:
         """Each change since a version, until the server has forgotten that version."""
         while True:
+            told_nothing = True
             try:
                 async for kind, one, at_ns in self._watch(path, version):
                     if kind == "ERROR":
                         gap(str(one.get("message", "the watch was ended")))
                         return
-                    version = str(one["metadata"]["resourceVersion"])
+                    told_nothing = False
+                    version = self._version_of(one)
                     if kind != "BOOKMARK":
                         yield Observed(at_ns, kind.lower(), one)
+                if told_nothing:  # a proxy may end each watch at once
+                    await asyncio.sleep(_AGAIN_SECONDS)
             except ApiError as error:
                 if error.status in (_UNAUTHORIZED, _FORBIDDEN):
                     raise
@@ -195,11 +211,20 @@ class Cluster:
                 gap(str(error))
                 await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _list_again(self, path: str, gap: Callable[[str], None]) -> Json:
+    async def _list(self, path: str) -> tuple[Json, str]:
+        """A list, and its version."""
+        listed = await self.get(path)
+        return listed, self._version_of(listed)
+
+    async def _list_again(self, path: str, gap: Callable[[str], None]) -> tuple[Json, str]:
         while True:
             await asyncio.sleep(_AGAIN_SECONDS)
             try:
-                return await self.get(path)
+                return await self._list(path)
+            except ApiError as error:
+                if not error.passes:
+                    raise
+                gap(str(error))
             except EnvironmentFailure as error:
                 gap(str(error))
 
@@ -236,8 +261,24 @@ class Cluster:
         async with self._stream(path, parameters, 1.5 * _WATCH_SECONDS) as response:
             async for line in response.aiter_lines():
                 if line:
-                    event = msgspec.json.decode(line)
-                    yield str(event["type"]), event["object"], time.monotonic_ns()
+                    try:
+                        event = msgspec.json.decode(line, type=_Event)
+                    except msgspec.DecodeError as error:
+                        raise self._nonsense(error) from error
+                    yield event.type, event.object, time.monotonic_ns()
+
+    def _version_of(self, found: Json) -> str:
+        """The version of an object or of a list."""
+        try:
+            return str(found["metadata"]["resourceVersion"])
+        except (KeyError, TypeError) as error:
+            raise self._nonsense(error) from error
+
+    def _nonsense(self, error: Exception) -> EnvironmentFailure:
+        """The failure where something answers that is no API server, or a proxy cuts its answer."""
+        return EnvironmentFailure(
+            f"the cluster {self.server} does not answer as Kubernetes does: {_one_line(error)}"
+        )
 
     @asynccontextmanager
     async def _stream(
@@ -280,8 +321,10 @@ class Cluster:
         self._hear_clock(response.headers.get("date"), sent_ns)
         if response.is_error:
             raise _refused(response)
-        found: Json = response.json()
-        return found
+        try:
+            return msgspec.json.decode(response.content, type=Json)
+        except msgspec.DecodeError as error:
+            raise self._nonsense(error) from error
 
     def _hear_clock(self, date: str | None, sent_ns: int) -> None:
         bounds = None if date is None else bounds_of(date, sent_ns, time.monotonic_ns())

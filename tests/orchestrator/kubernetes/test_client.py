@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,6 +123,50 @@ async def test_a_version_that_the_server_forgot_is_a_gap(
         found, gaps = await seen(api, 4)
     assert found == [("listed", "web-1"), ("complete", ""), ("listed", "web-2"), ("complete", "")]
     assert len(gaps) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_server_that_is_away_for_a_moment_is_asked_again(
+    status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An API server that is busy or restarts refuses a watch, then a list: both are gaps."""
+    answers: list[Json | str | int] = [listed(7, "web-1"), status, status, listed(20, "web-2")]
+    async with serving(answers, monkeypatch, tmp_path) as (api, _):
+        found, gaps = await seen(api, 4)
+    assert found[2:] == [("listed", "web-2"), ("complete", "")]
+    assert gaps == [f"the cluster: refused with {status} ({status})"] * 2
+
+
+@pytest.mark.parametrize("nonsense", ["<html>", "[]", "{}"])
+async def test_an_answer_that_is_none_of_kubernetes(
+    nonsense: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """To begin with it is told in one line; later, where a proxy answers, it is a gap."""
+    async with serving([nonsense], monkeypatch, tmp_path) as (api, _):
+        with pytest.raises(EnvironmentFailure, match="does not answer as Kubernetes does"):
+            await seen(api, 1)
+    answers = [listed(7, "web-1"), nonsense, 410, nonsense, listed(20, "web-2")]
+    async with serving(answers, monkeypatch, tmp_path) as (api, _):
+        found, gaps = await seen(api, 4)
+    assert found[2:] == [("listed", "web-2"), ("complete", "")]
+    assert len(gaps) == 3
+
+
+async def test_a_watch_that_ends_at_once_is_not_begun_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Some proxies end each watch at once; the API server must not be asked in a busy loop."""
+    change = lines({"type": "ADDED", "object": pod("web-2", 8)})
+    async with serving([listed(7), "", change, ""], monkeypatch, tmp_path) as (api, _):
+        waits: list[float] = []
+
+        async def wait(seconds: float) -> None:
+            waits.append(seconds)
+
+        monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=wait))
+        found, gaps = await seen(api, 2)
+    assert (found, gaps) == ([("complete", ""), ("added", "web-2")], [])
+    assert waits == [0.0]
 
 
 async def test_a_refusal_has_the_words_of_the_server(
