@@ -306,7 +306,7 @@ class ReleaseRun:
         rollout = self._rollout
         rollout.canary_shares.clear()
         try:
-            with rollout.control.deployment(version.name, (version.name, *services.values())):
+            with rollout.control.deployment(version.name, self._deployed(version, services)):
                 async with rollout.verb(
                     "deploy",
                     version=version.name,
@@ -330,11 +330,11 @@ class ReleaseRun:
         control = self._rollout.control
         names = ", ".join(f"{name} {version}" for name, version in services.items())
         try:
-            with control.deployment(names, services.values()):
+            with control.deployment(names, self._deployed(None, services)):
                 detail = {"services": dict(services)}
                 async with self._rollout.verb("deploy", detail=detail, encloses=True):
                     works = [self._services[name].deploy(to) for name, to in services.items()]
-                    first = next(iter(services.values()))
+                    first = next(iter(self._deployed(None, services)))
                     await each_to_its_end(self._with_the_others(one, first) for one in works)
         except OrchestratorError as error:
             reason = f"deploy {names}: {error}"
@@ -346,6 +346,14 @@ class ReleaseRun:
             return ("aborted" if isinstance(error, RolloutAborted) else "rolled_back"), reason
         self._service_versions |= services
         return None
+
+    def _deployed(self, version: Version | None, services: Mapping[str, str]) -> list[str]:
+        """What a step deploys, each as `Rollout.deployed_as` names it."""
+        found = [self._services[name].rollout.deployed_as(to) for name, to in services.items()]
+        if version is not None:
+            web = (self._rollout, *(one.rollout for one in self._beside))
+            found += [one.deployed_as(version.name) for one in web]
+        return found
 
     async def _restore_services(self, services: Mapping[str, str]) -> None:
         """Let each of these services have the version that it had before this step."""
@@ -362,8 +370,8 @@ class ReleaseRun:
         together += [self._services[name].deploy(to) for name, to in services.items()]
         web = self._strategy(rollout, version, rollout.policy)
         if together:
-            every = (web, *together)
-            await each_to_its_end(self._with_the_others(one, version.name) for one in every)
+            every, its = (web, *together), rollout.deployed_as(version.name)
+            await each_to_its_end(self._with_the_others(one, its) for one in every)
         else:
             await web
         for one in self._beside:
@@ -371,7 +379,12 @@ class ReleaseRun:
                 await one.deploy(version.name)
 
     async def _with_the_others(self, work: Awaitable[None], version: str) -> None:
-        """Do one of several deployments; if it fails, the others end at their next verb."""
+        """Do one of several deployments; if it fails, the others end at their next verb.
+
+        Args:
+            work: the deployment.
+            version: any version that the step deploys, as `Rollout.deployed_as` names it.
+        """
         try:
             await work
         except OrchestratorError as error:

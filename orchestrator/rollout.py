@@ -93,6 +93,13 @@ class Rollout(TrafficVerbs):
             and self._platform.is_running(one.replica)
         )
 
+    def deployed_as(self, version: str) -> str:
+        """What the ids of a version's replicas begin with: no other rollout of a run has the same.
+
+        A service and the web may both have a version `v2`; these are `prices-v2` and `v2`.
+        """
+        return f"{self._prefix}{version}"
+
     def version_of(self, replica: Replica) -> Version:
         """Return the version that a replica of the fleet runs."""
         return self._present([replica])[0].version
@@ -101,7 +108,8 @@ class Rollout(TrafficVerbs):
 
     async def start(self, version: Version, count: int) -> Replicas:
         """Start `count` replicas; they are not ready yet and get no traffic."""
-        names = [f"{self._prefix}{version.name}-{next(self._numbers)}" for _ in range(count)]
+        begin = self.deployed_as(version.name)
+        names = [f"{begin}-{next(self._numbers)}" for _ in range(count)]
         if not names:
             return ()
         async with self.verb("start", version=version.name, names=names) as entry:

@@ -97,7 +97,12 @@ class RolloutControl:
         return self._after_release("finish")
 
     def fail_deployment(self, version: str, reason: str) -> None:
-        """Fail the deployment of a version whose replicas keep dying."""
+        """Fail the deployment of a version whose replicas keep dying, if it is under way.
+
+        Args:
+            version: the version, as `Rollout.deployed_as` tells it from those of other rollouts.
+            reason: why it fails.
+        """
         if version in self._new:
             self._end(RolloutFailed(reason))
 
@@ -131,7 +136,8 @@ class RolloutControl:
 
         Args:
             what: the version, as text for people.
-            versions: the versions whose replicas fail it if they keep dying; empty: that version.
+            versions: the versions whose replicas fail it if they keep dying, as
+                `Rollout.deployed_as` names them; empty: that version of the web.
         """
         self.deploying, self.promoted_in_full = what, False
         self._new = frozenset(versions) or frozenset({what})

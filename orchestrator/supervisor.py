@@ -214,12 +214,19 @@ class Supervisor:
     def _replace(self, member: Member, why: str, group: asyncio.TaskGroup) -> None:
         self._healed.add(member.replica.id)
         member.lost = True
-        self._exits.note(member.version.name, asyncio.get_running_loop().time())
-        verdict = self._exits.verdict(member.version.name)
+        verdict = self._verdict_after_death(member.version)
         if verdict is not None:
             self._rollout.journal.note("heal", version=member.version.name, error=verdict)
-            self._rollout.control.fail_deployment(member.version.name, verdict)
         group.create_task(self._heal(member, why), name=f"heal {member.replica.id}")
+
+    def _verdict_after_death(self, version: Version) -> str | None:
+        """Note a death; if it is one too many, end the deployment of this version, and say why."""
+        name = self._rollout.deployed_as(version.name)
+        self._exits.note(name, asyncio.get_running_loop().time())
+        verdict = self._exits.verdict(name)
+        if verdict is not None:
+            self._rollout.control.fail_deployment(name, verdict)
+        return verdict
 
     async def _heal(self, lost: Member, why: str) -> None:
         """Replace a lost replica, unless the rollout no longer needs it."""
@@ -231,7 +238,9 @@ class Supervisor:
                 await self._platform.stop(lost.replica, 0.0)
                 await rollout.deregister(lost)
                 while not lost.leaving and rollout.fleet.find(name) is lost:
-                    await asyncio.sleep(self._exits.backoff(lost.version.name))
+                    await asyncio.sleep(
+                        self._exits.backoff(rollout.deployed_as(lost.version.name))
+                    )
                     if (fresh := await self._start(lost.version)) is not None:
                         entry.detail["successor"] = fresh.id
                         await self._take_place(lost, fresh)
@@ -246,9 +255,7 @@ class Supervisor:
         try:
             await rollout.wait_ready(fresh)
         except OrchestratorError:
-            self._exits.note(version.name, asyncio.get_running_loop().time())
-            if (verdict := self._exits.verdict(version.name)) is not None:
-                rollout.control.fail_deployment(version.name, verdict)
+            self._verdict_after_death(version)
             await rollout.stop(fresh)
             return None
         return fresh[0]

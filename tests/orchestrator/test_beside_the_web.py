@@ -1,11 +1,13 @@
 """A release deploys what runs beside the web in its place, and takes all of it back together."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 
-from orchestrator.errors import PlatformError
+from orchestrator.errors import PlatformError, RolloutFailed
+from orchestrator.interfaces import ReplicaExit
 from orchestrator.journal import SetJournal
 from orchestrator.model import (
     Deploy,
@@ -16,10 +18,12 @@ from orchestrator.model import (
     Step,
     Version,
 )
+from orchestrator.policy import Healing
 from orchestrator.process_sets import Place, ProcessSet
 from orchestrator.release import ReleaseRun, bring_up
 from orchestrator.rollout import Rollout
 from orchestrator.strategies import STRATEGIES
+from orchestrator.supervisor import Supervisor
 from tests.support.in_memory import InMemoryFleet, RolloutBench, assert_ordered, policy_of
 
 A = Version(name="a", command=("a",))
@@ -121,12 +125,15 @@ class Services(Scene):
 
     def __init__(self, *, sick: str = "") -> None:
         super().__init__([])
-        self.sets = [self._service(name, sick=name == sick) for name in ("stock", "prices")]
+        self.worlds = {
+            name: Sick() if name == sick else InMemoryFleet() for name in ("stock", "prices")
+        }
+        self.sets = [self._service(name, world) for name, world in self.worlds.items()]
 
-    def _service(self, name: str, *, sick: bool) -> ProcessSet:
-        world = Sick() if sick else InMemoryFleet()
+    def _service(self, name: str, world: InMemoryFleet) -> ProcessSet:
         journal = SetJournal(self.web.rollout.journal, name, in_turn=True)
-        rollout = Rollout(world, world, journal, policy_of({"replicas": 2}), prefix=f"{name}-")
+        policy = policy_of({"replicas": 2, "healing": Healing(crash_loop=1)})
+        rollout = Rollout(world, world, journal, policy, prefix=f"{name}-")
         rollout.control = self.web.rollout.control
         return ProcessSet(
             name=name,
@@ -180,3 +187,40 @@ async def test_a_service_that_cannot_be_deployed_takes_its_step_back(*, together
     assert result.outcome == "rolled_back"
     assert "no b here" in str(result.reason)
     assert scene.versions() == {"web": {"a": 3}, "stock": {"b": 2}, "prices": {"a": 2}}
+
+
+async def test_a_service_that_dies_fails_no_deployment_but_its_own() -> None:
+    """Also where the web's new version has the same name as the one that the service runs."""
+    scene = Services()
+    control, world, (_, prices) = scene.web.rollout.control, scene.worlds["prices"], scene.sets
+    supervisor = Supervisor(prices.rollout, world, world)
+
+    def kill_one() -> None:
+        victim = prices.rollout.serving()[0]
+        world.running.pop(victim.id).set()
+        supervisor.exited(victim, ReplicaExit("was killed"))
+
+    start = scene.web.world.start
+
+    async def kill_meanwhile(version: Version, replica_id: str) -> Replica:
+        if replica_id == "b-4":
+            kill_one()
+        return await start(version, replica_id)
+
+    scene.web.world.start = kill_meanwhile  # type: ignore[method-assign]
+    healing = asyncio.ensure_future(supervisor.run())
+    try:
+        steps = DeployServices(services={"prices": "b"}), Deploy(version=B)
+        assert (await scene.release(*steps)).outcome == "completed"
+        told = [one for one in scene.web.events if one.verb == "heal" and one.error]
+        assert [one.error for one in told] == [
+            "crash loop: 1 replicas of prices-b died within 60 s; the limit is 0"
+        ]
+        with control.release(), control.deployment("prices b", ["prices-b"]):
+            kill_one()
+            async with asyncio.timeout(60):
+                with pytest.raises(RolloutFailed, match="replicas of prices-b died"):
+                    await control.wait_for_end()
+    finally:
+        healing.cancel()
+        await asyncio.wait([healing])
