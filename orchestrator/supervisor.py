@@ -238,9 +238,7 @@ class Supervisor:
                 await self._platform.stop(lost.replica, 0.0)
                 await rollout.deregister(lost)
                 while not lost.leaving and rollout.fleet.find(name) is lost:
-                    await asyncio.sleep(
-                        self._exits.backoff(rollout.deployed_as(lost.version.name))
-                    )
+                    await asyncio.sleep(self._exits.backoff(rollout.deployed_as(lost.version.name)))
                     if (fresh := await self._start(lost.version)) is not None:
                         entry.detail["successor"] = fresh.id
                         await self._take_place(lost, fresh)

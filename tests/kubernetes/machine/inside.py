@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -178,32 +178,41 @@ def _answers(url: str, authority: Path | None = None, token: str = "") -> bool:
 
 
 def _wait_for_nodes(binaries: Path, kubeconfig: Path) -> None:
-    kubectl = [binaries / "kubectl", f"--kubeconfig={kubeconfig}"]
+    """Wait until the nodes take pods, and until the account exists that each pod needs."""
+    kubectl = [binaries / "kubectl", f"--kubeconfig={kubeconfig}", "--request-timeout=10s"]
     deadline = time.monotonic() + _READY_SECONDS
-    while True:
-        told = subprocess.run(
-            [*kubectl, "get", "nodes", "--no-headers"],
-            check=False,
-            stdout=subprocess.PIPE,
-            text=True,
-            stderr=subprocess.STDOUT,
-        ).stdout
-        if told.split().count("Ready") == NODES:
-            break
-        if time.monotonic() > deadline:
-            logs = "\n".join(
-                f"{log.name}: {log.read_text(errors='replace')[-1500:]}"
-                for log in sorted((_FOLDER / "logs").glob("*kubelet.log"))
+
+    def wait(what: str, log: str, *question: str, done: Callable[[int, str], bool]) -> None:
+        while True:
+            asked = subprocess.run(
+                [*kubectl, "get", *question],
+                check=False,
+                stdout=subprocess.PIPE,
+                text=True,
+                stderr=subprocess.STDOUT,
             )
-            raise CannotStartError(f"the nodes are not ready: {told.strip()}\n{logs}")
-        time.sleep(0.3)
-    while subprocess.run(
-        [*kubectl, "get", "serviceaccount", "default"],
-        check=False,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ).returncode:
-        time.sleep(0.3)
+            if done(asked.returncode, asked.stdout):
+                return
+            if time.monotonic() > deadline:
+                logs = "\n".join(
+                    f"{one.name}: {one.read_text(errors='replace')[-1500:]}"
+                    for one in sorted((_FOLDER / "logs").glob(log))
+                )
+                raise CannotStartError(f"{what}: {asked.stdout.strip()}\n{logs}")
+            time.sleep(0.3)
+
+    wait(
+        "the nodes are not ready",
+        "*kubelet.log",
+        *("nodes", "--no-headers"),
+        done=lambda _, told: told.split().count("Ready") == NODES,
+    )
+    wait(
+        "there is no service account for pods",
+        "kube-controller-manager.log",
+        *("serviceaccount", "default"),
+        done=lambda status, _: status == 0,
+    )
 
 
 if __name__ == "__main__":
