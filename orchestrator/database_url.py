@@ -1,9 +1,11 @@
-"""The URL of a Postgres database: whether it is one, and how it is told without its password."""
+"""The URL of a Postgres database: whether it is one, what it says, and how it is told."""
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 _SCHEMES = ("postgresql", "postgres")
+_USUAL_PORT = 5432
 _MOST_PORT = 65_535
 _PORT = re.compile(r":([^\]:]*)$")
 
@@ -21,6 +23,25 @@ def is_database_url(url: str) -> bool:
         return False
     ports = map(_PORT.search, parts.netloc.rpartition("@")[2].split(","))
     return all(found is None or _is_port(found[1]) for found in ports)
+
+
+def host_and_port(url: str) -> tuple[str, str]:
+    """Where the server of a database URL is, as libpq writes it.
+
+    Several hosts have commas between them, and so have their ports. A host may also be the folder
+    of a Unix socket (`?host=/var/run/postgresql`). The host is empty if the URL names none.
+    """
+    parts = urlsplit(url)
+    each = [urlsplit(f"//{one}") for one in parts.netloc.rpartition("@")[2].split(",")]
+    asked = parameters(url)
+    host = ",".join(unquote(one.hostname or "") for one in each)
+    port = ",".join(str(one.port or _USUAL_PORT) for one in each)
+    return asked.get("host", host), asked.get("port", port)
+
+
+def parameters(url: str) -> Mapping[str, str]:
+    """What a database URL sets behind its question mark, such as `sslmode`."""
+    return dict(parse_qsl(urlsplit(url).query))
 
 
 def redacted(url: str) -> str:

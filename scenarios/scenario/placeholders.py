@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
+from orchestrator.database_url import host_and_port
 from scenarios.scenario.process_spec import ProcessSpec
 from scenarios.scenario.service_spec import ServiceSpec
 
@@ -47,10 +48,11 @@ def without_processes(
 def database_values(url: str) -> dict[str, str]:
     """The values for a database: its URL, and the parts of it that drivers ask for."""
     parts = urlsplit(url)
+    host, port = host_and_port(url)
     return {
         "database_url": url,
-        "database_host": parts.hostname or "",
-        "database_port": str(parts.port or 5432),
+        "database_host": host,
+        "database_port": port,
         "database_user": unquote(parts.username or ""),
         "database_password": unquote(parts.password or ""),
         "database_name": unquote(parts.path.lstrip("/")),
