@@ -1,7 +1,9 @@
 """PgBouncer between an application and Postgres: a process of the run, on a port of its own.
 
 Its settings are PgBouncer's own defaults, but for where it listens, whom it lets in, and its pool
-mode. It lets in whoever has the password of the database, as Postgres does.
+mode. It lets in whoever has the password of the database, as Postgres does; if the URL has none,
+it asks for none. It encrypts its connections to the server as the URL says (`sslmode`); those of
+its clients stay on this machine, and are not encrypted.
 """
 
 import asyncio
@@ -15,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
+from orchestrator.database_url import host_and_port, parameters
 from orchestrator.errors import EnvironmentFailure, ProcessError
 from orchestrator.platforms.local import accepts
 from orchestrator.processes import ChildProcess, Processes
@@ -30,6 +33,15 @@ _HOST = "127.0.0.1"
 _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
 _PAUSE_SECONDS = 0.02
+_ENCRYPTION: Mapping[str, str] = {
+    "sslmode": "server_tls_sslmode",
+    "sslrootcert": "server_tls_ca_file",
+    "sslcert": "server_tls_cert_file",
+    "sslkey": "server_tls_key_file",
+}
+"""The parameters of a database URL that say how to encrypt, and PgBouncer's words for them."""
+_TO_THE_SERVER = frozenset({"host", "port", "channel_binding", *_ENCRYPTION})
+"""The parameters that hold between the pooler and the server, and not for its clients."""
 _INSTALL = "install it (Debian: apt-get install pgbouncer), or set database.pooler_binary"
 
 
@@ -95,7 +107,7 @@ class PgBouncer:
         """
         self.log = log
         self._processes = processes
-        self._server = urlsplit(server_url)
+        self._server_url = server_url
         self._settings = settings
         self._program = Path()
         self._folder = Path()
@@ -109,7 +121,9 @@ class PgBouncer:
             return database_url
         parts = urlsplit(database_url)
         login, at, _ = parts.netloc.rpartition("@")
-        return urlunsplit(parts._replace(netloc=f"{login}{at}{_HOST}:{self._port}"))
+        asked = parameters(database_url).items()
+        own = urlencode([(key, value) for key, value in asked if key not in _TO_THE_SERVER])
+        return urlunsplit(parts._replace(netloc=f"{login}{at}{_HOST}:{self._port}", query=own))
 
     async def __aenter__(self) -> Self:
         """Start it, and wait until it listens.
@@ -177,7 +191,13 @@ class PgBouncer:
 
     def _write(self) -> None:
         """Write its configuration. Values of the scenario come last, so they win."""
-        server = self._server
+        server, asked = urlsplit(self._server_url), parameters(self._server_url)
+        host, port = host_and_port(self._server_url)
+        if len(set(port.split(","))) > 1:
+            raise EnvironmentFailure(
+                f"{PROGRAM} cannot lead to hosts with different ports ({port}); give a database "
+                "URL with one port"
+            )
         user, password = unquote(server.username or ""), unquote(server.password or "")
         users = self._folder / "users.txt"
         users.write_text(f"{_quoted(user)} {_quoted(password)}\n")
@@ -185,13 +205,14 @@ class PgBouncer:
             "listen_addr": _HOST,
             "listen_port": str(self._port),
             "unix_socket_dir": "",
-            "auth_type": "scram-sha-256" if password else "any",
+            "auth_type": "scram-sha-256" if password else "trust",
             "auth_file": str(users),
             "admin_users": user,
             "pool_mode": self._settings.pool_mode,
+            **{_ENCRYPTION[key]: asked[key] for key in _ENCRYPTION if key in asked},
             **self._settings.settings,
         }
-        lines = ["[databases]", f"* = host={server.hostname or _HOST} port={server.port or 5432}"]
+        lines = ["[databases]", f"* = host={host or _HOST} port={port.partition(',')[0]}"]
         lines += ["[pgbouncer]", *(f"{name} = {value}" for name, value in settings.items())]
         (self._folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
 

@@ -125,7 +125,8 @@ class DatabaseSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             the first schema, must end by then.
         pooler: `pgbouncer`: a PgBouncer of the run's own stands between the application and
             Postgres, as in production. The placeholders of the application lead to it. Migrations,
-            rows and queries of hitless go directly to Postgres. It must be installed.
+            rows and queries of hitless go directly to Postgres. It must be installed. The `sslmode`
+            of a server of your own holds between the pooler and the server.
         pooler_binary: its program. Default: `pgbouncer` on `PATH`, or in a folder of system
             programs.
         pool_mode: when the pooler gives a connection to another client.
@@ -352,11 +353,11 @@ class FaultSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A fault that hitless injects during the run. It affects only processes of the run.
 
     Attributes:
-        do: `kill` (SIGKILL of a replica), `freeze` (SIGSTOP of a replica, then SIGCONT), `restart-
-            postgres` (fast shutdown, then start), `crash-postgres` (immediate shutdown: crash
-            recovery follows), `restart-pooler` (the pooler of `database.pooler` stops, and starts
-            again after `seconds`), `block` (a transaction that holds a lock on a table), `sql`
-            (statements on the application's database), `freeze-load` (SIGSTOP of the load
+        do: `kill` (SIGKILL of a replica), `freeze` (SIGSTOP of a replica, then SIGCONT),
+            `restart-postgres` (fast shutdown, then start), `crash-postgres` (immediate shutdown:
+            crash recovery follows), `restart-pooler` (the pooler of `database.pooler` stops, and
+            starts again after `seconds`), `block` (a transaction that holds a lock on a table),
+            `sql` (statements on the application's database), `freeze-load` (SIGSTOP of the load
             generator, then SIGCONT: a planted fault of the harness itself). These are for a set of
             `application.processes`: `term` (the stop signal to the process alone), `term-group` (to
             each process of its group), `term-twice` (to the process, and again after `seconds`),

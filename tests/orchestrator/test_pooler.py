@@ -1,6 +1,7 @@
 """PgBouncer as a part of a run: it starts, restarts and stops with it, and says what is wrong."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,49 @@ async def test_a_setting_that_it_does_not_know_is_one_line(
         async with PgBouncer(processes, url, settings=settings, log=tmp_path / "log"):
             pass
     assert "\n" not in str(caught.value)
+
+
+@needs_pgbouncer
+async def test_it_asks_for_no_password_where_the_url_has_none(
+    postgres: EmbeddedServer, processes: Processes, tmp_path: Path
+) -> None:
+    """Then the server alone decides: this one wants a password, and the pooler passes that on."""
+    url = await postgres.create_database("without_password")
+    without = re.sub(r":[^:@/]+@", "@", url)
+    try:
+        async with PgBouncer(
+            processes, without, settings=PoolerSettings(), log=tmp_path / "log"
+        ) as pooler:
+            with pytest.raises(asyncpg.PostgresError, match="password authentication failed"):
+                await asyncpg.connect(pooler.url(without), timeout=60)
+    finally:
+        await postgres.drop_database("without_password")
+
+
+@needs_pgbouncer
+async def test_a_url_leads_to_its_server_through_it(processes: Processes, tmp_path: Path) -> None:
+    """Encryption, Unix sockets and several hosts are between the pooler and the server."""
+    for url, server in (
+        ("postgresql://u:p@h/x?sslmode=disable&application_name=a", "* = host=h port=5432"),
+        ("postgresql://u:p@/x?host=/run/pg&port=6000", "* = host=/run/pg port=6000"),
+        ("postgresql://u:p@one,two/x", "* = host=one,two port=5432"),
+    ):
+        async with PgBouncer(
+            processes, url, settings=PoolerSettings(), log=tmp_path / "log"
+        ) as pooler:
+            written = (pooler._folder / "pgbouncer.ini").read_text().splitlines()
+            assert server in written
+            assert ("server_tls_sslmode = disable" in written) == ("sslmode" in url)
+            asked = pooler.url(url).partition("?")[2]
+            assert asked == ("application_name=a" if "application_name" in url else "")
+    with pytest.raises(EnvironmentFailure, match="different ports"):
+        async with PgBouncer(
+            processes,
+            "postgresql://u:p@one:1,two:2/x",
+            settings=PoolerSettings(),
+            log=tmp_path / "log",
+        ):
+            pass
 
 
 def test_where_it_is_not_installed_the_line_says_how(
