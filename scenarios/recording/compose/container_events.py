@@ -10,14 +10,29 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 PROJECT: Final = "com.docker.compose.project"
+_ONE_OFF: Final = "com.docker.compose.oneoff"
+"""`True` for a container of `docker compose run`, such as a migration; it serves nobody."""
+
 _SERVICE: Final = "com.docker.compose.service"
 _NUMBER: Final = "com.docker.compose.container-number"
 
 _ID_LENGTH = 6
 _NO_STOP = frozenset({"1", "10", "12", "28"})
-"""SIGHUP, SIGUSR1, SIGUSR2 and SIGWINCH, by which servers are told other things than to stop."""
+"""SIGHUP, SIGUSR1, SIGUSR2 and SIGWINCH, by which servers are told other things than to stop.
 
-_NAMES = {"2": "SIGINT", "3": "SIGQUIT", "9": "SIGKILL", "15": "SIGTERM"}
+Some servers stop at one of them: Docker's images of Apache name SIGWINCH as their stop signal.
+"""
+
+_NAMES = {
+    "1": "SIGHUP",
+    "2": "SIGINT",
+    "3": "SIGQUIT",
+    "9": "SIGKILL",
+    "10": "SIGUSR1",
+    "12": "SIGUSR2",
+    "15": "SIGTERM",
+    "28": "SIGWINCH",
+}
 _KILLED = "9"
 
 Change = Literal["start", "kill", "oom", "die", "healthy"]
@@ -59,10 +74,12 @@ def event_of(line: str | bytes) -> ContainerEvent | None:
         said = json.loads(line)
         attributes = said["Actor"]["Attributes"]
         action, at_ns, container = said["Action"], said["timeNano"], said["Actor"]["ID"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     change = _change(action)
     if said.get("Type") != "container" or change is None or not isinstance(at_ns, int):
+        return None
+    if not isinstance(attributes, Mapping) or attributes.get(_ONE_OFF) == "True":
         return None
     return _of(at_ns, change, str(container), attributes)
 
@@ -76,6 +93,8 @@ def running_of(listed: Mapping[str, object], at_ns: int) -> ContainerEvent | Non
     """
     labels = listed.get("Labels")
     if listed.get("State") != "running" or not isinstance(labels, Mapping):
+        return None
+    if labels.get(_ONE_OFF) == "True":
         return None
     attributes = {**labels, "image": listed.get("Image", "")}
     return _of(at_ns, "start", str(listed.get("Id", "")), attributes)
@@ -112,7 +131,7 @@ def _of(
         number=str(attributes.get(_NUMBER) or "1"),
         image=str(attributes.get("image") or ""),
         signal=str(attributes.get("signal") or ""),
-        exit_code=int(code) if code.isdigit() else None,
+        exit_code=int(code) if code.isascii() and code.isdigit() else None,
     )
 
 
@@ -143,6 +162,7 @@ class ContainerLives:
     def __init__(self) -> None:
         self._running: set[str] = set()
         self._stopping: dict[str, list[str]] = {}
+        self._signalled: dict[str, ContainerEvent] = {}
         self._out_of_memory: set[str] = set()
 
     def found(self, event: ContainerEvent) -> Iterator[ObservedChange]:
@@ -155,40 +175,45 @@ class ContainerLives:
             yield self._told(event, "start", "completed")
             yield self._told(event, "wait_ready", "completed")
 
-    def take(self, event: ContainerEvent) -> ObservedChange | None:
-        """What the journal is told of an event; None if it tells nothing new."""
+    def take(self, event: ContainerEvent) -> Iterator[ObservedChange]:
+        """What the journal is told of an event; nothing if it tells nothing new."""
         container = event.container
         match event.change:
             case "start" if container not in self._running:
                 self._running.add(container)
-                return self._told(event, "start", "completed")
+                yield self._told(event, "start", "completed")
             case "healthy" if container in self._running:
-                return self._told(event, "wait_ready", "completed")
+                yield self._told(event, "wait_ready", "completed")
             case "oom":
                 self._out_of_memory.add(container)
-            case "kill" if container in self._running and event.signal not in _NO_STOP:
+            case "kill" if container in self._running and event.signal in _NO_STOP:
+                self._signalled[container] = event
+            case "kill" if container in self._running:
                 signals = self._stopping.setdefault(container, [])
                 signals.append(event.signal)
                 if len(signals) == 1:
-                    return self._told(event, "stop", "started")
-            case "die":
-                return self._ended(event)
-        return None
+                    yield self._told(event, "stop", "started")
+            case "die" if container in self._running:
+                yield from self._ended(event)
 
-    def _ended(self, event: ContainerEvent) -> ObservedChange | None:
-        if event.container not in self._running:
-            return None
+    def _ended(self, event: ContainerEvent) -> Iterator[ObservedChange]:
         self._running.discard(event.container)
         signals = self._stopping.pop(event.container, None)
+        signalled = self._signalled.pop(event.container, None)
+        if signals is None and signalled is not None and event.exit_code == 0:
+            # Nothing went wrong, so this signal asked for the end.
+            yield self._told(signalled, "stop", "started")
+            signals = [signalled.signal]
         memory = event.container in self._out_of_memory
         self._out_of_memory.discard(event.container)
         code = "an unknown status" if event.exit_code is None else f"status {event.exit_code}"
         how = f"ended with {code}{', out of memory' if memory else ''}"
         if signals is None:
-            return self._told(event, "replica", "noted", error=how)
+            yield self._told(event, "replica", "noted", error=how)
+            return
         told = ", then ".join(_NAMES.get(one, f"signal {one}") for one in dict.fromkeys(signals))
         killed = _KILLED in signals[1:]
-        return self._told(event, "stop", "completed", how=f"{how} after {told}", killed=killed)
+        yield self._told(event, "stop", "completed", how=f"{how} after {told}", killed=killed)
 
     def _told(
         self,

@@ -27,6 +27,9 @@ from scenarios.recording.compose.container_events import (
 DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
 _ANSWER_SECONDS = 10.0
 _AGAIN_SECONDS = 0.5
+_LONGEST_EVENT = 1 << 20
+"""An event has all labels of its container, and one label may have a whole file in it."""
+
 _Listed = Mapping[str, object]
 
 
@@ -105,8 +108,7 @@ class ComposeProject:
                     async for event in self._events(session, since_ns):
                         since_ns = event.at_ns + 1
                         listed = await self._inspected(session, event)
-                        observed = self._lives.take(event)
-                        self._tell_all(() if observed is None else (observed,), listed, journal)
+                        self._tell_all(self._lives.take(event), listed, journal)
             self.gaps += 1
             await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -167,9 +169,12 @@ class ComposeProject:
                 session.get("/containers/json", params=parameters) as answer,
             ):
                 answer.raise_for_status()
-                return cast(list[_Listed], await answer.json())
+                listed = await answer.json()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _UnreachableEngine(_why(error)) from error
+        if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+            raise _UnreachableEngine("its answer is no list of containers")
+        return cast(list[_Listed], listed)
 
     async def _inspected(self, session: aiohttp.ClientSession, event: ContainerEvent) -> _Listed:
         """What the list has of a container that has just started: its addresses."""
@@ -189,13 +194,15 @@ class ComposeProject:
         }
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ANSWER_SECONDS)
         try:
-            async with session.get("/events", params=parameters, timeout=timeout) as answer:
+            async with session.get(
+                "/events", params=parameters, timeout=timeout, read_bufsize=_LONGEST_EVENT
+            ) as answer:
                 answer.raise_for_status()
                 async for line in answer.content:
                     event = event_of(line)
                     if event is not None:
                         yield event
-        except (aiohttp.ClientError, OSError, TimeoutError):
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return
 
 

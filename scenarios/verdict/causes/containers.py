@@ -60,6 +60,8 @@ def missing_at(timeline: Timeline, start_ns: int, end_ns: int) -> Missing | None
         if life.compose_service is not None:
             services.setdefault(life.compose_service, []).append((replica, life))
     for service, lives in sorted(services.items()):
+        if all(life.ready_ns is None for _, life in lives):
+            continue  # it served nobody before: a migration's container starts, and ends by itself
         begun = [one for one in lives if one[1].started_ns is not None]
         # What was running or listening all the time could have been asked.
         if any(_ran(life, start_ns, end_ns) for _, life in begun):

@@ -22,7 +22,12 @@ from orchestrator.journal import Journal
 from orchestrator.model import JournalEvent
 from scenarios.cli.main import status
 from scenarios.errors import ScenarioError
-from scenarios.recording.compose.container_events import ContainerLives, ObservedChange, event_of
+from scenarios.recording.compose.container_events import (
+    ContainerLives,
+    ObservedChange,
+    event_of,
+    running_of,
+)
 from scenarios.recording.compose.engine import ComposeProject
 
 RECORDED = Path(__file__).with_name("recorded_events.ndjson").read_text().splitlines()
@@ -32,7 +37,7 @@ OLD, NEW = "web-1.0865bf", "web-1.529c0f"
 def observed(lines: list[str]) -> list[ObservedChange]:
     lives = ContainerLives()
     events = [event for line in lines if (event := event_of(line)) is not None]
-    return [found for event in events if (found := lives.take(event)) is not None]
+    return [found for event in events for found in lives.take(event)]
 
 
 def test_what_a_real_engine_told() -> None:
@@ -92,6 +97,44 @@ def test_a_signal_that_stops_nothing() -> None:
         lines.append(json.dumps(one))
     verbs = [one.verb for one in observed(lines) if one.event.replica == OLD]
     assert verbs == ["start", "replica"]
+
+
+@pytest.mark.parametrize(
+    ("status", "verbs"), [("0", ["start", "stop", "stop"]), ("1", ["start", "replica"])]
+)
+def test_a_signal_that_stops_some_servers(status: str, verbs: list[str]) -> None:
+    """Apache stops at SIGWINCH and ends well, so nobody says that it ended by itself."""
+    told = [one for line in RECORDED if (one := json.loads(line))["Actor"]["ID"][:6] in OLD]
+    started, killed, died = (
+        next(one for one in told if one["Action"] == action) for action in ("start", "kill", "die")
+    )
+    killed["Actor"]["Attributes"]["signal"] = "28"
+    died["Actor"]["Attributes"]["exitCode"] = status
+    found = observed([json.dumps(one) for one in (started, killed, died)])
+    assert [one.verb for one in found] == verbs
+    if status == "0":
+        assert found[1].at_ns == killed["timeNano"]
+        assert found[2].detail["how"] == "ended with status 0 after SIGWINCH"
+
+
+def test_a_container_of_compose_run_is_none_of_the_service() -> None:
+    """A migration in a container of its own ends by itself, and requests need none of it."""
+    told = [json.loads(line) for line in RECORDED]
+    for one in told:
+        one["Actor"]["Attributes"]["com.docker.compose.oneoff"] = "True"
+    assert observed([json.dumps(one) for one in told]) == []
+    one_off = container("shop", "1", "172.18.0.3")
+    assert running_of(one_off, 0) is not None
+    one_off["Labels"]["com.docker.compose.oneoff"] = "True"
+    assert running_of(one_off, 0) is None
+
+
+@pytest.mark.parametrize("attributes", [None, [], "x"])
+def test_an_event_without_attributes_is_none(attributes: object) -> None:
+    """Whoever answers in place of Docker, nothing is raised."""
+    one = json.loads(RECORDED[0])
+    one["Actor"]["Attributes"] = attributes
+    assert event_of(json.dumps(one)) is None
 
 
 class Engine:
@@ -191,6 +234,36 @@ async def test_a_project_that_does_not_run(
     """One line says so, and which projects there are."""
     async with Engine(listed, []).running(tmp_path / "docker.sock") as host:
         with pytest.raises(ScenarioError, match=f"--compose shop: {message}$"):
+            await ComposeProject("shop", host).check()
+
+
+async def test_an_event_with_long_labels(tmp_path: Path) -> None:
+    """A label may hold a whole file; the event is read as any other."""
+    lines = [json.loads(line) for line in RECORDED]
+    for one in lines:
+        one["Actor"]["Attributes"]["config"] = "x" * 300_000
+    engine = Engine([container("shop", "1", "")], [[json.dumps(one) for one in lines]])
+    heard: list[JournalEvent] = []
+    async with engine.running(tmp_path / "docker.sock") as host:
+        with Journal(listeners=[heard.append]) as journal:
+            watching = asyncio.create_task(ComposeProject("shop", host).watch(journal))
+            await asyncio.wait_for(engine.told.wait(), 20)
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+    assert len(heard) == 2 + len(observed(RECORDED))
+
+
+@pytest.mark.parametrize("answer", [{"message": "hello"}, [1], "x"])
+async def test_whoever_is_no_engine(answer: object, tmp_path: Path) -> None:
+    """One line says that what answers on the socket is no engine."""
+
+    async def containers(_: web.Request) -> web.Response:
+        return web.json_response(answer)
+
+    engine = Engine([], [])
+    engine.containers = containers  # type: ignore[method-assign]
+    async with engine.running(tmp_path / "docker.sock") as host:
+        with pytest.raises(EnvironmentFailure, match=r"\(its answer is no list of containers\)"):
             await ComposeProject("shop", host).check()
 
 

@@ -67,3 +67,17 @@ def test_an_answer_of_the_application_needs_no_container(clean_run: Evidence) ->
     """What an application answered, it answered: no missing container explains it."""
     (found,) = causes(clean_run, *ran("web-1.aaaaaa"), *STOPPED, status=404, error=None)
     assert found.cause == "status:404"
+
+
+@pytest.mark.parametrize("how", ["ended with status 0", "ended with status 1"])
+def test_a_container_that_only_migrates_is_no_service(how: str, clean_run: Evidence) -> None:
+    """It starts in the release and ends by itself; no request ever needed it."""
+    events = [
+        *ran("web-1.aaaaaa"),
+        told(2.2, "start", "completed", "migrate-1.dddddd"),
+        told(2.8, "replica", "noted", "migrate-1.dddddd", error=how),
+    ]
+    (found,) = causes(clean_run, *events, status=502, error=None)
+    assert found.confidence == "symptom"
+    (found,) = causes(clean_run, *events, *STOPPED)
+    assert "no container of web was running" in found.title
