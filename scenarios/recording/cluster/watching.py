@@ -19,7 +19,13 @@ from orchestrator.kubernetes.client import (
 )
 from orchestrator.kubernetes.target import ClusterTarget
 from scenarios.errors import UsageError, near
-from scenarios.evidence.cluster import ClusterChange, ClusterClock, DeploymentState, PodState
+from scenarios.evidence.cluster import (
+    ClusterChange,
+    ClusterClock,
+    DeploymentState,
+    JobState,
+    PodState,
+)
 from scenarios.evidence.manifest import ClusterSettings
 from scenarios.evidence.recorder import Recorder
 from scenarios.evidence.run_folder import RunFolder
@@ -383,12 +389,19 @@ class ClusterWatch:
             else:
                 self._follow_logs(change.name, change.pod, group, from_now=initial)
         elif change.job is not None:
-            if initial:
-                self._old_jobs.add(change.name)
-            elif change.job.outcome == "Failed" and change.name not in self._old_jobs:
-                told = (change.job.reason, change.job.message)
-                self._failed_jobs[change.name] = ": ".join(one for one in told if one)
+            self._take_job(change.name, change.job, initial=initial, gone=gone)
         self._changed.set()
+
+    def _take_job(self, name: str, job: JobState, *, initial: bool, gone: bool) -> None:
+        if (job.owner or "").startswith("cronjob/"):
+            return  # it runs whenever its time has come, and is none of the release
+        if initial:
+            self._old_jobs.add(name)
+        elif gone:
+            self._old_jobs.discard(name)  # the next one of its name is another Job
+        elif job.outcome == "Failed" and name not in self._old_jobs:
+            told = (job.reason, job.message)
+            self._failed_jobs[name] = ": ".join(one for one in told if one)
 
     def _follow_logs(
         self, name: str, pod: PodState, group: asyncio.TaskGroup, *, from_now: bool

@@ -252,20 +252,28 @@ def _names(pods: Iterable[Pod]) -> tuple[str, ...]:
 
 
 def _jobs(changes: Sequence[ClusterChange]) -> tuple[WatchedJob, ...]:
-    found: dict[str, WatchedJob] = {}
+    """The jobs that were under way; once one is deleted, the next of its name is another one."""
+    found: list[WatchedJob] = []
+    places: dict[str, int] = {}
+    over: set[str] = set()
     for change in changes:
         state = change.job
         if state is None or (state.owner or "").startswith("cronjob/"):
             continue
-        known = found.get(change.name)
-        if known is None:
-            if change.change == "listed" and state.outcome is not None:
-                continue
-            known = WatchedJob(change.name, change.at_ns, None, state)
-        ended = state.outcome is not None and known.end_ns is None
-        end_ns = change.at_ns if ended else known.end_ns
-        found[change.name] = WatchedJob(change.name, known.start_ns, end_ns, state)
-    return tuple(found.values())
+        if change.change == "listed" and state.outcome is not None and change.name not in places:
+            over.add(change.name)  # it had ended before anybody looked
+        if change.name not in over:
+            place = places.setdefault(change.name, len(found))
+            if place == len(found):
+                found.append(WatchedJob(change.name, change.at_ns, None, state))
+            known = found[place]
+            ended = state.outcome is not None and known.end_ns is None
+            end_ns = change.at_ns if ended else known.end_ns
+            found[place] = WatchedJob(change.name, known.start_ns, end_ns, state)
+        if change.change == "deleted":
+            places.pop(change.name, None)
+            over.discard(change.name)
+    return tuple(found)
 
 
 def _cordoned(changes: Sequence[ClusterChange]) -> dict[str, int]:

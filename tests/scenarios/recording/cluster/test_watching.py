@@ -99,6 +99,25 @@ async def test_a_rollout_that_stalls_and_a_job_that_fails(
         assert told == "job/migrate failed: BackoffLimitExceeded"
 
 
+async def test_which_jobs_are_of_the_release(api: KubernetesApi, tmp_path: Path) -> None:
+    """What a CronJob made is none of it; a Job that replaces one of the same name is."""
+    failed = {"conditions": [{"type": "Failed", "status": "True", "reason": "Late"}]}
+    made = {
+        "name": "report",
+        "ownerReferences": [{"kind": "CronJob", "name": "report", "controller": True}],
+    }
+    await api.put("Job", {"metadata": {"name": "migrate"}, "status": failed})
+    async with watched(tmp_path) as watch:
+        await api.put("Job", {"metadata": made, "status": failed}, "ADDED")
+        await api.put("Deployment", deployment(2, **DONE))
+        assert await asyncio.wait_for(watch.completed(), 10) is None
+        await api.put("Deployment", deployment(3, observedGeneration=2))
+        await api.put("Job", {"metadata": {"name": "migrate"}, "status": failed}, "DELETED")
+        await api.put("Job", {"metadata": {"name": "migrate"}, "status": failed}, "ADDED")
+        told = await asyncio.wait_for(watch.completed(), 10)
+        assert told == "job/migrate failed: Late"
+
+
 async def test_a_deployment_that_the_command_left_alone_does_not_count(
     api: KubernetesApi, tmp_path: Path
 ) -> None:

@@ -278,6 +278,29 @@ def test_a_migration_job_that_failed_is_a_migration_of_the_run() -> None:
     assert second.title == "job/migrate failed: BackoffLimitExceeded: no"
 
 
+def test_a_job_of_the_same_name_is_another_one() -> None:
+    """Helm deletes the Job of the last release before it makes that of this one."""
+    meta = {"metadata": {"name": "migrate"}}
+    failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "no"}
+    old = {**meta, "status": {"failed": 1, "conditions": [{**failed, "reason": "Old"}]}}
+    new = {**meta, "status": {"active": 1}}
+    told = [
+        *k8s.rollout(),
+        (-0.9, "Job", "listed", old),
+        (2.1, "Job", "modified", {**old, "metadata": {"name": "migrate", "labels": {"a": "b"}}}),
+        (2.2, "Job", "deleted", old),
+    ]
+    refused = (3.05, 3.1, REFUSED)
+    lost = {"outcome": "failed", "outcome_reason": "job"}
+    (only_one,) = judged(k8s.changes(told), refused, **lost).causes
+    assert only_one.evidence.contributing == {}
+    again = [*told, (2.3, "Job", "added", new), (3.8, "Job", "modified", {**old, **meta})]
+    first, second = judged(k8s.changes(again), refused, **lost).causes
+    assert first.evidence.contributing == {"migration: job/migrate": 5}
+    assert second.title == "job/migrate failed: Old: no"
+    assert second.evidence.first == pytest.approx(3.8)
+
+
 def test_a_node_that_is_drained_is_a_contributing_event() -> None:
     """The pods that leave do so because of the node; the cause stays that of their leaving."""
     told = [
