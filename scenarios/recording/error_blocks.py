@@ -225,7 +225,7 @@ def _from_json(line: str) -> ErrorBlock | None:
     """An error of a logger that writes JSON; None if the line is none, or tells of no error."""
     try:
         parsed = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(parsed, dict):
         return None

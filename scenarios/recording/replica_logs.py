@@ -46,9 +46,9 @@ def stamp_of(text: str, read_ns: int, wall_to_monotonic_ns: int) -> int:
         moment = datetime.fromisoformat(f"{match['date']}T{match['time']}")
         zone = match["zone"]
         zoned = datetime.fromisoformat(f"{moment.isoformat()}{zone}") if zone else None
-    except ValueError:
+        candidates = [zoned] if zoned else [moment.replace(tzinfo=UTC), moment.astimezone()]
+    except (ValueError, OverflowError):  # such as the zero time of Go, in the year 1
         return read_ns
-    candidates = [zoned] if zoned else [moment.replace(tzinfo=UTC), moment.astimezone()]
     for candidate in candidates:
         at_ns = round(candidate.timestamp()) * 1_000_000_000 + int(part) + wall_to_monotonic_ns
         if read_ns - _SLACK_NS <= at_ns <= read_ns:

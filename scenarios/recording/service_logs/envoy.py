@@ -13,8 +13,8 @@ from scenarios.recording.service_logs.fields import first, milliseconds, number,
 from scenarios.recording.service_logs.stamps import any_ns, iso_ns
 
 _LINE = re.compile(
-    r'\[(?P<at>\d{4}-[^\]]+)\] "(?P<method>\S+) (?P<path>\S+) (?P<protocol>\S+)" '
-    r"(?P<status>\d+) (?P<flags>[A-Z,-]\S*) (?P<more>.*)$"
+    r'\[(?P<at>\d{4}-[^\]]{1,40})\] "(?P<method>\S+) (?P<path>\S+) (?P<protocol>\S+)" '
+    r"(?P<status>\d{1,3}) (?P<flags>[A-Z,-]\S*) (?P<more>.*)$"
 )
 _PLAIN = re.compile(r"(?P<received>\d+) (?P<sent>\d+) (?P<took>\d+|-) (?:\d+|-) ")
 _ISTIO = re.compile(r'(?P<details>\S+) \S+ "(?P<failure>[^"]*)" (?P<rest>\d.*)$')

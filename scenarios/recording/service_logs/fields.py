@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 _REQUEST = re.compile(r"(?P<method>[A-Z]+) (?P<target>\S+)(?: HTTP/[\d.]+)?")
 _MILLISECONDS = 1_000_000
+_MOST_DIGITS = 18
 
 
 def request_line(text: str) -> tuple[str, str] | None:
@@ -34,8 +35,10 @@ def first(document: Mapping[str, object], *names: str) -> str | None:
 
 
 def number(text: str | None) -> int | None:
-    """A whole number that is not negative; None if it is none."""
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    """A whole number that is not negative; None if it is none, or has too many digits to be one."""
+    if text is None or not text.isascii() or not text.isdigit():
+        return None
+    return int(text) if len(text) <= _MOST_DIGITS else None
 
 
 def milliseconds(text: str | None) -> int | None:

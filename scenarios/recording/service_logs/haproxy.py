@@ -12,11 +12,11 @@ from scenarios.recording.service_logs.fields import request_line
 from scenarios.recording.service_logs.stamps import clf_ns
 
 _LINE = re.compile(
-    r"(?P<client>\S+):(?P<port>\d+) \[(?P<at>[^\]]+)\] (?P<frontend>\S+) "
+    r"(?<!\S)(?P<client>\S+):(?P<port>\d+) \[(?P<at>[^\]]{1,40})\] (?P<frontend>\S+) "
     r"(?P<backend>[^\s/]+)/(?P<server>\S+) "
-    r"(?P<tR>-?\d+)/(?P<tw>-?\d+)/(?P<tc>-?\d+)/(?P<tr>-?\d+)/\+?(?P<ta>-?\d+) "
-    r"(?P<status>-?\d+) \+?\d+ \S+ \S+ (?P<state>[\w-]{4}) "
-    r"\d+/\d+/\d+/\d+/\+?(?P<retries>\d+) \d+/\d+ (?:\{[^}]*\} ?){0,2}"
+    r"(?P<tR>-?\d+)/(?P<tw>-?\d+)/(?P<tc>-?\d+)/(?P<tr>-?\d+)/\+?(?P<ta>-?\d{1,12}) "
+    r"(?P<status>-?\d{1,3}) \+?\d+ \S+ \S+ (?P<state>[\w-]{4}) "
+    r"\d+/\d+/\d+/\d+/\+?(?P<retries>\d{1,9}) \d+/\d+ (?:\{[^}]*\} ?){0,2}"
     r'(?:\S+/\S+/\S+/\S+ )?"(?P<request>[^"]*)"?'
 )
 _MILLISECOND = 1_000_000

@@ -22,10 +22,13 @@ _SECOND = 1_000_000_000
 _MILLISECOND = 1_000_000
 _CLIENT_CLOSED, _BAD_GATEWAY, _GATEWAY_TIMEOUT = 499, 502, 504
 _COMBINED = re.compile(
-    r"(?P<client>\S+) \S+ \S.*? ?\[(?P<at>[^\]]{20,40})\] "
+    r"\[(?P<at>\d\d/[^\]]{17,37})\] "
     r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?:\d+|-)'
     r'(?: "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*"(?P<more>.*))?$'
 )
+_BEFORE_STAMP = 3
+"""So many words stand before the stamp: the client, its identity, and the user."""
+
 _ERROR = re.compile(
     r"(?P<at>\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(?P<level>\w+)\] (?P<process>\d+)#\d+: "
     r"(?:\*(?P<connection>\d+) )?(?P<said>.*?), client: [^,]*, server: [^,]*"
@@ -64,6 +67,8 @@ def access(line: str, now_ns: int) -> ServiceLine | None:
     """A line of the formats `combined` and `common`, which Apache writes, too."""
     found = _COMBINED.search(line)
     if found is None or (found["more"] or "").rstrip().endswith("ms"):
+        return None
+    if len(line[: found.start()].split(maxsplit=_BEFORE_STAMP)) < _BEFORE_STAMP:
         return None
     at_ns, asked = clf_ns(found["at"], now_ns), request_line(found["request"])
     if at_ns is None or asked is None:

@@ -17,6 +17,9 @@ _QUARTER = 15 * 60 * _SECOND
 _LATEST = 10**11
 """Seconds since 1970 are below this; milliseconds are above."""
 
+_END_NS = 2**62
+"""In the year 2116: a stamp beyond it, or one before 1970, is damaged."""
+
 
 def clf_ns(text: str, now_ns: int) -> int | None:
     """The stamp of a line in the Common Log Format, `28/Nov/2026:05:36:37 +0000`; HAProxy's, too.
@@ -47,16 +50,22 @@ def any_ns(given: object, now_ns: int) -> int | None:
     if isinstance(given, bool):
         return None
     if isinstance(given, int | float):
-        seconds = float(given) if abs(given) < _LATEST else given / 1000
-        return round(seconds * 1e6) * 1000 if abs(seconds) < _LATEST else None
+        if not 0 <= given < _LATEST * 1000:
+            return None
+        seconds = float(given) if given < _LATEST else given / 1000
+        return _if_possible(round(seconds * 1e6) * 1000)
     if not isinstance(given, str):
         return None
     found = iso_ns(given, now_ns)
     if found is None:
         found = clf_ns(given, now_ns)
     if found is None and re.fullmatch(r"\d{9,10}\.\d{1,9}", given):
-        return round(float(given) * 1e6) * 1000
+        return _if_possible(round(float(given) * 1e6) * 1000)
     return found
+
+
+def _if_possible(at_ns: int) -> int | None:
+    return at_ns if 0 <= at_ns < _END_NS else None
 
 
 def _moment(date: str, time: str, part: str | None, zone: str | None, now_ns: int) -> int | None:
@@ -68,6 +77,6 @@ def _moment(date: str, time: str, part: str | None, zone: str | None, now_ns: in
         moment = moment.replace(tzinfo=UTC)
     found = int(moment.timestamp()) * _SECOND + int((part or "0").ljust(9, "0"))
     if zone is not None:
-        return found
+        return _if_possible(found)
     # The line was written just before it was read, so the rest of the difference is its zone.
-    return found + round((now_ns - found) / _QUARTER) * _QUARTER
+    return _if_possible(found + round((now_ns - found) / _QUARTER) * _QUARTER)

@@ -22,7 +22,8 @@ from scenarios.recording.service_logs.stamps import clf_ns, iso_ns
 
 _SECOND = 1_000_000_000
 _LINE = re.compile(
-    r'\S+ - \S+ \[(?P<at>[^\]]+)\] "(?P<request>[^"]*)" (?P<status>\d{3}|-) (?P<size>\d+|-) '
+    r"(?<!\S)\S+ - \S+ \[(?P<at>[^\]]{1,40})\] "
+    r'"(?P<request>[^"]*)" (?P<status>\d{3}|-) (?P<size>\d+|-) '
     r'"[^"]*" "[^"]*" \d+ "(?P<router>[^"]*)" "(?P<url>[^"]*)" (?P<took>\d+)ms\s*$'
 )
 _OWN = re.compile(

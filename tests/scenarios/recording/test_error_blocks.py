@@ -183,3 +183,9 @@ def test_any_mixture_is_read_without_an_error_of_our_own(lines: list[str]) -> No
 def test_any_text_can_be_read(text: str) -> None:
     """No text of a log is too strange to be read."""
     found(text)
+
+
+@pytest.mark.parametrize("begin", ['{"a":', '{"level":"error","a":', '{"a":['])
+def test_json_that_is_nested_too_deeply_is_passed_over(begin: str) -> None:
+    """No line of a log ends the run, however deep its document is."""
+    assert found(begin * 100_000) == []

@@ -77,3 +77,16 @@ async def test_logs_are_followed_until_the_end(tmp_path: Path) -> None:
     assert [one.last_line for one in found] == ["ValueError: no", "KeyError: 'x'"]
     assert found[0].request_id == "s1-000012-1"
     assert all(began <= one.at_ns <= time.monotonic_ns() for one in found)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("text", ["0001-01-01 00:00:00 +0000 UTC", "9999-12-31 23:59:59"])
+def test_a_date_that_is_no_stamp(text: str, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The zero time of Go, and a date far ahead, are data: the line is of when it was read."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert stamp_of(f"ERROR order until {text}", 5, 0) == 5
+    finally:
+        monkeypatch.undo()
+        time.tzset()

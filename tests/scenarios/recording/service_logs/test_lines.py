@@ -78,6 +78,42 @@ def test_any_text_is_read_or_not(text: str) -> None:
     read("{" + text + "}")
 
 
+@pytest.mark.parametrize(
+    "part",
+    ["insert into t values (1, 'a') ", "QUJDx9Z", "a:1", "1234567890", "a.B.", "ERROR ",
+     "a-b c - d ", '{"a":', 'a - - ["x" ', "[2024-11-28T05:36:37 ", "10.0.0.1:1 [", '\\\\"'],
+)  # fmt: skip
+def test_a_huge_line_is_soon_read(part: str) -> None:
+    """An application may log a whole file in one line, and nothing else waits for its reading.
+
+    A search that tried every place with every other would take hours, and end at the time limit.
+    """
+    line = part * (1_000_000 // len(part))
+    assert read(line) is None
+    assert read(f"{{{line}}}") is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("status", f'"{"9" * 5000}"'),
+        ("msec", "9" * 400),
+        ("msec", "99999999999"),
+        ("msec", "-1"),
+        ("time", '"0001-01-01T00:00:00Z"'),
+        ("time", '"9999-12-31T23:59:59Z"'),
+    ],
+)
+def test_a_number_that_is_too_large(field: str, value: str) -> None:
+    """A status or a stamp that cannot be one is none, as the zero time of Go."""
+    fields = {"method": '"GET"', "path": '"/"', "status": "500", field: value}
+    stamp = {} if field != "status" else {"msec": "1795844240.123"}
+    text = ", ".join(f'"{key}": {one}' for key, one in (fields | stamp).items())
+    assert read(f"{{{text}}}") is None
+    flooded = f'[2026-11-28T05:36:37.123Z] "GET / HTTP/1.1" {"9" * 5000} - 0 0 1 - "-" "-" "-" "-"'
+    assert read(f'{flooded} "-"') is None
+
+
 def test_the_lines_of_applications_are_none_of_a_proxy() -> None:
     """Lines that tell of no request are left to whoever looks for errors."""
     for text in (
