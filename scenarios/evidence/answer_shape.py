@@ -1,17 +1,22 @@
 """What a JSON answer looks like: which values it has, and of which types."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 NULL = "null"
 
+_DATA = re.compile(r"^\d|\d{4}|[0-9a-f]{8}-[0-9a-f]{4}-|.@.|[\ud800-\udfff]")
+"""A key of which this is a part is data, such as a date, an id or an address, and no name."""
+
 
 def shape_of(body: bytes) -> tuple[str, ...]:
     """The values of a JSON document, each as `path type`; empty if it is not JSON.
 
-    All elements of an array share the path with `[]` at its end.
+    All elements of an array share the path with `[]` at its end. So do all values of an object
+    whose keys are data, such as dates and ids: their key is `*`.
     """
     try:
         document = _decoded(body)
@@ -51,7 +56,7 @@ def _values(value: object, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         yield path, "object"
         for key, part in value.items():
-            yield from _values(part, f"{path}.{key}")
+            yield from _values(part, f"{path}.{'*' if _DATA.search(key) else key}")
     elif isinstance(value, list):
         yield path, "array"
         for part in value:
@@ -76,9 +81,11 @@ def types_of(shape: Iterable[str]) -> dict[str, set[str]]:
 
 
 def could_be_there(path: str, shape: Mapping[str, set[str]]) -> bool:
-    """Whether a value could have been there; an empty array has no elements to miss."""
-    parent = path.removesuffix("[]") if path.endswith("[]") else path.rpartition(".")[0]
-    return not path.endswith("[]") and parent in shape
+    """Whether a value could have been there; an empty array has no elements to miss.
+
+    Neither has an object whose keys are data.
+    """
+    return not path.endswith(("[]", ".*")) and path.rpartition(".")[0] in shape
 
 
 def either(kinds: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """Writes evidence: one JSON document a line, buffered, in one write for many lines."""
 
+import json
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -55,7 +56,13 @@ class Recorder(Generic[T]):
         Raises:
             StorageError: the buffer was full and the file could not be written.
         """
-        self._encoder.encode_into(line, self._buffer, -1)
+        begin = len(self._buffer)
+        try:
+            self._encoder.encode_into(line, self._buffer, -1)
+        except UnicodeEncodeError:
+            # JSON can name half a character, `"\ud83d"`, as JavaScript does where it cuts a text.
+            plain = json.dumps(msgspec.to_builtins(line), ensure_ascii=False)
+            self._buffer[begin:] = plain.encode("utf-8", "replace")
         self._buffer += b"\n"
         self.count += 1
         if len(self._buffer) >= _FULL:

@@ -91,11 +91,17 @@ def _json(value: bytes, *, whole: bool) -> tuple[str, tuple[str, ...]]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         if whole or value[:1] == b'"':
             return _text(value), ()
-        return "json object" if value[:1] == b"{" else "json array", ()
+        return _opened(value), ()
+    except RecursionError:  # it is nested too deeply to be read
+        return _opened(value), ()
     kind = _KINDS[type(found)]
     if not isinstance(found, dict):
         return f"json {kind}", ()
     return "json object", _named((name.encode(), _KINDS[type(one)]) for name, one in found.items())
+
+
+def _opened(value: bytes) -> str:
+    return "json object" if value[:1] == b"{" else "json array"
 
 
 def _named(fields: Iterable[tuple[bytes, str]]) -> tuple[str, ...]:

@@ -34,6 +34,21 @@ def test_a_missing_key_and_another_type_are_noticed() -> None:
     assert differences(shape({"id": 1}), shape({"id": None})) == ()
 
 
+def test_keys_that_are_data_are_no_names() -> None:
+    """Counts by day, or rows by id: tomorrow's answer has other keys, and lacks nothing."""
+    before = {"days": {"2026-11-27": 1}, "rows": {"7": {"name": "x"}}, "by": {"a@b.example": 1}}
+    now = {"days": {"2026-11-28": 1}, "rows": {"12": {"name": "x"}}, "by": {}}
+    assert differences(shape(before), shape(now)) == ()
+    found = differences(shape(before), shape({**now, "rows": {"12": {}}}))
+    assert found == ("$.rows.*.name is missing",)
+    found = differences(shape(before), shape({**now, "days": {"2026-11-28": "1"}}))
+    assert found == ("$.days.* is now string, and was number",)
+    assert shape({"b6b1b1d4-aaaa-4bbb-8ccc-dddddddddddd": 1}) == ("$ object", "$.* number")
+    names = {"id2": 1, "@type": 1, "größe": 1, "first name": 1, "_links": 1, "sha256": 1}
+    assert len(shape(names)) == 1 + len(names)
+    assert shape_of(b'{"a\\ud83d": NaN}') == ("$ object", "$.* number")
+
+
 def test_what_is_no_json_has_no_shape() -> None:
     """An HTML page, or nothing at all."""
     assert shape_of(b"<p>hello</p>") == ()

@@ -24,6 +24,18 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert recorder.count == 1001
 
 
+def test_half_a_character_is_replaced(tmp_path: Path) -> None:
+    r"""A log in JSON can name half a character, `"\ud83d"`; this line and the next are kept."""
+    path = tmp_path / "mails.ndjson"
+    with Recorder[Mail](path) as recorder:
+        recorder.write(MAIL)
+        recorder.write(Mail(at_ns=6, recipient="x@example.com", links=("ü\ud83d",)))
+        recorder.write(MAIL)
+    first, second, third = RunFolder(tmp_path).mails.read()
+    assert first == third == MAIL
+    assert second == Mail(at_ns=6, recipient="x@example.com", links=("ü?",))
+
+
 def test_a_flush_puts_whole_lines_on_disk(tmp_path: Path) -> None:
     """After a flush everything so far can be read, while the file is still being written."""
     path = tmp_path / "mails.ndjson"
