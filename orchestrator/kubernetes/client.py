@@ -1,4 +1,4 @@
-"""The Kubernetes API, as far as a run needs it: list, watch, logs, and what one may do.
+"""The Kubernetes API, as far as a run needs it: list, watch, change, logs, what one may do.
 
 The library lightkube (the extra `hitless[kubernetes]`) reads kubeconfigs and signs requests; it is
 imported when it is used. Lists and watches are ours: a list gives a version, a watch begins there,
@@ -7,66 +7,41 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 """
 
 import asyncio
-import json
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from orchestrator.errors import EnvironmentFailure, OrchestratorError
+from orchestrator.errors import EnvironmentFailure
 from orchestrator.kubernetes.cluster_clock import ClockBounds, bounds_of
+from orchestrator.kubernetes.errors import FORBIDDEN, NOT_FOUND, UNAUTHORIZED, ApiError
+from orchestrator.kubernetes.kubeconfig import config_of, one_line
 
 if TYPE_CHECKING:
     import httpx2
-    from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 
 Json = dict[str, Any]
 
 _EXTRA = (
-    "--cluster needs the library lightkube, which is not installed: pip install "
+    "a cluster needs the library lightkube, which is not installed: pip install "
     "'hitless[kubernetes]'"
 )
 _WATCH_SECONDS = 60
 """After so long the server ends a watch, which then goes on; so a dead connection is noticed."""
 _AGAIN_SECONDS = 0.5
-_FORBIDDEN = 403
-_UNAUTHORIZED = 401
-_NOT_FOUND = 404
-_TOO_MANY = 429
-_SERVER_ERROR = 500
-_UNREADABLE = (OSError, AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError)
-"""What a file that is no kubeconfig leads to."""
 
+FIELD_MANAGER = "hitless"
+"""Who owns the fields that `Cluster.apply` sets:
+https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
+"""
 _PERIODS = 13
 _PERIOD_SECONDS = 0.1
-_V1 = "client.authentication.k8s.io/v1"
-_V1BETA1 = "client.authentication.k8s.io/v1beta1"
-
-
-class ClusterNameError(OrchestratorError):
-    """Something that was named does not exist: a kubeconfig, a context, an object."""
-
-
-class ApiError(OrchestratorError):
-    """The API server refused a request.
-
-    Attributes:
-        status: the HTTP status.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-    @property
-    def passes(self) -> bool:
-        """Whether the server may do it a moment later: it is busy, or has just restarted."""
-        return self.status == _TOO_MANY or self.status >= _SERVER_ERROR
+_JSON = "application/json"
+_MERGE_PATCH = "application/merge-patch+json"
+_APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +73,13 @@ class Cluster:
     Attributes:
         clock: how its clock relates to this machine's; None before the first response.
         server: its address.
+        context: the name of the context of the kubeconfig.
     """
 
-    def __init__(self, client: "httpx2.AsyncClient", server: str) -> None:
+    def __init__(self, client: "httpx2.AsyncClient", server: str, context: str) -> None:
         self.clock: ClockBounds | None = None
         self.server = server
+        self.context = context
         self._client = client
 
     async def get(self, path: str, **parameters: str) -> Json:
@@ -114,10 +91,81 @@ class Cluster:
         """
         return await self._ask("GET", path, parameters=parameters)
 
+    async def create(self, path: str, body: Json) -> Json:
+        """Create an object; returns it as it then is.
+
+        Args:
+            path: the path of the list, such as `/api/v1/namespaces`.
+            body: the object.
+
+        Raises:
+            ApiError: it was refused; with status 409, an object of this name exists.
+            EnvironmentFailure: the server does not answer.
+        """
+        return await self._ask("POST", path, body=body)
+
+    async def apply(self, path: str, body: Json) -> Json:
+        """Create an object, or let its fields be as they are here (server-side apply).
+
+        Fields that an earlier call set, and that are missing here, are removed. Fields that
+        somebody else set, such as the `replicas` of an autoscaler, are taken over.
+
+        Args:
+            path: the path of the object.
+            body: the object, with `apiVersion`, `kind` and its name.
+
+        Raises:
+            ApiError: it was refused.
+            EnvironmentFailure: the server does not answer.
+        """
+        how = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._ask("PATCH", path, parameters=how, body=body, media=_APPLY_PATCH)
+
+    async def patch(self, path: str, changes: Json) -> Json:
+        """Change an object by a JSON merge patch (RFC 7386); returns it as it then is.
+
+        Args:
+            path: the path of the object.
+            changes: the fields that change; None removes a field.
+
+        Raises:
+            ApiError: it was refused.
+            EnvironmentFailure: the server does not answer.
+        """
+        how = {"fieldManager": FIELD_MANAGER}
+        return await self._ask("PATCH", path, parameters=how, body=changes, media=_MERGE_PATCH)
+
+    async def delete(
+        self, path: str, *, uid: str | None = None, grace_seconds: int | None = None
+    ) -> None:
+        """Ask for the end of an object, and of what belongs to it; fine if it does not exist.
+
+        Args:
+            path: the path of the object.
+            uid: delete only the object with this uid, and none that has its name since.
+            grace_seconds: how long a pod may take; None: as long as its template says.
+
+        Raises:
+            ApiError: it was refused; with status 409, the object has another uid.
+            EnvironmentFailure: the server does not answer.
+        """
+        body: Json = {"propagationPolicy": "Background"}
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
+        try:
+            await self._ask("DELETE", path, body=body)
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+
     async def may(
         self, namespace: str, verb: str, resource: str, group: str = "", subresource: str = ""
     ) -> bool:
         """Whether one may do something in a namespace (a SelfSubjectAccessReview).
+
+        The namespace need not exist; an empty one stands for the whole cluster.
 
         Raises:
             ApiError: the question was refused.
@@ -147,7 +195,7 @@ class Cluster:
         try:
             found = await self.get(f"/apis/{group}")
         except ApiError as error:
-            if error.status == _NOT_FOUND:
+            if error.status == NOT_FOUND:
                 return ()
             raise
         return tuple(str(one["version"]) for one in found.get("versions", ()))
@@ -164,35 +212,38 @@ class Cluster:
             await asyncio.sleep(_PERIOD_SECONDS)
         return self.clock
 
-    async def follow(self, path: str, gap: Callable[[str], None]) -> AsyncIterator[Observed]:
+    async def follow(
+        self, path: str, gap: Callable[[str], None], **selectors: str
+    ) -> AsyncGenerator[Observed, None]:
         """Each object of a kind, and then each change, until the caller stops.
 
         Args:
             path: the path of the list, such as `/api/v1/namespaces/shop/pods`.
             gap: told why changes may be missing: the list had to be read again.
+            selectors: `labelSelector` or `fieldSelector`: only such objects.
 
         Raises:
             ApiError: it was refused.
             EnvironmentFailure: the server did not answer to begin with.
         """
-        listed, version = await self._list(path)
+        listed, version = await self._list(path, selectors)
         while True:
             now_ns = time.monotonic_ns()
             for one in listed.get("items", ()):
                 yield Observed(now_ns, "listed", one)
             yield Observed(now_ns, "complete", {})
-            async for observed in self._since(path, version, gap):
+            async for observed in self._since(path, version, gap, selectors):
                 yield observed
-            listed, version = await self._list_again(path, gap)
+            listed, version = await self._list_again(path, gap, selectors)
 
     async def _since(
-        self, path: str, version: str, gap: Callable[[str], None]
+        self, path: str, version: str, gap: Callable[[str], None], selectors: Mapping[str, str]
     ) -> AsyncIterator[Observed]:
         """Each change since a version, until the server has forgotten that version."""
         while True:
             told_nothing = True
             try:
-                async for kind, one, at_ns in self._watch(path, version):
+                async for kind, one, at_ns in self._watch(path, version, selectors):
                     if kind == "ERROR":
                         gap(str(one.get("message", "the watch was ended")))
                         return
@@ -203,7 +254,7 @@ class Cluster:
                 if told_nothing:  # a proxy may end each watch at once
                     await asyncio.sleep(_AGAIN_SECONDS)
             except ApiError as error:
-                if error.status in (_UNAUTHORIZED, _FORBIDDEN):
+                if error.status in (UNAUTHORIZED, FORBIDDEN):
                     raise
                 gap(str(error))
                 return
@@ -211,16 +262,18 @@ class Cluster:
                 gap(str(error))
                 await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _list(self, path: str) -> tuple[Json, str]:
+    async def _list(self, path: str, selectors: Mapping[str, str]) -> tuple[Json, str]:
         """A list, and its version."""
-        listed = await self.get(path)
+        listed = await self.get(path, **selectors)
         return listed, self._version_of(listed)
 
-    async def _list_again(self, path: str, gap: Callable[[str], None]) -> tuple[Json, str]:
+    async def _list_again(
+        self, path: str, gap: Callable[[str], None], selectors: Mapping[str, str]
+    ) -> tuple[Json, str]:
         while True:
             await asyncio.sleep(_AGAIN_SECONDS)
             try:
-                return await self._list(path)
+                return await self._list(path, selectors)
             except ApiError as error:
                 if not error.passes:
                     raise
@@ -251,8 +304,11 @@ class Cluster:
             async for chunk in response.aiter_raw():
                 yield chunk
 
-    async def _watch(self, path: str, version: str) -> AsyncIterator[tuple[str, Json, int]]:
+    async def _watch(
+        self, path: str, version: str, selectors: Mapping[str, str]
+    ) -> AsyncIterator[tuple[str, Json, int]]:
         parameters = {
+            **selectors,
             "watch": "true",
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
@@ -277,7 +333,7 @@ class Cluster:
     def _nonsense(self, error: Exception) -> EnvironmentFailure:
         """The failure where something answers that is no API server, or a proxy cuts its answer."""
         return EnvironmentFailure(
-            f"the cluster {self.server} does not answer as Kubernetes does: {_one_line(error)}"
+            f"the cluster {self.server} does not answer as Kubernetes does: {one_line(error)}"
         )
 
     @asynccontextmanager
@@ -305,6 +361,7 @@ class Cluster:
         *,
         parameters: Mapping[str, str] | None = None,
         body: Json | None = None,
+        media: str = _JSON,
     ) -> Json:
         import httpx2  # noqa: PLC0415 - only with the extra
         from lightkube.core.exceptions import ConfigError  # noqa: PLC0415 - likewise
@@ -312,12 +369,16 @@ class Cluster:
         sent_ns = time.monotonic_ns()
         try:
             response = await self._client.request(
-                method, path, params=dict(parameters or {}), json=body
+                method,
+                path,
+                params=dict(parameters or {}),
+                content=None if body is None else msgspec.json.encode(body),
+                headers=None if body is None else {"Content-Type": media},
             )
         except httpx2.TransportError as error:
             raise _unreachable(self.server, error) from error
         except (ConfigError, OSError) as error:
-            raise EnvironmentFailure(f"the kubeconfig: {_one_line(error)}") from error
+            raise EnvironmentFailure(f"the kubeconfig: {one_line(error)}") from error
         self._hear_clock(response.headers.get("date"), sent_ns)
         if response.is_error:
             raise _refused(response)
@@ -352,71 +413,13 @@ async def connected(context: str | None) -> AsyncIterator[Cluster]:
         from lightkube.core.exceptions import ConfigError  # noqa: PLC0415 - likewise
     except ImportError as error:
         raise EnvironmentFailure(_EXTRA) from error
-    config = _config(context)
+    config = config_of(context)
     try:
         client = AsyncClient(config, ConnectionParams(timeout=httpx2.Timeout(10.0)))
     except (ConfigError, OSError, ValueError) as error:
-        raise EnvironmentFailure(f"the kubeconfig: {_one_line(error)}") from error
+        raise EnvironmentFailure(f"the kubeconfig: {one_line(error)}") from error
     async with client:
-        yield Cluster(client, config.cluster.server)
-
-
-def _config(context: str | None) -> "SingleConfig":
-    import yaml  # noqa: PLC0415 - a part of the extra
-    from lightkube.config.kubeconfig import KubeConfig  # noqa: PLC0415 - likewise
-    from lightkube.config.models import User  # noqa: PLC0415 - likewise
-    from lightkube.core.exceptions import ConfigError  # noqa: PLC0415 - likewise
-
-    try:
-        every = _first_with(context, KubeConfig)
-    except ConfigError as error:
-        raise ClusterNameError(
-            f"there is no kubeconfig ({_one_line(error)}); KUBECONFIG names its file"
-        ) from error
-    except (*_UNREADABLE, yaml.YAMLError) as error:
-        raise ClusterNameError(f"the kubeconfig cannot be read: {_one_line(error)}") from error
-    known = ", ".join(sorted(every.contexts))
-    if context is not None and context not in every.contexts:
-        raise ClusterNameError(f"the kubeconfig has no context {context!r}; it has: {known}")
-    try:
-        config = every.get(context)
-    except ConfigError as error:
-        raise ClusterNameError(f"the kubeconfig: {_one_line(error)}") from error
-    if config is None:
-        raise ClusterNameError(f"the kubeconfig has no current context; it has: {known}")
-    if config.user is None:
-        return config._replace(user=User())  # as a proxy of kubectl wants none
-    if config.user.exec is not None and config.user.exec.apiVersion == _V1:
-        _speak_v1beta1(config.user.exec)
-    return config
-
-
-def _first_with(context: str | None, kind: "type[KubeConfig]") -> "KubeConfig":
-    """The kubeconfig; where KUBECONFIG names several files, the first one with the context."""
-    files = [one for one in os.environ.get("KUBECONFIG", "").split(os.pathsep) if one]
-    if len(files) <= 1:
-        return kind.from_env()
-    every = [kind.from_file(one) for one in files if Path(one).is_file()]
-    fitting = (
-        one
-        for one in every
-        if (one.current_context if context is None else context in one.contexts)
-    )
-    return next(fitting, every[0] if every else kind.from_file(files[0]))
-
-
-def _speak_v1beta1(plugin: Any) -> None:  # noqa: ANN401 - a class of the library, lazily imported
-    """Let the library ask a credential plugin of version v1, which it does not know.
-
-    A token is told in the same way in both versions; what the plugin is asked for comes in its
-    environment: https://kubernetes.io/docs/reference/access-authn-authz/authentication/
-    """
-    from lightkube.config.models import NameValue  # noqa: PLC0415 - only with the extra
-
-    asked = {"apiVersion": _V1, "kind": "ExecCredential", "spec": {"interactive": False}}
-    told = NameValue(name="KUBERNETES_EXEC_INFO", value=json.dumps(asked))
-    plugin.env = [*(plugin.env or []), told]
-    plugin.apiVersion = _V1BETA1
+        yield Cluster(client, config.cluster.server, config.context_name)
 
 
 async def lacking(
@@ -446,14 +449,10 @@ def _refused(response: "httpx2.Response") -> ApiError:
     except (ValueError, AttributeError):
         told = ""
     status = response.status_code
-    if status == _UNAUTHORIZED:
+    if status == UNAUTHORIZED:
         told = "the credentials of the kubeconfig are not accepted"
     return ApiError(f"the cluster: {told or response.reason_phrase} ({status})", status)
 
 
 def _unreachable(server: str, error: Exception) -> EnvironmentFailure:
-    return EnvironmentFailure(f"the cluster {server} does not answer: {_one_line(error)}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return EnvironmentFailure(f"the cluster {server} does not answer: {one_line(error)}")

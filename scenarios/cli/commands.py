@@ -50,6 +50,7 @@ COMMANDS = {
     "sweep": CommandEntry("sweep", "Vary settings in virtual time, and show the frontier."),
     "schema": CommandEntry("schema", "Print the JSON Schema of a published format."),
     "explain": CommandEntry("explain", "Show what the run recorded about one request."),
+    "clean": CommandEntry("clean", "Remove what a killed run has left in a cluster."),
     "help": CommandEntry("topics", "Explain the exit statuses, or a command."),
 }
 

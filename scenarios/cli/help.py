@@ -44,6 +44,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hitless fuzz --seconds 600 --seed 100000",
         "hitless fuzz --replay runs/fuzz-17.json",
     ),
+    "clean": ("hitless clean --cluster", "hitless clean --cluster kind-dev"),
     "help": ("hitless help exit-status", "hitless help run"),
     "list": ("hitless list", "hitless list --json", "hitless list --personas"),
     "report": (

@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import EnvironmentFailure
-from orchestrator.kubernetes.client import (
-    ApiError,
-    Cluster,
-    ClusterNameError,
-    connected,
-    lacking,
-)
+from orchestrator.kubernetes.client import Cluster, connected, lacking
+from orchestrator.kubernetes.errors import FORBIDDEN, NOT_FOUND, ApiError, ClusterNameError
 from orchestrator.kubernetes.target import ClusterTarget
 from scenarios.errors import UsageError, near
 from scenarios.evidence.cluster import (
@@ -39,8 +34,6 @@ PATIENCE_SECONDS = 1200.0
 """So long a rollout may take after its command; the cluster itself gives up after ten minutes
 (`progressDeadlineSeconds`)."""
 
-_FORBIDDEN = 403
-_NOT_FOUND = 404
 _LOG_AGAIN_SECONDS = 0.5
 
 
@@ -118,9 +111,9 @@ async def _view(cluster: Cluster, target: ClusterTarget, host: str, port: int) -
     try:
         await cluster.get(f"/api/v1/namespaces/{namespace}")
     except ApiError as error:
-        if error.status == _NOT_FOUND:
+        if error.status == NOT_FOUND:
             raise UsageError(f"--cluster {target}: there is no namespace {namespace!r}") from error
-        if error.status != _FORBIDDEN:
+        if error.status != FORBIDDEN:
             raise
     wanted = [(verb, one.resource, one.group, "") for one in _NEEDED for verb in ("list", "watch")]
     missing = await lacking(cluster, namespace, wanted)
@@ -194,7 +187,7 @@ async def _checked(
     try:
         services = await cluster.get(f"/api/v1/namespaces/{target.namespace}/services")
     except ApiError as error:
-        if error.status != _FORBIDDEN:
+        if error.status != FORBIDDEN:
             raise
         return replicas, "no rights to list services, so nobody checked where --url leads to"
     found = reached(services.get("items", ()), target.namespace, host, port)

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.kubernetes import client as module
-from orchestrator.kubernetes.client import ApiError, Cluster, ClusterNameError, connected
+from orchestrator.kubernetes.client import Cluster, connected
+from orchestrator.kubernetes.errors import ApiError, ClusterNameError
 
 PODS = "/api/v1/namespaces/shop/pods"
 Json = dict[str, Any]
