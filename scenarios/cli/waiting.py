@@ -10,6 +10,8 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 _PER_SECOND = 8
+_SILENT_SECONDS = 5.0
+"""After so long without a line, a pipe gets the next text, too."""
 
 
 class _Line:
@@ -32,23 +34,28 @@ class _Line:
 
 
 @contextmanager
-def waiting(console: Console) -> Iterator[Callable[[str], None]]:
+def waiting(
+    console: Console, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[str], None]]:
     """Show what is said to the yielded function: one moving line in a terminal.
 
-    Elsewhere each text is a line, except for its part behind a colon, which changes often.
+    Elsewhere each text is a line, except for its part behind a colon, which changes often: that
+    part is printed only after some seconds without a line.
     """
     if console.is_terminal and not console.is_dumb_terminal:
         line = _Line()
         with Live(line, console=console, refresh_per_second=_PER_SECOND, transient=True):
             yield line.say
         return
-    last = ""
+    last, said_at = "", clock()
 
     def say(text: str) -> None:
-        nonlocal last
+        nonlocal last, said_at
         what = text.partition(":")[0]
-        if what != last:
-            console.print(Text(what), soft_wrap=True)
+        long_ago = clock() - said_at >= _SILENT_SECONDS
+        if what != last or long_ago:
+            console.print(Text(what if what != last else text), soft_wrap=True)
+            said_at = clock()
         last = what
 
     yield say

@@ -19,7 +19,7 @@ from scenarios.verdict.timeline import describe
 
 LONG_SECONDS = 0.5
 """A wait for a lock that is worth a line."""
-SILENT_SECONDS = 10.0
+SILENT_SECONDS = 5.0
 """After so long without a line, one line says what is still under way."""
 
 
