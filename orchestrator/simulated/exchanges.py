@@ -296,18 +296,42 @@ class Exchanges:
         if not replica.accepts or replica.hangs or request.raced:
             self._send_in_vain(request, replica, now + 2 * delay + lost)
             return
+        self._reach(request, replica, arrives)
+
+    def _reach(self, request: Request, replica: SimulatedReplica, arrives_ns: int) -> None:
+        """It reaches its replica, which works on it as soon as no lock is in its way."""
         table = self._tables[request.endpoint]
         if table is not None and table in self._locks:
             until_ns, holder = self._locks[table]
-            if until_ns > arrives:
-                self.on_locked_out(LockedOut(replica.replica.id, table, holder, arrives, until_ns))
-                arrives = until_ns
-        request.done_ns = done = replica.work_on(arrives, request.endpoint, request.share)
-        request.answered_ns = answered = done + delay
+            if until_ns > arrives_ns:
+                self._lock_out(
+                    request, LockedOut(replica.replica.id, table, holder, arrives_ns, until_ns)
+                )
+                return
+        request.done_ns = done = replica.work_on(arrives_ns, request.endpoint, request.share)
+        request.answered_ns = answered = done + self._delay_ns
         if answered > request.due_ns:
             self._events.at(request.due_ns, self._give_up, (request, request.turn))
         else:
             self._events.answer_at(answered, request)
+
+    def _lock_out(self, request: Request, wait: LockedOut) -> None:
+        """Let it wait for a lock; it takes no worker of its replica before it has the lock."""
+        self.on_locked_out(wait)
+        request.done_ns = wait.until_ns  # not before: what replaces this is known only then
+        request.answered_ns = wait.until_ns + self._delay_ns
+        turn = request, request.turn
+        if request.answered_ns > request.due_ns:
+            self._events.at(request.due_ns, self._give_up, turn)
+        else:
+            self._events.at(wait.until_ns, self._let_in, turn)
+
+    def _let_in(self, sent: tuple[Request, int]) -> None:
+        request, turn = sent
+        if request.over or request.turn != turn or request.replica is None:
+            return
+        self.settle()
+        self._reach(request, request.replica, self._clock.ns)
 
     def _send_in_vain(self, request: Request, replica: SimulatedReplica, back_ns: int) -> None:
         """Nobody answers it: a new connection is refused, and a kept one was closed on the way."""
@@ -470,18 +494,12 @@ class Exchanges:
 
     def _resumed(self, replica: SimulatedReplica) -> None:
         """A replica that has hung answers again."""
-        now, delay = self._clock.ns, self._delay_ns
+        now = self._clock.ns
         for one in list(replica.pending):
             if one.answered_ns != NEVER or one.raced:
                 continue
             one.turn += 1
-            arrives = max(now, one.arrives_ns)
-            one.done_ns = done = replica.work_on(arrives, one.endpoint, one.share)
-            one.answered_ns = answered = done + delay
-            if answered > one.due_ns:
-                self._events.at(one.due_ns, self._give_up, (one, one.turn))
-            else:
-                self._events.answer_at(answered, one)
+            self._reach(one, replica, max(now, one.arrives_ns))
 
     def _forget_idle(self, replica: SimulatedReplica) -> None:
         if not replica.accepts:

@@ -206,6 +206,9 @@ class SimulatedReplica:
 
     def _obey(self, now: int) -> None:
         """Do what its version does with a stop signal."""
+        if self._closed_ns is not None:
+            self._end_when_done(None)
+            return
         if self.behaviour.cuts or not self.accepts:
             self.end(0)
             return
@@ -214,7 +217,7 @@ class SimulatedReplica:
 
     def _close(self, _about: None) -> None:
         """Close its port and its idle connections; what it has already is answered."""
-        if self.ended is not None:
+        if self.ended is not None or self.hangs or self._closed_ns is not None:
             return
         self.before_change()
         now = self._events.clock.ns
@@ -224,16 +227,23 @@ class SimulatedReplica:
         late = [one for one in self.pending if one.arrives_ns > now]
         self.on_lost(self, late)
         self.on_change(self)
-        self._end_when_done()
+        self._end_when_done(None)
 
-    def _end_when_done(self) -> None:
+    def _end_when_done(self, _about: None) -> None:
+        """End once everything that it has is answered; what was lost never is."""
+        if self.ended is not None or self.hangs:
+            return
         now = self._events.clock.ns
-        last = max((one.answered_ns for one in self.pending), default=now)
+        answers = [one.answered_ns for one in self.pending if one.answered_ns != NEVER]
+        last = max(answers, default=now)
+        if last > now:
+            self._events.at(last, self._end_when_done)  # a lock may make it later yet
+            return
         stop = self.behaviour.stops.at(self._chance.random())
-        self._events.at(max(now, last) + stop, self._end_orderly)
+        self._events.at(now + stop, self._end_orderly)
 
     def _end_orderly(self, _about: None) -> None:
-        if self.ended is None:
+        if self.ended is None and not self.hangs:
             self.end(0)
 
     def kill(self) -> None:

@@ -1,5 +1,6 @@
 """A simulated release: the real strategies and the real pool against simulated replicas."""
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from balancer.health import HealthPolicy
 from orchestrator.model import Deploy, RunCommand
 from orchestrator.simulated import prober
+from orchestrator.simulated.replica import SimulatedReplica
 from orchestrator.simulated.request import Handling
 from orchestrator.simulated.world_settings import (
     Breaks,
@@ -141,6 +143,61 @@ def test_a_lock_makes_requests_wait() -> None:
     assert patient.account.ends == {"200": patient.planned}
     hasty = release(step, rate=100.0, world=world, baseline_seconds=1.0, timeout_seconds=2.0)
     assert hasty.account.ends["gave up"] == pytest.approx(100, abs=40)
+
+
+def test_who_waits_for_a_lock_takes_no_worker() -> None:
+    """Requests that need no lock are answered meanwhile, however many others wait for it."""
+    world = World(
+        endpoints=(
+            Endpoint(name="GET /", weight=9.0),
+            Endpoint(name="POST /subscriptions", lock="subscriptions"),
+        ),
+        migrations=(MigrationModel(name="0001", seconds=3.0, locks="subscriptions"),),
+        replica=ReplicaModel(workers=2),
+    )
+    step = RunCommand(name="0001", command=("migrate",))
+    seen = release(step, rate=100.0, world=world, baseline_seconds=1.0, timeout_seconds=1.0)
+    assert seen.account.ends["gave up"] == pytest.approx(20, abs=18)  # a tenth, for two seconds
+    assert answered(seen) == seen.planned
+
+
+@pytest.mark.parametrize("order", ["checks-only", "together"])
+def test_a_request_on_its_way_does_not_keep_a_replica(
+    order: Literal["checks-only", "together"],
+) -> None:
+    """A replica that stops ends once it has answered, though requests are lost on their way."""
+    world = World(network=Network(delay_seconds=0.02), replica=ReplicaModel(stop_seconds=0.1))
+    policy = {"termination": TerminationPolicy(order=order, deregistration_lag_seconds=0.3)}
+    seen = release(rate=300.0, world=world, policy=policy, **UNKIND)
+    assert seen.account.failed
+    stops = [one for one in seen.events if (one.verb, one.state) == ("stop", "completed")]
+    assert stops
+    assert all(one.detail["killed"] == [] for one in stops)
+
+
+@pytest.mark.parametrize(("after", "seconds"), [(0.5, 60), (1.2, 60), (0.5, 2), (1.2, 2)])
+def test_a_replica_that_hangs_while_it_stops(
+    after: float, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on to stop once it answers again; until then only its grace period ends it."""
+    ask = SimulatedReplica.ask_to_stop
+
+    def ask_and_hang(replica: SimulatedReplica) -> None:
+        ask(replica)
+        if replica.replica.id == "a-1":
+            loop = asyncio.get_running_loop()
+            loop.call_later(after, replica.hang)
+            loop.call_later(after + seconds, replica.resume)
+
+    monkeypatch.setattr(SimulatedReplica, "ask_to_stop", ask_and_hang)
+    model = ReplicaModel(stop_listening_seconds=1.0, stop_seconds=0.5)
+    seen = release(rate=50.0, world=World(replica=model))
+    (first, *_) = [one for one in seen.events if (one.verb, one.state) == ("stop", "completed")]
+    assert first.detail["killed"] == (["a-1"] if seconds > 10 else [])
+    # It closes a second after its signal, and ends half a second later; either waits for it.
+    if seconds < 10:
+        assert first.seconds == pytest.approx(after + seconds + (1.5 if after < 1 else 0.5))
+    assert seen.account.ends == {"200": seen.planned}
 
 
 def test_a_canary_that_fails_is_taken_back() -> None:
