@@ -6,7 +6,7 @@ A step may have ten annotations of a kind, so that is how many there are; the st
 
 from collections.abc import Iterable
 
-from scenarios.reports import words
+from scenarios.reports import cause_words, words
 from scenarios.verdict.model import Verdict
 
 MOST = 10
@@ -27,7 +27,7 @@ def _sentences(verdict: Verdict) -> Iterable[str]:
     for cause in verdict.causes:
         evidence = cause.evidence
         yield (
-            f"{cause.count:,} {words.cause_line(cause)}; endpoints: "
+            f"{cause.count:,} {cause_words.line_of(cause)}; endpoints: "
             f"{words.counted(evidence.endpoints, 2)}; during {words.counted(evidence.steps, 2)}"
         )
 

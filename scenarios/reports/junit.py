@@ -6,7 +6,7 @@ What explains a failure is in the element's text, since some systems show nothin
 
 from xml.etree import ElementTree as ET
 
-from scenarios.reports import jobs, words
+from scenarios.reports import cause_words, jobs, words
 from scenarios.verdict.model import Check, Invariant, Verdict
 
 SHOWN_CAUSES = 5
@@ -86,9 +86,9 @@ def _explanation(check: Check, verdict: Verdict) -> list[str]:
     lines = [] if verdict.control is None else words.control_facts(verdict.control)
     for cause in verdict.causes[:SHOWN_CAUSES]:
         evidence = cause.evidence
-        excused = f" ({words.excused_text(cause)})" if cause.excused else ""
+        excused = f" ({cause_words.excused_text(cause)})" if cause.excused else ""
         lines += [
-            f"{cause.count:,} {words.cause_line(cause)}{excused}",
+            f"{cause.count:,} {cause_words.line_of(cause)}{excused}",
             f"    endpoints: {words.counted(evidence.endpoints)}",
             f"    during {words.counted(evidence.steps)}",
             f"    examples: {' '.join(evidence.requests[:3])}",

@@ -5,7 +5,7 @@ A step summary over 1,024 KiB is refused as a whole, so the text is cut before t
 
 from collections.abc import Iterable, Sequence
 
-from scenarios.reports import jobs, service_words, words
+from scenarios.reports import cause_words, jobs, service_words, words
 from scenarios.verdict.model import Cause, ControlComparison, ControlRow, Verdict
 
 LIMIT_BYTES = 1_000_000
@@ -98,8 +98,8 @@ def _cause(cause: Cause) -> tuple[str, ...]:
     evidence = cause.evidence
     return (
         f"{cause.count:,}",
-        escape(words.cause_line(cause))
-        + (f" ({escape(words.excused_text(cause))})" if cause.excused else ""),
+        escape(cause_words.line_of(cause))
+        + (f" ({escape(cause_words.excused_text(cause))})" if cause.excused else ""),
         escape(words.counted(evidence.versions)),
         escape(words.counted(evidence.endpoints)),
         escape(words.counted(evidence.steps)),

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.reports import words
+from scenarios.reports import cause_words, words
 from scenarios.reports.markdown import escape
 from scenarios.reports.terminal import COLOUR, badge
 from scenarios.verdict.model import Verdict
@@ -222,9 +222,7 @@ def _failed(verdict: Verdict) -> str:
 def _why(verdict: Verdict) -> str:
     if not verdict.causes:
         return words.MISSING
-    return "\n".join(
-        f"{cause.count:,} {words.without_code(cause.title)}" for cause in verdict.causes[:2]
-    )
+    return "\n".join(f"{cause.count:,} {cause_words.short(cause)}" for cause in verdict.causes[:2])
 
 
 FACTS = (

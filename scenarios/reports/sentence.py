@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from scenarios.reports import words
+from scenarios.reports import cause_words, words
 from scenarios.verdict.model import NO_UPSTREAM, Cause, Verdict
 
 _NULL = re.compile(r'null value in column "(?P<column>[^"]+)"(?: of relation "(?P<table>[^"]+)")?')
@@ -69,7 +69,7 @@ def tell(cause: Cause, verdict: Verdict) -> Told:
     by_cause = _CAUSES.get(cause.cause) or _KINDS.get(cause.kind)
     told = (by_state and by_state(cause, verdict)) or (by_cause and by_cause(cause, verdict))
     advised = next((one.sentence for one in verdict.advice if one.cause == cause.cause), "")
-    found = told or Told(in_words(cause).rstrip("."))
+    found = told or Told(cause_words.in_words(cause).rstrip("."))
     return found if found.safe_way or not advised else found._replace(safe_way=_plain(advised))
 
 
@@ -190,7 +190,7 @@ def _mixed_fleet(cause: Cause, verdict: Verdict) -> Told:
     if line == cause.cause:
         return _lacking_route(cause, verdict)
     # The numbers of the contrast, and the symptom, stand beside the cause.
-    return Told(in_words(cause).partition(" (")[0], _SAFE_ORDERS.get(line, ""))
+    return Told(cause_words.in_words(cause).partition(" (")[0], _SAFE_ORDERS.get(line, ""))
 
 
 _READ_FIRST = (
@@ -274,7 +274,7 @@ def _undrained(cause: Cause, _: Verdict) -> Told:
 def _locked(cause: Cause, verdict: Verdict) -> Told:
     blocker = next(iter(verdict.locks.blockers), None)
     if blocker is None:
-        return Told(in_words(cause))
+        return Told(cause_words.in_words(cause))
     about = f" on {blocker.relation}" if blocker.relation else ""
     # The name of an application must not begin the sentence, which begins with a capital letter.
     whose = f" of {words.clean(blocker.application)}" if blocker.application else ""
@@ -332,11 +332,6 @@ def _migration(cause: Cause) -> str | None:
 def delayed_by_locks(verdict: Verdict) -> int:
     """How many requests locks delayed, by those of the first session that is named."""
     return next((one.requests for one in verdict.locks.blockers), 0)
-
-
-def in_words(cause: Cause) -> str:
-    """The title of a cause without the code that its id has, too."""
-    return words.without_code(cause.title)
 
 
 def _plain(sentence: str) -> str:

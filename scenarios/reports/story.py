@@ -1,6 +1,6 @@
 """What is shown of a request's story besides its moments, in the terminal and on the page alike."""
 
-from scenarios.reports.words import cause_text
+from scenarios.reports.cause_words import text_of
 from scenarios.verdict.story import Story
 
 ABOUT = "About"
@@ -11,7 +11,7 @@ def facts(story: Story) -> tuple[tuple[str, str], ...]:
     """What is known of the request, as pairs of a name and a text; unknown things are left out."""
     why = None
     if story.cause is not None:
-        why = cause_text(story.title or "", story.cause, story.confidence or "certain")
+        why = text_of(story.title or "", story.cause, story.confidence or "certain")
     pairs = (
         ("Why", why),
         ("With", ", ".join(story.contributing)),

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.reports import jobs, service_words, words
-from scenarios.reports.sentence import Summary, delayed_by_locks, fine, in_words, summary_of
+from scenarios.reports import cause_words, jobs, service_words, words
+from scenarios.reports.sentence import Summary, delayed_by_locks, fine, summary_of
 from scenarios.reports.terminal_details import details
 from scenarios.verdict.model import Cause, Verdict
 
@@ -218,9 +218,9 @@ def _failures(verdict: Verdict) -> Iterator[Row]:
 
 
 def _why(cause: Cause) -> Text:
-    line = Text.assemble((f"{cause.count:,}  ", "bold red"), in_words(cause))
+    line = Text.assemble((f"{cause.count:,}  ", "bold red"), cause_words.in_words(cause))
     sure = "" if cause.confidence == "certain" else f", {cause.confidence}"
-    excused = f", {words.excused_text(cause)}" if cause.excused else ""
+    excused = f", {cause_words.excused_text(cause)}" if cause.excused else ""
     return line.append(f"  [{words.clean(cause.cause)}{sure}{excused}]", "dim")
 
 
@@ -238,7 +238,7 @@ def _slow(verdict: Verdict) -> str:
     cause = verdict.slow_causes[0]
     number = verdict.requests.slow
     noun = "request was" if number == 1 else "requests were"
-    return f"{number:,} {noun} slow: {in_words(cause)} ({cause.count:,})"
+    return f"{number:,} {noun} slow: {cause_words.in_words(cause)} ({cause.count:,})"
 
 
 def _locks(verdict: Verdict) -> str:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.reports import jobs, service_words, words
+from scenarios.reports import cause_words, jobs, service_words, words
 from scenarios.verdict.model import (
     Cause,
     ControlComparison,
@@ -132,11 +132,11 @@ def _windows(windows: tuple[Downtime, ...]) -> RenderableType:
 def _causes(causes: tuple[Cause, ...]) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for cause in causes[:SHOWN_CAUSES]:
-        line = Text(words.without_code(cause.title), "bold")
+        line = Text(cause_words.in_words(cause), "bold")
         sure = "" if cause.confidence == "certain" else f", {cause.confidence}"
         line.append(f"  [{words.clean(cause.cause)}{sure}]", "not bold dim")
         if cause.excused:
-            line.append(f" ({words.excused_text(cause)})", "not bold dim")
+            line.append(f" ({cause_words.excused_text(cause)})", "not bold dim")
         grid = Table.grid(padding=0)
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")

@@ -1,19 +1,16 @@
 """Numbers and evidence as people read them, in every view alike."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from scenarios.evidence.control_run import ControlRun
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
-from scenarios.verdict.causes import sqlstates
 from scenarios.verdict.measures.slo import percent_down
 from scenarios.verdict.model import (
     Availability,
     Budget,
-    Cause,
     ControlComparison,
     ControlRow,
     Downtime,
@@ -351,14 +348,6 @@ def run_name(verdict: Verdict) -> tuple[str, ...]:
     return (verdict.scenario, verdict.strategy, *predicted, *((text,) if text else ()))
 
 
-def cause_words(cause: str) -> str:
-    """What a cause id means, as far as the id alone tells; empty if it speaks for itself."""
-    kind, _, rest = cause.partition(":")
-    if kind == "sqlstate":
-        return sqlstates.describe(rest)
-    return {"no_backend": "no backend was available"}.get(cause, "")
-
-
 def probed_title(probed: ProbedVersion) -> str:
     """What heads the findings of a probe."""
     return (
@@ -419,12 +408,6 @@ def control_row(row: ControlRow) -> tuple[str, ...]:
     )
 
 
-def excused_text(cause: Cause) -> str:
-    """How many requests of a cause do not count against the release."""
-    those = "all" if cause.excused == cause.count else f"{cause.excused:,}"
-    return f"{those} as in the control run"
-
-
 def control_facts(control: ControlComparison) -> list[str]:
     """What the comparison with the control run comes to, in sentences."""
     there = f"{control.failed:,} of {control.requests:,} requests failed in the control run"
@@ -451,28 +434,3 @@ def control_text(control: ControlRun) -> str:
     if control.unusable:
         return f"{text}; it does not count: {'; '.join(control.unusable)}"
     return text
-
-
-_CODE = re.compile(r"^(?:SQLSTATE \w{5}|HTTP \d{3}): ")
-
-
-def without_code(title: str) -> str:
-    """The title of a cause without the code that its id has, too."""
-    return clean(_CODE.sub("", title))
-
-
-def cause_text(title: str, cause: str, confidence: str = "certain") -> str:
-    """A cause as every view tells it: its words first, its id behind them.
-
-    Args:
-        title: the cause in words.
-        cause: its id.
-        confidence: how sure that is; `certain` is not said.
-    """
-    sure = "" if confidence == "certain" else f", {confidence}"
-    return f"{without_code(title)}  [{clean(cause)}{sure}]"
-
-
-def cause_line(cause: Cause) -> str:
-    """The same for a cause of the verdict."""
-    return cause_text(cause.title, cause.cause, cause.confidence)

@@ -14,7 +14,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.progress import ReplicaView, RunHeader
 from scenarios.evidence.tick import Tick
-from scenarios.reports import words
+from scenarios.reports import cause_words, words
 from scenarios.reports.live.charts import charts, locks
 from scenarios.reports.live.fitting import ends, fit
 from scenarios.reports.live.fleet import replicas
@@ -254,7 +254,7 @@ def _causes(state: LiveState, width: int) -> list[Text]:
     lines = [Text("failures", "bold")]
     for cause, count in sorted(state.failures.items(), key=lambda item: (-item[1], item[0]))[:5]:
         line = Text(f"{count:>7,}  ", "bold red")
-        line.append(words.clean(cause), "bold").append(f"  {words.cause_words(cause)}")
+        line.append(words.clean(cause), "bold").append(f"  {cause_words.id_words(cause)}")
         lines.append(fit(line, width))
     return lines
 

@@ -2,11 +2,10 @@
 
 import shlex
 
-from scenarios.reports import words
+from scenarios.reports import cause_words, words
 from scenarios.reports.page.frame import NOTHING, bullets, table, to_copy
 from scenarios.reports.page.markup import Html
 from scenarios.reports.page.stories import Stories
-from scenarios.reports.sentence import in_words
 from scenarios.verdict.model import Cause, Downtime, FailedRequest, Verdict
 
 SHOWN_WINDOWS = 50
@@ -159,7 +158,7 @@ def _cause(cause: Cause, number: int, *, told: bool = True) -> Html:
         "schema": words.counted(evidence.schemas),
         "from, to": f"{words.instant(evidence.first)}, {words.instant(evidence.last)}",
         "possibly also": words.counted(evidence.contributing),
-        "do not count": words.excused_text(cause) if cause.excused else "",
+        "do not count": cause_words.excused_text(cause) if cause.excused else "",
         "request ids": words.some(evidence.requests, cause.count),
     }
     known = Html().join(
@@ -184,7 +183,7 @@ def _cause(cause: Cause, number: int, *, told: bool = True) -> Html:
     ).format(
         " open" if number == 0 else "",
         cause.count,
-        in_words(cause),
+        cause_words.in_words(cause),
         cause.cause,
         "" if cause.confidence == "certain" else f"({cause.confidence})",
         known,

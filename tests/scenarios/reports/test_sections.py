@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from scenarios.reports import words
+from scenarios.reports.cause_words import line_of
 from scenarios.reports.github import annotations
 from scenarios.reports.junit import junit
 from scenarios.reports.markdown import summary
@@ -460,7 +461,7 @@ def test_junit_tells_what_explains_a_failure(failed: Verdict) -> None:
     cases = {one.get("name") or "": one.findtext("failure") or "" for one in suite.iter("testcase")}
     text, cause = cases["no request fails"], failed.causes[0]
     for fact in (
-        f"{cause.count:,} {words.cause_line(cause)}",
+        f"{cause.count:,} {line_of(cause)}",
         "endpoints: ",
         "during start b-2",
         f"examples: {' '.join(cause.evidence.requests[:3])}",
