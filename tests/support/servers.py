@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scenarios.traffic.settings import EventStream, Pace, WebSocket
 from scenarios.traffic.wire.client import Client
-from scenarios.traffic.wire.connection import ClientExchange
+from scenarios.traffic.wire.connection import Browser, ClientExchange
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -135,6 +135,7 @@ class Asker:
         pace: Pace | None = None,
         timeout_seconds: float | None = None,
         websocket: WebSocket | EventStream | None = None,
+        browser: Browser | None = None,
     ) -> asyncio.Future[ClientExchange]:
         exchange = ClientExchange(
             payload,
@@ -143,6 +144,7 @@ class Asker:
             pace=pace,
             timeout_seconds=timeout_seconds,
             lasting=websocket,
+            browser=browser,
         )
         future: asyncio.Future[ClientExchange] = asyncio.get_running_loop().create_future()
         self._waiting[exchange] = future

@@ -160,13 +160,13 @@ class Client:
             del self._kept[kept]
             if kept.usable():
                 return kept
-            kept.close()
+            kept.let_go()
             return None
         while self._idle:
             connection, _ = self._idle.popitem()
             if connection.usable():
                 return connection
-            connection.close()
+            connection.let_go()
         return None
 
     def _timeout_of(self, exchange: ClientExchange) -> int:
@@ -283,7 +283,7 @@ class Client:
             browser.connection = connection
             self._kept[connection] = None
         else:
-            connection.close()  # visits overlapped, and one connection is enough
+            connection.let_go()  # visits overlapped, and one connection is enough
 
     def dropped(self, connection: Pooled) -> None:
         """An idle connection reports that its other end has closed it."""

@@ -183,8 +183,11 @@ class Pooled(Protocol):
     def carry(self, exchange: "ClientExchange", /) -> None:
         """Send this exchange."""
 
+    def let_go(self) -> None:
+        """It gets no more exchanges: close it as soon as what it carries has ended."""
+
     def close(self) -> None:
-        """Close it."""
+        """Close it, whatever it carries."""
 
 
 class Owner(Protocol):
@@ -291,6 +294,10 @@ class Connection:
 
     def hang_up(self) -> None:
         """What could go on for long should end now; an ordinary exchange ends by itself."""
+
+    def let_go(self) -> None:
+        """Close it: an idle connection carries nothing."""
+        self.close()
 
     def close(self) -> None:
         """Close the socket; a second call does nothing."""

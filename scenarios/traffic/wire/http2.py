@@ -128,7 +128,12 @@ def translated(payload: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
         (b":authority", authority),
         (b":path", target),
     ]
-    return fields + [pair for pair in pairs if pair[0] not in _OF_CONNECTION], body
+    return fields + [pair for pair in pairs if _may_be_sent(*pair)], body
+
+
+def _may_be_sent(name: bytes, value: bytes) -> bool:
+    """Whether HTTP/2 has such a field; of `TE` it has one value (RFC 9113, section 8.2.2)."""
+    return name not in _OF_CONNECTION and (name != b"te" or value.lower() == b"trailers")
 
 
 class Http2Stream:
@@ -283,6 +288,11 @@ class Http2Connection:
     def hang_up(self) -> None:
         """Nothing here stays open for long."""
 
+    def let_go(self) -> None:
+        """Close it as soon as what it carries has ended, which may be now."""
+        self._retired = True
+        self._end_if_over()
+
     def close(self) -> None:
         """Close the socket; a second call does nothing."""
         if self._closed:
@@ -421,7 +431,12 @@ class Http2Connection:
             self._owner.dropped(self)
 
     def _reset(self, stream: Http2Stream) -> None:
-        """Tell the server that nobody waits for the rest."""
+        """Tell the server that nobody waits for the rest.
+
+        The stream is taken out first: if the connection is found lost by that, the exchange still
+        has the outcome that is known already, and only that one.
+        """
+        self._streams.pop(stream.number, None)
         try:
             self._h2.reset_stream(stream.number, ErrorCodes.CANCEL)
         except H2Error:

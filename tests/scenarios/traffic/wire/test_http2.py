@@ -2,20 +2,32 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, Event, RequestReceived, StreamEnded
+from h2.events import DataReceived, Event, RequestReceived, SettingsAcknowledged, StreamEnded
 from h2.settings import SettingCodes
-from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, SettingsFrame
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    PushPromiseFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.traffic.settings import TlsSettings
-from scenarios.traffic.wire.http2 import Farewell, Http2Frames, translated
+from scenarios.traffic.wire.connection import Browser, ClientExchange, Pooled
+from scenarios.traffic.wire.http2 import Farewell, Http2Connection, Http2Frames, translated
 from scenarios.traffic.wire.tls import tls_context
 from tests.support.servers import CERTIFICATE, Asker, Site, encrypted, reset, serving
 
@@ -29,6 +41,7 @@ class Peer:
     Attributes:
         requests: the fields and the body of each request, by its stream.
         ended: the streams whose request is whole, in order.
+        agreed: whether the client has acknowledged our settings.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,6 +49,7 @@ class Peer:
         self.reader, self.writer = reader, writer
         self.requests: dict[int, tuple[dict[str, str], bytearray]] = {}
         self.ended: list[int] = []
+        self.agreed = False
 
     async def begin(self) -> None:
         self.h2.initiate_connection()
@@ -45,13 +59,13 @@ class Peer:
         self.writer.write(self.h2.data_to_send())
         await self.writer.drain()
 
-    async def heard(self, streams: int) -> None:
-        """Wait until so many requests are whole.
+    async def heard(self, streams: int, *, agreed: bool = False) -> None:
+        """Wait until so many requests are whole; if asked, also until our settings were agreed to.
 
         Raises:
             IncompleteReadError: the client has closed the connection.
         """
-        while len(self.ended) < streams:
+        while len(self.ended) < streams or (agreed and not self.agreed):
             data = await self.reader.read(65536)
             if not data:
                 raise asyncio.IncompleteReadError(b"", None)
@@ -67,6 +81,8 @@ class Peer:
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamEnded):
             self.ended.append(event.stream_id)
+        elif isinstance(event, SettingsAcknowledged):
+            self.agreed = True
 
     async def answer(self, stream: int, body: bytes = b"ok", status: str = "200") -> None:
         self.h2.send_headers(stream, [(":status", status), ("x-served-by", "a-1")])
@@ -202,6 +218,46 @@ async def test_a_graceful_farewell_loses_nothing() -> None:
     assert [(one.status, one.error, one.opened) for one in outcomes] == [(200, None, True)] * 3
 
 
+async def test_a_farewell_that_the_next_request_finds() -> None:
+    """A request finds a GOAWAY that nobody has read; what the connection carries goes on."""
+    found: list[asyncio.Future[ClientExchange]] = []
+
+    async def play(peer: Peer) -> None:
+        if found:
+            await in_order(peer)
+        await peer.heard(1)
+        await peer.answer(1)
+        await peer.heard(2)
+        await peer.farewell(3)
+        found.append(asker.send())  # before the loop has looked at the client's socket
+        await peer.answer(3)
+        await peer.reader.read()
+
+    async with asking(play, timeout_seconds=5) as asker:
+        await asker.send()
+        second = await asker.send()
+        third = await found[0]
+    assert [(one.status, one.error) for one in (second, third)] == [(200, None)] * 2
+    assert [one.opened for one in (second, third)] == [False, True]
+
+
+async def test_visits_of_one_user_that_overlap() -> None:
+    """Each has opened a connection; one of them is kept, and the other ends with its request."""
+    both = asyncio.Barrier(2)
+
+    async def play(peer: Peer) -> None:
+        await peer.heard(1, agreed=True)
+        await both.wait()
+        await peer.answer(1)
+        await peer.reader.read()
+
+    user = Browser("u1")
+    async with asking(play, timeout_seconds=5) as asker:
+        outcomes = await asyncio.gather(*(asker.send(browser=user) for _ in range(2)))
+        assert asker.client.idle == 1
+    assert [(one.status, one.error) for one in outcomes] == [(200, None)] * 2
+
+
 async def test_what_the_server_has_not_processed_is_safe_to_retry() -> None:
     """A stream beyond the last one of a GOAWAY was not processed, and the outcome says so."""
 
@@ -291,6 +347,85 @@ async def test_silence_is_a_timeout_and_nothing_more_is_sent_there() -> None:
     assert [(one.error, one.opened) for one in outcomes] == [("timeout", True)] * 2
 
 
+class Breaking:
+    """A socket whose next write finds, once it is broken, that the other end has reset it."""
+
+    def __init__(self, inner: socket.socket) -> None:
+        inner.setblocking(False)
+        self.inner, self.broken = inner, False
+
+    def recv_into(self, buffer: memoryview) -> int:
+        return self.inner.recv_into(buffer)
+
+    def send(self, data: memoryview) -> int:
+        if self.broken:
+            raise ConnectionResetError("Connection reset by peer")
+        return self.inner.send(data)
+
+    def fileno(self) -> int:
+        return self.inner.fileno()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class Ledger:
+    """Whom a connection reports to; keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int | None, str | None]] = []
+        self.done: list[ClientExchange] = []
+
+    def finished(self, exchange: ClientExchange, error: str | None, detail: str | None) -> None:
+        del detail
+        self.told.append((exchange.status, error))
+        self.done.append(exchange)
+
+    def idled(self, connection: Pooled) -> None:
+        """Nothing is kept here."""
+
+    def dropped(self, connection: Pooled) -> None:
+        """Nothing is kept here."""
+
+
+@pytest.mark.parametrize("case", ["early answer", "malformed answer", "deadline"])
+async def test_one_outcome_although_the_reset_finds_the_connection_lost(case: str) -> None:
+    """A stream is reset on a connection that turns out to be lost: its outcome was known before."""
+    ours, theirs = socket.socketpair()
+    sock, ledger = Breaking(ours), Ledger()
+    server = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+    with theirs:
+        connection = Http2Connection(
+            asyncio.get_running_loop(),
+            sock,
+            buffer=memoryview(bytearray(65536)),
+            owner=ledger,
+            browser=None,
+            alone=False,
+        )
+        body = b"y" * 100_000  # more than the window of a stream
+        exchange = ClientExchange(POST % len(body) + body, is_head=False, close=False)
+        connection.carry(exchange)
+        server.initiate_connection()
+        server.receive_data(theirs.recv(1 << 18))
+        sock.broken = True
+        if case == "deadline":
+            assert exchange.connection is not None
+            exchange.connection.give_up()
+        else:
+            status = "413" if case == "early answer" else "20"
+            server.send_headers(1, [(":status", status)], end_stream=True)
+            theirs.sendall(server.data_to_send())
+            connection.usable()
+        connection.close()
+    outcome = {
+        "early answer": (413, None),
+        "malformed answer": (None, "malformed"),
+        "deadline": (None, "timeout"),
+    }
+    assert ledger.told == [outcome[case]]
+
+
 async def test_what_is_not_http_2() -> None:
     """Bytes that are no frames, in spite of what both ends agreed on."""
 
@@ -328,6 +463,67 @@ async def test_a_connection_for_one_request_alone() -> None:
         outcomes = [await asker.send(close=True), await asker.send(), await asker.send(close=True)]
         assert asker.client.idle == 1
     assert [one.opened for one in outcomes] == [True] * 3
+
+
+WHAT_SERVERS_SEND = [
+    one.serialize()
+    for stream in (1, 3, 9)  # the last one is nobody's
+    for one in (
+        HeadersFrame(stream, b"\x88", flags=["END_HEADERS"]),
+        HeadersFrame(stream, b"\x88", flags=["END_HEADERS", "END_STREAM"]),
+        HeadersFrame(stream, b"\x88", flags=["END_HEADERS", "PADDED"], pad_length=9),
+        HeadersFrame(stream, b"\x88"),
+        ContinuationFrame(stream, b"\x8d", flags=["END_HEADERS"]),
+        DataFrame(stream, b"x" * 50),
+        DataFrame(stream, b"x", flags=["PADDED", "END_STREAM"], pad_length=200),
+        RstStreamFrame(stream, error_code=8),
+        WindowUpdateFrame(stream, window_increment=70_000),
+        WindowUpdateFrame(stream, window_increment=(1 << 31) - 1),
+        GoAwayFrame(0, last_stream_id=stream),
+        PushPromiseFrame(stream, 2, b"\x82", flags=["END_HEADERS"]),
+    )
+] + [
+    SettingsFrame(0, settings={3: 0}).serialize(),
+    SettingsFrame(0, settings={1: 0, 3: 100, 4: 0, 5: 16_384, 6: 1}).serialize(),
+    SettingsFrame(0, settings={4: (1 << 31) - 1}).serialize(),
+    SettingsFrame(0, settings={5: 1}).serialize(),
+    SettingsFrame(0, settings={0x99: 7}).serialize(),
+    PingFrame(0, b"12345678").serialize(),
+    WindowUpdateFrame(0, window_increment=70_000).serialize(),
+]
+
+
+@given(st.lists(st.sampled_from(WHAT_SERVERS_SEND) | st.binary(max_size=30), max_size=12))
+def test_each_request_has_one_outcome_whatever_the_server_sends(sent: list[bytes]) -> None:
+    """Odd frames and bytes that are none give no traceback, and no second outcome."""
+    ours, theirs = socket.socketpair()
+    loop, ledger = asyncio.new_event_loop(), Ledger()
+    with theirs, contextlib.closing(loop):
+        connection = Http2Connection(
+            loop,
+            Breaking(ours),
+            buffer=memoryview(bytearray(65536)),
+            owner=ledger,
+            browser=None,
+            alone=False,
+        )
+        body = b"y" * 100_000
+        payloads = (POST % len(body) + body, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        exchanges = [ClientExchange(one, is_head=False, close=False) for one in payloads]
+        for one in exchanges:
+            connection.carry(one)
+        theirs.setblocking(False)
+        for piece in sent:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                theirs.send(piece)
+            with contextlib.suppress(BlockingIOError, ConnectionResetError):
+                theirs.recv(1 << 18)
+            connection.usable()
+        for one in exchanges:
+            if one not in ledger.done and one.connection is not None:
+                one.connection.give_up()
+        connection.close()
+    assert sorted(map(id, ledger.done)) == sorted(map(id, exchanges))
 
 
 FRAMES = [
@@ -369,3 +565,18 @@ def test_a_request_is_translated() -> None:
         ],
         b"",
     )
+
+
+@pytest.mark.parametrize(("value", "kept"), [(b"trailers", True), (b"gzip;q=0.5", False)])
+def test_the_only_te_that_http_2_has(value: bytes, kept: bool) -> None:  # noqa: FBT001
+    """`TE` may say `trailers` there, and nothing else (RFC 9113, section 8.2.2)."""
+    fields, _ = translated(b"GET / HTTP/1.1\r\nHost: a.test\r\nTE: " + value + b"\r\n\r\n")
+    assert ((b"te", value) in fields) == kept
+
+
+async def test_fields_that_http_2_does_not_have() -> None:
+    """A request that has them for HTTP/1.1 is sent without them."""
+    fields = b"TE: gzip\r\nConnection: TE\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\n"
+    async with asking(in_order) as asker:
+        outcome = await asker.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n" + fields + b"\r\n")
+    assert (outcome.status, outcome.error) == (200, None)
