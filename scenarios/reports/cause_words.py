@@ -1,9 +1,12 @@
 """Causes in words: the same words for a cause in every view, and shorter ones for a table."""
 
 import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 
 from scenarios.reports.words import clean
 from scenarios.verdict.causes import sqlstates
+from scenarios.verdict.causes.exchange_rules import BALANCER, TRANSPORT
 from scenarios.verdict.model import Cause
 
 _CODE = re.compile(r"^(?:SQLSTATE \w{5}|HTTP \d{3}): ")
@@ -14,12 +17,33 @@ _REST = re.compile(r"[:;] | \(\d")
 _SHORT = 80
 
 
-def id_words(cause: str) -> str:
-    """What a cause id means, as far as the id alone tells; empty if it speaks for itself."""
+_ALONE = {
+    "no_backend": "no backend was available",
+    "unexpected_answer": "the answer was not the expected one",
+    "transport:undispatched": "the load generator could not send the request",
+}
+_OF_KIND: Mapping[str, Callable[[str], str | None]] = {
+    "sqlstate": sqlstates.describe,
+    "status": lambda code: f"HTTP {code} {_phrase(code)}".strip(),
+    "transport": TRANSPORT.get,
+    "balancer": BALANCER.get,
+}
+
+
+def id_text(cause: str) -> str:
+    """A cause of which only the id is known yet: what it means, and the id in brackets."""
     kind, _, rest = cause.partition(":")
-    if kind == "sqlstate":
-        return sqlstates.describe(rest)
-    return {"no_backend": "no backend was available"}.get(cause, "")
+    known = _OF_KIND.get(kind)
+    meaning = _ALONE.get(cause) or (known(rest) if known and rest else None)
+    return f"{clean(meaning or rest or kind).replace('_', ' ')}  [{clean(cause)}]"
+
+
+def _phrase(code: str) -> str:
+    """What a status is called (RFC 9110, section 15)."""
+    try:
+        return HTTPStatus(int(code)).phrase
+    except ValueError:
+        return ""
 
 
 def _without_code(title: str) -> str:

@@ -254,7 +254,8 @@ def _causes(state: LiveState, width: int) -> list[Text]:
     lines = [Text("failures", "bold")]
     for cause, count in sorted(state.failures.items(), key=lambda item: (-item[1], item[0]))[:5]:
         line = Text(f"{count:>7,}  ", "bold red")
-        line.append(words.clean(cause), "bold").append(f"  {cause_words.id_words(cause)}")
+        meaning, space, code = cause_words.id_text(cause).partition("  ")
+        line.append(meaning, "bold").append(space + code, "dim")
         lines.append(fit(line, width))
     return lines
 

@@ -14,6 +14,7 @@ from scenarios.evidence.locks import LockWait
 from scenarios.evidence.progress import ReplicaView, RunHeader
 from scenarios.evidence.tick import Tick
 from scenarios.reports import words
+from scenarios.reports.cause_words import id_text
 from scenarios.reports.live.state import LiveState, waited_for
 from scenarios.verdict.timeline import describe
 
@@ -131,10 +132,8 @@ class PlainProgress:
     def _say_failures(self) -> None:
         failed = self._failures.total()
         if failed:
-            self._at(
-                f"failed {failed:,} of {self._answered:,} requests: "
-                f"{words.counted(dict(self._failures.most_common()))}"
-            )
+            told = {id_text(cause): count for cause, count in self._failures.most_common()}
+            self._at(f"failed {failed:,} of {self._answered:,} requests: {words.counted(told)}")
         self._failures.clear()
         self._answered = 0
 

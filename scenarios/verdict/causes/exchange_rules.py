@@ -15,8 +15,8 @@ EXHAUSTED = {
     errno.EADDRNOTAVAIL: ("harness:ports", "the load generator ran out of ports"),
 }
 TRANSPORT = {
-    "connect_refused": "the balancer refused the connection",
-    "connect_timeout": "the connection to the balancer timed out",
+    "connect_refused": "the connection was refused",
+    "connect_timeout": "no connection came about in time",
     "reset": "the connection was reset before a complete response",
     "eof": "the connection was closed before a complete response",
     "timeout": "no complete response before the timeout",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from scenarios.reports.cause_words import short
+from scenarios.reports.cause_words import id_text, short
 from scenarios.reports.matrix import comparison
 from scenarios.verdict.model import Cause, CauseKind
 from tests.support.evidence import clean
@@ -84,3 +84,30 @@ def test_a_comparison_is_narrow() -> None:
     assert "not-null violation (versions a, b)" in text
     assert "null value" not in text
     assert max(map(len, text.splitlines())) < 140
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        ("sqlstate:42703", "undefined column"),
+        ("status:404", "HTTP 404 Not Found"),
+        ("status:299", "HTTP 299"),
+        ("status:999", "HTTP 999"),
+        ("transport:eof", "the connection was closed before a complete response"),
+        ("transport:undispatched", "the load generator could not send the request"),
+        ("balancer:connection_refused", "the replica refused the balancer's connection"),
+        ("balancer:some_new_one", "some new one"),
+        ("no_backend", "no backend was available"),
+        ("unexpected_answer", "the answer was not the expected one"),
+        ("else", "else"),
+    ],
+)
+def test_an_id_is_told_in_words(cause: str, said: str) -> None:
+    """Before the verdict only the id of a cause is known; it still is told in words first."""
+    assert id_text(cause) == f"{said}  [{cause}]"
+
+
+@given(st.text(max_size=50))
+def test_no_id_drives_a_terminal(cause: str) -> None:
+    """What a proxy names as its error is shown as text, whatever it is."""
+    assert id_text(cause).isprintable()

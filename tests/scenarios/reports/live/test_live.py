@@ -89,7 +89,7 @@ def test_plain_lines() -> None:
         "phase rollout",
         "migrate 0002.expand  400 ms",
         "start bridge-4  failed: exit status 1 [b]",
-        "failed 12 of 100 requests: sqlstate:23502 (12)",
+        "failed 12 of 100 requests: not-null violation  [sqlstate:23502] (12)",
     ]
     assert "\x1b" not in out.getvalue()
 
@@ -126,6 +126,12 @@ def test_the_table_of_replicas_has_every_column() -> None:
     assert re.split(r"  +", old[90:].strip())[:7] == [
         *("a-1", "a", "draining", "not yet", "0", "1", "300"),
     ]
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_failures_are_told_in_words_first(width: int) -> None:
+    """A failure has its meaning first, and behind it the id that other views show, too."""
+    assert any("12  not-null violation  [sqlstate:23502]" in line for line in drawn(width, 50))
 
 
 def test_the_charts_say_what_users_get() -> None:
