@@ -66,20 +66,36 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def wait_port(port: int, path: str = "/") -> None:
+def wait_port(
+    port: int, path: str = "/", of: subprocess.Popen[bytes] | None = None, seconds: float = 120
+) -> None:
     """Wait until whoever listens there answers with 200.
 
+    Args:
+        port: on the loopback address.
+        path: what is asked for.
+        of: the process that should answer, if the caller has it; its end ends the wait.
+        seconds: how long. A server that starts in 1 s of processor time took 20 s beside 20 others
+            on two cores.
+
     Raises:
-        SystemExit: nobody does within 30 s.
+        SystemExit: nobody does in that time, or the process has ended.
     """
-    deadline = time.monotonic() + 30
+    before = moment()
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as sock:
-            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n".encode())
-            if sock.recv(100).startswith(b"HTTP/1.1 200"):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 10) as at:
+            at.sendall(f"GET {path} HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n".encode())
+            if at.recv(100).startswith(b"HTTP/1.1 200"):
                 return
+        if of is not None and of.poll() is not None:
+            raise SystemExit(
+                f"{of.args!r} ended with status {of.returncode} before it answered on port {port}"
+            )
         time.sleep(0.05)
-    raise SystemExit(f"nothing answers on port {port}")
+    raise SystemExit(
+        f"nothing answers on port {port} after {seconds:.0f} s: {how_busy(before, 0.0)}"
+    )
 
 
 def pids(root: int) -> list[int]:
