@@ -1,6 +1,9 @@
-"""The files and folders that a user names: they are checked before anything is started."""
+"""The files, folders and programs that a user names: looked at before anything is started."""
 
 import contextlib
+import os
+import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -73,3 +76,24 @@ def write_file(flag: str, path: Path, data: str | bytes) -> None:
             with contextlib.suppress(OSError):
                 path.unlink()
         raise StorageError(f"{where}: {error.strerror}") from error
+
+
+def check_program(words: Sequence[str]) -> None:
+    """See that a command can be started.
+
+    Args:
+        words: the command; none at all is right, and so is a placeholder in the program's name.
+
+    Raises:
+        UsageError: there is no such program.
+    """
+    if not words or "{" in words[0]:
+        return
+    program = words[0]
+    path = Path(program)
+    if "/" in program and path.is_file() and not os.access(path, os.X_OK):
+        raise UsageError(f"{program} is not executable (chmod +x)")
+    if shutil.which(program) is None:
+        where = "" if "/" in program else " on PATH"
+        hint = f"; for the file {program} write ./{program}" if where and path.is_file() else ""
+        raise UsageError(f"there is no program {program or repr(program)}{where}{hint}")

@@ -33,6 +33,9 @@ _STATUS_OF: Mapping[type[Exception], ExitStatus] = {
     InterruptedRunError: ExitStatus.INTERRUPTED,
 }
 
+_LONG = 200
+"""So many characters of a path are shown."""
+
 app = typer.Typer(
     cls=CommandGroup,
     rich_markup_mode=None,
@@ -46,12 +49,30 @@ app.callback()(root)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `hitless`."""
+    _fill_closed_streams()
+    if sys.stdout is None:
+        code = _report(OSError(errno.EBADF, "standard output is closed"))
+        sys.exit(code)
     code = status(arguments)
     try:
         sys.stdout.flush()
     except OSError as error:
         code = _report(error)
     sys.exit(code)
+
+
+def _fill_closed_streams() -> None:
+    """Let no file that a run opens get the number of a standard stream that is closed (`>&-`).
+
+    Programs that a run starts would write into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def status(arguments: Sequence[str] | None = None) -> int:
@@ -94,6 +115,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, OSError):
         message = _environment_words(error)
     print(f"hitless: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - a message
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return ExitStatus.USAGE  # nobody but the user names files so
     return next(code for kind, code in _STATUS_OF.items() if isinstance(error, kind))
 
 
@@ -105,4 +128,4 @@ def _environment_words(error: OSError) -> str:
     if error.filename is None:
         return f"the machine refused it: {why}"
     where = error.filename if isinstance(error.filename, str) else os.fsdecode(error.filename)
-    return f"{where}: {why}"
+    return f"{where if len(where) <= _LONG else where[:_LONG] + '…'}: {why}"

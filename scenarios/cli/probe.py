@@ -11,7 +11,7 @@ import typer
 
 from orchestrator.placeholders import PlaceholderError
 from scenarios.cli.console import output
-from scenarios.cli.files import check_file, write_file
+from scenarios.cli.files import check_file, check_program, write_file
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import DatabaseOption, JsonOption
 from scenarios.errors import UsageError, near
@@ -174,6 +174,7 @@ def probe_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     else:
         if len(command) == 1 and (command[0].endswith(".toml") or command[0] in builtin_names()):
             raise UsageError(f"{command[0]} is a scenario: say which of its versions by --version")
+        check_program(command)
         target = Target(
             command=tuple(command),
             stop_signal=signal,

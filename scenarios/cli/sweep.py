@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ from scenarios.cli.options import (
     SettleOption,
     StrategyOption,
 )
-from scenarios.errors import UsageError
+from scenarios.errors import ScenarioError, UsageError
 from scenarios.reports.sweep import SweepPoint, sweep_notes, sweep_of, sweep_plot, sweep_table
 from scenarios.scenario.overrides import Changes
 from scenarios.simulation.model import model_of
@@ -143,10 +143,21 @@ def _tasks(  # noqa: PLR0917 - the flags that decide what is simulated
         for further in range(seeds):
             if len(tasks) == MOST_RUNS:
                 raise UsageError(f"--vary: these are more than {MOST_RUNS:,} runs; use --random N")
-            experiment = changed.experiment(scenario, strategy, seed + further)
+            try:
+                experiment = changed.experiment(scenario, strategy, seed + further)
+            except ScenarioError as error:
+                raise _of_vary(error, chosen, vary) from error
             slow_ns = round(experiment.scenario.objectives.latency_seconds * 1e9)
             tasks.append(Task(number, chosen, model_of(experiment).run, slow_ns))
     return tasks
+
+
+def _of_vary(error: ScenarioError, chosen: Mapping[str, object], vary: list[str]) -> ScenarioError:
+    """The same error; a setting that is varied is named by the flag that varies it."""
+    text = str(error)
+    for (key, value), flag in zip(chosen.items(), vary, strict=True):
+        text = text.replace(f"--set {key}={value}: ", f"--vary {flag}: ", 1)
+    return ScenarioError(text)
 
 
 def _carried_out(tasks: list[Task], executor: Executor) -> Iterator[tuple[int, SweepPoint]]:

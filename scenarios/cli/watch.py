@@ -15,7 +15,7 @@ from rich.text import Text
 from orchestrator.kubernetes.target import ClusterTarget
 from orchestrator.kubernetes.target import target_of as cluster_target_of
 from scenarios.cli.conclusion import conclude
-from scenarios.cli.files import check_file, new_folder
+from scenarios.cli.files import check_file, check_program, new_folder
 from scenarios.cli.interrupts import run_interruptibly
 from scenarios.cli.options import (
     DatabaseLogOption,
@@ -27,7 +27,7 @@ from scenarios.cli.options import (
     database_url,
 )
 from scenarios.cli.running import judged, passing_time, progress_console, view_of
-from scenarios.cli.watch_input import check_deploy_command, check_host
+from scenarios.cli.watch_input import check_host
 from scenarios.errors import UsageError
 from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.progress import PlannedStep, RunHeader
@@ -250,7 +250,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         cluster=place,
     )
     check_file("--junit", junit)
-    check_deploy_command(about.command)
+    check_program(about.command)
     check_host(target)
     folder = new_folder(out, about.name, STRATEGY)
     console = progress_console(as_json=as_json)

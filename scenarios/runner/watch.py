@@ -92,7 +92,12 @@ def target_of(url: str) -> WatchTarget:
             port = HTTPS_PORT if secure else _HTTP_PORT
     except ValueError as error:
         raise ScenarioError(f"--url {url}: {error}") from error
-    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
+    if parts.username is not None:
+        raise ScenarioError(
+            f"--url: {parts.scheme}://…@{host} has a user or a password, which are not sent; "
+            "use --bearer VARIABLE or --header Authorization=VARIABLE"
+        )
+    if parts.scheme not in ("http", "https") or not host:
         raise ScenarioError(f"--url {url}: expected a URL such as http://127.0.0.1:8080/")
     if port == 0:
         raise ScenarioError(f"--url {url}: no server listens on port 0")

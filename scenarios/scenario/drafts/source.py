@@ -26,11 +26,13 @@ def draft_from(path: Path) -> Draft:
         UsageError: it cannot be read, is of no such kind, or holds nothing to send.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)  # what is no file, such as a pipe, has no size
+        if len(content) > _MOST_BYTES:
             raise UsageError(f"{path}: larger than 512 MiB; cut it, or take one day of it")
-        content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
+        hint = "; for an address, save what it answers to a file first" if _is_url(path) else ""
+        raise UsageError(f"{path}: {error.strerror}{hint}") from error
     try:
         document = _document(content, path)
         if isinstance(document, dict):
@@ -48,6 +50,10 @@ def draft_from(path: Path) -> Draft:
     except ValueError as error:
         words = str(error) or f"this is not {_KINDS}"
         raise UsageError(f"{path}: {words}") from error
+
+
+def _is_url(path: Path) -> bool:
+    return path.parts[:1] in {("http:",), ("https:",)}
 
 
 def _document(content: bytes, path: Path) -> object:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,21 @@ def test_a_closed_pipe(arguments: tuple[str, ...]) -> None:
         run = subprocess.run([*HITLESS, *arguments], stdout=output, stderr=-1, check=False)
     assert run.returncode == 4
     assert "standard output was closed" in told(run.stderr)
+
+
+@pytest.mark.parametrize(
+    ("closed", "status"), [("<&-", 0), ("2>&-", 0), (">&-", 4), ("<&- >&-", 4)]
+)
+def test_a_closed_stream(closed: str, status: int) -> None:
+    """A standard stream may be closed from the start; only nowhere to print to is one line."""
+    command = f"{shlex.join(HITLESS)} --version {closed}"
+    run = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+    assert run.returncode == status
+    if status:
+        assert "standard output is closed" in told(run.stderr)
+    else:
+        assert run.stdout.startswith(b"hitless ")
+        assert not run.stderr
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("help", "exit-status")])

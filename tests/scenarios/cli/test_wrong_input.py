@@ -13,6 +13,7 @@ import pytest
 from scenarios.cli.commands import COMMANDS
 from scenarios.cli.main import status
 from scenarios.evidence.manifest import SCHEMA
+from scenarios.scenario.drafts import source
 
 GOOD = """
 name = "x"
@@ -56,6 +57,7 @@ WRONG = [
     ("run {deep.toml}", "deep.toml: nested too deeply"),
     ("run {folder.toml}", "this is a folder; expected a scenario file"),
     ("run {loop.toml}", "this scenario file does not exist"),
+    (f"run {'x' * 300}.toml", "File name too long"),
     ("run {unknown.toml}", "key 'nope': unknown key"),
     ("run {spaced.toml}", "key 'readiness': unknown key"),
     ("run {infinite.toml}", "'objectives.lock_wait_seconds': expected a finite number, got inf"),
@@ -101,6 +103,10 @@ WRONG = [
     ("watch --url http://a_b..c/", "a_b..c is not a host's name or address"),
     ("watch --url http://127.0.0.1:0/", "no server listens on port 0"),
     ("watch --url http://127.0.0.1:99999/", "--url http://127.0.0.1:99999/: "),
+    ("watch --url http://u:hush@127.0.0.1/", "http://…@127.0.0.1 has a user or a password"),
+    ("watch --url http://127.0.0.1/ --logs {prose.log}.1", "there is no such file"),
+    ("watch --url http://127.0.0.1/ --bearer NOT_SET", "variable 'NOT_SET' is not set"),
+    ("watch --url http://127.0.0.1/ --header X", "expected NAME=VARIABLE"),
     ("watch --url http://127.0.0.1/ --expect 99", "Invalid value for '--expect': "),
     ("watch --url http://127.0.0.1/ --baseline inf", "Invalid value for '--baseline': "),
     ("watch --url http://127.0.0.1/ --database x", "not a database URL: x"),
@@ -109,6 +115,8 @@ WRONG = [
     ("watch --url https://127.0.0.1/ --cacert {program}", "expected certificates in PEM"),
     ("probe {empty.toml} --version a", "this key is required, but absent"),
     ("probe -- {folder.toml}", "folder.toml"),
+    ("probe -- no-such-program {port}", "there is no program no-such-program on PATH"),
+    ("probe --persona x -- sleep", "--persona x: there are: kubernetes"),
     ("init {new.toml} --old x --from {empty.json}", "empty.json: Input data was truncated"),
     ("init {new.toml} --old x --from {list.json}", "list.json: "),
     ("init {new.toml} --old x --from {deep.json}", "nested too deeply, or within itself"),
@@ -118,6 +126,9 @@ WRONG = [
     ("init {new.toml} --old x --from {swagger.json}", "swagger 2.0 is too old"),
     ("init {new.toml} --old x --from {no-entries.har}", "no-entries.har: "),
     ("init {new.toml} --old x --from {prose.log}", "prose.log: "),
+    ("init {new.toml} --old x --from /dev/zero", "/dev/zero: larger than "),
+    ("init {new.toml} --old x --from http://h/x.json", "save what it answers to a file first"),
+    ("init {new.toml} --old x --visit y", "--visit 'y': a path must begin with /"),
     ("init {folder.toml} --old x", "this is a folder; expected the path of a file"),
     ("init {empty.toml} --old x", "empty.toml already exists; --force overwrites it"),
     ("init {program}/x.toml --old x", "x.toml: Not a directory"),
@@ -131,6 +142,7 @@ WRONG = [
     ("sweep {empty.toml} --vary policy.replicas=1,2", "this key is required, but absent"),
     ("sweep --vary policy.replicas", "--vary policy.replicas"),
     ("sweep --vary policy.nope=1,2", "unknown key"),
+    ("sweep --vary policy.replicas=1,x", "--vary policy.replicas=1,x: key 'policy.replicas': "),
     ("sweep --vary policy.replicas=1,2 --plot {folder.toml}", "expected the path of a file"),
     ("schema nope", "nope"),
     ("help nope", "no help about 'nope'"),
@@ -166,6 +178,7 @@ def test_wrong_input_is_one_line_and_status_2(  # noqa: PLR0917 - the case and i
 ) -> None:
     """Whatever is wrong is said in one line, which names it; no run is made."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(source, "_MOST_BYTES", 1 << 20)  # /dev/zero gives more than that, too
     arguments = [word.replace("{", f"{folder}/").replace("}", "") for word in line.split()]
     assert status(arguments) == 2
     said = capsys.readouterr()
