@@ -56,7 +56,9 @@ def test_what_would_be_published(tmp_path: Path) -> None:
         about = email.message_from_bytes(archive.read(metadata))
     # Migrations, scenarios, styles and the marks of types, too.
     packed = {name for name in names if ".dist-info/" not in name}
-    assert packed == set(run("git", "ls-files", *PACKAGES, *MODULES).split())
+    assert packed == set(
+        run("git", "ls-files", "-co", "--exclude-standard", *PACKAGES, *MODULES).split()
+    )
     assert_described(about)
     assert_index_can_show(str(about.get_payload()))
     assert_starts(wheel, tmp_path)

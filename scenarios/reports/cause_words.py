@@ -7,9 +7,9 @@ from http import HTTPStatus
 from scenarios.reports.words import clean
 from scenarios.verdict.causes import sqlstates
 from scenarios.verdict.causes.exchange_rules import BALANCER, TRANSPORT
+from scenarios.verdict.causes.titles import without_code
 from scenarios.verdict.model import Cause
 
-_CODE = re.compile(r"^(?:SQLSTATE \w{5}|HTTP \d{3}): ")
 _SAID_BY = re.compile(r"^(?:balancer|router|proxy): ")
 """Who says it, before what is said."""
 _REST = re.compile(r"[:;] | \(\d")
@@ -46,13 +46,9 @@ def _phrase(code: str) -> str:
         return ""
 
 
-def _without_code(title: str) -> str:
-    return clean(_CODE.sub("", title))
-
-
 def in_words(cause: Cause) -> str:
     """The title of a cause without the code that its id has, too."""
-    return _without_code(cause.title)
+    return clean(without_code(cause.title))
 
 
 def short(cause: Cause) -> str:
@@ -85,7 +81,7 @@ def text_of(title: str, cause: str, confidence: str = "certain") -> str:
         confidence: how sure that is; `certain` is not said.
     """
     sure = "" if confidence == "certain" else f", {confidence}"
-    return f"{_without_code(title)}  [{clean(cause)}{sure}]"
+    return f"{clean(without_code(title))}  [{clean(cause)}{sure}]"
 
 
 def line_of(cause: Cause) -> str:

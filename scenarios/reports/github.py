@@ -7,13 +7,14 @@ A step may have ten annotations of a kind, so that is how many there are; the st
 from collections.abc import Iterable
 
 from scenarios.reports import cause_words, words
+from scenarios.reports.sentence import beside, summary_of
 from scenarios.verdict.model import Verdict
 
 MOST = 10
 
 
 def annotations(verdict: Verdict) -> list[str]:
-    """Workflow commands: an error for each reason and cause of a fail, else warnings."""
+    """Workflow commands: an error for why a run failed and for each cause, else warnings."""
     run = ", ".join(words.run_name(verdict)[: 3 if verdict.predicted else 2])
     if verdict.verdict == "pass":
         return [annotation("warning", f"hitless doubts: {run}", text) for text in verdict.doubts]
@@ -23,7 +24,9 @@ def annotations(verdict: Verdict) -> list[str]:
 
 
 def _sentences(verdict: Verdict) -> Iterable[str]:
-    yield from verdict.reasons
+    summary = summary_of(verdict)
+    yield f"{summary.sentence} {summary.safe_way}".strip()
+    yield from beside(verdict, summary)
     for cause in verdict.causes:
         evidence = cause.evidence
         yield (

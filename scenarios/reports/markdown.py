@@ -6,6 +6,7 @@ A step summary over 1,024 KiB is refused as a whole, so the text is cut before t
 from collections.abc import Iterable, Sequence
 
 from scenarios.reports import cause_words, jobs, service_words, words
+from scenarios.reports.sentence import beside, summary_of
 from scenarios.verdict.model import Cause, ControlComparison, ControlRow, Verdict
 
 LIMIT_BYTES = 1_000_000
@@ -16,18 +17,21 @@ SPECIAL = "\\`*_[]<>#!|~$"
 
 
 def summary(verdict: Verdict, folder: str | None = None) -> str:
-    """The verdict, its reasons, the numbers, the causes, the data, and what was not seen.
+    """The verdict, its causal sentence, the numbers, the causes, the data, and what was not seen.
 
     Args:
         verdict: what.
         folder: where the evidence is, such as the name of a CI artifact.
     """
+    told = summary_of(verdict)
     run = " · ".join(escape(one) for one in words.run_name(verdict))
     lines = [
         f"## {SIGN[verdict.verdict]} {verdict.verdict.upper()}: {run}",
         "",
-        *(f"- {escape(reason)}" for reason in (*verdict.reasons, *verdict.doubts)),
+        f"**{escape(told.sentence)}**",
         "",
+        *([escape(told.safe_way), ""] if told.safe_way else []),
+        *_bullets((*beside(verdict, told), *verdict.doubts)),
         *_table(("", ""), _numbers(verdict)),
         *_causes("Why requests failed", "failed", verdict.causes),
         *_control(verdict.control),
@@ -43,13 +47,17 @@ def summary(verdict: Verdict, folder: str | None = None) -> str:
         *_violations(verdict),
         "### What this run could not detect",
         "",
-        *(f"- {escape(limit)}" for limit in verdict.limits),
-        "",
+        *_bullets(verdict.limits),
         f"Run again: {code(verdict.replay)}",
     ]
     if folder is not None:
         lines += ["", f"Evidence: {code(folder)}"]
     return _cut("\n".join(lines) + "\n")
+
+
+def _bullets(sentences: Sequence[str]) -> list[str]:
+    """A list, and the empty line behind it; nothing if there is nothing to list."""
+    return [*(f"- {escape(one)}" for one in sentences), ""] if sentences else []
 
 
 def escape(text: object) -> str:

@@ -62,6 +62,18 @@ def summary_of(verdict: Verdict) -> Summary:
     )
 
 
+def beside(verdict: Verdict, summary: Summary) -> list[str]:
+    """What else decided: the other objectives that were missed, or why the run says nothing."""
+    if verdict.verdict == "pass":
+        return []
+    counted = {check.sentence for check in verdict.checks if check.check == "failed_requests"}
+    return [
+        words.clean(reason)
+        for reason in verdict.reasons
+        if reason not in counted and words.clean(reason) not in summary.sentence
+    ]
+
+
 def tell(cause: Cause, verdict: Verdict) -> Told:
     """A cause as people tell it."""
     kind, _, code = cause.cause.partition(":")

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports import cause_words, jobs, service_words, words
-from scenarios.reports.sentence import Summary, delayed_by_locks, fine, summary_of
+from scenarios.reports.sentence import Summary, beside, delayed_by_locks, fine, summary_of
 from scenarios.reports.terminal_details import details
 from scenarios.verdict.model import Cause, Verdict
 
@@ -128,7 +128,8 @@ def _rows(verdict: Verdict, summary: Summary) -> Iterator[Row]:
         yield "Requests", Text(verdict.availability.text)
     if unsent := verdict.requests.undispatched:
         yield "Not sent", Text(f"{unsent:,} requests, by the load generator's own fault", "yellow")
-    yield from _objectives(verdict, summary)
+    for reason in beside(verdict, summary):
+        yield "Also", Text(reason, COLOUR[verdict.verdict])
     for doubt in verdict.doubts:
         yield "Doubt", Text(words.clean(doubt), "yellow")
     if verdict.control is not None:
@@ -222,16 +223,6 @@ def _why(cause: Cause) -> Text:
     sure = "" if cause.confidence == "certain" else f", {cause.confidence}"
     excused = f", {cause_words.excused_text(cause)}" if cause.excused else ""
     return line.append(f"  [{words.clean(cause.cause)}{sure}{excused}]", "dim")
-
-
-def _objectives(verdict: Verdict, summary: Summary) -> Iterator[Row]:
-    """What else decided: the other objectives that were missed, or why the run says nothing."""
-    if verdict.verdict == "pass":
-        return
-    counted = {check.sentence for check in verdict.checks if check.check == "failed_requests"}
-    for reason in verdict.reasons:
-        if reason not in counted and words.clean(reason) not in summary.sentence:
-            yield "Also", Text(words.clean(reason), COLOUR[verdict.verdict])
 
 
 def _slow(verdict: Verdict) -> str:

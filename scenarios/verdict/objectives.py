@@ -5,6 +5,7 @@ What does not count against the application is said in `scenarios.verdict.decisi
 
 from collections.abc import Iterable, Mapping
 
+from scenarios.verdict.causes.titles import without_code
 from scenarios.verdict.decision import (
     Findings,
     ended_as_expected,
@@ -101,7 +102,8 @@ def _mostly(causes: Iterable[Cause]) -> str:
     """The cause of most of the failures that count, as the end of a sentence."""
     for cause in causes:
         if cause.count > cause.excused:
-            return f"; most frequent cause: {cause.title} ({cause.count - cause.excused:,})"
+            title = without_code(cause.title)
+            return f"; most frequent cause: {title} ({cause.count - cause.excused:,})"
     return ""
 
 

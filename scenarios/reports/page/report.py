@@ -4,6 +4,7 @@ Everything is in the file: style, script, drawing and data. The script only adds
 without it everything can still be read.
 """
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -19,12 +20,13 @@ from scenarios.reports.page.frame import asset, bullets, page, table, to_copy
 from scenarios.reports.page.lanes import COLOURS
 from scenarios.reports.page.markup import Html
 from scenarios.reports.page.stories import FIELDS, Stories
-from scenarios.reports.sentence import summary_of
+from scenarios.reports.sentence import beside, summary_of
 from scenarios.reports.story import ABOUT
 from scenarios.verdict.model import Verdict
 
 ALL_VIOLATIONS = 200
-NARROW = Html("&nbsp;%")
+_UNIT = re.compile(r"(?<=\d) (?=%|(?:µs|ms|s|min|h|d)\b)")
+"""The space between a number and its unit, at which no line should end."""
 
 
 def html_report(
@@ -164,6 +166,7 @@ def _head(verdict: Verdict) -> Html:
     platform, protocol = words.platform_text(verdict), words.protocol_text(verdict)
     doubts = bullets(verdict.doubts, "reasons doubts") if verdict.doubts else ""
     summary = summary_of(verdict)
+    also = beside(verdict, summary)
     safe = Html('<p class="safe">{}</p>').format(summary.safe_way) if summary.safe_way else ""
     return Html(
         '<header><h1><span class="badge {}">{}</span>'
@@ -172,7 +175,7 @@ def _head(verdict: Verdict) -> Html:
         '<p class="soft">{} · seed {} · {} '
         "replicas · {} · "
         "{:,} existing rows · "
-        "{} · {}{}</p>{}"
+        "platform {} · router {}{}</p>{}"
         "{}{}</header>"
     ).format(
         verdict.verdict,
@@ -189,7 +192,7 @@ def _head(verdict: Verdict) -> Html:
         verdict.router,
         f" · {protocol}" if protocol else "",
         Html('<p class="soft">{}</p>').format(platform) if platform else "",
-        bullets(verdict.reasons, "reasons"),
+        bullets(also, "reasons") if also else "",
         doubts,
     )
 
@@ -221,7 +224,7 @@ def _facts(verdict: Verdict) -> Html:
     )
     cards = Html().join(
         Html('<div class="fact"><span>{}</span><b{}>{}</b><span>{}</span></div>').format(
-            name, " class=bad" if bad else "", Html.escape(value).replace(" %", NARROW), text
+            name, " class=bad" if bad else "", _UNIT.sub("\N{NO-BREAK SPACE}", value), text
         )
         for name, value, text, bad in facts
     )

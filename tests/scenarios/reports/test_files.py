@@ -19,6 +19,7 @@ from scenarios.reports.matrix import comparison
 from scenarios.reports.page.comparison import Compared, compare_report
 from scenarios.reports.page.lanes import MOST_POINTS, merge
 from scenarios.reports.page.report import html_report
+from scenarios.reports.sentence import summary_of
 from scenarios.reports.terminal import verdict_view
 from scenarios.verdict import Verdict
 from tests.support import evidence as make
@@ -66,11 +67,12 @@ def report(broken: Evidence, failed: Verdict) -> str:
 
 
 def test_report_tells_the_facts(report: str, failed: Verdict) -> None:
-    """Verdict, reasons, causes with evidence, data, limits and the command are in the page."""
+    """Verdict, why, causes with evidence, data, limits and the command are in the page."""
     page = Page(report)
     text = " ".join(" ".join(page.words).split())
     assert text.index("FAIL") < text.index("Timeline")
-    for sentence in (*failed.reasons, *failed.limits, failed.replay, "runs/x"):
+    why = summary_of(failed)
+    for sentence in (why.sentence, why.safe_way, *failed.limits, failed.replay, "runs/x"):
         assert " ".join(sentence.split()) in text
     for cause in failed.causes:
         assert cause.cause in text
@@ -211,10 +213,12 @@ def test_junit_of_other_verdicts(passed: Verdict, invalid: Verdict) -> None:
 
 
 def test_summary(failed: Verdict, passed: Verdict) -> None:
-    """The step summary has the verdict, its reasons, the causes, the limits and the command."""
+    """The step summary has the verdict, why, the causes, the limits and the command."""
     text = summary(failed, "artifact")
     assert text.startswith("## ❌ FAIL: expand-contract · rolling")
-    assert escape(failed.reasons[0]) in text
+    told = summary_of(failed)
+    assert f"**{escape(told.sentence)}**" in text
+    assert escape(told.safe_way) in text
     assert "sqlstate:23502" in text
     assert code(failed.replay) in text
     assert "`artifact`" in text

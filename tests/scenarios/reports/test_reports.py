@@ -13,6 +13,7 @@ from scenarios.evidence.run_folder import RunFolder
 from scenarios.reports.github import MOST, annotation, annotations
 from scenarios.reports.markdown import LIMIT_BYTES
 from scenarios.reports.prometheus import metrics
+from scenarios.reports.sentence import summary_of
 from scenarios.review.publishing import add_to_step_summary, annotate, tell_github
 from scenarios.verdict import Verdict, encode
 from tests.support import evidence as make
@@ -75,8 +76,9 @@ def test_metrics(failed: Verdict, passed: Verdict) -> None:
 
 
 def test_annotations(failed: Verdict, passed: Verdict, invalid: Verdict) -> None:
-    """A fail is annotated with reasons and causes, and hostile text cannot add a command."""
+    """A fail is annotated with why and its causes, and hostile text cannot add a command."""
     lines = annotations(failed)
+    assert summary_of(failed).sentence in lines[0]
     assert 2 <= len(lines) <= MOST
     assert all(line.startswith("::error title=hitless fail%3A expand-contract") for line in lines)
     assert any("sqlstate:23502" in line for line in lines)

@@ -111,7 +111,7 @@ def test_only_a_rate_that_is_higher_for_sure_counts(clean_run: Evidence) -> None
         120,
     )
     assert row.chance < 0.001
-    assert "most frequent cause: HTTP 429" in verdict.reasons[0]
+    assert "most frequent cause: the application limits the rate" in verdict.reasons[0]
     assert verdict.reasons[0].endswith("(30)")
 
 
