@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version as installed_version
@@ -138,6 +139,8 @@ def _installed(settings: Version) -> Iterator[str]:
 def _add_file(digest: "hashlib._Hash", path: Path) -> None:
     try:
         state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            return  # reading a pipe or a device might never end
         content = (
             path.read_bytes()
             if state.st_size < _MOST_BYTES
