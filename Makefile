@@ -30,7 +30,7 @@ soak: $(READY)
 	$(BIN)/pytest -m soak --timeout 3600
 
 # On a real Kubernetes control plane with two nodes, which is built from Debian's sources once (about
-# nine minutes) and started in namespaces of its own; or on the cluster that KUBECONFIG names.
+# five minutes) and started in namespaces of its own; or on the cluster that KUBECONFIG names.
 test-kubernetes: $(READY)
 	$(BIN)/python -m tests.kubernetes.machine tests/kubernetes -m kubernetes $(TESTS)
 

@@ -21,6 +21,11 @@ from tests.kubernetes.machine.leftovers import group_of, remove_leftovers
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hitless" / "kubernetes"
 ENVIRONMENT_FAILED = 4
+_NAMESPACES = (
+    *("unshare", "--net", "--mount", "--pid", "--ipc", "--uts", "--fork"),
+    *("--kill-child=KILL", "--mount-proc"),
+)
+"""A command that starts another one in namespaces of its own, and ends it with itself."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,8 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     inside = subprocess.Popen(
         [
             *("setpriv", "--pdeathsig", "KILL"),
-            *("unshare", "--net", "--mount", "--pid", "--ipc", "--uts", "--fork"),
-            *("--kill-child=KILL", "--mount-proc"),
+            *_NAMESPACES,
             *(
                 sys.executable,
                 "-m",
@@ -75,6 +79,9 @@ def cannot_start() -> str | None:
         return "needs root for network namespaces, or a cluster of yours: set KUBECONFIG"
     if shutil.which("unshare") is None:
         return "needs the program unshare (apt-get install util-linux)"
+    tried = subprocess.run([*_NAMESPACES, "true"], check=False, capture_output=True, text=True)
+    if tried.returncode != 0:
+        return f"needs namespaces, or a cluster of yours: {tried.stderr.strip()}; set KUBECONFIG"
     return None
 
 
