@@ -57,10 +57,12 @@ class Shop:
         return self._kubectl.command(f"--namespace={self.namespace}", *arguments)
 
     def deploy(self, name: str = "web", **how: Any) -> str:
-        """Deploy it, wait until it is available, and return its URL."""
+        """Deploy it, wait until it is available and no older pod is left, and return its URL."""
         self.apply(deployment(name, **how))
         self.apply(service(name))
         self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
+        pods = "get", "pods", f"--selector=app={name}", "-o", "name"
+        self._until(lambda: len(self.kubectl(*pods).split()) == how.get("replicas", 3))
         node = json.loads(self._kubectl("get", "nodes", "-o", "json"))["items"][0]
         host = next(
             one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP"

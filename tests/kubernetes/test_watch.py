@@ -133,14 +133,16 @@ def test_a_migration_job_that_fails(shop: Shop, tmp_path: Path) -> None:
 
 def test_a_node_that_is_drained(shop: Shop, tmp_path: Path) -> None:
     """Draining a node deletes its pods as a rollout does; the requests that met them are joined."""
+    (tmp_path / "new.toml").write_text(ON_NEW_CONNECTIONS)
     url = shop.deploy(replicas=4)
     steps = (
-        ("drain", "node-2", "--ignore-daemonsets", "--force", "--timeout=60s"),
+        ("drain", "node-2", "--ignore-daemonsets", "--force", "--timeout=150s"),
         ("rollout", "status", "deployment/web", "--timeout=60s"),
         ("uncordon", "node-2"),
     )
     script = " && ".join(" ".join(shop.command(*one)) for one in steps)
-    _, verdict = shop.watch(url, tmp_path, ["sh", "-c", script])
+    users = ("--scenario", str(tmp_path / "new.toml"), "--rate", RATE)
+    _, verdict = shop.watch(url, tmp_path / "runs", ["sh", "-c", script], *users)
     assert verdict.rollout.outcome == "completed"
     assert verdict.replica_ends, "the drain deleted no pod"
     assert {one.cause for one in verdict.causes} <= {UNDRAINED}, verdict.causes
