@@ -15,101 +15,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.worker_rows import COMMANDS, PINNED, READY, ROWS, SCHEDULER_READY, SCHEDULERS, Row
 from scenarios.verdict import decode
+from scenarios.verdict.model.jobs import Jobs
 
 APPS = Path(__file__).parent / "worker_apps"
-PINNED: Mapping[str, tuple[str, ...]] = {
-    "celery": ("celery[redis]==5.7.0",),
-    "rq": ("rq==3.0.0",),
-    "huey": ("huey==3.5.4", "redis==8.1.0"),
-    "bullmq": ("bullmq@6.7.0", "ioredis@5"),
-}
-COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "celery": (
-        *("{python}", "-m", "celery", "--app", "celery_app", "worker", "--concurrency", "1"),
-        *("--hostname", "{replica_id}", "--without-gossip", "--without-mingle"),
-        *("--loglevel", "INFO"),
-    ),
-    "rq": ("{bin}/rq", "worker", "--url", "{broker}", "--name", "{replica_id}"),
-    "huey": ("{bin}/huey_consumer", "huey_app.huey"),
-    "bullmq": ("node", "bullmq_app.js", "worker"),
-}
-READY: Mapping[str, str] = {
-    "celery": r" ready\.$",
-    "rq": "Listening on",
-    "huey": "Huey consumer started|\\+ huey_app",
-    "bullmq": "^ready",
-}
-LONG = {"name": "job", "seconds": 4}
-MANY = {"name": "job", "seconds": 0.2, "count": 8, "key": "numbered"}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One run, and what is known of it.
-
-    Attributes:
-        system: the queue system.
-        name: what happens to it.
-        fault: the fault; None: the release itself is what happens.
-        causes: the causes that the verdict must name; empty: none.
-        or_none: causes that it may name beside them.
-        jobs: what is planted before the first user arrives.
-        env: environment variables of the application.
-        place: when the workers are deployed.
-        seconds: of the fault.
-    """
-
-    system: str
-    name: str
-    fault: str | None
-    causes: tuple[str, ...]
-    or_none: tuple[str, ...] = ()
-    jobs: tuple[Mapping[str, object], ...] = (LONG,)
-    env: Mapping[str, str] = field(default_factory=dict)
-    place: str = "after"
-    seconds: float = 2.0
-
-
-ROWS = (
-    Row("celery", "TERM to the parent", "term", ()),
-    Row("celery", "TERM to all its processes", "term-group", ("job:lost",)),
-    Row("celery", "TERM twice", "term-twice", ()),
-    Row("celery", "KILL", "kill-all", ("job:lost", "job:hidden"), jobs=(LONG, MANY)),
-    Row("celery", "fetched, not begun", "term", ("job:reordered",), jobs=(LONG, MANY)),
-    Row(
-        *("celery", "a new argument and an unknown name", None, ("job:not_understood_by:v1",)),
-        jobs=(),
-        env={"NEW": "1"},
-    ),
-    Row("celery", "the broker is away for 5 s", "restart", (), seconds=5.0),
-    Row("rq", "TERM to the parent", "term", ()),
-    Row("rq", "TERM to all its processes", "term-group", ()),
-    Row("rq", "TERM twice", "term-twice", ("job:dropped_after_1_stop",), ("job:cut", "job:lost")),
-    Row("rq", "KILL", "kill-all", ("job:cut",), jobs=(LONG, MANY)),
-    Row("rq", "a new argument", None, ("job:not_understood_by:v1",), jobs=(), env={"NEW": "1"}),
-    Row(
-        *("rq", "the broker is away for 5 s while a job ends", "restart", ("job:will_repeat",)),
-        seconds=5.0,
-    ),
-    Row("huey", "TERM to the parent", "term", ("job:lost",)),
-    Row("huey", "TERM to all its processes", "term-group", ("job:lost",)),
-    Row("huey", "KILL", "kill-all", ("job:lost",)),
-    Row("huey", "the broker is away for 5 s", "restart", (), seconds=5.0),
-    Row(
-        *("huey", "stop and start within a minute", "restart-in-minute", ("job:cron_twice",)),
-        jobs=(),
-        env={"CRON": "1"},
-    ),
-    Row("bullmq", "TERM without close()", "term", ("job:cut",)),
-    Row("bullmq", "TERM with close()", "term", (), env={"CLOSES": "1"}),
-    Row("bullmq", "KILL", "kill-all", ("job:cut",)),
-    Row("bullmq", "the broker is away for 5 s", "restart", (), seconds=5.0),
-)
 
 
 def installed(system: str, folder: Path) -> Path:
@@ -120,13 +33,14 @@ def installed(system: str, folder: Path) -> Path:
     if not done.exists():
         _install(system, place)
         done.touch()
+    if system == "bullmq":  # Node looks for modules beside the file that needs them
+        shutil.copy(APPS / "bullmq_app.js", place)
     return programs
 
 
 def _install(system: str, place: Path) -> None:
     if system == "bullmq":
         place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(APPS / "bullmq_app.js", place)
         words = ["npm", "install", "--silent", "--no-fund", "--no-audit", *PINNED[system]]
         subprocess.run(words, cwd=place, check=True, stdout=subprocess.DEVNULL)
         return
@@ -139,16 +53,19 @@ def _install(system: str, place: Path) -> None:
 def scenario(row: Row, programs: Path, folder: Path) -> Path:
     """Write the scenario of a row."""
     node = row.system == "bullmq"
+    own = row.schedulers and row.system not in SCHEDULERS  # the workers are the schedulers
     cwd = programs if node else APPS
     broker = "redis://{redis_host}:{redis_port}/0"
     redis = ["redis-server", "--bind", "{host}", "--port", "{port}", "--dir", "{replica_dir}"]
-    worker = [
-        word.replace("{bin}", str(programs)).replace("{broker}", broker)
-        for word in COMMANDS[row.system]
-    ]
+
+    def words(command: Sequence[str]) -> list[str]:
+        return [
+            word.replace("{bin}", str(programs)).replace("{broker}", broker) for word in command
+        ]
+
     baseline = 14.0 if row.fault else 2.0
-    if row.fault == "restart-in-minute":
-        baseline = 70.0
+    if row.schedulers or row.fault == "restart-in-minute":
+        baseline = 70.0  # a minute of the clock begins in it
     document: dict[str, object] = {
         "name": "workers",
         "application": {
@@ -167,18 +84,29 @@ def scenario(row: Row, programs: Path, folder: Path) -> Path:
                 },
                 {
                     "name": "worker",
-                    "command": worker,
+                    "command": words(COMMANDS[row.system]),
                     "ready_log": READY[row.system],
-                    "termination_grace_seconds": 20,
-                    "place": row.place,
+                    "termination_grace_seconds": row.grace,
+                    "place": "after",
                     "strategy": "naive",
+                    "replicas": 2 if own else 1,
                 },
+                *(
+                    {
+                        "name": "scheduler",
+                        "command": words(SCHEDULERS[row.system]),
+                        "ready_log": SCHEDULER_READY[row.system],
+                        "strategy": "naive",
+                        "replicas": 2,
+                    }
+                    for _ in range(row.schedulers and not own)
+                ),
             ],
         },
         "versions": {"v1": {}, "v2": {}},
         "release": {"from": "v1", "steps": [{"deploy": "v2"}]},
         # The new web serves beside the old worker for a while, if that is what the row is about.
-        "policy": {"replicas": 1, "min_ready_seconds": 0.2 if row.fault else 3.0},
+        "policy": {"replicas": 1, "min_ready_seconds": 3.0 if row.asks else 0.2},
         "traffic": {
             "rate": 4,
             "set_up": [_ask(one) for one in row.jobs],
@@ -197,14 +125,11 @@ def scenario(row: Row, programs: Path, folder: Path) -> Path:
     application, traffic = document["application"], document["traffic"]
     if not node:
         application["python"] = str(programs / "python")  # type: ignore[index]
-    if row.fault is None:  # the second version's web asks while the first version's worker runs
-        asks = [{"name": "job", "language": "en"}, {"name": "only_new"}]
+    if row.asks:  # the second version's web asks while the first version's worker runs
         traffic["journeys"] = [  # type: ignore[index]
-            {"name": f"ask {one['name']}", "steps": [_ask({"seconds": 0.05, **one})]}
-            for one in (asks if row.system == "celery" else asks[:1])
+            {"name": f"ask {one['name']}", "steps": [_ask(one)]} for one in row.asks
         ]
-        application["env"]["ASKS"] = "1"  # type: ignore[index]
-    else:
+    if row.fault is not None:
         fault: dict[str, object] = {
             "do": row.fault,
             "phase": "baseline",
@@ -222,7 +147,7 @@ def scenario(row: Row, programs: Path, folder: Path) -> Path:
 
 def _patience(row: Row) -> int:
     """How long the run waits for its jobs: as long as a held job needs, or a slow machine."""
-    if row.fault is None:
+    if row.asks:
         return 60
     return 45 if row.system == "bullmq" and row.causes else 12
 
@@ -257,15 +182,25 @@ def ran(row: Row, programs: Path, out: Path) -> tuple[bool, str]:
     verdict = decode(verdicts[-1].read_bytes())
     if verdict.jobs is None:
         return False, "no jobs"
-    counts = {one.cause: one.count for one in verdict.jobs.causes}
-    seen = ", ".join(f"{count} {cause}" for cause, count in counts.items()) or "each done once"
-    seen += f" ({verdict.jobs.ended} of {verdict.jobs.asked} done"
-    seen += f", {verdict.jobs.unfinished} unfinished)" if verdict.jobs.unfinished else ")"
-    allowed = {*row.causes, *row.or_none}
-    held = set(counts) <= allowed and (
-        bool(set(counts) & allowed) if row.or_none else set(row.causes) <= set(counts)
-    )
-    return held, seen
+    return held(row, verdict.jobs), seen(verdict.jobs)
+
+
+def held(row: Row, jobs: Jobs) -> bool:
+    """Whether the jobs of a run are as they are known to be."""
+    causes = {one.cause for one in jobs.causes} - set(row.also)
+    if row.or_none:
+        return bool(causes) and causes <= {*row.causes, *row.or_none}
+    return causes == set(row.causes) and (bool(causes) or jobs.ended > 0)
+
+
+def seen(jobs: Jobs) -> str:
+    """What a run has shown of its jobs, in words."""
+    said = ", ".join(f"{one.count} {one.cause}" for one in jobs.causes) or "each done once"
+    said += f" ({jobs.ended} of {jobs.asked} done"
+    if jobs.unfinished:
+        said += f", {jobs.unfinished} unfinished"
+    stops = [one.seconds for one in jobs.stops if one.processes == "worker"]
+    return said + (f", the worker stopped within {max(stops):.1f} s)" if stops else ")")
 
 
 def main() -> int:
@@ -291,11 +226,11 @@ def main() -> int:
             if row.system not in places:
                 places[row.system] = installed(row.system, asked.folder or folder)
             out = (asked.out or folder / "runs") / f"{row.system}-{number}"
-            held, seen = ran(row, places[row.system], out)
-            different += not held
+            as_known, said = ran(row, places[row.system], out)
+            different += not as_known
             known = ", ".join(row.causes) or "each done once"
-            sign = "as known" if held else "DIFFERS"
-            print(f"{row.system} · {row.name} · known: {known} · seen: {seen} · {sign}", flush=True)
+            sign = "as known" if as_known else "DIFFERS"
+            print(f"{row.system} · {row.name} · known: {known} · seen: {said} · {sign}", flush=True)
     return 1 if different else 0
 
 

@@ -14,6 +14,7 @@ function tell(what, job, more = {}) {
   fs.appendFileSync(path, JSON.stringify(line) + "\n");
 }
 
+const isNew = Boolean(process.env.NEW) && process.env.HITLESS_VERSION === "v2";
 const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
 
 function web(port) {
@@ -23,9 +24,11 @@ function web(port) {
       let text = "";
       for await (const part of request) text += part;
       const body = JSON.parse(text);
+      const name = isNew ? body.name : "job";
+      const data = { seconds: body.seconds ?? 0, ...(isNew && body.language ? { language: body.language } : {}) };
       for (let n = 0; n < (body.count ?? 1); n++) {
-        const job = await queue.add(body.name, { seconds: body.seconds ?? 0 });
-        tell("asked", job.id, { name: body.name, key: body.key });
+        const job = await queue.add(name, data);
+        tell("asked", job.id, { name, key: body.key });
       }
     }
     response.writeHead(request.method === "POST" ? 202 : 200).end("{}");
@@ -34,13 +37,17 @@ function web(port) {
   process.on("SIGTERM", () => server.close(() => process.exit(0)));
 }
 
-function worker() {
+async function worker() {
+  if (process.env.CRON) {
+    await new Queue("bench", { connection }).upsertJobScheduler("every_minute", { pattern: "* * * * *" }, { name: "every_minute" });
+  }
   const done = new Worker(
     "bench",
     async (job) => {
-      tell("begun", job.id, { name: job.name });
-      await sleep(job.data.seconds);
-      tell("ended", job.id, { name: job.name });
+      const due = job.name === "every_minute" ? { due: new Date().toTimeString().slice(0, 5) } : {};
+      tell("begun", job.id, { name: job.name, ...due });
+      await sleep(job.data.seconds ?? 0);
+      tell("ended", job.id, { name: job.name, ...due });
     },
     { connection },
   );

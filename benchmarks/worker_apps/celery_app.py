@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from celery import Celery
+from celery.schedules import crontab
 from tell import tell
 
 app = Celery("app", broker=os.environ["BROKER_URL"])
@@ -31,6 +32,18 @@ new = os.environ.get("HITLESS_VERSION") == "v2"
 app.task(bind=True, name="job")(do_in_language if new and os.environ.get("NEW") else do)
 if new:
     app.task(bind=True, name="only_new")(do)
+
+
+@app.task(bind=True, name="every_minute")
+def every_minute(self: Any) -> None:
+    """Run once for each minute."""
+    due = time.strftime("%H:%M")
+    tell("begun", self.request.id, name="every_minute", due=due)
+    tell("ended", self.request.id, name="every_minute", due=due)
+
+
+if os.environ.get("CRON"):
+    app.conf.beat_schedule = {"every minute": {"task": "every_minute", "schedule": crontab()}}
 
 
 def ask(name: str, arguments: dict[str, Any]) -> str:

@@ -10,14 +10,36 @@ from tell import tell
 huey = RedisHuey("bench", url=os.environ["BROKER_URL"])
 
 
-@huey.task(context=True)
-def job(seconds: float, task: Any = None) -> None:
-    """Take some time."""
+NEW = os.environ.get("HITLESS_VERSION") == "v2" and os.environ.get("NEW")
+
+
+def _work(seconds: float, task: Any) -> None:
     tell("begun", task.id)
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, 0.05))
     tell("ended", task.id)
+
+
+if NEW:
+
+    @huey.task(context=True)
+    def job(seconds: float, language: str = "en", task: Any = None) -> None:
+        """A job of the second version."""
+        del language
+        _work(seconds, task)
+
+    @huey.task(context=True)
+    def only_new(seconds: float, task: Any = None) -> None:
+        """A job that the first version does not know."""
+        _work(seconds, task)
+
+else:
+
+    @huey.task(context=True)
+    def job(seconds: float, task: Any = None) -> None:
+        """A job of the first version."""
+        _work(seconds, task)
 
 
 if os.environ.get("CRON"):
@@ -32,5 +54,5 @@ if os.environ.get("CRON"):
 
 def ask(name: str, arguments: dict[str, Any]) -> str:
     """Put a job into the queue."""
-    del name
-    return str(job(**arguments).id)
+    kind = only_new if NEW and name == "only_new" else job
+    return str(kind(**arguments).id)

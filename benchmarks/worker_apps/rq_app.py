@@ -39,6 +39,14 @@ if os.environ.get("HITLESS_VERSION") == "v2":
     only_new = _work
 
 
+def every_minute() -> None:
+    """Run once for each minute."""
+    current = get_current_job()
+    told = {"name": "every_minute", "due": time.strftime("%H:%M")}
+    tell("begun", current.id if current else "?", **told)
+    tell("ended", current.id if current else "?", **told)
+
+
 def ask(name: str, arguments: dict[str, Any]) -> str:
     """Put a job into the queue."""
     return str(queue.enqueue(f"rq_app.{name}", kwargs=arguments, result_ttl=0).id)

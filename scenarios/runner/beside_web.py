@@ -179,7 +179,6 @@ async def recorded_jobs(beside: BesideWeb, files: RunFolder) -> AsyncIterator[No
         if jobs is not None:
             jobs.account.record(files.jobs.path)
             logs = files.process_logs([one.set.name for one in beside.sets])
-            wanted = {event.job for event in jobs.account.events} - jobs.account.ended()
             with files.job_errors.recorder() as recorder:
-                for error in read_job_errors(logs, wanted):
+                for error in read_job_errors(logs, jobs.account.events):
                     recorder.write(error)

@@ -92,6 +92,10 @@ _OWN: Mapping[str, Mapping[JobCause, str]] = {
             "deploy the workers before the web, and give new arguments a default; failed jobs are "
             "in the FailedJobRegistry (`rq requeue --all`)"
         ),
+        "job:hidden": (
+            "a stop between the taking of a job and its begin leaves it in the intermediate queue, "
+            "and RQ's maintenance marks it as failed later: look there after each stop, and requeue"
+        ),
     },
     "huey": {
         "job:lost": (

@@ -18,7 +18,7 @@ from scenarios.evidence.jobs import JobEvent, StoredJob
 from scenarios.evidence.run_folder import RecordFile
 from scenarios.evidence.subject import Subject
 from scenarios.recording.job_account import JobAccount, account_socket, event_of
-from scenarios.recording.job_errors import job_errors
+from scenarios.recording.job_errors import JobErrors, read_job_errors
 from scenarios.recording.job_store import left_of, stored_jobs, wait_for_jobs
 from scenarios.recording.ndjson_command import NdjsonCommand
 from scenarios.recording.subjects import record_subjects, wait_settled
@@ -192,9 +192,40 @@ Traceback (most recent call last):
 KeyError: 'tasks.html'
 [12:00:02] Task mail[aa-1] succeeded
 """
-    found = list(job_errors("worker-a-1", log.splitlines(), {"bb-2", "cc-3"}))
+    found = list(JobErrors({"bb-2", "cc-3"}, {}).read("worker-a-1", log.splitlines()))
     assert [(one.job, one.by, one.error) for one in found] == [
         ("bb-2", "worker-a-1", "KeyError: 'tasks.html'")
+    ]
+
+
+def test_an_error_about_an_unknown_kind_belongs_to_a_job_of_that_kind(tmp_path: Path) -> None:
+    """Huey does not know the id of a job whose kind it does not know; each error is of one job."""
+    unknown = """[12:00:01] ERROR:huey.consumer.Worker:Worker-1:Error reading from queue
+Traceback (most recent call last):
+  File "registry.py", line 51, in string_to_task
+    raise HueyException('%s not found in TaskRegistry' % task_str)
+huey.exceptions.HueyException: app.html not found in TaskRegistry
+"""
+    full = """[12:00:02] ERROR:huey:Worker-1:Unhandled exception in task aa-1.
+Traceback (most recent call last):
+  File "app.py", line 9, in html
+    open("html")
+OSError: disk of html is full
+"""
+    events = [
+        JobEvent(job=job, what="asked", at_ns=1, by="a-1", name=name)
+        for job, name in (("aa-1", "mail"), ("bb-2", "html"), ("cc-3", "html"), ("dd-4", "mail"))
+    ]
+    events.append(JobEvent(job="aa-1", what="begun", at_ns=2, by="worker-a-1"))
+    logs = {"worker-a-1": tmp_path / "1", "worker-a-2": tmp_path / "2"}
+    logs["worker-a-1"].write_text(unknown)
+    logs["worker-a-2"].write_text(full + unknown + unknown)
+    error = "huey.exceptions.HueyException: app.html not found in TaskRegistry"
+    assert [(one.job, one.by, one.error) for one in read_job_errors(logs, events)] == [
+        ("bb-2", "worker-a-1", error),
+        ("aa-1", "worker-a-2", "OSError: disk of html is full"),
+        ("cc-3", "worker-a-2", error),
+        ("aa-1", "worker-a-2", error),
     ]
 
 
