@@ -61,7 +61,7 @@ def redis_package() -> ModuleType:
     try:
         import redis.asyncio  # noqa: PLC0415 - only those need it who say `[cache] url`
     except ImportError as error:
-        raise UsageError("[cache] url needs the Python package redis: pip install redis") from error
+        raise UsageError("[cache] url needs redis: pip install 'hitless[redis]'") from error
     return redis.asyncio
 
 

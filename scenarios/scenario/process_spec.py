@@ -88,8 +88,9 @@ class CacheSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Attributes:
         url: where it is: `redis://`, `rediss://` (TLS) or `unix://`. It may contain placeholders,
-            such as `redis://{redis_host}:{redis_port}/0`. The Python package `redis` must be
-            installed. Only reading commands are sent; the user of the URL needs no other rights.
+            such as `redis://{redis_host}:{redis_port}/0`. It needs
+            `pip install 'hitless[redis]'`. Only reading commands are sent; the user of the URL
+            needs no other rights.
     """
 
     url: str

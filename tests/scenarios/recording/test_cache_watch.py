@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from orchestrator.errors import EnvironmentFailure
 from orchestrator.platforms.local import accepts
 from orchestrator.processes import ChildProcess, Processes
 from orchestrator.tcp_ports import PortAllocator
+from scenarios.cli.main import status
 from scenarios.evidence.cache_form import CacheForm
 from scenarios.evidence.ndjson import read_lines
 from scenarios.evidence.recorder import Recorder
@@ -141,3 +143,16 @@ async def test_a_redis_that_does_not_answer_is_one_line_without_the_password(url
             await watch.check()
     assert "secret" not in str(failure.value)
     assert "\n" not in str(failure.value)
+
+
+def test_without_the_client_of_redis_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is started, and the status is that of wrong input."""
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    scenario = Path(__file__).parents[3] / "examples/cache/scenario.toml"
+    assert status(["run", str(scenario), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == (
+        "hitless: [cache] url needs redis: pip install 'hitless[redis]'\n"
+    )
+    assert not (tmp_path / "out").exists()
