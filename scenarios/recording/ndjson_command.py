@@ -60,9 +60,8 @@ class NdjsonCommand:
         """
         printed, status, last = await self._run()
         if status:
-            raise EnvironmentFailure(
-                f"{self.key}: {self._name} exited with status {status}: {last}"
-            )
+            said = f": {last}" if last else ", and said nothing"
+            raise EnvironmentFailure(f"{self.key}: {self._name} exited with status {status}{said}")
         return self._parsed(printed, kind, example)
 
     async def _run(self) -> tuple[bytes, int, str]:

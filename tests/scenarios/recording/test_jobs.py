@@ -137,6 +137,7 @@ async def test_what_the_queue_has_is_what_the_command_prints(tmp_path: Path) -> 
         ("print('3 jobs')", "line 1 of the output of"),
         ("print('{\"job\": 1}')", "expected one JSON object a line, such as"),
         ("raise SystemExit('no queue here')", "exited with status 1: no queue here"),
+        ("raise SystemExit(1)", "exited with status 1, and said nothing"),
         ("import time; time.sleep(60)", "did not end within 0.5 s"),
     ],
 )
