@@ -190,7 +190,9 @@ def held(row: Row, jobs: Jobs) -> bool:
     causes = {one.cause for one in jobs.causes} - set(row.also)
     if row.or_none:
         return bool(causes) and causes <= {*row.causes, *row.or_none}
-    return causes == set(row.causes) and (bool(causes) or jobs.ended > 0)
+    if not row.causes:
+        return not causes and jobs.ended + jobs.later == jobs.asked and jobs.ended > 0
+    return causes == set(row.causes)
 
 
 def seen(jobs: Jobs) -> str:
@@ -199,6 +201,8 @@ def seen(jobs: Jobs) -> str:
     said += f" ({jobs.ended} of {jobs.asked} done"
     if jobs.unfinished:
         said += f", {jobs.unfinished} unfinished"
+    if jobs.later:
+        said += f", {jobs.later} scheduled for later"
     stops = [one.seconds for one in jobs.stops if one.processes == "worker"]
     return said + (f", the worker stopped within {max(stops):.1f} s)" if stops else ")")
 

@@ -66,7 +66,9 @@ async function store() {
   const states = { waiting: "waiting", prioritized: "waiting", active: "held", delayed: "scheduled", failed: "failed" };
   for (const [type, state] of Object.entries(states)) {
     for (const job of await queue.getJobs([type])) {
-      console.log(JSON.stringify({ job: job.id, name: job.name, state, error: job.failedReason }));
+      const until = state === "scheduled" ? (job.timestamp + job.delay - Date.now()) / 1000 : null;
+      const line = { job: job.id, name: job.name, state, until_seconds: until, error: job.failedReason };
+      console.log(JSON.stringify(line));
     }
   }
   await queue.close();

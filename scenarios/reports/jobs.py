@@ -22,6 +22,8 @@ def jobs_text(jobs: Jobs) -> str:
         parts.append(f"{accepted:,} with an accepted cause")
     if jobs.unfinished:
         parts.append(f"{jobs.unfinished:,} unfinished")
+    if jobs.later:
+        parts.append(f"{jobs.later:,} scheduled for later")
     system = f" ({jobs.system})" if jobs.system else ""
     return " · ".join(parts) + system
 

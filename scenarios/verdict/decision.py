@@ -246,6 +246,11 @@ def _unsure_of_jobs(findings: Findings) -> Iterable[str]:
             "so it cannot tell what would have become of them; give it more time with "
             "jobs.settle_timeout_seconds"
         )
+    elif jobs.later == jobs.asked:
+        yield (
+            f"{number(jobs.later, 'job')} of {jobs.asked:,} are scheduled for an instant after the "
+            "end of the run, so it has looked at none; let the traffic ask for jobs to be done now"
+        )
 
 
 def number(count: int, thing: str) -> str:

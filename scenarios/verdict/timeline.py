@@ -173,10 +173,14 @@ class Timeline:
         """The version of a replica: from the journal, else from its id (`bridge-4`)."""
         if replica is None:
             return None
-        life = self.lives.get(replica) or self.processes.get(replica)
+        life = self.life_of(replica)
         if life is not None and life.version is not None:
             return life.version
         return replica.rpartition("-")[0] or None
+
+    def life_of(self, replica: str) -> Life | None:
+        """What the journal tells of a replica, or of a process beside the web."""
+        return self.lives.get(replica) or self.processes.get(replica)
 
     def _read(self) -> None:
         running: dict[int, Event] = {}

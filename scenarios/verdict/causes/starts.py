@@ -20,17 +20,18 @@ def failed_starts(around: Surroundings, origin_ns: int) -> tuple[Cause, ...]:
     for event in around.timeline.events:
         if event.verb in ("start", "wait_ready") and event.state == "failed":
             for replica in event.replicas:
-                life = around.timeline.lives[replica]
-                if life.ready_ns is None or life.ready_ns > event.at_ns:
-                    told = _why(around, event, replica)
+                life = around.timeline.life_of(replica)
+                if life is not None and (life.ready_ns is None or life.ready_ns > event.at_ns):
+                    told = _why(around, event, replica, life.started_ns or 0)
                     if told is not None:
                         groups.setdefault(told, []).append((event, replica))
     return tuple(_cause(*told, around, found, origin_ns) for told, found in groups.items())
 
 
-def _why(around: Surroundings, event: Event, replica: str) -> tuple[str, str, CauseKind] | None:
+def _why(
+    around: Surroundings, event: Event, replica: str, started_ns: int
+) -> tuple[str, str, CauseKind] | None:
     """The cause's id, what was said, and its kind; None if nobody said anything."""
-    started_ns = around.timeline.lives[replica].started_ns or 0
     line = around.first_error_of(replica, started_ns, event.at_ns)
     # The logs are read five times a second, and an error may be stamped when it is read.
     errors = around.logged.of_source(replica, started_ns)
@@ -60,9 +61,11 @@ def _cause(  # noqa: PLR0917 - a helper of one caller
     timeline = around.timeline
     times = [event.at_ns for event, _ in found]
     versions = sorted({timeline.version_of(replica) or "?" for _, replica in found})
+    sets = sorted({timeline.sets[replica] for _, replica in found if replica in timeline.sets})
+    whose = f"{', '.join(sets)} of " if sets else ""
     return Cause(
         cause=cause,
-        title=f"version {', '.join(versions)} did not become ready: {said}",
+        title=f"{whose}version {', '.join(versions)} did not become ready: {said}",
         confidence="likely",
         kind=kind,
         count=0,

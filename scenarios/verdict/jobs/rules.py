@@ -85,7 +85,14 @@ class JobRules:
 
     def is_unfinished(self, job: JobHistory) -> bool:
         """Whether a job without a cause was still to be done at the end of the run."""
-        return not job.ended
+        return not (job.ended or self.is_for_later(job))
+
+    def is_for_later(self, job: JobHistory) -> bool:
+        """Whether a job is scheduled for an instant after the end of the run, as it should be."""
+        row = job.stored
+        if row is None or row.state != "scheduled" or job.attempts or job.failures or job.logged:
+            return False
+        return row.until_seconds is None or row.until_seconds > 0
 
     def _of_ended(self, job: JobHistory) -> JudgedJob | None:
         times = len(job.ended)

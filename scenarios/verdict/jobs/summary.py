@@ -39,6 +39,7 @@ def jobs_of(evidence: Evidence, timeline: Timeline, origin_ns: int) -> Jobs | No
     found = [(job, cause) for job in jobs.values() if (cause := rules.cause(job)) is not None]
     named = {job.job for job, _ in found}
     unfinished = sum(rules.is_unfinished(job) for job in jobs.values() if job.job not in named)
+    later = sum(rules.is_for_later(job) for job in jobs.values() if job.job not in named)
     causes = [
         _cause(group, settings.system, settings.may, timeline, origin_ns)
         for group in _by_cause(found)
@@ -48,6 +49,7 @@ def jobs_of(evidence: Evidence, timeline: Timeline, origin_ns: int) -> Jobs | No
         asked=len(jobs),
         ended=sum(bool(job.ended) for job in jobs.values()),
         unfinished=unfinished,
+        later=later,
         stored=asked_queue,
         causes=tuple(sorted(causes, key=lambda one: (-one.count, one.cause))),
         stops=tuple(_stops(evidence.manifest.processes, timeline, jobs.values())),

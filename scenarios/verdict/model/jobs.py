@@ -86,6 +86,7 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ended: how many of them ended exactly once or more often.
         unfinished: how many of them were still to be done at the end of the run, so that nobody can
             tell what would have become of them.
+        later: how many of them the queue has scheduled for an instant after the end of the run.
         stored: whether the queue was asked what it still had.
         causes: why jobs did not end as they should have; the most frequent first.
         stops: the longest stop of each set of processes.
@@ -96,6 +97,7 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     asked: int
     ended: int
     unfinished: int = 0
+    later: int = 0
     stored: bool = False
     causes: tuple[JobCauseFound, ...] = ()
     stops: tuple[JobStop, ...] = ()

@@ -214,6 +214,23 @@ def test_a_replica_that_does_not_start_says_why(clean_run: Evidence, tmp_path: P
     assert clean_run.judge(logged_errors=logged).causes == ()
 
 
+def test_a_process_beside_the_web_that_does_not_start_says_why(clean_run: Evidence) -> None:
+    """A worker of the new version is in no router, and its log says why it ended."""
+    new = {"version": "b", "replicas": ("worker-b-9",), "detail": {"processes": "worker"}}
+    run = clean_run.asked(outcome="rolled_back", outcome_reason="worker-b-9 ended").but(
+        events=[
+            *clean_run.events,
+            make.event(4.1, "start", "completed", 90, **new),
+            make.event(4.9, "wait_ready", "failed", 91, error="worker-b-9 ended", **new),
+        ]
+    )
+    (cause,) = run.judge(logged_errors=[error(4.3, "no queue", source="worker-b-9")]).causes
+    assert cause.cause == "lifecycle:failed_to_start"
+    assert cause.title == (
+        "worker of version b did not become ready: its log says ValueError: no queue"
+    )
+
+
 def test_what_took_the_fleet_out_ranks_before_the_lack_of_a_backend(clean_run: Evidence) -> None:
     """`no_backend` names who was out, since when and why; the root is the first cause."""
     refused = 'hitless; error=destination_unavailable; details="no backend is up"'

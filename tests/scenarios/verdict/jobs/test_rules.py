@@ -228,6 +228,7 @@ def test_jobs_of_different_keys_may_be_begun_in_any_order() -> None:
             job=st.sampled_from("wxyz"),
             state=st.sampled_from(["waiting", "held", "scheduled", "failed"]),
             by=st.sampled_from([None, "old", "new"]),
+            until_seconds=st.sampled_from([None, -1.0, 60.0]),
         ),
         max_size=4,
     ),
@@ -240,7 +241,26 @@ def test_no_evidence_is_too_odd_for_a_cause(events: list[JobEvent], rows: list[S
         found = rules.cause(job)
         assert found is None or (TITLES[found.kind] and found.sentence)
         if found is None and rows:
-            assert job.ended or rules.is_unfinished(job)
+            assert [bool(job.ended), rules.is_unfinished(job), rules.is_for_later(job)].count(
+                True
+            ) == 1
+
+
+def test_a_job_that_is_scheduled_for_later_is_not_unfinished() -> None:
+    """The next one of each scheduler waits at the end; one that is late or was begun does not."""
+
+    def later(events: list[JobEvent], stored: StoredJob) -> bool:
+        job = histories(events, [stored], (), LIVES)["j"]
+        rules = JobRules({"j": job}, LIVES, stored=True)
+        assert rules.cause(job) is None
+        assert rules.is_for_later(job) != rules.is_unfinished(job)
+        return rules.is_for_later(job)
+
+    assert later([], row("scheduled", until_seconds=30.0))
+    assert later([ASKED], row("scheduled"))
+    assert not later([ASKED], row("scheduled", until_seconds=-2.0))
+    assert not later([ASKED], row("waiting"))
+    assert not later([ASKED, told("begun", 2, "new")], row("scheduled"))
 
 
 def test_each_system_has_its_own_words_or_the_general_ones() -> None:

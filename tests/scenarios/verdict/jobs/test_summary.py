@@ -3,6 +3,7 @@
 from typing import Any
 
 from scenarios.evidence.jobs import JobEvent, JobSettings, ProcessSet, StoredJob
+from scenarios.reports.jobs import jobs_text
 from scenarios.reports.page.lanes import replica_lanes, versions_of
 from scenarios.verdict import Verdict
 from scenarios.verdict.model import Jobs
@@ -55,6 +56,17 @@ def test_a_run_without_a_look_at_jobs_says_nothing_of_them() -> None:
     verdict = clean().judge()
     assert verdict.jobs is None
     assert "jobs" not in {check.check for check in verdict.checks}
+
+
+def test_a_job_for_later_is_shown_and_does_not_count() -> None:
+    """It does not make the run say nothing, unless there is no other job."""
+    later = StoredJob(job="9", state="scheduled", until_seconds=40.0)
+    verdict = judged(DONE, [later])
+    assert verdict.verdict == "pass"
+    assert jobs_text(jobs_of(verdict)) == "2 asked for · 1 done · 1 scheduled for later (celery)"
+    alone = judged([], [later])
+    assert alone.verdict == "invalid"
+    assert any("scheduled for an instant after the end" in one for one in alone.reasons)
 
 
 def test_jobs_that_were_done_once_pass() -> None:
