@@ -1,6 +1,7 @@
 """Sections of the report on failed and slow requests: when, why, and each one by itself."""
 
 import shlex
+from collections.abc import Mapping
 
 from scenarios.reports import cause_words, words
 from scenarios.reports.page.frame import NOTHING, bullets, table, to_copy
@@ -101,8 +102,13 @@ def slow(verdict: Verdict) -> Html:
     return Html("<section><h2>Why requests were slow</h2>{}</section>").format(causes)
 
 
-def stories(stories: Stories | None) -> Html:
-    """The frame of the table of failed and slow requests; the script fills it."""
+def stories(stories: Stories | None, names: Mapping[str, str]) -> Html:
+    """The frame of the table of failed and slow requests; the script fills it.
+
+    Args:
+        stories: what the script shows.
+        names: the causes in few words, by their ids.
+    """
     if stories is None or not stories.rows:
         return NOTHING
     told = len(stories.rows)
@@ -112,7 +118,10 @@ def stories(stories: Stories | None) -> Html:
         else f"The table has {told:,} of {stories.total:,}, spread evenly over the time of each "
         "cause; requests.ndjson has the rest"
     )
-    options = Html().join(Html("<option>{}</option>").format(cause) for cause in stories.causes())
+    options = Html().join(
+        Html('<option value="{}">{}</option>').format(cause, names.get(cause, cause))
+        for cause in stories.causes()
+    )
     return (
         Html(
             '<section id="stories"><h2>Each failed or slow request</h2>'
@@ -194,12 +203,12 @@ def _cause(cause: Cause, number: int, *, told: bool = True) -> Html:
 def _got(example: FailedRequest) -> str:
     """What the client got."""
     got = (
-        example.status and f"HTTP {example.status}",
-        example.error,
-        example.sqlstate and f"SQLSTATE {example.sqlstate}",
         example.problem,
-        example.proxy_status,
+        example.error and example.error.replace("_", " "),
         example.error_detail,
+        example.status and f"HTTP {example.status}",
+        example.sqlstate and f"SQLSTATE {example.sqlstate}",
+        example.proxy_status,
     )
     return "; ".join(str(part) for part in got if part)
 

@@ -14,6 +14,7 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.locks import LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.reports import words
+from scenarios.reports.cause_words import short
 from scenarios.reports.page import failures, sections
 from scenarios.reports.page.drawing import LEFT, LETTER, PHONE, WIDTH, Drawing, draw
 from scenarios.reports.page.frame import asset, bullets, page, table, to_copy
@@ -68,7 +69,9 @@ def html_report(
         Html(
             '<script type="application/json" id="data">{}</script>'
             "<script>{}</script><script>{}</script>"
-        ).format(_json(drawing, stories), asset("report.js"), asset("stories.js")),
+        ).format(
+            _json(drawing, stories, _cause_names(verdict)), asset("report.js"), asset("stories.js")
+        ),
     )
 
 
@@ -115,7 +118,7 @@ def _parts(
         _Part("slow", "Slow", failures.slow(verdict)),
         _Part("locks", "Locks", sections.locks(verdict) if locked else Html("")),
         _Part("control", "Control run", sections.control(verdict)),
-        _Part("requests", "Requests", failures.stories(stories)),
+        _Part("requests", "Requests", failures.stories(stories, _cause_names(verdict))),
         _Part("rest", "More", _rest([one for some in rest for one in some])),
     )
     return [
@@ -143,7 +146,12 @@ def _navigation(parts: list[_Part]) -> Html:
     ).format(links)
 
 
-def _json(drawing: Drawing, stories: Stories | None) -> Html:
+def _cause_names(verdict: Verdict) -> dict[str, str]:
+    """The causes of failed and slow requests in few words, by their ids."""
+    return {one.cause: short(one) for one in (*verdict.slow_causes, *verdict.causes)}
+
+
+def _json(drawing: Drawing, stories: Stories | None, causes: dict[str, str]) -> Html:
     data = {
         "left": LEFT,
         "width": WIDTH,
@@ -157,6 +165,7 @@ def _json(drawing: Drawing, stories: Stories | None) -> Html:
         "fields": FIELDS,
         "about": ABOUT,
         "stories": stories,
+        "causes": causes,
     }
     # In a script element only `<` could end the data (HTML Living Standard, 4.12.1.3).
     return Html(msgspec.json.encode(data).decode().replace("<", "\\u003c"))
@@ -224,11 +233,16 @@ def _facts(verdict: Verdict) -> Html:
     )
     cards = Html().join(
         Html('<div class="fact"><span>{}</span><b{}>{}</b><span>{}</span></div>').format(
-            name, " class=bad" if bad else "", _UNIT.sub("\N{NO-BREAK SPACE}", value), text
+            name, " class=bad" if bad else "", _together(value), text
         )
         for name, value, text, bad in facts
     )
     return Html('<section class="facts" aria-label="Key numbers">{}</section>').format(cards)
+
+
+def _together(value: str) -> Html:
+    """A value, whose units stay with their numbers."""
+    return Html(_UNIT.sub("&nbsp;", str(Html.escape(value))))
 
 
 def _data_word(verdict: Verdict) -> str:
@@ -313,6 +327,7 @@ def _latency(verdict: Verdict) -> Html:
             words.duration(phase.latency.max),
         )
         for phase in verdict.phases
+        if phase.requests.planned
     ]
     slow = [
         (

@@ -79,6 +79,9 @@ def test_report_tells_the_facts(report: str, failed: Verdict) -> None:
         assert cause.evidence.requests[0] in text
     assert "found" in text
     assert "u0@example.com" in text
+    assert re.search(r"<b>[\d.]+&nbsp;ms</b>", report)
+    assert '<td data-label="phase">rollout</td>' in report
+    assert '<td data-label="phase">teardown</td>' not in report
 
 
 def test_report_takes_nothing_as_markup(report: str) -> None:

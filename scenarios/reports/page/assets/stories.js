@@ -19,6 +19,13 @@
   const heads = [...section.querySelectorAll("th")].map((head) => head.textContent);
   let found = rows, first = 0;
 
+  // A cause is told in words first; its id stands behind them.
+  const why = (id) => {
+    const cell = make("span");
+    if (data.causes[id]) cell.append(`${data.causes[id]} `);
+    cell.append(make("code", id));
+    return cell;
+  };
   const make = (tag, content, style) => {
     const element = document.createElement(tag);
     if (style) element.className = style;
@@ -81,7 +88,7 @@
       open.setAttribute("aria-expanded", String(opened !== null));
     });
     const cells = [open, instant(get(row, "at")), duration(get(row, "took")), get(row, "asked"), get(row, "got"),
-      get(row, "replica"), get(row, "step"), make("code", get(row, "cause"))];
+      get(row, "replica"), get(row, "step"), why(get(row, "cause"))];
     cells.forEach((content, index) => {
       const cell = make("td", content);
       cell.dataset.label = heads[index];
@@ -96,7 +103,7 @@
     count.textContent = found.length ? `${first + 1} to ${last} of ${found.length}` : "none";
   };
   const searched = rows.map(() => null);
-  const words = (index) => searched[index] ??= [get(rows[index], "id"), ...[...TEXTS].map((name) => get(rows[index], name)),
+  const words = (index) => searched[index] ??= [get(rows[index], "id"), data.causes[get(rows[index], "cause")] ?? "", ...[...TEXTS].map((name) => get(rows[index], name)),
     ...told(rows[index]).flat(), ...known(rows[index]).flat()].join(" ").toLowerCase();
   const filter = () => {
     const wanted = text.value.trim().toLowerCase();

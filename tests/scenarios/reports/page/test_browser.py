@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scenarios.evidence.exchange import ExchangeRecord
+from scenarios.reports.cause_words import short
 from scenarios.reports.page.comparison import Compared, compare_report
 from scenarios.reports.page.report import html_report
 from scenarios.reports.page.stories import MOST_STORIES, Stories, pack
@@ -142,7 +143,7 @@ def test_a_request_tells_its_story(page: Page, failed: Verdict) -> None:
 
 
 def test_stories_can_be_filtered_by_cause(page: Page, failed: Verdict) -> None:
-    """Choosing a cause leaves its requests, and the count says how many."""
+    """Choosing a cause, by its words, leaves its requests, and the count says how many."""
     for cause in failed.causes:
         page.run(
             "(() => { const s = document.getElementById('story-cause'); "
@@ -150,6 +151,10 @@ def test_stories_can_be_filtered_by_cause(page: Page, failed: Verdict) -> None:
         )
         text = page.run("document.getElementById('story-count').textContent")
         assert text.endswith(f"of {cause.count}")
+        told = page.run("document.querySelector('#story-rows td:last-child').innerText")
+        assert told == f"{short(cause)} {cause.cause}"
+        chosen = "document.getElementById('story-cause').selectedOptions[0].textContent"
+        assert page.run(chosen) == short(cause)
 
 
 def test_durations_read_alike_everywhere(page: Page) -> None:
