@@ -44,7 +44,7 @@ def near(name: str, known: Iterable[str]) -> str:
     ]
     if close:
         return "did you mean " + " or ".join(repr(word) for word in close) + "?"
-    return "there are: " + ", ".join(known)
+    return f"there are: {', '.join(known)}" if known else "there are none"
 
 
 _NEAR = 0.6

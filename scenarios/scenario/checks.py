@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.placeholders import PlaceholderError, fill
 from orchestrator.strategies import STRATEGIES
 from scenarios.errors import ScenarioError, near
+from scenarios.scenario.objective_checks import check_objectives
 from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.placeholders import PLACEHOLDERS, shared_names
 from scenarios.scenario.process_checks import check_processes
@@ -72,6 +73,7 @@ def check(scenario: Scenario, at: At, platform: PlatformName = "local") -> None:
     _check_router(scenario.router, at)
     _check_affinity(scenario, at)
     _check_expectation(scenario.expect, at)
+    check_objectives(scenario.objectives, at)
     for number, fault in enumerate(scenario.faults):
         _check_fault(fault, scenario, at(["faults", str(number)]))
     check_processes(scenario, at, lambda texts, where: check_placeholders(texts, scenario, where))

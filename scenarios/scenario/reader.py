@@ -26,7 +26,7 @@ from scenarios.scenario.key_locations import (
 from scenarios.scenario.paths import with_absolute_paths, with_working_directory
 from scenarios.scenario.simulation_checks import PlatformName
 from scenarios.scenario.spec import Scenario
-from scenarios.scenario.spec_types import field_names, step_into
+from scenarios.scenario.spec_types import choices_in, field_names, step_into
 
 CATALOG = Path(__file__).parent / "catalog"
 """The built-in scenarios. A file whose name begins with `_` only serves others as a base."""
@@ -37,6 +37,7 @@ _PACE = frozenset({"max_surge", "max_unavailable"})
 # msgspec tells the place and the kind of a mistake only in its messages.
 _PATH = re.compile(r" - at `\$(?P<path>.*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`")
+_NO_CHOICE = re.compile(r"Invalid enum value '(?P<value>.*)'")
 _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`")
 
 
@@ -293,6 +294,9 @@ def _explain(error: msgspec.ValidationError, document: object, locations: KeyLoc
         keys = [*keys, *error.__cause__.keys]
     if what.endswith(f"matching regex {PATH_PATTERN!r}"):
         what = "expected a path, which begins with / and has no spaces"
+    chosen, choices = _NO_CHOICE.fullmatch(what), choices_in(kind)
+    if chosen and choices:
+        what = f"unknown value {chosen['value']!r}; {near(chosen['value'], choices)}"
     what = what.replace("`", "").replace("Expected", "expected").replace("Invalid", "invalid")
     return locations.at(keys) + what
 

@@ -1,7 +1,7 @@
 """What type a key of a scenario has, for messages and for paths."""
 
-from collections.abc import Mapping
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args, get_origin
 
 import msgspec
 
@@ -14,8 +14,8 @@ def field_names(kind: object) -> list[str]:
 
 def step_into(kind: object, key: str) -> object:
     """The type of one key of a table, or of one element of an array; None when it has none."""
-    if key.isdecimal() and struct_in(kind) is not None:
-        return struct_in(kind)
+    if key.isdecimal():
+        return struct_in(kind) or _element_of(kind)
     struct = struct_in(kind) if not _is_mapping(kind) else None
     if struct is not None:
         for each in msgspec.structs.fields(struct):
@@ -35,6 +35,21 @@ def struct_in(kind: object) -> type[msgspec.Struct] | None:
         if found is not None:
             return found
     return None
+
+
+def choices_in(kind: object) -> tuple[str, ...]:
+    """The words that an annotation with a `Literal` allows; none if it has no such part."""
+    if get_origin(kind) is Literal:
+        return tuple(map(str, get_args(kind)))
+    return tuple(word for argument in get_args(kind) for word in choices_in(argument))
+
+
+def _element_of(kind: object) -> object:
+    """The type of the elements in an annotation such as `tuple[X, ...] | None`."""
+    if get_origin(kind) in (tuple, list, Sequence):
+        return get_args(kind)[0]
+    found = (_element_of(argument) for argument in get_args(kind))
+    return next((one for one in found if one is not None), None)
 
 
 def _is_mapping(kind: object) -> bool:

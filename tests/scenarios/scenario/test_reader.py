@@ -155,7 +155,22 @@ def test_extending_merges_tables_and_replaces_values(tmp_path: Path) -> None:
             OWN + '[application]\nhealth_path = "up"',
             "'application.health_path': expected a path, ",
         ),
-        (OWN + '[application]\nstop_signal = "TERM"', "'application.stop_signal': invalid enum"),
+        (
+            OWN + '[application]\nstop_signal = "TERM"',
+            "'application.stop_signal': unknown value 'TERM'; did you mean 'SIGTERM'?",
+        ),
+        (
+            OWN + "[objectives]\navailability = 99.9",
+            "'objectives.availability': expected a share above 0 and at most 1, such as 0.999, got",
+        ),
+        (
+            OWN + "[objectives]\nreconnect_seconds = -1",
+            "'objectives.reconnect_seconds': expected a number, 0 or more, got -1",
+        ),
+        (
+            OWN + "[objectives]\nlatency_seconds = 0",
+            "'objectives.latency_seconds': expected a number, above 0, got 0",
+        ),
         (OWN.replace('path = "/"', 'path = "/{usr}"'), "nothing fills {usr}; did you mean {user}?"),
         (OWN + '[database]\nmigrate = ["x"]\nusing = "on"', "unknown version 'on'; did you mean"),
         (OWN + '[database]\nmigrate = "x"\nusing = "one"', "belongs to a 'migrate' that is a com"),
