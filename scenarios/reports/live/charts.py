@@ -7,7 +7,7 @@ from rich.text import Text
 
 from scenarios.evidence.locks import LockWait
 from scenarios.reports import words
-from scenarios.reports.live.fitting import fit
+from scenarios.reports.live.fitting import fit_clauses
 from scenarios.reports.live.state import LiveState, Point, waited_for
 from scenarios.verdict.measures.slo import percent_down
 
@@ -55,7 +55,7 @@ def charts(state: LiveState, width: int, rows: int) -> list[Text]:
         _named("split", _split(state)),
         _named("schema", _schema(state)),
     ]
-    return [fit(line, width) for line in [*lines, *locks(state)]]
+    return [fit_clauses(line, width, INDENT) for line in [*lines, *locks(state)]]
 
 
 def locks(state: LiveState) -> list[Text]:

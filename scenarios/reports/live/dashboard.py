@@ -253,9 +253,9 @@ def _causes(state: LiveState, width: int) -> list[Text]:
         return [Text("no failures", "dim")]
     lines = [Text("failures", "bold")]
     for cause, count in sorted(state.failures.items(), key=lambda item: (-item[1], item[0]))[:5]:
-        line = Text(f"{count:>7,}  ", "bold red")
-        meaning, space, code = cause_words.id_text(cause).partition("  ")
-        line.append(meaning, "bold").append(space + code, "dim")
+        meaning, space, code = cause_words.id_text(cause).rpartition("  ")
+        number = (f"{count:>7,}  ", "bold red")
+        line = Text.assemble(number, (meaning, "bold"), (space + code, "dim"))
         lines.append(fit(line, width))
     return lines
 

@@ -4,11 +4,15 @@ import io
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.tick import Tick
 from scenarios.reports.live.dashboard import Dashboard
+from scenarios.reports.live.fitting import fit_clauses
 from scenarios.reports.live.plain import PlainProgress
 from scenarios.reports.live.state import LiveState
 from tests.support.live_run import HEADER, SECOND, START, event, feed, tick
@@ -126,6 +130,16 @@ def test_the_table_of_replicas_has_every_column() -> None:
     assert re.split(r"  +", old[90:].strip())[:7] == [
         *("a-1", "a", "draining", "not yet", "0", "1", "300"),
     ]
+
+
+@given(st.text(max_size=60), st.integers(1, 70))
+def test_a_text_that_does_not_fit_ends_with_a_clause(text: str, width: int) -> None:
+    """Nothing is wider than its room, what fits is whole, and no number is cut in two."""
+    assert fit_clauses(Text(text), width).cell_len <= width
+    said = Text("overall    2,285 of 3,244 succeeded (70.43 %); failure rate below 32 % (95 %)")
+    assert fit_clauses(said.copy(), 50, 11).plain == "overall    2,285 of 3,244 succeeded (70.43 %)"
+    assert fit_clauses(said.copy(), 80, 11).plain == said.plain
+    assert fit_clauses(said.copy(), 14, 11).plain == "overall    2,…"
 
 
 def test_the_charts_say_what_users_get() -> None:
