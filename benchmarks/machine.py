@@ -16,10 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.tcp_ports import PortAllocator
+
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = sorted(os.sched_getaffinity(0))
 # The proxy that is measured has one core; the origins and the load generator have the others.
 PROXY_CORE, OTHER_CORES = {CORES[0]}, set(CORES[1:]) or {CORES[0]}
+
+
+PORTS = PortAllocator()
+"""The claims on its ports end with this process."""
 
 
 @contextmanager
@@ -60,10 +66,8 @@ def process(
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody listens on, and that no outgoing connection can get before it is used."""
+    return PORTS.take()
 
 
 def wait_port(
@@ -75,8 +79,8 @@ def wait_port(
         port: on the loopback address.
         path: what is asked for.
         of: the process that should answer, if the caller has it; its end ends the wait.
-        seconds: how long. A server that starts in 1 s of processor time took 20 s beside 20 others
-            on two cores.
+        seconds: how long. A server of Python needs some 0.5 s of processor time until it answers;
+            beside much else that is a long time.
 
     Raises:
         SystemExit: nobody does in that time, or the process has ended.
