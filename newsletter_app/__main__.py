@@ -18,6 +18,7 @@ _EPILOG = """environment:
   SMTP_URL       smtp://host:25 (version b)
   BASE_URL       what links in mails begin with (version b)
   REPLICA_ID     this process' name in logs and mails
+  SERVED_BY      its name in the field X-Served-By of answers; absent: none
   LOG_LEVEL      DEBUG, INFO (default), WARNING or ERROR
   MAIL_FROM      the sender of mails"""
 

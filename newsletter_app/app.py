@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from aiohttp import web
 
 from newsletter_app.errors import NewsletterError, StoreError
-from newsletter_app.http import BODY_LIMIT, STOPPING, observe, problem
+from newsletter_app.http import BODY_LIMIT, SERVED_BY, STOPPING, observe, problem
 from newsletter_app.schema import shortcomings
 from newsletter_app.settings import Settings
 from newsletter_app.store import STORE, open_store
@@ -44,6 +44,8 @@ def build_app(release: Release, settings: Settings) -> web.Application:
 
     app = web.Application(middlewares=[observe], client_max_size=BODY_LIMIT)
     app[STOPPING] = asyncio.Event()
+    if settings.served_by is not None:
+        app[SERVED_BY] = settings.served_by
     app.on_shutdown.append(_stopping)
     app.cleanup_ctx.append(store)
     app.router.add_get("/health_check", _health_check)

@@ -18,6 +18,10 @@ BODY_LIMIT = 16_384
 REQUEST_ID = "X-Request-Id"
 
 _FORM = "application/x-www-form-urlencoded"
+
+SERVED_BY = web.AppKey("served_by", str)
+"""What answers call this process, if they name it."""
+
 STOPPING = web.AppKey("stopping", asyncio.Event)
 """Set when the application has begun to stop."""
 
@@ -81,6 +85,8 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.app[STOPPING].is_set():
         response.force_close()  # so that nobody puts another request on this connection
     response.headers[REQUEST_ID] = request_id
+    if SERVED_BY in request.app:
+        response.headers["X-Served-By"] = request.app[SERVED_BY]
     say = LOG.debug if request.path in _QUIET else LOG.info
     say(
         "request",

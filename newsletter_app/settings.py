@@ -45,6 +45,8 @@ class Settings:
         replica_id: the name of this process in logs and mails.
         log_level: the least level that is logged.
         mail_from: the sender of mails.
+        served_by: the name that each answer gives to this process (`X-Served-By`), where no load
+            balancer in front does that; absent: none.
     """
 
     database_url: str = field(repr=False)
@@ -53,10 +55,11 @@ class Settings:
     replica_id: str = _REPLICA_ID
     log_level: int = logging.INFO
     mail_from: str = _MAIL_FROM
+    served_by: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], *, sends_mail: bool) -> "Settings":
-        """Read `DATABASE_URL`, `SMTP_URL`, `BASE_URL`, `REPLICA_ID`, `LOG_LEVEL`, `MAIL_FROM`.
+        """Read `DATABASE_URL`, `SMTP_URL`, `BASE_URL`, `REPLICA_ID`, `SERVED_BY` and the rest.
 
         Args:
             environment: such as `os.environ`.
@@ -75,6 +78,7 @@ class Settings:
             replica_id=environment.get("REPLICA_ID") or _REPLICA_ID,
             log_level=logging.getLevelNamesMapping()[level],
             mail_from=environment.get("MAIL_FROM") or _MAIL_FROM,
+            served_by=environment.get("SERVED_BY") or None,
         )
 
 

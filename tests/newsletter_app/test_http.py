@@ -31,6 +31,16 @@ async def test_a_duplicate_is_one_row_and_no_error(version: str, database: Datab
     ]
 
 
+async def test_an_answer_names_the_process_only_where_it_is_told_to(database: Database) -> None:
+    """Behind a Service of Kubernetes nobody else could; a load balancer does it by itself."""
+    url = database("SD+tokens")
+    for changes, name in ({"SERVED_BY": "web-1"}, "web-1"), ({}, None):
+        async with replica("b", url, **changes) as client:  # type: ignore[arg-type]
+            for path in ("/health_check", "/nothing"):
+                async with client.session.get(client.base + path) as response:
+                    assert response.headers.get("X-Served-By") == name
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "body"),
     [
