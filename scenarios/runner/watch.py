@@ -33,12 +33,14 @@ from scenarios.evidence.event import Event
 from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.recording.cluster.watching import ClusterView, ClusterWatch, looked_at
+from scenarios.recording.cluster.view import ClusterView, looked_at
+from scenarios.recording.cluster.watching import ClusterWatch
 from scenarios.recording.compose.engine import ComposeProject
 from scenarios.recording.observers import Observers
 from scenarios.recording.schema_watch import watch_schema
 from scenarios.recording.service_logs.following import LogSource
 from scenarios.recording.subjects import record_subjects
+from scenarios.runner.deploy_command import run_command
 from scenarios.runner.environment import environment
 from scenarios.runner.service_logs import ReplicaAt, ServiceLogs
 from scenarios.scenario.placeholders import database_values
@@ -55,8 +57,6 @@ STRATEGY = "command"
 _HTTP_PORT = 80
 _HOST = re.compile(r"(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?", re.ASCII)
 _VISIBLE = re.compile(r"[!-~]*")
-_STOP_SECONDS = 10.0
-_LAST_LINES = 3
 _SHAKE_SECONDS = 10.0
 NOT_CHECKED = "the certificate of the server was not checked (--insecure)"
 
@@ -370,7 +370,8 @@ async def _deploy(
     name = shlex.join(about.command) or "until told to stop"
     async with journal.verb("release", detail={"name": name}, encloses=True) as entry:
         if about.command:
-            ended = await _run(about.command, log)
+            failed = await run_command(about.command, log)
+            ended = _Ended("completed") if failed is None else _Ended("failed", failed)
             # Most commands end when the cluster has taken their manifest; the rollout goes on.
             if cluster is not None and ended.outcome == "completed":
                 failure = await cluster.completed()
@@ -380,40 +381,6 @@ async def _deploy(
             ended = _Ended("completed")
         entry.detail |= {"outcome": ended.outcome, "reason": ended.reason}
     return ended
-
-
-async def _run(command: Sequence[str], log: Path) -> _Ended:
-    """Run the command that deploys.
-
-    What it leaves running is the deployment itself, so nothing of it is ended here.
-    """
-    with log.open("ab") as output:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C reaches hitless alone, which passes it on
-            )
-        except OSError as error:
-            raise EnvironmentFailure(f"{command[0]} cannot be started: {error}") from error
-    try:
-        code = await process.wait()
-    except asyncio.CancelledError:
-        process.terminate()
-        try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        raise
-    if code == 0:
-        return _Ended("completed")
-    last = " | ".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
-    how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-    return _Ended("failed", f"{command[0]} {how}: {last or '(it printed nothing)'}")
 
 
 def _manifest(

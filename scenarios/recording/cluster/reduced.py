@@ -122,7 +122,7 @@ def container(specified: Json, status: Json) -> ContainerState:
         image=specified.get("image", ""),
         state=state,
         reason=inner.get("reason"),
-        message=_short(inner.get("message")),
+        message=(_last_words if state == "terminated" else _short)(inner.get("message")),
         started_wall_ns=wall_ns(inner.get("startedAt")),
         finished_wall_ns=wall_ns(inner.get("finishedAt")),
         exit_code=inner.get("exitCode"),
@@ -256,6 +256,11 @@ def _number(value: object) -> float | None:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+def _last_words(text: str | None) -> str | None:
+    """The end of what a container wrote, which says why it ended."""
+    return None if text is None else " ".join(text.split())[-_MOST_WORDS:]
 
 
 def _short(text: str | None) -> str | None:

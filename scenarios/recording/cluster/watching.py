@@ -5,15 +5,10 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from orchestrator.errors import EnvironmentFailure
-from orchestrator.kubernetes.client import Cluster, connected, lacking
-from orchestrator.kubernetes.errors import FORBIDDEN, NOT_FOUND, ApiError, ClusterNameError
-from orchestrator.kubernetes.target import ClusterTarget
-from scenarios.errors import UsageError, near
+from orchestrator.kubernetes.errors import ApiError
 from scenarios.evidence.cluster import (
     ClusterChange,
     ClusterClock,
@@ -21,11 +16,10 @@ from scenarios.evidence.cluster import (
     JobState,
     PodState,
 )
-from scenarios.evidence.manifest import ClusterSettings
 from scenarios.evidence.recorder import Recorder
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.recording.cluster.reach import mismatch, reached
 from scenarios.recording.cluster.reduced import Unchanged, change_of
+from scenarios.recording.cluster.view import ClusterView
 
 MOST_LOGS = 100
 """So many logs of pods are followed."""
@@ -36,174 +30,16 @@ PATIENCE_SECONDS = 1200.0
 
 _LOG_AGAIN_SECONDS = 0.5
 
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What is watched: the name of the kind, its group, its resource, and what is lost without."""
-
-    name: str
-    group: str
-    resource: str
-    unseen: str = ""
-
-
-_NEEDED = (_Kind("Pod", "", "pods"), _Kind("Deployment", "apps", "deployments"))
-_OPTIONAL = (
-    _Kind(
-        "EndpointSlice",
-        "discovery.k8s.io",
-        "endpointslices",
-        "when a pod was an endpoint follows from its readiness",
-    ),
-    _Kind("Event", "", "events", "why a readiness probe failed is not known"),
-    _Kind("Job", "batch", "jobs", "migrations that run as Jobs are not seen"),
-    _Kind("Node", "", "nodes", "whether a node was drained is not known"),
+HOPELESS = frozenset(
+    {
+        "CreateContainerConfigError",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "ImagePullBackOff",
+        "InvalidImageName",
+    }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterView:
-    """A namespace that can be watched; `looked_at` makes it.
-
-    Attributes:
-        cluster: the API.
-        target: what is meant.
-        settings: the same for the manifest.
-        paths: by kind, the path of its list.
-        replicas: how many pods the Deployment should have; 1 where none is named.
-        logs: whether logs of pods may be read.
-    """
-
-    cluster: Cluster
-    target: ClusterTarget
-    settings: ClusterSettings
-    paths: Mapping[str, str]
-    replicas: int
-    logs: bool
-
-
-@asynccontextmanager
-async def looked_at(target: ClusterTarget, host: str, port: int) -> AsyncIterator[ClusterView]:
-    """See, before anything is deployed, that the namespace can be watched.
-
-    Args:
-        target: which one.
-        host: the host of the URL that users request.
-        port: its port.
-
-    Raises:
-        UsageError: there is no kubeconfig, or not this context; the namespace or the Deployment
-            does not exist, or the URL leads to other pods.
-        EnvironmentFailure: the cluster does not answer, or rights are missing.
-    """
-    try:
-        async with connected(target.context) as cluster:
-            yield await _view(cluster, target, host, port)
-    except ApiError as error:
-        raise EnvironmentFailure(str(error)) from error
-    except ClusterNameError as error:
-        raise UsageError(f"--cluster {target}: {error}") from error
-
-
-async def _view(cluster: Cluster, target: ClusterTarget, host: str, port: int) -> ClusterView:
-    version = str((await cluster.get("/version")).get("gitVersion", "?"))
-    namespace = target.namespace
-    try:
-        await cluster.get(f"/api/v1/namespaces/{namespace}")
-    except ApiError as error:
-        if error.status == NOT_FOUND:
-            raise UsageError(f"--cluster {target}: there is no namespace {namespace!r}") from error
-        if error.status != FORBIDDEN:
-            raise
-    wanted = [(verb, one.resource, one.group, "") for one in _NEEDED for verb in ("list", "watch")]
-    missing = await lacking(cluster, namespace, wanted)
-    if missing:
-        raise EnvironmentFailure(
-            f"--cluster {target}: no rights to {', '.join(missing)} in the namespace "
-            f"{namespace!r}; docs/kubernetes.md has the Role that suffices"
-        )
-    base = f"namespaces/{namespace}"
-    paths = {"Pod": f"/api/v1/{base}/pods", "Deployment": f"/apis/apps/v1/{base}/deployments"}
-    unseen = []
-    for kind in _OPTIONAL:
-        path = await _path(cluster, kind, base)
-        scope = "" if kind.name == "Node" else namespace
-        rights = [(verb, kind.resource, kind.group, "") for verb in ("list", "watch")]
-        if path is None or await lacking(cluster, scope, rights):
-            reason = "the cluster does not have them" if path is None else "no rights to watch them"
-            unseen.append(f"{kind.resource} were not watched ({reason}), so {kind.unseen}")
-        else:
-            paths[kind.name] = path
-    logs = not await lacking(cluster, namespace, [("get", "pods", "", "log")])
-    if not logs:
-        unseen.append("the logs of pods were not read (no rights to get pods/log)")
-    replicas, note = await _checked(cluster, target, paths["Deployment"], host, port)
-    settings = ClusterSettings(
-        server=cluster.server,
-        version=version,
-        namespace=namespace,
-        deployment=target.deployment,
-        unseen=(*unseen, *([note] if note else [])),
-    )
-    return ClusterView(
-        cluster=cluster,
-        target=target,
-        settings=settings,
-        paths=paths,
-        replicas=replicas,
-        logs=logs,
-    )
-
-
-async def _path(cluster: Cluster, kind: _Kind, base: str) -> str | None:
-    if kind.name == "Node":
-        return "/api/v1/nodes"
-    if not kind.group:
-        return f"/api/v1/{base}/{kind.resource}"
-    versions = await cluster.versions_of(kind.group)
-    found = next((one for one in ("v1", "v1beta1") if one in versions), None)
-    return None if found is None else f"/apis/{kind.group}/{found}/{base}/{kind.resource}"
-
-
-async def _checked(
-    cluster: Cluster, target: ClusterTarget, path: str, host: str, port: int
-) -> tuple[int, str | None]:
-    """How many pods there should be, and what could not be found out about the URL."""
-    listed = (await cluster.get(path)).get("items", ())
-    deployments: dict[str, Any] = {one["metadata"]["name"]: one for one in listed}
-    name = target.deployment
-    if name is not None and name not in deployments:
-        known = near(name, sorted(deployments)) if deployments else "it has no Deployment"
-        raise UsageError(
-            f"--cluster {target}: the namespace {target.namespace!r} has no deployment/{name}; "
-            f"{known}"
-        )
-    if not deployments:
-        raise UsageError(
-            f"--cluster {target}: the namespace {target.namespace!r} has no Deployment"
-        )
-    chosen = [deployments[name]] if name is not None else list(deployments.values())
-    replicas = sum(one["spec"].get("replicas", 1) for one in chosen)
-    try:
-        services = await cluster.get(f"/api/v1/namespaces/{target.namespace}/services")
-    except ApiError as error:
-        if error.status != FORBIDDEN:
-            raise
-        return replicas, "no rights to list services, so nobody checked where --url leads to"
-    found = reached(services.get("items", ()), target.namespace, host, port)
-    if found is None:
-        return replicas, (
-            "no Service of the namespace has the address of --url, so nobody checked that it leads "
-            "to these pods"
-        )
-    reasons = [mismatch(found, one["metadata"]["name"], _labels(one)) for one in chosen]
-    if all(reasons):
-        raise UsageError(f"--url http://{host}:{port} reaches other pods: {reasons[0]}")
-    return replicas, None
-
-
-def _labels(deployment: Mapping[str, Any]) -> dict[str, str]:
-    return dict(deployment["spec"]["template"]["metadata"].get("labels") or {})
+"""Why a container waits that no further attempt will start."""
 
 
 class ClusterWatch:
@@ -216,6 +52,8 @@ class ClusterWatch:
         self._folder = folder
         self._deployments: dict[str, DeploymentState] = {}
         self._pods: dict[str, PodState] = {}
+        self._of_owner: dict[str, dict[str, PodState]] = {}
+        self._jobs: dict[str, JobState] = {}
         self._failed_jobs: dict[str, str] = {}
         self._old_jobs: set[str] = set()
         self._generation_before: dict[str, int] = {}
@@ -251,16 +89,20 @@ class ClusterWatch:
                     for task in (*tasks, *self._logs):
                         task.cancel()
 
-    async def completed(self) -> str | None:
+    async def completed(self, *, beside: bool = False) -> str | None:
         """Wait until the rollout has ended; None if it is complete, else why it is not.
 
         It is complete when each Deployment has only available pods of its present template, and no
         pod of it that is being deleted runs any more.
 
+        Args:
+            beside: whether to wait for other Deployments than the one that serves, too, if they
+                have changed.
+
         Raises:
             EnvironmentFailure: the cluster does not answer.
         """
-        wanted = await self._generations()
+        wanted = await self._generations(beside=beside)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while True:
@@ -272,7 +114,35 @@ class ClusterWatch:
         except TimeoutError:
             return f"the rollout was not complete {PATIENCE_SECONDS:.0f} s after its command"
 
-    async def _generations(self) -> dict[str, int]:
+    async def job_ended(self, name: str) -> str | None:
+        """Wait until a Job has ended; None if it has succeeded, else why not.
+
+        A Job whose pod cannot start without help has failed, too.
+
+        Args:
+            name: the name of the Job, which was made a moment ago.
+        """
+        while True:
+            self._changed.clear()
+            state, last = self._jobs.get(name), self._last_words(f"job/{name}")
+            if state is not None and state.outcome == "Complete":
+                return None
+            if state is not None and state.outcome is not None:
+                return ": ".join(one for one in (state.reason, last or state.message) if one)
+            if last is not None and last.startswith(tuple(HOPELESS)):
+                return last
+            await self._changed.wait()
+
+    def _last_words(self, owner: str) -> str | None:
+        """What became of the first container of a pod of this owner, as far as it is known."""
+        found = [
+            ": ".join(part for part in (one.reason, one.message) if part)
+            for pod in self._of_owner.get(owner, {}).values()
+            for one in pod.containers[:1]
+        ]
+        return next(filter(None, reversed(found)), None)
+
+    async def _generations(self, *, beside: bool) -> dict[str, int]:
         try:
             listed = await self._view.cluster.get(self._view.paths["Deployment"])
         except ApiError as error:
@@ -287,7 +157,7 @@ class ClusterWatch:
             name: generation
             for name, generation in found.items()
             if (name == chosen)
-            or (chosen is None and generation != self._generation_before.get(name))
+            or ((beside or chosen is None) and generation != self._generation_before.get(name))
         }
 
     def _failure(self, wanted: Mapping[str, int]) -> str | None:
@@ -377,6 +247,7 @@ class ClusterWatch:
                 self._deployments.pop(change.name, None)
         elif change.pod is not None:
             self._pods[change.name] = change.pod
+            self._of_owner.setdefault(change.pod.owner or "", {})[change.name] = change.pod
             if gone:
                 self._pods.pop(change.name, None)
             else:
@@ -386,6 +257,7 @@ class ClusterWatch:
         self._changed.set()
 
     def _take_job(self, name: str, job: JobState, *, initial: bool, gone: bool) -> None:
+        self._jobs[name] = job
         if (job.owner or "").startswith("cronjob/"):
             return  # it runs whenever its time has come, and is none of the release
         if initial:

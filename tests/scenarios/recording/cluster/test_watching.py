@@ -14,7 +14,8 @@ from orchestrator.kubernetes.target import target_of
 from scenarios.errors import UsageError
 from scenarios.evidence.cluster import ClusterChange
 from scenarios.evidence.run_folder import RunFolder
-from scenarios.recording.cluster.watching import ClusterView, ClusterWatch, looked_at
+from scenarios.recording.cluster.view import ClusterView, looked_at
+from scenarios.recording.cluster.watching import ClusterWatch
 from tests.support import cluster as k8s
 from tests.support.kubernetes_api import KubernetesApi, serving
 
@@ -116,6 +117,66 @@ async def test_which_jobs_are_of_the_release(api: KubernetesApi, tmp_path: Path)
         await api.put("Job", {"metadata": {"name": "migrate"}, "status": failed}, "ADDED")
         told = await asyncio.wait_for(watch.completed(), 10)
         assert told == "job/migrate failed: Late"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message", "said"),
+    [
+        ([{"type": "Complete", "status": "True"}], None, None),
+        (
+            [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}],
+            "column is missing",
+            "BackoffLimitExceeded: Error: column is missing",
+        ),
+        ([], "Back-off pulling", "ImagePullBackOff: Back-off pulling"),
+    ],
+)
+async def test_the_end_of_a_job_is_waited_for(
+    conditions: list[Json],
+    message: str | None,
+    said: str | None,
+    api: KubernetesApi,
+    tmp_path: Path,
+) -> None:
+    """With the last words of its pod; an image that cannot be had is an end, too."""
+    kind = "terminated" if conditions else "waiting"
+    reason = "Error" if conditions else "ImagePullBackOff"
+    state = {kind: {"reason": reason, "message": message}}
+    job_pod = k8s.pod("migrate-x", state=state)
+    owner = {"kind": "Job", "name": "migrate", "controller": True}
+    job_pod["metadata"]["ownerReferences"] = [owner]
+    async with watched(tmp_path) as watch:
+        ended = asyncio.create_task(watch.job_ended("migrate"))
+        await api.put("Job", {"metadata": {"name": "migrate"}, "status": {"active": 1}}, "ADDED")
+        done, _ = await asyncio.wait([ended], timeout=0.1)
+        assert not done
+        if message is not None:
+            await api.put("Pod", job_pod, "ADDED")
+        status = {"conditions": conditions}
+        await api.put("Job", {"metadata": {"name": "migrate"}, "status": status})
+        assert await asyncio.wait_for(ended, 10) == said
+
+
+async def test_what_was_applied_beside_the_service_is_waited_for(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
+    """A worker of the same release is a part of it; for a command that deploys it is not."""
+    worker = deployment(1, **DONE)
+    worker["metadata"]["name"] = "worker"
+    await api.put("Deployment", worker)
+    async with watched(tmp_path) as watch:
+        await api.put("Deployment", deployment(2, **DONE))
+        changed = deployment(2, observedGeneration=1)
+        changed["metadata"]["name"] = "worker"
+        await api.put("Deployment", changed)
+        assert await asyncio.wait_for(watch.completed(), 10) is None
+        ended = asyncio.create_task(watch.completed(beside=True))
+        done, _ = await asyncio.wait([ended], timeout=0.2)
+        assert not done
+        changed = deployment(2, **DONE)
+        changed["metadata"]["name"] = "worker"
+        await api.put("Deployment", changed)
+        assert await asyncio.wait_for(ended, 10) is None
 
 
 async def test_a_deployment_that_the_command_left_alone_does_not_count(
