@@ -197,9 +197,9 @@ class EmbeddedServer(DatabaseServer):
 
     async def _start(self, directory: Path, port: int) -> ChildProcess:
         settings = {
+            "listen_addresses": "127.0.0.1",
             **self._settings,
             "log_directory": str(self._logs.resolve()),
-            "listen_addresses": "127.0.0.1",
             "port": str(port),
             "unix_socket_directories": "",
         }

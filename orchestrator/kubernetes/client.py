@@ -104,7 +104,7 @@ class Cluster:
         """
         return await self._ask("POST", path, body=body)
 
-    async def apply(self, path: str, body: Json) -> Json:
+    async def apply(self, path: str, body: Json, *, dry: bool = False) -> Json:
         """Create an object, or let its fields be as they are here (server-side apply).
 
         Fields that an earlier call set, and that are missing here, are removed. Fields that
@@ -113,12 +113,15 @@ class Cluster:
         Args:
             path: the path of the object.
             body: the object, with `apiVersion`, `kind` and its name.
+            dry: only let the server check it; nothing is stored.
 
         Raises:
             ApiError: it was refused.
             EnvironmentFailure: the server does not answer.
         """
         how = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        if dry:
+            how["dryRun"] = "All"
         return await self._ask("PATCH", path, parameters=how, body=body, media=_APPLY_PATCH)
 
     async def patch(self, path: str, changes: Json) -> Json:
@@ -303,6 +306,23 @@ class Cluster:
         async with self._stream(path, parameters, None) as response:
             async for chunk in response.aiter_raw():
                 yield chunk
+
+    async def last_lines(self, namespace: str, pod: str, container: str, count: int) -> list[str]:
+        """The last lines that a container wrote; none if nobody can tell.
+
+        Args:
+            namespace: the namespace.
+            pod: the name of the pod.
+            container: the name of the container.
+            count: how many lines.
+        """
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        parameters = {"container": container, "tailLines": str(count)}
+        try:
+            async with self._stream(path, parameters, 10.0) as response:
+                return [line async for line in response.aiter_lines()]
+        except (ApiError, EnvironmentFailure):
+            return []
 
     async def _watch(
         self, path: str, version: str, selectors: Mapping[str, str]

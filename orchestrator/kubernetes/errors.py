@@ -6,8 +6,8 @@ UNAUTHORIZED = 401
 FORBIDDEN = 403
 NOT_FOUND = 404
 CONFLICT = 409
+INTERNAL = 500
 _TOO_MANY = 429
-_SERVER_ERROR = 500
 
 
 class ClusterNameError(OrchestratorError):
@@ -28,4 +28,4 @@ class ApiError(OrchestratorError):
     @property
     def passes(self) -> bool:
         """Whether the server may do it a moment later: it is busy, or has just restarted."""
-        return self.status == _TOO_MANY or self.status >= _SERVER_ERROR
+        return self.status == _TOO_MANY or self.status >= INTERNAL

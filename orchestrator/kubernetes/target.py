@@ -27,6 +27,11 @@ class ClusterTarget:
         return f"{'' if self.context is None else f'{self.context}/'}{self.namespace}{named}"
 
 
+def is_dns_label(text: str) -> bool:
+    """Whether a namespace can have this name (RFC 1123, section 2.1)."""
+    return _DNS_LABEL.fullmatch(text) is not None
+
+
 def target_of(text: str) -> ClusterTarget:
     """Read it. A context may have slashes and colons, as an ARN has; a namespace has neither.
 
@@ -39,7 +44,7 @@ def target_of(text: str) -> ClusterTarget:
     context, _, namespace = rest.rpartition("/")
     if separator and not _NAME.fullmatch(deployment):
         raise ValueError(f"{deployment!r} is no name of a Deployment; expected {FORM}")
-    if not _DNS_LABEL.fullmatch(namespace):
+    if not is_dns_label(namespace):
         raise ValueError(f"{namespace!r} is no name of a namespace; expected {FORM}")
     return ClusterTarget(
         context=context or None, namespace=namespace, deployment=deployment or None

@@ -12,6 +12,25 @@ from aiohttp import web
 
 Json = dict[str, Any]
 
+_GROUP_DEPTH = 3
+_COMPLETE = {"observedGeneration": 1, "updatedReplicas": 1, "replicas": 1, "availableReplicas": 1}
+
+KINDS: Mapping[str, Json] = {
+    "/api/v1": {
+        "resources": [
+            {"name": "namespaces", "kind": "Namespace", "namespaced": False},
+            {"name": "services", "kind": "Service", "namespaced": True},
+            {"name": "services/status", "kind": "Service", "namespaced": True},
+            {"name": "configmaps", "kind": "ConfigMap", "namespaced": True},
+        ]
+    },
+    "/apis/apps/v1": {
+        "resources": [{"name": "deployments", "kind": "Deployment", "namespaced": True}]
+    },
+    "/apis/batch/v1": {"resources": [{"name": "jobs", "kind": "Job", "namespaced": True}]},
+}
+"""What a cluster says of the kinds that it has, by the path of the question."""
+
 
 class StoredObjects:
     """What a cluster holds, by the path of each object.
@@ -22,6 +41,7 @@ class StoredObjects:
         denied: what nobody may do, such as `create namespaces`.
         refused: methods that are answered with a status, so often, such as `{("POST", 503): 1}`.
         asked: each request that changes something, as its method and its path.
+        complete: whether each Deployment has its pods as soon as it is applied.
         lingering: whether what is deleted stays until `vanish` is called.
     """
 
@@ -32,6 +52,7 @@ class StoredObjects:
         self.refused: Counter[tuple[str, int]] = Counter()
         self.asked: list[str] = []
         self.lingering = False
+        self.complete = False
         self._version = 100
         self._told: list[tuple[int, str, str, Json]] = []
         self._news = asyncio.Condition()
@@ -96,6 +117,9 @@ class StoredObjects:
             elif media != "application/apply-patch+yaml":
                 return _error(415, f"{media} is not supported")
             body.setdefault("metadata", {}).setdefault("uid", before.get("metadata", {}).get("uid"))
+            if self.complete and "/deployments/" in path:
+                body["metadata"]["generation"] = 1
+                body["status"] = _COMPLETE
             return web.json_response(await self.put(path, body))
         return await self._delete(path, body)
 
@@ -116,6 +140,8 @@ class StoredObjects:
             return web.json_response(self.objects[path])
         if path in self.documents:
             return web.json_response(self.documents[path])
+        if path.startswith("/apis/") and path.count("/") <= _GROUP_DEPTH:
+            return _error(404, f"{path} not found")
         if "watch" in request.query:
             return await self._watch(request, int(request.query["resourceVersion"]))
         items = [one for one in self.objects if self._selected(request, one, self.objects[one])]
