@@ -122,6 +122,6 @@ def complete_persona(incomplete: str) -> Iterable[str]:
 
 def complete_strategy(incomplete: str) -> Iterable[str]:
     """The strategies that begin with this text."""
-    from scenarios.scenario.experiment import STRATEGY_NAMES  # noqa: PLC0415 - only when a shell asks
+    from scenarios.scenario.experiment import ALL_STRATEGIES  # noqa: PLC0415 - only when a shell asks
 
-    return [name for name in STRATEGY_NAMES if name.startswith(incomplete)]
+    return [name for name in ALL_STRATEGIES if name.startswith(incomplete)]

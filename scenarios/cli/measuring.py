@@ -1,5 +1,6 @@
 """Choosing the traffic by what the machine carries, before a run (`--rate auto`)."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -8,12 +9,27 @@ from rich.text import Text
 
 from scenarios.cli.files import new_folder
 from scenarios.cli.waiting import waiting
+from scenarios.errors import UsageError
+from scenarios.evidence.progress import Silence
 from scenarios.runner.capacity import measure, suited, try_out
+from scenarios.runner.cluster.cluster_run import run_on_cluster
 from scenarios.runner.environment import Environment
 from scenarios.runner.programs import check_programs
 from scenarios.runner.router import need_router
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.overrides import Changes
+
+
+class _Stages(Silence):
+    """Shows only what is done now."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def on_stage(self, text: str) -> None:
+        """Show it."""
+        self._tell(text)
+
 
 _KEYS = ("rate", "profile", "arrivals_path")
 
@@ -43,6 +59,8 @@ async def measured(
     """
     if not changes.auto_rate:
         return changes
+    if experiment.on_cluster:
+        raise UsageError("no machine can be measured for a cluster; give the arrivals with --rate")
     check_programs(experiment.loaded)
     await need_router(experiment, keep=place.keep)
     folder = new_folder(out, experiment.scenario.name, "measuring")
@@ -69,12 +87,16 @@ async def tried_out(
         ScenarioError: the first version answers something else than the scenario expects.
         EnvironmentFailure: it does not become ready or does not answer.
     """
-    check_programs(experiment.loaded)
-    await need_router(experiment, keep=place.keep)
     scenario = experiment.scenario
+    if not experiment.on_cluster:
+        check_programs(experiment.loaded)
+        await need_router(experiment, keep=place.keep)
     folder = new_folder(out, scenario.name, "dry-run")
     with waiting(console) as tell:
-        await try_out(experiment, place, folder, tell)
+        if experiment.on_cluster:
+            await run_on_cluster(experiment, place, folder, _Stages(tell), only_begin=True)
+        else:
+            await try_out(experiment, place, folder, tell)
     journeys = [one for one in scenario.traffic.journeys if one.steps]
     number = "1 journey" if len(journeys) == 1 else f"{len(journeys)} journeys"
     coroutines = len(scenario.traffic.journeys) - len(journeys)

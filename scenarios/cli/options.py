@@ -9,6 +9,8 @@ from orchestrator.database_url import is_database_url, redacted
 from orchestrator.personas import PERSONAS
 from scenarios.cli.help import complete_persona, complete_scenario, complete_strategy
 from scenarios.scenario.experiment import STRATEGY_NAMES
+from scenarios.scenario.overrides import USUAL_STRATEGY
+from scenarios.scenario.platform_spec import DEPLOYMENT
 from scenarios.traffic.settings import MOST_SECONDS
 
 
@@ -38,6 +40,22 @@ StrategyOption = Annotated[
     typer.Option(
         help=f"The rollout strategy: {', '.join(STRATEGY_NAMES)}.",
         autocompletion=complete_strategy,
+    ),
+]
+RunStrategyOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"The rollout strategy: {', '.join(STRATEGY_NAMES)}; on a Kubernetes cluster "
+        f"{DEPLOYMENT}. Default: {USUAL_STRATEGY}, or platform.strategy of the scenario.",
+        autocompletion=complete_strategy,
+    ),
+]
+ContextOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="For scenarios on Kubernetes: the context of the kubeconfig. Default: the current "
+        "one, if its cluster runs on this machine.",
     ),
 ]
 PersonaOption = Annotated[

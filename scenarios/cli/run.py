@@ -11,6 +11,7 @@ from scenarios.cli.measuring import measured, tried_out, with_auto_rate
 from scenarios.cli.options import (
     AutoRateOption,
     BaselineOption,
+    ContextOption,
     ControlOption,
     CounterfactualOption,
     DatabaseLogOption,
@@ -30,11 +31,11 @@ from scenarios.cli.options import (
     RouterOption,
     RowsOption,
     RunsOption,
+    RunStrategyOption,
     ScenarioArgument,
     SeedOption,
     SetOption,
     SettleOption,
-    StrategyOption,
     VerboseOption,
 )
 from scenarios.cli.questions.control_run import controlled_and_told
@@ -51,12 +52,13 @@ from scenarios.exit_status import ExitStatus
 from scenarios.runner.environment import environment
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.overrides import Changes
+from scenarios.scenario.spec import Scenario
 from scenarios.verdict import Verdict
 
 
 def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     scenario: ScenarioArgument = "expand-contract",
-    strategy: StrategyOption = "rolling",
+    strategy: RunStrategyOption = None,
     replicas: ReplicasOption = None,
     rate: AutoRateOption = None,
     existing_rows: RowsOption = None,
@@ -66,6 +68,7 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     database: DatabaseOption = None,
     database_log: DatabaseLogOption = None,
     platform: PlatformOption = "local",
+    context: ContextOption = None,
     router: RouterOption = None,
     persona: PersonaOption = None,
     settings: SetOption = None,
@@ -103,15 +106,15 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         persona=persona,
         control=control,
         platform=platform,
+        context=context,
     ).with_rate(rate)
     experiment = changes.experiment(scenario, strategy, seed)
+    strategy = experiment.strategy
+    if experiment.on_cluster and (keep or counterfactual):
+        raise UsageError("--keep and --counterfactual have no meaning on a cluster")
     check_file("--junit", junit)
-    if keep and experiment.scenario.application.processes:
-        raise UsageError(
-            "--keep cannot be combined with application.processes: no recovery would know of them"
-        )
-    if keep and experiment.scenario.services:
-        raise UsageError("--keep cannot be combined with services: no recovery would know of them")
+    if keep:
+        _check_kept(experiment.scenario)
     console = progress_console(as_json=as_json)
     if runs > 1 and (counterfactual or hold or junit):
         raise UsageError("--runs cannot be combined with --counterfactual, --hold or --junit")
@@ -137,6 +140,18 @@ def run_command(  # noqa: PLR0917 - typer wants each flag as a parameter
 
     verdict, folder = run_interruptibly(work())
     return conclude(console, verdict, folder, as_json=as_json, junit=junit, verbose=verbose)
+
+
+def _check_kept(scenario: Scenario) -> None:
+    """Refuse to keep what a recovery would not know of."""
+    for what, there in (
+        ("application.processes", scenario.application.processes),
+        ("services", scenario.services),
+    ):
+        if there:
+            raise UsageError(
+                f"--keep cannot be combined with {what}: no recovery would know of them"
+            )
 
 
 def _dry_run(experiment: Experiment, changes: Changes, out: Path, console: Console) -> ExitStatus:

@@ -22,6 +22,7 @@ from scenarios.reports.live.dashboard import Dashboard
 from scenarios.reports.live.plain import PlainProgress
 from scenarios.reports.live.status import with_state
 from scenarios.review import review, write_reports
+from scenarios.runner.cluster.cluster_run import run_on_cluster
 from scenarios.runner.environment import Environment
 from scenarios.runner.manifest import leaving_settings, request_handling
 from scenarios.runner.operator_commands import COMMANDS, OperatorCommands
@@ -104,6 +105,12 @@ async def run_and_review(
         with watcher as looking_on:
             await run_simulated(experiment, folder, looking_on)
             return Reviewed(await judged(folder, looking_on), folder)
+    if experiment.on_cluster:
+        folder = new_folder(out, experiment.scenario.name, experiment.strategy)
+        with watcher as looking_on:
+            async with passing_time(looking_on):
+                await run_on_cluster(experiment, place, folder, looking_on)
+                return Reviewed(await judged(folder, looking_on), folder)
     check_programs(experiment.loaded)
     await need_router(experiment, keep=place.keep)
     folder = new_folder(out, experiment.scenario.name, experiment.strategy)

@@ -83,6 +83,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
         namespace: the namespace.
         deployment: the Deployment that served; absent: every one of the namespace.
         unseen: what it was not allowed to look at, or what the cluster does not have.
+        versions: by image of a pod, without its registry, the version of the release; absent where
+            only images are known.
     """
 
     server: str
@@ -90,6 +92,7 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     deployment: str | None = None
     unseen: tuple[str, ...] = ()
+    versions: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,11 @@ def check_programs(loaded: Loaded) -> None:
     _check_pooler(loaded)
     for command in _commands(loaded):
         at, folder = loaded.at(*command.keys), command.runner.cwd or Path()
+        if not command.words:
+            raise ScenarioError(
+                f"{loaded.path}: version {command.runner.name!r} has no 'command', which starts it "
+                "as a process of this machine"
+            )
         if not folder.is_dir():
             raise ScenarioError(f"{_at_cwd(loaded, command)}there is no folder {folder}")
         program = _filled(command.words[0], command.runner)

@@ -11,6 +11,8 @@ from scenarios.errors import ScenarioError, near
 from scenarios.scenario.objective_checks import check_objectives
 from scenarios.scenario.paths import migrations_directory
 from scenarios.scenario.placeholders import PLACEHOLDERS, shared_names
+from scenarios.scenario.platform_checks import check_platform
+from scenarios.scenario.platform_spec import DEPLOYMENT
 from scenarios.scenario.process_checks import check_processes
 from scenarios.scenario.service_checks import check_services
 from scenarios.scenario.simulation_checks import At, PlatformName, check_simulation
@@ -59,7 +61,8 @@ def check(scenario: Scenario, at: At, platform: PlatformName = "local") -> None:
     Raises:
         ScenarioError: something does not fit.
     """
-    _check_versions(scenario, at, started=platform != "simulated")
+    started = platform != "simulated" and not scenario.platform.on_cluster
+    _check_versions(scenario, at, started=started)
     _check_release(scenario, at)
     check_size(scenario.policy.replicas, at(["policy", "replicas"]), platform)
     if scenario.database is not None:
@@ -78,6 +81,7 @@ def check(scenario: Scenario, at: At, platform: PlatformName = "local") -> None:
         _check_fault(fault, scenario, at(["faults", str(number)]))
     check_processes(scenario, at, lambda texts, where: check_placeholders(texts, scenario, where))
     check_services(scenario, at, lambda texts, where: check_placeholders(texts, scenario, where))
+    check_platform(scenario, at)
     check_simulation(scenario, at, platform)
 
 
@@ -244,7 +248,9 @@ def _check_pooler(database: DatabaseSpec, at: At) -> None:
 
 def _check_directories(scenario: Scenario, at: At) -> None:
     """See that the migrations of every step are there, before anything is started for them."""
-    for number, step in enumerate(scenario.release.steps, start=1):
+    # On a cluster, those of the release are in the image of their Job.
+    steps = () if scenario.platform.on_cluster else scenario.release.steps
+    for number, step in enumerate(steps, start=1):
         for key in ("migrate", "migrate_down"):
             where = f"{at(['release', 'steps', str(number - 1), key])}step {number}: "
             _check_migrations(getattr(step, key), step.through, where)
@@ -320,12 +326,11 @@ def _check_expectation(expect: Expectation, at: At) -> None:
     named.append((["expect", "fails_with"], tuple(expect.fails_with)))
     for number, one in enumerate(expect.elsewhere):
         named.append((["expect", "elsewhere", str(number), "strategy"], one.strategy))
+    known = (*STRATEGIES, DEPLOYMENT)
     for keys, strategies in named:
         for name in strategies:
-            if name not in STRATEGIES:
-                raise ScenarioError(
-                    f"{at(keys)}unknown strategy {name!r}; {near(name, STRATEGIES)}"
-                )
+            if name not in known:
+                raise ScenarioError(f"{at(keys)}unknown strategy {name!r}; {near(name, known)}")
 
 
 def _check_version(name: str | None, versions: Mapping[str, object], where: str) -> None:

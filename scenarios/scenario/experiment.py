@@ -4,11 +4,16 @@ from dataclasses import dataclass
 
 from orchestrator.strategies import STRATEGIES
 from scenarios.evidence.control_run import ControlRun, Role
+from scenarios.scenario.platform_spec import DEPLOYMENT
 from scenarios.scenario.reader import Loaded
 from scenarios.scenario.simulation_checks import PlatformName
 from scenarios.scenario.spec import Scenario
 
 STRATEGY_NAMES = tuple(STRATEGIES)
+"""Our own strategies."""
+
+ALL_STRATEGIES = (*STRATEGY_NAMES, DEPLOYMENT)
+"""These, and the one of a cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,13 +22,14 @@ class Experiment:
 
     Attributes:
         loaded: the scenario, with the changes that flags made.
-        strategy: one of `STRATEGY_NAMES`.
+        strategy: one of `ALL_STRATEGIES`.
         seed: the seed of all random numbers.
         replay: the command that repeats the run.
         hold: whether the traffic continues after the release until somebody says `finish`.
         role: whether this is a release, or the control run of one.
         control: the control run with which the release is compared; None if there is none.
         platform: `local`: real processes; `simulated`: a model of them, in virtual time.
+        context: the context of the kubeconfig that a flag names, for a run on a cluster.
     """
 
     loaded: Loaded
@@ -34,6 +40,12 @@ class Experiment:
     role: Role = "release"
     control: ControlRun | None = None
     platform: PlatformName = "local"
+    context: str | None = None
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the replicas are pods of a cluster."""
+        return self.scenario.platform.on_cluster and self.platform != "simulated"
 
     @property
     def is_compared(self) -> bool:

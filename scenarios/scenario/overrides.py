@@ -13,7 +13,8 @@ from orchestrator.policy import PolicyError
 from orchestrator.routers.capabilities import Kind
 from scenarios.errors import UsageError, near
 from scenarios.scenario.checks import NEED_DATABASE, OWN_ROUTER, check_size
-from scenarios.scenario.experiment import STRATEGY_NAMES, Experiment
+from scenarios.scenario.experiment import ALL_STRATEGIES, Experiment
+from scenarios.scenario.platform_spec import DEPLOYMENT
 from scenarios.scenario.reader import load
 from scenarios.scenario.repeat import repeated
 from scenarios.scenario.simulation_checks import PLATFORMS, SIMULATED_FAULTS, PlatformName
@@ -28,6 +29,9 @@ FAULTS = ("kill", "freeze", "restart-postgres", "crash-postgres", "block", "free
 
 ROUTERS: tuple[str, ...] = get_args(Kind)
 """The routers that `--router` accepts."""
+
+USUAL_STRATEGY = "rolling"
+"""The strategy of a run with processes that names none."""
 
 AUTO = "auto"
 """The value of `--rate` that lets the machine decide."""
@@ -108,6 +112,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     control: bool = False
     database_log: Path | None = None
     platform: str = "local"
+    context: str | None = None
     auto_rate: bool = False
 
     def with_rate(self, text: str | None) -> Self:
@@ -126,15 +131,20 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"--rate {text}: expected a number above 0, or {AUTO}") from None
         return msgspec.structs.replace(self, rate=rate, auto_rate=False)
 
-    def experiment(self, reference: str, strategy: str, seed: int) -> Experiment:
+    def experiment(self, reference: str, strategy: str | None, seed: int) -> Experiment:
         """The experiment that the command asks for.
+
+        Args:
+            reference: the scenario.
+            strategy: the strategy; None: the one of the scenario's platform.
+            seed: the seed of all random numbers.
 
         Raises:
             UsageError: the value of a flag is wrong.
             ScenarioError: the scenario does not exist, or something in it is wrong.
         """
-        if strategy not in STRATEGY_NAMES:
-            raise UsageError(f"unknown strategy {strategy!r}; {near(strategy, STRATEGY_NAMES)}")
+        if strategy is not None and strategy not in ALL_STRATEGIES:
+            raise UsageError(f"unknown strategy {strategy!r}; {near(strategy, ALL_STRATEGIES)}")
         if self.router is not None and self.router not in ROUTERS:
             raise UsageError(f"--router {self.router}: {near(self.router, ROUTERS)}")
         chosen = () if self.router is None else (f"router.kind={self.router}",)
@@ -143,6 +153,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             reference, (*self._persona(), *self.settings, *chosen), platform, self.replicas
         )
         scenario = loaded.scenario
+        on_cluster = scenario.platform.on_cluster and platform != "simulated"
+        strategy = self._strategy(scenario, strategy, on_cluster=on_cluster)
         replace = msgspec.structs.replace
         if self.replicas is not None:
             check_size(self.replicas, f"--replicas {self.replicas}: ", platform)
@@ -171,7 +183,41 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             replay=self._command(reference, strategy, seed),
             hold=self.hold,
             platform=platform,
+            context=self.context,
         )
+
+    def _strategy(self, scenario: Scenario, strategy: str | None, *, on_cluster: bool) -> str:
+        """The strategy of the run, if it and the other flags fit the platform.
+
+        Raises:
+            UsageError: they do not.
+        """
+        if not on_cluster:
+            if self.context is not None:
+                raise UsageError('--context needs a scenario with platform.kind = "kubernetes"')
+            if strategy == DEPLOYMENT:
+                raise UsageError(
+                    f'--strategy {strategy} is for scenarios with platform.kind = "kubernetes"'
+                )
+            return strategy or USUAL_STRATEGY
+        for flag, given in (
+            ("--replicas", self.replicas),
+            ("--persona", self.persona),
+            ("--fault", self.faults),
+            ("--hold", self.hold),
+            ("--control", self.control),
+        ):
+            if given:
+                raise UsageError(f"{flag} has no meaning on a cluster; the manifests say how it is")
+        if scenario.database is not None and self.database is None:
+            raise UsageError(
+                "the pods of a cluster cannot reach the embedded Postgres; give a server that they "
+                "and this machine reach with --database URL"
+            )
+        chosen = strategy or scenario.platform.strategy
+        if chosen != DEPLOYMENT:
+            raise UsageError(f"--strategy {chosen}: on a cluster there is only {DEPLOYMENT}")
+        return chosen
 
     def _platform(self) -> PlatformName:
         if self.platform not in PLATFORMS:
@@ -261,6 +307,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         words += _option("--router", self.router)
         if self.platform != "local":
             words += ["--platform", self.platform]
+        words += _option("--context", self.context)
         if self.repeat > 1:
             words += ["--repeat", str(self.repeat)]
         if self.control:

@@ -13,6 +13,7 @@ from orchestrator.personas import PersonaName
 from orchestrator.policy import Command, Count, HttpPath, NotNegative, Policy, Positive
 from orchestrator.routers.capabilities import Kind
 from scenarios.evidence.manifest import Objectives, Outcome
+from scenarios.scenario.platform_spec import PlatformSpec
 from scenarios.scenario.process_spec import CacheSpec, JobsSpec, ProcessSpec, Program, StopSignal
 from scenarios.scenario.service_spec import ServiceSpec
 from scenarios.scenario.simulation import SimulationSpec
@@ -420,6 +421,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             Relative paths start from the file that contains them.
         application: the settings of all versions.
         versions: the versions, by name.
+        platform: where the replicas run.
         services: other applications, which the application calls.
         database: the database, if the application has one.
         release: the release and its steps.
@@ -444,6 +446,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     extends: str | None = None
     application: Application = Application()
     versions: Mapping[str, VersionSpec]
+    platform: PlatformSpec = PlatformSpec()
     services: tuple[ServiceSpec, ...] = ()
     database: DatabaseSpec | None = None
     release: ReleaseSpec

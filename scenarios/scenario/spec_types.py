@@ -23,6 +23,8 @@ def step_into(kind: object, key: str) -> object:
                 return each.type
         return None
     arguments = get_args(kind)
+    if not _is_mapping(kind):  # a union may have a mapping in it
+        arguments = next((get_args(one) for one in arguments if _is_mapping(one)), arguments)
     return arguments[-1] if arguments else None  # a mapping: what it maps to
 
 

@@ -21,6 +21,7 @@ class Plan(TrafficSettings, frozen=True, kw_only=True):
         max_in_flight: above this an arrival is recorded as undispatched.
         tick_seconds: how often a tick is printed.
         tls: how the traffic is encrypted; None: it is not.
+        mail_host: the address of this machine where the users' mailbox listens.
         shard: which of the `processes` this one is, from 0 on; set by the generator itself.
     """
 
@@ -32,6 +33,7 @@ class Plan(TrafficSettings, frozen=True, kw_only=True):
     max_in_flight: int = 4000
     tick_seconds: float = 0.25
     tls: TlsSettings | None = None
+    mail_host: str = "127.0.0.1"
     shard: int | None = None
 
     @classmethod

@@ -65,13 +65,46 @@ def limited(
                 "subjects": [subject],
             }
         )
-        config = json.loads(kubectl("config", "view", "--raw", "--flatten", "-o", "json"))
-        config["users"][0]["user"] = {"token": shop.token("limited")}
-        file = tmp_path / "limited.json"
-        file.write_text(json.dumps(config))
-        monkeypatch.setenv("KUBECONFIG", str(file))
+        _become(kubectl, shop, tmp_path, monkeypatch)
 
     return use
+
+
+@pytest.fixture
+def limited_everywhere(
+    kubectl: Kubectl, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+    """Lets everybody use an account with these rights in the whole cluster, and no others."""
+    name, group = shop.namespace, "rbac.authorization.k8s.io"
+    kinds = ("clusterrole", "clusterrolebinding")
+
+    def use(rules: list[dict[str, Any]]) -> None:
+        account = {"name": "limited", "namespace": name}
+        shop.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+        common = {"apiVersion": f"{group}/v1", "metadata": {"name": name}}
+        shop.apply({**common, "kind": "ClusterRole", "rules": rules})
+        shop.apply(
+            {
+                **common,
+                "kind": "ClusterRoleBinding",
+                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+                "subjects": [{"kind": "ServiceAccount", **account}],
+            }
+        )
+        _become(kubectl, shop, tmp_path, monkeypatch)
+
+    yield use
+    for kind in kinds:
+        kubectl("delete", kind, name, "--ignore-not-found")
+
+
+def _become(kubectl: Kubectl, shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let everybody use the account `limited` of the namespace."""
+    config = json.loads(kubectl("config", "view", "--raw", "--flatten", "-o", "json"))
+    config["users"][0]["user"] = {"token": shop.token("limited")}
+    file = folder / "limited.json"
+    file.write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(file))
 
 
 def pytest_sessionfinish() -> None:

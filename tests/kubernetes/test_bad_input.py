@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from scenarios.cli.main import status
-from tests.kubernetes.support import Shop
+from tests.kubernetes.support import Shop, documented
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
 NEEDED: list[dict[str, Any]] = [
@@ -96,9 +96,7 @@ def test_the_documented_role_is_everything(
 ) -> None:
     """With the Role of the documentation, only the nodes are not seen."""
     url = shop.deploy(replicas=1)
-    page = Path(__file__).parents[2] / "docs" / "kubernetes.md"
-    role = page.read_text().partition("```yaml\n")[2].partition("```")[0]
-    limited(yaml.safe_load(role.replace("shop", shop.namespace))["rules"])
+    limited(yaml.safe_load(documented("Role").replace("shop", shop.namespace))["rules"])
     _, verdict = shop.watch(url, tmp_path / "runs", ["true"], "--rate", "20")
     assert verdict.requests.failed == 0
     unseen = [one for one in verdict.limits if one.startswith("of the cluster: ")]

@@ -147,7 +147,10 @@ async def _traffic(plan: Plan) -> AsyncIterator[tuple[Traffic, str]]:
             sender = Shards(plan, mails=mails)
         else:
             sender = Generator(plan, requests=requests, mails=mails)
-        async with sender as traffic, mailbox(_to_users(traffic)) as (host, port):
+        async with (
+            sender as traffic,
+            mailbox(_to_users(traffic), host=plan.mail_host) as (host, port),
+        ):
             yield traffic, host_and_port(host, port)
 
 

@@ -123,10 +123,16 @@ class Surroundings:
         backends, and the load of the machine are read to their ends.
         """
         settings = evidence.manifest.cluster
-        deployment = None if settings is None else settings.deployment
-        cluster = ClusterHistory(evidence.cluster_changes, deployment)
+        cluster = (
+            ClusterHistory(evidence.cluster_changes)
+            if settings is None
+            else ClusterHistory(
+                evidence.cluster_changes, settings.deployment, versions=settings.versions
+            )
+        )
+        own = tuple(evidence.events)
         around = cls(
-            Timeline([*evidence.events, *cluster.events]),
+            Timeline([*own, *cluster.events_beside(own)]),
             evidence.lock_waits or (),
             evidence.server_lines or (),
             [*evidence.backend_changes, *cluster.backend_changes],

@@ -6,7 +6,7 @@ or that had just become an endpoint.
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from scenarios.evidence.backend import BackendChange
@@ -29,6 +29,9 @@ HEARD_NS = SECOND_NS // 2
 
 EARLY_NS = 30 * SECOND_NS
 """So long after it became an endpoint may a pod without a readiness probe still be starting."""
+
+NO_VERSIONS: Mapping[str, str] = {}
+"""What is known of images where no run applied them."""
 
 _FIRST_NUMBER = 1_000_000
 """Numbers of its events; the journal's own are smaller."""
@@ -78,18 +81,25 @@ class ClusterHistory:
     """
 
     def __init__(
-        self, changes: Iterable[ClusterChange] = (), deployment: str | None = None
+        self,
+        changes: Iterable[ClusterChange] = (),
+        deployment: str | None = None,
+        *,
+        versions: Mapping[str, str] = NO_VERSIONS,
     ) -> None:
         """Put it in order.
 
         Args:
             changes: what was recorded.
             deployment: the Deployment that serves; None: every one.
+            versions: by image, the version of the release that has it.
         """
         ordered = sorted(changes, key=lambda one: one.at_ns)
         clock = Clock(ordered)
         self.clock_error_seconds = clock.error_seconds
         self.pods = read_pods(ordered, clock, deployment)
+        for pod in self.pods:
+            pod.version = versions.get(pod.version, pod.version)
         self.deployments = [
             Watched(one.at_ns, one.name, one.deployment)
             for one in ordered
@@ -141,6 +151,15 @@ class ClusterHistory:
                     )
                 )
         return found
+
+    def events_beside(self, journal: Iterable[Event]) -> list[Event]:
+        """The events without the Jobs of which the journal tells as migrations of its own."""
+        told = {one.detail.get("migration") for one in journal if one.verb == "migrate"}
+        return [
+            one
+            for one in self.events
+            if one.verb != "migrate" or one.detail.get("migration") not in told
+        ]
 
     @property
     def backend_changes(self) -> list[BackendChange]:

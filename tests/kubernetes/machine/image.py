@@ -14,12 +14,29 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import distribution
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
+import newsletter_app
+from orchestrator import yoyo_runner
 from scenarios.subjects import service
+from tests.kubernetes.machine import migrate
 
 _LEFT_OUT = {"__pycache__", "test", "tests", "site-packages", "idlelib", "lib2to3", "ensurepip"}
+_SITE = "/site"
+_NEEDED = (
+    "aiohttp",
+    "aiosmtplib",
+    "asyncpg",
+    "psycopg",
+    "psycopg-binary",
+    "regex",
+    "yoyo-migrations",
+)
+"""What the newsletter and its migrations import."""
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
@@ -77,22 +94,71 @@ def write_image(
             _add(archive, digest.replace("sha256:", "blobs/sha256/"), blob)
 
 
-def write_service_images(target: Path) -> None:
-    """Write the images of the service that the tests deploy, in its versions a and b."""
+def write_test_images(target: Path) -> None:
+    """Write the images of what the tests deploy, in all versions: the service, the newsletter."""
     program = str(Path(sys.executable).resolve())
+    listening = ("--host", "0.0.0.0", "--port", "8080")
     write_image(
         target,
         {
-            f"hitless.test/service:{version}": [program, "/service.py", "--version", version]
-            for version in ("a", "b")
+            **{
+                f"hitless.test/service:{version}": [program, "/service.py", "--version", version]
+                for version in ("a", "b")
+            },
+            **{
+                f"hitless.test/newsletter:{version}": [
+                    *(program, "-P", "-m", "newsletter_app", "--version", version),
+                    *listening,
+                ]
+                for version in ("a", "bridge", "b")
+            },
         },
         files={
             **python_files(),
             **program_files("sleep"),
+            "/usr/bin/python3": Path(program),
+            "/etc/passwd": Path("/etc/passwd"),  # yoyo asks for the name of its user
             "/service.py": Path(service.__file__),
+            "/migrate.py": Path(migrate.__file__),
+            "/yoyo_runner.py": Path(yoyo_runner.__file__),
+            f"{_SITE}/newsletter_app": Path(newsletter_app.__file__).parent,
+            **distribution_files(_NEEDED),
         },
-        environment={"PYTHONUNBUFFERED": "1", "PATH": "/usr/bin:/bin"},
+        environment={"PYTHONUNBUFFERED": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": _SITE},
     )
+
+
+def distribution_files(names: Iterable[str]) -> dict[str, Path]:
+    """The files of installed distributions, of those that they need, and of the system's libraries.
+
+    Args:
+        names: the names of the distributions.
+    """
+    found = {}
+    for name in with_needed(names):
+        one = distribution(name)
+        for file in one.files or ():
+            place = Path(str(one.locate_file(file)))
+            if ".." not in file.parts and "__pycache__" not in file.parts and place.is_file():
+                found[f"{_SITE}/{file}"] = place
+    compiled = [place for place in found.values() if place.suffix == ".so"]
+    own = tuple(found.values())
+    return found | {str(path): path for path in libraries_of(*compiled) if path not in own}
+
+
+def with_needed(names: Iterable[str]) -> list[str]:
+    """The distributions, and all those that they need."""
+    waiting, found = list(names), list[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.append(name)
+        for text in distribution(name).requires or ():
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                waiting.append(needed.name)
+    return found
 
 
 def python_files() -> dict[str, Path]:
@@ -101,9 +167,7 @@ def python_files() -> dict[str, Path]:
     standard = Path(sysconfig.get_path("stdlib"))
     found = {str(program): program, str(standard): standard}
     extensions = sorted(standard.glob("lib-dynload/*.so"))
-    for binary in (program, *extensions):
-        found |= {str(path): path for path in libraries_of(binary)}
-    return found
+    return found | {str(path): path for path in libraries_of(program, *extensions)}
 
 
 def program_files(name: str) -> dict[str, Path]:
@@ -112,11 +176,11 @@ def program_files(name: str) -> dict[str, Path]:
     return {str(path): path for path in (program, *libraries_of(program))}
 
 
-def libraries_of(binary: Path) -> Iterator[Path]:
-    """The shared libraries that a program needs, the loader included."""
-    told = subprocess.run(["ldd", binary], check=False, stdout=subprocess.PIPE, text=True).stdout
-    for match in re.finditer(r"(?:=> )?(/\S+) \(0x", told):
-        yield Path(match[1])
+def libraries_of(*binaries: Path) -> Iterator[Path]:
+    """The shared libraries that programs need, the loader included."""
+    told = subprocess.run(["ldd", *binaries], check=False, stdout=subprocess.PIPE, text=True).stdout
+    for name in dict.fromkeys(match[1] for match in re.finditer(r"(?:=> )?(/\S+) \(0x", told)):
+        yield Path(name)
 
 
 def _layer(files: Mapping[str, Path]) -> bytes:
@@ -161,4 +225,4 @@ def _descriptor(kind: str, content: bytes) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    write_service_images(Path(sys.argv[1]))
+    write_test_images(Path(sys.argv[1]))

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.kubernetes.machine.daemons import CannotStartError, Daemon, do
-from tests.kubernetes.machine.image import write_image, write_service_images
+from tests.kubernetes.machine.image import write_image, write_test_images
 from tests.kubernetes.machine.node import PAUSE, Network, running_node
 
 NODES = 2
@@ -79,7 +79,7 @@ def cluster(binaries: Path, group: str) -> Iterator[Path]:
     do("ip", "link", "set", network.bridge, "up")
     images = [_FOLDER / "pause.tar", _FOLDER / "service.tar"]
     write_image(images[0], {PAUSE: ["/pause"]}, files={"/pause": binaries / "pause"})
-    write_service_images(images[1])
+    write_test_images(images[1])
     with ExitStack() as stack:
         kubeconfig = stack.enter_context(_control_plane(binaries, logs, network))
         for number in range(1, NODES + 1):

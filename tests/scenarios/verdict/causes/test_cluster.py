@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scenarios.evidence.cluster import ClusterChange
 from scenarios.evidence.manifest import ClusterSettings
 from scenarios.verdict import Verdict
+from scenarios.verdict.cluster.cluster_history import ClusterHistory
 from scenarios.verdict.model import Cause
 from tests.support import cluster as k8s
 from tests.support import evidence as make
@@ -276,6 +277,32 @@ def test_a_migration_job_that_failed_is_a_migration_of_the_run() -> None:
     first, second = verdict.causes
     assert first.evidence.contributing == {"migration: job/migrate": 5}
     assert second.title == "job/migrate failed: BackoffLimitExceeded: no"
+
+
+def test_a_job_of_the_run_is_one_migration() -> None:
+    """The journal tells of it, and so does the cluster; the timeline has it once."""
+    done = {"conditions": [{"type": "Complete", "status": "True"}]}
+    found = ClusterHistory(
+        k8s.changes(
+            [
+                (2.1, "Job", "added", {"metadata": {"name": "migrate-1"}, "status": {"active": 1}}),
+                (2.5, "Job", "modified", {"metadata": {"name": "migrate-1"}, "status": done}),
+                (2.6, "Job", "added", {"metadata": {"name": "hook"}, "status": done}),
+            ]
+        )
+    )
+    detail = {"migration": "job/migrate-1"}
+    own = [make.event(2.0, "migrate", "started", 7, detail=detail)]
+    names = [one.detail["migration"] for one in found.events_beside(own)]
+    assert names == ["job/hook", "job/hook"]
+    assert len(found.events_beside([])) == 4
+
+
+def test_a_pod_has_the_version_that_a_run_applied() -> None:
+    """Where nobody knows which image is which version, it is the image."""
+    told = k8s.changes(k8s.rollout())
+    history = ClusterHistory(told, "web", versions={"web:a": "a"})
+    assert [pod.version for pod in history.pods] == ["a", "a", "a", "web:b"]
 
 
 def test_a_job_of_the_same_name_is_another_one() -> None:

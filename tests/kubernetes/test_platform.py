@@ -1,0 +1,104 @@
+"""`[platform] kind = "kubernetes"`: hitless deploys on a real cluster, and judges."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from orchestrator.kubernetes.ownership import MANAGED_BY
+from scenarios.cli.main import status
+from scenarios.runner.cluster.service_address import own_address
+from scenarios.verdict import Verdict, decode
+from scenarios.verdict.causes.undrained import CAUSE as UNDRAINED
+from tests.kubernetes.postgres import Server, postgres_on
+from tests.kubernetes.support import Kubectl
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(400)]
+
+RATE = os.environ.get("HITLESS_TEST_RATE", "30")
+HERE = Path(__file__).parent / "newsletter"
+NO_PRE_STOP = """
+          lifecycle:
+            preStop:
+              exec:
+                command: [sleep, "3"]"""
+
+
+@pytest.fixture(scope="session")
+def database(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that this machine and the pods reach."""
+    config = yaml.safe_load(kubectl("config", "view", "--minify", "-o", "json"))
+    host = urlsplit(config["clusters"][0]["cluster"]["server"]).hostname
+    with postgres_on(own_address(host), tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(kubectl: Kubectl) -> Iterator[None]:
+    """After each run, whatever became of it, no namespace of it is there."""
+    yield
+    left = kubectl("get", "namespaces", "-l", f"{MANAGED_BY}=hitless", "-o", "name")
+    assert not left.split()
+
+
+class Plan:
+    """A plan of the newsletter on the cluster, in a folder of its own."""
+
+    def __init__(self, folder: Path, name: str, database: Server, web: str | None = None) -> None:
+        self.folder = folder
+        self.file = folder / "scenario.toml"
+        self.file.write_text(f'extends = "{name}"\n{(HERE / "on_cluster.toml").read_text()}')
+        (folder / "web.yaml").write_text(web or (HERE / "web.yaml").read_text())
+        self._database = database
+
+    def words(self, *flags: str) -> list[str]:
+        """The words of the command that runs it."""
+        return [
+            *("run", str(self.file), "--database", self._database.url),
+            *("--database-log", str(self._database.log), "--rate", RATE),
+            *("--existing-rows", "500", "--no-live", "--out", str(self.folder / "runs"), *flags),
+        ]
+
+    def run(self, *flags: str) -> tuple[int, Verdict]:
+        """Run it; its exit status and its verdict."""
+        code = status(self.words(*flags))
+        (folder,) = (self.folder / "runs").iterdir()
+        return code, decode((folder / "verdict.json").read_bytes())
+
+
+def test_a_breaking_migration_fails_as_on_processes(tmp_path: Path, database: Server) -> None:
+    """The Job makes a column NOT NULL while the old pods still insert rows: SQLSTATE 23502."""
+    code, verdict = Plan(tmp_path, "big-bang", database).run()
+    assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
+    assert verdict.rollout.outcome == "completed", verdict.rollout.reason
+    causes = {one.cause: one for one in verdict.causes}
+    assert "sqlstate:23502" in causes, list(causes)
+    assert "(version a)" in causes["sqlstate:23502"].title
+    assert set(causes) <= {"sqlstate:23502", "status:404"}
+    assert verdict.strategy == "deployment"
+    assert verdict.replicas == 3
+
+
+def test_small_compatible_steps_drop_nothing(tmp_path: Path, database: Server) -> None:
+    """Two migrations and two rollouts by the cluster's controller, and no request fails."""
+    code, verdict = Plan(tmp_path, "expand-contract", database).run()
+    assert verdict.requests.failed == 0, verdict.causes
+    assert (code, verdict.verdict) == (0, "pass"), (verdict.reasons, verdict.doubts)
+    assert len(verdict.replica_ends) == 6
+    assert {one.version for one in verdict.versions} >= {"a", "bridge", "b"}
+
+
+def test_the_advised_delay_is_told(tmp_path: Path, database: Server) -> None:
+    """Without a preStop delay, requests meet pods that were told to stop, and nothing else."""
+    web = (HERE / "web.yaml").read_text()
+    assert NO_PRE_STOP in web
+    plan = Plan(tmp_path, "expand-contract", database, web.replace(NO_PRE_STOP, ""))
+    code, verdict = plan.run("--rate", "100")
+    assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
+    assert {one.cause for one in verdict.causes} == {UNDRAINED}, verdict.causes
+    (advice,) = [one for one in verdict.advice if one.setting == "lifecycle.preStop"]
+    assert advice.value is not None
+    assert 0 < advice.value <= 3  # with 3 s, the same plan drops nothing
