@@ -27,6 +27,19 @@ NO_PRE_STOP = """
                 command: [sleep, "3"]"""
 
 
+ONE_ROLLOUT = """
+[release]
+from = "a"
+
+[[release.steps]]
+migrate = "newsletter_app:migrations/expand_contract"
+through = "expand_contract.0004.tokens-foreign-key-valid"
+
+[[release.steps]]
+deploy = "bridge"
+"""
+
+
 @pytest.fixture(scope="session")
 def database(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that this machine and the pods reach."""
@@ -47,10 +60,20 @@ def nothing_left(kubectl: Kubectl) -> Iterator[None]:
 class Plan:
     """A plan of the newsletter on the cluster, in a folder of its own."""
 
-    def __init__(self, folder: Path, name: str, database: Server, web: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database: Server,
+        name: str = "expand-contract",
+        *,
+        web: str | None = None,
+        more: str = "",
+    ) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.file = folder / "scenario.toml"
-        self.file.write_text(f'extends = "{name}"\n{(HERE / "on_cluster.toml").read_text()}')
+        added = (HERE / "on_cluster.toml").read_text()
+        self.file.write_text(f'extends = "{name}"\n{added}{more}')
         (folder / "web.yaml").write_text(web or (HERE / "web.yaml").read_text())
         self._database = database
 
@@ -71,7 +94,7 @@ class Plan:
 
 def test_a_breaking_migration_fails_as_on_processes(tmp_path: Path, database: Server) -> None:
     """The Job makes a column NOT NULL while the old pods still insert rows: SQLSTATE 23502."""
-    code, verdict = Plan(tmp_path, "big-bang", database).run()
+    code, verdict = Plan(tmp_path, database, "big-bang").run()
     assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
     assert verdict.rollout.outcome == "completed", verdict.rollout.reason
     causes = {one.cause: one for one in verdict.causes}
@@ -84,21 +107,29 @@ def test_a_breaking_migration_fails_as_on_processes(tmp_path: Path, database: Se
 
 def test_small_compatible_steps_drop_nothing(tmp_path: Path, database: Server) -> None:
     """Two migrations and two rollouts by the cluster's controller, and no request fails."""
-    code, verdict = Plan(tmp_path, "expand-contract", database).run()
+    code, verdict = Plan(tmp_path, database).run()
     assert verdict.requests.failed == 0, verdict.causes
     assert (code, verdict.verdict) == (0, "pass"), (verdict.reasons, verdict.doubts)
     assert len(verdict.replica_ends) == 6
     assert {one.version for one in verdict.versions} >= {"a", "bridge", "b"}
 
 
-def test_the_advised_delay_is_told(tmp_path: Path, database: Server) -> None:
-    """Without a preStop delay, requests meet pods that were told to stop, and nothing else."""
+def test_the_advised_delay_ends_the_failures(tmp_path: Path, database: Server) -> None:
+    """Without a preStop delay, requests meet pods that were told to stop; with the delay, none."""
     web = (HERE / "web.yaml").read_text()
     assert NO_PRE_STOP in web
-    plan = Plan(tmp_path, "expand-contract", database, web.replace(NO_PRE_STOP, ""))
-    code, verdict = plan.run("--rate", "100")
+    without = Plan(
+        tmp_path / "without", database, web=web.replace(NO_PRE_STOP, ""), more=ONE_ROLLOUT
+    )
+    code, verdict = without.run("--rate", "100")
     assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
     assert {one.cause for one in verdict.causes} == {UNDRAINED}, verdict.causes
+    assert all(one.replica for one in verdict.causes[0].evidence.examples)
     (advice,) = [one for one in verdict.advice if one.setting == "lifecycle.preStop"]
     assert advice.value is not None
-    assert 0 < advice.value <= 3  # with 3 s, the same plan drops nothing
+    delay = f'[sleep, "{advice.value:.0f}"]'
+    advised = web.replace('[sleep, "3"]', delay)
+    assert delay in advised
+    _, verdict = Plan(tmp_path / "with", database, web=advised, more=ONE_ROLLOUT).run()
+    assert verdict.requests.failed == 0, verdict.causes
+    assert verdict.rollout.outcome == "completed", verdict.rollout.reason

@@ -31,7 +31,7 @@ _IN_NAMESPACE = (
 _FOR_JOBS = tuple((verb, "jobs", "batch", "") for verb in ("create", "patch", "list", "watch"))
 
 
-class Served(NamedTuple):
+class ServingObjects(NamedTuple):
     """What serves the users.
 
     Attributes:
@@ -175,7 +175,7 @@ class Deployer:
         listed = await self._cluster.get(path)
         return chosen_service(listed.get("items", ()), self._spec.service)
 
-    async def served(self) -> Served:
+    async def served(self) -> ServingObjects:
         """The Service and the Deployment that serve the users now.
 
         Raises:
@@ -187,7 +187,7 @@ class Deployer:
         services = await self._cluster.get(f"/api/v1/{base}/services")
         deployments = await self._cluster.get(f"/apis/apps/v1/{base}/deployments")
         every = services.get("items", ()), deployments.get("items", ())
-        return Served(*served(*every, self._spec.service))
+        return ServingObjects(*served(*every, self._spec.service))
 
     @property
     def _folder(self) -> Path:
