@@ -135,6 +135,7 @@ WRONG = [
     ("calibrate {folder.toml}", "not the folder of a run: it has no run.json"),
     ("calibrate {binary-run}", "run.json: "),
     ("calibrate a --out {folder.toml}", "this is a folder; expected the path of a file"),
+    ("clean", "hitless clean needs --cluster: "),
     ("fuzz --seconds inf", "Invalid value for '--seconds': "),
     ("fuzz --replay {folder.toml}", "folder.toml: Is a directory"),
     ("fuzz --replay {list.json}", "list.json: Expected `object`, got `array`"),
