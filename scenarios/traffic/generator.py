@@ -29,6 +29,7 @@ from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.journeys.shapes import Shapes
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.schedule.clock import Alarm
+from scenarios.traffic.settings import WebSocket
 from scenarios.traffic.wire.client import Address, Client
 from scenarios.traffic.wire.connection import Browser, ClientExchange
 from scenarios.traffic.wire.cookies import CookieJar
@@ -37,6 +38,10 @@ from scenarios.traffic.wire.tls import tls_context
 # After a stall many requests are due at once. Between such batches the loop reads responses, so
 # that catching up does not itself delay what has already arrived.
 _BATCH = 64
+RETRY_NS = 1_000_000_000
+"""How long a client that could not reconnect waits before it tries again, on top of its pause."""
+
+_ERROR = 400
 _COROUTINES = "coroutines"
 """Stands for the steps of all coroutines, which nobody knows before they send."""
 
@@ -369,7 +374,7 @@ class Generator:
         mismatch, captured = exchange.examine()
         outcome = exchange.outcome(mismatch)
         self.record(outcome)
-        if outcome.closed is not None:
+        if outcome.closed is not None or _could_not_reopen(exchange, outcome):
             self._reopen(exchange, outcome)
         elif outcome.ok:
             self._go_on(exchange, outcome, captured)
@@ -377,7 +382,7 @@ class Generator:
         self._look_for_the_end()
 
     def _reopen(self, exchange: JourneyExchange, outcome: Outcome) -> None:
-        """Plan that a client reconnects, if it wants to stay for longer."""
+        """Plan that a client reconnects, or tries it again, if it wants to stay for longer."""
         planned, lasting = exchange.planned, exchange.lasting
         if lasting is None or self._finishing:
             return
@@ -388,10 +393,14 @@ class Generator:
         pause = self._population.reconnect_pause(
             planned.number, planned.step, times, lasting.reconnect_seconds
         )
+        cause = outcome.request_id
+        if outcome.closed is None:
+            # It still continues the connection that it had before its tries.
+            cause, pause = planned.cause_id or cause, pause + RETRY_NS
         at_ns = outcome.done_ns + pause
         if at_ns < until_ns:
             reopened = Reopened(times, until_ns, exchange.last_id)
-            self._agenda.reopen(planned, at_ns, reopened, outcome.request_id)
+            self._agenda.reopen(planned, at_ns, reopened, cause)
             self._set_alarm()
 
     def _go_on(
@@ -432,6 +441,19 @@ class Generator:
             return
         if self._finishing and self._agenda.next_ns() is None and self._client.in_flight == 0:
             self._drained.set()
+
+
+def _could_not_reopen(exchange: JourneyExchange, outcome: Outcome) -> bool:
+    """Whether a client that reconnects found nobody, and will try it again.
+
+    `EventSource` gives up at an answer other than 200 (HTML Living Standard, 9.2.3), and tries
+    again where there was no answer. Libraries for websockets try again in both cases.
+    """
+    if exchange.planned.reopened is None or exchange.lasting is None or outcome.ok:
+        return False
+    if outcome.status is None:
+        return True
+    return outcome.status >= _ERROR and isinstance(exchange.lasting, WebSocket)
 
 
 async def _resolve(host: str, port: int) -> tuple[int, Address]:

@@ -61,8 +61,9 @@ class WebSocket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ping_seconds: the time between two pings.
         reconnect: whether the client opens a new connection when the server closes the old one with
             1001 (going away) or 1012 (service restart), or when it breaks off. The new connection
-            stays open for the rest of the time. The verdict has the gap, and how many clients came
-            back at once.
+            stays open for the rest of the time. A client that finds nobody tries again a second
+            later, and again; each try fails as a request. The verdict has the gap, and how many
+            clients came back at once.
         reconnect_seconds: how long the client waits before that at most; the seed decides.
         ids: the key of a number in each message, which is a JSON object, such as `id`. The numbers
             count up by one, so the verdict can tell how many messages a client missed. The path may
@@ -86,7 +87,8 @@ class EventStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Attributes:
         seconds: how long the client listens before it closes the connection.
         reconnect: whether the client opens a new connection when the stream ends or breaks off, as
-            `EventSource` does. It then listens for the rest of the time.
+            `EventSource` does. It then listens for the rest of the time. A client that gets no
+            answer tries again a second later; one that gets another status than 200 gives up.
         reconnect_seconds: how long the client waits before that at most; the seed decides.
     """
 

@@ -292,8 +292,12 @@ def _check_reconnects(findings: Findings) -> Check | None:
     return Check(
         check="reconnect",
         title=f"each client is connected again within {may:g} s",
-        held=gap is not None and gap <= may,
-        sentence=f"{number(streams.reopened, 'client')} reconnected; {told} (at most {may:g} s)",
+        held=gap is not None and gap <= may and not streams.gone,
+        sentence=(
+            f"{number(streams.reopened, 'client')} reconnected"
+            f"{f', and {streams.gone:,} never did' if streams.gone else ''}; {told} "
+            f"(at most {may:g} s)"
+        ),
     )
 
 

@@ -9,6 +9,8 @@ from scenarios.verdict.columns.requests import Batch, RequestColumns
 from scenarios.verdict.model.reconnects import Streams
 
 _SECOND = 1_000_000_000
+_OPENED = (101, 200)
+"""The statuses that open a websocket, and a stream of events."""
 
 
 class StreamTally:
@@ -31,7 +33,7 @@ class StreamTally:
             if one.closed is not None:
                 self._closed.append((one.request_id, one.done_ns, one.closed))
             if one.reopens and one.cause_id is not None:
-                opened = one.first_byte_ns if one.status is not None else None
+                opened = one.first_byte_ns if one.status in _OPENED else None
                 self._reopened.append((one.cause_id, one.sent_ns or one.planned_ns, opened))
             self._missed += one.missed
 
@@ -53,12 +55,15 @@ class StreamTally:
             for name, _, opened in self._reopened
             if opened is not None and name in ended
         ]
+        tried = {name for name, _, _ in self._reopened}
+        came_back = {name for name, _, opened in self._reopened if opened is not None}
         peak, peak_ns = _peak(sent for _, sent, _ in self._reopened)
         codes = Counter(str(code) for _, _, code in self._closed)
         return Streams(
             closed=len(self._closed),
             codes=dict(sorted(codes.items())),
             reopened=len(gaps),
+            gone=len(tried - came_back),
             longest_gap=max(gaps, default=None),
             median_gap=median(gaps) if gaps else None,
             peak=peak,

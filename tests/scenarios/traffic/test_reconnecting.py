@@ -12,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Response
 
+from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.outcome import Outcome
+from scenarios.traffic import generator
 from scenarios.traffic.settings import EventStream, Journey, Step, WebSocket
 from scenarios.traffic.wire.event_stream import EventIds
 from scenarios.verdict.columns.requests import RequestColumns
 from scenarios.verdict.measures.reconnecting import StreamTally
-from tests.support.evidence import columns_of
+from tests.support.evidence import clean, columns_of, request
 from tests.support.generator import Run, outcomes
 from tests.support.servers import Site, serving
 
@@ -83,6 +86,56 @@ async def test_a_client_comes_back_when_the_server_goes(
     assert (second.closed, second.reopens, second.cause_id) == (None, True, first.request_id)
     assert first.request_id != second.request_id
     assert first.user == second.user
+
+
+@pytest.mark.parametrize("away", ["refused", "503"])
+async def test_a_client_that_finds_nobody_tries_again(
+    away: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try fails as a request, and continues the connection that the client had."""
+    monkeypatch.setattr(generator, "RETRY_NS", 20_000_000)
+    connected, back = [asyncio.Event() for _ in range(2)]
+
+    async def handle(connection: ServerConnection) -> None:
+        (back if connected.is_set() else connected).set()
+        await connection.wait_closed()
+
+    def unavailable(connection: ServerConnection, _: object) -> Response:
+        return connection.respond(503, "")
+
+    async with serve(handle, "127.0.0.1", 0) as old:
+        port = next(iter(old.sockets)).getsockname()[1]
+        async with run(port, journey(), **once(tmp_path)) as running:
+            running.generator.start()
+            await asyncio.wait_for(connected.wait(), 30)
+            old.close()  # with 1001
+            await old.wait_closed()
+            if away == "503":
+                async with serve(handle, "127.0.0.1", port, process_request=unavailable):
+                    await asyncio.wait_for(running.requests.until(4), 30)
+            await asyncio.wait_for(running.requests.until(4), 30)
+            async with serve(handle, "127.0.0.1", port):
+                await asyncio.wait_for(back.wait(), 30)
+                await running.finish()
+    first, *tries, last = sorted(outcomes(tmp_path), key=lambda one: one.planned_ns)
+    assert (first.closed, last.ok, last.status) == (1001, True, 101)
+    assert not any(one.ok for one in tries)
+    assert {one.status for one in tries} <= {None, 503}
+    assert away != "503" or 503 in {one.status for one in tries}
+    for one in (*tries, last):
+        assert (one.reopens, one.cause_id) == (True, first.request_id)
+    assert len({one.request_id for one in (first, *tries, last)}) == len(tries) + 2
+
+
+async def test_an_event_source_gives_up_at_another_status(tmp_path: Path, run: Run) -> None:
+    """A stream that ended is opened again; an answer of 503 then is the end for the client."""
+    site = Events(["end"], gone=True)
+    async with serving(site) as server, run(server.port, listening(), **once(tmp_path)) as running:
+        running.generator.start()
+        await running.requests.until(2)
+        await running.finish()
+    first, last = sorted(outcomes(tmp_path), key=lambda one: one.planned_ns)
+    assert (first.closed, last.status, last.ok) == (1000, 503, False)
 
 
 async def test_another_close_is_still_a_failure(tmp_path: Path, run: Run) -> None:
@@ -201,6 +254,43 @@ def test_the_gap_and_the_storm_are_measured() -> None:
     assert StreamTally(columns_of([])).streams(0).words == ""
 
 
+def test_a_client_that_only_gets_errors_is_not_connected_again() -> None:
+    """An answer of 503 opens nothing; the gap of one that tried again goes to its last try."""
+    second = 1_000_000_000
+
+    def tried(name: str, cause: str, sent: float, status: int | None) -> Outcome:
+        sent_ns = round(sent * second)
+        first = None if status is None else sent_ns
+        return stream(
+            name, reopens=True, cause_id=cause, sent_ns=sent_ns, first_byte_ns=first, status=status
+        )
+
+    closed = [stream(name, done_ns=second, closed=1006) for name in ("a", "b", "c")]
+    tries = [tried("a1", "a", 1.1, 503), tried("a2", "a", 2.5, 101), tried("b1", "b", 1.2, None)]
+    found = tally(*closed, *tries).streams(0)
+    assert (found.closed, found.reopened, found.gone) == (3, 1, 1)  # c did not want to stay
+    assert (found.longest_gap, found.peak) == (1.5, 2)
+    assert "1 connected again · 1 never · gap up to 1.50 s" in found.words
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_each_client_has_to_come_back_in_time(*, comes_back: bool) -> None:
+    """One that never does breaks the limit, although those that did were quick."""
+    feed = {"journey": "feed", "endpoint": "GET /feed", "expected": (101,), "paced": True}
+    second = {"status": 101} if comes_back else {"status": 503, "error": None}
+    rows = [
+        request(901, 1.0, status=101, closed=1012, **feed),
+        request(902, 1.0, status=101, closed=1012, **feed),
+        request(903, 1.1, status=101, reopens=True, cause_id="s7-000901-1", **feed),
+        request(904, 1.1, reopens=True, cause_id="s7-000902-1", **{**feed, **second}),
+    ]
+    run = clean().asked(objectives=Objectives(reconnect_seconds=2.0, failed_requests=1))
+    verdict = run.but(outcomes=[*run.outcomes, *rows]).judge()
+    (check,) = [one for one in verdict.checks if one.check == "reconnect"]
+    assert check.held is comes_back
+    assert verdict.streams.gone == (not comes_back)
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -211,13 +301,17 @@ def chunk(data: bytes) -> bytes:
 class Events(Site):
     """Sends two events to each client, from the first that it lacks; then does what it is told."""
 
-    def __init__(self, ends: list[str], skips: int = 0) -> None:
+    def __init__(self, ends: list[str], skips: int = 0, *, gone: bool = False) -> None:
         super().__init__(b"")
         self.ends = ends
+        self.gone = gone
         self.skips = skips
 
     async def respond(self, request: bytes, writer: asyncio.StreamWriter) -> None:
         last = request.partition(b"Last-Event-ID: ")[2].partition(b"\r\n")[0]
+        if last and self.gone:
+            writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+            return
         first = int(last) + 1 + self.skips if last else 1
         writer.write(HEAD)
         for number in range(first, first + 2):
