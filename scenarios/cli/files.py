@@ -10,6 +10,8 @@ from pathlib import Path
 from scenarios.errors import StorageError, UsageError
 from scenarios.evidence.run_folder import RunFolder
 
+_MOST_BYTES = 64 << 20
+
 
 def new_folder(out: Path, scenario: str, strategy: str) -> Path:
     """Make a folder for a run under `out`.
@@ -18,10 +20,9 @@ def new_folder(out: Path, scenario: str, strategy: str) -> Path:
         UsageError: `out` is, or lies in, something that is no folder.
         StorageError: the machine refuses it: the disk is full or read-only, for example.
     """
+    check_folder("--out", out)
     try:
         return RunFolder.create(out, datetime.now().astimezone(), scenario, strategy).path
-    except (NotADirectoryError, FileExistsError) as error:
-        raise UsageError(f"--out {out}: {error.strerror}") from error
     except OSError as error:
         raise StorageError(f"--out {out}: {error.strerror}") from error
 
@@ -35,6 +36,22 @@ def check_folder(flag: str, path: Path) -> None:
     existing = next((one for one in (path, *path.parents) if one.exists()), None)
     if existing is not None and not existing.is_dir():
         raise UsageError(f"{flag} {path}: {existing} is no folder")
+
+
+def read_file(flag: str, path: Path) -> bytes:
+    """Read a file that a flag names.
+
+    Raises:
+        UsageError: it cannot be read, or is too large; a device may have no end at all.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{flag} {path}: {error.strerror}") from error
+    if len(content) > _MOST_BYTES:
+        raise UsageError(f"{flag} {path}: larger than {_MOST_BYTES >> 20} MiB")
+    return content
 
 
 def check_file(flag: str, path: Path | None) -> None:

@@ -17,7 +17,7 @@ from orchestrator.simulated.search.schedule import Schedule, draw
 from orchestrator.simulated.search.shrinking import shrink
 from orchestrator.simulated.search.trial import violations_of
 from scenarios.cli.console import output
-from scenarios.cli.files import check_folder, write_file
+from scenarios.cli.files import check_folder, read_file, write_file
 from scenarios.cli.options import JsonOption
 from scenarios.cli.program import as_typed
 from scenarios.errors import StorageError, UsageError
@@ -135,9 +135,7 @@ def _smallest(seed: int, violation: Violation, out: Path) -> FoundSchedule:
 
 def _replayed(file: Path, console: Console) -> int:
     try:
-        schedule = msgspec.json.decode(file.read_bytes(), type=Schedule)
-    except OSError as error:
-        raise UsageError(f"--replay {file}: {error.strerror}") from error
+        schedule = msgspec.json.decode(read_file("--replay", file), type=Schedule)
     except (msgspec.DecodeError, OrchestratorError) as error:
         raise UsageError(f"--replay {file}: {error}") from error
     broken = violations_of(schedule)
