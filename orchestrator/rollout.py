@@ -14,7 +14,7 @@ from orchestrator.interfaces import Drained, Hooks, Platform, ProbeResult, Repli
 from orchestrator.journal import Journal
 from orchestrator.leaving import Leaving
 from orchestrator.model import Replica, Version
-from orchestrator.policy import Policy
+from orchestrator.policy import Criteria, Policy
 from orchestrator.routers.capabilities import Capabilities
 from orchestrator.tasks import all_or_first_error, deadline, each_to_its_end, first_error, now
 from orchestrator.termination import (
@@ -268,11 +268,17 @@ class Rollout(TrafficVerbs):
         It is compared with its baseline, or with the other serving replicas. The policy's
         `patience_seconds` limit two waits: for enough requests, and for a slow canary to become as
         fast as the others. A canary is refused for its latency only if it is slow in every sample
-        of that time.
+        of that time. Behind a router that sees no requests nothing is judged, and the journal says
+        so.
+
+        Raises:
+            RolloutFailed: it is refused.
         """
         if self.control.promoted_in_full:
             return Judgement(Finding.INCONCLUSIVE, "skipped: promoted in full")
         criteria = self.policy.analysis
+        if not self._router.capabilities.sees_requests:
+            return self._not_analysed(canary, criteria)
         limit = _at_most(criteria.patience_seconds)
         async with self.verb("analyse", canary, detail=limit) as entry:
             began, slow = now(), None
@@ -298,6 +304,16 @@ class Rollout(TrafficVerbs):
             if judgement.finding in refused:
                 raise RolloutFailed(f"analysis: {judgement.finding.value}: {judgement.reason}")
         return judgement
+
+    def _not_analysed(self, canary: Sequence[Replica], criteria: Criteria) -> Judgement:
+        """The judgement behind a router that counts no requests."""
+        reason = "the router sees no requests, so there is nothing to judge"
+        if criteria.on_inconclusive == "fail":
+            raise RolloutFailed(f"analysis: {Finding.INCONCLUSIVE.value}: {reason}")
+        self.journal.note(
+            "analyse", replicas=[one.id for one in canary], detail={"skipped": reason}
+        )
+        return Judgement(Finding.INCONCLUSIVE, reason)
 
     async def drain(
         self, replicas: Sequence[Replica], termination: TerminationPolicy | None = None

@@ -1,6 +1,6 @@
 """PURE: the weights that give a canary its percentage of the traffic."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from orchestrator.policy import WHOLE
 
@@ -34,3 +34,12 @@ def weights(
         )
     each = percent / (WHOLE - percent) * len(rest) / len(canary)
     return dict.fromkeys(rest, 1.0) | dict.fromkeys(canary, each)
+
+
+def all_alike(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the same weights for a router that gives each replica as much as any other.
+
+    Args:
+        weights: the weights that were wanted; only whether one is above 0 matters.
+    """
+    return {name: 1.0 if weight > 0 else 0.0 for name, weight in weights.items()}

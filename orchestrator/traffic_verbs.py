@@ -11,7 +11,7 @@ from orchestrator.model import Replica
 from orchestrator.policy import Policy
 from orchestrator.samples import CanarySamples
 from orchestrator.tasks import deadline
-from orchestrator.traffic_split import weights
+from orchestrator.traffic_split import all_alike, weights
 from orchestrator.verb_runner import VerbRunner
 from orchestrator.verbs import Verb
 
@@ -50,6 +50,8 @@ class TrafficVerbs(VerbRunner):
     ) -> None:
         """Give the canary a percentage of the traffic, and the rest to the serving replicas.
 
+        A router that has no weights gives it its share of the replicas.
+
         Args:
             replicas: the canary.
             percent: its share.
@@ -59,10 +61,14 @@ class TrafficVerbs(VerbRunner):
         baseline_ids = {one.replica.id for one in self.fleet.present(baseline)}
         others = [one.id for one in self.serving() if one.id not in chosen | baseline_ids]
         shares = weights(percent, chosen, others, baseline_ids)
+        detail: dict[str, object] = {"percent": percent}
+        if not self._router.capabilities.weights:
+            shares = all_alike(shares)
+            detail["share_of"] = "replicas"
         alone = not any(shares[name] for name in (*others, *baseline_ids))
         await self._samples.begin(chosen, baseline_ids or others, alone=alone)
         self.canary_shares.append(percent)
-        await self._weigh("weigh", replicas, shares, detail={"percent": percent})
+        await self._weigh("weigh", replicas, shares, detail=detail)
 
     async def restore_weight(self, replica: Replica) -> None:
         """Give a replacement the weight that its predecessor had; the others keep theirs."""

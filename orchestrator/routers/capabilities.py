@@ -27,7 +27,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             earlier can close one at the moment when the router uses it.
         reload_keeps_connections: a change of its backends closes no connection of a client, so that
             no request can meet the end of one.
-        weights: it can give replicas unequal shares of the traffic.
+        weights: it can give replicas unequal shares of the traffic. Without, each replica that
+            gets traffic gets the same, so the share of a canary is its share of the replicas.
+        sees_requests: it sees requests, and so counts them for each replica, logs them, and chooses
+            a replica for each. Without, it chooses a replica for each connection.
         sticky: it can keep a user on one version.
         holds: it can let requests wait while no backend is up.
         keeps_idle: it can go on using its idle connections to a replica that leaves, as kube-proxy
@@ -43,6 +46,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     backend_idle_seconds: float
     reload_keeps_connections: bool = True
     weights: bool = True
+    sees_requests: bool = True
     sticky: bool = False
     holds: bool = False
     keeps_idle: bool = False
@@ -58,7 +62,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             "counts_in_flight": "it does not tell what a replica has in flight",
             "own_health": "it does not check its backends by itself",
             "atomic_switch": "it takes the weights of a switch one after the other",
-            "weights": "it cannot give replicas unequal shares",
+            "weights": "it cannot give replicas unequal shares, so the share of a canary is its "
+            "share of the replicas",
+            "sees_requests": "it sees connections, not requests: it counts and logs none, and a "
+            "kept connection stays with its replica",
             "sticky": "it cannot keep a user on one version",
             "holds": "it does not let requests wait while no backend is up",
             "keeps_idle": "it cannot go on using idle connections to a replica that leaves",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from orchestrator.traffic_split import weights
+from orchestrator.traffic_split import all_alike, weights
 
 percents = some.floats(0.01, 100)
 sizes = some.integers(1, 20)
@@ -46,3 +46,18 @@ def test_a_baseline_gets_as_much_as_the_canary(
 def test_who_is_alone_gets_everything(percent: float, fresh: int) -> None:
     """Where nobody else serves, any share is all of it."""
     assert weights(percent, named("b", fresh), []) == dict.fromkeys(named("b", fresh), 1.0)
+
+
+@given(percents, sizes, sizes)
+def test_without_weights_a_canary_has_its_share_of_the_replicas(
+    percent: float, fresh: int, old: int
+) -> None:
+    """Who gets nothing gets nothing, and all others get the same."""
+    canary, others = named("b", fresh), named("a", old)
+    wanted = weights(percent, canary, others)
+    found = all_alike(wanted)
+    assert {name for name, weight in found.items() if weight} == {
+        name for name, weight in wanted.items() if weight
+    }
+    of = fresh if percent >= 100 else fresh + old
+    assert share(found, canary) == pytest.approx(100 * fresh / of)
