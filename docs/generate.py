@@ -18,6 +18,7 @@ from rich.console import Console
 
 from orchestrator.personas import PERSONAS, Persona, RequestHandling
 from orchestrator.routers.capabilities import Capabilities
+from orchestrator.routers.kubernetes_service import service_capabilities
 from orchestrator.routers.registry import KINDS, capabilities_of
 from orchestrator.termination import TerminationPolicy
 from scenarios.check.hazard_rules import RULES
@@ -141,14 +142,16 @@ def routers() -> str:
     words = {"all": "for all replicas at once", "replica": "for this replica", "nothing": "no"}
     cells: dict[object, str] = {True: "yes", False: "**no**", **words}
     _, said = documented(Capabilities.__doc__ or "")
+    every = {kind: capabilities_of(kind) for kind in KINDS}
+    columns = {**every, "a Service of Kubernetes": service_capabilities(probed=True)}
     lines = [
         f"{HEADER}# What each router can do\n",
         ABOUT_ROUTERS,
-        f"| | {' | '.join(KINDS)} |",
-        f"|---|{'---|' * len(KINDS)}",
+        f"| | {' | '.join(columns)} |",
+        f"|---|{'---|' * len(columns)}",
     ]
     for name in Capabilities.__struct_fields__:
-        values = [getattr(capabilities_of(kind), name) for kind in KINDS]
+        values = [getattr(can, name) for can in columns.values()]
         row = [f"{one:g}" if isinstance(one, float) else cells[one] for one in values]
         lines.append(f"| {said[name].rstrip('.')} | {' | '.join(row)} |")
     return "\n".join(lines) + "\n"

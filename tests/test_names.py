@@ -23,6 +23,8 @@ SAME_CONCEPT = {
     "words",
     # A router, and its log.
     "haproxy", "envoy", "nginx", "traefik", "caddy",
+    # A platform, and the persona that stops replicas as it does.
+    "kubernetes",
 }  # fmt: skip
 """Module names that a package may have twice, since both are about the same thing."""
 

@@ -284,6 +284,32 @@ class Cluster:
             except EnvironmentFailure as error:
                 gap(str(error))
 
+    async def through(self, path: str, seconds: float) -> tuple[int, str]:
+        """Send a pod one GET through the API server, which reaches it from anywhere.
+
+        Args:
+            path: the path of its subresource, such as `/api/v1/namespaces/shop/pods/a-1:80/proxy/`.
+            seconds: how long the answer may take.
+
+        Returns:
+            The status and the body of what the pod answered.
+
+        Raises:
+            ApiError: the API server refused it, or did not reach the pod.
+            EnvironmentFailure: the API server does not answer.
+            TimeoutError: the answer took longer.
+        """
+        import httpx2  # noqa: PLC0415 - only with the extra
+
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._client.request("GET", path, timeout=httpx2.Timeout(None))
+        except httpx2.TransportError as error:
+            raise _unreachable(self.server, error) from error
+        if response.is_error and _is_a_refusal(response):
+            raise _refused(response)
+        return response.status_code, response.text
+
     async def log(
         self, namespace: str, pod: str, container: str, *, from_now: bool = False
     ) -> AsyncIterator[bytes]:
@@ -461,6 +487,15 @@ async def lacking(
         if not await cluster.may(namespace, verb, resource, group, subresource):
             found.append(f"{verb} {resource}{f'/{subresource}' if subresource else ''}")
     return found
+
+
+def _is_a_refusal(response: "httpx2.Response") -> bool:
+    """Whether the API server itself answered, and no pod behind it: with an object `Status`."""
+    try:
+        told = msgspec.json.decode(response.content, type=Json)
+    except msgspec.MsgspecError:
+        return False
+    return told.get("kind") == "Status" and told.get("apiVersion") == "v1"
 
 
 def _refused(response: "httpx2.Response") -> ApiError:

@@ -88,6 +88,7 @@ class Subject:
     exits: list[tuple[str, str]] = field(default_factory=list)
     exited: asyncio.Event = field(default_factory=asyncio.Event)
     dies: tuple[str, tuple[str, ...]] = ("exited with status 1", ())
+    tells_port = True
 
     def __post_init__(self) -> None:
         self.answered = Answers(self.folder)
@@ -143,6 +144,9 @@ class Subject:
         replica = await self.replica(version, mode)
         await self.router.wait_up([replica.id])
         return replica
+
+    async def meets_nobody(self) -> bool:
+        return (await self.get())[0] in routers.NOBODY
 
     async def get(self, path: str = "/", request_id: str = "") -> tuple[int, str]:
         del request_id

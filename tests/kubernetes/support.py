@@ -63,16 +63,24 @@ class Shop:
         self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
         pods = "get", "pods", f"--selector=app={name}", "-o", "name"
         self._until(lambda: len(self.kubectl(*pods).split()) == how.get("replicas", 3))
-        node = json.loads(self._kubectl("get", "nodes", "-o", "json"))["items"][0]
-        host = next(
-            one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP"
-        )
-        found = json.loads(self.kubectl("get", "service", name, "-o", "json"))
-        url = f"http://{host}:{found['spec']['ports'][0]['nodePort']}/"
+        url = f"http://{self.address(name)}/"
         self._until(lambda: subprocess.run(
             ["curl", "-sf", "-m", "2", "-o", "/dev/null", url], check=False
         ).returncode == 0)  # fmt: skip
         return url
+
+    def address(self, service: str) -> str:
+        """Where a Service can be reached from here, as `host:port`."""
+        node = json.loads(self._kubectl("get", "nodes", "-o", "json"))["items"][0]
+        host = next(
+            one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP"
+        )
+        found = json.loads(self.kubectl("get", "service", service, "-o", "json"))
+        return f"{host}:{found['spec']['ports'][0]['nodePort']}"
+
+    def wait_for_accounts(self) -> None:
+        """Wait until pods can be made: each has the account `default`, which a controller makes."""
+        self._until(lambda: "default" in self.kubectl("get", "serviceaccounts", "-o", "name"))
 
     def watch(self, url: str, out: Path, command: list[str], *flags: str) -> tuple[int, Verdict]:
         """`hitless watch --cluster` around a command; its exit status and its verdict."""

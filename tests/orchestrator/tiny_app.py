@@ -1,5 +1,6 @@
 """A tiny application for the tests: `tiny_app.py PORT VERSION`; it answers with its version.
 
+It listens on `HOST`, or on 127.0.0.1.
 `MODE` in the environment: `sick` (its health check answers 503), `dies` (it says why and exits
 before it listens), `failing` (all but the health check is a 503), `deaf` (it ignores SIGTERM),
 `abrupt` (SIGTERM ends it at once, with what is in flight).
@@ -66,7 +67,7 @@ async def main() -> None:  # noqa: C901 - one place for all that it can do
     loop = asyncio.get_running_loop()
     if MODE != "abrupt":
         loop.add_signal_handler(signal.SIGTERM, (lambda: None) if MODE == "deaf" else stopping.set)
-    server = await asyncio.start_server(serve, "127.0.0.1", PORT)
+    server = await asyncio.start_server(serve, os.environ.get("HOST", "127.0.0.1"), PORT)
     await stopping.wait()
     server.close()
     for task in tuple(idle):
