@@ -2,11 +2,18 @@
 
     python -m benchmarks.check_agreement [--only PLAN ...] [--strategies rolling ...] [--out DIR]
 
-Each plan is checked once, and run under each strategy. A cell agrees if it is predicted safe and no
-request failed, or if it is predicted unsafe and a predicted cause is among those of the run. A run
-on a busy machine can have more causes, which no check foresees; the table shows them all. The end
-of the release must be the predicted one. Exit status 1 if a cell does not agree. A run that says of
-itself that it says nothing is made once more.
+Each plan is checked once, and run under each strategy. A plan is the name of a built-in scenario or
+the path of a file. A cell agrees if
+
+- the check says `safe` and the run `pass`, or the check says `unsafe` and the run `fail`,
+- each cause of the run is predicted, and, if the check says `unsafe`, a predicted one was observed,
+- the release ends as predicted; a canary that fails may be taken back instead.
+
+Causes of a busy machine (`MACHINE`) are set aside, and named with their reasons: a check has no
+load, so it cannot foresee them, and they say nothing about the release. If a run has such causes,
+or says of itself that it says nothing, it is made once more. Where the check says that nobody
+serves for a moment, what requests in flight meet then (`STOPPING`) is the same moment seen
+otherwise. Exit status 1 if a cell does not agree.
 """
 
 import argparse
@@ -14,20 +21,60 @@ import contextlib
 import io
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from scenarios.check.check_report import CheckReport
-from scenarios.check.safety import Safety
+from scenarios.check.safety import NO_BACKEND, Safety
 from scenarios.cli.main import status
 from scenarios.verdict import Verdict, decode
 
 PLANS = ("big-bang", "code-first", "with-default", "expand-contract")
 STRATEGIES = ("naive", "rolling", "blue-green", "canary")
-SIZE = ("--rate", "60", "--existing-rows", "500", "--no-live")
+HEAD = """\
+| plan | strategy | predicted | observed | set aside | ends: predicted / observed | agree |
+|---|---|---|---|---|---|---|"""
+SIZE = ("--rate", "60", "--existing-rows", "500")
+"""The traffic and the rows of the four plans; the runs of other scenarios are as they say."""
+
+PATIENT = ("--set", "objectives.schedule_lag_p99_seconds=2")
+"""Users may come late on a busy machine: that is no matter of versions and schemas."""
+
+
+MACHINE: Mapping[str, str] = {
+    "machine:starved": "others used the machine, as its samples show",
+    "harness:descriptors": "the load generator had no descriptor left",
+    "harness:ports": "the load generator had no port left",
+    "harness:undispatched": "the load generator could not send in time",
+    "pool_exhausted": "requests waited too long for a connection that other requests used",
+    "statement_timeout": "the database did not answer in time",
+    "transport:timeout": "there was no answer in time",
+    "transport:connect_timeout": "there was no connection in time",
+    "balancer:http_response_timeout": "there was no answer in time",
+    "balancer:connection_timeout": "there was no connection in time",
+    "lifecycle:unresponsive": "a replica answered nobody, not even its health checks",
+}
+"""Causes of the machine: each is a matter of time under load. What the application, its driver or
+the database said is never among them."""
+
+_CUT = "replicas are stopped, and nobody serves yet"
+STOPPING: Mapping[str, str] = dict.fromkeys(
+    (
+        *("lifecycle:undrained", "lifecycle:stopped", "lifecycle:drain_exceeded"),
+        *("lifecycle:not_ready", "balancer:connection_refused", "balancer:connection_terminated"),
+        *("balancer:http_response_incomplete", "transport:reset", "transport:eof"),
+        "transport:reused_connection",
+    ),
+    _CUT,
+)
+"""What requests in flight meet when the last replica of all stops. It is set aside only where the
+check says that this moment exists (`no_backend`)."""
+
+CONTRASTS = frozenset({"mixed_fleet:version", "lifecycle:warming"})
+"""Causes that a run finds by comparing replicas. A check tells the same answers by their status."""
 
 
 class Cell(NamedTuple):
@@ -46,37 +93,86 @@ class Cell(NamedTuple):
     observed: Verdict
 
     @property
-    def causes(self) -> tuple[str, ...]:
-        """The causes of failed requests and broken promises, the most frequent one first."""
-        observed = self.observed
-        return tuple(
-            dict.fromkeys(
-                (
-                    *(one.cause for one in observed.causes if one.count),
-                    *(one for one in observed.cause_ids if one.startswith(("data:", "answer"))),
-                )
-            )
-        )
+    def causes(self) -> Mapping[str, int | None]:
+        """The causes of the run, each with the number of its requests; the most frequent first.
+
+        A broken promise about data, and a changed answer, have no number.
+        """
+        found: dict[str, int | None] = {}
+        for one in self.observed.causes:
+            found[one.cause] = (found.get(one.cause) or 0) + one.count
+        told = {one for one in self.observed.cause_ids if one.startswith(("data:", "answer"))}
+        return found | dict.fromkeys(sorted(told - set(found)))
 
     @property
-    def agrees(self) -> bool:
-        """Whether the run observed what was predicted."""
+    def aside(self) -> Mapping[str, str]:
+        """The causes of the run that are set aside, each with the reason."""
+        nobody = NO_BACKEND in self.predicted.causes
+        reasons = MACHINE | STOPPING if nobody else MACHINE
+        return {one: reasons[one] for one in self.causes if one in reasons}
+
+    @property
+    def of_machine(self) -> bool:
+        """Whether the machine had a part in the run."""
+        return any(one in MACHINE for one in self.causes)
+
+    @property
+    def of_release(self) -> tuple[str, ...]:
+        """The causes of the run that are the release's."""
+        return tuple(one for one in self.causes if one not in self.aside)
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """In what the run is not as predicted, one sentence each."""
+        return tuple(self._disagreements())
+
+    def _disagreements(self) -> Iterator[str]:
         predicted, observed = self.predicted, self.observed
-        if predicted.safe:
-            return not self.causes and predicted.outcome == observed.rollout.outcome
+        wanted = "pass" if predicted.safe else "fail"
+        # Requests that the machine made fail are no `pass`, either.
+        if observed.verdict != wanted and not (predicted.safe and self.of_machine):
+            yield f"the run's verdict is {observed.verdict}, not {wanted}"
+        foreseen = [self._names(one) <= set(predicted.causes) for one in self.of_release]
+        for cause, known in zip(self.of_release, foreseen, strict=True):
+            if not known:
+                yield f"{cause} is not predicted"
+        if not predicted.safe and not any(foreseen):
+            yield "no predicted cause was observed"
+        ends = (predicted.outcome, *(("rolled_back",) * (self.strategy == "canary")))
         # A canary that fails is taken back: that is the judge's doing, and not the schema's.
-        ends = observed.rollout.outcome in (predicted.outcome, "rolled_back")
-        return bool(set(self.causes) & set(predicted.causes)) and ends
+        allowed = ends if not predicted.safe else ends[:1]
+        if observed.rollout.outcome not in allowed:
+            yield f"the release ends with {observed.rollout.outcome}, not {predicted.outcome}"
+
+    def _names(self, cause: str) -> frozenset[str]:
+        """What a check calls a cause of the run."""
+        if cause not in CONTRASTS:
+            return frozenset({cause})
+        same = [one for one in self.observed.causes if one.cause == cause]
+        return frozenset(
+            f"status:{request.status}" for one in same for request in one.evidence.examples
+        )
 
     @property
     def row(self) -> str:
         """A line of the table."""
-        wanted = "safe" if self.predicted.safe else ", ".join(self.predicted.causes)
-        counts = {one.cause: one.count for one in self.observed.causes if one.count}
-        seen = ", ".join(f"{one} ({counts.get(one, '')})" for one in self.causes) or "nothing fails"
-        ends = f"{self.predicted.outcome} / {self.observed.rollout.outcome}"
-        mark = "yes" if self.agrees else "**no**"
-        return f"| {self.plan} | {self.strategy} | {wanted} | {seen} | {ends} | {mark} |"
+        predicted = self.predicted
+        wanted = "safe" if predicted.safe else _list(predicted.causes)
+        counted = {
+            one: one if count is None else f"{one} ({count:,})"
+            for one, count in self.causes.items()
+        }
+        seen = _list(counted[one] for one in self.of_release) or "nothing fails"
+        aside = _list(f"{counted[one]}: {reason}" for one, reason in self.aside.items())
+        ends = f"{predicted.outcome} / {self.observed.rollout.outcome}"
+        wrong = "; ".join(self.disagreements)
+        agree = f"**no**: {wrong}" if wrong else "yes"
+        cells = (self.plan, self.strategy, wanted, seen, aside or "nothing", ends, agree)
+        return f"| {' | '.join(cells)} |"
+
+
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(words)
 
 
 def predicted(plan: str) -> CheckReport:
@@ -87,7 +183,7 @@ def predicted(plan: str) -> CheckReport:
     """
     out = io.StringIO()
     raw = io.BytesIO()
-    out.buffer = raw  # type: ignore[misc] - the command writes bytes
+    out.buffer = raw  # type: ignore[misc]  # the command writes bytes
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()) as said:
         code = status(["check", plan, "--json"])
     if code not in (0, 1):
@@ -95,25 +191,29 @@ def predicted(plan: str) -> CheckReport:
     return msgspec.json.decode(raw.getvalue(), type=CheckReport)
 
 
-def observed(plan: str, strategy: str, out: Path, size: Sequence[str] = SIZE) -> Verdict:
-    """What a run finds; made twice if the first one says nothing.
+def tried(plan: str, strategy: str, safety: Safety, out: Path) -> Cell:
+    """Make the run of a cell; once more if the machine had a part in it.
 
     Raises:
         SystemExit: the run failed.
     """
-    for attempt in (1, 2):
-        folder = out / f"{Path(plan).stem}-{strategy}-{attempt}"
-        folder.mkdir(parents=True)
-        quiet = io.StringIO()
-        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-            code = status(["run", plan, "--strategy", strategy, "--out", str(folder), *size])
-        if code not in (0, 1, 3):
-            raise SystemExit(f"hitless run {plan} --strategy {strategy} ended with {code}")
-        (run,) = folder.iterdir()
-        verdict = decode((run / "verdict.json").read_bytes())
-        if verdict.verdict != "invalid":
-            break
-    return verdict
+    cell = Cell(plan, strategy, safety, _observed(plan, strategy, out))
+    if cell.observed.verdict == "invalid" or cell.of_machine:
+        cell = Cell(plan, strategy, safety, _observed(plan, strategy, out))
+    return cell
+
+
+def _observed(plan: str, strategy: str, out: Path) -> Verdict:
+    folder = Path(tempfile.mkdtemp(prefix=f"{Path(plan).stem}-{strategy}-", dir=out))
+    size = SIZE if plan in PLANS else ()
+    arguments = ["run", plan, "--strategy", strategy, "--out", str(folder), *size, *PATIENT]
+    quiet = io.StringIO()
+    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        code = status([*arguments, "--no-live"])
+    if code not in (0, 1, 3):
+        raise SystemExit(f"hitless {' '.join(arguments)} ended with {code}: {quiet.getvalue()}")
+    (run,) = folder.iterdir()
+    return decode((run / "verdict.json").read_bytes())
 
 
 def cells(plans: Sequence[str], strategies: Sequence[str], out: Path) -> Iterator[Cell]:
@@ -121,7 +221,7 @@ def cells(plans: Sequence[str], strategies: Sequence[str], out: Path) -> Iterato
     for plan in plans:
         report = predicted(plan)
         for strategy in strategies:
-            yield Cell(plan, strategy, report.strategies[strategy], observed(plan, strategy, out))
+            yield tried(plan, strategy, report.strategies[strategy], out)
 
 
 def main() -> int:
@@ -133,12 +233,12 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as own:
         out = arguments.out or Path(own)
+        out.mkdir(parents=True, exist_ok=True)
         bad = 0
-        print("| plan | strategy | predicted | observed | ends: predicted / observed | agree |")
-        print("|---|---|---|---|---|---|")
+        print(HEAD)
         for cell in cells(arguments.only, arguments.strategies, out):
             print(cell.row, flush=True)
-            bad += not cell.agrees
+            bad += bool(cell.disagreements)
     return 1 if bad else 0
 
 
