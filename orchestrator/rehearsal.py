@@ -6,7 +6,7 @@ So it has the same schema, and each version reacts to it in the same way.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import count
 
@@ -14,7 +14,7 @@ from orchestrator.errors import RolloutFailed
 from orchestrator.gates import fail_at_end, readiness_refusal
 from orchestrator.interfaces import Migrator, Platform
 from orchestrator.journal import Journal
-from orchestrator.model import Deploy, Migrate, MigrateDown, Release, RunCommand, Version
+from orchestrator.model import Deploy, Migrate, MigrateDown, Release, RunCommand, Step, Version
 from orchestrator.tasks import each_to_its_end, first_error
 
 NAME = "rehearsal"
@@ -64,17 +64,7 @@ class CopyRehearsal:
         """
         async with self._database() as url:
             release, migrator = self._release(url), self._migrator(url)
-            with Journal() as journal:
-                for step in release.steps[:steps]:
-                    match step:
-                        case Migrate():
-                            await migrator.apply(step.directory, step.through, journal)
-                        case RunCommand():
-                            await migrator.run(step, journal)
-                        case MigrateDown(what=Migrate() as what):
-                            await migrator.roll_back(what.directory, what.through, journal)
-                        case MigrateDown(what=RunCommand() as what):
-                            await migrator.run(what, journal)
+            await _replay(release.steps[:steps], migrator)
             known = {release.start.name: release.start}
             known |= {
                 step.version.name: step.version
@@ -88,6 +78,29 @@ class CopyRehearsal:
                 )
         said = zip(versions, answers, strict=True)
         return {name: why for name, why in said if why is not None}
+
+    async def without_effect(
+        self, steps: Collection[int], look: Callable[[str], Awaitable[object]]
+    ) -> tuple[int, ...]:
+        """Which of these steps change nothing, where nobody else uses the database.
+
+        Args:
+            steps: their numbers, from 1 on.
+            look: reads what the database with this URL holds.
+
+        Raises:
+            MigrationFailed: a migration failed on the second database.
+            OrchestratorError: the rehearsal itself failed.
+        """
+        found = []
+        async with self._database() as url:
+            migrator = self._migrator(url)
+            for number, step in enumerate(self._release(url).steps[: max(steps)], 1):
+                before = await look(url) if number in steps else None
+                await _replay([step], migrator)
+                if number in steps and await look(url) == before:
+                    found.append(number)
+        return tuple(found)
 
     async def _ask(self, platform: Platform, version: Version, name: str) -> str | None:
         """Start a replica, probe it, and stop it; return why it is not ready, or None."""
@@ -106,3 +119,18 @@ class CopyRehearsal:
         finally:
             await platform.stop(replica, _GRACE_SECONDS)
         return why
+
+
+async def _replay(steps: Sequence[Step], migrator: Migrator) -> None:
+    """Change the schema as these steps do; nothing is deployed."""
+    with Journal() as journal:
+        for step in steps:
+            match step:
+                case Migrate():
+                    await migrator.apply(step.directory, step.through, journal)
+                case RunCommand():
+                    await migrator.run(step, journal)
+                case MigrateDown(what=Migrate() as what):
+                    await migrator.roll_back(what.directory, what.through, journal)
+                case MigrateDown(what=RunCommand() as what):
+                    await migrator.run(what, journal)

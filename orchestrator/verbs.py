@@ -35,6 +35,7 @@ Verb = Literal[
     "database",  # noted: the database went away or came back
     "table",  # noted: a table was rewritten or replaced
     "index",  # noted: an index is not valid
+    "step_effect",  # noted: a step that migrates changed nothing, as a copy of the database shows
     "fresh_start",  # noted: whether a serving version could still be started after a migration
     "keep_alive",  # noted: the server closes idle connections that the router still uses
 ]

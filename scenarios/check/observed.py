@@ -169,7 +169,8 @@ class MigratorResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         tool: what was run.
         exit_alone: the exit status of a single run.
         said_alone: the last line that it printed; absent if it succeeded.
-        changed_something: whether a single run changed anything at all.
+        changed_something: whether a single run changed anything at all, or the step says that it
+            may change nothing.
         exits_at_once: the exit statuses of three that were started at the same instant.
         differences_at_once: in what the database then differs from that of a single run.
         killed: whether one could be killed while it waited for a lock.

@@ -16,11 +16,14 @@ MOST = 10
 def annotations(verdict: Verdict) -> list[str]:
     """Workflow commands: an error for why a run failed and for each cause, else warnings."""
     run = ", ".join(words.run_name(verdict)[: 3 if verdict.predicted else 2])
+    doubts = [annotation("warning", f"hitless doubts: {run}", text) for text in verdict.doubts]
     if verdict.verdict == "pass":
-        return [annotation("warning", f"hitless doubts: {run}", text) for text in verdict.doubts]
+        return doubts[:MOST]
     kind = "error" if verdict.verdict == "fail" else "warning"
     title = f"hitless {verdict.verdict}: {run}"
-    return [annotation(kind, title, text) for text in _sentences(verdict)][:MOST]
+    found = [annotation(kind, title, text) for text in _sentences(verdict)][:MOST]
+    room = MOST if kind == "error" else MOST - len(found)
+    return found + doubts[:room]
 
 
 def _sentences(verdict: Verdict) -> Iterable[str]:

@@ -94,6 +94,8 @@ class Run:
             await self._under_traffic(parts)
         if integrity is not None:
             await self._record_after(integrity, parts)
+        if parts.step_effects is not None:
+            await parts.step_effects.look_again()
         async with _phase(parts.journal, "teardown"):
             await take_down(parts.rollout)
             await parts.beside.take_down()

@@ -45,6 +45,7 @@ from scenarios.runner.pooling import pooled, record_messages
 from scenarios.runner.process_sets import BesideStarter
 from scenarios.runner.replica_exits import ReplicaExits
 from scenarios.runner.router import described, health_of, running_router
+from scenarios.runner.step_effects import StepEffects
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.placeholders import database_values, run_values
 from scenarios.scenario.spec import DatabaseSpec
@@ -72,6 +73,7 @@ class RunParts:
         beside: what runs beside the web.
         baseline: sees when the traffic fails from its start.
         fresh_starts: tries whether serving versions could still start after each migration.
+        step_effects: finds the steps that change nothing; None without a database.
         subjects: how the rows of the subjects are read; None: nobody asks for them.
         cache: looks at the keys of a store; None: nobody asks for that.
         settled_when: how it is known that the application has no work left; None: it is not asked.
@@ -92,6 +94,7 @@ class RunParts:
     beside: BesideWeb
     baseline: BaselineWatch
     fresh_starts: FreshStarts
+    step_effects: StepEffects | None
     subjects: str | NdjsonCommand | None
     settled_when: str | NdjsonCommand | None
     cache: CacheWatch | None
@@ -160,6 +163,7 @@ class Starter:
         self._operator = operator
         self._baseline = BaselineWatch(allow_some=experiment.is_compared)
         self._fresh: FreshStarts | None = None
+        self._effects: StepEffects | None = None
 
     async def start(self, stack: AsyncExitStack) -> RunParts:
         """Start the database, the router and the load generator; no replica and no traffic yet.
@@ -201,6 +205,11 @@ class Starter:
         await stack.enter_async_context(self._control_socket(services.private))
         release = application.release(self._experiment.loaded, services.migration_values)
         self._keep(stack, services, rollout, release)
+        seconds = rollout.policy.progress_deadline_seconds
+        rehearsal = self._rehearsal(services, seconds)
+        if rehearsal is not None:
+            steps = self._scenario.release.steps
+            self._effects = StepEffects(services.url, steps, journal, rehearsal)
         host, _, port = router.address.rpartition(":")
         return RunParts(
             url=services.url,
@@ -213,7 +222,7 @@ class Starter:
             exits=exits,
             supervisor=Supervisor(rollout, platform, router.router),
             release=release,
-            release_run=self._release_run(services, rollout, release, beside),
+            release_run=self._release_run(services, rollout, release, beside, rehearsal),
             beside=beside,
             subjects=self._asking(services, "subjects"),
             settled_when=self._asking(services, "settled_when"),
@@ -231,6 +240,7 @@ class Starter:
             ),
             baseline=self._baseline,
             fresh_starts=self._fresh_starts(services, rollout, release, journal),
+            step_effects=self._effects,
         )
 
     def _fresh_starts(
@@ -401,14 +411,20 @@ class Starter:
         stack.enter_context(plan.in_force(self._files.path))
 
     def _release_run(
-        self, services: _Services, rollout: Rollout, release: Release, beside: BesideWeb
+        self,
+        services: _Services,
+        rollout: Rollout,
+        release: Release,
+        beside: BesideWeb,
+        rehearsal: CopyRehearsal | None,
     ) -> ReleaseRun:
+        migrator = self._migrator(services.processes, services.url)
         return ReleaseRun(
             release,
             rollout,
             STRATEGIES[self._experiment.strategy],
-            self._migrator(services.processes, services.url),
-            rehearsal=self._rehearsal(services, rollout.policy.progress_deadline_seconds),
+            migrator if self._effects is None else self._effects.watched(migrator),
+            rehearsal=rehearsal,
             beside=[one.set for one in beside.every],
         )
 
@@ -446,4 +462,6 @@ class Starter:
     def _hear(self, event: JournalEvent) -> None:
         if self._fresh is not None:
             self._fresh.hear(event)
+        if self._effects is not None:
+            self._effects.hear(event)
         self._watcher.on_event(msgspec.convert(event, Event, from_attributes=True))

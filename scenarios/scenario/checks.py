@@ -200,6 +200,8 @@ def _check_step(step: ReleaseStep, scenario: Scenario, where: str) -> None:
         )
     if step.through is not None and not isinstance(migration, str):
         raise ScenarioError(f"{where}: 'through' belongs to a step with a directory to migrate")
+    if step.may_change_nothing and migration is None:
+        raise ScenarioError(f"{where}: 'may_change_nothing' belongs to a step that migrates")
     if step.using is not None and not isinstance(migration, tuple):
         raise ScenarioError(f"{where}: 'using' belongs to a step with a command that migrates")
     if (isinstance(migration, str) or down) and scenario.database is None:

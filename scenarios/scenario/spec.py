@@ -166,6 +166,9 @@ class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "-1"]`. hitless first tries it on a copy of the database. If a running version is not
             ready (`readiness_path`) with the resulting schema, hitless refuses the step.
         through: the last yoyo migration to apply or to roll back. Default: all.
+        may_change_nothing: whether a step that migrates may leave schema, rows and history as they
+            are, such as one that is there to be run again. Without it, such a step is a doubt: its
+            tool has perhaps not found its migrations.
         using: the version whose directory, interpreter and environment the command uses. Default:
             the version that is deployed next; for `migrate_down`, the version deployed last.
         deploy: the version to deploy.
@@ -179,6 +182,7 @@ class ReleaseStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     migrate: Migrations | Command | None = None
     migrate_down: Migrations | Command | None = None
     through: str | None = None
+    may_change_nothing: bool = False
     using: str | None = None
     deploy: str | None = None
     services: Mapping[str, str] = msgspec.field(default_factory=dict)

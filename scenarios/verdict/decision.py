@@ -14,6 +14,8 @@ Which of them wins, when several could be said:
    behind, other processes used the machine and requests failed, the new version never answered, no
    request was made while it was deployed.
 4. `pass` otherwise.
+
+A step of the release that changed nothing is a doubt. It never decides.
 """
 
 from collections.abc import Iterable
@@ -52,6 +54,7 @@ class Findings:
         starved: how far other processes had the machine, over the whole run.
         stalled: the same when the release ended since replicas did not answer.
         fresh_starts: whether serving versions could still start after each migration.
+        step_effects: steps that changed nothing.
         counted: how many requests were counted, and have no line each.
         answers: whether JSON answers kept their values.
     """
@@ -80,6 +83,7 @@ class Findings:
     control: ControlComparison | None = None
     jobs: Jobs | None = None
     fresh_starts: tuple[Event, ...] = ()
+    step_effects: tuple[Event, ...] = ()
     streams: Streams = field(default_factory=Streams)
     counted: int = 0
     answers: AnswerComparison = field(default_factory=AnswerComparison)
@@ -93,13 +97,14 @@ def decide(
     behind = tuple(fell_behind(findings))
     breaches = tuple(check.sentence for check in checks if check.held is False)
     blind = (*behind, *_starved(findings), *_saw_nothing(findings), *_unsure_of_jobs(findings))
+    doubts = tuple(_changed_nothing(findings))
     if ground:
-        return "invalid", ground, (*blind, *breaches)
+        return "invalid", ground, (*blind, *breaches, *doubts)
     if breaches:
-        return "fail", breaches, blind
+        return "fail", breaches, (*blind, *doubts)
     if blind:
-        return "invalid", blind, ()
-    return "pass", tuple(check.sentence for check in checks if check.held), ()
+        return "invalid", blind, doubts
+    return "pass", tuple(check.sentence for check in checks if check.held), doubts
 
 
 def _no_ground(findings: Findings) -> Iterable[str]:
@@ -227,6 +232,18 @@ def _saw_nothing(findings: Findings) -> Iterable[str]:
     for phase in findings.phases:
         if phase.name == "rollout" and not phase.requests.planned and findings.requests.planned:
             yield "no request was made during the release"
+
+
+def _changed_nothing(findings: Findings) -> Iterable[str]:
+    """Steps whose migrations were perhaps not found: a tool may end well and do nothing."""
+    for event in findings.step_effects:
+        if event.error is None:
+            step, migration = event.detail.get("step"), event.detail.get("migration")
+            yield (
+                f"step {step} ({migration}) changed nothing at all: no schema, no row, no history "
+                "of migrations; either its tool did not find the migrations, or the step needs "
+                "may_change_nothing = true"
+            )
 
 
 def _unsure_of_jobs(findings: Findings) -> Iterable[str]:

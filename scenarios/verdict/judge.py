@@ -325,6 +325,7 @@ def _verdict(
         faults=sum(one.verb == "fault" and one.state == "completed" for one in timeline.events),
         locks=read.waiting.locks(watched=read.watched, origin_ns=origin_ns),
         fresh_starts=tuple(one for one in timeline.events if one.verb == "fresh_start"),
+        step_effects=tuple(one for one in timeline.events if one.verb == "step_effect"),
         seconds=timeline.release_seconds,
         floor_seconds=timeline.floor_seconds,
         paced=tally.paced,

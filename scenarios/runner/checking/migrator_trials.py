@@ -9,7 +9,6 @@ more run meets a reader: a run that waits for its lock all the time makes all re
 
 import asyncio
 import hashlib
-import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from time import monotonic
 from typing import Any
 
 from orchestrator.database import connected, run_sql
+from orchestrator.database_state import HISTORY
 from orchestrator.errors import EnvironmentFailure, ProcessError
 from orchestrator.migrations import APPLICATION_NAME
 from orchestrator.model import RunCommand
@@ -29,15 +29,13 @@ from scenarios.check.trial_plan import MigratorTrial, schema_after
 from scenarios.runner import release as application
 from scenarios.runner.checking.check_context import CheckContext, values_of
 from scenarios.scenario.placeholders import database_values
+from scenarios.scenario.spec import ReleaseStep
 
 AT_ONCE = 3
 _END_SECONDS = 60.0
 _POLL_SECONDS = 0.005
 _READ_SECONDS = 2.0
 _MOST_WORDS = 200
-_HISTORY = re.compile(r"migrat|version|yoyo|knex|changelog|schema_|history|lock", re.IGNORECASE)
-"""The names of the tables in which tools keep what they have done: only their rows are counted."""
-
 _TABLES = """
 SELECT c.oid::regclass::text AS name,
     array_agg(quote_ident(a.attname) ORDER BY a.attnum) FILTER (
@@ -129,7 +127,7 @@ class _Tries:
         random = frozenset(
             table
             for table, content in single.contents.items()
-            if again.contents.get(table) != content or _HISTORY.search(table)
+            if again.contents.get(table) != content or HISTORY.search(table)
         )
         async with self._context.database(self._schema) as url:
             ended = await self._run(url, AT_ONCE)
@@ -147,7 +145,8 @@ class _Tries:
             tool=self._command("").name,
             exit_alone=alone.exit,
             said_alone=alone.said if alone.exit else None,
-            changed_something=bool(before.differences(single, but=frozenset())),
+            changed_something=self._step.may_change_nothing
+            or bool(before.differences(single, but=frozenset())),
             exits_at_once=tuple(one.exit for one in ended),
             differences_at_once=at_once,
             killed=killed,
@@ -191,10 +190,13 @@ class _Tries:
         except ProcessError as error:
             raise EnvironmentFailure(str(error)) from error
 
+    @property
+    def _step(self) -> ReleaseStep:
+        return self._context.loaded.scenario.release.steps[self._trial.step - 1]
+
     def _command(self, url: str) -> RunCommand:
         """What somebody runs for this step: the scenario's command, or yoyo's own."""
-        context, number = self._context, self._trial.step - 1
-        spec = context.loaded.scenario.release.steps[number]
+        context, number, spec = self._context, self._trial.step - 1, self._step
         if isinstance(spec.migrate, str):
             directory = context.release.directories[self._trial.changes[0]]
             words = [sys.executable, "-P", "-m", "yoyo", "apply", "--batch", "--no-config-file"]
@@ -272,7 +274,7 @@ async def _everything_locked(
     """Hold a lock on each table that is none of the tool's own; yields another connection."""
     async with connected(url) as holder, connected(url) as watcher, holder.transaction():
         for table in await holder.fetch(_TABLES):
-            if not _HISTORY.search(table["name"]):
+            if not HISTORY.search(table["name"]):
                 await holder.execute(f"LOCK TABLE {table['name']} IN {mode} MODE")
         yield watcher
 

@@ -266,7 +266,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         verdict: `pass`, `fail`, or `invalid`: the run says nothing about the release.
         reasons: why: one sentence for each reason, with its number and its limit.
         checks: the objectives one by one; a run fails if it missed one.
-        doubts: what would have made the run invalid if it had not failed for other reasons.
+        doubts: what did not decide, and should be known: what would have made the run invalid if
+            it had not failed for other reasons, and steps of the release that changed nothing.
         limits: what the run could not have detected.
         interrupted: whether the run was cut short by a signal.
         replicas: how many replicas each version should have.

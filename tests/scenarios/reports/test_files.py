@@ -167,6 +167,22 @@ def test_views_name_a_handful_of_requests() -> None:
     assert "s7-000009-1 and 1,190 more" in page
 
 
+@pytest.mark.parametrize("word", ["pass", "fail", "invalid"])
+def test_each_view_shows_a_doubt(word: str) -> None:
+    """On the screen, in the page, in both formats of CI, and in Markdown, whatever the verdict."""
+    doubt = "step 2 (alembic) changed nothing at all"
+    run = make.clean()
+    verdict = msgspec.structs.replace(run.judge(), verdict=word, doubts=(doubt,))
+    out = io.StringIO()
+    Console(file=out, width=200).print(verdict_view(verdict))
+    for text in (
+        *(out.getvalue(), html_report(verdict, run.events, run.ticks), summary(verdict)),
+        "\n".join(annotations(verdict)),
+        *((junit(verdict).decode(),) if word != "invalid" else ()),
+    ):
+        assert doubt in " ".join(text.split()).replace("\\", "")
+
+
 def test_report_of_a_long_run_stays_small(failed: Verdict) -> None:
     """Hours of ticks and hundreds of replicas do not make a file that no browser opens."""
     ticks = [

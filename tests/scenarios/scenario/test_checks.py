@@ -62,6 +62,7 @@ def test_a_fault_of_a_database_that_is_not_there(do: str, tmp_path: Path) -> Non
         ('{ migrate = ["up"] }', "no step deploys a version"),
         ('{ undo = true }, { deploy = "b" }', "'undo' comes after a 'deploy'"),
         ('{ deploy = "b", through = "x" }', "'through' belongs to a step with a directory"),
+        ('{ deploy = "b", may_change_nothing = true }', "belongs to a step that migrates"),
         ('{ deploy = "b", using = "a" }', "'using' belongs to a step with a command"),
         ('{ deploy = "b" }, { migrate_down = "x" }', "needs [application] readiness_path"),
         ('{ deploy = "b", undo = true }', "needs exactly one of"),

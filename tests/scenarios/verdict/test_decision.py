@@ -65,6 +65,21 @@ def test_a_version_that_serves_must_be_able_to_start(clean_run: Evidence) -> Non
     assert why in check(bad, "fresh_start").sentence
 
 
+def test_a_step_that_changed_nothing_is_a_doubt_and_decides_nothing(clean_run: Evidence) -> None:
+    """A pass stays a pass, and a fail a fail; what could not be tried on a copy is no doubt."""
+    nothing = event(4.5, "step_effect", "noted", 90, detail={"step": 2, "migration": "alembic"})
+    unknown = event(4.5, "step_effect", "noted", 91, error="no room", detail={"step": 3})
+    run = clean_run.but(events=[*clean_run.events, nothing, unknown])
+    (doubt,) = run.judge().doubts
+    assert doubt.startswith(
+        "step 2 (alembic) changed nothing at all: no schema, no row, no history"
+    )
+    assert run.judge().verdict == "pass"
+    failed = run.failing(2.5, 2.6, status=500).judge()
+    assert (failed.verdict, failed.doubts) == ("fail", (doubt,))
+    assert doubt in run.asked(interrupted=True).judge().doubts
+
+
 @pytest.mark.parametrize(
     ("availability", "held"), [(0.983, True), (0.985, False), (1.0, False), (0.5, True)]
 )
