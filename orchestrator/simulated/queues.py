@@ -127,8 +127,9 @@ class Queues:
         age = at - since
         kept: Bools = age < _of(self._safe_ns, part)
         some_new = not kept.all()
-        arrives = at + np.where(kept, delay, 3 * delay) if some_new else at + delay
-        done = self._begins(part, arrives) + services
+        soonest = at + delay
+        arrives = at + np.where(kept, delay, 3 * delay) if some_new else soonest
+        done = self._begins(part, arrives, soonest) + services
         if some_new or self._some_late(at, done):
             alone = self._individual(part, at, age, done)
             if alone.any():
@@ -151,13 +152,18 @@ class Queues:
             found = np.where(row <= at, row, found)
         return found
 
-    def _begins(self, part: slice, arrives: Ints) -> Ints:
-        """When a worker begins with each request."""
+    def _begins(self, part: slice, arrives: Ints, soonest: Ints) -> Ints:
+        """When a worker begins with each request.
+
+        Workers are taken in the order in which the requests were sent. A later request may arrive
+        before this one, on a kept connection, but not before `soonest`: whoever is free then may
+        lose its row.
+        """
         if len(self._free_at) == self._workers:
             found: Ints = np.maximum(self._free_at[0, part], arrives)
             return found
         # One of the workers without a row is free, unless all that have a row are taken.
-        if (self._free_at[0, part] > arrives).any():
+        if (self._free_at[0, part] > soonest).any():
             self._free_at = _one_more(self._free_at, 0)
         return arrives
 
