@@ -284,6 +284,8 @@ class Supervisor:
                 rollout.journal.note("scale", error=str(error))
                 continue
             serving = [one.id for one in rollout.serving()]
+            if not serving:
+                continue  # all are lost or not up yet; how many more are needed shows then
             decision = desired_replicas(in_flight(counts, serving), len(serving), scaling)
             if decision.replicas >= len(serving):
                 self._calm_since = None

@@ -318,9 +318,14 @@ class Scaled:
 
         world.counts = counts  # type: ignore[method-assign]
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def bring_up(self) -> None:
+        """Let its replicas serve."""
         await bring_up(self.bench.rollout, Version(name="a", command=("a",)))
+
+    @asynccontextmanager
+    async def running(self, *, serves: bool = True) -> AsyncIterator[None]:
+        if serves:
+            await self.bring_up()
         supervisor = Supervisor(self.bench.rollout, self.bench.world, self.bench.world)
         task = asyncio.ensure_future(supervisor.run())
         try:
@@ -354,6 +359,18 @@ async def test_a_fleet_shrinks_only_after_its_delay() -> None:
                 while scaled.serving > 1:
                     await scaled.looked(1)
             assert scaled.serving == (2 if scaled is patient else 1)
+
+
+async def test_a_fleet_of_which_nobody_serves_is_not_scaled() -> None:
+    """While no replica serves, nobody can say how many are needed; afterwards the fleet scales."""
+    scaled = Scaled(delay=0.0)
+    async with scaled.running(serves=False):
+        await scaled.looked()
+        assert scaled.serving == 0
+        await scaled.bring_up()
+        scaled.each = 9
+        while scaled.serving < 4:
+            await scaled.looked(1)
 
 
 async def test_a_fleet_does_not_scale_amid_a_deployment() -> None:
