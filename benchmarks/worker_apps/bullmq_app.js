@@ -26,7 +26,9 @@ function web(port) {
       const body = JSON.parse(text);
       const name = isNew ? body.name : "job";
       const data = { seconds: body.seconds ?? 0, ...(isNew && body.language ? { language: body.language } : {}) };
-      for (let n = 0; n < (body.count ?? 1); n++) {
+      // Then only the second version asks, so that its jobs find the worker of the first one idle.
+      const count = process.env.NEW && !isNew ? 0 : (body.count ?? 1);
+      for (let n = 0; n < count; n++) {
         const job = await queue.add(name, data);
         tell("asked", job.id, { name, key: body.key });
       }

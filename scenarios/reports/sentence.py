@@ -82,7 +82,11 @@ def tell(cause: Cause, verdict: Verdict) -> Told:
     told = (by_state and by_state(cause, verdict)) or (by_cause and by_cause(cause, verdict))
     advised = next((one.sentence for one in verdict.advice if one.cause == cause.cause), "")
     found = told or Told(cause_words.in_words(cause).rstrip("."))
-    return found if found.safe_way or not advised else found._replace(safe_way=_plain(advised))
+    return (
+        found
+        if found.safe_way or not advised
+        else found._replace(safe_way=f"Safe way: {_plain(advised)}")
+    )
 
 
 def _suffered(cause: Cause) -> str:

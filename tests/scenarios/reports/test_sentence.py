@@ -8,6 +8,7 @@ import pytest
 from scenarios.reports.sentence import fine, summary_of
 from scenarios.verdict import Verdict
 from scenarios.verdict.model import Cause, VersionShare
+from scenarios.verdict.model.advice import Advice
 from scenarios.verdict.model.causes import CauseKind
 
 NOT_NULL = (
@@ -135,6 +136,15 @@ def test_a_cause_becomes_a_sentence(  # noqa: PLR0917 - a row of the table
     assert "SQLSTATE" not in summary.sentence
     assert safe in summary.safe_way
     assert bool(summary.safe_way) is bool(safe)
+
+
+def test_a_setting_that_covers_the_failures_is_the_safe_way(failed: Verdict) -> None:
+    """It is a sentence of its own, and says what it is."""
+    said = Advice(
+        setting="x", covers=696, cause="lifecycle:drain_exceeded", sentence="a drain of 4 s"
+    )
+    verdict = failing(failed, said.cause, "cut by a drain", kind="lifecycle", advice=(said,))
+    assert summary_of(verdict).safe_way == "Safe way: a drain of 4 s."
 
 
 def test_what_did_not_fail_is_told(passed: Verdict) -> None:
