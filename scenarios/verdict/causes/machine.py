@@ -15,6 +15,10 @@ from scenarios.evidence.machine import MachineSample
 CROWDED = 0.9
 """From this share on, the processors count as fully used: nothing is left to give."""
 
+LATE_SECONDS = 1.5
+"""A sample that took so long was late itself: samples are taken twice a second, by a process of the
+run that then got no processor. Its average hides how full the machine was meanwhile."""
+
 FOREIGN = 0.25
 """The share of the processors that others must have had. With less, the run slowed itself down."""
 
@@ -120,7 +124,8 @@ class Machine:
         return "memory" if pressed and (sample.foreign_memory or 0.0) >= FOREIGN_MEMORY else None
 
     def _of_processors(self, sample: MachineSample) -> bool:
-        full = sample.busy + sample.steal >= CROWDED or sample.throttled >= FOREIGN
+        late = sample.seconds >= LATE_SECONDS
+        full = late or sample.busy + sample.steal >= CROWDED or sample.throttled >= FOREIGN
         waited = sample.cpu_pressure is None or sample.cpu_pressure >= PRESSURE
         return full and waited and self.foreign(sample) >= FOREIGN
 

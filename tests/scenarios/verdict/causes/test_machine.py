@@ -19,8 +19,8 @@ NOBODY = "hitless; error=destination_unavailable; received-status=503"
 
 def sample(end: float, **fields: Any) -> MachineSample:
     """Half a second in which others took half of a machine that was full."""
-    full = {"busy": 1.0, "own": 0.5, "cpu_pressure": 0.97}
-    return MachineSample(at_ns=at(end), seconds=0.5, cores=2, **{**full, **fields})
+    full = {"seconds": 0.5, "busy": 1.0, "own": 0.5, "cpu_pressure": 0.97}
+    return MachineSample(at_ns=at(end), cores=2, **{**full, **fields})
 
 
 def load(first: float = 0.0, last: float = 6.0, **fields: Any) -> list[MachineSample]:
@@ -101,6 +101,23 @@ def test_timeouts_on_any_other_machine_fail(samples: Sequence[MachineSample]) ->
     verdict = timeouts().judge(machine_samples=samples)
     assert verdict.verdict == "fail"
     assert "machine:starved" not in causes(verdict)
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, "invalid"),
+        ({"seconds": 1.0}, "fail"),
+        ({"own": 0.7}, "fail"),
+        ({"cpu_pressure": 0.2}, "fail"),
+    ],
+)
+def test_a_sample_that_was_late_itself_shows_a_starved_machine(
+    changed: dict[str, Any], verdict: str
+) -> None:
+    """The process that samples could not run, while others used the machine and somebody waited."""
+    fields = {"seconds": 2.35, "busy": 0.85, "own": 0.24, "cpu_pressure": 0.6, **changed}
+    assert timeouts().judge(machine_samples=[sample(4.9, **fields)]).verdict == verdict
 
 
 def test_a_platform_of_others_is_starved_only_by_what_is_taken_from_all() -> None:
@@ -221,12 +238,13 @@ def test_a_replica_that_is_not_ready_in_time_on_a_starved_machine_proves_nothing
     own=st.floats(0, 1),
     steal=st.floats(0, 1),
     pressure=st.none() | st.floats(0, 1),
+    seconds=st.floats(0.5, 4),
 )
 def test_a_run_that_uses_the_machine_alone_is_never_starved(
-    busy: float, own: float, steal: float, pressure: float | None
+    busy: float, own: float, steal: float, pressure: float | None, seconds: float
 ) -> None:
     """Without a considerable foreign share nothing is excused, whatever the pressure is."""
-    one = sample(1.0, busy=busy, own=own, steal=steal, cpu_pressure=pressure)
+    one = sample(1.0, busy=busy, own=own, steal=steal, cpu_pressure=pressure, seconds=seconds)
     machine = Machine([one])
     starved = machine.starved(at(0.5), at(1.0))
     assert (starved is not None) == machine.is_starved(one)
