@@ -20,7 +20,7 @@ MARGIN_NS = 50_000_000
 """What happened this shortly before or after a request belongs to its story as well."""
 
 MOST_WAITS = 20
-"""A story tells of so many waits for locks; hundreds of sessions may have waited meanwhile."""
+"""A story tells of so many kinds of waits for locks; hundreds of sessions may have waited."""
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -278,27 +278,46 @@ def _rollout(failure: Failure) -> _Stamped:
 def _locks(failure: Failure) -> _Stamped:
     outcome = failure.outcome
     waits = failure.around.waits_of(failure.replica, outcome.planned_ns, outcome.done_ns)
-    for wait in waits[:MOST_WAITS]:
-        yield wait.at_ns, "locks", _wait_text(wait)
-    if len(waits) > MOST_WAITS:
-        more = f"and {len(waits) - MOST_WAITS:,} more waits for locks"
-        yield waits[MOST_WAITS].at_ns, "locks", more
+    alike: dict[tuple[str, str], list[LockWait]] = {}
+    for wait in waits:
+        who = str(wait.waiter.application or wait.waiter.pid)
+        alike.setdefault((who, _waits_for(wait)), []).append(wait)
+    told = list(alike.items())
+    for (who, what), some in told[:MOST_WAITS]:
+        longest = max(one.seconds for one in some)
+        sessions = len({one.waiter.pid for one in some})
+        waits_long = (
+            f"{who} waits {longest:.3f} s"
+            if sessions == 1
+            else f"{sessions} sessions of {who} wait up to {longest:.3f} s"
+        )
+        yield some[0].at_ns, "locks", f"{waits_long} for {what}"
+    if len(told) > MOST_WAITS:
+        _, later = told[MOST_WAITS]
+        yield (
+            later[0].at_ns,
+            "locks",
+            f"and {len(told) - MOST_WAITS:,} more kinds of waits for locks",
+        )
 
 
-def _wait_text(wait: LockWait) -> str:
+def _waits_for(wait: LockWait) -> str:
     about = f" on {wait.relation}" if wait.relation else ""
     chain = " behind ".join(
         f"{one.application or one.pid}{f' ({one.query})' if one.query else ''}"
         for one in wait.chain
     )
-    return (
-        f"{wait.waiter.application or wait.waiter.pid} waits {wait.seconds:.3f} s for "
-        f"{wait.mode}{about}, behind {chain or 'a session that had ended'}"
-    )
+    return f"{wait.mode}{about}, behind {chain or 'a session that had ended'}"
 
 
 def _server(failure: Failure) -> _Stamped:
     first, last = _span(failure)
+    alike: dict[str, list[int]] = {}
     for line in failure.around.errors_of(failure.replica, first, last):
         text = f"{line.severity} {line.sqlstate} {line.message} ({line.application})"
-        yield line.at_ns, "postgres", text
+        alike.setdefault(text, []).append(line.at_ns)
+    for text, times in alike.items():
+        # The last one before the outcome was known: that one may be the request's own.
+        at_ns = max((one for one in times if one <= failure.outcome.done_ns), default=times[0])
+        often = f"; {len(times):,} times around then" if len(times) > 1 else ""
+        yield at_ns, "postgres", f"{text}{often}"

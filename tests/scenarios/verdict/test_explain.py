@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from scenarios.cli.main import status
@@ -10,10 +11,22 @@ from scenarios.evidence.exchange import ExchangeRecord
 from scenarios.evidence.locks import DatabaseSession, LockWait
 from scenarios.evidence.mail import Mail
 from scenarios.evidence.run_folder import RunFolder
+from scenarios.evidence.server_log import ServerLine
 from scenarios.evidence.subject import Subject
 from scenarios.review import explain, review, write_reports
 from tests.support import evidence as make
 from tests.support.evidence import Evidence
+
+WAIT = LockWait(
+    at_ns=make.at(2.26),
+    end_ns=make.at(2.74),
+    gone_ns=make.at(2.75),
+    waiter=DatabaseSession(pid=1, application="app a-1"),
+    mode="RowExclusiveLock",
+    kind="relation",
+    relation="subscriptions",
+    chain=(DatabaseSession(pid=2, application="hitless-migrator", query="ALTER TABLE"),),
+)
 
 
 @pytest.fixture
@@ -37,17 +50,7 @@ def folder(clean_run: Evidence, tmp_path: Path) -> Path:
             )
         ]
     )
-    wait = LockWait(
-        at_ns=make.at(2.26),
-        end_ns=make.at(2.74),
-        gone_ns=make.at(2.75),
-        waiter=DatabaseSession(pid=1, application="app a-1"),
-        mode="RowExclusiveLock",
-        kind="relation",
-        relation="subscriptions",
-        chain=(DatabaseSession(pid=2, application="hitless-migrator", query="ALTER TABLE"),),
-    )
-    path: Path = run.write(tmp_path / "run", lock_waits=[wait])
+    path: Path = run.write(tmp_path / "run", lock_waits=[WAIT])
     (path / "a-1.log").write_text(
         json.dumps({"at_ns": make.at(2.749), "message": "refused", "request_id": "s7-000225-1"})
         + "\nplain words of s7-000225-1\nnothing of s7-000225-12\n"
@@ -55,6 +58,38 @@ def folder(clean_run: Evidence, tmp_path: Path) -> Path:
         + "of s7-000225-1-2 alone\n"
     )
     return path
+
+
+def test_what_many_sessions_say_alike_is_told_once(clean_run: Evidence, tmp_path: Path) -> None:
+    """Waits and errors of other sessions of the replica are counted, not repeated."""
+    run = clean_run.failing(
+        2.245, 2.255, status=500, sqlstate="23502", done_ns=make.at(2.75), served_by="a-1"
+    )
+    waits = [
+        msgspec.structs.replace(
+            WAIT, at_ns=WAIT.at_ns + n, waiter=DatabaseSession(pid=10 + n, application="app a-1")
+        )
+        for n in range(30)
+    ]
+    lines = [
+        ServerLine(
+            at_ns=make.at(second),
+            pid=7,
+            severity="ERROR",
+            sqlstate="23502",
+            message="null value",
+            application="app a-1",
+        )
+        for second in (2.73, 2.745, 2.76)
+    ]
+    folder = run.write(tmp_path / "run", lock_waits=waits, server_lines=lines)
+    told = {
+        moment.source: (moment.text, moment.at) for moment in explain(folder, "s7-000225-1").moments
+    }
+    assert told["locks"][0].startswith("30 sessions of app a-1 wait up to 0.480 s for RowExclusive")
+    text, at = told["postgres"]
+    assert text == "ERROR 23502 null value (app a-1); 3 times around then"
+    assert at == pytest.approx(2.745)
 
 
 def test_a_story_in_order(folder: Path) -> None:
