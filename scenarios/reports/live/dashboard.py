@@ -129,7 +129,12 @@ class Dashboard:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = options.max_width, options.height or console.height
         foot = "   ".join(part for part in (self._said, self._keys) if part)
-        yield from screen(self.state, width, height, foot)
+        *parts, last = screen(self.state, width, height, foot)
+        yield from parts
+        # The keys stay in the last line, whatever there is to show above them.
+        lines = sum(part.row_count if isinstance(part, Table) else 1 for part in parts)
+        yield from (Text() for _ in range(height - lines - 1 if foot else 0))
+        yield last
 
 
 def screen(state: LiveState, width: int, height: int, keys: str = "") -> Sequence[Text | Table]:

@@ -57,6 +57,22 @@ def test_dashboard_shows_what_happens(width: int, height: int) -> None:
     assert "\x1b[31m" not in text
 
 
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 50), (60, 15)])
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_keys_stay_in_the_last_line(width: int, height: int, begun: bool) -> None:  # noqa: FBT001
+    """Whatever there is to show, what can be pressed is told in the same place."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
+    with Dashboard(console, HEADER, keys="p pause") as view:
+        if begun:
+            feed(view)
+    with console.capture() as capture:
+        console.print(view)
+    lines = capture.get().splitlines()
+    assert lines[-1].startswith("p pause")
+    assert len(lines) == height
+
+
 def test_dashboard_draws_at_most_five_times_a_second() -> None:
     """However many events come, the screen is drawn at most every 0.2 s."""
     now = 0.0
