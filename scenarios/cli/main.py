@@ -125,6 +125,8 @@ def _environment_words(error: OSError) -> str:
     if error.errno == errno.EPIPE:
         return "standard output was closed before everything was written to it"
     why = error.strerror or str(error) or type(error).__name__
+    if error.filename is None and error.errno == errno.ENOSPC:
+        return f"standard output: {why}"  # all other files are named where they are written
     if error.filename is None:
         return f"the machine refused it: {why}"
     where = error.filename if isinstance(error.filename, str) else os.fsdecode(error.filename)

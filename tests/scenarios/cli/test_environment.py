@@ -61,7 +61,7 @@ def test_a_full_disk_under_standard_output(arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as output:
         run = subprocess.run([*HITLESS, *arguments], stdout=output, stderr=-1, check=False)
     assert run.returncode == 4
-    assert os.strerror(errno.ENOSPC) in told(run.stderr)
+    assert told(run.stderr) == f"hitless: standard output: {os.strerror(errno.ENOSPC)}"
 
 
 def test_evidence_on_a_full_disk() -> None:
