@@ -24,6 +24,10 @@ class LoadError(Exception):
     """The load generator did not do its part; the message has its last words."""
 
 
+class InterruptedRunError(Exception):
+    """A signal ended the work, and everything that was started has ended."""
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """A hint at the name that was meant, or the list of the names that exist.
 

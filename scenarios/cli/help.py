@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -92,6 +91,8 @@ def epilog(name: str) -> str:
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
     if asked:
+        from importlib.metadata import version  # noqa: PLC0415 - its import takes a while
+
         sys.stdout.write(f"hitless {version('hitless')}\n")
         raise typer.Exit
 

@@ -6,13 +6,10 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from scenarios.errors import InterruptedRunError
 from scenarios.exit_status import ExitStatus
 
 T = TypeVar("T")
-
-
-class InterruptedRunError(Exception):
-    """A signal ended the work, and everything that was started has ended."""
 
 
 def run_interruptibly(

@@ -13,8 +13,14 @@ import typer
 from orchestrator.errors import OrchestratorError, ProcessError
 from scenarios.cli.commands import CommandGroup
 from scenarios.cli.help import root
-from scenarios.cli.interrupts import InterruptedRunError
-from scenarios.errors import EvidenceError, LoadError, ScenarioError, StorageError, UsageError
+from scenarios.errors import (
+    EvidenceError,
+    InterruptedRunError,
+    LoadError,
+    ScenarioError,
+    StorageError,
+    UsageError,
+)
 from scenarios.exit_status import ExitStatus
 
 # The base of what typer's parser raises; it comes from click, or from typer's own copy of it.

@@ -17,7 +17,6 @@ import typer
 from orchestrator.errors import EnvironmentFailure
 from scenarios.cli.console import output
 from scenarios.cli.files import check_file, write_file
-from scenarios.cli.interrupts import InterruptedRunError
 from scenarios.cli.options import (
     BaselineOption,
     JsonOption,
@@ -30,7 +29,7 @@ from scenarios.cli.options import (
     SettleOption,
     StrategyOption,
 )
-from scenarios.errors import ScenarioError, UsageError
+from scenarios.errors import InterruptedRunError, ScenarioError, UsageError
 from scenarios.reports.sweep import SweepPoint, sweep_notes, sweep_of, sweep_plot, sweep_table
 from scenarios.scenario.overrides import Changes
 from scenarios.simulation.model import model_of

@@ -8,8 +8,8 @@ import pytest
 from scenarios.cli.commands import COMMANDS
 
 HEAVY = (
-    "aiohttp", "asyncpg", "psycopg", "prometheus_client", "scenarios.runner", "scenarios.verdict",
-    "orchestrator.rollout", "balancer",
+    "asyncio", "aiohttp", "asyncpg", "psycopg", "prometheus_client", "scenarios.runner",
+    "scenarios.verdict", "orchestrator.rollout", "balancer",
 )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ import pytest
 
 PROGRAM = """
 import asyncio, sys
-from scenarios.cli.interrupts import InterruptedRunError, run_interruptibly
+from scenarios.cli.interrupts import run_interruptibly
+from scenarios.errors import InterruptedRunError
 
 async def work():
     print("begun", flush=True)
