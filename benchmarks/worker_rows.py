@@ -140,7 +140,7 @@ ROWS = (
     Row("bullmq", "KILL", "kill-all", ("job:cut",)),
     Row("bullmq", "fetched, not begun", "term", (), jobs=(LONG, MANY), env=CLOSES),
     # It ignores the argument, and does a job with an unknown name as if it knew it.
-    Row("bullmq", UNKNOWN, None, (), jobs=(), asks=(NEW_ARGUMENT, NEW_NAME), env=NEW),
+    Row("bullmq", UNKNOWN, None, (), jobs=(), asks=(NEW_ARGUMENT, NEW_NAME), env=NEW | CLOSES),
     Row("bullmq", "the broker is away for 5 s", "restart", (), seconds=5.0),
     Row("bullmq", SIDE_BY_SIDE, None, (), jobs=(), env=CRON, schedulers=True),
 )
