@@ -6,6 +6,8 @@
   connections.
 - `drained`: with the order `drain-first` a replica gets its stop signal when it has nothing in
   flight and gets nothing new.
+- `obeyed`: a replica that obeys its stop signal and has answered everything ends by itself, and is
+  not killed after its grace period.
 - `acknowledged`: an answer with success was complete before its replica ended, and a request that
   must not be sent twice was not sent again once a replica had it.
 - `accounted`: each request ends once, and a backend that is removed has nothing in flight.
@@ -34,6 +36,8 @@ _SUCCESS = 200
 _WHOLE = 100.0
 _ROUNDING = 0.01
 _ENOUGH = 5
+_LONG_GRACE, _LONG_IDLE_NS = 2.0, 1_500_000_000
+"""Replicas of schedules end within this time once they have answered everything."""
 
 
 class Violation(NamedTuple):
@@ -132,7 +136,10 @@ class Watch:
 
         async def stopped(replica: Replica, grace: float) -> object:
             self._check_stop(replica)
-            return await stop(replica, grace)
+            end = await stop(replica, grace)
+            if end.killed:
+                self._check_kill(replica, grace)
+            return end
 
         def changed(change: Change) -> None:
             backend = change.backend
@@ -167,6 +174,17 @@ class Watch:
         backend = next((one for one in world.balancer.pool.backends if one.id == replica.id), None)
         if backend is not None and backend.state is State.UP and backend.weight > 0:
             self._say("drained", f"{replica.id} was stopped while it got requests")
+
+    def _check_kill(self, replica: Replica, grace: float) -> None:
+        world = self._world
+        if world is None or self._schedule.disturbed or grace < _LONG_GRACE:
+            return
+        simulated = world.platform.of(replica)
+        idle_ns = world.events.clock.ns - max(simulated.free)
+        waits = any(one.locks for one in self._schedule.world.migrations)
+        obeys = simulated.behaviour.model.on_stop == "finish" and not simulated.hangs
+        if obeys and not waits and idle_ns > _LONG_IDLE_NS:
+            self._say("obeyed", f"{replica.id} was killed, and had nothing left to answer")
 
     def _is_lost(self, replica: Replica) -> bool:
         member = None if self._rollout is None else self._rollout.fleet.find(replica.id)
