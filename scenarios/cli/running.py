@@ -197,14 +197,24 @@ def progress(console: Console, experiment: Experiment, *, no_live: bool) -> Prog
         predicted=experiment.platform == "simulated",
     )
     # Virtual time passes too fast to be looked at.
-    return view_of(console, header, no_live=no_live or header.predicted)
+    steered = not experiment.on_cluster
+    return view_of(console, header, no_live=no_live or header.predicted, steered=steered)
 
 
-def view_of(console: Console, header: RunHeader, *, no_live: bool) -> Progress:
-    """What shows a run: the dashboard, or plain lines where there is no terminal for one."""
+def view_of(
+    console: Console, header: RunHeader, *, no_live: bool, steered: bool = False
+) -> Progress:
+    """What shows a run: the dashboard, or plain lines where there is no terminal for one.
+
+    Args:
+        console: where people look.
+        header: what is run.
+        no_live: whether plain lines are wanted.
+        steered: whether keys steer the run; somebody else's deployment has none.
+    """
     if no_live or not console.is_terminal or console.is_dumb_terminal:
         return PlainProgress(console, header)
-    return Dashboard(console, header, keys=LEGEND if can_hear() else "")
+    return Dashboard(console, header, keys=LEGEND if steered and can_hear() else "")
 
 
 def _planned(step: ReleaseStep) -> PlannedStep:

@@ -197,7 +197,7 @@ def release_text(verdict: Verdict) -> str:
     took = "" if rollout.seconds is None else f" in {duration(rollout.seconds)}"
     floor = (
         ""
-        if rollout.floor_seconds is None
+        if not rollout.floor_seconds  # nobody knows it where a cluster or a command deploys
         else f" (fastest possible: {duration(rollout.floor_seconds)})"
     )
     expected = (

@@ -225,7 +225,7 @@ def cluster_causes(cluster: ClusterHistory, origin_ns: int) -> tuple[Cause, ...]
         )
     for job in cluster.jobs:
         if job.end_ns is not None and job.state.outcome == "Failed":
-            title = f"job/{job.name} failed: {why_failed(job.state)}"
+            title = f"job/{job.name} failed: {why_failed(job)}"
             found.append(_cause("job:failed", title, [job.end_ns], origin_ns))
     return tuple(found)
 

@@ -60,12 +60,21 @@ class Watched(NamedTuple):
 
 
 class WatchedJob(NamedTuple):
-    """The run of one Job; `end_ns` is None while it runs."""
+    """The run of one Job.
+
+    Attributes:
+        name: its name.
+        start_ns: since when it was there.
+        end_ns: when it had ended; None while it runs.
+        state: what is known of it.
+        words: what its pod wrote last, if it ended with an error and the cluster tells that.
+    """
 
     name: str
     start_ns: int
     end_ns: int | None
     state: JobState
+    words: str | None = None
 
 
 class ClusterHistory:
@@ -105,7 +114,7 @@ class ClusterHistory:
             for one in ordered
             if one.deployment is not None and deployment in (None, one.name)
         ]
-        self.jobs = _jobs(ordered)
+        self.jobs = _with_words(_jobs(ordered), ordered)
         self.gaps = tuple(
             dict.fromkeys(f"{one.name}: {one.error}" for one in ordered if one.change == "gap")
         )
@@ -147,7 +156,7 @@ class ClusterHistory:
                         state="failed" if failed else "completed",
                         number=number,
                         detail=detail,
-                        error=why_failed(job.state) if failed else None,
+                        error=why_failed(job) if failed else None,
                     )
                 )
         return found
@@ -225,9 +234,10 @@ def is_unreached(outcome: Outcome) -> bool:
     return not outcome.ok and (outcome.error in UNREACHED or outcome.status in GATEWAY)
 
 
-def why_failed(state: JobState) -> str:
-    """Why a Job failed, in the words of the cluster."""
-    return ": ".join(one for one in (state.reason, state.message) if one) or "it failed"
+def why_failed(job: WatchedJob) -> str:
+    """Why a Job failed, in the words of its pod, else of the cluster."""
+    told = (job.state.reason, job.words or job.state.message)
+    return ": ".join(one for one in told if one) or "it failed"
 
 
 def _leaves(pod: Pod, sent_ns: int, done_ns: int) -> bool:
@@ -268,6 +278,25 @@ def _is_early(pod: Pod, sent_ns: int) -> bool:
 
 def _names(pods: Iterable[Pod]) -> tuple[str, ...]:
     return tuple(pod.name for pod in pods)
+
+
+def _with_words(
+    jobs: Sequence[WatchedJob], changes: Sequence[ClusterChange]
+) -> tuple[WatchedJob, ...]:
+    """The jobs with what their pods wrote last; of two of the same name, each with its own."""
+    words: dict[int, str] = {}
+    for change in changes:
+        for container in change.pod.containers[:1] if change.pod is not None else ():
+            if container.exit_code and container.message:
+                of = [
+                    place
+                    for place, job in enumerate(jobs)
+                    if change.pod is not None
+                    and change.pod.owner == f"job/{job.name}"
+                    and job.start_ns <= change.at_ns
+                ]
+                words |= dict.fromkeys(of[-1:], container.message)
+    return tuple(job._replace(words=words.get(place)) for place, job in enumerate(jobs))
 
 
 def _jobs(changes: Sequence[ClusterChange]) -> tuple[WatchedJob, ...]:

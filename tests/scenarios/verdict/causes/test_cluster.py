@@ -279,6 +279,25 @@ def test_a_migration_job_that_failed_is_a_migration_of_the_run() -> None:
     assert second.title == "job/migrate failed: BackoffLimitExceeded: no"
 
 
+def test_a_failed_job_has_the_last_words_of_its_pod() -> None:
+    """The cluster only says that it failed; why is in the log."""
+    meta = {"metadata": {"name": "migrate"}}
+    failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "no"}
+    state = {"terminated": {"exitCode": 1, "message": "ERROR: column is missing (42703)"}}
+    pod = k8s.pod("migrate-x", state=state)
+    pod["metadata"]["ownerReferences"] = [{"kind": "Job", "name": "migrate", "controller": True}]
+    told = [
+        *k8s.rollout(),
+        (2.2, "Job", "added", {**meta, "status": {"active": 1}}),
+        (3.7, "Pod", "modified", pod),
+        (3.8, "Job", "modified", {**meta, "status": {"failed": 1, "conditions": [failed]}}),
+    ]
+    verdict = judged(k8s.changes(told), outcome="failed", outcome_reason="job")
+    assert only(verdict).title == (
+        "job/migrate failed: BackoffLimitExceeded: ERROR: column is missing (42703)"
+    )
+
+
 def test_a_job_of_the_run_is_one_migration() -> None:
     """The journal tells of it, and so does the cluster; the timeline has it once."""
     done = {"conditions": [{"type": "Complete", "status": "True"}]}
