@@ -9,7 +9,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -235,25 +235,27 @@ class Cluster:
             for one in listed.get("items", ()):
                 yield Observed(now_ns, "listed", one)
             yield Observed(now_ns, "complete", {})
-            async for observed in self._since(path, version, gap, selectors):
-                yield observed
+            async with aclosing(self._since(path, version, gap, selectors)) as changes:
+                async for observed in changes:
+                    yield observed
             listed, version = await self._list_again(path, gap, selectors)
 
     async def _since(
         self, path: str, version: str, gap: Callable[[str], None], selectors: Mapping[str, str]
-    ) -> AsyncIterator[Observed]:
+    ) -> AsyncGenerator[Observed, None]:
         """Each change since a version, until the server has forgotten that version."""
         while True:
             told_nothing = True
             try:
-                async for kind, one, at_ns in self._watch(path, version, selectors):
-                    if kind == "ERROR":
-                        gap(str(one.get("message", "the watch was ended")))
-                        return
-                    told_nothing = False
-                    version = self._version_of(one)
-                    if kind != "BOOKMARK":
-                        yield Observed(at_ns, kind.lower(), one)
+                async with aclosing(self._watch(path, version, selectors)) as told:
+                    async for kind, one, at_ns in told:
+                        if kind == "ERROR":
+                            gap(str(one.get("message", "the watch was ended")))
+                            return
+                        told_nothing = False
+                        version = self._version_of(one)
+                        if kind != "BOOKMARK":
+                            yield Observed(at_ns, kind.lower(), one)
                 if told_nothing:  # a proxy may end each watch at once
                     await asyncio.sleep(_AGAIN_SECONDS)
             except ApiError as error:
@@ -352,7 +354,7 @@ class Cluster:
 
     async def _watch(
         self, path: str, version: str, selectors: Mapping[str, str]
-    ) -> AsyncIterator[tuple[str, Json, int]]:
+    ) -> AsyncGenerator[tuple[str, Json, int], None]:
         parameters = {
             **selectors,
             "watch": "true",

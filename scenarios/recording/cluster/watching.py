@@ -12,6 +12,7 @@ from orchestrator.kubernetes.errors import ApiError
 from scenarios.evidence.cluster import (
     ClusterChange,
     ClusterClock,
+    ContainerState,
     DeploymentState,
     JobState,
     PodState,
@@ -40,6 +41,13 @@ HOPELESS = frozenset(
     }
 )
 """Why a container waits that no further attempt will start."""
+
+
+def words_of(one: ContainerState) -> str:
+    """What became of a container: what it wrote last, else why it waits or has ended."""
+    if one.state == "terminated" and one.message:
+        return one.message
+    return ": ".join(part for part in (one.reason, one.message) if part)
 
 
 class ClusterWatch:
@@ -136,7 +144,7 @@ class ClusterWatch:
     def _last_words(self, owner: str) -> str | None:
         """What became of the first container of a pod of this owner, as far as it is known."""
         found = [
-            ": ".join(part for part in (one.reason, one.message) if part)
+            words_of(one)
             for pod in self._of_owner.get(owner, {}).values()
             for one in pod.containers[:1]
         ]

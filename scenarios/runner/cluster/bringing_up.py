@@ -9,7 +9,7 @@ from orchestrator.kubernetes.client import Cluster
 from orchestrator.tasks import first_error
 from scenarios.evidence.cluster import ContainerState, DeploymentState, PodState
 from scenarios.recording.cluster.reduced import change_of
-from scenarios.recording.cluster.watching import HOPELESS, PATIENCE_SECONDS
+from scenarios.recording.cluster.watching import HOPELESS, PATIENCE_SECONDS, words_of
 
 _CRASHES = 3
 """A container that has ended so often will do so again."""
@@ -110,9 +110,8 @@ async def _follow(cluster: Cluster, kind: str, path: str, seen: _Seen, done: asy
 
 
 def _check_container(pod: str, one: ContainerState) -> None:
-    words = ": ".join(part for part in (one.reason, one.message) if part)
     if one.state == "waiting" and one.reason in HOPELESS:
-        raise NotUpError(f"pod/{pod}, image {one.image}: {words}")
+        raise NotUpError(f"pod/{pod}, image {one.image}: {words_of(one)}")
     if one.restarts >= _CRASHES and one.state != "running":
         raise NotUpError(
             f"pod/{pod}: its container {one.name} ended {one.restarts} times, at last with status "

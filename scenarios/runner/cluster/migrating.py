@@ -79,6 +79,8 @@ def job_of(
         what = reference
     else:
         words, what = list(step.migrate), command_name(step.migrate).partition(" ")[0]
+        if what.startswith("-"):  # a program in the words of the command, behind `-c`
+            what = step.migrate[0]
     env = {
         "PGAPPNAME": APPLICATION_NAME,
         **{key: fill(one, known) for key, one in spec.env.items()},

@@ -126,7 +126,7 @@ async def test_which_jobs_are_of_the_release(api: KubernetesApi, tmp_path: Path)
         (
             [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}],
             "column is missing",
-            "BackoffLimitExceeded: Error: column is missing",
+            "BackoffLimitExceeded: column is missing",
         ),
         ([], "Back-off pulling", "ImagePullBackOff: Back-off pulling"),
     ],
