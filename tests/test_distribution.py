@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from email.message import Message
 from importlib.metadata import version
@@ -49,6 +50,10 @@ def test_what_would_be_published(tmp_path: Path) -> None:
     It is one test, since each worker that runs one of several would build again.
     """
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path / "dist", ROOT)
+    (sdist,) = tmp_path.glob("dist/*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        top = {name.split("/")[1] for name in archive.getnames()}
+    assert {"README.md", "LICENSE", "CHANGELOG.md", "docs", "tests", "action.yml"} <= top
     (wheel,) = tmp_path.glob("dist/*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
