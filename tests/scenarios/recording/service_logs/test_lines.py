@@ -86,9 +86,9 @@ def test_any_text_is_read_or_not(text: str) -> None:
 def test_a_huge_line_is_soon_read(part: str) -> None:
     """An application may log a whole file in one line, and nothing else waits for its reading.
 
-    A search that tried every place with every other would take hours, and end at the time limit.
+    A search that tried every place with every other would end at the time limit.
     """
-    line = part * (1_000_000 // len(part))
+    line = part * (200_000 // len(part))
     assert read(line) is None
     assert read(f"{{{line}}}") is None
 
