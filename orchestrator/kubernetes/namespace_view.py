@@ -13,6 +13,7 @@ from orchestrator.errors import EnvironmentFailure
 from orchestrator.kubernetes.client import Cluster, Observed
 from orchestrator.kubernetes.errors import ApiError
 from orchestrator.kubernetes.pod_state import PodEnd, PodState, pod_state
+from orchestrator.tasks import first_error
 
 _OF_A_SERVICE = "kubernetes.io/service-name"
 
@@ -81,7 +82,8 @@ class NamespaceView:
         for watch in self._watches:
             watch.cancel()
         # The group must not see the error, or it would wrap it in an exception group.
-        await self._tasks.__aexit__(None, None, None)
+        with first_error():
+            await self._tasks.__aexit__(None, None, None)
 
     def pod(self, name: str) -> SeenPod | None:
         """A pod as it is, or as it was when it was removed; None if it was never seen."""

@@ -254,11 +254,15 @@ class KubernetesPlatform:
             PlatformError: the cluster refuses the deletion.
         """
         one = self._pod(replica)
-        if one.ended.done():
+        seen = self._view.pod(one.name)
+        if seen is not None and seen.state.end is not None:
             await self._delete(replica, one, 0)  # only its object is left
-            return one.ended.result()
-        one.stopping, one.grace = True, max(1.0, math.ceil(grace))
-        one.asked_ns = monotonic_ns()
+            return await self.wait_ended(replica)
+        one.stopping, one.asked_ns = True, monotonic_ns()
+        if seen is not None and seen.state.has_run:
+            one.grace = max(1.0, math.ceil(grace))
+        # A pod that has not begun needs no time, and a kubelet that waits before it pulls an image
+        # again would take it: until then it does not hear of the deletion.
         await self._delete(replica, one, int(one.grace))
         return await self.wait_ended(replica)
 
@@ -290,7 +294,9 @@ class KubernetesPlatform:
     def _exit(self, one: _Pod, seen: SeenPod, end: PodEnd) -> ReplicaExit:
         ended_ns = self._ended_ns(one, seen, end)
         seconds = 0.0 if one.asked_ns is None else max(0.0, (ended_ns - one.asked_ns) / 1e9)
-        killed = one.stopping and end.exit_code in (_KILLED, None) and end.reason != OUT_OF_MEMORY
+        killed = (
+            bool(one.grace) and end.exit_code in (_KILLED, None) and end.reason != OUT_OF_MEMORY
+        )
         reason = str(end)
         if seen.state.deleted and not one.stopping:
             reason = f"was deleted by somebody else, and {reason}"

@@ -73,6 +73,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             "reload_keeps_connections": "a change of its backends closes connections of clients",
         }
         lacks = {name: words for name, words in said.items() if not getattr(self, name)}
+        if not self.sees_requests:
+            lacks.pop("keeps_idle", None)  # connections are its clients', and stay as they are
         if self.drain_waits != "replica":
             lacks["drain_waits"] = self.drain_limits()
         return lacks

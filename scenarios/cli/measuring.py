@@ -12,7 +12,7 @@ from scenarios.cli.waiting import waiting
 from scenarios.errors import UsageError
 from scenarios.evidence.progress import Silence
 from scenarios.runner.capacity import measure, suited, try_out
-from scenarios.runner.cluster.cluster_run import run_on_cluster
+from scenarios.runner.cluster.on_cluster import run_on_cluster
 from scenarios.runner.environment import Environment
 from scenarios.runner.programs import check_programs
 from scenarios.runner.router import need_router

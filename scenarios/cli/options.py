@@ -45,7 +45,7 @@ StrategyOption = Annotated[
 RunStrategyOption = Annotated[
     str | None,
     typer.Option(
-        help=f"The rollout strategy: {', '.join(STRATEGY_NAMES)}; on a Kubernetes cluster "
+        help=f"The rollout strategy: {', '.join(STRATEGY_NAMES)}; on a Kubernetes cluster also "
         f"{DEPLOYMENT}. Default: {USUAL_STRATEGY}, or platform.strategy of the scenario.",
         autocompletion=complete_strategy,
     ),

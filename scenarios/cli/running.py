@@ -22,7 +22,7 @@ from scenarios.reports.live.dashboard import Dashboard
 from scenarios.reports.live.plain import PlainProgress
 from scenarios.reports.live.status import with_state
 from scenarios.review import review, write_reports
-from scenarios.runner.cluster.cluster_run import run_on_cluster
+from scenarios.runner.cluster.on_cluster import run_on_cluster
 from scenarios.runner.environment import Environment
 from scenarios.runner.manifest import leaving_settings, request_handling
 from scenarios.runner.operator_commands import COMMANDS, OperatorCommands

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -15,7 +16,7 @@ from orchestrator.routers import registry
 from orchestrator.routers import settings as routers
 from orchestrator.routers.marked import RouterConfigError
 from orchestrator.routers.registry import check_router, start_router
-from orchestrator.routers.settings import HealthCheck, RouterSettings, RunningRouter
+from orchestrator.routers.settings import BackendState, HealthCheck, RouterSettings, RunningRouter
 from scenarios.errors import UsageError
 from scenarios.evidence.backend import BackendChange
 from scenarios.evidence.progress import ReplicaView
@@ -132,8 +133,20 @@ def described(running: RunningRouter) -> RouterFacts:
     return RouterFacts(running.version, running.router.capabilities.lacking())
 
 
+class ShowsBackends(Protocol):
+    """A router that says what it makes of its backends."""
+
+    async def backends(self) -> Sequence[BackendState]:
+        """What it makes of them now.
+
+        Raises:
+            RouterError: it does not answer.
+        """
+        ...
+
+
 async def show_replicas(
-    running: RunningRouter, tell: Callable[[Sequence[ReplicaView]], None]
+    running: ShowsBackends, tell: Callable[[Sequence[ReplicaView]], None]
 ) -> None:
     """Report the replicas as the router sees them, twice a second, until cancelled.
 

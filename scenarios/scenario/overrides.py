@@ -15,7 +15,8 @@ from scenarios.errors import UsageError, near
 from scenarios.scenario.checks import NEED_DATABASE, OWN_ROUTER, check_size
 from scenarios.scenario.experiment import ALL_STRATEGIES, Experiment
 from scenarios.scenario.platform_spec import DEPLOYMENT
-from scenarios.scenario.reader import load
+from scenarios.scenario.pod_checks import check_pods
+from scenarios.scenario.reader import Loaded, load
 from scenarios.scenario.repeat import repeated
 from scenarios.scenario.simulation_checks import PLATFORMS, SIMULATED_FAULTS, PlatformName
 from scenarios.scenario.spec import FaultSpec, Scenario
@@ -154,7 +155,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         )
         scenario = loaded.scenario
         on_cluster = scenario.platform.on_cluster and platform != "simulated"
-        strategy = self._strategy(scenario, strategy, on_cluster=on_cluster)
+        strategy = self._strategy(loaded, strategy, on_cluster=on_cluster)
         replace = msgspec.structs.replace
         if self.replicas is not None:
             check_size(self.replicas, f"--replicas {self.replicas}: ", platform)
@@ -186,12 +187,14 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             context=self.context,
         )
 
-    def _strategy(self, scenario: Scenario, strategy: str | None, *, on_cluster: bool) -> str:
+    def _strategy(self, loaded: Loaded, strategy: str | None, *, on_cluster: bool) -> str:
         """The strategy of the run, if it and the other flags fit the platform.
 
         Raises:
             UsageError: they do not.
+            ScenarioError: the scenario asks for what pods behind a Service cannot do.
         """
+        scenario = loaded.scenario
         if not on_cluster:
             if self.context is not None:
                 raise UsageError('--context needs a scenario with platform.kind = "kubernetes"')
@@ -200,8 +203,9 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
                     f'--strategy {strategy} is for scenarios with platform.kind = "kubernetes"'
                 )
             return strategy or USUAL_STRATEGY
+        chosen = strategy or scenario.platform.strategy
         for flag, given in (
-            ("--replicas", self.replicas),
+            ("--replicas", self.replicas if chosen == DEPLOYMENT else None),
             ("--persona", self.persona),
             ("--fault", self.faults),
             ("--hold", self.hold),
@@ -214,9 +218,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
                 "the pods of a cluster cannot reach the embedded Postgres; give a server that they "
                 "and this machine reach with --database URL"
             )
-        chosen = strategy or scenario.platform.strategy
         if chosen != DEPLOYMENT:
-            raise UsageError(f"--strategy {chosen}: on a cluster there is only {DEPLOYMENT}")
+            check_pods(loaded, chosen)
         return chosen
 
     def _platform(self) -> PlatformName:

@@ -11,6 +11,9 @@ from scenarios.traffic.settings import PathText
 DEPLOYMENT = "deployment"
 """The strategy that leaves the rollout to the Deployment's own controller."""
 
+OnCluster = Literal["deployment", "naive", "rolling", "blue-green", "canary"]
+"""The strategies on a cluster: that of its own controllers, and ours."""
+
 PlatformKind = Literal["processes", "kubernetes"]
 
 Source = PathText | Command
@@ -40,15 +43,16 @@ class PlatformSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     All other keys are for `kind = "kubernetes"`. The run makes a namespace, applies the manifests
     of the version before the release, sends traffic to the Service, and applies the manifests of
-    the new version. The cluster's own controllers carry the rollout out. Strings in manifests may
-    contain `{namespace}`, `{version}`, `{database_url}` and its parts, `{smtp_url}` and
-    `{base_url}`; other braces stay as they are. Words of commands may contain these and
-    `{context}`. Commands run in the folder of the scenario file.
+    the new version. The cluster's own controllers carry the rollout out, or a strategy of ours.
+    Strings in manifests may contain `{namespace}`, `{version}`, `{database_url}` and its parts,
+    `{smtp_url}` and `{base_url}`; other braces stay as they are. Words of commands may contain
+    these and `{context}`. Commands run in the folder of the scenario file.
 
     Attributes:
         kind: `processes` or `kubernetes`.
         strategy: the strategy of a run that `--strategy` does not name. `deployment`: the
-            Deployment's own controller replaces the pods.
+            Deployment's own controller replaces the pods. With any other one hitless makes and
+            stops the pods itself, from the template of that Deployment, which is not applied.
         namespace: the name of the namespace that the run makes. Default: a new name for each run.
         manifests: what is applied for a version: a file, or a folder of `.yaml`, `.yml` and `.json`
             files. An array is a command that prints manifests, such as `["kubectl", "kustomize",
@@ -66,7 +70,7 @@ class PlatformSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """
 
     kind: PlatformKind = "processes"
-    strategy: Literal["deployment"] = "deployment"
+    strategy: OnCluster = "deployment"
     namespace: str | None = None
     manifests: Source | Mapping[str, Source] | None = None
     apply: Command | Mapping[str, Command] | None = None

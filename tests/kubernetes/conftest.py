@@ -7,9 +7,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
+from scenarios.runner.cluster.service_address import own_address
+from tests.kubernetes.postgres import Server, postgres_on
 from tests.kubernetes.support import Kubectl, Shop
 
 KUBECONFIG = os.environ.get("HITLESS_TEST_KUBECONFIG")
@@ -30,6 +34,15 @@ def kubectl() -> Kubectl:
     """The command kubectl, with all rights."""
     assert KUBECONFIG is not None
     return Kubectl(KUBECONFIG)
+
+
+@pytest.fixture(scope="session")
+def database(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that this machine and the pods reach."""
+    config = yaml.safe_load(kubectl("config", "view", "--minify", "-o", "json"))
+    host = urlsplit(config["clusters"][0]["cluster"]["server"]).hostname
+    with postgres_on(own_address(host), tmp_path_factory.mktemp("postgres")) as server:
+        yield server
 
 
 @pytest.fixture

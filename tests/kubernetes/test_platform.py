@@ -3,17 +3,14 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from orchestrator.kubernetes.ownership import MANAGED_BY
 from scenarios.cli.main import status
-from scenarios.runner.cluster.service_address import own_address
 from scenarios.verdict import Verdict, decode
 from scenarios.verdict.causes.undrained import CAUSE as UNDRAINED
-from tests.kubernetes.postgres import Server, postgres_on
+from tests.kubernetes.postgres import Server
 from tests.kubernetes.support import Kubectl
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(400)]
@@ -38,15 +35,6 @@ through = "expand_contract.0004.tokens-foreign-key-valid"
 [[release.steps]]
 deploy = "bridge"
 """
-
-
-@pytest.fixture(scope="session")
-def database(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that this machine and the pods reach."""
-    config = yaml.safe_load(kubectl("config", "view", "--minify", "-o", "json"))
-    host = urlsplit(config["clusters"][0]["cluster"]["server"]).hostname
-    with postgres_on(own_address(host), tmp_path_factory.mktemp("postgres")) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -82,10 +82,24 @@ async def looked_at(target: ClusterTarget, host: str, port: int) -> AsyncIterato
         raise UsageError(f"--cluster {target}: {error}") from error
 
 
-async def view_of(cluster: Cluster, target: ClusterTarget, host: str, port: int) -> ClusterView:
+async def view_of(
+    cluster: Cluster,
+    target: ClusterTarget,
+    host: str,
+    port: int,
+    *,
+    replicas: int | None = None,
+) -> ClusterView:
     """A view of a namespace of a cluster to which there is a connection already.
 
     Its arguments and errors are those of `looked_at`; an `ApiError` is a question that was refused.
+
+    Args:
+        cluster: the cluster.
+        target: which namespace.
+        host: the host of the URL that users request.
+        port: its port.
+        replicas: how many pods there are to be, where no Deployment makes them.
     """
     version = str((await cluster.get("/version")).get("gitVersion", "?"))
     namespace = target.namespace
@@ -118,7 +132,9 @@ async def view_of(cluster: Cluster, target: ClusterTarget, host: str, port: int)
     logs = not await lacking(cluster, namespace, [("get", "pods", "", "log")])
     if not logs:
         unseen.append("the logs of pods were not read (no rights to get pods/log)")
-    replicas, note = await _checked(cluster, target, paths["Deployment"], host, port)
+    note: str | None = None
+    if replicas is None:
+        replicas, note = await _checked(cluster, target, paths["Deployment"], host, port)
     settings = ClusterSettings(
         server=cluster.server,
         version=version,

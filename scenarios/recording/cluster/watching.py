@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -51,10 +51,15 @@ def words_of(one: ContainerState) -> str:
 
 
 class ClusterWatch:
-    """What is seen of a namespace, from the begin of `watching` on."""
+    """What is seen of a namespace, from the begin of `watching` on.
+
+    Attributes:
+        logs_elsewhere: whether somebody else copies the log of the first container of a pod.
+    """
 
     def __init__(self, view: ClusterView, folder: Path) -> None:
         """Say what is watched, and where the evidence goes."""
+        self.logs_elsewhere: Callable[[str], bool] = lambda _pod: False
         self._view = view
         self._files = RunFolder(folder)
         self._folder = folder
@@ -288,6 +293,8 @@ class ClusterWatch:
         for number, container in enumerate(pod.containers):
             key = f"{name}/{container.name}", container.restarts
             if container.state == "waiting" or key in self._followed:
+                continue
+            if number == 0 and self.logs_elsewhere(name):
                 continue
             self._followed.add(key)
             suffix = "" if number == 0 else f".{container.name}"

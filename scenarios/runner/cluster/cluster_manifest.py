@@ -9,7 +9,7 @@ from orchestrator.kubernetes.manifests import Json
 from orchestrator.model import ReleaseResult
 from scenarios.evidence.manifest import Manifest
 from scenarios.recording.cluster.view import ClusterView
-from scenarios.runner.manifest import manifest_of
+from scenarios.runner.manifest import RouterFacts, manifest_of
 from scenarios.scenario.experiment import Experiment
 
 _ROUTER = "foreign"
@@ -46,6 +46,7 @@ def cluster_manifest(
     digests: Mapping[str, str],
     view: ClusterView | None,
     images: Images,
+    router: RouterFacts | None,
     unseen: Sequence[str],
 ) -> Manifest:
     """What `run.json` says of it.
@@ -59,13 +60,14 @@ def cluster_manifest(
         digests: of its evidence, by file.
         view: what was watched; None when it did not come to that.
         images: which image each version has.
+        router: what is known of the router of a strategy of ours; None: there is no such strategy.
         unseen: what was not looked at.
     """
     manifest = manifest_of(
         experiment,
         result,
         database=database,
-        router=None,
+        router=router,
         started_at=started_at,
         platform="kubernetes",
         interrupted=interrupted,
@@ -78,13 +80,13 @@ def cluster_manifest(
             unseen=(*view.settings.unseen, *unseen),
             versions=images.versions,
         )
-    # How pods stop and what happens to requests is the cluster's, and no setting of a scenario.
+    # What happens to requests is the cluster's; how pods leave is, too, unless we stop them.
     return msgspec.structs.replace(
         manifest,
         router=_ROUTER,
         replicas=max(1, view.replicas) if view is not None else manifest.replicas,
         persona=None,
-        termination=None,
+        termination=None if router is None else manifest.termination,
         handling=None,
         cluster=settings,
     )

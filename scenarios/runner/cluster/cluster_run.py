@@ -55,6 +55,7 @@ from scenarios.runner.cluster.service_address import (
 )
 from scenarios.runner.early import BaselineWatch, check_queries, failure_of, hopeless
 from scenarios.runner.environment import Environment
+from scenarios.runner.manifest import RouterFacts
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.placeholders import database_values, run_values
 from scenarios.scenario.spec import ReleaseStep
@@ -68,10 +69,11 @@ _UNREAD = "the answers of single pods were not compared (integrity.reads)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
+class ClusterParts:
     """What stands before there is traffic.
 
     Attributes:
+        cluster: the cluster.
         url: the URL of the application's database; empty where it has none.
         address: where users reach the Service.
         deployer: applies versions.
@@ -80,6 +82,7 @@ class _Parts:
         watch: records what the cluster tells.
     """
 
+    cluster: Cluster
     url: str
     address: Address
     deployer: Deployer
@@ -144,13 +147,8 @@ class ClusterRun:
         cluster = await stack.enter_async_context(connected(self._experiment.context))
         ensure_meant(cluster, self._experiment.context)
         namespace = self._scenario.platform.namespace or f"hitless-{secrets.token_hex(4)}"
-        deployer = Deployer(
-            self._experiment.loaded,
-            cluster,
-            namespace,
-            log=self._files.command_log,
-            scratch=self._environment.private / f"{namespace}.yaml",
-        )
+        scratch = self._environment.private / f"{namespace}.yaml"
+        deployer = self._deployer_of(cluster, namespace, scratch)
         await deployer.check()
         url = await self._start_database(stack)
         deployer.values |= database_values(url)
@@ -168,7 +166,8 @@ class ClusterRun:
         await self._bring_up(cluster, deployer, address)
         journal = stack.enter_context(Journal(self._files.events.path, listeners=[self._hear]))
         self._view = await self._look(cluster, deployer, address)
-        parts = _Parts(
+        parts = ClusterParts(
+            cluster=cluster,
             url=url,
             address=address,
             deployer=deployer,
@@ -176,10 +175,12 @@ class ClusterRun:
             journal=journal,
             watch=ClusterWatch(self._view, self._files.path),
         )
-        if only_begin:
-            await self._begin(parts)
-            return
-        await self._observed(parts, processes)
+        async with self._replicas(parts, processes):
+            if only_begin:
+                await self._first_version(parts)
+                await self._begin(parts)
+                return
+            await self._observed(parts, processes)
         self._watcher.on_stage(f"removing the namespace {namespace}")
 
     async def _start_database(self, stack: AsyncExitStack) -> str:
@@ -243,13 +244,37 @@ class ClusterRun:
                 f"version {serving} did not become available, so there is nothing to release: "
                 f"{error}"
             ) from error
-        name = str(served.service["metadata"]["name"])
-        unknown = await check_reach(cluster, deployer.namespace, name, address)
-        self._unseen += [unknown] if unknown else []
-        await until_answered(address)
+        await self._check_address(cluster, deployer, address)
         self._images.note(served.deployment, serving)
         for version in deployer.versions[1:]:
             await deployer.apply(version, dry=True)  # a mistake is told before there is traffic
+
+    async def _check_address(self, cluster: Cluster, deployer: Deployer, address: Address) -> None:
+        """See that the address of the users leads to the Service, and that somebody answers."""
+        name = str((await deployer.service())["metadata"]["name"])
+        unknown = await check_reach(cluster, deployer.namespace, name, address)
+        self._unseen += [unknown] if unknown else []
+        await until_answered(address)
+
+    # What is different with strategies of ours
+
+    def _deployer_of(self, cluster: Cluster, namespace: str, scratch: Path) -> Deployer:
+        """What applies versions."""
+        log = self._files.command_log
+        return Deployer(self._experiment.loaded, cluster, namespace, log, scratch)
+
+    @asynccontextmanager
+    async def _replicas(self, parts: ClusterParts, processes: Processes) -> AsyncIterator[None]:
+        """What makes replicas during the block: the cluster's own controllers, so nothing here."""
+        del parts, processes
+        yield
+
+    async def _first_version(self, parts: ClusterParts) -> None:
+        """Let the version before the release serve; here it does so already."""
+
+    def _router_facts(self) -> RouterFacts | None:
+        """What is known of the router of a strategy of ours; None: there is no such strategy."""
+        return None
 
     async def _look(self, cluster: Cluster, deployer: Deployer, address: Address) -> ClusterView:
         """What is watched from now on."""
@@ -259,7 +284,7 @@ class ClusterRun:
         )
         return await view_of(cluster, target, *address)
 
-    async def _observed(self, parts: _Parts, processes: Processes) -> None:
+    async def _observed(self, parts: ClusterParts, processes: Processes) -> None:
         observers = Observers(
             self._files.path,
             url=parts.url or None,
@@ -275,28 +300,29 @@ class ClusterRun:
             await record_subjects(parts.url, integrity.subjects, self._files.subjects_after.path)
             self._unseen += [_UNREAD] if integrity.reads else []
 
-    async def _under_traffic(self, parts: _Parts) -> None:
+    async def _under_traffic(self, parts: ClusterParts) -> None:
         """Send traffic, release, and let the traffic end."""
         journal, phases = parts.journal, self._scenario.phases
         async with asyncio.TaskGroup() as group:
             group.create_task(parts.load.listen(), name="ticks of the load generator")
-            async with _phase(journal, "setup"):
+            async with phase(journal, "setup"):
+                await self._first_version(parts)
                 captured = await self._begin(parts)
             await parts.load.start(captured)
-            async with _phase(journal, "baseline"):
+            async with phase(journal, "baseline"):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(phases.baseline_seconds):
                         await self._baseline.hopeless.wait()
                 if self._baseline.hopeless.is_set():
                     raise hopeless(self._experiment.loaded, self._files.path)
-            async with _phase(journal, "rollout"):
+            async with phase(journal, "rollout"):
                 await self._release(parts)
                 await parts.load.released()
-            async with _phase(journal, "settle"):
+            async with phase(journal, "settle"):
                 await asyncio.sleep(phases.settle_seconds)
                 await self._settle(parts)
 
-    async def _begin(self, parts: _Parts) -> dict[str, str]:
+    async def _begin(self, parts: ClusterParts) -> dict[str, str]:
         """Send the set-up's requests, try each journey once, and record what is stored then."""
         traffic, loaded = self._scenario.traffic, self._experiment.loaded
         captured = await set_up(
@@ -318,7 +344,7 @@ class ClusterRun:
             await record_subjects(parts.url, integrity.subjects, path)
         return captured
 
-    async def _release(self, parts: _Parts) -> None:
+    async def _release(self, parts: ClusterParts) -> None:
         """Carry the release out, up to the first step that fails.
 
         A cluster takes nothing back by itself, so a rollout that fails stays as it is.
@@ -343,7 +369,7 @@ class ClusterRun:
             versions=parts.deployer.versions,
         )
 
-    async def _step(self, parts: _Parts, number: int, step: ReleaseStep) -> str | None:
+    async def _step(self, parts: ClusterParts, number: int, step: ReleaseStep) -> str | None:
         """Carry out one step; None if it succeeded, else why not."""
         try:
             if step.deploy is None:
@@ -358,14 +384,14 @@ class ClusterRun:
             return str(error) if step.deploy is None else f"deploy {step.deploy}: {error}"
         return None
 
-    async def _deploy(self, parts: _Parts, version: str) -> None:
+    async def _deploy(self, parts: ClusterParts, version: str) -> None:
         await parts.deployer.apply(version)
         self._images.note((await parts.deployer.served()).deployment, version)
         failed = await parts.watch.completed(beside=True)
         if failed is not None:
             raise RolloutFailed(failed)
 
-    async def _settle(self, parts: _Parts) -> None:
+    async def _settle(self, parts: ClusterParts) -> None:
         """End the traffic: first the arrivals, then what the application owes, then the rest."""
         await parts.load.stop()
         integrity = self._scenario.integrity
@@ -396,38 +422,14 @@ class ClusterRun:
                 digests=self._files.digests(),
                 view=self._view,
                 images=self._images,
+                router=self._router_facts(),
                 unseen=self._unseen,
             )
         )
 
 
-async def run_on_cluster(
-    experiment: Experiment,
-    environment: Environment,
-    folder: Path,
-    watcher: Progress,
-    *,
-    only_begin: bool = False,
-) -> None:
-    """Run an experiment on a cluster; its evidence, the manifest included, is then in the folder.
-
-    Args:
-        experiment: what.
-        environment: where its database is.
-        folder: for its evidence.
-        watcher: told what happens.
-        only_begin: end before the traffic: the first version was deployed and each journey tried.
-
-    Raises:
-        ScenarioError: a manifest cannot be used, or the version before the release answers
-            something else than the scenario expects.
-        UsageError: what was named cannot be used.
-        EnvironmentFailure: it could not begin, or something that it stands on broke.
-    """
-    await ClusterRun(experiment, environment, folder, watcher).go(only_begin=only_begin)
-
-
 @asynccontextmanager
-async def _phase(journal: Journal, name: str) -> AsyncIterator[None]:
+async def phase(journal: Journal, name: str) -> AsyncIterator[None]:
+    """A phase of a run, in its journal."""
     async with journal.verb("phase", detail={"name": name}, encloses=True):
         yield

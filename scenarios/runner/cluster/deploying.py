@@ -50,7 +50,10 @@ class Deployer:
         values: what fills the placeholders; what is not known yet is missing.
         namespace: the namespace; it need not exist yet.
         labels: the labels of everything that is made.
+        needed: further rights that are needed in the namespace.
     """
+
+    needed: Sequence[tuple[str, str, str, str]] = ()
 
     def __init__(
         self, loaded: Loaded, cluster: Cluster, namespace: str, log: Path, scratch: Path
@@ -89,7 +92,7 @@ class Deployer:
             EnvironmentFailure: a right is missing, or the cluster does not answer.
             ApiError: a question was refused.
         """
-        wanted = dict.fromkeys(_IN_NAMESPACE)
+        wanted = dict.fromkeys((*_IN_NAMESPACE, *self.needed))
         if any(step.migrate is not None for step in self._loaded.scenario.release.steps):
             wanted |= dict.fromkeys(_FOR_JOBS)
         for version in self.versions:

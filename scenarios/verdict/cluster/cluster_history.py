@@ -162,12 +162,19 @@ class ClusterHistory:
         return found
 
     def events_beside(self, journal: Iterable[Event]) -> list[Event]:
-        """The events without the Jobs of which the journal tells as migrations of its own."""
-        told = {one.detail.get("migration") for one in journal if one.verb == "migrate"}
+        """The events without those of which the journal tells itself: its replicas, and Jobs."""
+        jobs: set[object] = set()
+        replicas: set[str] = set()
+        for one in journal:
+            if one.verb == "migrate":
+                jobs.add(one.detail.get("migration"))
+            elif one.verb == "start":
+                replicas.update(one.replicas)
         return [
             one
             for one in self.events
-            if one.verb != "migrate" or one.detail.get("migration") not in told
+            if not replicas.intersection(one.replicas)
+            and (one.verb != "migrate" or one.detail.get("migration") not in jobs)
         ]
 
     @property

@@ -131,7 +131,6 @@ def test_the_strategy_is_that_of_the_platform(tmp_path: Path) -> None:
         ({"hold": True}, None, "--hold has no meaning on a cluster"),
         ({"control": True}, None, "--control has no meaning on a cluster"),
         ({"database": None}, None, "give a server that they and this machine reach"),
-        ({}, "canary", "--strategy canary: on a cluster there is only deployment"),
         ({}, "deploiment", "did you mean 'deployment'?"),
     ],
 )

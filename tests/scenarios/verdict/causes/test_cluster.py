@@ -317,6 +317,18 @@ def test_a_job_of_the_run_is_one_migration() -> None:
     assert len(found.events_beside([])) == 4
 
 
+def test_a_pod_that_the_run_started_is_told_by_its_journal_alone() -> None:
+    """The journal knows when each of them left; of a pod that is none of its own the cluster tells.
+
+    Otherwise each start and each stop of a strategy of ours would count twice.
+    """
+    told = [(0.5, "Pod", "added", k8s.pod(name)) for name in ("a-1", "other")]
+    found = ClusterHistory(k8s.changes(told))
+    assert {name for one in found.events for name in one.replicas} == {"a-1", "other"}
+    own = [make.event(0.1, "start", "started", 1, replicas=("a-1",))]
+    assert {name for one in found.events_beside(own) for name in one.replicas} == {"other"}
+
+
 def test_a_pod_has_the_version_that_a_run_applied() -> None:
     """Where nobody knows which image is which version, it is the image."""
     told = k8s.changes(k8s.rollout())

@@ -1,0 +1,37 @@
+"""Runs an experiment on a Kubernetes cluster: with its own controllers, or with pods of ours."""
+
+from pathlib import Path
+
+from scenarios.evidence.progress import Progress
+from scenarios.runner.cluster.cluster_run import ClusterRun
+from scenarios.runner.cluster.pods_run import PodsRun
+from scenarios.runner.environment import Environment
+from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.platform_spec import DEPLOYMENT
+
+
+async def run_on_cluster(
+    experiment: Experiment,
+    environment: Environment,
+    folder: Path,
+    watcher: Progress,
+    *,
+    only_begin: bool = False,
+) -> None:
+    """Run an experiment on a cluster; its evidence, the manifest included, is then in the folder.
+
+    Args:
+        experiment: what.
+        environment: where its database is.
+        folder: for its evidence.
+        watcher: told what happens.
+        only_begin: end before the traffic: the first version was deployed and each journey tried.
+
+    Raises:
+        ScenarioError: a manifest cannot be used, or the version before the release answers
+            something else than the scenario expects.
+        UsageError: what was named cannot be used.
+        EnvironmentFailure: it could not begin, or something that it stands on broke.
+    """
+    kind = ClusterRun if experiment.strategy == DEPLOYMENT else PodsRun
+    await kind(experiment, environment, folder, watcher).go(only_begin=only_begin)
