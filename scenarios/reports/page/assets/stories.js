@@ -11,7 +11,8 @@
     const value = row[column[name]];
     return TEXTS.has(name) ? texts[value] : value;
   };
-  const PAGE = 25;
+  // On a phone each row is a card, so fewer fit.
+  const page = () => (matchMedia("(max-width: 640px)").matches ? 8 : 25);
   const cause = document.getElementById("story-cause");
   const text = document.getElementById("story-text");
   const body = document.getElementById("story-rows");
@@ -98,8 +99,8 @@
   };
 
   const fill = () => {
-    body.replaceChildren(...found.slice(first, first + PAGE).map(line));
-    const last = Math.min(first + PAGE, found.length);
+    body.replaceChildren(...found.slice(first, first + page()).map(line));
+    const last = Math.min(first + page(), found.length);
     count.textContent = found.length ? `${first + 1} to ${last} of ${found.length}` : "none";
   };
   const searched = rows.map(() => null);
@@ -114,8 +115,8 @@
   const turn = (by) => { if (first + by >= 0 && first + by < found.length) { first += by; fill(); } };
   cause.addEventListener("change", filter);
   text.addEventListener("input", filter);
-  document.getElementById("story-back").addEventListener("click", () => turn(-PAGE));
-  document.getElementById("story-on").addEventListener("click", () => turn(PAGE));
+  document.getElementById("story-back").addEventListener("click", () => turn(-page()));
+  document.getElementById("story-on").addEventListener("click", () => turn(page()));
   // `#s1-000632-1` leads to that request: its page of the table, opened.
   const follow = () => {
     const id = decodeURIComponent(location.hash.slice(1));
@@ -123,7 +124,7 @@
     if (index < 0) return;
     cause.value = text.value = "";
     found = rows;
-    first = Math.floor(index / PAGE) * PAGE;
+    first = Math.floor(index / page()) * page();
     fill();
     const open = [...body.querySelectorAll(".link")].find((button) => button.dataset.id === id);
     open.click();

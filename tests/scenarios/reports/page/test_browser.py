@@ -185,7 +185,7 @@ def test_print_takes_two_pages(page: Page) -> None:
 
 @pytest.mark.parametrize("dark", ["dark", "light"])
 def test_a_phone_shows_all_of_it(page: Page, dark: str) -> None:
-    """At 390 px nothing is cut off, rows are cards, and the chart's letters are readable."""
+    """At 390 px nothing is cut off, few rows are shown as cards, and the chart can be read."""
     page.size(390, 844)
     page.media(dark=dark == "dark")
     assert page.run("document.documentElement.scrollWidth") <= 390
@@ -198,6 +198,8 @@ def test_a_phone_shows_all_of_it(page: Page, dark: str) -> None:
     cell = "document.querySelector('#story-rows td')"
     assert page.run(f"getComputedStyle({cell}, '::before').content") == '"request"'
     assert page.run(f"{cell}.getBoundingClientRect().width") > 250
+    page.run("document.getElementById('story-text').dispatchEvent(new Event('input'))")
+    assert page.run("document.querySelectorAll('#story-rows > tr').length") == 8
 
 
 def test_a_link_leads_to_a_single_failure(page: Page, failed: Verdict) -> None:
