@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestrator.errors import EnvironmentFailure
-from orchestrator.kubernetes.cluster_clock import ClockBounds, bounds_of
+from orchestrator.kubernetes.cluster_clock import ClockBounds
+from orchestrator.kubernetes.connection import Connection, refused, unreachable
 from orchestrator.kubernetes.errors import FORBIDDEN, NOT_FOUND, UNAUTHORIZED, ApiError
 from orchestrator.kubernetes.kubeconfig import config_of, one_line
 
@@ -39,7 +40,6 @@ https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-manageme
 """
 _PERIODS = 13
 _PERIOD_SECONDS = 0.1
-_JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 
@@ -67,20 +67,8 @@ class _Event(msgspec.Struct):
     object: Json
 
 
-class Cluster:
-    """The API of one cluster; `connected` makes it.
-
-    Attributes:
-        clock: how its clock relates to this machine's; None before the first response.
-        server: its address.
-        context: the name of the context of the kubeconfig.
-    """
-
-    def __init__(self, client: "httpx2.AsyncClient", server: str, context: str) -> None:
-        self.clock: ClockBounds | None = None
-        self.server = server
-        self.context = context
-        self._client = client
+class Cluster(Connection):
+    """The API of one cluster; `connected` makes it."""
 
     async def get(self, path: str, **parameters: str) -> Json:
         """Get one object or list.
@@ -89,7 +77,7 @@ class Cluster:
             ApiError: it was refused.
             EnvironmentFailure: the server does not answer.
         """
-        return await self._ask("GET", path, parameters=parameters)
+        return await self.ask("GET", path, parameters=parameters)
 
     async def create(self, path: str, body: Json) -> Json:
         """Create an object; returns it as it then is.
@@ -102,7 +90,7 @@ class Cluster:
             ApiError: it was refused; with status 409, an object of this name exists.
             EnvironmentFailure: the server does not answer.
         """
-        return await self._ask("POST", path, body=body)
+        return await self.ask("POST", path, body=body)
 
     async def apply(self, path: str, body: Json, *, dry: bool = False) -> Json:
         """Create an object, or let its fields be as they are here (server-side apply).
@@ -122,7 +110,7 @@ class Cluster:
         how = {"fieldManager": FIELD_MANAGER, "force": "true"}
         if dry:
             how["dryRun"] = "All"
-        return await self._ask("PATCH", path, parameters=how, body=body, media=_APPLY_PATCH)
+        return await self.ask("PATCH", path, parameters=how, body=body, media=_APPLY_PATCH)
 
     async def patch(self, path: str, changes: Json) -> Json:
         """Change an object by a JSON merge patch (RFC 7386); returns it as it then is.
@@ -136,7 +124,7 @@ class Cluster:
             EnvironmentFailure: the server does not answer.
         """
         how = {"fieldManager": FIELD_MANAGER}
-        return await self._ask("PATCH", path, parameters=how, body=changes, media=_MERGE_PATCH)
+        return await self.ask("PATCH", path, parameters=how, body=changes, media=_MERGE_PATCH)
 
     async def delete(
         self, path: str, *, uid: str | None = None, grace_seconds: int | None = None
@@ -158,7 +146,7 @@ class Cluster:
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
         try:
-            await self._ask("DELETE", path, body=body)
+            await self.ask("DELETE", path, body=body)
         except ApiError as error:
             if error.status != NOT_FOUND:
                 raise
@@ -177,7 +165,7 @@ class Cluster:
         about = {"namespace": namespace, "verb": verb, "resource": resource, "group": group}
         if subresource:
             about["subresource"] = subresource
-        answer = await self._ask(
+        answer = await self.ask(
             "POST",
             "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
             body={
@@ -307,9 +295,9 @@ class Cluster:
             async with asyncio.timeout(seconds):
                 response = await self._client.request("GET", path, timeout=httpx2.Timeout(None))
         except httpx2.TransportError as error:
-            raise _unreachable(self.server, error) from error
+            raise unreachable(self.server, error) from error
         if response.is_error and _is_a_refusal(response):
-            raise _refused(response)
+            raise refused(response)
         return response.status_code, response.text
 
     async def log(
@@ -331,7 +319,7 @@ class Cluster:
         parameters = {"container": container, "follow": "true"}
         if from_now:
             parameters["tailLines"] = "0"
-        async with self._stream(path, parameters, None) as response:
+        async with self.stream(path, parameters, None) as response:
             async for chunk in response.aiter_raw():
                 yield chunk
 
@@ -347,7 +335,7 @@ class Cluster:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         parameters = {"container": container, "tailLines": str(count)}
         try:
-            async with self._stream(path, parameters, 10.0) as response:
+            async with self.stream(path, parameters, 10.0) as response:
                 return [line async for line in response.aiter_lines()]
         except (ApiError, EnvironmentFailure):
             return []
@@ -362,13 +350,13 @@ class Cluster:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
-        async with self._stream(path, parameters, 1.5 * _WATCH_SECONDS) as response:
+        async with self.stream(path, parameters, 1.5 * _WATCH_SECONDS) as response:
             async for line in response.aiter_lines():
                 if line:
                     try:
                         event = msgspec.json.decode(line, type=_Event)
                     except msgspec.DecodeError as error:
-                        raise self._nonsense(error) from error
+                        raise self.nonsense(error) from error
                     yield event.type, event.object, time.monotonic_ns()
 
     def _version_of(self, found: Json) -> str:
@@ -376,69 +364,7 @@ class Cluster:
         try:
             return str(found["metadata"]["resourceVersion"])
         except (KeyError, TypeError) as error:
-            raise self._nonsense(error) from error
-
-    def _nonsense(self, error: Exception) -> EnvironmentFailure:
-        """The failure where something answers that is no API server, or a proxy cuts its answer."""
-        return EnvironmentFailure(
-            f"the cluster {self.server} does not answer as Kubernetes does: {one_line(error)}"
-        )
-
-    @asynccontextmanager
-    async def _stream(
-        self, path: str, parameters: Mapping[str, str], patience: float | None
-    ) -> AsyncIterator["httpx2.Response"]:
-        import httpx2  # noqa: PLC0415 - only with the extra
-
-        timeout = httpx2.Timeout(10.0, read=patience)
-        try:
-            async with self._client.stream(
-                "GET", path, params=dict(parameters), timeout=timeout
-            ) as response:
-                if response.is_error:
-                    await response.aread()
-                    raise _refused(response)
-                yield response
-        except httpx2.TransportError as error:
-            raise _unreachable(self.server, error) from error
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        parameters: Mapping[str, str] | None = None,
-        body: Json | None = None,
-        media: str = _JSON,
-    ) -> Json:
-        import httpx2  # noqa: PLC0415 - only with the extra
-        from lightkube.core.exceptions import ConfigError  # noqa: PLC0415 - likewise
-
-        sent_ns = time.monotonic_ns()
-        try:
-            response = await self._client.request(
-                method,
-                path,
-                params=dict(parameters or {}),
-                content=None if body is None else msgspec.json.encode(body),
-                headers=None if body is None else {"Content-Type": media},
-            )
-        except httpx2.TransportError as error:
-            raise _unreachable(self.server, error) from error
-        except (ConfigError, OSError) as error:
-            raise EnvironmentFailure(f"the kubeconfig: {one_line(error)}") from error
-        self._hear_clock(response.headers.get("date"), sent_ns)
-        if response.is_error:
-            raise _refused(response)
-        try:
-            return msgspec.json.decode(response.content, type=Json)
-        except msgspec.DecodeError as error:
-            raise self._nonsense(error) from error
-
-    def _hear_clock(self, date: str | None, sent_ns: int) -> None:
-        bounds = None if date is None else bounds_of(date, sent_ns, time.monotonic_ns())
-        if bounds is not None:
-            self.clock = bounds if self.clock is None else self.clock.narrowed(bounds)
+            raise self.nonsense(error) from error
 
 
 @asynccontextmanager
@@ -498,18 +424,3 @@ def _is_a_refusal(response: "httpx2.Response") -> bool:
     except msgspec.MsgspecError:
         return False
     return told.get("kind") == "Status" and told.get("apiVersion") == "v1"
-
-
-def _refused(response: "httpx2.Response") -> ApiError:
-    try:
-        told = str(response.json().get("message", ""))
-    except (ValueError, AttributeError):
-        told = ""
-    status = response.status_code
-    if status == UNAUTHORIZED:
-        told = "the credentials of the kubeconfig are not accepted"
-    return ApiError(f"the cluster: {told or response.reason_phrase} ({status})", status)
-
-
-def _unreachable(server: str, error: Exception) -> EnvironmentFailure:
-    return EnvironmentFailure(f"the cluster {server} does not answer: {one_line(error)}")
