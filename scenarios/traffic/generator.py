@@ -155,11 +155,15 @@ class Generator:
             self._agenda.go_on(planned, now_ns)
         self._set_alarm()
 
-    def stop(self) -> None:
-        """End the arrivals; what follows from those before, mails included, goes on."""
+    def stop(self, at_ns: int | None = None) -> None:
+        """End the arrivals; what follows from those before, mails included, goes on.
+
+        Args:
+            at_ns: nobody arrives after this time; now, when it is absent.
+        """
         if not self._stopped:
             self._stopped = True
-            self._agenda.stop(time.monotonic_ns())
+            self._agenda.stop(time.monotonic_ns() if at_ns is None else at_ns)
 
     def finish(self) -> None:
         """Complete what is under way or planned, and plan nothing for mails that come now.

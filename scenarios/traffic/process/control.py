@@ -68,7 +68,7 @@ class Traffic(Protocol):
     def released(self) -> None:
         """The release has ended."""
 
-    def stop(self) -> None:
+    def stop(self, at_ns: int | None = None) -> None:
         """End the arrivals."""
 
     def finish(self) -> None:
@@ -86,7 +86,7 @@ class Traffic(Protocol):
 
 def main() -> int:
     """Serve one plan over standard input and output; returns the exit status."""
-    _allow_descriptors()
+    allow_descriptors()
     try:
         return uvloop.run(_dialogue())
     except (PlanError, TrafficError, EvidenceError) as error:
@@ -245,7 +245,7 @@ async def _execute_commands(reader: CommandReader, ticker: _Ticker, traffic: Tra
             case "released":
                 traffic.released()
             case "stop":
-                traffic.stop()
+                traffic.stop(command.at_ns)
             case "finish":
                 traffic.finish()
             case "deliver":
@@ -261,7 +261,7 @@ def _plan_of(line: bytes) -> Plan:
         raise PlanError(f"the plan, line 1 of standard input: {error}") from None
 
 
-def _allow_descriptors() -> None:
+def allow_descriptors() -> None:
     """As many descriptors as this user may have: each request in flight needs one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else most

@@ -19,7 +19,8 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         do: what to do. `deliver` is for shards, whose mail reaches another process. `released`: the
             release has ended.
-        at_ns: for `start`: what the arrivals' offsets count from; absent: now.
+        at_ns: for `start`: what the arrivals' offsets count from; for `stop`: who comes later does
+            not come. Absent: now.
         mail: for `deliver`: the mail.
         values: for `start`: what fills the plan's `known` placeholders.
     """

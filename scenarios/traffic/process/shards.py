@@ -24,8 +24,8 @@ from scenarios.traffic.journeys.population import Population
 from scenarios.traffic.plan import Plan
 from scenarios.traffic.process.dialogue import MESSAGES, Command, Finished, Message
 
-# An interval's histograms can have some ten thousand buckets.
-_LONGEST_LINE = 4 * 1024 * 1024
+LONGEST_LINE = 4 * 1024 * 1024
+"""Of the dialogue, in bytes: an interval's histograms can have some ten thousand buckets."""
 
 
 class Shards:
@@ -85,10 +85,10 @@ class Shards:
         """Let those go on who wait for the end of the release."""
         self._tell(Command(do="released"))
 
-    def stop(self) -> None:
-        """End the arrivals; what follows from those before, mails included, goes on."""
+    def stop(self, at_ns: int | None = None) -> None:
+        """End the arrivals, everywhere at the same time; what follows from those before goes on."""
         self._stopped = True
-        self._tell(Command(do="stop"))
+        self._tell(Command(do="stop", at_ns=time.monotonic_ns() if at_ns is None else at_ns))
 
     def finish(self) -> None:
         """Complete what is under way or planned, and plan nothing for mails that come now."""
@@ -154,7 +154,7 @@ class _Shard:
             "scenarios.traffic",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            limit=_LONGEST_LINE,
+            limit=LONGEST_LINE,
         )
         self._write(msgspec.json.encode(self._plan))
         try:
