@@ -3,13 +3,14 @@
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.kubernetes.cluster_clock import ClockBounds, bounds_of
-from orchestrator.kubernetes.errors import UNAUTHORIZED, ApiError
+from orchestrator.kubernetes.errors import BAD_REQUEST, UNAUTHORIZED, ApiError
 from orchestrator.kubernetes.kubeconfig import one_line
 
 if TYPE_CHECKING:
@@ -18,6 +19,35 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 JSON_TYPE = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What something behind the API server answered, or the API server in its place.
+
+    Attributes:
+        status: the HTTP status.
+        headers: the fields of its head.
+        content: its body.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it refuses what was asked for."""
+        return self.status >= BAD_REQUEST
+
+    @property
+    def words(self) -> str:
+        """The message of a `Status` object of the API, or a text, as one line."""
+        try:
+            told = msgspec.json.decode(self.content, type=Json).get("message", "")
+        except msgspec.DecodeError:
+            told = self.content.decode(errors="replace")
+        return " ".join(str(told).split()) or f"status {self.status}"
 
 
 class Connection:
@@ -69,6 +99,40 @@ class Connection:
                 yield response
         except httpx2.TransportError as error:
             raise unreachable(self.server, error) from error
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes = b"",
+        headers: Mapping[str, str],
+        seconds: float,
+    ) -> Answer:
+        """Send any request through the API server, such as to a pod by its subresource `proxy`.
+
+        Args:
+            method: the HTTP method.
+            path: such as `/api/v1/namespaces/shop/pods/web-0:8080/proxy/`.
+            content: its body.
+            headers: further fields of its head.
+            seconds: how long each part of the answer may take.
+
+        Raises:
+            EnvironmentFailure: the server does not answer.
+        """
+        import httpx2  # noqa: PLC0415 - only with the extra
+        from lightkube.core.exceptions import ConfigError  # noqa: PLC0415 - likewise
+
+        try:
+            response = await self._client.request(
+                method, path, content=content, headers=dict(headers), timeout=seconds
+            )
+        except httpx2.TransportError as error:
+            raise unreachable(self.server, error) from error
+        except (ConfigError, OSError) as error:
+            raise EnvironmentFailure(f"the kubeconfig: {one_line(error)}") from error
+        return Answer(response.status_code, response.headers, response.content)
 
     async def ask(
         self,

@@ -2,6 +2,7 @@
 
 from orchestrator.errors import OrchestratorError
 
+BAD_REQUEST = 400
 UNAUTHORIZED = 401
 FORBIDDEN = 403
 NOT_FOUND = 404

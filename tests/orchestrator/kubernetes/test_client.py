@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,3 +217,46 @@ async def test_several_files_in_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'one'}:{tmp_path / 'two'}")
     async with connected("two") as cluster:
         assert cluster.server == "http://two.test"
+
+
+async def test_who_leaves_a_watch_early_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its connection is closed with it, and not by the garbage collector after the client."""
+    both = lines(
+        {"type": "ADDED", "object": pod("web-2", 8)}, {"type": "ADDED", "object": pod("web-3", 9)}
+    )
+    opened: list[Any] = []
+    stream = Cluster.stream
+
+    @asynccontextmanager
+    async def counted(self: Cluster, *how: Any) -> AsyncIterator[Any]:
+        async with stream(self, *how) as response:
+            opened.append(response)
+            try:
+                yield response
+            finally:
+                opened.remove(response)
+
+    monkeypatch.setattr(Cluster, "stream", counted)
+    async with serving([listed(7), both], monkeypatch, tmp_path) as (api, _):
+        async with aclosing(api.follow(PODS, lambda _: None)) as changes:
+            async for one in changes:
+                if one.change == "added":
+                    break
+            assert len(opened) == 1
+        assert opened == []
+
+
+async def test_what_is_behind_the_server_may_answer_anything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A request through the server gets the answer as it is; an error in the server's own words."""
+    headers = {"X-Key": "k"}
+    async with serving(["text", 503], monkeypatch, tmp_path) as (api, asked):
+        path = f"{PODS}/web-0:8080/proxy/report?byte=7"
+        answer = await api.send("GET", path, headers=headers, seconds=5.0)
+        assert (answer.status, answer.is_error, answer.content) == (200, False, b"text")
+        answer = await api.send("POST", path, content=b"body", headers=headers, seconds=5.0)
+        assert (answer.is_error, answer.words) == (True, "refused with 503")
+    assert asked == [path, path]
