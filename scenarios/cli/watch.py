@@ -33,6 +33,7 @@ from scenarios.evidence.manifest import Objectives
 from scenarios.evidence.progress import PlannedStep, RunHeader
 from scenarios.recording.compose.engine import ComposeProject
 from scenarios.recording.service_logs.following import sources_of
+from scenarios.runner.generators.in_cluster import GeneratorJobs
 from scenarios.runner.service_logs import naming_themselves
 from scenarios.runner.watch import (
     NOT_CHECKED,
@@ -48,7 +49,7 @@ from scenarios.scenario.overrides import at_rate
 from scenarios.scenario.reader import load
 from scenarios.scenario.spec import PhasesSpec
 from scenarios.traffic.errors import TrafficError
-from scenarios.traffic.settings import MOST_SECONDS, TlsSettings, TrafficSettings
+from scenarios.traffic.settings import MOST_PROCESSES, MOST_SECONDS, TlsSettings, TrafficSettings
 from scenarios.traffic.wire.tls import tls_context
 from scenarios.verdict import Judgement
 
@@ -137,6 +138,22 @@ ClusterOption = Annotated[
         "evidence, and the run lasts until the rollout is complete. Needs hitless[kubernetes].",
     ),
 ]
+GeneratorsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MOST_PROCESSES,
+        metavar="N",
+        help="Send the traffic from N pods in the cluster of --cluster, each with a part of the "
+        "users; --url is then requested from there. They are removed at the end.",
+    ),
+]
+GeneratorImageOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IMAGE", help="The image of these pods: this version of hitless, with Python."
+    ),
+]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -165,6 +182,8 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     settle: SettleOption = None,
     seed: SeedOption = None,
     cluster: ClusterOption = None,
+    generators: GeneratorsOption = None,
+    generator_image: GeneratorImageOption = None,
     database: WatchedDatabaseOption = None,
     database_log: DatabaseLogOption = None,
     logs: LogsOption = None,
@@ -191,6 +210,7 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
     """
     target = target_of(url)
     place = _cluster(cluster)
+    pods = _generators(generators, generator_image, cluster)
     tls = _tls(target, cacert, insecure=insecure, http1=http1)
     traffic = TrafficSettings(rate=_RATE, journeys=visits(target.path, tuple(expect or (200,))))
     phases, objectives, integrity = PhasesSpec(), Objectives(), None
@@ -231,6 +251,8 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
             settle=settle,
             seed=seed,
             cluster=cluster,
+            generators=generators,
+            generator_image=generator_image,
             **{} if database is None else {"database": "URL"},  # a URL may hold a password
             database_log=database_log,
             logs=logs,
@@ -248,10 +270,12 @@ def watch_command(  # noqa: PLR0917 - typer wants each flag as a parameter
         logs=sources,
         compose=None if compose is None else ComposeProject(compose),
         cluster=place,
+        generators=pods,
     )
     check_file("--junit", junit)
     check_program(about.command)
-    check_host(target)
+    if pods is None:
+        check_host(target)
     folder = new_folder(out, about.name, STRATEGY)
     console = progress_console(as_json=as_json)
     if insecure:
@@ -299,6 +323,26 @@ def _cluster(text: str | None) -> ClusterTarget | None:
         return None if text is None else cluster_target_of(text)
     except ValueError as error:
         raise UsageError(f"--cluster {text}: {error}") from error
+
+
+def _generators(count: int | None, image: str | None, cluster: str | None) -> GeneratorJobs | None:
+    """The load generators in the cluster; None if the load comes from this machine.
+
+    Raises:
+        UsageError: one of the flags needs another one.
+    """
+    if count is None:
+        if image is not None:
+            raise UsageError("--generator-image needs --generators, the number of pods")
+        return None
+    if cluster is None:
+        raise UsageError("--generators needs --cluster, which says where the pods run")
+    if image is None:
+        raise UsageError(
+            "--generators needs --generator-image, an image with this version of hitless; "
+            "docs/kubernetes.md says how to make one"
+        )
+    return GeneratorJobs(count=count, image=image)
 
 
 def _tls(

@@ -9,6 +9,7 @@ import msgspec
 
 from scenarios.errors import EvidenceError
 from scenarios.evidence.control_run import ControlRun, Role
+from scenarios.evidence.generator_facts import GeneratorFacts
 from scenarios.evidence.jobs import JobSettings, ProcessSet
 from scenarios.evidence.leaving import LeavingSettings, RequestHandling
 from scenarios.evidence.service_facts import ServiceFacts
@@ -137,6 +138,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         jobs: how the run looked at jobs; absent if it did not.
         services: the services behind the application.
         cluster: which part of which cluster the run looked at; absent if it looked at none.
+        generators: the load generators elsewhere; empty if the load came from this machine.
         files: the SHA-256 of each evidence file, by name; it shows whether a file is damaged.
     """
 
@@ -178,6 +180,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     jobs: JobSettings | None = None
     services: tuple[ServiceFacts, ...] = ()
     cluster: ClusterSettings | None = None
+    generators: tuple[GeneratorFacts, ...] = ()
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property

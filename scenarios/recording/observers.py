@@ -29,6 +29,7 @@ class Observers:
         marks: Sequence[str],
         on_waits: Callable[[Sequence[LockWait]], None],
         logs: Sequence[Follower] = (),
+        machine: bool = True,
     ) -> None:
         """Describe what is looked at.
 
@@ -40,8 +41,10 @@ class Observers:
             marks: the marks of this run's processes, and of those that it shares with other runs.
             on_waits: told who waits for a lock now.
             logs: the logs of a watched service.
+            machine: whether this machine is looked at.
         """
         self._logs = tuple(logs)
+        self._machine = machine
         self._folder = folder
         self._url = url
         self._admin = admin
@@ -74,12 +77,11 @@ class Observers:
 
         run = RunFolder(self._folder)
         async with self._clients(run) as clients, asyncio.TaskGroup() as group:
-            machine = run.machine_samples.path
             logs = ReplicaLogs(run.logged_errors.path, run.followed_logs, self._logs)
-            tasks = [
-                group.create_task(record_machine(machine, self._marks), name="load of the machine"),
-                group.create_task(logs.follow(), name="logs of the replicas"),
-            ]
+            tasks = [group.create_task(logs.follow(), name="logs of the replicas")]
+            if self._machine:
+                load = record_machine(run.machine_samples.path, self._marks)
+                tasks.append(group.create_task(load, name="load of the machine"))
             if self._admin is not None:
                 recording = record_backends(self._admin, run)
                 tasks.append(group.create_task(recording, name="events of the balancer"))

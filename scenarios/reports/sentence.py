@@ -371,5 +371,6 @@ def fine(verdict: Verdict) -> Sequence[str]:
     if not delayed_by_locks(verdict) and not verdict.locks.deadlocks:
         parts.append("no request waited for a lock")
     if not verdict.doubts and verdict.verdict != "invalid":
-        parts.append("load generator on schedule")
+        many = len(verdict.harness.generators)
+        parts.append(f"{f'{many} load generators' if many > 1 else 'load generator'} on schedule")
     return parts

@@ -14,6 +14,7 @@ from scenarios.verdict.model import (
     ControlComparison,
     ControlRow,
     Downtime,
+    GeneratorSummary,
     Latency,
     ProbedVersion,
     ReplicaEnd,
@@ -216,7 +217,15 @@ def harness_text(verdict: Verdict) -> str:
     return (
         f"requests sent late by {duration(harness.schedule_lag_p99)} (p99), "
         f"{duration(harness.schedule_lag_max)} (max) · processor use up to {cpu}"
+        f"{_generators_text(harness.generators)}"
     )
+
+
+def _generators_text(generators: Sequence[GeneratorSummary]) -> str:
+    if not generators:
+        return ""
+    error = duration(max(one.clock_error for one in generators))
+    return f" · {len(generators)} in the cluster, their clocks known to {error}"
 
 
 def integrity_text(verdict: Verdict) -> str:

@@ -11,8 +11,8 @@ import shlex
 import ssl
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, nullcontext
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as distribution_version
@@ -24,12 +24,14 @@ import msgspec
 
 from orchestrator.errors import EnvironmentFailure
 from orchestrator.journal import Journal
+from orchestrator.kubernetes.locality import ensure_meant
 from orchestrator.kubernetes.target import ClusterTarget
 from orchestrator.model import JournalEvent
 from orchestrator.processes import Processes
 from orchestrator.tasks import first_error
 from scenarios.errors import ScenarioError
 from scenarios.evidence.event import Event
+from scenarios.evidence.generator_facts import GeneratorFacts
 from scenarios.evidence.manifest import Manifest, Objectives, Outcome, this_machine
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
@@ -42,13 +44,15 @@ from scenarios.recording.service_logs.following import LogSource
 from scenarios.recording.subjects import record_subjects
 from scenarios.runner.deploy_command import run_command
 from scenarios.runner.environment import environment
+from scenarios.runner.generators.group import GeneratorGroup
+from scenarios.runner.generators.in_cluster import GeneratorJobs, generators_in
 from scenarios.runner.service_logs import ReplicaAt, ServiceLogs
 from scenarios.scenario.placeholders import database_values
 from scenarios.scenario.spec import IntegritySpec, PhasesSpec
 from scenarios.traffic.errors import TrafficError
 from scenarios.traffic.journeys.set_up import set_up
 from scenarios.traffic.plan import HTTPS_PORT, Plan, host_and_port
-from scenarios.traffic.process.driver import load_generator
+from scenarios.traffic.process.driver import LoadGenerator, load_generator
 from scenarios.traffic.settings import Journey, Step, TlsSettings, TrafficSettings
 from scenarios.traffic.wire.tls import tls_context
 
@@ -195,6 +199,7 @@ class Watch:
         logs: the service's own logs.
         compose: the docker compose project that it belongs to; None: to none.
         cluster: the part of a cluster where the service runs; None: nobody looks at a cluster.
+        generators: the load generators in that cluster; None: the load comes from this machine.
     """
 
     name: str
@@ -212,6 +217,7 @@ class Watch:
     logs: tuple[LogSource, ...] = ()
     compose: ComposeProject | None = None
     cluster: ClusterTarget | None = None
+    generators: GeneratorJobs | None = None
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -219,6 +225,7 @@ class _Ended(msgspec.Struct, frozen=True):
     reason: str | None = None
     unread: tuple[str, ...] = ()
     protocols: Mapping[str, int] = {}
+    generators: tuple[GeneratorFacts, ...] = ()
 
 
 async def watch(about: Watch, folder: Path, watcher: Progress, stop: asyncio.Event) -> None:
@@ -269,28 +276,13 @@ async def _inside(  # noqa: PLR0917 - a part of its one caller
     def hear(event: JournalEvent) -> None:
         watcher.on_event(msgspec.convert(event, Event, from_attributes=True))
 
-    if about.tls is not None:
+    if about.tls is not None and about.generators is None:
         await check_certificate(about.target, about.tls)
     if about.compose is not None:
         await about.compose.check()
     processes = await stack.enter_async_context(Processes())
-    load = await stack.enter_async_context(
-        load_generator(
-            processes,
-            Plan.of(
-                about.traffic,
-                host=about.target.host,
-                port=about.target.port,
-                seed=about.seed,
-                requests_path=str(RunFolder(folder).requests.path),
-                mails_path=str(RunFolder(folder).mails.path),
-                tls=about.tls,
-            ),
-            python=sys.executable,
-            folder=folder,
-            on_tick=watcher.on_tick,
-        )
-    )
+    load = await stack.enter_async_context(_load(about, view, processes, folder, watcher))
+    elsewhere = load if isinstance(load, GeneratorGroup) else None
     journal = stack.enter_context(Journal(RunFolder(folder).events.path, listeners=[hear]))
     service = ServiceLogs(about.logs, folder, seed=about.seed)
     observers = Observers(
@@ -300,6 +292,8 @@ async def _inside(  # noqa: PLR0917 - a part of its one caller
         marks=(processes.mark,),
         on_waits=watcher.on_waits,
         logs=stack.enter_context(service.followed()),
+        # How busy this machine is says nothing of generators on another one.
+        machine=elsewhere is None or elsewhere.here,
     )
     cluster = None if view is None else ClusterWatch(view, folder)
     async with (
@@ -315,14 +309,7 @@ async def _inside(  # noqa: PLR0917 - a part of its one caller
         if about.database is not None:
             schema = group.create_task(watch_schema(about.database, journal), name="schema")
         async with journal.verb("phase", detail={"name": "setup"}, encloses=True):
-            captured = await set_up(
-                about.target.host,
-                about.target.port,
-                about.traffic.set_up,
-                seed=about.seed,
-                timeout_seconds=about.traffic.timeout_seconds,
-                tls=about.tls,
-            )
+            captured = await _set_up(about, elsewhere)
         await _record_rows(about, RunFolder(folder).subjects_before.path)
         await load.start(captured)
         async with journal.verb("phase", detail={"name": "baseline"}, encloses=True):
@@ -342,7 +329,60 @@ async def _inside(  # noqa: PLR0917 - a part of its one caller
     nobody: ReplicaAt = lambda _upstream, _at_ns: None  # noqa: E731 - it is no more than that
     unread = service.join(nobody if about.compose is None else about.compose.replica_at)
     return msgspec.structs.replace(
-        ended, unread=unread, protocols=_protocols(about, RunFolder(folder))
+        ended,
+        unread=unread,
+        protocols=_protocols(about, RunFolder(folder)),
+        generators=() if elsewhere is None else elsewhere.facts,
+    )
+
+
+@asynccontextmanager
+async def _load(
+    about: Watch,
+    view: ClusterView | None,
+    processes: Processes,
+    folder: Path,
+    watcher: Progress,
+) -> AsyncIterator[LoadGenerator | GeneratorGroup]:
+    """What sends the traffic: a process of this machine, or generators in the cluster."""
+    plan = Plan.of(
+        about.traffic,
+        host=about.target.host,
+        port=about.target.port,
+        seed=about.seed,
+        requests_path=str(RunFolder(folder).requests.path),
+        mails_path=str(RunFolder(folder).mails.path),
+        tls=about.tls,
+    )
+    if about.generators is None or view is None:
+        async with load_generator(
+            processes, plan, python=sys.executable, folder=folder, on_tick=watcher.on_tick
+        ) as load:
+            yield load
+        return
+    ensure_meant(view.cluster, view.target.context)
+    async with generators_in(
+        view.cluster,
+        about.generators,
+        plan,
+        folder=folder,
+        on_tick=watcher.on_tick,
+        on_stage=watcher.on_stage,
+    ) as group:
+        yield group
+
+
+async def _set_up(about: Watch, elsewhere: GeneratorGroup | None) -> dict[str, str]:
+    """Send the requests of the set-up from where the traffic comes from."""
+    if elsewhere is not None:
+        return await elsewhere.set_up()
+    return await set_up(
+        about.target.host,
+        about.target.port,
+        about.traffic.set_up,
+        seed=about.seed,
+        timeout_seconds=about.traffic.timeout_seconds,
+        tls=about.tls,
     )
 
 
@@ -424,5 +464,6 @@ def _manifest(
         interrupted=interrupted,
         environment=this_machine(),
         cluster=None if view is None else view.settings,
+        generators=ended.generators,
         files=RunFolder(folder).digests(),
     )

@@ -110,6 +110,10 @@ def decide(
 def _no_ground(findings: Findings) -> Iterable[str]:
     if findings.manifest.interrupted:
         yield "the run was interrupted"
+    for one in findings.harness.generators:
+        if one.lost is not None:
+            why = one.lost.rstrip(".")
+            yield f"generator {one.number} {why}; so a part of the users is missing"
     if findings.requests.planned == 0:
         yield "no request was made"
     if findings.early_failures and findings.manifest.role == "release":

@@ -181,6 +181,13 @@ def _unseen(findings: Findings) -> Iterable[str]:
             f"the load generator was once {_short(held_up)} late and observed nothing during "
             "that time"
         )
+    clocks = [one.clock_error for one in findings.harness.generators]
+    if clocks:
+        many = f"{len(clocks)} generators" if len(clocks) > 1 else "one generator"
+        yield (
+            f"the load came from {many} in the cluster, whose clocks were compared with the run's "
+            f"before and after the traffic: their times may be up to {_fine(max(clocks))} off"
+        )
     if findings.paced:
         was, its = ("was", "its user") if findings.paced == 1 else ("were", "their users")
         yield (
@@ -193,6 +200,10 @@ def _unseen(findings: Findings) -> Iterable[str]:
 
 def _span(slots: Slots) -> float:
     return slots.seconds * (slots.good + slots.bad + slots.no_data)
+
+
+def _fine(seconds: float) -> str:
+    return f"{seconds * 1e3:.2g} ms" if seconds < 0.1 else _short(seconds)  # noqa: PLR2004 - 100 ms
 
 
 def _short(seconds: float) -> str:

@@ -4,10 +4,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from scenarios.evidence.generator_facts import GeneratorFacts
 from scenarios.evidence.manifest import Manifest
 from scenarios.evidence.outcome import Outcome
 from scenarios.evidence.tick import Tick
-from scenarios.verdict.model import Harness, Latency, Phase, Requests, SlowRequest, VersionShare
+from scenarios.verdict.model import (
+    GeneratorSummary,
+    Harness,
+    Latency,
+    Phase,
+    Requests,
+    SlowRequest,
+    VersionShare,
+)
 from scenarios.verdict.timeline import Timeline
 
 CPU_OVER_SECONDS = 1.0
@@ -93,7 +102,11 @@ def versions_of(
 
 
 def harness_of(
-    ticks: Iterable[Tick], lag_p99_ns: int | None, lag_max_ns: int | None, undispatched: int
+    ticks: Iterable[Tick],
+    lag_p99_ns: int | None,
+    lag_max_ns: int | None,
+    undispatched: int,
+    generators: Iterable[GeneratorFacts] = (),
 ) -> Harness:
     """How well the generator kept up; its own account says what the requests cannot.
 
@@ -102,6 +115,7 @@ def harness_of(
         lag_p99_ns: how late it sent requests on open connections; None if it sent none.
         lag_max_ns: the most of that.
         undispatched: how many requests it could not send.
+        generators: the generators, if there were several elsewhere.
     """
     account = Account(ticks)
     return Harness(
@@ -112,6 +126,19 @@ def harness_of(
         else None,
         cpu_max=account.cpu_max,
         undispatched=undispatched,
+        generators=tuple(map(_generator, generators)),
+    )
+
+
+def _generator(facts: GeneratorFacts) -> GeneratorSummary:
+    return GeneratorSummary(
+        number=facts.number,
+        name=facts.name,
+        node=facts.node,
+        requests=facts.requests,
+        clock_error=facts.clock_error_ns / 1e9,
+        clock_drift=facts.clock_drift_ns / 1e9,
+        lost=facts.lost,
     )
 
 

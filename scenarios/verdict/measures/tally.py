@@ -316,7 +316,9 @@ class RequestTally:
         """How well the generator kept up."""
         (measured,) = Durations.percentiles([self._lags], (0.99,))
         undispatched = sum(bucket.undispatched for bucket in self._buckets)
-        return harness_of(ticks, measured, self._lags.largest, undispatched)
+        return harness_of(
+            ticks, measured, self._lags.largest, undispatched, self._manifest.generators
+        )
 
     def at(self, at_ns: int) -> float:
         """An instant in seconds from the origin."""

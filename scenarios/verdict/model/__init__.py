@@ -26,6 +26,7 @@ from scenarios.verdict.model.causes import (
 )
 from scenarios.verdict.model.control_comparison import ControlComparison, ControlRow
 from scenarios.verdict.model.data import Integrity, Invariant, Violation
+from scenarios.verdict.model.generators import GeneratorSummary
 from scenarios.verdict.model.jobs import JobCauseFound, JobFinding, Jobs, JobStop
 from scenarios.verdict.model.locks import Blocker, Locks, Rewrite
 from scenarios.verdict.model.measures import (
@@ -61,6 +62,7 @@ __all__ = [
     "ControlRow",
     "Downtime",
     "FailedRequest",
+    "GeneratorSummary",
     "Harness",
     "Integrity",
     "Invariant",
@@ -115,12 +117,14 @@ class Harness(msgspec.Struct, frozen=True, kw_only=True):
         schedule_lag_max: how late the latest request was sent, in seconds.
         cpu_max: the generator's highest processor share over a second; 1.0 is saturated.
         undispatched: how many planned requests the generator could not send.
+        generators: the generators, if there were several elsewhere.
     """
 
     schedule_lag_p99: float | None
     schedule_lag_max: float | None
     cpu_max: float | None
     undispatched: int
+    generators: tuple[GeneratorSummary, ...] = ()
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.kubernetes.machine.daemons import CannotStartError, Daemon, do
+from tests.kubernetes.machine.hitless_image import write_hitless_image
 from tests.kubernetes.machine.image import write_image, write_test_images
 from tests.kubernetes.machine.node import PAUSE, Network, running_node
 
@@ -77,9 +78,10 @@ def cluster(binaries: Path, group: str) -> Iterator[Path]:
     do("ip", "link", "add", network.bridge, "type", "bridge")
     do("ip", "address", "add", f"{network.host}/24", "dev", network.bridge)
     do("ip", "link", "set", network.bridge, "up")
-    images = [_FOLDER / "pause.tar", _FOLDER / "service.tar"]
+    images = [_FOLDER / f"{name}.tar" for name in ("pause", "service", "hitless")]
     write_image(images[0], {PAUSE: ["/pause"]}, files={"/pause": binaries / "pause"})
     write_test_images(images[1])
+    write_hitless_image(images[2])
     with ExitStack() as stack:
         kubeconfig = stack.enter_context(_control_plane(binaries, logs, network))
         for number in range(1, NODES + 1):

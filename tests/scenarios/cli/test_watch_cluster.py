@@ -43,3 +43,26 @@ def test_without_the_extra(
     code, told = refused("shop", tmp_path, capsys)
     assert code == 4
     assert "pip install 'hitless[kubernetes]'" in told
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--generators", "2", "--generator-image", "i"], "--generators needs --cluster"),
+        (["--cluster", "shop", "--generators", "2"], "--generators needs --generator-image"),
+        (["--cluster", "shop", "--generator-image", "i"], "--generator-image needs --generators"),
+        (
+            ["--cluster", "shop", "--generators", "0", "--generator-image", "i"],
+            "greater than or equal to 1",
+        ),
+    ],
+)
+def test_generators_need_all_their_flags(
+    flags: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each message names the flag that is missing or wrong."""
+    marker = tmp_path / "deployed"
+    words_of = ["watch", *flags, "--url", "http://127.0.0.1:1/", "--out", str(tmp_path)]
+    assert status([*words_of, "--no-live", "--", "touch", str(marker)]) == 2
+    assert not marker.exists()
+    assert words in capsys.readouterr().err.strip().splitlines()[-1]
