@@ -61,8 +61,10 @@ class BackendPool:
         *,
         limit: int = 0,
         has_idle: Callable[[Backend], bool] = _has_none,
+        shuffle: Callable[[list[Backend]], None] | None = None,
     ) -> None:
         self._listener = listener
+        self._shuffle = shuffle
         self._has_idle = has_idle
         self._limit = limit or 1 << 62
         self._backends: dict[str, Backend] = {}
@@ -295,6 +297,7 @@ class BackendPool:
             place = self._next
             if place >= len(ring):
                 place = 0
+                ring = self._next_round(ring)
             self._next = place + 1
             chosen = ring[place]
             if chosen.in_flight >= self._limit:
@@ -312,6 +315,14 @@ class BackendPool:
         chosen = _smooth(fit)
         chosen.in_flight += 1
         return chosen
+
+    def _next_round(self, ring: tuple[Backend, ...]) -> tuple[Backend, ...]:
+        """The order of the next round of equal weights."""
+        if self._shuffle is not None:
+            order = list(ring)
+            self._shuffle(order)
+            self._ring = ring = tuple(order)
+        return ring
 
     @property
     def is_plain(self) -> bool:

@@ -106,6 +106,8 @@ class Config:
         affinity: the name of the cookie that keeps a user on one version; None for none.
         retry: whether a request goes to another backend, or is sent again, when a backend fails.
         passive_checks: whether the failures of live requests take a backend out.
+        shuffle: whether each round of the round robin has an order of its own. Two balancers, one
+            behind the other, else choose in step, and some pairs of backends never meet.
         retry_ratio: retries allowed for each request.
         retry_minimum: retries allowed in ten seconds in any case.
         replay_bytes: the largest request body that is kept for a retry.
@@ -130,6 +132,7 @@ class Config:
     affinity: str | None = None
     retry: bool = True
     passive_checks: bool = True
+    shuffle: bool = False
     retry_ratio: float = 0.2
     retry_minimum: int = 3
     replay_bytes: int = 64 * 1024

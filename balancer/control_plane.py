@@ -1,6 +1,7 @@
 """The control plane: what the admin API can do to backends, data plane and health checks."""
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 
@@ -32,7 +33,10 @@ class ControlPlane:
         self.config = config
         self.events = events
         self.pool = BackendPool(
-            self._changed, limit=config.limits.backend_requests, has_idle=self._has_idle
+            self._changed,
+            limit=config.limits.backend_requests,
+            has_idle=self._has_idle,
+            shuffle=random.shuffle if config.shuffle else None,
         )
         self._data_plane: DataPlane | None = None
         self.own_addresses: list[Address] = []

@@ -203,6 +203,13 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - one statement an op
         default="16777216",
     )
 
+    parser.add_argument(
+        "--shuffle",
+        action="store_true",
+        help="take the backends of equal weight in another order in each round, so that two "
+        "balancers in a row do not choose in step",
+    )
+
     retry = parser.add_argument_group("retries")
     retry.add_argument(
         "--no-retry",
@@ -342,6 +349,7 @@ def parse(arguments: Sequence[str]) -> Config:
         affinity=given.affinity_cookie,
         retry=not given.no_retry,
         passive_checks=not given.no_passive_checks,
+        shuffle=given.shuffle,
         retry_ratio=given.retry_ratio,
         retry_minimum=given.retry_minimum,
         replay_bytes=given.replay_bytes,

@@ -194,6 +194,7 @@ async def start_balancer(
     passive_checks: bool = True,
     active_checks: bool = True,
     idle_timeout: float = 1.0,
+    shuffle: bool = False,
 ) -> AsyncIterator[Balancer]:
     """Start a balancer in a process of its own, and stop it when the block is left.
 
@@ -211,6 +212,7 @@ async def start_balancer(
         passive_checks: whether the failures of live requests take a replica out.
         active_checks: whether a replica that is up is checked.
         idle_timeout: how long an idle connection to a replica may be used again, in seconds.
+        shuffle: whether it chooses in an order of its own in each round.
 
     Raises:
         EnvironmentFailure: it does not start.
@@ -232,6 +234,8 @@ async def start_balancer(
         command += ["--no-retry"]
     if not passive_checks:
         command += ["--no-passive-checks"]
+    if shuffle:
+        command += ["--shuffle"]
     if not active_checks:
         command += ["--no-active-checks"]
     command += ["--timeout-reuse", f"{idle_timeout:g}"]
@@ -292,6 +296,7 @@ async def start(processes: Processes, settings: RouterSettings) -> AsyncIterator
         passive_checks=settings.passive_checks,
         active_checks=settings.active_checks,
         idle_timeout=settings.idle_timeout,
+        shuffle=settings.shuffle,
     ) as balancer:
         yield balancer
 

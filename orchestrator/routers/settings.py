@@ -102,6 +102,8 @@ class RouterSettings:
         active_checks: whether a replica that is up is checked; False: our own balancer only.
         idle_timeout: how long our own balancer uses an idle connection to a replica again, in
             seconds.
+        shuffle: whether our own balancer chooses in an order of its own in each round, so that it
+            is not in step with a balancer before it.
         on_change: told what the router makes of its backends.
     """
 
@@ -119,6 +121,7 @@ class RouterSettings:
     passive_checks: bool = True
     active_checks: bool = True
     idle_timeout: float = 1.0
+    shuffle: bool = False
     on_change: Callable[[BackendChange], None] = lambda _change: None
 
 

@@ -123,6 +123,8 @@ async def service_router(
         passive_checks=balancer.passive_checks,
         active_checks=balancer.active_checks,
         idle_timeout=balancer.idle_timeout_seconds,
+        # In step with the balancer before it, it would never let some pairs of versions meet.
+        shuffle=True,
     )
     async with start_router("hitless", processes, settings) as running:
         yield running

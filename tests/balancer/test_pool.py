@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -22,8 +24,8 @@ from balancer.statistics import Counters, complete
 from tests.support.balancer import watched_deadline
 
 
-def pool_of(*weights: float) -> BackendPool:
-    pool = BackendPool()
+def pool_of(*weights: float, shuffle: Callable[[list[Backend]], None] | None = None) -> BackendPool:
+    pool = BackendPool(shuffle=shuffle)
     for number, weight in enumerate(weights):
         one = pool.attach(f"a-{number}", host="h", port=number + 1, version="a", weight=weight)
         pool.mark(one, State.UP)
@@ -69,6 +71,19 @@ def test_shares_are_exact(weights: list[int], rounds: int) -> None:
     for _ in range(rounds):
         picks = Counter(pick(pool) for _ in range(sum(weights)))
         assert [picks[f"a-{n}"] for n in range(len(weights))] == weights
+
+
+@given(st.integers(2, 6), st.integers(0, 1 << 32))
+def test_two_balancers_in_a_row_are_not_in_step(size: int, seed: int) -> None:
+    """With `--shuffle` each round is as even, and every backend meets every one behind it (C1)."""
+    before = pool_of(*[1.0] * size)
+    behind = pool_of(*[1.0] * size, shuffle=random.Random(seed).shuffle)
+    pairs = set[tuple[str, str]]()
+    for _ in range(40 * size):
+        rounds = [(pick(before), pick(behind)) for _ in range(size)]
+        assert {one for _, one in rounds} == {f"a-{n}" for n in range(size)}
+        pairs.update(rounds)
+    assert len(pairs) == size * size
 
 
 @given(st.lists(st.sampled_from([1.0, 2.5, 0.1, 7.0]), min_size=2, max_size=5))
