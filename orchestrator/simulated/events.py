@@ -104,7 +104,9 @@ class Events:
                 if heap[0][0] > last_ns:
                     break
                 at_ns, _, what, about = pop(heap)
-                clock.ns, self.passed_ns = at_ns, at_ns - 1
+                clock.ns = at_ns
+                if at_ns > self.passed_ns:  # else arrivals at this instant have come already
+                    self.passed_ns = at_ns - 1
                 what(about)
             elif (
                 next_ns > last_ns or arrivals is None or next_ns >= NEVER or not (heap or until_ns)
