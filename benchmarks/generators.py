@@ -42,6 +42,7 @@ class Sent:
     Attributes:
         rate: how many requests a second it was asked for.
         requests: how many it recorded.
+        seconds: from the first of them to the last.
         unsent: how many of them it could not send.
         lag_p99_seconds: how late they were.
         busy: how much of the machine was in use meanwhile, other people's processes included.
@@ -49,6 +50,7 @@ class Sent:
 
     rate: float
     requests: int
+    seconds: float
     unsent: int
     lag_p99_seconds: float
     busy: float
@@ -126,7 +128,9 @@ async def measured(send: Sender, rate: float, seconds: float) -> Sent:
         (one.sent_ns - one.planned_ns) / 1e9 for one in requests if one.sent_ns is not None
     )
     unsent = len(requests) - len(lags)
-    return Sent(rate, len(requests), unsent, lags[int(0.99 * len(lags))], busy)
+    planned = [one.planned_ns for one in requests]
+    length = (max(planned) - min(planned)) / 1e9
+    return Sent(rate, len(requests), length, unsent, lags[int(0.99 * len(lags))], busy)
 
 
 def idle_seconds() -> float:
@@ -156,7 +160,7 @@ def main() -> None:
             else:
                 failed.add(name)
             print(
-                f"| {name} | {rate:,.0f} | {(one.requests - one.unsent) / options.seconds:,.0f} | "
+                f"| {name} | {rate:,.0f} | {(one.requests - one.unsent) / one.seconds:,.0f} | "
                 f"{one.lag_p99_seconds * 1e3:.1f} | {'yes' if one.kept else 'no'} | "
                 f"{one.busy * 100:.0f} % |",
                 flush=True,

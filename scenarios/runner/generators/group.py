@@ -134,7 +134,7 @@ class GeneratorGroup:
         )
         await self._all(
             lambda one: one.tell(
-                Command(do="start", at_ns=_on_its_clock(one, start_ns), values=values)
+                Command(do="start", at_ns=_on_its_clock(one, start_ns), values=dict(values))
             )
         )
         await _until(start_ns)

@@ -47,7 +47,7 @@ class LoadGenerator:
         Args:
             values: what fills the plan's `known` placeholders.
         """
-        await self._send(Command(do="start", values=values))
+        await self._send(Command(do="start", values=dict(values)))
 
     async def released(self) -> None:
         """Let those go on who wait for the end of the release."""
