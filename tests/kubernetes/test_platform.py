@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,11 +60,13 @@ class Plan:
         *,
         web: str | None = None,
         more: str = "",
+        subscribers: int = 50,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.file = folder / "scenario.toml"
         added = (HERE / "on_cluster.toml").read_text()
+        added = added.replace("weight = 50", f"weight = {subscribers}", 1)
         self.file.write_text(f'extends = "{name}"\n{added}{more}')
         (folder / "web.yaml").write_text(web or (HERE / "web.yaml").read_text())
         self._database = database
@@ -117,9 +120,9 @@ def test_the_advised_delay_ends_the_failures(tmp_path: Path, database: Server) -
     web = (HERE / "web.yaml").read_text()
     assert NO_PRE_STOP in web
     fast = ("--rate", "100")
-    without = Plan(
-        tmp_path / "without", database, web=web.replace(NO_PRE_STOP, ""), more=ONE_ROLLOUT
-    )
+    # Most users only connect, so that a busy machine carries them, too.
+    users: Any = {"more": ONE_ROLLOUT, "subscribers": 5}
+    without = Plan(tmp_path / "without", database, web=web.replace(NO_PRE_STOP, ""), **users)
     code, verdict = without.run(*fast)
     assert (code, verdict.verdict) == (1, "fail"), verdict.reasons
     assert {one.cause for one in verdict.causes} == {UNDRAINED}, verdict.causes
@@ -129,5 +132,5 @@ def test_the_advised_delay_ends_the_failures(tmp_path: Path, database: Server) -
     delay = f'[sleep, "{advice.value:.0f}"]'
     advised = web.replace('[sleep, "3"]', delay)
     assert delay in advised
-    _, verdict = Plan(tmp_path / "with", database, web=advised, more=ONE_ROLLOUT).run(*fast)
+    _, verdict = Plan(tmp_path / "with", database, web=advised, **users).run(*fast)
     assert_good(verdict)
