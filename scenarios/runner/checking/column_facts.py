@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from orchestrator.database import connected
-from scenarios.check.suggestion import ColumnFacts
+from scenarios.check.suggested_parts import ColumnFacts
 
 _COLUMNS = """
 SELECT c.oid, c.relname AS table_name, a.attname AS name, a.attnotnull AS not_null,

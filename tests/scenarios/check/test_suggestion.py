@@ -6,7 +6,8 @@ import pytest
 from scenarios.check.migration_findings import MigrationSource
 from scenarios.check.operations import operations_of, written
 from scenarios.check.sql_text import statements_of
-from scenarios.check.suggestion import ColumnFacts, Suggestion, suggest
+from scenarios.check.suggested_parts import ColumnFacts
+from scenarios.check.suggestion import Suggestion, suggest
 
 COLUMNS = {
     ("people", name): ColumnFacts(type="text") for name in ("id", "age", "date", "note", "text")
