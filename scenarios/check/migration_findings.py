@@ -4,7 +4,7 @@ A finding needs an observation: a lock with work under it, a refused statement, 
 left behind. The text of a migration only says which operation it was, and on which line.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -270,25 +270,31 @@ class _Change:
                     yield self._finding("unbatched-change", operation, words)
 
     def _versions(self) -> Iterator[MigrationFinding]:
-        """Whether the version that serves worked before the change, and fails after it."""
+        """What of the version that serves worked before the change, and fails after it.
+
+        What failed before already is the doing of an earlier change.
+        """
         schema = self.before.get(self.source.change)
         if schema is None or self.serving is None:
             return
         after = (*schema, self.source.change)
         cells = [one for one in self.observed.cells if one.version == self.serving]
-        if not any(one.ok for one in cells if one.schema == schema):
+        ready = [one for one in cells if one.schema == schema and one.not_ready is None]
+        if not ready:
             return
+        worked = {one.endpoint for cell in ready for one in cell.endpoints if one.ok}
         now = [one for one in cells if one.schema == after]
-        for cell in now:
-            yield from self._cell(cell)
+        broken = [found for cell in now for found in self._cell(cell, worked)]
+        yield from broken
+        still = all(one.level != "error" for one in broken)
         for operation in self.operations:
-            if _has_silent_default(operation) and now and all(one.ok for one in now):
+            if _has_silent_default(operation) and now and still:
                 words = f"{self.serving} works, and its rows get {operation.expression}"
                 yield self._finding("silent-default", operation, words)
 
-    def _cell(self, cell: CellResult) -> Iterator[MigrationFinding]:
+    def _cell(self, cell: CellResult, worked: Collection[str]) -> Iterator[MigrationFinding]:
         for endpoint in cell.endpoints:
-            if endpoint.ok:
+            if endpoint.ok or endpoint.endpoint not in worked:
                 continue
             message = endpoint.message or endpoint.mismatch or ""
             rule, operation = self._blamed(endpoint.sqlstate, message, "breaks-version")
