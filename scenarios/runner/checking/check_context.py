@@ -11,6 +11,7 @@ from orchestrator.pooler import PgBouncer
 from orchestrator.postgres import EmbeddedServer
 from scenarios.check.observed import SchemaKey
 from scenarios.check.trial_plan import Advance
+from scenarios.recording.ndjson_command import NdjsonCommand
 from scenarios.runner import release as application
 from scenarios.runner.checking.journey_player import JourneyPlayer
 from scenarios.runner.checking.planned_release import PlannedRelease
@@ -38,6 +39,7 @@ class CheckContext:
         folder: for logs.
         template: waits for the template of the databases with a schema.
         pooler: stands between the replicas and the server; None if there is none.
+        tell: told what happens.
         numbers: for unique names.
     """
 
@@ -51,6 +53,7 @@ class CheckContext:
     folder: Path
     template: Callable[[SchemaKey], Awaitable[str]]
     pooler: PgBouncer | None = None
+    tell: Callable[[str], None] = lambda _: None
     numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     @asynccontextmanager
@@ -67,6 +70,31 @@ class CheckContext:
         name = f"check_{next(self.numbers)}"
         async with self.server.database(name, template=template) as url:
             yield url
+
+    def asking(self, key: str, url: str) -> str | NdjsonCommand | None:
+        """The query or the command of `[integrity]` with this key; None if there is none.
+
+        Args:
+            key: `subjects` or `settled_when`.
+            url: the database that a command asks.
+        """
+        spec = self.loaded.scenario.integrity
+        value = None if spec is None else getattr(spec, key)
+        if spec is None or not isinstance(value, tuple):
+            return value
+        scenario = self.loaded.scenario
+        using = spec.using or application.next_deployed(scenario, len(scenario.release.steps))
+        values = {**self.values(url, migrates=True), "replica_dir": str(self.folder)}
+        command = application.command(self.loaded, value, using, values)
+        return NdjsonCommand(
+            key=f"integrity.{key}",
+            processes=self.environment.processes,
+            command=command.command,
+            env=command.env,
+            cwd=command.cwd,
+            log=self.folder / f"{key}-{next(self.numbers)}.log",
+            timeout_seconds=spec.settle_timeout_seconds,
+        )
 
     def values(self, url: str, *, migrates: bool = False) -> dict[str, str]:
         """What fills the placeholders of the processes that use the database with this URL.

@@ -230,6 +230,7 @@ async def try_trials(
             folder=folder,
             template=templates.wait,
             pooler=pooler,
+            tell=tell,
         )
         cores = asyncio.Semaphore(max(1, os.cpu_count() or 1))
         async with asyncio.TaskGroup() as group:

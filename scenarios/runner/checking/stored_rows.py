@@ -1,11 +1,13 @@
 """What is stored for the subjects of a trial, against what its requests sent and what was there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from orchestrator.errors import EnvironmentFailure
 from scenarios.evidence.subject import Subject
-from scenarios.recording.subjects import read_subjects
+from scenarios.recording.ndjson_command import NdjsonCommand
+from scenarios.recording.subjects import EXAMPLE, read_subjects
 from scenarios.runner.checking.replica_client import PlayedRequest
 from scenarios.verdict.data.values import (
     KEPT_VALUE,
@@ -24,12 +26,17 @@ class StoredRows:
 
     Args:
         url: the database; empty: there is none.
-        query: `integrity.subjects`; None: nobody asks for it, or a command does.
+        query: `integrity.subjects`; None: nobody asks for it.
+        tell: told of a command that fails. It may be written for another schema, so its values
+            are not compared then.
     """
 
-    def __init__(self, url: str, query: str | None) -> None:
+    def __init__(
+        self, url: str, query: str | NdjsonCommand | None, tell: Callable[[str], None]
+    ) -> None:
         self._url = url
         self._query = query if url else None
+        self._tell = tell
 
     async def read(self) -> list[Subject] | None:
         """All rows; None where nobody can tell.
@@ -37,7 +44,13 @@ class StoredRows:
         Raises:
             EnvironmentFailure: the database refuses the query or does not answer.
         """
-        return None if self._query is None else await read_subjects(self._url, self._query)
+        if not isinstance(self._query, NdjsonCommand):
+            return None if self._query is None else await read_subjects(self._url, self._query)
+        try:
+            return await self._query.lines(Subject, EXAMPLE)
+        except EnvironmentFailure as failure:
+            self._tell(f"values are not compared: {failure}")
+            return None
 
     async def compared(self, played: Sequence[PlayedRequest]) -> list[PlayedRequest]:
         """The requests; those whose value is not stored as it was sent have failed.

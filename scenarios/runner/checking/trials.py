@@ -121,14 +121,12 @@ class Trial:
         self._stack = stack
         self._started: list[str] = []
         self._running: dict[str, Replica] = {}
-        spec = context.loaded.scenario.integrity
-        subjects = None if spec is None else spec.subjects
-        self._stored = StoredRows(url, subjects if isinstance(subjects, str) else None)
+        self._stored = StoredRows(url, context.asking("subjects", url), context.tell)
         self._settled: Callable[[], Awaitable[bool]] | None = None
-        if spec is not None and isinstance(spec.settled_when, str) and url:
-            query = spec.settled_when
+        spec, settled_when = context.loaded.scenario.integrity, context.asking("settled_when", url)
+        if spec is not None and settled_when is not None and url:
             seconds = spec.settle_timeout_seconds
-            self._settled = lambda: wait_settled(url, query, seconds)
+            self._settled = lambda: wait_settled(url, settled_when, seconds)
 
     async def fresh(self, schema: SchemaKey, version: str) -> tuple[TriedReplica, CellResult]:
         """Start a replica of the version, and play each journey once."""
