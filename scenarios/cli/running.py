@@ -32,6 +32,7 @@ from scenarios.runner.release import command_name, commands_without_lock_timeout
 from scenarios.runner.router import need_router
 from scenarios.runner.run import run
 from scenarios.scenario.experiment import Experiment
+from scenarios.scenario.platform_spec import DEPLOYMENT
 from scenarios.scenario.spec import ReleaseStep
 from scenarios.simulation.run import run_simulated
 from scenarios.verdict import Judgement, Verdict
@@ -105,22 +106,19 @@ async def run_and_review(
         with watcher as looking_on:
             await run_simulated(experiment, folder, looking_on)
             return Reviewed(await judged(folder, looking_on), folder)
-    if experiment.on_cluster:
-        folder = new_folder(out, experiment.scenario.name, experiment.strategy)
-        with watcher as looking_on:
-            async with passing_time(looking_on):
-                await run_on_cluster(experiment, place, folder, looking_on)
-                return Reviewed(await judged(folder, looking_on), folder)
-    check_programs(experiment.loaded)
-    await need_router(experiment, keep=place.keep)
+    if not experiment.on_cluster:
+        check_programs(experiment.loaded)
+        await need_router(experiment, keep=place.keep)
     folder = new_folder(out, experiment.scenario.name, experiment.strategy)
     operator = OperatorCommands()
     if isinstance(watcher, Dashboard | PlainProgress):
         operator.describe_by(_describer(experiment, watcher))
-    keys = nullcontext() if not _has_keys(watcher) else listening(_keys(operator, watcher))
+    steered = experiment.strategy != DEPLOYMENT  # nobody steers the cluster's own controllers
+    keys = listening(_keys(operator, watcher)) if steered and _has_keys(watcher) else nullcontext()
+    carry_out = run_on_cluster if experiment.on_cluster else run
     with keys, watcher as looking_on:
         async with passing_time(looking_on):
-            await run(experiment, place, folder, looking_on, operator)
+            await carry_out(experiment, place, folder, looking_on, operator)
             return Reviewed(await judged(folder, looking_on), folder)
 
 

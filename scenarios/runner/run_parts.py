@@ -1,15 +1,13 @@
 """What a run stands on before its first replica: it is started here, and ends with the run."""
 
-import os
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from orchestrator.control_socket import serve_control_socket
 from orchestrator.hooks import CommandHooks
 from orchestrator.journal import Journal
 from orchestrator.migrations import YoyoMigrator
@@ -25,7 +23,6 @@ from orchestrator.rollout import Rollout
 from orchestrator.routers.settings import RunningRouter
 from orchestrator.strategies import STRATEGIES
 from orchestrator.supervisor import Supervisor
-from scenarios.evidence.control_file import ControlFile
 from scenarios.evidence.event import Event
 from scenarios.evidence.progress import Progress
 from scenarios.evidence.run_folder import RunFolder
@@ -41,6 +38,7 @@ from scenarios.runner.faults import Faults, PhaseClock
 from scenarios.runner.fresh_starts import FreshStarts
 from scenarios.runner.manifest import RouterFacts
 from scenarios.runner.operator_commands import OperatorCommands
+from scenarios.runner.operator_socket import operator_socket
 from scenarios.runner.pooling import pooled, record_messages
 from scenarios.runner.process_sets import BesideStarter
 from scenarios.runner.replica_exits import ReplicaExits
@@ -202,7 +200,9 @@ class Starter:
         self.beside = beside = await services.starter.start_sets(
             stack, journal, rollout.control, services.values
         )
-        await stack.enter_async_context(self._control_socket(services.private))
+        await stack.enter_async_context(
+            operator_socket(self._operator, services.private, self._files.control)
+        )
         release = application.release(self._experiment.loaded, services.migration_values)
         self._keep(stack, services, rollout, release)
         seconds = rollout.policy.progress_deadline_seconds
@@ -377,18 +377,6 @@ class Starter:
         )
         self._operator.connect(rollout.control)
         return rollout
-
-    @asynccontextmanager
-    async def _control_socket(self, private: Path) -> AsyncIterator[None]:
-        """Serve the socket of `hitless ctl`, and write its path to the run's folder."""
-        socket = private / "control.sock"
-        file = self._files.control
-        async with serve_control_socket(socket, self._operator.execute):
-            file.write_bytes(msgspec.json.encode(ControlFile(socket=str(socket), pid=os.getpid())))
-            try:
-                yield
-            finally:
-                file.unlink(missing_ok=True)
 
     def _keep(
         self, stack: AsyncExitStack, services: _Services, rollout: Rollout, release: Release

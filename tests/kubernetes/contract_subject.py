@@ -79,12 +79,12 @@ class Subject:
     exited: asyncio.Event = field(default_factory=asyncio.Event)
     dies: tuple[str, tuple[str, ...]] = ("exited with status 3", ("no configuration; giving up",))
     tells_port = False
-    running = SimpleNamespace(kind="service")
 
     def __post_init__(self) -> None:
         self.platform = KubernetesPlatform(
             self.view, _template, log_directory=self.folder, on_exit=self.on_exit
         )
+        self.running = SimpleNamespace(kind="service", address=self.address)
         self.router = ServiceRouter(self.view, SERVICE, probed=True)
 
     @property

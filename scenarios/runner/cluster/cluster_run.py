@@ -269,6 +269,10 @@ class ClusterRun:
         del parts, processes
         yield
 
+    async def _linger(self, seconds: float) -> None:
+        """Let the traffic go on after the release."""
+        await asyncio.sleep(seconds)
+
     async def _first_version(self, parts: ClusterParts) -> None:
         """Let the version before the release serve; here it does so already."""
 
@@ -319,7 +323,7 @@ class ClusterRun:
                 await self._release(parts)
                 await parts.load.released()
             async with phase(journal, "settle"):
-                await asyncio.sleep(phases.settle_seconds)
+                await self._linger(phases.settle_seconds)
                 await self._settle(parts)
 
     async def _begin(self, parts: ClusterParts) -> dict[str, str]:

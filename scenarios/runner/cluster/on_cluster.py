@@ -6,6 +6,7 @@ from scenarios.evidence.progress import Progress
 from scenarios.runner.cluster.cluster_run import ClusterRun
 from scenarios.runner.cluster.pods_run import PodsRun
 from scenarios.runner.environment import Environment
+from scenarios.runner.operator_commands import OperatorCommands
 from scenarios.scenario.experiment import Experiment
 from scenarios.scenario.platform_spec import DEPLOYMENT
 
@@ -15,6 +16,7 @@ async def run_on_cluster(
     environment: Environment,
     folder: Path,
     watcher: Progress,
+    operator: OperatorCommands | None = None,
     *,
     only_begin: bool = False,
 ) -> None:
@@ -25,6 +27,7 @@ async def run_on_cluster(
         environment: where its database is.
         folder: for its evidence.
         watcher: told what happens.
+        operator: gives the commands of people to a strategy of ours; absent: nobody can give any.
         only_begin: end before the traffic: the first version was deployed and each journey tried.
 
     Raises:
@@ -33,5 +36,9 @@ async def run_on_cluster(
         UsageError: what was named cannot be used.
         EnvironmentFailure: it could not begin, or something that it stands on broke.
     """
-    kind = ClusterRun if experiment.strategy == DEPLOYMENT else PodsRun
-    await kind(experiment, environment, folder, watcher).go(only_begin=only_begin)
+    run = (
+        ClusterRun(experiment, environment, folder, watcher)
+        if experiment.strategy == DEPLOYMENT
+        else PodsRun(experiment, environment, folder, watcher, operator or OperatorCommands())
+    )
+    await run.go(only_begin=only_begin)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -34,6 +34,8 @@ from scenarios.runner.cluster.pod_deploying import PodDeployer
 from scenarios.runner.cluster.service_address import Address
 from scenarios.runner.environment import Environment
 from scenarios.runner.manifest import RouterFacts
+from scenarios.runner.operator_commands import OperatorCommands
+from scenarios.runner.operator_socket import operator_socket
 from scenarios.runner.release import version as version_of
 from scenarios.runner.replica_exits import ReplicaExits
 from scenarios.runner.router import show_replicas
@@ -85,10 +87,18 @@ class PodsRun(ClusterRun):
     _exits: ReplicaExits
     _released: Release
 
+    _release_run: ReleaseRun
+
     def __init__(
-        self, experiment: Experiment, environment: Environment, folder: Path, watcher: Progress
+        self,
+        experiment: Experiment,
+        environment: Environment,
+        folder: Path,
+        watcher: Progress,
+        operator: OperatorCommands,
     ) -> None:
         super().__init__(experiment, environment, folder, watcher)
+        self._operator = operator
         self._probed = True
         self._facts: RouterFacts | None = None
         self._begun = asyncio.Event()
@@ -134,33 +144,41 @@ class PodsRun(ClusterRun):
         policy = self._scenario.policy
         self._exits = ReplicaExits(parts.journal)
         service = str((await parts.deployer.service())["metadata"]["name"])
-        async with NamespaceView(parts.cluster, parts.deployer.namespace) as view:
-            router = ServiceRouter(view, service, probed=self._probed)
-            self._router = router
-            self._facts = RouterFacts(f"service/{service}", router.capabilities.lacking())
-            async with KubernetesPlatform(
-                view,
-                self._deployer.template_of,
-                log_directory=self._files.path,
-                labels=parts.deployer.labels,
-                on_exit=self._exits.hear,
-                address_seconds=_ADDRESS_SHARE * policy.progress_deadline_seconds,
-            ) as platform:
-                self._platform = platform
-                parts.watch.logs_elsewhere = platform.has_log
-                self._rollout = Rollout(
-                    platform,
-                    router,
-                    parts.journal,
-                    policy,
-                    hooks=CommandHooks(
-                        processes,
-                        log=self._files.hooks_log,
-                        cwd=self._experiment.loaded.path.parent,
-                    ),
-                    seed=self._experiment.seed,
+        async with AsyncExitStack() as stack:
+            view = await stack.enter_async_context(
+                NamespaceView(parts.cluster, parts.deployer.namespace)
+            )
+            self._router = ServiceRouter(view, service, probed=self._probed)
+            self._facts = RouterFacts(f"service/{service}", self._router.capabilities.lacking())
+            self._platform = await stack.enter_async_context(
+                KubernetesPlatform(
+                    view,
+                    self._deployer.template_of,
+                    log_directory=self._files.path,
+                    labels=parts.deployer.labels,
+                    on_exit=self._exits.hear,
+                    address_seconds=_ADDRESS_SHARE * policy.progress_deadline_seconds,
                 )
-                yield
+            )
+            parts.watch.logs_elsewhere = self._platform.has_log
+            self._rollout = Rollout(
+                self._platform,
+                self._router,
+                parts.journal,
+                policy,
+                hooks=CommandHooks(
+                    processes,
+                    log=self._files.hooks_log,
+                    cwd=self._experiment.loaded.path.parent,
+                ),
+                seed=self._experiment.seed,
+            )
+            self._operator.connect(self._rollout.control)
+            private = await stack.enter_async_context(processes.directory("hitless-run-"))
+            await stack.enter_async_context(
+                operator_socket(self._operator, private, self._files.control)
+            )
+            yield
 
     async def _first_version(self, parts: ClusterParts) -> None:
         serving = self._released.start
@@ -204,7 +222,21 @@ class PodsRun(ClusterRun):
     async def _release(self, parts: ClusterParts) -> None:
         migrator = JobMigrator(self._experiment.loaded, parts.deployer, parts.watch)
         strategy = STRATEGIES[self._experiment.strategy]
-        self._result = await ReleaseRun(self._released, self._rollout, strategy, migrator).run()
+        self._release_run = ReleaseRun(self._released, self._rollout, strategy, migrator)
+        self._result = await self._release_run.run()
+
+    async def _linger(self, seconds: float) -> None:
+        """Carry out the commands that people give after the release."""
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    command = await self._rollout.control.next_command()
+            except TimeoutError:
+                return
+            if command == "finish":
+                return
+            again = self._release_run.undo if command == "undo" else self._release_run.retry
+            self._result = await again()
 
     def _router_facts(self) -> RouterFacts | None:
         return self._facts
