@@ -49,7 +49,7 @@ class ColumnFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SuggestedPart:
     """A migration to be: what it does in a word, its statements, and those that take it back."""
 
     what: str
@@ -59,7 +59,7 @@ class Part:
     apart: bool = False
 
 
-def constraint_parts(one: SchemaOperation) -> Iterator[Part]:
+def constraint_parts(one: SchemaOperation) -> Iterator[SuggestedPart]:
     """A foreign key or a CHECK: first NOT VALID, then validated apart from it."""
     table = one.table
     if one.kind == "add_check":
@@ -71,23 +71,23 @@ def constraint_parts(one: SchemaOperation) -> Iterator[Part]:
         rule = f"FOREIGN KEY ({columns}) REFERENCES {one.expression}"
     add = f"ALTER TABLE {table} ADD CONSTRAINT {name} {rule} NOT VALID"
     drop = f"ALTER TABLE {table} DROP CONSTRAINT {name}"
-    yield Part("constraint", "contract", [add], [drop])
+    yield SuggestedPart("constraint", "contract", [add], [drop])
     if one.valid:
         validate = f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"
-        yield Part("constraint-valid", "contract", [validate])
+        yield SuggestedPart("constraint-valid", "contract", [validate])
 
 
-def unique_parts(one: SchemaOperation) -> Iterator[Part]:
+def unique_parts(one: SchemaOperation) -> Iterator[SuggestedPart]:
     """A UNIQUE constraint: it takes over an index that was built beside the traffic."""
     table, columns = one.table, ", ".join(one.columns)
     name = one.name or made_name(table, *one.columns, "key")
     yield _concurrent_index(one, name, f"UNIQUE INDEX CONCURRENTLY {name} ON {table} ({columns})")
     add = f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}"
     # The constraint owns the index, so both go; what is left of the rollback finds none.
-    yield Part("unique", "expand", [add], [f"ALTER TABLE {table} DROP CONSTRAINT {name}"])
+    yield SuggestedPart("unique", "expand", [add], [f"ALTER TABLE {table} DROP CONSTRAINT {name}"])
 
 
-def index_part(one: SchemaOperation) -> Part:
+def index_part(one: SchemaOperation) -> SuggestedPart:
     """An index that is built beside the traffic, with a name of its own if it has none."""
     letters = re.findall(r"\w+", one.expression)
     name = one.name or made_name(one.table, *letters[:4], "idx")
@@ -96,7 +96,7 @@ def index_part(one: SchemaOperation) -> Part:
     if _if_not_exists(one.statement):
         # One that is there already is neither built again nor taken back.
         text = f"CREATE {unique}INDEX CONCURRENTLY IF NOT EXISTS {on}"
-        return Part("index", "expand", [text], apart=True)
+        return SuggestedPart("index", "expand", [text], apart=True)
     return _concurrent_index(one, name, f"{unique}INDEX CONCURRENTLY {on}")
 
 
@@ -105,7 +105,7 @@ def _if_not_exists(statement: SqlStatement) -> bool:
     return "EXISTS" in upper[: upper.index("ON")]
 
 
-def _concurrent_index(one: SchemaOperation, name: str, rest: str) -> Part:
+def _concurrent_index(one: SchemaOperation, name: str, rest: str) -> SuggestedPart:
     """An index that is built beside the traffic.
 
     What an earlier try has left invalid is dropped before, unless the name is made up here: an
@@ -113,10 +113,10 @@ def _concurrent_index(one: SchemaOperation, name: str, rest: str) -> Part:
     """
     drop = f"DROP INDEX CONCURRENTLY IF EXISTS {beside_table(one.table, name)}"
     first = [] if one.name is None else [drop]
-    return Part("index", "expand", [*first, f"CREATE {rest}"], [drop], apart=True)
+    return SuggestedPart("index", "expand", [*first, f"CREATE {rest}"], [drop], apart=True)
 
 
-def fill_part(table: str, column: str, value: str, where: str, phase: Phase) -> Part:
+def fill_part(table: str, column: str, value: str, where: str, phase: Phase) -> SuggestedPart:
     """Fill a column page by page, each time in a transaction of its own, until no row lacks it."""
     empty = f"{column} IS NULL AND ({value}) IS NOT NULL" + (f" AND ({where})" if where else "")
     text = f"""DO $fill$
@@ -139,7 +139,7 @@ BEGIN
     END LOOP;
 END
 $fill$"""
-    return Part("fill", phase, [text], apart=True)
+    return SuggestedPart("fill", phase, [text], apart=True)
 
 
 def made_name(*parts: str) -> str:
@@ -164,7 +164,7 @@ class TypeChange:
     facts: ColumnFacts
     columns: frozenset[str]
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[SuggestedPart]:
         """The new column, its values, the swap of both names, and the end of the old column.
 
         Raises:
@@ -184,7 +184,7 @@ class TypeChange:
         gone = [f"DROP TRIGGER {name} ON {table}", f"DROP FUNCTION {name}()"]
         add = f"ALTER TABLE {table} ADD COLUMN {new} {kind}"
         drop_new = f"ALTER TABLE {table} DROP COLUMN {new}"
-        yield Part("new-column", "expand", [add, *forth], [*gone, drop_new])
+        yield SuggestedPart("new-column", "expand", [add, *forth], [*gone, drop_new])
         yield fill_part(table, new, using, f"{column} IS NOT NULL", "expand")
         check = made_name(table, column, "is_there")
         add_check = (
@@ -192,9 +192,9 @@ class TypeChange:
         )
         drop_check = f"ALTER TABLE {table} DROP CONSTRAINT {check}"
         if facts.not_null:
-            yield Part("check", "expand", [add_check], [drop_check])
+            yield SuggestedPart("check", "expand", [add_check], [drop_check])
             validate = f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}"
-            yield Part("check-valid", "expand", [validate])
+            yield SuggestedPart("check-valid", "expand", [validate])
         there = [*self._alter("SET NOT NULL")] if facts.not_null else []
         loose = [*self._alter("DROP NOT NULL")] if facts.not_null else []
         if facts.default is not None:
@@ -205,7 +205,7 @@ class TypeChange:
         swap_back = [f"{rename} {column} TO {new}", f"{rename} {old} TO {column}"]
         checked = [drop_check] if facts.not_null else []
         unchecked = [add_check] if facts.not_null else []
-        yield Part(
+        yield SuggestedPart(
             "swap",
             "expand",
             [*gone, *loose, *swap, *there, *checked, *back],
@@ -214,7 +214,7 @@ class TypeChange:
         drop_old = f"ALTER TABLE {table} DROP COLUMN {old}"
         add_old = f"ALTER TABLE {table} ADD COLUMN {old} {facts.type}"
         refill = f"UPDATE {table} SET {column} = {column}"
-        yield Part("old-column", "contract", [*gone, drop_old], [add_old, *back, refill])
+        yield SuggestedPart("old-column", "contract", [*gone, drop_old], [add_old, *back, refill])
 
     def _alter(self, what: str) -> list[str]:
         return [f"ALTER TABLE {self.table} ALTER COLUMN {self.column} {what}"]

@@ -15,8 +15,8 @@ from scenarios.check.suggested_parts import (
     NOTHING,
     ColumnFacts,
     NotMechanicalError,
-    Part,
     Phase,
+    SuggestedPart,
     TypeChange,
     beside_table,
     constraint_parts,
@@ -189,7 +189,7 @@ class _Rewriting:
             )
         self.fills[one.table, column] = (value, where)
 
-    def _parts(self, one: SchemaOperation) -> Iterator[Part]:
+    def _parts(self, one: SchemaOperation) -> Iterator[SuggestedPart]:
         hazard = one.statement.line in self.lines
         match one.kind:
             case "change_rows":
@@ -208,35 +208,37 @@ class _Rewriting:
             case "alter_type" if hazard:
                 yield from self._type(one)
             case "create_table":
-                yield Part("table", "expand", [one.statement.text], [f"DROP TABLE {one.table}"])
+                yield SuggestedPart(
+                    "table", "expand", [one.statement.text], [f"DROP TABLE {one.table}"]
+                )
             case "create_index" if one.name is not None:
                 undo = f"DROP INDEX {beside_table(one.table, one.name)}"
-                yield Part("index", "expand", [one.statement.text], [undo])
+                yield SuggestedPart("index", "expand", [one.statement.text], [undo])
             case _:
                 raise NotMechanicalError(f"line {one.statement.line}: {_short(one.statement)}")
 
-    def _column(self, one: SchemaOperation, *, hazard: bool) -> Iterator[Part]:
+    def _column(self, one: SchemaOperation, *, hazard: bool) -> Iterator[SuggestedPart]:
         table, (column,) = one.table, one.columns
         if one.computed or one.more or one.unique:
             raise NotMechanicalError(f"line {one.statement.line}: {_short(one.statement)}")
         add = f"ALTER TABLE {table} ADD COLUMN {column} {one.type}"
         undo = f"ALTER TABLE {table} DROP COLUMN {column}"
         if one.virtual:
-            yield Part("column", "expand", [one.statement.text], [undo])
+            yield SuggestedPart("column", "expand", [one.statement.text], [undo])
         elif one.expression and not hazard:
             required = " NOT NULL" if one.not_null else ""
             whole = f"{add}{required} DEFAULT {one.expression}"
-            yield Part("column", "expand", [whole], [undo])
+            yield SuggestedPart("column", "expand", [whole], [undo])
         elif one.expression and (table, column) in self.fills:
             raise NotMechanicalError(f"{column} has a default, and an UPDATE changes it")
         elif one.expression:
             default = f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {one.expression}"
-            yield Part("column", "expand", [add, default], [undo])
+            yield SuggestedPart("column", "expand", [add, default], [undo])
             yield fill_part(table, column, one.expression, "", "expand")
             if one.not_null:
                 yield from self._required(table, column)
         else:
-            yield Part("column", "expand", [add], [undo])
+            yield SuggestedPart("column", "expand", [add], [undo])
             if one.not_null:
                 if (table, column) not in self.fills:
                     raise NotMechanicalError(
@@ -244,7 +246,7 @@ class _Rewriting:
                     )
                 yield from self._required(table, column)
 
-    def _required(self, table: str, column: str) -> Iterator[Part]:
+    def _required(self, table: str, column: str) -> Iterator[SuggestedPart]:
         fill = self.fills.pop((table, column), None)
         if fill is not None:
             yield fill_part(table, column, *fill, "contract")
@@ -252,13 +254,15 @@ class _Rewriting:
         add = f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"
         drop = f"ALTER TABLE {table} DROP CONSTRAINT {check}"
         alter = f"ALTER TABLE {table} ALTER COLUMN {column}"
-        yield Part("check", "contract", [add], [drop])
+        yield SuggestedPart("check", "contract", [add], [drop])
         validate = f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}"
-        yield Part("check-valid", "contract", [validate])
-        yield Part("not-null", "contract", [f"{alter} SET NOT NULL"], [f"{alter} DROP NOT NULL"])
-        yield Part("check-dropped", "contract", [drop], [add])
+        yield SuggestedPart("check-valid", "contract", [validate])
+        yield SuggestedPart(
+            "not-null", "contract", [f"{alter} SET NOT NULL"], [f"{alter} DROP NOT NULL"]
+        )
+        yield SuggestedPart("check-dropped", "contract", [drop], [add])
 
-    def _type(self, one: SchemaOperation) -> Iterator[Part]:
+    def _type(self, one: SchemaOperation) -> Iterator[SuggestedPart]:
         table, (column,) = one.table, one.columns
         facts = self.columns.get((bare_name(table), bare_name(column)))
         names = frozenset(name for of, name in self.columns if of == bare_name(table))

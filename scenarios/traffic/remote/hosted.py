@@ -34,8 +34,8 @@ class HostedGenerator:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._evidence = folder / "requests.ndjson"
-        self._log = folder / "load.log"
+        self._evidence = folder / "sent.ndjson"
+        self._log = folder / "generator.log"
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
         self._messages: deque[bytes] = deque()

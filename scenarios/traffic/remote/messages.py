@@ -131,7 +131,7 @@ class GeneratorReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         at_ns: the time of its monotonic clock when the report was made.
         messages: lines of its dialogue, from the number that was asked for on.
-        evidence: a piece of its `requests.ndjson`, compressed (zlib, RFC 1950).
+        evidence: a piece of what it recorded, compressed (zlib, RFC 1950).
         size: the length of that piece before it was compressed.
         ended: set once the generator has ended.
     """

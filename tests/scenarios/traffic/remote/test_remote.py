@@ -86,7 +86,7 @@ async def test_a_command_that_is_given_twice_counts_once(tmp_path: Path) -> None
     assert found.ended.code == 0, found.ended.words
     last = MESSAGES.decode(found.messages[-1])
     assert isinstance(last, Finished)
-    assert last.requests == (tmp_path / "requests.ndjson").read_bytes().count(b"\n")
+    assert last.requests == (tmp_path / "sent.ndjson").read_bytes().count(b"\n")
 
 
 async def test_messages_that_were_received_are_not_sent_again(tmp_path: Path) -> None:
