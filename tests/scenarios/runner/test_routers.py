@@ -131,11 +131,11 @@ def test_two_files_of_the_users_get_two_verdicts_and_each_says_why(tmp_path: Pat
     assert cause.confidence != "symptom"
     assert cause.title in verdict.reasons[0]
     lines = {one.request_id: one for one in RunFolder(run).exchanges.read()}
-    for request_id in cause.evidence.requests:
-        line = lines[request_id]
-        assert line.end == "connection_refused"
-        assert line.reason is not None
-        assert "termination state SC" in line.reason
+    found = {lines[one].end: lines[one].reason or "" for one in cause.evidence.requests}
+    assert "termination state SC" in found.pop("connection_refused")
+    # The port may close just after a connection was accepted.
+    assert set(found) <= {"connection_terminated"}
+    assert all("termination state S" in one for one in found.values())
     assert verdict.advice
 
 
