@@ -31,12 +31,13 @@ def is_local(context: str, server: str) -> bool:
     return address.is_loopback or (address.is_private and _is_of_this_machine(host))
 
 
-def ensure_meant(cluster: Cluster, named: str | None) -> None:
+def ensure_meant(cluster: Cluster, named: str | None, *, by: str) -> None:
     """Refuse a cluster that is not of this machine, unless somebody named its context.
 
     Args:
         cluster: the cluster.
         named: the context that was named; None: the kubeconfig chose.
+        by: how somebody names it, such as `--context NAME`.
 
     Raises:
         ClusterNameError: it is such a cluster.
@@ -44,7 +45,7 @@ def ensure_meant(cluster: Cluster, named: str | None) -> None:
     if named is None and not is_local(cluster.context, cluster.server):
         raise ClusterNameError(
             f"the current context {cluster.context!r} of the kubeconfig is no cluster of this "
-            f"machine ({cluster.server}), so it must be named"
+            f"machine ({cluster.server}), so it must be named: {by}"
         )
 
 

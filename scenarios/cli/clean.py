@@ -58,7 +58,7 @@ def clean_command(
 async def _clean(context: str | None, *, everywhere: bool) -> None:
     try:
         async with connected(context) as api:
-            ensure_meant(api, context)
+            ensure_meant(api, context, by="hitless clean --cluster CONTEXT")
             found = await owned_namespaces(api)
             if not found:
                 _say(f"nothing is left in the cluster of the context {api.context!r}")
@@ -71,7 +71,7 @@ async def _clean(context: str | None, *, everywhere: bool) -> None:
     except ApiError as error:
         raise EnvironmentFailure(str(error)) from error
     except ClusterNameError as error:
-        raise UsageError(f"{error}: hitless clean --cluster CONTEXT") from error
+        raise UsageError(str(error)) from error
 
 
 def _left_alone(one: OwnedNamespace) -> str:

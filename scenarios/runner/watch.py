@@ -360,7 +360,7 @@ async def _load(
         ) as load:
             yield load
         return
-    ensure_meant(view.cluster, view.target.context)
+    ensure_meant(view.cluster, view.target.context, by="--cluster CONTEXT/NAMESPACE")
     async with generators_in(
         view.cluster,
         about.generators,

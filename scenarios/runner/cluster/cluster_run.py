@@ -134,7 +134,7 @@ class ClusterRun:
         except ManifestError as error:
             raise ScenarioError(f"{self._experiment.loaded.at('platform')}{error}") from error
         except ClusterNameError as error:
-            raise UsageError(f"{error} (--context NAME)") from error
+            raise UsageError(str(error)) from error
         except (OrchestratorError, TrafficError) as error:
             raise EnvironmentFailure(str(error)) from error
         self._write_manifest(interrupted=False)
@@ -145,7 +145,7 @@ class ClusterRun:
         await stack.enter_async_context(self._environment.postgres_log(self._files.path, log))
         self._watcher.on_stage("looking at the cluster and the manifests")
         cluster = await stack.enter_async_context(connected(self._experiment.context))
-        ensure_meant(cluster, self._experiment.context)
+        ensure_meant(cluster, self._experiment.context, by="--context NAME")
         namespace = self._scenario.platform.namespace or f"hitless-{secrets.token_hex(4)}"
         scratch = self._environment.private / f"{namespace}.yaml"
         deployer = self._deployer_of(cluster, namespace, scratch)

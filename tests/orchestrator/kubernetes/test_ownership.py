@@ -209,11 +209,14 @@ def test_a_cluster_of_this_machine(context: str, server: str, *, local: bool) ->
 
 async def test_another_cluster_must_be_named(cluster: Cluster) -> None:
     """Whoever works on a cluster of others by accident changes nothing there."""
-    ensure_meant(cluster, None)
+    ensure_meant(cluster, None, by="--context NAME")
     cluster.server = "https://k8s.example.com"
-    ensure_meant(cluster, "here")
-    with pytest.raises(ClusterNameError, match="'here' of the kubeconfig is no cluster of this"):
-        ensure_meant(cluster, None)
+    ensure_meant(cluster, "here", by="--context NAME")
+    with pytest.raises(
+        ClusterNameError, match="'here' of the kubeconfig is no cluster of this"
+    ) as no:
+        ensure_meant(cluster, None, by="--context NAME")
+    assert str(no.value).endswith("so it must be named: --context NAME")
 
 
 def test_a_process_is_told_from_all_others() -> None:
